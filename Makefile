@@ -1,0 +1,36 @@
+# Everything CI does, by the same names.
+MODULES := . bench integration
+TOOL := go tool -modfile=tools/go.mod
+FUZZTIME ?= 5s
+
+.PHONY: help test lint cover fuzz bench test-integration
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+test: ## run all tests of the library, with the race detector, shuffled
+	go test -race -shuffle=on ./...
+
+lint: ## gofumpt, vet and staticcheck over every module
+	@out="$$($(TOOL) gofumpt -l .)"; if [ -n "$$out" ]; then echo "not formatted by gofumpt:"; echo "$$out"; exit 1; fi
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	cd bench && go vet ./...
+	cd integration && go vet ./...
+
+cover: ## statement coverage of the root package, with what is not covered
+	go test -coverprofile=/tmp/belay.cover -coverpkg=. . >/dev/null
+	@go tool cover -func=/tmp/belay.cover | awk '$$3 != "100.0%"'
+
+fuzz: ## run each fuzz target for FUZZTIME (5s)
+	@for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+bench: ## compare with bare net/http and a stack made by hand, interleaved, medians
+	cd bench && go run .
+
+test-integration: ## 500 calls to Stripe's mock server through a fault proxy, on loopback
+	cd integration && go test -race -count=1 -v -timeout 10m ./...

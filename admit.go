@@ -1,0 +1,168 @@
+package belay
+
+import (
+	"net/http"
+	"reflect"
+	"time"
+)
+
+// admit is the layer of breaker and limiter. The breaker is asked first, so that nothing queues for a
+// partner that is down; its permit is taken last, so that none is held while queueing; and whatever
+// happens below, both hear of it once.
+func (c *call) admit() (*http.Response, error) {
+	c.body = &body{limiter: c.limiter, parent: c.ctx}
+	if err := c.enter(); err != nil {
+		return nil, c.stop(err)
+	}
+	defer c.abandon() // after a panic only
+	resp, err := c.next()
+	c.report(resp)
+	return resp, err
+}
+
+// enter waits until the attempt may be sent, and takes its place.
+func (c *call) enter() error {
+	b := c.set.breaker
+	for {
+		turn := false
+		if b != nil && !b.closed() {
+			var err error
+			if turn, err = c.awaitCircuit(b); err != nil {
+				return err
+			}
+		}
+		err := c.acquire()
+		if err == nil {
+			if b == nil {
+				return nil
+			}
+			var ok bool
+			if c.permit, ok = b.allow(); ok {
+				c.probe = c.permit.probe
+				return nil
+			}
+			c.limiter.release(&c.body.ticket) // the quota goes back
+			if !c.patient() {
+				err = circuitOpen(b)
+			}
+		}
+		if turn {
+			b.passOn()
+		}
+		if err != nil {
+			return err
+		}
+		c.caller.returning = true
+	}
+}
+
+// acquire takes the attempt's place under the limits.
+func (c *call) acquire() error {
+	l := c.limiter
+	if l == nil {
+		return nil
+	}
+	t, by := &c.body.ticket, &c.caller
+	t.Request, t.Cost, t.by = c.req, c.opts.cost, by
+	by.credential, by.route, by.ask, by.left = c.identity(), c.opts.route, c.observed(), -1
+	if c.opts.patience > 0 {
+		by.patience = max(1, c.patience())
+	} else if c.set.retry != nil {
+		by.maxPause = c.set.retry.MaxRetryAfter
+	}
+	by.waited = 0
+	err := l.Acquire(c.ctx, t)
+	c.waited += by.waited
+	return err
+}
+
+// release gives back the place of an attempt that was not sent. It is nil-safe.
+func (l *Limiter) release(t *Ticket) {
+	if l != nil {
+		l.Release(t, Outcome{Verdict: Verdict{Class: ClassRefused}})
+	}
+}
+
+// awaitCircuit waits until it is this call's turn to try, when the circuit is not closed. It reports
+// whether the call was chosen to be a probe.
+func (c *call) awaitCircuit(b *Breaker) (turn bool, err error) {
+	unsafe := !c.idempotent()
+	_, left := b.State()
+	if left == 0 && !b.busy() && !(unsafe && b.others()) {
+		return false, nil
+	}
+	if !c.patient() {
+		return false, circuitOpen(b)
+	}
+	most := defaultMaxQueue
+	if c.limiter != nil {
+		most = c.limiter.maxQueue
+	}
+	began := time.Now()
+	err = b.park(c.ctx, c.patience(), unsafe, most)
+	c.waited += time.Since(began)
+	return err == nil, err
+}
+
+// circuitOpen is the refusal that says how long the circuit stays open: when a probe is under way, about a second.
+func circuitOpen(b *Breaker) error {
+	_, left := b.State()
+	return refuse(ErrCircuitOpen, max(left, time.Second))
+}
+
+// report tells breaker and limiter what became of the attempt.
+func (c *call) report(resp *http.Response) {
+	if b := c.set.breaker; b != nil {
+		changes := b.report(&c.permit, &c.verdict)
+		if changes != 0 {
+			c.circuitChanged(b, changes)
+		}
+		if changes != 0 || c.probe {
+			b.notify()
+		}
+	}
+	if l := c.limiter; l != nil {
+		began := l.line.settle(l, &c.body.ticket, &c.verdict, !c.verdict.unsent)
+		if resp == nil || c.body.over() {
+			l.line.leave(l, &c.body.ticket)
+		}
+		if began > 0 {
+			c.emit(Paused{Call: c.info(), Scope: c.verdict.Scope, For: began, Verdict: c.verdict})
+		}
+	}
+}
+
+// circuitChanged lets the limiter know of the outage before anybody who was parked goes on.
+func (c *call) circuitChanged(b *Breaker, changes int32) {
+	now := b.now()
+	if l := c.limiter; l != nil {
+		if changes&changedFromClosed != 0 {
+			l.line.outage()
+		}
+		if changes&changedToClosed != 0 {
+			l.line.recovered(now - time.Duration(b.openedAt.Load()))
+		}
+	}
+	state, left := b.State()
+	c.emit(CircuitChanged{Call: c.info(), State: state, OpenFor: left})
+}
+
+// abandon frees what an attempt holds that was never reported, because something below panicked.
+func (c *call) abandon() {
+	if c.permit.held {
+		c.set.breaker.report(&c.permit, &Verdict{Class: ClassCanceled})
+		c.set.breaker.notify()
+	}
+	if c.limiter != nil && c.body.ticket.state == ticketTaken {
+		c.limiter.Release(&c.body.ticket, Outcome{Verdict: Verdict{Class: ClassCanceled}, Sent: true})
+	}
+}
+
+// identity is whom a pause of the credential concerns: the authenticator, which is nil when there is none.
+func (c *call) identity() any {
+	auth := c.authenticator()
+	if auth == nil || !reflect.TypeOf(auth).Comparable() {
+		return nil
+	}
+	return auth
+}

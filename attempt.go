@@ -1,0 +1,273 @@
+package belay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/belay-go/belay/internal/redact"
+)
+
+// send is the innermost layer: one request through the base transport, and the verdict on it.
+func (c *call) send() (*http.Response, error) {
+	req, err := c.wire()
+	if err != nil {
+		return nil, c.stop(err)
+	}
+	began := c.clock()
+	b := c.body
+	c.sends++
+	if d := c.set.attemptTimeout; d > 0 {
+		b.timeout = newTimeout(c.ctx, d)
+		req = req.WithContext(b.timeout.ctx)
+	} else if c.ctx != req.Context() {
+		req = req.WithContext(c.ctx)
+	}
+	resp, err := c.set.base.RoundTrip(req)
+	switch {
+	case err != nil && resp != nil:
+		if resp.Body != nil {
+			_ = resp.Body.Close()
+		}
+		resp = nil
+	case err == nil && resp == nil:
+		err = invalid("the transport returned neither response nor error")
+	}
+	if err == nil {
+		err = c.receive(b, resp)
+		if err != nil {
+			resp = nil
+		}
+	} else {
+		err = b.explain(err)
+		b.finish()
+	}
+	c.judge(resp, err)
+	c.emitAttempt(resp, err, began)
+	return resp, err
+}
+
+// wire returns the request to send: the signed clone, or the caller's own, with a body that has not been read.
+func (c *call) wire() (*http.Request, error) {
+	req := c.req
+	if c.out != nil {
+		req, c.out = c.out, nil
+	}
+	if !c.bodyUsed {
+		c.bodyUsed = true
+		return req, nil
+	}
+	if c.req.GetBody == nil {
+		return req, nil
+	}
+	body, err := c.req.GetBody()
+	if err != nil {
+		return nil, fmt.Errorf("%w: GetBody: %w", ErrNotReplayable, err)
+	}
+	if req == c.req {
+		clone := *req
+		req = &clone
+	}
+	req.Body = body
+	return req, nil
+}
+
+// receive takes in the answer: read to the end where the caller wants it whole, otherwise wrapped.
+func (c *call) receive(b *body, resp *http.Response) error {
+	if resp.Body == nil {
+		resp.Body = http.NoBody
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		if b.timeout != nil {
+			b.timeout.timer.Stop()
+		}
+		b.done.Store(true) // the connection is the caller's now
+		return nil
+	}
+	b.rc, b.max, b.left = resp.Body, c.set.maxBytes, c.set.maxBytes
+	resp.Body = b
+	if !c.whole {
+		if resp.ContentLength == 0 || b.rc == http.NoBody {
+			_ = b.Close()
+			resp.Body = http.NoBody
+		} else if b.timeout != nil {
+			b.timeout.timer.Stop()
+			b.timeout.read = true
+		}
+		return nil
+	}
+	if resp.StatusCode >= 400 { // read by the classifier as far as it is of use
+		return nil
+	}
+	c.buffer = buffers.Get().(*buffer)
+	c.buffer.Reset()
+	_, err := c.buffer.ReadFrom(b)
+	_ = b.Close()
+	c.data = c.buffer.Bytes()
+	resp.Body = io.NopCloser(bytes.NewReader(c.data))
+	if err != nil {
+		c.freeBuffer()
+		return err
+	}
+	return nil
+}
+
+// buffer is a pooled buffer for bodies that are read whole.
+type buffer struct{ bytes.Buffer }
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+// freeBuffer gives the buffer of the answer back. Very large ones are left to the collector.
+func (c *call) freeBuffer() {
+	if c.buffer != nil && c.buffer.Cap() <= 1<<20 {
+		buffers.Put(c.buffer)
+	}
+	c.buffer, c.data = nil, nil
+}
+
+// judge sets the verdict of the attempt.
+func (c *call) judge(resp *http.Response, err error) {
+	if err == nil && resp.StatusCode < 400 && c.set.classifier == nil {
+		c.verdict = Verdict{}
+		return
+	}
+	c.att = Attempt{Request: c.req, Response: resp, Err: err, Number: c.number()}
+	switch {
+	case err != nil && c.ctx.Err() != nil:
+		c.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
+		return
+	case c.set.classifier == nil:
+		c.verdict = Classify(&c.att)
+	default:
+		c.verdict = c.set.classifier(&c.att)
+		if err != nil {
+			// What the transport knows does not depend on the partner.
+			own := Classify(&Attempt{Request: c.req, Err: err, Number: c.number()})
+			c.verdict.unsent, c.verdict.timeout = own.unsent, own.timeout
+		}
+	}
+	if c.verdict.Class != ClassOK {
+		secrets := secretsOf(c.cred)
+		c.verdict.Message = redact.Line(redact.Values(c.verdict.Message, secrets), 300)
+		c.verdict.Code = redact.Line(redact.Values(c.verdict.Code, secrets), 100)
+		c.verdict.RetryAfter = max(0, c.verdict.RetryAfter)
+	}
+}
+
+// number is the attempt's, from 1, with or without the layer that counts.
+func (c *call) number() int { return max(1, c.attempt) }
+
+// body is the response's body as the caller reads it. It ends the attempt: the place in flight, the
+// attempt's context and the total timeout's are let go when it is closed or has been read to the end.
+type body struct {
+	rc      io.ReadCloser
+	limiter *Limiter
+	ticket  Ticket
+	max     int64 // bytes that may be read, negative for no bound
+	left    int64 // of those
+	parent  context.Context
+	timeout *timeout           // the attempt's, nil when it has none
+	total   context.CancelFunc // of the call's total timeout, once the body is handed out
+	done    atomic.Bool
+}
+
+// timeout ends an attempt, but not the call.
+type timeout struct {
+	after  time.Duration
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	read   bool // each Read has the time to itself
+}
+
+func newTimeout(parent context.Context, after time.Duration) *timeout {
+	t := &timeout{after: after}
+	t.ctx, t.cancel = context.WithCancelCause(parent)
+	t.timer = time.AfterFunc(after, t.expire)
+	return t
+}
+
+func (t *timeout) expire() { t.cancel(errAttemptTimeout) }
+
+// explain names the attempt's timeout where the transport only speaks of a cancelled context.
+func (b *body) explain(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	if parent := b.parent; parent.Err() != nil {
+		if errors.Is(err, parent.Err()) {
+			return err
+		}
+		return errors.Join(parent.Err(), err)
+	}
+	if t := b.timeout; t != nil && context.Cause(t.ctx) == errAttemptTimeout {
+		return fmt.Errorf("%w after %s", errAttemptTimeout, t.after)
+	}
+	return err
+}
+
+// Read reads from the answer.
+func (b *body) Read(p []byte) (int, error) {
+	if b.left == 0 && len(p) > 0 {
+		var one [1]byte
+		n, err := b.rc.Read(one[:])
+		if n == 0 && err != nil {
+			b.finish()
+			return 0, b.explain(err)
+		}
+		b.finish()
+		return 0, fmt.Errorf("%w: above %d bytes (WithMaxResponseBytes)", ErrBodyTooLarge, b.max)
+	}
+	if b.left > 0 && int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	t := b.timeout
+	if t != nil && t.read {
+		t.timer.Reset(t.after)
+	}
+	n, err := b.rc.Read(p)
+	if t != nil && t.read {
+		t.timer.Stop()
+	}
+	if b.left > 0 {
+		b.left -= int64(n)
+	}
+	if err != nil {
+		err = b.explain(err)
+		b.finish()
+	}
+	return n, err
+}
+
+// Close ends the attempt.
+func (b *body) Close() error {
+	err := b.rc.Close()
+	b.finish()
+	return err
+}
+
+// over reports whether the attempt has ended.
+func (b *body) over() bool { return b.done.Load() }
+
+// finish lets go of what the attempt holds, once.
+func (b *body) finish() {
+	if b.done.Swap(true) {
+		return
+	}
+	if t := b.timeout; t != nil {
+		t.timer.Stop()
+		t.cancel(nil)
+	}
+	if b.total != nil {
+		b.total()
+	}
+	if b.limiter != nil && b.ticket.state == ticketSettled {
+		b.limiter.line.leave(b.limiter, &b.ticket)
+	}
+}

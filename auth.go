@@ -1,0 +1,195 @@
+package belay
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+
+	"github.com/belay-go/belay/internal/origin"
+)
+
+// Authenticator gives the credential for an attempt. It is asked once for each attempt, before the
+// attempt waits for its turn, and may block; ctx is the call's. An error ends the call as ErrAuth.
+// It must be safe for concurrent use. Where it is comparable, calls of one Authenticator share the
+// pauses that the partner sets for a credential.
+type Authenticator interface {
+	Credential(ctx context.Context) (Credential, error)
+}
+
+// Credential puts itself onto a request. The request is a clone that only this attempt uses, and it
+// leads to the partner's own origin. It must be safe for concurrent use.
+type Credential interface {
+	Apply(req *http.Request) error
+}
+
+// Bearer sends "Authorization: Bearer" and the token (RFC 6750 section 2.1).
+func Bearer(token Secret) Authenticator {
+	return &static{name: "Bearer", header: "Authorization", secret: token, prefix: "Bearer "}
+}
+
+// APIKey sends the key in a header, such as "X-Api-Key". Prefer it to [APIKeyQuery].
+func APIKey(header string, key Secret) Authenticator {
+	return &static{name: "APIKey", header: textproto.CanonicalMIMEHeaderKey(header), secret: key}
+}
+
+// APIKeyQuery sends the key as a query parameter, for partners that take it nowhere else. It is put
+// onto the wire only; errors, logs and events never hold it.
+func APIKeyQuery(param string, key Secret) Authenticator {
+	return &static{name: "APIKeyQuery", param: param, secret: key}
+}
+
+// Basic sends "Authorization: Basic" (RFC 7617). The user must not hold a colon; the password may be
+// empty when the user is the secret, as some partners want it: Basic("", key) sends key as the user.
+func Basic(user string, password Secret) Authenticator {
+	return &static{name: "Basic", header: "Authorization", user: user, basic: true, secret: password}
+}
+
+// static is a credential that does not change.
+type static struct {
+	name, header, param, prefix, user string
+	basic                             bool
+	secret                            Secret
+}
+
+func (s *static) check() error {
+	err := s.secret.check()
+	switch {
+	case err != nil:
+	case s.header == "" && s.param == "":
+		err = errors.New("the name of the header or parameter is empty")
+	case s.header != "" && !token(s.header):
+		err = fmt.Errorf("%q is not the name of a header", s.header)
+	case strings.ContainsAny(s.user, ":\r\n"):
+		err = fmt.Errorf("the user %q has a colon or a line break", s.user)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
+// token reports whether s is a token of RFC 9110 section 5.6.2.
+func token(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// Credential returns itself.
+func (s *static) Credential(context.Context) (Credential, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Apply puts the credential onto req.
+func (s *static) Apply(req *http.Request) error {
+	value := s.secret.Reveal()
+	switch {
+	case s.param != "":
+		u := *req.URL
+		// Appended rather than parsed and encoded again: the partner's own query stays as it was.
+		pair := url.QueryEscape(s.param) + "=" + url.QueryEscape(value)
+		if u.RawQuery != "" {
+			pair = u.RawQuery + "&" + pair
+		}
+		u.RawQuery = pair
+		req.URL = &u
+		return nil
+	case s.basic:
+		value = "Basic " + s.encoded()
+	}
+	req.Header[s.header] = []string{s.prefix + value}
+	return nil
+}
+
+func (s *static) encoded() string {
+	user, password := s.user, s.secret.Reveal()
+	if user == "" {
+		user, password = password, ""
+	}
+	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+}
+
+func (s *static) secrets() []string {
+	if s.basic {
+		return []string{s.secret.Reveal(), s.encoded()}
+	}
+	return []string{s.secret.Reveal()}
+}
+
+// secretsOf returns what must not be seen of a credential.
+func secretsOf(c Credential) []string {
+	if s, ok := c.(interface{ secrets() []string }); ok {
+		return s.secrets()
+	}
+	return nil
+}
+
+// authenticator returns the call's own, or the client's, or nil.
+func (c *call) authenticator() Authenticator {
+	if c.opts.auth != nil {
+		return c.opts.auth
+	}
+	return c.auth
+}
+
+// token is the layer that gets a fresh credential. It may block, so it comes before anything is held.
+func (c *call) token() (*http.Response, error) {
+	auth := c.authenticator()
+	if auth == nil {
+		return c.next()
+	}
+	if err := c.confidential(); err != nil {
+		return nil, c.stop(err)
+	}
+	cred, err := auth.Credential(c.ctx)
+	if err == nil && cred == nil {
+		err = errors.New("the authenticator returned no credential")
+	}
+	if err != nil {
+		c.stop(err)
+		if c.verdict.Class == ClassClient {
+			c.verdict.Class = ClassAuth
+		}
+		return nil, err
+	}
+	c.cred = cred
+	return c.next()
+}
+
+// confidential refuses to send a credential where others can read it.
+func (c *call) confidential() error {
+	u := c.req.URL
+	if u.Scheme == "https" || c.set.insecure || origin.Loopback(u) {
+		return nil
+	}
+	return invalid("refusing to send a credential to %s: not https, and not loopback (WithInsecureCredentials)", origin.Of(u))
+}
+
+// sign is the layer that puts the credential onto a clone, when all waiting is over.
+func (c *call) sign() (*http.Response, error) {
+	if c.cred != nil {
+		out := *c.req
+		out.Header = c.req.Header.Clone()
+		if out.Header == nil {
+			out.Header = make(http.Header)
+		}
+		if err := c.cred.Apply(&out); err != nil {
+			c.stop(err)
+			return nil, err
+		}
+		c.out = &out
+	}
+	return c.next()
+}

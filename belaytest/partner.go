@@ -1,0 +1,304 @@
+package belaytest
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Config says how a partner behaves. The zero value answers 200 to everything, at once.
+type Config struct {
+	// Limits are all enforced, on the calls that were accepted.
+	Limits []Limit
+	// Tell says what a 429 tells of the wait. The zero value tells whole seconds.
+	Tell Tell
+	// Headers sends X-RateLimit-Limit, -Remaining and -Reset (epoch seconds) of the first limit.
+	Headers bool
+	// Latency is the time on the way, there and back each, and up to Jitter more. Over a real port only
+	// once, before the answer.
+	Latency, Jitter time.Duration
+	// Work is the time between arrival and answer.
+	Work time.Duration
+	// Skew is how far the partner's clock is ahead; negative is behind.
+	Skew time.Duration
+	// ErrorRate, ResetRate and CutRate are shares of calls, from 0 to 1, that end in a 500, in a
+	// connection reset without an answer, and in a body that breaks off. The partner has done its work then.
+	ErrorRate, ResetRate, CutRate float64
+	// Outages begin and end at times since the partner's first moment.
+	Outages []Outage
+	// HonourKeys makes a write with an Idempotency-Key seen before answer as it did, without work.
+	HonourKeys bool
+	// Answer makes the answer to a call that is accepted: a status and a value to send as JSON. Nil
+	// answers 200 and {"ok":true}. It must be safe for concurrent use.
+	Answer func(*http.Request) (status int, body any)
+	// Seed makes the randomness repeatable.
+	Seed uint64
+}
+
+// Tell is what a 429 tells of the wait.
+type Tell uint8
+
+const (
+	// TellSeconds sends Retry-After in whole seconds, rounded up.
+	TellSeconds Tell = iota
+	// TellDate sends Retry-After as a date on the partner's clock, the next whole second.
+	TellDate
+	// TellNothing sends no Retry-After.
+	TellNothing
+)
+
+// Outage is a time of trouble.
+type Outage struct {
+	From, For time.Duration
+	Kind      Kind
+}
+
+// Kind is a kind of trouble.
+type Kind uint8
+
+const (
+	// Unavailable answers 503.
+	Unavailable Kind = iota
+	// Refuse refuses connections. Over a real port it resets them.
+	Refuse
+	// Reset resets the connection after the request has arrived.
+	Reset
+	// Hang never answers.
+	Hang
+)
+
+// Limit is one of a partner's limits.
+type Limit struct {
+	n     int
+	per   time.Duration
+	fixed bool
+	slots bool
+}
+
+// Sliding accepts n calls in any stretch of per, exactly.
+func Sliding(n int, per time.Duration) Limit { return Limit{n: n, per: per} }
+
+// Fixed accepts n calls in each window of per; a window opens with the first call after the last one ended.
+func Fixed(n int, per time.Duration) Limit { return Limit{n: n, per: per, fixed: true} }
+
+// Concurrent accepts n calls at a time.
+func Concurrent(n int) Limit { return Limit{n: n, slots: true} }
+
+// Partner is a partner to test against. It is safe for concurrent use. Make it with [New], inside the
+// synctest bubble where there is one.
+type Partner struct {
+	cfg   Config
+	start time.Time
+
+	mu       sync.Mutex
+	rng      *rand.Rand
+	counts   []count
+	inFlight int
+	log      []Record
+	keys     map[string]answer
+	writes   map[string]int
+	told     time.Time // until when a 429 told everybody to wait
+	knownAt  time.Time // when the first client could know it
+}
+
+// count is what a limit has counted.
+type count struct {
+	stamps []time.Time // of a sliding window
+	opened time.Time   // of a fixed one
+	used   int
+}
+
+type answer struct {
+	status int
+	body   []byte
+	header http.Header
+	kind   Kind
+	fail   bool // by kind, without an answer
+	cut    bool // the body breaks off
+}
+
+// New returns a partner whose time begins now.
+func New(cfg Config) *Partner {
+	return &Partner{
+		cfg: cfg, start: time.Now(), rng: rand.New(rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15)),
+		counts: make([]count, len(cfg.Limits)), keys: make(map[string]answer), writes: make(map[string]int),
+	}
+}
+
+func write(method string) bool {
+	return method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions
+}
+
+// arrive decides what becomes of a call that arrives now.
+func (p *Partner) arrive(req *http.Request, body []byte, rec *Record) answer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	rec.At = now
+	p.inFlight++
+	a := p.decide(req, body, now, rec)
+	if a.header == nil {
+		a.header = make(http.Header)
+	}
+	a.header.Set("Date", p.clock(now).Format(http.TimeFormat))
+	a.header.Set("X-Request-Id", fmt.Sprintf("req_%d", len(p.log)+1))
+	if len(a.body) > 0 {
+		a.header.Set("Content-Type", "application/json")
+	}
+	if p.cfg.Headers && len(p.cfg.Limits) > 0 && !a.fail {
+		p.headers(a.header, now)
+	}
+	rec.Status = a.status
+	p.log = append(p.log, *rec)
+	return a
+}
+
+// clock is the partner's own idea of now.
+func (p *Partner) clock(now time.Time) time.Time { return now.Add(p.cfg.Skew).UTC() }
+
+func (p *Partner) decide(req *http.Request, body []byte, now time.Time, rec *Record) answer {
+	for _, o := range p.cfg.Outages {
+		if at := now.Sub(p.start); at >= o.From && at < o.From+o.For {
+			if o.Kind == Unavailable {
+				return answer{status: http.StatusServiceUnavailable, body: []byte(`{"message":"down for now"}`)}
+			}
+			return answer{fail: true, kind: o.Kind}
+		}
+	}
+	if now.Before(p.told) && rec.Sent.After(p.knownAt) {
+		rec.TooEarly = true
+	}
+	if wait := p.overLimit(now); wait > 0 {
+		return p.refuse(now, wait)
+	}
+	p.take(now)
+	rec.Accepted = true
+	key := req.Header.Get("Idempotency-Key")
+	if kept, ok := p.keys[key]; ok && key != "" && p.cfg.HonourKeys {
+		rec.Replayed = true
+		return kept
+	}
+	a := p.work(req)
+	if write(req.Method) {
+		p.writes[req.Method+" "+req.URL.Path+" "+string(body)]++
+		if key != "" {
+			p.keys[key] = answer{status: a.status, body: a.body, header: a.header.Clone()}
+		}
+	}
+	switch r := p.rng.Float64(); {
+	case r < p.cfg.ErrorRate:
+		return answer{status: http.StatusInternalServerError, body: []byte(`{"message":"something went wrong"}`)}
+	case r < p.cfg.ErrorRate+p.cfg.ResetRate:
+		return answer{fail: true, kind: Reset}
+	case r < p.cfg.ErrorRate+p.cfg.ResetRate+p.cfg.CutRate:
+		a.cut = true
+	}
+	return a
+}
+
+func (p *Partner) work(req *http.Request) answer {
+	status, value := http.StatusOK, any(map[string]bool{"ok": true})
+	if p.cfg.Answer != nil {
+		status, value = p.cfg.Answer(req)
+	}
+	body, ok := value.([]byte)
+	if !ok && value != nil {
+		body, _ = json.Marshal(value)
+	}
+	return answer{status: status, body: body}
+}
+
+// overLimit returns how long the call would have to wait, by the strictest limit.
+func (p *Partner) overLimit(now time.Time) (wait time.Duration) {
+	for i, l := range p.cfg.Limits {
+		c := &p.counts[i]
+		switch {
+		case l.slots:
+			if p.inFlight > l.n {
+				wait = max(wait, time.Second)
+			}
+		case l.fixed:
+			if now.Sub(c.opened) >= l.per {
+				c.opened, c.used = now, 0
+			}
+			if c.used >= l.n {
+				wait = max(wait, c.opened.Add(l.per).Sub(now))
+			}
+		default:
+			for len(c.stamps) > 0 && now.Sub(c.stamps[0]) >= l.per {
+				c.stamps = c.stamps[1:]
+			}
+			if len(c.stamps) >= l.n {
+				wait = max(wait, c.stamps[len(c.stamps)-l.n].Add(l.per).Sub(now))
+			}
+		}
+	}
+	return wait
+}
+
+func (p *Partner) take(now time.Time) {
+	for i, l := range p.cfg.Limits {
+		if c := &p.counts[i]; l.fixed {
+			c.used++
+		} else if !l.slots {
+			c.stamps = append(c.stamps, now)
+		}
+	}
+}
+
+// refuse makes a 429.
+func (p *Partner) refuse(now time.Time, wait time.Duration) answer {
+	a := answer{status: http.StatusTooManyRequests, header: make(http.Header), body: []byte(`{"message":"too fast"}`)}
+	until := now
+	switch p.cfg.Tell {
+	case TellSeconds:
+		seconds := int((wait + time.Second - 1) / time.Second)
+		a.header.Set("Retry-After", strconv.Itoa(seconds))
+		until = now.Add(time.Duration(seconds) * time.Second)
+	case TellDate:
+		at := p.clock(now.Add(wait + time.Second - 1)).Truncate(time.Second)
+		a.header.Set("Retry-After", at.Format(http.TimeFormat))
+		until = at.Add(-p.cfg.Skew)
+	}
+	if until.After(p.told) {
+		if !now.Before(p.told) {
+			p.knownAt = now.Add(p.cfg.Work + p.cfg.Latency + p.cfg.Jitter)
+		}
+		p.told = until
+	}
+	return a
+}
+
+func (p *Partner) headers(h http.Header, now time.Time) {
+	l, c := p.cfg.Limits[0], &p.counts[0]
+	left, reset := l.n-len(c.stamps), now.Add(l.per)
+	if l.fixed {
+		left, reset = l.n-c.used, c.opened.Add(l.per)
+	} else if len(c.stamps) > 0 {
+		reset = c.stamps[0].Add(l.per)
+	}
+	h.Set("X-RateLimit-Limit", strconv.Itoa(l.n))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(max(0, left)))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(p.clock(reset.Add(time.Second-1)).Unix(), 10))
+}
+
+// leave ends a call's stay.
+func (p *Partner) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inFlight--
+}
+
+// delay returns a time on the way.
+func (p *Partner) delay() time.Duration {
+	if p.cfg.Jitter <= 0 {
+		return p.cfg.Latency
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg.Latency + time.Duration(p.rng.Int64N(int64(p.cfg.Jitter)+1))
+}

@@ -1,0 +1,227 @@
+package belay
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Body is a request's body. Make one with [Form], [Bytes], [Reader], [Stream] or [Multipart]; any other
+// value handed to [Send] is sent as JSON.
+type Body struct {
+	contentType string
+	length      int64 // -1 when it is not known
+	open        func() (io.ReadCloser, error)
+	once        io.ReadCloser // in place of open: can be read only once
+	err         error
+}
+
+// Form sends values as application/x-www-form-urlencoded. [Send] does so for any url.Values.
+func Form(values url.Values) Body {
+	return Bytes("application/x-www-form-urlencoded", []byte(values.Encode()))
+}
+
+// Bytes sends b as it is. It must not be changed until the call is over.
+func Bytes(contentType string, b []byte) Body {
+	return Body{contentType: contentType, length: int64(len(b)), open: func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(b)), nil
+	}}
+}
+
+// Reader sends what r yields, once: a call with it is retried only when nothing was sent. It is closed if
+// it is an io.Closer. A *bytes.Buffer, *bytes.Reader or *strings.Reader can be replayed all the same.
+func Reader(contentType string, r io.Reader) Body {
+	switch r := r.(type) {
+	case nil:
+		return Body{err: errors.New("the reader is nil")}
+	case *bytes.Buffer:
+		return Bytes(contentType, r.Bytes())
+	case *bytes.Reader:
+		snapshot := *r
+		return Body{contentType: contentType, length: int64(r.Len()), open: func() (io.ReadCloser, error) {
+			fresh := snapshot
+			return io.NopCloser(&fresh), nil
+		}}
+	case *strings.Reader:
+		snapshot := *r
+		return Body{contentType: contentType, length: int64(r.Len()), open: func() (io.ReadCloser, error) {
+			fresh := snapshot
+			return io.NopCloser(&fresh), nil
+		}}
+	}
+	once, ok := r.(io.ReadCloser)
+	if !ok {
+		once = io.NopCloser(r)
+	}
+	return Body{contentType: contentType, length: -1, once: once}
+}
+
+// Stream sends what open yields; it is opened again for each attempt. Length is in bytes, -1 when it is
+// not known.
+func Stream(contentType string, length int64, open func() (io.ReadCloser, error)) Body {
+	if open == nil {
+		return Body{err: errors.New("the function that opens the stream is nil")}
+	}
+	return Body{contentType: contentType, length: max(-1, length), open: open}
+}
+
+// File is a part of a multipart body.
+type File struct {
+	// Field is the form field's name, Name the file's.
+	Field, Name string
+	// ContentType is application/octet-stream when empty.
+	ContentType string
+	// Open is called for each attempt. It must not be nil.
+	Open func() (io.ReadCloser, error)
+}
+
+// Multipart sends fields and files as multipart/form-data (RFC 7578). Files are streamed.
+func Multipart(fields url.Values, files ...File) Body {
+	var boundary [16]byte
+	_, _ = rand.Read(boundary[:])
+	// Everything but the files' content is made here; it is cut where the files go.
+	var head bytes.Buffer
+	w := multipart.NewWriter(&head)
+	_ = w.SetBoundary(hex.EncodeToString(boundary[:]))
+	names := make([]string, 0, len(fields))
+	for name := range fields {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, v := range fields[name] {
+			_ = w.WriteField(name, v)
+		}
+	}
+	var cuts []int
+	for _, f := range files {
+		if f.Open == nil {
+			return Body{err: fmt.Errorf("the file %q of field %q has no Open", f.Name, f.Field)}
+		}
+		contentType := f.ContentType
+		if contentType == "" {
+			contentType = "application/octet-stream"
+		}
+		_, _ = w.CreatePart(textproto.MIMEHeader{
+			"Content-Disposition": {multipart.FileContentDisposition(f.Field, f.Name)},
+			"Content-Type":        {contentType},
+		})
+		cuts = append(cuts, head.Len())
+	}
+	_ = w.Close()
+	text := head.Bytes()
+	return Stream(w.FormDataContentType(), -1, func() (io.ReadCloser, error) {
+		p := &parts{}
+		var readers []io.Reader
+		from := 0
+		for i, cut := range cuts {
+			readers = append(readers, bytes.NewReader(text[from:cut]))
+			from = cut
+			rc, err := files[i].Open()
+			if err != nil {
+				_ = p.Close()
+				return nil, fmt.Errorf("open %q: %w", files[i].Name, err)
+			}
+			p.closers = append(p.closers, rc)
+			readers = append(readers, rc)
+		}
+		p.Reader = io.MultiReader(append(readers, bytes.NewReader(text[from:]))...)
+		return p, nil
+	})
+}
+
+type parts struct {
+	io.Reader
+	closers []io.Closer
+}
+
+func (p *parts) Close() error {
+	var errs []error
+	for _, c := range p.closers {
+		errs = append(errs, c.Close())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
+
+// bodyOf makes a Body of what a caller hands in; nil for none.
+func bodyOf(v any) (*Body, error) {
+	if v == nil {
+		return nil, nil
+	}
+	if val, ok := v.(interface{ Validate() error }); ok {
+		if err := val.Validate(); err != nil {
+			return nil, invalid("the body is not valid: %w", err)
+		}
+	}
+	var b Body
+	switch v := v.(type) {
+	case Body:
+		b = v
+	case *Body:
+		if v == nil {
+			return nil, nil
+		}
+		b = *v
+	case url.Values:
+		b = Form(v)
+	case []byte:
+		b = Bytes("application/octet-stream", v)
+	case io.Reader:
+		b = Reader("application/octet-stream", v)
+	default:
+		data, err := json.Marshal(v)
+		if err != nil {
+			return nil, invalid("the body cannot be written as JSON: %w", err)
+		}
+		b = Bytes("application/json", data)
+	}
+	if b.err != nil {
+		return nil, invalid("the body cannot be sent: %w", b.err)
+	}
+	if b.open == nil && b.once == nil {
+		return nil, nil // the zero Body
+	}
+	return &b, nil
+}
+
+// attach puts the body onto req.
+func (b *Body) attach(req *http.Request) error {
+	if b.contentType != "" {
+		req.Header["Content-Type"] = []string{b.contentType}
+	}
+	req.ContentLength = b.length
+	if b.once != nil {
+		req.Body = b.once
+		return nil
+	}
+	if b.length == 0 {
+		req.Body, req.GetBody = http.NoBody, func() (io.ReadCloser, error) { return http.NoBody, nil }
+		return nil
+	}
+	rc, err := b.open()
+	if err != nil {
+		return invalid("the body cannot be opened: %w", err)
+	}
+	req.Body, req.GetBody = rc, b.open
+	return nil
+}
+
+// newKey returns a random idempotency key, a UUID of version 4 (RFC 9562 section 5.4).
+func newKey() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	s := hex.EncodeToString(b[:])
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+}

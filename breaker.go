@@ -1,0 +1,440 @@
+package belay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// BreakerPolicy says when the circuit to a partner opens. The zero value is the default of every field.
+type BreakerPolicy struct {
+	// Failures in a row open the circuit. Zero means 5, negative that a row alone never does.
+	Failures int
+	// FailureRatio of the calls in Window opens it too, from 0 to 1. Zero means 0.5, negative never.
+	FailureRatio float64
+	// MinCalls is how many calls the window must hold before FailureRatio counts. Zero means 20.
+	MinCalls int
+	// Window is how far back calls are counted. Zero means 60 s, or three attempt timeouts if that is more.
+	Window time.Duration
+	// Cooldown is how long the circuit stays open before a probe is sent. Zero means 5 s. It doubles for
+	// each probe that fails, and a partner's Retry-After on a 503 extends it.
+	Cooldown time.Duration
+	// MaxCooldown bounds the doubling. Zero means 60 s.
+	MaxCooldown time.Duration
+	// Probes is how many probes are in flight at once, all of which must succeed to close the circuit. Zero means 1.
+	Probes int
+}
+
+func (p BreakerPolicy) withDefaults(attemptTimeout time.Duration) BreakerPolicy {
+	def := func(d *time.Duration, to time.Duration) {
+		if *d == 0 {
+			*d = to
+		}
+	}
+	defInt := func(n *int, to int) {
+		if *n == 0 {
+			*n = to
+		}
+	}
+	defInt(&p.Failures, 5)
+	defInt(&p.MinCalls, 20)
+	defInt(&p.Probes, 1)
+	if p.FailureRatio == 0 {
+		p.FailureRatio = 0.5
+	}
+	def(&p.Window, max(time.Minute, 3*attemptTimeout))
+	def(&p.Cooldown, 5*time.Second)
+	def(&p.MaxCooldown, max(time.Minute, p.Cooldown))
+	return p
+}
+
+func (p BreakerPolicy) check() error {
+	var errs []error
+	bad := func(cond bool, field string, value any, want string) {
+		if cond {
+			errs = append(errs, fmt.Errorf("BreakerPolicy.%s is %v, %s", field, value, want))
+		}
+	}
+	bad(p.FailureRatio > 1 || math.IsNaN(p.FailureRatio), "FailureRatio", p.FailureRatio, "must be at most 1")
+	bad(p.MinCalls < 0, "MinCalls", p.MinCalls, "must not be negative")
+	bad(p.Window < 0, "Window", p.Window, "must not be negative")
+	bad(p.Cooldown < 0, "Cooldown", p.Cooldown, "must not be negative")
+	bad(p.MaxCooldown < 0, "MaxCooldown", p.MaxCooldown, "must not be negative")
+	bad(p.MaxCooldown > 0 && p.MaxCooldown < p.Cooldown, "MaxCooldown", p.MaxCooldown, "must not be below Cooldown")
+	bad(p.Probes < 0 || p.Probes > 1000, "Probes", p.Probes, "must be from 0 to 1000")
+	return errors.Join(errs...)
+}
+
+// Breaker refuses calls while the partner is down, and finds out by probes when it is back. Only
+// Transient verdicts count against the partner; every other failure is neutral.
+//
+// Most users configure one by [WithBreakerPolicy]. Make one with [NewBreaker] and share it by
+// [WithBreaker] when several clients reach the partner by the same way. It is safe for concurrent use.
+type Breaker struct {
+	policy BreakerPolicy
+	cb     *gobreaker.TwoStepCircuitBreaker[any]
+	base   time.Time
+
+	// Set by gobreaker's callback, which runs under its mutex: atomics and nothing else.
+	state     atomic.Int32
+	openUntil atomic.Int64 // nanoseconds since base
+	failed    atomic.Int32 // probes in a row
+	openedAt  atomic.Int64 // from closed
+	changes   atomic.Int32 // bits of changes nobody has taken yet
+
+	generation atomic.Uint32 // counts changes
+	successes  atomic.Int64  // since the last failure, not yet told to gobreaker
+	probing    atomic.Int32  // probes in flight
+
+	mu     sync.Mutex
+	parked []*parked
+	timer  *time.Timer
+}
+
+// parked is a call that waits for the circuit to close.
+type parked struct {
+	wake   chan struct{}
+	unsafe bool // a write that must not be sent twice
+	woken  bool
+}
+
+const (
+	changedToOpen = 1 << iota
+	changedToHalfOpen
+	changedToClosed
+	changedFromClosed
+)
+
+// errNeutral and errFailure are how outcomes are told to gobreaker.
+var (
+	errNeutral = errors.New("neutral")
+	errFailure = errors.New("failure")
+)
+
+// NewBreaker returns a closed breaker, or an error that names each field out of range.
+func NewBreaker(p BreakerPolicy) (*Breaker, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return newBreaker(p.withDefaults(0)), nil
+}
+
+func newBreaker(p BreakerPolicy) *Breaker {
+	b := &Breaker{policy: p, base: time.Now()}
+	b.cb = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
+		MaxRequests:  uint32(p.Probes),
+		Interval:     p.Window,
+		BucketPeriod: max(1, p.Window/10),
+		// It stays open until after its Timeout; openUntil is what decides.
+		Timeout: max(1, p.Cooldown-1),
+		ReadyToTrip: func(c gobreaker.Counts) bool {
+			if p.Failures > 0 && c.ConsecutiveFailures >= uint32(p.Failures) {
+				return true
+			}
+			total := c.TotalSuccesses + c.TotalFailures
+			return p.FailureRatio > 0 && total >= uint32(p.MinCalls) && float64(c.TotalFailures) >= p.FailureRatio*float64(total)
+		},
+		IsSuccessful:  func(err error) bool { return err == nil },
+		IsExcluded:    func(err error) bool { return err == errNeutral },
+		OnStateChange: b.onChange,
+	})
+	return b
+}
+
+func (b *Breaker) now() time.Duration { return time.Since(b.base) }
+
+// onChange runs under gobreaker's mutex.
+func (b *Breaker) onChange(_ string, from, to gobreaker.State) {
+	now := b.now()
+	bits := int32(0)
+	switch to {
+	case gobreaker.StateOpen:
+		bits = changedToOpen
+		if from == gobreaker.StateClosed {
+			bits |= changedFromClosed
+			b.failed.Store(0)
+			b.openedAt.Store(int64(now))
+		} else {
+			b.failed.Add(1)
+		}
+		cooldown := b.policy.Cooldown << min(b.failed.Load(), 20)
+		if cooldown <= 0 || cooldown > b.policy.MaxCooldown {
+			cooldown = b.policy.MaxCooldown
+		}
+		b.openUntil.Store(int64(now + cooldown))
+	case gobreaker.StateHalfOpen:
+		bits = changedToHalfOpen
+	case gobreaker.StateClosed:
+		bits = changedToClosed
+		b.openUntil.Store(0)
+	}
+	b.generation.Add(1)
+	b.state.Store(int32(to))
+	b.changes.Or(bits)
+}
+
+// BreakerState is where a breaker stands.
+type BreakerState uint8
+
+const (
+	// BreakerClosed lets every call through.
+	BreakerClosed BreakerState = iota
+	// BreakerHalfOpen lets probes through.
+	BreakerHalfOpen
+	// BreakerOpen lets nothing through.
+	BreakerOpen
+)
+
+// String returns "closed", "half-open" or "open".
+func (s BreakerState) String() string {
+	return [...]string{"closed", "half-open", "open"}[min(s, BreakerOpen)]
+}
+
+// State returns where the breaker stands and, when it is open, how long until the next probe. It does
+// not change anything.
+func (b *Breaker) State() (BreakerState, time.Duration) {
+	if b.closed() {
+		return BreakerClosed, 0
+	}
+	if left := time.Duration(b.openUntil.Load()) - b.now(); left > 0 {
+		return BreakerOpen, left
+	}
+	return BreakerHalfOpen, 0
+}
+
+// Wrap returns a RoundTripper that sends through next while the circuit is closed, and otherwise
+// returns an [*Error] that is ErrCircuitOpen and says when to come back. Nil means http.DefaultTransport.
+func (b *Breaker) Wrap(next http.RoundTripper) http.RoundTripper {
+	return newStack(next, &settings{breaker: b})
+}
+
+// closed is the fast question of the successful path.
+func (b *Breaker) closed() bool { return gobreaker.State(b.state.Load()) == gobreaker.StateClosed }
+
+// busy reports whether all probes are out.
+func (b *Breaker) busy() bool { return int(b.probing.Load()) >= b.policy.Probes }
+
+// permit is the right to send one attempt. It must be reported. While the circuit is closed it is only a
+// note of the generation, so that the successful path takes no lock: successes are counted, and told to
+// gobreaker when a failure makes them matter.
+type permit struct {
+	held       bool
+	probe      bool
+	generation uint32
+	done       func(error) // a probe's
+}
+
+// allow returns a permit, or false when the circuit is open or all probes are out.
+func (b *Breaker) allow() (permit, bool) {
+	generation := b.generation.Load()
+	if b.closed() {
+		return permit{held: true, generation: generation}, true
+	}
+	if _, left := b.State(); left > 0 {
+		return permit{}, false
+	}
+	done, err := b.cb.Allow()
+	if err != nil {
+		return permit{}, false
+	}
+	b.probing.Add(1)
+	return permit{held: true, probe: true, done: done}, true
+}
+
+// report tells what became of a permit. A second report does nothing. It returns the changes of state
+// since somebody last asked; notify must follow when there are any, or the permit was a probe's.
+func (b *Breaker) report(p *permit, v *Verdict) (changes int32) {
+	if !p.held {
+		return 0
+	}
+	p.held = false
+	switch {
+	case p.probe:
+		b.reportProbe(p, v.Class)
+	case v.Class == ClassOK:
+		b.successes.Add(1)
+		return 0
+	case v.Class == ClassTransient:
+		b.reportFailure(p)
+	}
+	if v.Class == ClassTransient && v.RetryAfter > 0 && !b.closed() {
+		b.extend(v.RetryAfter)
+	}
+	if b.changes.Load() != 0 {
+		changes = b.changes.Swap(0)
+	}
+	return changes
+}
+
+func (b *Breaker) reportProbe(p *permit, c Class) {
+	b.probing.Add(-1)
+	switch c {
+	case ClassTransient:
+		p.done(errFailure)
+	case ClassCanceled, ClassRefused:
+		p.done(errNeutral)
+	default:
+		// The partner is up, whatever it thinks of the call: a probe that it answers closes the circuit.
+		p.done(nil)
+	}
+}
+
+// reportFailure tells gobreaker of a failure while the circuit was closed, after the successes before
+// it, as far as they can matter: as many as keep the ratio down by themselves.
+func (b *Breaker) reportFailure(p *permit) {
+	enough := int64(b.policy.MinCalls)
+	if b.policy.FailureRatio > 0 {
+		enough = max(enough, int64(min(10_000, 2/b.policy.FailureRatio)))
+	}
+	for range min(b.successes.Swap(0), enough) {
+		b.tell(p, nil)
+	}
+	b.tell(p, errFailure)
+}
+
+// tell tells gobreaker of an outcome, unless the circuit has changed since the permit was taken.
+func (b *Breaker) tell(p *permit, outcome error) {
+	if b.generation.Load() != p.generation {
+		return
+	}
+	if done, err := b.cb.Allow(); err == nil {
+		done(outcome)
+	}
+}
+
+// extend keeps the circuit open for d from now at least, within an hour.
+func (b *Breaker) extend(d time.Duration) {
+	until := int64(b.now() + min(d, longestHold))
+	for {
+		have := b.openUntil.Load()
+		if have == 0 || have >= until || b.openUntil.CompareAndSwap(have, until) {
+			return
+		}
+	}
+}
+
+// notify wakes those who are parked: all of them when the circuit has closed, otherwise the timer will.
+func (b *Breaker) notify() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed() {
+		for _, p := range b.parked {
+			close(p.wake)
+			p.woken = true
+		}
+		b.parked = nil
+	}
+	b.arm()
+}
+
+// arm sets the timer that sends the next probe. While all probes are out there is none: their report arms it.
+func (b *Breaker) arm() {
+	if b.timer != nil {
+		b.timer.Stop()
+		b.timer = nil
+	}
+	if len(b.parked) > 0 && !b.busy() {
+		_, left := b.State()
+		b.timer = time.AfterFunc(left, b.wakeProbes)
+	}
+}
+
+// wakeProbes lets as many parked calls try as there may be probes; a write that must not be sent twice
+// only when nobody else waits.
+func (b *Breaker) wakeProbes() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, left := b.State(); left > 0 {
+		b.arm() // extended meanwhile
+		return
+	}
+	for range b.policy.Probes {
+		best := -1
+		for i, p := range b.parked {
+			if best < 0 || b.parked[best].unsafe && !p.unsafe {
+				best = i
+			}
+			if !p.unsafe {
+				break
+			}
+		}
+		if best < 0 {
+			return
+		}
+		p := b.parked[best]
+		b.parked = append(b.parked[:best], b.parked[best+1:]...)
+		close(p.wake)
+		p.woken = true
+	}
+}
+
+// park waits, for patience at most, until it is this call's turn to try. At most most calls wait.
+func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool, most int) error {
+	p := &parked{wake: make(chan struct{}), unsafe: unsafe}
+	b.mu.Lock()
+	if b.closed() {
+		b.mu.Unlock()
+		return nil
+	}
+	if len(b.parked) >= most {
+		b.mu.Unlock()
+		return refuse(ErrQueueFull, 0)
+	}
+	b.parked = append(b.parked, p)
+	if len(b.parked) == 1 {
+		b.arm()
+	}
+	b.mu.Unlock()
+
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	var err error
+	select {
+	case <-p.wake:
+		return nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-timer.C:
+		_, left := b.State()
+		err = refuse(errors.Join(ErrCircuitOpen, &waitError{"circuit open, waited", patience}), left)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p.woken {
+		b.arm() // somebody else's turn
+		return err
+	}
+	for i, have := range b.parked {
+		if have == p {
+			b.parked = append(b.parked[:i], b.parked[i+1:]...)
+			break
+		}
+	}
+	return err
+}
+
+// others reports whether calls are parked that may be probes.
+func (b *Breaker) others() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.parked {
+		if !p.unsafe {
+			return true
+		}
+	}
+	return false
+}
+
+// passOn lets another parked call try, when one whose turn it was could not.
+func (b *Breaker) passOn() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.arm()
+}

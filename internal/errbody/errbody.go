@@ -1,0 +1,254 @@
+// Package errbody reads what partners put into the bodies of their errors.
+package errbody
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/belay-go/belay/internal/redact"
+)
+
+// Info is what an error body says. Every text is one line and bounded.
+type Info struct {
+	Code, Message, RequestID string
+	// Scope is the permission that is missing, where the partner tells it.
+	Scope string
+	// Fields are complaints by field; nil when there are none, at most 50.
+	Fields map[string]string
+	// RetryAfter is a wait told in the body, zero when there is none.
+	RetryAfter time.Duration
+	// Limit is true when the code says that the call was too fast or a quota is used up.
+	Limit bool
+}
+
+const (
+	maxText   = 300
+	maxFields = 50
+)
+
+// limitCodes are codes of partners that answer 403 where others answer 429.
+var limitCodes = map[string]bool{
+	"rate_limited": true, "ratelimited": true, "ratelimitexceeded": true, "userratelimitexceeded": true,
+	"quotaexceeded": true, "request_limit_exceeded": true, "resource_exhausted": true, "rate_limit_exceeded": true,
+	"throttled": true, "rate_limit": true, "dailylimitexceeded": true,
+}
+
+// Decode reads the common shapes: problem+json (RFC 9457), {"error":{…}} (Stripe, Google), {"error":"…"}
+// with error_description (RFC 6749 section 5.2), {"message":…} (GitHub, HubSpot, Notion, Attio),
+// {"errors":[…]} and JSON:API, {"errors":{field:[…]}} (Shopify), and an array of errors (Salesforce).
+// A body that is none of these, or not JSON, gives nothing.
+func Decode(body []byte) Info {
+	var in Info
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return in
+	}
+	switch body[0] {
+	case '{':
+		var m map[string]json.RawMessage
+		if json.Unmarshal(body, &m) == nil {
+			in.object(m, 0)
+		}
+	case '[':
+		in.list(body)
+	}
+	low := strings.ToLower(in.Code)
+	in.Limit = limitCodes[low] || strings.Contains(strings.ToLower(in.Message), "secondary rate limit")
+	return in
+}
+
+func (in *Info) object(m map[string]json.RawMessage, depth int) {
+	for _, n := range [...]string{"code", "errorCode", "error_code", "errorType", "status", "type"} {
+		if s := text(m[n]); in.Code == "" && !isStatus(s) {
+			in.Code = s
+		}
+	}
+	set(&in.Message, m, "message", "detail", "error_description", "title", "description", "error_message", "reason")
+	set(&in.RequestID, m, "request_id", "requestId", "correlationId", "trackingId")
+	set(&in.Scope, m, "needed", "missing_scope", "required_scope")
+	if f, err := strconv.ParseFloat(text(m["retry_after"]), 64); err == nil && f > 0 && f < 1e7 {
+		in.RetryAfter = time.Duration(f * float64(time.Second))
+	}
+	if raw := m["error"]; len(raw) > 0 && depth < 3 {
+		switch raw[0] {
+		case '{':
+			var inner map[string]json.RawMessage
+			if json.Unmarshal(raw, &inner) == nil {
+				outer := *in
+				in.Code, in.Message = "", ""
+				in.object(inner, depth+1)
+				if in.Message == "" {
+					in.Message = outer.Message
+				}
+				if in.Code == "" {
+					in.Code = outer.Code
+				}
+			}
+		case '"':
+			if s := text(raw); in.Message == "" && strings.ContainsRune(s, ' ') {
+				in.Message = s
+			} else if s != "" && (in.Code == "" || m["error_description"] != nil) {
+				in.Code = s
+			}
+		}
+	}
+	if raw := m["errors"]; len(raw) > 0 {
+		in.errors(raw)
+	}
+	if raw := m["invalid_params"]; len(raw) > 0 {
+		in.list(raw)
+	}
+	if raw := m["details"]; len(raw) > 0 && raw[0] == '[' {
+		in.googleDetails(raw)
+	}
+	if p := text(m["param"]); p != "" {
+		in.field(p, in.Message)
+	}
+}
+
+func (in *Info) errors(raw json.RawMessage) {
+	switch raw[0] {
+	case '"':
+		if in.Message == "" {
+			in.Message = text(raw)
+		}
+	case '[':
+		in.list(raw)
+	case '{':
+		var m map[string]json.RawMessage
+		if json.Unmarshal(raw, &m) != nil {
+			return
+		}
+		for name, v := range m {
+			var many []string
+			if json.Unmarshal(v, &many) == nil {
+				in.field(name, strings.Join(many, "; "))
+			} else if s := text(v); s != "" {
+				in.field(name, s)
+			}
+		}
+	}
+}
+
+// list reads an array of errors: objects, or plain sentences.
+func (in *Info) list(raw json.RawMessage) {
+	var items []json.RawMessage
+	if json.Unmarshal(raw, &items) != nil {
+		return
+	}
+	for i, item := range items {
+		if i == maxFields {
+			return
+		}
+		if s := text(item); s != "" {
+			if in.Message == "" {
+				in.Message = s
+			}
+			continue
+		}
+		var m map[string]json.RawMessage
+		if json.Unmarshal(item, &m) != nil {
+			continue
+		}
+		var one Info
+		set(&one.Code, m, "code", "errorCode", "reason", "type", "category")
+		set(&one.Message, m, "detail", "message", "title", "reason", "description")
+		if one.Message == "" {
+			one.Message = one.Code
+		}
+		if in.Code == "" {
+			in.Code = one.Code
+		}
+		if in.Message == "" {
+			in.Message = one.Message
+		}
+		in.field(fieldName(m), one.Message)
+		var names []string
+		if json.Unmarshal(m["fields"], &names) == nil {
+			for _, n := range names {
+				in.field(n, one.Message)
+			}
+		}
+	}
+}
+
+func fieldName(m map[string]json.RawMessage) string {
+	var name string
+	set(&name, m, "field", "name", "param", "in", "path")
+	if name != "" {
+		return name
+	}
+	var source map[string]json.RawMessage
+	if json.Unmarshal(m["source"], &source) == nil {
+		set(&name, source, "pointer", "parameter", "header")
+	}
+	return name
+}
+
+// googleDetails reads google.rpc.ErrorInfo and google.rpc.RetryInfo.
+func (in *Info) googleDetails(raw json.RawMessage) {
+	var details []struct {
+		Reason     string `json:"reason"`
+		RetryDelay string `json:"retryDelay"`
+	}
+	if json.Unmarshal(raw, &details) != nil {
+		return
+	}
+	for _, d := range details {
+		if d.Reason != "" {
+			in.Code = redact.Line(d.Reason, maxText)
+		}
+		if w, err := time.ParseDuration(d.RetryDelay); err == nil && w > 0 && w < 366*24*time.Hour {
+			in.RetryAfter = w
+		}
+	}
+}
+
+func (in *Info) field(name, message string) {
+	if name == "" || len(in.Fields) >= maxFields {
+		return
+	}
+	if in.Fields == nil {
+		in.Fields = make(map[string]string)
+	}
+	if _, seen := in.Fields[name]; !seen {
+		in.Fields[redact.Line(name, 100)] = redact.Line(message, maxText)
+	}
+}
+
+// set stores the first of names that holds a text, unless there is one already.
+func set(to *string, m map[string]json.RawMessage, names ...string) {
+	for _, n := range names {
+		if *to != "" {
+			return
+		}
+		*to = text(m[n])
+	}
+}
+
+// text returns a JSON string or number as one bounded line, or nothing.
+func text(raw json.RawMessage) string {
+	if len(raw) == 0 || raw[0] == '{' || raw[0] == '[' || raw[0] == 'n' || raw[0] == 't' || raw[0] == 'f' {
+		return ""
+	}
+	if raw[0] != '"' {
+		return redact.Line(string(raw), 40)
+	}
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return redact.Line(strings.TrimSpace(s), maxText)
+}
+
+// isStatus reports whether a code only repeats the status line, or says nothing.
+func isStatus(code string) bool {
+	if code == "error" || code == "about:blank" {
+		return true
+	}
+	n, err := strconv.Atoi(code)
+	return err == nil && n >= 100 && n < 600
+}

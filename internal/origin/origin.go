@@ -1,0 +1,45 @@
+// Package origin compares origins: scheme, host and port (RFC 6454 section 4).
+package origin
+
+import (
+	"net"
+	"net/url"
+	"strings"
+)
+
+// Of returns the origin of u in one spelling, such as "https://api.example.com:443". It is empty when u has no host.
+func Of(u *url.URL) string {
+	if u == nil || u.Host == "" {
+		return ""
+	}
+	scheme := strings.ToLower(u.Scheme)
+	port := u.Port()
+	if port == "" {
+		switch scheme {
+		case "https":
+			port = "443"
+		case "http":
+			port = "80"
+		}
+	}
+	return scheme + "://" + strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")) + ":" + port
+}
+
+// Same reports whether a and b have one origin.
+func Same(a, b *url.URL) bool {
+	if a.Host == b.Host && a.Scheme == b.Scheme {
+		return a.Host != ""
+	}
+	o := Of(a)
+	return o != "" && o == Of(b)
+}
+
+// Loopback reports whether u leads to this machine only.
+func Loopback(u *url.URL) bool {
+	host := strings.ToLower(u.Hostname())
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,202 @@
+// Package redact decides what of a request may be printed. It is an allow-list: a header or query
+// parameter that is not known to be harmless is not printed, whatever its name.
+package redact
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Mask stands where a value was taken out.
+const Mask = "REDACTED"
+
+var headers = set(
+	"Accept", "Accept-Encoding", "Accept-Language", "Age", "Cache-Control", "Connection", "Content-Encoding",
+	"Content-Language", "Content-Length", "Content-Range", "Content-Type", "Date", "Expires", "Retry-After",
+	"Retry-After-Ms", "X-Ms-Retry-After-Ms", "Server", "Transfer-Encoding", "User-Agent", "Vary", "X-Request-Id", "Request-Id",
+	"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset", "X-Ratelimit-Reset-After",
+	"X-Rate-Limit-Limit", "X-Rate-Limit-Remaining", "X-Rate-Limit-Reset",
+	"Ratelimit", "Ratelimit-Policy", "Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset",
+)
+
+var params = set("limit", "page", "per_page", "page_size", "pagesize", "offset", "sort", "order", "direction",
+	"api-version", "version", "fields", "include", "expand", "expand[]", "format", "locale")
+
+func set(names ...string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
+
+// Header returns a copy with the values of unknown headers masked.
+func Header(h http.Header) http.Header {
+	out := make(http.Header, len(h))
+	for name, values := range h {
+		if headers[name] {
+			out[name] = values
+		} else {
+			out[name] = []string{Mask}
+		}
+	}
+	return out
+}
+
+// URL prints u without user, fragment and the values of unknown query parameters.
+func URL(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return Line(u.Scheme+"://"+u.Host+u.EscapedPath()+query(u.RawQuery), 1024)
+}
+
+func query(raw string) string {
+	if raw == "" {
+		return ""
+	}
+	var b strings.Builder
+	for i, pair := range strings.Split(raw, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if i == 0 {
+			b.WriteByte('?')
+		} else {
+			b.WriteByte('&')
+		}
+		if !params[strings.ToLower(name)] {
+			value = Mask
+		}
+		b.WriteString(name + "=" + value)
+	}
+	return b.String()
+}
+
+// Line makes s one printable line of at most limit bytes.
+func Line(s string, limit int) string {
+	cut := false
+	if len(s) > limit {
+		s, cut = s[:limit], true
+		for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) {
+			s = s[:len(s)-1]
+			if limit-len(s) >= utf8.UTFMax {
+				break
+			}
+		}
+	}
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if cut {
+		s += "…"
+	}
+	return s
+}
+
+// Values replaces every one of secrets in s, as it stands and as a URL writes it.
+func Values(s string, secrets []string) string {
+	for _, secret := range secrets {
+		if len(secret) < 4 {
+			continue // too short to be a secret, and it would tear the text apart
+		}
+		s = strings.ReplaceAll(s, secret, Mask)
+		if esc := url.QueryEscape(secret); esc != secret {
+			s = strings.ReplaceAll(s, esc, Mask)
+		}
+		if esc := url.PathEscape(secret); esc != secret {
+			s = strings.ReplaceAll(s, esc, Mask)
+		}
+	}
+	return s
+}
+
+// Shape prints a body's names and the kinds of its values, but no value: what a reader needs to see
+// why a request was refused. The result has at most limit bytes or so.
+func Shape(contentType string, body []byte, limit int) string {
+	switch {
+	case len(body) == 0:
+		return ""
+	case strings.Contains(contentType, "json"):
+		return shapeJSON(body, limit)
+	case strings.HasPrefix(contentType, "application/x-www-form-urlencoded"):
+		v, err := url.ParseQuery(string(body))
+		if err != nil && len(v) == 0 {
+			return "malformed form"
+		}
+		for name := range v {
+			v[name] = []string{"string"}
+		}
+		return Line(v.Encode(), limit)
+	}
+	return "body of " + Line(contentType, 100)
+}
+
+func shapeJSON(body []byte, limit int) string {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var b strings.Builder
+	// stack holds one byte for each open bracket: '[' an array, '{' an object before a name, ':' after one.
+	var stack []byte
+	first := true
+	for b.Len() < limit {
+		t, err := d.Token()
+		if err != nil {
+			if err != io.EOF {
+				b.WriteString("…")
+			}
+			break
+		}
+		delim, isDelim := t.(json.Delim)
+		closing := isDelim && (delim == '}' || delim == ']')
+		if !closing && !first && (len(stack) == 0 || stack[len(stack)-1] != ':') {
+			b.WriteByte(',')
+		}
+		first = false
+		if closing {
+			stack = stack[:len(stack)-1]
+			b.WriteByte(byte(delim))
+			afterValue(stack)
+			continue
+		}
+		if name, ok := t.(string); ok && len(stack) > 0 && stack[len(stack)-1] == '{' {
+			stack[len(stack)-1] = ':'
+			b.WriteString(`"` + Line(name, 60) + `":`)
+			continue
+		}
+		if isDelim {
+			stack = append(stack, byte(delim))
+			b.WriteByte(byte(delim))
+			first = true
+			continue
+		}
+		b.WriteString(kind(t))
+		afterValue(stack)
+	}
+	return Line(b.String(), limit)
+}
+
+func afterValue(stack []byte) {
+	if n := len(stack); n > 0 && stack[n-1] == ':' {
+		stack[n-1] = '{'
+	}
+}
+
+func kind(t json.Token) string {
+	switch t.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "bool"
+	case json.Number:
+		return "number"
+	}
+	return "string"
+}

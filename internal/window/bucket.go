@@ -1,0 +1,55 @@
+package window
+
+import (
+	"math"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Bucket is a token bucket: it fills at n permits per per and holds at most burst of them.
+type Bucket struct {
+	lim   *rate.Limiter
+	base  time.Time
+	burst int
+}
+
+// NewBucket returns a full bucket; n, per and burst are positive, and base is the time that durations count from.
+func NewBucket(n int, per time.Duration, burst int, base time.Time) *Bucket {
+	return &Bucket{rate.NewLimiter(rate.Limit(float64(n)/per.Seconds()), burst), base, burst}
+}
+
+// enough forgives what floating point loses.
+const enough = 1e-6
+
+// Wait implements Window.
+func (b *Bucket) Wait(now time.Duration, n int) time.Duration {
+	missing := float64(n) - b.lim.TokensAt(b.base.Add(now))
+	if missing <= enough {
+		return 0
+	}
+	return time.Duration(math.Ceil(missing / float64(b.lim.Limit()) * float64(time.Second)))
+}
+
+// Take implements Window.
+func (b *Bucket) Take(now, _ time.Duration, n int) int64 {
+	if t := b.base.Add(now); !b.lim.AllowN(t, n) {
+		b.lim.ReserveN(t, n) // short by less than enough
+	}
+	return 0
+}
+
+// Settle does nothing: a bucket fills by the clock.
+func (b *Bucket) Settle(int64, time.Duration, int) {}
+
+// Refund implements Window. A negative number puts tokens back; a reservation's Cancel would not, once
+// its time has come.
+func (b *Bucket) Refund(_ int64, now time.Duration, n int) { b.lim.AllowN(b.base.Add(now), -n) }
+
+// Left implements Window.
+func (b *Bucket) Left(now time.Duration) int {
+	return max(0, int(b.lim.TokensAt(b.base.Add(now))+enough))
+}
+
+// Limit implements Window.
+func (b *Bucket) Limit() int { return b.burst }

@@ -1,0 +1,93 @@
+package window
+
+import "time"
+
+// Buckets is a sliding window for large limits: permits are counted by slices of time, each of which
+// counts until its end has left the window.
+type Buckets struct {
+	max    int
+	per    time.Duration
+	slice  time.Duration
+	count  [buckets + 2]int
+	head   int64 // the oldest slice that still counts
+	newest int64
+	used   int
+}
+
+const buckets = 1024
+
+// NewBuckets returns a window of n permits per per, both positive.
+func NewBuckets(n int, per time.Duration) *Buckets {
+	return &Buckets{max: n, per: per, slice: max(1, (per+buckets-1)/buckets)}
+}
+
+func (b *Buckets) at(slice int64) *int { return &b.count[slice%int64(len(b.count))] }
+
+func (b *Buckets) expire(now time.Duration) {
+	oldest := int64(max(0, now-b.per) / b.slice) // the slice in which the window begins still counts
+	for b.head < oldest && b.head <= b.newest {
+		c := b.at(b.head)
+		b.used -= *c
+		*c = 0
+		b.head++
+	}
+	b.head = max(b.head, oldest)
+}
+
+// Wait implements Window.
+func (b *Buckets) Wait(now time.Duration, n int) time.Duration {
+	b.expire(now)
+	over := b.used + n - b.max
+	if over <= 0 {
+		return 0
+	}
+	wait := b.per * time.Duration((over-1)/b.max)
+	over = (over-1)%b.max + 1
+	i := b.head
+	for ; over > 0 && i <= b.newest; i++ {
+		over -= *b.at(i)
+	}
+	return max(wait+time.Duration(i)*b.slice+b.per-now, 1)
+}
+
+// Take implements Window.
+func (b *Buckets) Take(now, latest time.Duration, n int) int64 {
+	b.expire(now)
+	// Never further ahead than the ring reaches: latest is now plus the slack, a small part of the window.
+	s := min(int64(latest/b.slice), b.head+int64(len(b.count))-1)
+	b.newest = max(b.newest, s)
+	*b.at(s) += n
+	b.used += n
+	return s
+}
+
+// Settle implements Window.
+func (b *Buckets) Settle(mark int64, at time.Duration, n int) {
+	to := int64(at / b.slice)
+	if mark < b.head || to >= mark || *b.at(mark) < n {
+		return
+	}
+	to = max(to, b.head)
+	*b.at(mark) -= n
+	*b.at(to) += n
+}
+
+// Refund implements Window.
+func (b *Buckets) Refund(mark int64, _ time.Duration, n int) {
+	if mark < b.head {
+		return
+	}
+	if c := b.at(mark); *c >= n {
+		*c -= n
+		b.used -= n
+	}
+}
+
+// Left implements Window.
+func (b *Buckets) Left(now time.Duration) int {
+	b.expire(now)
+	return max(0, b.max-b.used)
+}
+
+// Limit implements Window.
+func (b *Buckets) Limit() int { return b.max }

@@ -1,0 +1,104 @@
+package window
+
+import "time"
+
+// Fixed allows max permits in each window of a partner that opens a window with the first call after
+// the one before has ended. When exactly that was is not known: the partner's window began between lo
+// and hi. Nothing is taken while it is not known whether the partner is still in the old window, and
+// permits that it may count in the next one are counted there too.
+type Fixed struct {
+	max    int
+	per    time.Duration
+	lo, hi time.Duration
+	seq    int64 // of the window, 0 before the first
+	used   int
+	late   int // of those, the permits that the partner may count in the next window
+}
+
+// NewFixed returns a window of n permits per per, both positive.
+func NewFixed(n int, per time.Duration) *Fixed { return &Fixed{max: n, per: per} }
+
+func (f *Fixed) ended(now time.Duration) bool { return f.seq == 0 || now >= f.hi+f.per }
+
+// room returns how many permits are free.
+func (f *Fixed) room(now time.Duration) int {
+	switch {
+	case f.ended(now):
+		return f.max - f.late
+	case now >= f.lo+f.per:
+		return 0
+	}
+	return f.max - f.used
+}
+
+// Wait implements Window.
+func (f *Fixed) Wait(now time.Duration, n int) time.Duration {
+	over := n - f.room(now)
+	if over <= 0 {
+		return 0
+	}
+	end := f.hi + f.per
+	if f.ended(now) {
+		end = now + f.per
+	} else if room := f.max - f.late; over <= room {
+		return max(end-now, 1)
+	}
+	return max(end-now+f.per*time.Duration((over-1)/f.max), 1)
+}
+
+// A mark is the window's number, and whether its permits are late, and whether they opened it.
+const (
+	markLate = 1 << iota
+	markFirst
+	markBits = 2
+)
+
+// Take implements Window.
+func (f *Fixed) Take(now, latest time.Duration, n int) int64 {
+	var mark int64
+	if f.ended(now) {
+		if f.lo += f.per; f.late == 0 || f.seq == 0 {
+			f.lo = now
+		}
+		f.hi = latest
+		f.used, f.late = f.late, 0
+		f.seq++
+		mark = markFirst
+	}
+	f.used += n
+	if latest >= f.lo+f.per {
+		f.late += n
+		mark |= markLate
+	}
+	return f.seq<<markBits | mark
+}
+
+// Settle implements Window.
+func (f *Fixed) Settle(mark int64, at time.Duration, n int) {
+	if mark>>markBits != f.seq {
+		return
+	}
+	if mark&markFirst != 0 {
+		f.hi = min(f.hi, at)
+	}
+	if mark&markLate != 0 && at < f.lo+f.per {
+		f.late -= n
+	}
+}
+
+// Refund implements Window.
+func (f *Fixed) Refund(mark int64, _ time.Duration, n int) {
+	if mark>>markBits != f.seq {
+		return
+	}
+	f.used -= n
+	if mark&markLate != 0 {
+		f.late -= n
+	}
+}
+
+// Left implements Window.
+func (f *Fixed) Left(now time.Duration) int { return max(0, f.room(now)) }
+
+// Limit implements Window.
+func (f *Fixed) Limit() int { return f.max }

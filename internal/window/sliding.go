@@ -1,0 +1,115 @@
+package window
+
+import (
+	"math"
+	"time"
+)
+
+// Largest is the largest limit that is counted permit by permit; above it, by buckets of time.
+const Largest = 4096
+
+// Sliding allows max permits in any stretch of per. It keeps for each permit the latest time at which
+// the partner may have counted it; permits leave in the order in which they were taken.
+type Sliding struct {
+	max int
+	per time.Duration
+	// ring[i&mask] is the latest time of permit i, for head <= i < tail.
+	ring       []int64
+	head, tail int64
+	refunded   int // of those, given back
+}
+
+// gone marks a permit that was given back.
+const gone = math.MinInt64
+
+// NewSliding returns a window of n permits per per, both positive, n at most Largest.
+func NewSliding(n int, per time.Duration) *Sliding {
+	return &Sliding{max: n, per: per}
+}
+
+func (s *Sliding) used() int { return int(s.tail-s.head) - s.refunded }
+
+// expire lets go of the permits at the head that no longer count.
+func (s *Sliding) expire(now time.Duration) {
+	mask := int64(len(s.ring) - 1)
+	for s.head < s.tail {
+		at := s.ring[s.head&mask]
+		if at == gone {
+			s.refunded--
+		} else if time.Duration(at)+s.per > now {
+			return
+		}
+		s.head++
+	}
+}
+
+// Wait implements Window.
+func (s *Sliding) Wait(now time.Duration, n int) time.Duration {
+	s.expire(now)
+	over := s.used() + n - s.max
+	if over <= 0 {
+		return 0
+	}
+	// Whole windows, when more is asked than fits into one, then the permits that have to leave first.
+	wait := s.per * time.Duration((over-1)/s.max)
+	over = (over-1)%s.max + 1
+	mask := int64(len(s.ring) - 1)
+	var last time.Duration
+	for i := s.head; over > 0 && i < s.tail; i++ {
+		if at := s.ring[i&mask]; at != gone {
+			last = max(last, time.Duration(at)+s.per-now)
+			over--
+		}
+	}
+	return max(wait+last, 1)
+}
+
+// Take implements Window.
+func (s *Sliding) Take(_, latest time.Duration, n int) int64 {
+	for int(s.tail-s.head)+n > len(s.ring) {
+		s.grow()
+	}
+	mark, mask := s.tail, int64(len(s.ring)-1)
+	for range n {
+		s.ring[s.tail&mask] = int64(latest)
+		s.tail++
+	}
+	return mark
+}
+
+// grow doubles the ring. It holds at most the permits of one window and as many that were given back.
+func (s *Sliding) grow() {
+	old := s.ring
+	s.ring = make([]int64, max(8, 2*len(old)))
+	for i := s.head; i < s.tail; i++ {
+		s.ring[i&int64(len(s.ring)-1)] = old[i&int64(len(old)-1)]
+	}
+}
+
+// Settle implements Window.
+func (s *Sliding) Settle(mark int64, at time.Duration, n int) {
+	mask := int64(len(s.ring) - 1)
+	for i := max(mark, s.head); i < min(mark+int64(n), s.tail); i++ {
+		s.ring[i&mask] = min(s.ring[i&mask], int64(at))
+	}
+}
+
+// Refund implements Window.
+func (s *Sliding) Refund(mark int64, _ time.Duration, n int) {
+	mask := int64(len(s.ring) - 1)
+	for i := max(mark, s.head); i < min(mark+int64(n), s.tail); i++ {
+		if s.ring[i&mask] != gone && s.refunded < s.max { // beyond that many it stays counted: strict, and bounded
+			s.ring[i&mask] = gone
+			s.refunded++
+		}
+	}
+}
+
+// Left implements Window.
+func (s *Sliding) Left(now time.Duration) int {
+	s.expire(now)
+	return max(0, s.max-s.used())
+}
+
+// Limit implements Window.
+func (s *Sliding) Limit() int { return s.max }

@@ -1,0 +1,46 @@
+// Package window counts permits against one limit: a sliding window, a fixed window or a token bucket.
+//
+// Times are durations since some base. None of the types is safe for concurrent use: the line of
+// waiters that asks them holds a lock, and asks all of them under it.
+package window
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Window is one limit.
+type Window interface {
+	// Wait returns how long n permits have to wait, zero when they could be taken now. It is exact when
+	// nobody takes or gives back a permit meanwhile.
+	Wait(now time.Duration, n int) time.Duration
+	// Take takes n permits, whether or not they are free, and returns a mark to name them by. The partner
+	// will have counted them by latest.
+	Take(now, latest time.Duration, n int) (mark int64)
+	// Settle says that the partner counted the permits no later than at, which is not after the latest of Take.
+	Settle(mark int64, at time.Duration, n int)
+	// Refund gives back permits that the partner never saw.
+	Refund(mark int64, now time.Duration, n int)
+	// Left returns how many permits are free, at least zero.
+	Left(now time.Duration) int
+	// Limit returns the most that can be taken at once.
+	Limit() int
+}
+
+// Slots bounds how many permits are out at once. Unlike the others it may be given back to without the lock.
+type Slots struct {
+	max  int64
+	used atomic.Int64
+}
+
+// NewSlots returns n slots.
+func NewSlots(n int) *Slots { return &Slots{max: int64(n)} }
+
+// Free reports whether n more can be taken.
+func (s *Slots) Free(n int) bool { return s.used.Load()+int64(n) <= s.max }
+
+// Take takes a slot.
+func (s *Slots) Take() { s.used.Add(1) }
+
+// Give gives a slot back. It is safe for concurrent use.
+func (s *Slots) Give() { s.used.Add(-1) }

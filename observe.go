@@ -1,0 +1,251 @@
+package belay
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/belay-go/belay/internal/redact"
+)
+
+// Observer is told what happens to calls. It runs on the caller's goroutine, outside locks, and the call
+// goes on when it returns: what may block needs a queue of its own. A panic in it is contained. It must
+// be safe for concurrent use. Events hold no credential, no body and no value of an unknown query
+// parameter.
+type Observer interface {
+	Observe(ctx context.Context, e Event)
+}
+
+// ObserverFunc makes a function an [Observer].
+type ObserverFunc func(ctx context.Context, e Event)
+
+// Observe calls f.
+func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
+
+// Event is one of [CallDone], [AttemptDone], [Retrying], [Paused] and [CircuitChanged].
+type Event interface{ event() }
+
+// CallInfo says which call an event belongs to.
+type CallInfo struct {
+	// Partner and Integration are the names given by WithName and WithIntegration.
+	Partner, Integration string
+	// Method and Route are a metric's labels: Route is the path template, empty for a raw request.
+	Method, Route string
+	// URL is the redacted URL.
+	URL string
+}
+
+// CallDone says that a call has ended, or that its response has been handed out.
+type CallDone struct {
+	Call       CallInfo
+	Verdict    Verdict
+	StatusCode int           // 0 without an answer
+	Attempts   int           // that were sent
+	Waited     time.Duration // in backoff, in line and for an open circuit
+	Duration   time.Duration
+	Err        error // nil when the answer is a response
+}
+
+// AttemptDone says that an attempt has ended, or that its response's headers have come.
+type AttemptDone struct {
+	Call       CallInfo
+	Number     int // from 1
+	Verdict    Verdict
+	StatusCode int // 0 without an answer
+	RequestID  string
+	Duration   time.Duration
+	LimitLeft  int  // what the tightest limit has left, -1 when none is known
+	Probe      bool // it asked for an open circuit whether the partner is back
+	// RequestBody shows, for a 400 or 422 only, what was sent: names and kinds of values, or what
+	// WithRedactor makes of it.
+	RequestBody string
+	// Ignored names a header of the answer that was malformed, and so ignored.
+	Ignored string
+	Err     error
+}
+
+// Retrying says that another attempt follows, after Wait.
+type Retrying struct {
+	Call    CallInfo
+	Attempt int // that failed
+	Verdict Verdict
+	Wait    time.Duration
+}
+
+// Paused says that all calls in the scope wait, because the partner asked for it by the call.
+type Paused struct {
+	Call    CallInfo
+	Scope   Scope
+	For     time.Duration
+	Verdict Verdict
+}
+
+// CircuitChanged says that the circuit opened, closed, or lets probes through.
+type CircuitChanged struct {
+	Call    CallInfo // the call that brought it about
+	State   BreakerState
+	OpenFor time.Duration // until the next probe
+}
+
+func (CallDone) event()       {}
+func (AttemptDone) event()    {}
+func (Retrying) event()       {}
+func (Paused) event()         {}
+func (CircuitChanged) event() {}
+
+// Redactor returns what may be logged of a request's body; "" for nothing. It gets at most 4 KiB.
+type Redactor func(contentType string, body []byte) string
+
+const maxLoggedBody = 4 << 10
+
+// observe is the outermost layer.
+func (c *call) observe() (*http.Response, error) {
+	resp, err := c.next()
+	e := CallDone{
+		Call: c.info(), Verdict: c.verdict, Attempts: c.sends, Waited: c.waited, Duration: time.Since(c.start),
+		Err: c.clean(err),
+	}
+	if resp != nil {
+		e.StatusCode = resp.StatusCode
+	}
+	c.emit(e)
+	return resp, err
+}
+
+func (c *call) observed() bool { return len(c.set.observers) > 0 }
+
+// clock returns the time, when somebody wants to know it.
+func (c *call) clock() (t time.Time) {
+	if c.observed() {
+		t = time.Now()
+	}
+	return t
+}
+
+func (c *call) emit(e Event) {
+	for _, o := range c.set.observers {
+		c.tell(o, e)
+	}
+}
+
+func (c *call) tell(o Observer, e Event) {
+	defer func() { _ = recover() }()
+	o.Observe(c.ctx, e)
+}
+
+func (c *call) emitAttempt(resp *http.Response, err error, began time.Time) {
+	if !c.observed() {
+		return
+	}
+	e := AttemptDone{
+		Call: c.info(), Number: c.number(), Verdict: c.verdict, Duration: time.Since(began), LimitLeft: -1,
+		Probe: c.probe, Ignored: c.verdict.ignored, Err: c.clean(err),
+	}
+	if c.limiter != nil {
+		e.LimitLeft = c.caller.left
+	}
+	if resp != nil {
+		e.StatusCode, e.RequestID = resp.StatusCode, requestID(resp.Header)
+		if e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity {
+			e.RequestBody = redact.Values(c.shownBody(), secretsOf(c.cred))
+		}
+	}
+	c.emit(e)
+}
+
+// shownBody returns what may be shown of the request's body.
+func (c *call) shownBody() string {
+	if c.req.GetBody == nil || c.req.Body == nil {
+		return ""
+	}
+	rc, err := c.req.GetBody()
+	if err != nil {
+		return ""
+	}
+	defer rc.Close()
+	head, _ := io.ReadAll(io.LimitReader(rc, maxLoggedBody))
+	contentType := c.req.Header.Get("Content-Type")
+	if c.set.redactor != nil {
+		return redact.Line(c.set.redactor(contentType, head), maxLoggedBody)
+	}
+	return redact.Shape(contentType, head, maxLoggedBody)
+}
+
+func (c *call) info() CallInfo {
+	if !c.observed() {
+		return CallInfo{}
+	}
+	return CallInfo{c.set.name, c.integration, c.method(), c.opts.route, c.url()}
+}
+
+// url returns what may be shown of the request's URL: the path template where there is one.
+func (c *call) url() string {
+	if c.opts.route == "" || c.base == nil {
+		return redact.URL(c.req.URL)
+	}
+	return redact.Line(c.base.Scheme+"://"+c.base.Host+joinPath(c.base.EscapedPath(), c.opts.route), 1024)
+}
+
+// logObserver writes slog records.
+type logObserver struct{ log *slog.Logger }
+
+func (o logObserver) Observe(ctx context.Context, e Event) {
+	switch e := e.(type) {
+	case AttemptDone:
+		level := slog.LevelDebug
+		if e.Verdict.Class != ClassOK {
+			level = slog.LevelWarn
+		}
+		o.write(ctx, level, "attempt", e.Call, e.Verdict, e.Err,
+			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()), slog.Int("attempt", e.Number),
+			slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
+			slog.String("request_body", e.RequestBody), slog.String("ignored_header", e.Ignored))
+	case CallDone:
+		level := slog.LevelDebug
+		if e.Verdict.Class != ClassOK {
+			level = slog.LevelError
+		}
+		o.write(ctx, level, "call", e.Call, e.Verdict, e.Err,
+			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
+			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waited.Milliseconds()))
+	case Retrying:
+		o.write(ctx, slog.LevelInfo, "retrying", e.Call, e.Verdict, nil,
+			slog.Int("attempt", e.Attempt), slog.Int64("wait_ms", e.Wait.Milliseconds()))
+	case Paused:
+		o.write(ctx, slog.LevelWarn, "paused", e.Call, e.Verdict, nil,
+			slog.String("scope", e.Scope.String()), slog.Int64("for_ms", e.For.Milliseconds()))
+	case CircuitChanged:
+		o.write(ctx, slog.LevelWarn, "circuit", e.Call, Verdict{}, nil,
+			slog.String("state", e.State.String()), slog.Int64("open_ms", e.OpenFor.Milliseconds()))
+	}
+}
+
+// write leaves out attributes that are empty.
+func (o logObserver) write(ctx context.Context, level slog.Level, msg string, call CallInfo, v Verdict, err error, attrs ...slog.Attr) {
+	if !o.log.Enabled(ctx, level) {
+		return
+	}
+	all := make([]slog.Attr, 0, 16)
+	route := call.Route
+	if route == "" {
+		route = call.URL
+	}
+	all = append(all, slog.String("partner", call.Partner), slog.String("integration", call.Integration),
+		slog.String("method", call.Method), slog.String("route", route))
+	all = append(all, attrs...)
+	if v.Class != ClassOK {
+		all = append(all, slog.String("class", v.Class.String()), slog.String("code", v.Code), slog.String("message", v.Message))
+	}
+	if err != nil {
+		all = append(all, slog.String("error", err.Error()))
+	}
+	kept := all[:0]
+	for _, a := range all {
+		if a.Value.Kind() != slog.KindString || a.Value.String() != "" {
+			kept = append(kept, a)
+		}
+	}
+	o.log.LogAttrs(ctx, level, "belay: "+msg, kept...)
+}

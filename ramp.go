@@ -1,0 +1,107 @@
+package belay
+
+import "time"
+
+// ramp eases calls in after an outage, so that those that waited do not fall upon the partner at once:
+// at most twice the pace from before the outage for as long as the outage lasted, by when steady
+// traffic has caught up, and then half as much again for each ten seconds without a failure. It is
+// over when nobody has had to wait for it for ten seconds.
+type ramp struct {
+	rate    float64       // calls a second, 0 when there is no ramp
+	next    time.Duration // when the next call may go
+	grow    time.Duration // when the rate may grow
+	blocked time.Duration // when somebody last had to wait
+
+	before float64 // the pace from before the outage
+	pace   pace
+}
+
+const (
+	rampQuiet  = 10 * time.Second
+	rampFactor = 1.9 // at most twice, and the jitter of the network must not make it more
+	rampLeast  = 1.0 // calls a second
+)
+
+// outage notes the pace when the circuit opens.
+func (r *ramp) outage(now time.Duration) { r.before, r.rate = r.pace.peak(now), 0 }
+
+// start begins the ramp when the circuit closes after lasted.
+func (r *ramp) start(now, lasted time.Duration) {
+	r.rate = max(rampLeast, r.before*rampFactor)
+	r.next, r.blocked = now, now
+	r.grow = now + max(lasted, rampQuiet)
+}
+
+// open reports whether a call may go now. It is where the ramp grows and ends.
+func (r *ramp) open(now time.Duration) bool {
+	if r.rate == 0 {
+		return true
+	}
+	if now >= r.grow {
+		r.rate *= 1.5
+		r.grow = now + rampQuiet
+	}
+	if now-r.blocked > rampQuiet {
+		r.rate = 0
+		return true
+	}
+	if now < r.next {
+		r.blocked = now
+		return false
+	}
+	return true
+}
+
+// wait returns how long a call behind ahead others has to wait at the present rate.
+func (r *ramp) wait(now time.Duration, ahead int) time.Duration {
+	if r.rate == 0 {
+		return 0
+	}
+	return max(0, r.next-now) + time.Duration(float64(ahead)/r.rate*float64(time.Second))
+}
+
+// disturbed makes the ramp wait again for its quiet time.
+func (r *ramp) disturbed(now time.Duration) { r.grow = max(r.grow, now+rampQuiet) }
+
+// note counts a call that goes now.
+func (r *ramp) note(now time.Duration) {
+	r.pace.note(now)
+	if r.rate > 0 {
+		r.next = max(r.next, now) + time.Duration(float64(time.Second)/r.rate)
+	}
+}
+
+// pace counts calls by slices of ten seconds, for a minute back: an outage that shows itself only by
+// timeouts has slowed the last slices already.
+type pace struct {
+	slice  int64
+	counts [6]int
+}
+
+const paceSlice = 10 * time.Second
+
+func (p *pace) note(now time.Duration) {
+	p.roll(now)
+	p.counts[p.slice%int64(len(p.counts))]++
+}
+
+func (p *pace) roll(now time.Duration) {
+	for s := int64(now / paceSlice); p.slice < s; {
+		p.slice = max(p.slice+1, s-int64(len(p.counts)))
+		p.counts[p.slice%int64(len(p.counts))] = 0
+	}
+}
+
+// peak returns the calls a second of the busiest slice.
+func (p *pace) peak(now time.Duration) float64 {
+	p.roll(now)
+	best := 0.0
+	for i, n := range p.counts {
+		in := paceSlice
+		if int64(i) == p.slice%int64(len(p.counts)) {
+			in = max(now-time.Duration(p.slice)*paceSlice, paceSlice/2)
+		}
+		best = max(best, float64(n)/in.Seconds())
+	}
+	return best
+}

@@ -1,0 +1,365 @@
+package belay
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/belay-go/belay/internal/origin"
+)
+
+// Middleware wraps a RoundTripper. It must keep to the RoundTripper contract: the request is not
+// changed, its body always closed, and a response comes with a nil error.
+type Middleware func(http.RoundTripper) http.RoundTripper
+
+// Chain puts middlewares around base, the first outermost. A nil base means http.DefaultTransport. The
+// policies fit in by their Wrap methods, in the order of the layers:
+//
+//	rt := belay.Chain(http.DefaultTransport, policy.Wrap, breaker.Wrap, limiter.Wrap)
+func Chain(base http.RoundTripper, middlewares ...Middleware) http.RoundTripper {
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	for _, m := range slices.Backward(middlewares) {
+		base = m(base)
+	}
+	return base
+}
+
+type roundTripperFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// step is one layer: it does its part and calls [call.next] to go inward.
+type step func(*call) (*http.Response, error)
+
+// order is the one place where the order of the layers stands, from the outside in. Below the last one
+// lies the base transport, under the user's attempt middlewares.
+var order = [...]struct {
+	step step
+	on   func(*settings) bool
+}{
+	{(*call).observe, func(s *settings) bool { return len(s.observers) > 0 }},
+	{(*call).gate, func(s *settings) bool { return s.enabled != nil || s.timeout > 0 }},
+	{(*call).outerMiddleware, func(s *settings) bool { return s.callMiddleware != nil }},
+	{(*call).retry, func(s *settings) bool { return s.retry != nil }},
+	{(*call).token, func(*settings) bool { return true }},
+	{(*call).admit, func(*settings) bool { return true }},
+	{(*call).sign, func(*settings) bool { return true }},
+	{(*call).send, func(*settings) bool { return true }},
+}
+
+// settings is what a client and all clients derived from it share. It does not change once it is built.
+type settings struct {
+	name           string
+	retry          *RetryPolicy // nil: no retries
+	breaker        *Breaker     // nil: none
+	limiter        *Limiter     // nil: none
+	classifier     Classifier   // nil: Classify
+	enabled        func() bool
+	timeout        time.Duration // 0: none
+	attemptTimeout time.Duration // 0: none
+	keyHeader      string        // canonical, empty: no keys are made
+	header         http.Header   // set on every request that lacks them
+	observers      []Observer
+	redactor       Redactor
+	trusted        []*url.URL
+	insecure       bool
+	redirects      RedirectPolicy
+	maxBytes       int64 // of a response, negative: no bound
+	callMiddleware Middleware
+	base           http.RoundTripper
+	steps          []step // of order, those that are on
+}
+
+// stack is the layers with what belongs to one integration. It is the RoundTripper behind Client.Transport.
+type stack struct {
+	set         *settings
+	limiter     *Limiter // nil: none
+	auth        Authenticator
+	base        *url.URL // nil: every request is the partner's
+	integration string
+}
+
+// newStack wraps next by the layers that are set.
+func newStack(next http.RoundTripper, s *settings) *stack {
+	s.base = Chain(next)
+	s.maxBytes = -1
+	s.compile()
+	return &stack{set: s, limiter: s.limiter}
+}
+
+func (s *settings) compile() {
+	s.steps = s.steps[:0:0]
+	for _, o := range order {
+		if o.on(s) {
+			s.steps = append(s.steps, o.step)
+		}
+	}
+}
+
+// call is one call on its way through the layers. It belongs to one goroutine until its response is
+// handed out; after that only its body is used.
+type call struct {
+	*stack
+	ctx  context.Context
+	req  *http.Request // the caller's, never changed
+	out  *http.Request // what this attempt sends, when it differs
+	opts *callOptions
+	pos  int // the step that runs next
+
+	attempt  int // from 1; those that were sent
+	verdict  Verdict
+	att      Attempt
+	cred     Credential
+	caller   caller
+	permit   permit
+	probe    bool // this attempt is a breaker's probe
+	bodyUsed bool // the request's body has been handed to the transport
+	whole    bool // read the body within the attempt
+	data     []byte
+	buffer   *buffer // that data lies in, when it is pooled
+
+	extra  error   // a reason beside the answer that is returned
+	lost   *result // the answer before, when the caller cancelled
+	waited time.Duration
+	start  time.Time // when somebody wants to know
+
+	cancel context.CancelFunc // of the total timeout
+	body   *body              // of the last attempt, nil before the first
+	sends  int                // attempts that reached the transport, probes too
+}
+
+var noOptions callOptions
+
+// RoundTrip sends req through the layers. A status stays a status.
+func (s *stack) RoundTrip(req *http.Request) (*http.Response, error) {
+	if s.foreign(req) {
+		return s.set.base.RoundTrip(req)
+	}
+	c, err := s.begin(req, nil)
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	resp, err := c.run()
+	if err != nil {
+		return nil, c.describe(err)
+	}
+	c.recycle()
+	return resp, nil
+}
+
+// calls is where calls are taken from and go back to when nothing below can hold on to them any more:
+// after a success, without middlewares of the user's.
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+func (c *call) recycle() {
+	if c.set.callMiddleware == nil {
+		*c = call{}
+		calls.Put(c)
+	}
+}
+
+// describe completes an error of Belay's own with what was called; the transport's stay as they are.
+func (c *call) describe(err error) error {
+	if e, ok := err.(*Error); ok && e.Method == "" {
+		e.Partner, e.Integration = c.set.name, c.integration
+		e.Method, e.URL, e.Attempts = c.method(), c.url(), c.sends
+	}
+	return err
+}
+
+// foreign reports whether req leads elsewhere than to the partner.
+func (s *stack) foreign(req *http.Request) bool {
+	if s.base == nil || req == nil || req.URL == nil || origin.Same(s.base, req.URL) {
+		return false
+	}
+	for _, t := range s.set.trusted {
+		if origin.Same(t, req.URL) {
+			return false
+		}
+	}
+	return true
+}
+
+// begin makes the call of a request. A nil opts means those of its context.
+func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
+	if req == nil {
+		return nil, invalid("the request is nil")
+	}
+	if req.URL == nil {
+		return nil, invalid("the request's URL is nil")
+	}
+	ctx := req.Context()
+	if opts == nil {
+		opts = optionsOf(ctx)
+	}
+	c := calls.Get().(*call)
+	c.stack, c.ctx, c.req, c.opts = s, ctx, req, opts
+	if opts.err != nil {
+		return nil, c.describe(opts.err)
+	}
+	if opts.patience > 0 || opts.into != nil || len(s.set.observers) > 0 {
+		c.start = time.Now()
+	}
+	c.addHeaders()
+	return c, nil
+}
+
+// addHeaders puts the client's and the call's headers onto a clone of the request, if there are any.
+func (c *call) addHeaders() {
+	key := ""
+	if name := c.keyHeader(); name != "" && !hasKey(c.req.Header, name) {
+		if key = c.opts.key; key == "" && c.set.keyHeader != "" && !c.idempotent() {
+			key = newKey()
+		}
+	}
+	if key == "" && len(c.set.header) == 0 && len(c.opts.header) == 0 && c.req.Header != nil {
+		return
+	}
+	clone := *c.req
+	clone.Header = c.req.Header.Clone()
+	if clone.Header == nil {
+		clone.Header = make(http.Header)
+	}
+	for name, values := range c.set.header {
+		if clone.Header[name] == nil {
+			clone.Header[name] = values
+		}
+	}
+	for name, values := range c.opts.header {
+		clone.Header[name] = values
+	}
+	if key != "" {
+		clone.Header[c.keyHeader()] = []string{key}
+	}
+	c.req = &clone
+}
+
+// keyHeader is the header that an idempotency key goes into, empty when there is no key to send.
+func (c *call) keyHeader() string {
+	if c.set.keyHeader == "" && c.opts.key != "" {
+		return "Idempotency-Key"
+	}
+	return c.set.keyHeader
+}
+
+// run sends the call through all layers.
+func (c *call) run() (*http.Response, error) {
+	resp, err := c.next()
+	if !c.bodyUsed {
+		closeBody(c.req)
+	}
+	if resp != nil {
+		resp.Request = c.req // not the clone that carries the credential
+	}
+	if c.cancel != nil {
+		if resp != nil && c.body != nil && !c.body.over() {
+			c.body.total = c.cancel
+		} else {
+			c.cancel()
+		}
+	}
+	if c.opts.into != nil {
+		c.opts.into.fill(c, resp)
+	}
+	return resp, err
+}
+
+// next goes one layer inward. A layer may call it more than once.
+func (c *call) next() (*http.Response, error) {
+	c.pos++
+	resp, err := c.set.steps[c.pos-1](c)
+	c.pos--
+	return resp, err
+}
+
+// gate is the layer that asks the kill switch and sets the total timeout.
+func (c *call) gate() (*http.Response, error) {
+	if err := c.enabled(); err != nil {
+		return nil, err
+	}
+	if c.set.timeout > 0 {
+		c.ctx, c.cancel = context.WithTimeout(c.ctx, c.set.timeout)
+	}
+	return c.next()
+}
+
+// enabled asks the kill switch; retry asks again before each attempt.
+func (c *call) enabled() error {
+	if c.set.enabled == nil || c.set.enabled() {
+		return nil
+	}
+	return c.stop(refuse(ErrDisabled, 0))
+}
+
+// stop notes the verdict of an error that ends the call before it is sent.
+func (c *call) stop(err error) error {
+	switch e, ok := err.(*Error); {
+	case ok:
+		c.verdict = e.Verdict
+	case c.ctx.Err() != nil:
+		c.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
+	default:
+		c.verdict = Verdict{Class: ClassClient, Scope: ScopeCall}
+	}
+	return err
+}
+
+// outerMiddleware is the layer of the users' call middlewares. What they send goes on with the layers
+// below as a call of its own, so that they may send it twice, or another.
+func (c *call) outerMiddleware() (*http.Response, error) {
+	rt := c.set.callMiddleware(roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		inner := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, pos: c.pos, whole: c.whole, start: c.start}
+		if inner.foreign(req) {
+			return inner.set.base.RoundTrip(req)
+		}
+		resp, err := inner.next()
+		if !inner.bodyUsed {
+			closeBody(req)
+		}
+		c.attempt, c.sends, c.waited = c.attempt+inner.attempt, c.sends+inner.sends, c.waited+inner.waited
+		c.verdict, c.cred, c.extra, c.lost = inner.verdict, inner.cred, inner.extra, inner.lost
+		c.data, c.buffer, c.body = inner.data, inner.buffer, inner.body
+		return resp, err
+	}))
+	c.bodyUsed = true
+	req := c.req
+	if c.ctx != req.Context() {
+		req = req.WithContext(c.ctx)
+	}
+	resp, err := rt.RoundTrip(req)
+	if resp == nil && err == nil {
+		err = c.stop(invalid("a call middleware returned neither response nor error"))
+	}
+	return resp, err
+}
+
+func closeBody(req *http.Request) {
+	if req != nil && req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
+
+// method returns the request's method, which is GET when it is empty.
+func (c *call) method() string {
+	if c.req.Method == "" {
+		return http.MethodGet
+	}
+	return c.req.Method
+}
+
+// patient reports whether the call waits for the partner beyond the ordinary.
+func (c *call) patient() bool { return c.opts.patience > 0 && c.patience() > 0 }
+
+// patience returns how long the call may still wait for the partner.
+func (c *call) patience() time.Duration {
+	if c.opts.patience <= 0 {
+		return 0
+	}
+	return c.opts.patience - time.Since(c.start)
+}

@@ -1,0 +1,295 @@
+package belay
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/belay-go/belay/internal/errbody"
+	"github.com/belay-go/belay/internal/hint"
+)
+
+// Class says what an attempt came to. It is the one thing that retry, breaker, limiter, metrics and
+// [Error] go by; nothing else looks at a status.
+type Class uint8
+
+const (
+	// ClassOK is an answer to use: 1xx, 2xx and 3xx.
+	ClassOK Class = iota
+	// ClassTransient is the partner's trouble, or the network's: 5xx, 408, 425, connection errors, attempt
+	// timeouts. It is retried where that is safe, and counts against the breaker.
+	ClassTransient
+	// ClassRateLimited is a refusal for being too fast: 429, and 403 where the answer says so. The partner
+	// did not process the call, so any method may be sent again.
+	ClassRateLimited
+	// ClassAuth is a credential that the partner does not take (401) or that may not do this (403).
+	ClassAuth
+	// ClassClient is a call that will not succeed as it stands: the other 4xx, 501, 505, and calls that
+	// cannot be sent at all.
+	ClassClient
+	// ClassData is an answer that is not what was promised: a 200 that is not JSON, a body that is too large.
+	ClassData
+	// ClassCanceled is the caller's own cancel or deadline.
+	ClassCanceled
+	// ClassRefused is a call that Belay itself did not send: circuit open, disabled, queue full, wait too long.
+	ClassRefused
+)
+
+var classNames = [...]string{"ok", "transient", "rate_limited", "auth", "client", "data", "canceled", "refused"}
+
+// String returns the name used in logs and metrics, such as "rate_limited".
+func (c Class) String() string {
+	if int(c) < len(classNames) {
+		return classNames[c]
+	}
+	return "unknown"
+}
+
+// Scope says whom a pause concerns.
+type Scope uint8
+
+const (
+	// ScopePartner, the zero value, pauses every call to the partner.
+	ScopePartner Scope = iota
+	// ScopeRoute pauses the calls of one method and path template.
+	ScopeRoute
+	// ScopeCredential pauses the calls made with the same credential: one customer of many.
+	ScopeCredential
+	// ScopeCall pauses only the call itself.
+	ScopeCall
+)
+
+var scopeNames = [...]string{"partner", "route", "credential", "call"}
+
+// String returns the name used in logs and metrics, such as "credential".
+func (s Scope) String() string {
+	if int(s) < len(scopeNames) {
+		return scopeNames[s]
+	}
+	return "unknown"
+}
+
+// Verdict is what became of one attempt. Its zero value is a success.
+type Verdict struct {
+	Class Class
+	// RetryAfter is how long the partner asks to wait; zero when it did not say.
+	RetryAfter time.Duration
+	// Scope says whom RetryAfter concerns.
+	Scope Scope
+	// Code and Message are the partner's own, from the error body; empty when there is none.
+	// Message is one line of at most 300 bytes.
+	Code, Message string
+
+	ignored string // the name of a header that was malformed
+	unsent  bool   // the attempt certainly never reached the partner
+	timeout bool   // the attempt timed out
+}
+
+// Classifier turns an attempt into a verdict: the partner's own rules first, [Classify] for the rest.
+// It runs once for each attempt, on the caller's goroutine, and must not keep the attempt.
+// It is safe for concurrent use when its own state is.
+type Classifier func(*Attempt) Verdict
+
+// Attempt is one request and what came of it, as a [Classifier] sees it.
+type Attempt struct {
+	// Request is the request without credentials. Never nil.
+	Request *http.Request
+	// Response is nil when Err is not. A classifier reads its body with [Attempt.Peek] only.
+	Response *http.Response
+	// Err is the transport's error, or nil.
+	Err error
+	// Number counts from 1.
+	Number int
+
+	peeked []byte
+	done   bool
+}
+
+const (
+	maxErrorBody    = 64 << 10
+	errorBodyWait   = time.Second
+	discardBodyWait = 100 * time.Millisecond
+)
+
+// Peek returns the beginning of the response's body (up to 64 KiB, for at most a second) and puts it
+// back, so that the caller still reads the whole. It returns nil without a response, and for a body
+// that is neither JSON nor text.
+func (a *Attempt) Peek() []byte {
+	if a.done || a.Response == nil || a.Response.Body == nil || !textual(a.Response.Header.Get("Content-Type")) {
+		return a.peeked
+	}
+	a.done = true
+	rc := a.Response.Body
+	head, err := readSome(rc, maxErrorBody, errorBodyWait)
+	a.peeked = head
+	a.Response.Body = &rejoined{Reader: io.MultiReader(bytes.NewReader(head), &tail{rc, err}), Closer: rc}
+	return head
+}
+
+type rejoined struct {
+	io.Reader
+	io.Closer
+}
+
+// tail goes on reading where readSome stopped, or repeats the error that it met.
+type tail struct {
+	r   io.Reader
+	err error
+}
+
+func (t *tail) Read(p []byte) (int, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	return t.r.Read(p)
+}
+
+// readSome reads up to limit bytes, closing the body when wait is over. The error is nil when the
+// limit was reached, io.EOF when the body ended.
+func readSome(rc io.ReadCloser, limit int, wait time.Duration) ([]byte, error) {
+	late := make(chan struct{})
+	timer := time.AfterFunc(wait, func() {
+		_ = rc.Close() // wakes the Read below
+		close(late)
+	})
+	stop := func() bool {
+		if timer.Stop() {
+			return false
+		}
+		<-late // so that nobody else has hold of rc when this returns
+		return true
+	}
+	buf := make([]byte, 0, 512)
+	for empty := 0; len(buf) < limit; {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := rc.Read(buf[len(buf):min(cap(buf), limit)])
+		buf = buf[:len(buf)+n]
+		if err != nil {
+			if stop() {
+				err = io.ErrUnexpectedEOF
+			}
+			return buf, err
+		}
+		if n > 0 {
+			empty = 0
+		} else if empty++; empty == 100 {
+			stop()
+			return buf, io.ErrNoProgress
+		}
+	}
+	if stop() {
+		return buf, io.ErrUnexpectedEOF
+	}
+	return buf, nil
+}
+
+func textual(contentType string) bool {
+	if contentType == "" {
+		return true
+	}
+	t, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		t = strings.ToLower(contentType)
+	}
+	return strings.HasPrefix(t, "text/") || strings.Contains(t, "json") || strings.Contains(t, "xml") ||
+		t == "application/x-www-form-urlencoded"
+}
+
+// Classify is the verdict for a partner of whom nothing special is known:
+//
+//	1xx, 2xx, 3xx                                        OK
+//	401, 403                                             Auth
+//	429; 403 that says it is a limit                     RateLimited, for the credential
+//	408, 425, 5xx but 501 and 505                        Transient, for the partner
+//	other 4xx, 501, 505                                  Client
+//	connection errors, attempt timeouts                  Transient
+//	certificates that do not verify, unknown schemes     Client
+//	the caller's cancel or deadline                      Canceled
+//
+// The wait comes from Retry-After (seconds, with decimals too, or a date; RFC 9110 section 10.2.3),
+// Retry-After-Ms, or the reset headers that partners send; a date is read against the response's own Date.
+func Classify(a *Attempt) Verdict {
+	if a.Err != nil {
+		return classifyError(a)
+	}
+	if a.Response == nil {
+		return Verdict{Class: ClassClient, Message: "no response"}
+	}
+	status := a.Response.StatusCode
+	if status < 400 {
+		return Verdict{}
+	}
+	v := Verdict{Class: ClassClient, Scope: ScopeCall}
+	body := errbody.Decode(a.Peek())
+	v.Code, v.Message = body.Code, body.Message
+	switch {
+	case status == http.StatusUnauthorized:
+		v.Class = ClassAuth
+	case status == http.StatusTooManyRequests:
+		v.Class, v.Scope = ClassRateLimited, ScopeCredential
+	case status == http.StatusForbidden:
+		v.Class = ClassAuth
+		if hint.Exhausted(a.Response.Header) || a.Response.Header.Get("Retry-After") != "" || body.Limit {
+			v.Class, v.Scope = ClassRateLimited, ScopeCredential
+		} else if body.Scope == "" {
+			body.Scope = hint.MissingScope(a.Response.Header)
+		}
+		if body.Scope != "" && !strings.Contains(v.Message, body.Scope) {
+			v.Message = strings.TrimSpace(v.Message + " (missing scope: " + body.Scope + ")")
+		}
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+		v.Class = ClassTransient
+	case status == http.StatusNotImplemented, status == http.StatusHTTPVersionNotSupported:
+	case status >= 500:
+		v.Class, v.Scope = ClassTransient, ScopePartner
+	}
+	if v.Class == ClassTransient || v.Class == ClassRateLimited {
+		v.RetryAfter, v.ignored = hint.Wait(a.Response.Header, time.Now(), v.Class == ClassRateLimited)
+		v.RetryAfter = max(v.RetryAfter, body.RetryAfter)
+	}
+	return v
+}
+
+func classifyError(a *Attempt) Verdict {
+	v := Verdict{Scope: ScopeCall}
+	var ours *Error
+	var cert *tls.CertificateVerificationError
+	switch {
+	case a.Request != nil && a.Request.Context().Err() != nil:
+		v.Class = ClassCanceled
+	case errors.As(a.Err, &ours):
+		v = ours.Verdict
+	case errors.Is(a.Err, ErrBodyTooLarge):
+		v.Class = ClassData
+	case errors.Is(a.Err, errAttemptTimeout):
+		v.Class, v.timeout = ClassTransient, true
+	case errors.Is(a.Err, ErrInvalid), errors.As(a.Err, &cert),
+		strings.Contains(a.Err.Error(), "unsupported protocol scheme"):
+		v.Class, v.unsent = ClassClient, true
+	default:
+		v.Class, v.unsent = ClassTransient, neverSent(a.Err)
+		var ne net.Error
+		v.timeout = errors.Is(a.Err, context.DeadlineExceeded) || errors.As(a.Err, &ne) && ne.Timeout()
+	}
+	return v
+}
+
+// neverSent reports whether the request certainly did not reach the partner.
+func neverSent(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return true
+	}
+	var dns *net.DNSError
+	return errors.As(err, &dns) || errors.Is(err, syscall.ECONNREFUSED)
+}
