@@ -72,7 +72,7 @@ func (c *call) acquire() error {
 	}
 	by.waited = 0
 	err := l.Acquire(c.ctx, t)
-	c.waited += by.waited
+	c.waits.Line += by.waited
 	return err
 }
 
@@ -100,7 +100,7 @@ func (c *call) awaitCircuit(b *Breaker) (turn bool, err error) {
 	}
 	began := time.Now()
 	err = b.park(c.ctx, c.patience(), unsafe, most)
-	c.waited += time.Since(began)
+	c.waits.Circuit += time.Since(began)
 	return err == nil, err
 }
 

@@ -317,7 +317,7 @@ type Info struct {
 func Into(info *Info) CallOption { return callOption(func(o *callOptions) { o.into = info }) }
 
 func (in *Info) fill(c *call, resp *http.Response) {
-	*in = Info{Attempts: c.sends, Waited: c.waited}
+	*in = Info{Attempts: c.sends, Waited: c.waits.Total()}
 	if resp != nil {
 		in.StatusCode, in.Header, in.RequestID = resp.StatusCode, resp.Header, requestID(resp.Header)
 	}

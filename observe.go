@@ -41,9 +41,9 @@ type CallInfo struct {
 type CallDone struct {
 	Call       CallInfo
 	Verdict    Verdict
-	StatusCode int           // 0 without an answer
-	Attempts   int           // that were sent
-	Waited     time.Duration // in backoff, in line and for an open circuit
+	StatusCode int   // 0 without an answer
+	Attempts   int   // that were sent
+	Waits      Waits // part of Duration
 	Duration   time.Duration
 	Err        error // nil when the answer is a response
 }
@@ -89,6 +89,20 @@ type CircuitChanged struct {
 	OpenFor time.Duration // until the next probe
 }
 
+// Waits says what a call waited for.
+type Waits struct {
+	Backoff time.Duration // between attempts
+	Line    time.Duration // for its turn under the limits, and for pauses
+	Circuit time.Duration // for an open circuit to close
+}
+
+// Total returns the sum.
+func (w Waits) Total() time.Duration { return w.Backoff + w.Line + w.Circuit }
+
+func (w *Waits) add(o Waits) {
+	w.Backoff, w.Line, w.Circuit = w.Backoff+o.Backoff, w.Line+o.Line, w.Circuit+o.Circuit
+}
+
 func (CallDone) event()       {}
 func (AttemptDone) event()    {}
 func (Retrying) event()       {}
@@ -104,7 +118,7 @@ const maxLoggedBody = 4 << 10
 func (c *call) observe() (*http.Response, error) {
 	resp, err := c.next()
 	e := CallDone{
-		Call: c.info(), Verdict: c.verdict, Attempts: c.sends, Waited: c.waited, Duration: time.Since(c.start),
+		Call: c.info(), Verdict: c.verdict, Attempts: c.sends, Waits: c.waits, Duration: time.Since(c.start),
 		Err: c.clean(err),
 	}
 	if resp != nil {
@@ -209,7 +223,7 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 		}
 		o.write(ctx, level, "call", e.Call, e.Verdict, e.Err,
 			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
-			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waited.Milliseconds()))
+			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()))
 	case Retrying:
 		o.write(ctx, slog.LevelInfo, "retrying", e.Call, e.Verdict, nil,
 			slog.Int("attempt", e.Attempt), slog.Int64("wait_ms", e.Wait.Milliseconds()))

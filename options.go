@@ -30,19 +30,18 @@ type config struct {
 // shared is what a partner's clients have in common.
 type shared struct {
 	settings
-	retryPolicy    RetryPolicy
-	breakerPolicy  BreakerPolicy
-	breakerChanged bool
-	givenLimiter   *Limiter
-	maxInFlight    int
-	maxQueue       int
-	inFlightSet    bool
-	without        map[Layer]bool
-	middlewares    []Middleware // call
-	attempts       []Middleware
-	transport      http.RoundTripper // under the attempt middlewares
-	logger         *slog.Logger
-	watchers       []Observer
+	retryPolicy   RetryPolicy
+	breakerPolicy BreakerPolicy
+	givenLimiter  *Limiter
+	maxInFlight   int
+	maxQueue      int
+	inFlightSet   bool
+	without       map[Layer]bool
+	middlewares   []Middleware // call
+	attempts      []Middleware
+	transport     http.RoundTripper // under the attempt middlewares
+	logger        *slog.Logger
+	watchers      []Observer
 }
 
 // own returns the shared part, after making it this config's own.

@@ -105,7 +105,7 @@ func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
 	resp, err := client.Do(c.req)
 	if h.last != c {
 		h.last.sends += c.sends
-		h.last.waited += c.waited
+		h.last.waits.add(c.waits)
 	}
 	if err != nil {
 		var ue *url.Error

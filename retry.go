@@ -318,7 +318,7 @@ func (c *call) also(err, why error) error {
 func (c *call) sleep(d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	c.waited += d
+	c.waits.Backoff += d
 	select {
 	case <-timer.C:
 		return nil

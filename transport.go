@@ -123,10 +123,10 @@ type call struct {
 	data     []byte
 	buffer   *buffer // that data lies in, when it is pooled
 
-	extra  error   // a reason beside the answer that is returned
-	lost   *result // the answer before, when the caller cancelled
-	waited time.Duration
-	start  time.Time // when somebody wants to know
+	extra error   // a reason beside the answer that is returned
+	lost  *result // the answer before, when the caller cancelled
+	waits Waits
+	start time.Time // when somebody wants to know
 
 	cancel context.CancelFunc // of the total timeout
 	body   *body              // of the last attempt, nil before the first
@@ -322,7 +322,8 @@ func (c *call) outerMiddleware() (*http.Response, error) {
 		if !inner.bodyUsed {
 			closeBody(req)
 		}
-		c.attempt, c.sends, c.waited = c.attempt+inner.attempt, c.sends+inner.sends, c.waited+inner.waited
+		c.attempt, c.sends = c.attempt+inner.attempt, c.sends+inner.sends
+		c.waits.add(inner.waits)
 		c.verdict, c.cred, c.extra, c.lost = inner.verdict, inner.cred, inner.extra, inner.lost
 		c.data, c.buffer, c.body = inner.data, inner.buffer, inner.body
 		return resp, err
