@@ -153,6 +153,7 @@ func (c *call) retry() (*http.Response, error) {
 		c.attempt++
 		if c.attempt > 1 {
 			if err := c.enabled(); err != nil {
+				p.Budget.give(spent)
 				return c.keep(kept, err)
 			}
 		}
@@ -164,6 +165,7 @@ func (c *call) retry() (*http.Response, error) {
 		v := c.verdict
 		if kept != nil && (v.Class == ClassRefused || v.Class == ClassCanceled) {
 			c.attempt--
+			p.Budget.give(spent) // it was not sent
 			return c.keep(kept, err)
 		}
 		if c.probe && v.Class == ClassTransient && c.patient() && c.replayable() == nil && c.safe(v) {
@@ -197,6 +199,7 @@ func (c *call) retry() (*http.Response, error) {
 		c.emit(Retrying{Call: c.info(), Attempt: c.attempt, Verdict: v, Wait: wait})
 		if err := c.sleep(wait); err != nil {
 			c.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
+			p.Budget.give(spent)
 			return c.keep(kept, err)
 		}
 	}

@@ -147,7 +147,7 @@ func (s *stack) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := c.run()
 	if err != nil {
-		return nil, c.describe(err)
+		return nil, c.clean(c.describe(err))
 	}
 	c.recycle()
 	return resp, nil
