@@ -10,7 +10,7 @@ import (
 // partner that is down; its permit is taken last, so that none is held while queueing; and whatever
 // happens below, both hear of it once.
 func (c *call) admit() (*http.Response, error) {
-	c.body = &body{limiter: c.limiter, parent: c.ctx}
+	c.body = &body{parent: c.ctx}
 	if err := c.enter(); err != nil {
 		return nil, c.stop(err)
 	}
@@ -41,7 +41,7 @@ func (c *call) enter() error {
 				c.probe = c.permit.probe
 				return nil
 			}
-			c.limiter.release(&c.body.ticket) // the quota goes back
+			c.limiter.release(&c.ticket) // the quota goes back
 			if !c.patient() {
 				err = circuitOpen(b)
 			}
@@ -62,7 +62,7 @@ func (c *call) acquire() error {
 	if l == nil {
 		return nil
 	}
-	t, by := &c.body.ticket, &c.caller
+	t, by := &c.ticket, &c.caller
 	t.Request, t.Cost, t.by = c.req, c.opts.cost, by
 	by.credential, by.route, by.ask, by.left = c.identity(), c.opts.route, c.observed(), -1
 	if c.opts.patience > 0 {
@@ -122,9 +122,13 @@ func (c *call) report(resp *http.Response) {
 		}
 	}
 	if l := c.limiter; l != nil {
-		began := l.line.settle(l, &c.body.ticket, &c.verdict, !c.verdict.unsent)
+		t := &c.ticket
+		began := l.line.settle(l, t, &c.verdict, !c.verdict.unsent)
 		if resp == nil || c.body.over() {
-			l.line.leave(l, &c.body.ticket)
+			l.line.leave(l, t)
+		} else { // the body holds the place from here on
+			c.body.limiter, c.body.taken = l, t.taken
+			t.state = ticketFree
 		}
 		if began > 0 {
 			c.emit(Paused{Call: c.info(), Scope: c.verdict.Scope, For: began, Verdict: c.verdict})
@@ -153,8 +157,8 @@ func (c *call) abandon() {
 		c.set.breaker.report(&c.permit, &Verdict{Class: ClassCanceled})
 		c.set.breaker.notify()
 	}
-	if c.limiter != nil && c.body.ticket.state == ticketTaken {
-		c.limiter.Release(&c.body.ticket, Outcome{Verdict: Verdict{Class: ClassCanceled}, Sent: true})
+	if c.limiter != nil && c.ticket.state == ticketTaken {
+		c.limiter.Release(&c.ticket, Outcome{Verdict: Verdict{Class: ClassCanceled}, Sent: true})
 	}
 }
 

@@ -167,10 +167,10 @@ func (c *call) number() int { return max(1, c.attempt) }
 // attempt's context and the total timeout's are let go when it is closed or has been read to the end.
 type body struct {
 	rc      io.ReadCloser
-	limiter *Limiter
-	ticket  Ticket
-	max     int64 // bytes that may be read, negative for no bound
-	left    int64 // of those
+	limiter *Limiter // whose slots are held
+	taken   uint64   // its tiers
+	max     int64    // bytes that may be read, negative for no bound
+	left    int64    // of those
 	parent  context.Context
 	timeout *timeout           // the attempt's, nil when it has none
 	total   context.CancelFunc // of the call's total timeout, once the body is handed out
@@ -197,9 +197,6 @@ func (t *timeout) expire() { t.cancel(errAttemptTimeout) }
 
 // explain names the attempt's timeout where the transport only speaks of a cancelled context.
 func (b *body) explain(err error) error {
-	if err == nil || err == io.EOF {
-		return err
-	}
 	if parent := b.parent; parent.Err() != nil {
 		if errors.Is(err, parent.Err()) {
 			return err
@@ -239,7 +236,9 @@ func (b *body) Read(p []byte) (int, error) {
 		b.left -= int64(n)
 	}
 	if err != nil {
-		err = b.explain(err)
+		if err != io.EOF {
+			err = b.explain(err)
+		}
 		b.finish()
 	}
 	return n, err
@@ -257,7 +256,7 @@ func (b *body) over() bool { return b.done.Load() }
 
 // finish lets go of what the attempt holds, once.
 func (b *body) finish() {
-	if b.done.Swap(true) {
+	if b.done.Load() || b.done.Swap(true) {
 		return
 	}
 	if t := b.timeout; t != nil {
@@ -267,7 +266,7 @@ func (b *body) finish() {
 	if b.total != nil {
 		b.total()
 	}
-	if b.limiter != nil && b.ticket.state == ticketSettled {
-		b.limiter.line.leave(b.limiter, &b.ticket)
+	if b.limiter != nil {
+		b.limiter.line.giveSlots(b.limiter, b.taken)
 	}
 }

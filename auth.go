@@ -147,9 +147,6 @@ func (c *call) authenticator() Authenticator {
 // token is the layer that gets a fresh credential. It may block, so it comes before anything is held.
 func (c *call) token() (*http.Response, error) {
 	auth := c.authenticator()
-	if auth == nil {
-		return c.next()
-	}
 	if err := c.confidential(); err != nil {
 		return nil, c.stop(err)
 	}
@@ -179,17 +176,14 @@ func (c *call) confidential() error {
 
 // sign is the layer that puts the credential onto a clone, when all waiting is over.
 func (c *call) sign() (*http.Response, error) {
-	if c.cred != nil {
-		out := *c.req
-		out.Header = c.req.Header.Clone()
-		if out.Header == nil {
-			out.Header = make(http.Header)
-		}
-		if err := c.cred.Apply(&out); err != nil {
-			c.stop(err)
-			return nil, err
-		}
-		c.out = &out
+	out := *c.req
+	out.Header = c.req.Header.Clone()
+	if out.Header == nil {
+		out.Header = make(http.Header)
 	}
+	if err := c.cred.Apply(&out); err != nil {
+		return nil, c.stop(err)
+	}
+	c.out = &out
 	return c.next()
 }

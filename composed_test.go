@@ -164,9 +164,16 @@ func rows() (all []row) {
 		method          string
 		key, with, once bool
 	}{
-		{method: "GET"}, {method: "HEAD"}, {method: "DELETE"}, {method: "PUT", with: true}, {method: "PUT", with: true, once: true},
-		{method: "POST", with: true}, {method: "POST"}, {method: "POST", with: true, once: true},
-		{method: "POST", with: true, key: true}, {method: "PATCH", with: true},
+		{method: "GET"},
+		{method: "HEAD"},
+		{method: "DELETE"},
+		{method: "PUT", with: true},
+		{method: "PUT", with: true, once: true},
+		{method: "POST", with: true},
+		{method: "POST"},
+		{method: "POST", with: true, once: true},
+		{method: "POST", with: true, key: true},
+		{method: "PATCH", with: true},
 	}
 	for _, a := range answers {
 		if a.name == "" {
@@ -388,4 +395,3 @@ func (r row) run(t *testing.T) {
 		assert.Less(t, took, r.deadline, "slept to the deadline for nothing")
 	}
 }
-

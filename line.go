@@ -28,7 +28,8 @@ type line struct {
 	slack   time.Duration // how long after sending the partner may count a call
 	paused  time.Duration // everybody waits until then
 	pauses  map[pauseKey]*pause
-	strikes int // refusals in a row that did not say how long to wait
+	strikes int         // refusals in a row that did not say how long to wait
+	struck  atomic.Bool // there are some
 	ramp    ramp
 }
 
@@ -168,14 +169,16 @@ func (t *tier) cost(n int) int {
 
 func (ln *line) take(l *Limiter, t *Ticket, now time.Duration) {
 	n := t.cost()
-	t.sent, t.state = now, ticketTaken
+	t.sent, t.state, t.tight = now, ticketTaken, false
 	for i, tier := range l.tiers {
 		switch {
 		case t.taken>>i&1 == 0:
 		case tier.slots != nil:
 			tier.slots.Take()
 		default:
-			*t.mark(i) = tier.Take(now, now+ln.slack, n)
+			mark := tier.Take(now, now+ln.slack, n)
+			*t.mark(i) = mark
+			t.tight = t.tight || mark >= 0
 		}
 	}
 	ln.ramp.note(now)
@@ -416,6 +419,10 @@ func (ln *line) settle(l *Limiter, t *Ticket, v *Verdict, sent bool) (began time
 	if t.state != ticketTaken {
 		return 0
 	}
+	if !t.tight && sent && v.Class == ClassOK && !ln.struck.Load() {
+		t.state = ticketSettled
+		return 0
+	}
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	now := ln.now()
@@ -443,6 +450,7 @@ func (ln *line) learn(t *Ticket, v *Verdict, now time.Duration) time.Duration {
 	switch v.Class {
 	case ClassOK:
 		ln.strikes = 0
+		ln.struck.Store(false)
 		return 0
 	case ClassRateLimited:
 		ln.ramp.disturbed(now)
@@ -469,6 +477,7 @@ func (ln *line) learn(t *Ticket, v *Verdict, now time.Duration) time.Duration {
 		}
 		wait = 500 * time.Millisecond << min(ln.strikes, 5)
 		ln.strikes++
+		ln.struck.Store(true)
 	}
 	if now+wait <= until {
 		return 0
@@ -484,8 +493,13 @@ func (ln *line) leave(l *Limiter, t *Ticket) {
 		return
 	}
 	t.state = ticketFree
+	ln.giveSlots(l, t.taken)
+}
+
+// giveSlots gives back the slots among the tiers that were taken.
+func (ln *line) giveSlots(l *Limiter, taken uint64) {
 	for i, tier := range l.tiers {
-		if tier.slots != nil && t.taken>>i&1 != 0 {
+		if tier.slots != nil && taken>>i&1 != 0 {
 			tier.slots.Give()
 		}
 	}

@@ -53,7 +53,7 @@ func PerHour(n int) Limit { return Every(n, time.Hour) }
 func PerDay(n int) Limit { return Every(n, 24*time.Hour) }
 
 // Every allows n calls in any stretch of per: a sliding window. Both must be positive. Up to 4,096
-// calls are counted one by one; above that the window moves in 1,024 steps, on the strict side.
+// calls are counted one by one; above that the window moves in 512 to 1,024 steps, on the strict side.
 func Every(n int, per time.Duration) Limit { return Limit{n: n, per: per} }
 
 // Bucket makes l a token bucket that holds burst calls and refills at l's pace. In a stretch of time it
@@ -142,6 +142,8 @@ type Limiter struct {
 	line     *line
 	tiers    []*tier
 	maxQueue int
+
+	conditional bool // some limit counts only some requests
 }
 
 const defaultMaxQueue = 10_000
@@ -155,7 +157,7 @@ func NewLimiter(limits ...Limit) (*Limiter, error) {
 
 // with returns a limiter on the same line, that takes l's limits and these.
 func (l *Limiter) with(limits ...Limit) (*Limiter, error) {
-	view := &Limiter{line: l.line, maxQueue: l.maxQueue}
+	view := &Limiter{line: l.line, maxQueue: l.maxQueue, conditional: l.conditional}
 	view.tiers = append(make([]*tier, 0, len(l.tiers)+len(limits)), l.tiers...)
 	var errs []error
 	for _, limit := range limits {
@@ -170,6 +172,7 @@ func (l *Limiter) with(limits ...Limit) (*Limiter, error) {
 			t.Window = limit.window(l.line.base)
 		}
 		view.tiers = append(view.tiers, t)
+		view.conditional = view.conditional || limit.when != nil
 	}
 	if len(view.tiers) > maxTiers {
 		errs = append(errs, fmt.Errorf("%d limits, at most %d", len(view.tiers), maxTiers))
@@ -198,6 +201,7 @@ type Ticket struct {
 	more  *[maxTiers]int64 // for limits beyond the fourth
 	sent  time.Duration
 	state ticketState
+	tight bool // some limit gains by knowing when it was counted
 }
 
 // caller is what a client tells its limiter of a call, and learns from it.
@@ -270,6 +274,18 @@ func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	if t.Cost < 0 {
 		return invalid("Acquire: cost %d is negative", t.Cost)
 	}
+	if l.conditional || t.Cost > 1 {
+		if err := l.choose(t); err != nil {
+			return err
+		}
+	} else {
+		t.taken = 1<<len(l.tiers) - 1
+	}
+	return l.line.acquire(ctx, l, t)
+}
+
+// choose finds the limits that t is under.
+func (l *Limiter) choose(t *Ticket) error {
 	t.taken = 0
 	for i, tier := range l.tiers {
 		if tier.limit.when != nil && (t.Request == nil || !tier.limit.when(t.Request)) {
@@ -280,7 +296,7 @@ func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 		}
 		t.taken |= 1 << i
 	}
-	return l.line.acquire(ctx, l, t)
+	return nil
 }
 
 // Release reports what became of the attempt and gives back its place in flight. Release of a ticket

@@ -40,17 +40,19 @@ type step func(*call) (*http.Response, error)
 // lies the base transport, under the user's attempt middlewares.
 var order = [...]struct {
 	step step
-	on   func(*settings) bool
+	on   func(s *settings, auth bool) bool
 }{
-	{(*call).observe, func(s *settings) bool { return len(s.observers) > 0 }},
-	{(*call).gate, func(s *settings) bool { return s.enabled != nil || s.timeout > 0 }},
-	{(*call).outerMiddleware, func(s *settings) bool { return s.callMiddleware != nil }},
-	{(*call).retry, func(s *settings) bool { return s.retry != nil }},
-	{(*call).token, func(*settings) bool { return true }},
-	{(*call).admit, func(*settings) bool { return true }},
-	{(*call).sign, func(*settings) bool { return true }},
-	{(*call).send, func(*settings) bool { return true }},
+	{(*call).observe, func(s *settings, _ bool) bool { return len(s.observers) > 0 }},
+	{(*call).gate, func(s *settings, _ bool) bool { return s.enabled != nil || s.timeout > 0 }},
+	{(*call).outerMiddleware, func(s *settings, _ bool) bool { return s.callMiddleware != nil }},
+	{(*call).retry, func(s *settings, _ bool) bool { return s.retry != nil }},
+	{(*call).token, func(_ *settings, auth bool) bool { return auth }},
+	{(*call).admit, always},
+	{(*call).sign, func(_ *settings, auth bool) bool { return auth }},
+	{(*call).send, always},
 }
+
+func always(*settings, bool) bool { return true }
 
 // settings is what a client and all clients derived from it share. It does not change once it is built.
 type settings struct {
@@ -73,6 +75,7 @@ type settings struct {
 	callMiddleware Middleware
 	base           http.RoundTripper
 	steps          []step // of order, those that are on
+	open           []step // the same for calls without a credential
 }
 
 // stack is the layers with what belongs to one integration. It is the RoundTripper behind Client.Transport.
@@ -93,10 +96,13 @@ func newStack(next http.RoundTripper, s *settings) *stack {
 }
 
 func (s *settings) compile() {
-	s.steps = s.steps[:0:0]
+	s.steps, s.open = nil, nil
 	for _, o := range order {
-		if o.on(s) {
+		if o.on(s, true) {
 			s.steps = append(s.steps, o.step)
+		}
+		if o.on(s, false) {
+			s.open = append(s.open, o.step)
 		}
 	}
 }
@@ -105,16 +111,18 @@ func (s *settings) compile() {
 // handed out; after that only its body is used.
 type call struct {
 	*stack
-	ctx  context.Context
-	req  *http.Request // the caller's, never changed
-	out  *http.Request // what this attempt sends, when it differs
-	opts *callOptions
-	pos  int // the step that runs next
+	ctx   context.Context
+	req   *http.Request // the caller's, never changed
+	out   *http.Request // what this attempt sends, when it differs
+	opts  *callOptions
+	steps []step
+	pos   int // of steps, the one that runs next
 
 	attempt  int // from 1; those that were sent
 	verdict  Verdict
 	att      Attempt
 	cred     Credential
+	ticket   Ticket
 	caller   caller
 	permit   permit
 	probe    bool // this attempt is a breaker's probe
@@ -206,6 +214,9 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 	if opts.patience > 0 || opts.into != nil || len(s.set.observers) > 0 {
 		c.start = time.Now()
 	}
+	if c.steps = s.set.open; c.authenticator() != nil {
+		c.steps = s.set.steps
+	}
 	c.addHeaders()
 	return c, nil
 }
@@ -273,7 +284,7 @@ func (c *call) run() (*http.Response, error) {
 // next goes one layer inward. A layer may call it more than once.
 func (c *call) next() (*http.Response, error) {
 	c.pos++
-	resp, err := c.set.steps[c.pos-1](c)
+	resp, err := c.steps[c.pos-1](c)
 	c.pos--
 	return resp, err
 }
@@ -314,7 +325,7 @@ func (c *call) stop(err error) error {
 // below as a call of its own, so that they may send it twice, or another.
 func (c *call) outerMiddleware() (*http.Response, error) {
 	rt := c.set.callMiddleware(roundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		inner := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, pos: c.pos, whole: c.whole, start: c.start}
+		inner := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, steps: c.steps, pos: c.pos, whole: c.whole, start: c.start}
 		if inner.foreign(req) {
 			return inner.set.base.RoundTrip(req)
 		}

@@ -36,7 +36,7 @@ func (b *Bucket) Take(now, _ time.Duration, n int) int64 {
 	if t := b.base.Add(now); !b.lim.AllowN(t, n) {
 		b.lim.ReserveN(t, n) // short by less than enough
 	}
-	return 0
+	return -1
 }
 
 // Settle does nothing: a bucket fills by the clock.

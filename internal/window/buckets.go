@@ -1,30 +1,34 @@
 package window
 
-import "time"
+import (
+	"math/bits"
+	"time"
+)
 
 // Buckets is a sliding window for large limits: permits are counted by slices of time, each of which
 // counts until its end has left the window.
 type Buckets struct {
 	max    int
 	per    time.Duration
-	slice  time.Duration
+	shift  uint // a slice is 1<<shift nanoseconds
 	count  [buckets + 2]int
 	head   int64 // the oldest slice that still counts
 	newest int64
 	used   int
+	busy   busy
 }
 
 const buckets = 1024
 
 // NewBuckets returns a window of n permits per per, both positive.
 func NewBuckets(n int, per time.Duration) *Buckets {
-	return &Buckets{max: n, per: per, slice: max(1, (per+buckets-1)/buckets)}
+	return &Buckets{max: n, per: per, shift: uint(bits.Len64(uint64(per-1) / buckets))}
 }
 
 func (b *Buckets) at(slice int64) *int { return &b.count[slice%int64(len(b.count))] }
 
 func (b *Buckets) expire(now time.Duration) {
-	oldest := int64(max(0, now-b.per) / b.slice) // the slice in which the window begins still counts
+	oldest := int64(max(0, now-b.per) >> b.shift) // the slice in which the window begins still counts
 	for b.head < oldest && b.head <= b.newest {
 		c := b.at(b.head)
 		b.used -= *c
@@ -47,23 +51,26 @@ func (b *Buckets) Wait(now time.Duration, n int) time.Duration {
 	for ; over > 0 && i <= b.newest; i++ {
 		over -= *b.at(i)
 	}
-	return max(wait+time.Duration(i)*b.slice+b.per-now, 1)
+	return max(wait+time.Duration(i<<b.shift)+b.per-now, 1)
 }
 
 // Take implements Window.
 func (b *Buckets) Take(now, latest time.Duration, n int) int64 {
 	b.expire(now)
 	// Never further ahead than the ring reaches: latest is now plus the slack, a small part of the window.
-	s := min(int64(latest/b.slice), b.head+int64(len(b.count))-1)
+	s := min(int64(latest>>b.shift), b.head+int64(len(b.count))-1)
 	b.newest = max(b.newest, s)
 	*b.at(s) += n
 	b.used += n
-	return s
+	if b.busy.note(now, latest-now, b.per, b.used, b.max) {
+		return s
+	}
+	return ^s
 }
 
 // Settle implements Window.
 func (b *Buckets) Settle(mark int64, at time.Duration, n int) {
-	to := int64(at / b.slice)
+	to := int64(at >> b.shift)
 	if mark < b.head || to >= mark || *b.at(mark) < n {
 		return
 	}
@@ -74,6 +81,9 @@ func (b *Buckets) Settle(mark int64, at time.Duration, n int) {
 
 // Refund implements Window.
 func (b *Buckets) Refund(mark int64, _ time.Duration, n int) {
+	if mark < 0 {
+		mark = ^mark
+	}
 	if mark < b.head {
 		return
 	}

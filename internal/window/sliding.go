@@ -17,6 +17,7 @@ type Sliding struct {
 	ring       []int64
 	head, tail int64
 	refunded   int // of those, given back
+	busy       busy
 }
 
 // gone marks a permit that was given back.
@@ -65,7 +66,7 @@ func (s *Sliding) Wait(now time.Duration, n int) time.Duration {
 }
 
 // Take implements Window.
-func (s *Sliding) Take(_, latest time.Duration, n int) int64 {
+func (s *Sliding) Take(now, latest time.Duration, n int) int64 {
 	for int(s.tail-s.head)+n > len(s.ring) {
 		s.grow()
 	}
@@ -74,7 +75,10 @@ func (s *Sliding) Take(_, latest time.Duration, n int) int64 {
 		s.ring[s.tail&mask] = int64(latest)
 		s.tail++
 	}
-	return mark
+	if s.busy.note(now, latest-now, s.per, s.used(), s.max) {
+		return mark
+	}
+	return ^mark
 }
 
 // grow doubles the ring. It holds at most the permits of one window and as many that were given back.
@@ -88,6 +92,9 @@ func (s *Sliding) grow() {
 
 // Settle implements Window.
 func (s *Sliding) Settle(mark int64, at time.Duration, n int) {
+	if mark < 0 {
+		return
+	}
 	mask := int64(len(s.ring) - 1)
 	for i := max(mark, s.head); i < min(mark+int64(n), s.tail); i++ {
 		s.ring[i&mask] = min(s.ring[i&mask], int64(at))
@@ -96,6 +103,9 @@ func (s *Sliding) Settle(mark int64, at time.Duration, n int) {
 
 // Refund implements Window.
 func (s *Sliding) Refund(mark int64, _ time.Duration, n int) {
+	if mark < 0 {
+		mark = ^mark
+	}
 	mask := int64(len(s.ring) - 1)
 	for i := max(mark, s.head); i < min(mark+int64(n), s.tail); i++ {
 		if s.ring[i&mask] != gone && s.refunded < s.max { // beyond that many it stays counted: strict, and bounded

@@ -15,7 +15,8 @@ type Window interface {
 	// nobody takes or gives back a permit meanwhile.
 	Wait(now time.Duration, n int) time.Duration
 	// Take takes n permits, whether or not they are free, and returns a mark to name them by. The partner
-	// will have counted them by latest.
+	// will have counted them by latest. A negative mark needs no Settle: so much is free that it would
+	// gain nothing.
 	Take(now, latest time.Duration, n int) (mark int64)
 	// Settle says that the partner counted the permits no later than at, which is not after the latest of Take.
 	Settle(mark int64, at time.Duration, n int)
@@ -25,6 +26,17 @@ type Window interface {
 	Left(now time.Duration) int
 	// Limit returns the most that can be taken at once.
 	Limit() int
+}
+
+// busy says whether a window is worth settling for: it was more than half full not long ago. Bursts
+// come back, so what was busy once counts as busy for two windows more.
+type busy struct{ until time.Duration }
+
+func (b *busy) note(now, slack, per time.Duration, used, limit int) bool {
+	if 2*used > limit {
+		b.until = now + 2*per
+	}
+	return now < b.until || slack > per/8
 }
 
 // Slots bounds how many permits are out at once. Unlike the others it may be given back to without the lock.
