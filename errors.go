@@ -140,7 +140,11 @@ func (e *Error) Error() string {
 		if e.StatusCode != 0 {
 			b.WriteString(": ")
 		}
-		b.WriteString(redact.Line(strings.ReplaceAll(e.Err.Error(), "belay: ", ""), 500))
+		limit := 500
+		if errors.Is(e.Err, ErrInvalid) { // the caller's own, as long as it takes
+			limit = 16 << 10
+		}
+		b.WriteString(redact.Line(strings.ReplaceAll(e.Err.Error(), "belay: ", ""), limit))
 	}
 	var notes []string
 	if e.RetryAfter > 0 {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package belay_test
+
+const raceEnabled = false
