@@ -10,6 +10,7 @@ help: ## list the targets
 
 test: ## run all tests of the library, with the race detector, shuffled
 	go test -race -shuffle=on ./...
+	go test -run 'TestAllocations' . # the race detector allocates
 
 lint: ## gofumpt, vet and staticcheck over every module
 	@out="$$($(TOOL) gofumpt -l .)"; if [ -n "$$out" ]; then echo "not formatted by gofumpt:"; echo "$$out"; exit 1; fi

@@ -1,0 +1,47 @@
+package belay_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The README is short, and the program in it compiles as it stands.
+func TestReadme(t *testing.T) {
+	data, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	text := string(data)
+	require.Less(t, len(strings.Fields(text)), 900)
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(text, -1)
+	require.Len(t, blocks, 5)
+	program := blocks[0][1]
+	lines := 0
+	for _, l := range strings.Split(program, "\n") {
+		if strings.TrimSpace(l) != "" {
+			lines++
+		}
+	}
+	require.Less(t, lines, 15)
+
+	// The fragments compile within a program that declares what they use.
+	fragments := "package main\nimport (\"errors\"; \"net/http\"; \"testing\"; \"testing/synctest\"; \"time\"\n" +
+		"\"github.com/belay-go/belay\"; \"github.com/belay-go/belay/belaytest\")\n" +
+		"var client *belay.Client; var policy belay.RetryPolicy; var breaker *belay.Breaker; var limiter *belay.Limiter; var err error\n" +
+		"type p struct{}; func (p) NewClient(any) any { return nil }; func (p) WithHTTPClient(*http.Client) any { return nil }; var partner p\n" +
+		"func a() {\n" + blocks[1][1] + "_ = sdk }\nfunc b() {\n" + blocks[2][1] + "_ = rt }\n" +
+		"func c() {\n" + strings.Replace(blocks[3][1], "RetryAfter(err)\n", "RetryAfter(err)\n_, _ = wait, known\n", 1) + "}\n" +
+		"func d(t *testing.T) {\n" + strings.Replace(blocks[4][1], "// ...", "_ = client //", 1) + "}\nfunc main() {}\n"
+	for name, source := range map[string]string{"program": program, "fragments": fragments} {
+		dir, err := os.MkdirTemp("examples", "readme") // within the module
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
+		out, err := exec.Command("go", "vet", "./"+filepath.ToSlash(dir)).CombinedOutput()
+		require.NoError(t, err, "%s: %s", name, out)
+	}
+}
