@@ -23,6 +23,7 @@ func (c *call) admit() (*http.Response, error) {
 // enter waits until the attempt may be sent, and takes its place.
 func (c *call) enter() error {
 	b := c.set.breaker
+	c.probe = false
 	for {
 		turn := false
 		if b != nil && !b.closed() {
@@ -37,7 +38,12 @@ func (c *call) enter() error {
 				return nil
 			}
 			var ok bool
-			if c.permit, ok = b.allow(); ok {
+			c.permit, ok = b.allow()
+			if turn {
+				b.endTurn()
+				turn = false
+			}
+			if ok {
 				c.probe = c.permit.probe
 				return nil
 			}
@@ -47,7 +53,7 @@ func (c *call) enter() error {
 			}
 		}
 		if turn {
-			b.passOn()
+			b.endTurn()
 		}
 		if err != nil {
 			return err
@@ -83,8 +89,7 @@ func (l *Limiter) release(t *Ticket) {
 	}
 }
 
-// awaitCircuit waits until it is this call's turn to try, when the circuit is not closed. It reports
-// whether the call was chosen to be a probe.
+// awaitCircuit waits until the circuit has closed or it is this call's turn to probe, which it reports.
 func (c *call) awaitCircuit(b *Breaker) (turn bool, err error) {
 	unsafe := !c.idempotent()
 	_, left := b.State()
@@ -99,9 +104,9 @@ func (c *call) awaitCircuit(b *Breaker) (turn bool, err error) {
 		most = c.limiter.maxQueue
 	}
 	began := time.Now()
-	err = b.park(c.ctx, c.patience(), unsafe, most)
+	turn, err = b.park(c.ctx, c.patience(), unsafe, most)
 	c.waits.Circuit += time.Since(began)
-	return err == nil, err
+	return turn, err
 }
 
 // circuitOpen is the refusal that says how long the circuit stays open: when a probe is under way, about a second.

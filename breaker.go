@@ -92,6 +92,7 @@ type Breaker struct {
 	generation atomic.Uint32 // counts changes
 	successes  atomic.Int64  // since the last failure, not yet told to gobreaker
 	probing    atomic.Int32  // probes in flight
+	turns      atomic.Int32  // parked calls whose turn it is to probe, but who have no permit yet
 
 	mu     sync.Mutex
 	parked []*parked
@@ -102,7 +103,7 @@ type Breaker struct {
 type parked struct {
 	wake   chan struct{}
 	unsafe bool // a write that must not be sent twice
-	woken  bool
+	turn   bool // woken to probe, rather than because the circuit has closed
 }
 
 const (
@@ -218,8 +219,8 @@ func (b *Breaker) Wrap(next http.RoundTripper) http.RoundTripper {
 // closed is the fast question of the successful path.
 func (b *Breaker) closed() bool { return gobreaker.State(b.state.Load()) == gobreaker.StateClosed }
 
-// busy reports whether all probes are out.
-func (b *Breaker) busy() bool { return int(b.probing.Load()) >= b.policy.Probes }
+// busy reports whether all probes are out, or about to be.
+func (b *Breaker) busy() bool { return int(b.probing.Load()+b.turns.Load()) >= b.policy.Probes }
 
 // permit is the right to send one attempt. It must be reported. While the circuit is closed it is only a
 // note of the generation, so that the successful path takes no lock: successes are counted, and told to
@@ -327,7 +328,6 @@ func (b *Breaker) notify() {
 	if b.closed() {
 		for _, p := range b.parked {
 			close(p.wake)
-			p.woken = true
 		}
 		b.parked = nil
 	}
@@ -355,7 +355,7 @@ func (b *Breaker) wakeProbes() {
 		b.arm() // extended meanwhile
 		return
 	}
-	for range b.policy.Probes {
+	for !b.busy() {
 		best := -1
 		for i, p := range b.parked {
 			if best < 0 || b.parked[best].unsafe && !p.unsafe {
@@ -370,22 +370,24 @@ func (b *Breaker) wakeProbes() {
 		}
 		p := b.parked[best]
 		b.parked = append(b.parked[:best], b.parked[best+1:]...)
+		p.turn = true
+		b.turns.Add(1)
 		close(p.wake)
-		p.woken = true
 	}
 }
 
-// park waits, for patience at most, until it is this call's turn to try. At most most calls wait.
-func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool, most int) error {
+// park waits, for patience at most, until the circuit has closed or it is this call's turn to probe;
+// endTurn must follow then. At most most calls wait.
+func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool, most int) (turn bool, err error) {
 	p := &parked{wake: make(chan struct{}), unsafe: unsafe}
 	b.mu.Lock()
 	if b.closed() {
 		b.mu.Unlock()
-		return nil
+		return false, nil
 	}
 	if len(b.parked) >= most {
 		b.mu.Unlock()
-		return refuse(ErrQueueFull, 0)
+		return false, refuse(ErrQueueFull, 0)
 	}
 	b.parked = append(b.parked, p)
 	if len(b.parked) == 1 {
@@ -395,10 +397,9 @@ func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool,
 
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	var err error
 	select {
 	case <-p.wake:
-		return nil
+		return p.turn, nil
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-timer.C:
@@ -407,9 +408,9 @@ func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool,
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p.woken {
-		b.arm() // somebody else's turn
-		return err
+	if p.turn {
+		b.turns.Add(-1)
+		b.arm() // somebody else's
 	}
 	for i, have := range b.parked {
 		if have == p {
@@ -417,7 +418,7 @@ func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool,
 			break
 		}
 	}
-	return err
+	return false, err
 }
 
 // others reports whether calls are parked that may be probes.
@@ -432,9 +433,10 @@ func (b *Breaker) others() bool {
 	return false
 }
 
-// passOn lets another parked call try, when one whose turn it was could not.
-func (b *Breaker) passOn() {
+// endTurn says that a call whose turn it was has its permit, or could not get it: then another may try.
+func (b *Breaker) endTurn() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.turns.Add(-1)
 	b.arm()
 }
