@@ -4,6 +4,7 @@ package errbody
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -70,7 +71,7 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 	set(&in.RequestID, m, "request_id", "requestId", "correlationId", "trackingId")
 	set(&in.Scope, m, "needed", "missing_scope", "required_scope")
 	if f, err := strconv.ParseFloat(text(m["retry_after"]), 64); err == nil && f > 0 && f < 1e7 {
-		in.RetryAfter = time.Duration(f * float64(time.Second))
+		in.RetryAfter = time.Duration(math.Ceil(f * float64(time.Second)))
 	}
 	if raw := m["error"]; len(raw) > 0 && depth < 3 {
 		switch raw[0] {
@@ -143,7 +144,7 @@ func (in *Info) list(raw json.RawMessage) {
 		if i == maxFields {
 			return
 		}
-		if s := text(item); s != "" {
+		if s := text(item); s != "" && item[0] == '"' {
 			if in.Message == "" {
 				in.Message = s
 			}

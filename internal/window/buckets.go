@@ -10,9 +10,9 @@ import (
 type Buckets struct {
 	max    int
 	per    time.Duration
-	shift  uint // a slice is 1<<shift nanoseconds
-	count  [buckets + 2]int
-	head   int64 // the oldest slice that still counts
+	shift  uint                  // a slice is 1<<shift nanoseconds
+	count  [2*buckets + 2]uint32 // for the window, and as long ahead
+	head   int64                 // the oldest slice that still counts
 	newest int64
 	used   int
 	busy   busy
@@ -25,13 +25,13 @@ func NewBuckets(n int, per time.Duration) *Buckets {
 	return &Buckets{max: n, per: per, shift: uint(bits.Len64(uint64(per-1) / buckets))}
 }
 
-func (b *Buckets) at(slice int64) *int { return &b.count[slice%int64(len(b.count))] }
+func (b *Buckets) at(slice int64) *uint32 { return &b.count[slice%int64(len(b.count))] }
 
 func (b *Buckets) expire(now time.Duration) {
 	oldest := int64(max(0, now-b.per) >> b.shift) // the slice in which the window begins still counts
 	for b.head < oldest && b.head <= b.newest {
 		c := b.at(b.head)
-		b.used -= *c
+		b.used -= int(*c)
 		*c = 0
 		b.head++
 	}
@@ -49,7 +49,7 @@ func (b *Buckets) Wait(now time.Duration, n int) time.Duration {
 	over = (over-1)%b.max + 1
 	i := b.head
 	for ; over > 0 && i <= b.newest; i++ {
-		over -= *b.at(i)
+		over -= int(*b.at(i))
 	}
 	return max(wait+time.Duration(i<<b.shift)+b.per-now, 1)
 }
@@ -57,10 +57,10 @@ func (b *Buckets) Wait(now time.Duration, n int) time.Duration {
 // Take implements Window.
 func (b *Buckets) Take(now, latest time.Duration, n int) int64 {
 	b.expire(now)
-	// Never further ahead than the ring reaches: latest is now plus the slack, a small part of the window.
+	// Never further ahead than the ring reaches, which is a window.
 	s := min(int64(latest>>b.shift), b.head+int64(len(b.count))-1)
 	b.newest = max(b.newest, s)
-	*b.at(s) += n
+	*b.at(s) += uint32(n)
 	b.used += n
 	if b.busy.note(now, latest-now, b.per, b.used, b.max) {
 		return s
@@ -71,12 +71,12 @@ func (b *Buckets) Take(now, latest time.Duration, n int) int64 {
 // Settle implements Window.
 func (b *Buckets) Settle(mark int64, at time.Duration, n int) {
 	to := int64(at >> b.shift)
-	if mark < b.head || to >= mark || *b.at(mark) < n {
+	if mark < b.head || to >= mark || int(*b.at(mark)) < n {
 		return
 	}
 	to = max(to, b.head)
-	*b.at(mark) -= n
-	*b.at(to) += n
+	*b.at(mark) -= uint32(n)
+	*b.at(to) += uint32(n)
 }
 
 // Refund implements Window.
@@ -87,8 +87,8 @@ func (b *Buckets) Refund(mark int64, _ time.Duration, n int) {
 	if mark < b.head {
 		return
 	}
-	if c := b.at(mark); *c >= n {
-		*c -= n
+	if c := b.at(mark); int(*c) >= n {
+		*c -= uint32(n)
 		b.used -= n
 	}
 }

@@ -12,7 +12,8 @@ type Fixed struct {
 	lo, hi time.Duration
 	seq    int64 // of the window, 0 before the first
 	used   int
-	late   int // of those, the permits that the partner may count in the next window
+	late   int           // of those, the permits that the partner may count in the next window
+	last   time.Duration // when the partner will have counted the last of them
 }
 
 // NewFixed returns a window of n permits per per, both positive.
@@ -66,6 +67,7 @@ func (f *Fixed) Take(now, latest time.Duration, n int) int64 {
 		mark = markFirst
 	}
 	f.used += n
+	f.last = latest
 	if latest >= f.lo+f.per {
 		f.late += n
 		mark |= markLate
@@ -87,13 +89,19 @@ func (f *Fixed) Settle(mark int64, at time.Duration, n int) {
 }
 
 // Refund implements Window.
-func (f *Fixed) Refund(mark int64, _ time.Duration, n int) {
+func (f *Fixed) Refund(mark int64, now time.Duration, n int) {
 	if mark>>markBits != f.seq {
 		return
 	}
 	f.used -= n
 	if mark&markLate != 0 {
 		f.late -= n
+	}
+	switch {
+	case f.used == 0: // nothing has opened the window
+		f.hi = now - f.per
+	case mark&markFirst != 0: // one of those after it has
+		f.hi = max(f.hi, f.last)
 	}
 }
 

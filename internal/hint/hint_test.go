@@ -1,0 +1,111 @@
+package hint
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var now = time.Date(2026, 11, 22, 8, 49, 37, 0, time.UTC)
+
+func header(kv ...string) http.Header {
+	h := make(http.Header)
+	for i := 0; i+1 < len(kv); i += 2 {
+		h.Set(kv[i], kv[i+1])
+	}
+	return h
+}
+
+func TestWait(t *testing.T) {
+	at := func(d time.Duration) time.Time { return now.Add(d).UTC() }
+	for _, c := range []struct {
+		name string
+		h    http.Header
+		want time.Duration
+		bad  string
+	}{
+		{"nothing", header(), 0, ""},
+		{"seconds", header("Retry-After", "30"), 30 * time.Second, ""},
+		{"decimals (Shopify)", header("Retry-After", "2.0"), 2 * time.Second, ""},
+		{"fraction", header("Retry-After", "0.25"), 250 * time.Millisecond, ""},
+		{"zero", header("Retry-After", "0"), 0, ""},
+		{"IMF-fixdate", header("Retry-After", at(7*time.Second).Format(http.TimeFormat)), 7 * time.Second, ""},
+		{"RFC 850", header("Retry-After", at(7*time.Second).Format("Monday, 02-Jan-06 15:04:05 GMT")), 7 * time.Second, ""},
+		{"asctime", header("Retry-After", at(7*time.Second).Format(time.ANSIC)), 7 * time.Second, ""},
+		{"date in the past", header("Retry-After", at(-time.Hour).Format(http.TimeFormat)), 0, ""},
+		{"clock ahead", header("Retry-After", at(time.Hour+5*time.Second).Format(http.TimeFormat), "Date", at(time.Hour).Format(http.TimeFormat)), 5 * time.Second, ""},
+		{"clock behind", header("Retry-After", at(-time.Hour+5*time.Second).Format(http.TimeFormat), "Date", at(-time.Hour).Format(http.TimeFormat)), 5 * time.Second, ""},
+		{"from a cache", header("Retry-After", at(5*time.Second).Format(http.TimeFormat), "Date", at(-time.Hour).Format(http.TimeFormat), "Age", "3600"), 5 * time.Second, ""},
+		{"milliseconds (Azure, OpenAI)", header("Retry-After-Ms", "1500", "Retry-After", "2"), 1500 * time.Millisecond, ""},
+		{"x-ms", header("X-Ms-Retry-After-Ms", "17"), 17 * time.Millisecond, ""},
+		{"bad milliseconds, good seconds", header("Retry-After-Ms", "x", "Retry-After", "2"), 2 * time.Second, "Retry-After-Ms"},
+		{"negative", header("Retry-After", "-1"), 0, "Retry-After"},
+		{"huge", header("Retry-After", "99999999999999999999"), 0, "Retry-After"},
+		{"a word", header("Retry-After", "Mon"), 0, "Retry-After"},
+		{"hexadecimal", header("Retry-After", "0x10"), 0, "Retry-After"},
+		{"infinity", header("Retry-After", "Inf"), 0, "Retry-After"},
+		{"NaN", header("Retry-After", "NaN"), 0, "Retry-After"},
+		{"underscore", header("Retry-After", "1_0"), 0, "Retry-After"},
+		{"year 9999", header("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), 0, "Retry-After"},
+		{"too long to be one", header("Retry-After", strings.Repeat("1", 2000)), 0, ""},
+		{"GitHub", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "1795337377"), 1795337377*time.Second - time.Duration(now.Unix())*time.Second, ""},
+		{"not used up", header("X-RateLimit-Remaining", "50", "X-RateLimit-Reset", "30"), 0, ""},
+		{"Datadog", header("X-Ratelimit-Reset", "1"), time.Second, ""},
+		{"Mailgun ms", header("X-RateLimit-Reset", "1795337399000"), time.Duration(1795337399-now.Unix()) * time.Second, ""},
+		{"Discord", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset-After", "64.57"), 64570 * time.Millisecond, ""},
+		{"Twitter", header("X-Rate-Limit-Remaining", "0", "X-Rate-Limit-Reset", "12"), 12 * time.Second, ""},
+		{"Zendesk", header("RateLimit-Remaining", "0", "RateLimit-Reset", "41"), 41 * time.Second, ""},
+		{"OpenAI", header("X-RateLimit-Remaining-Requests", "0", "X-RateLimit-Reset-Requests", "6m0s", "X-RateLimit-Remaining-Tokens", "9", "X-RateLimit-Reset-Tokens", "1h"), 6 * time.Minute, ""},
+		{"Anthropic", header("X-RateLimit-Reset", at(9*time.Second).Format(time.RFC3339)), 9 * time.Second, ""},
+		{"Reddit's remaining", header("X-Ratelimit-Remaining", "599.0", "X-Ratelimit-Reset", "12"), 0, ""},
+		{"date as reset", header("RateLimit-Reset", at(3*time.Second).Format(http.TimeFormat)), 3 * time.Second, ""},
+		{"nonsense reset", header("X-RateLimit-Reset", "soon"), 0, "X-Ratelimit-Reset"},
+		{"neither epoch nor delta", header("X-RateLimit-Reset", "100000000"), 0, "X-Ratelimit-Reset"},
+		{"negative reset", header("X-RateLimit-Reset", "-5"), 0, "X-Ratelimit-Reset"},
+		{"far future", header("X-RateLimit-Reset", "99999999999"), 0, "X-Ratelimit-Reset"},
+	} {
+		got, bad := Wait(c.h, now, true)
+		if strings.HasPrefix(c.name, "GitHub") || strings.HasPrefix(c.name, "Mailgun") {
+			require.Equal(t, max(0, c.want), got, c.name)
+		} else {
+			require.Equal(t, c.want, got, c.name)
+		}
+		require.Equal(t, c.bad, bad, c.name)
+	}
+	got, _ := Wait(header("X-RateLimit-Reset", "30"), now, false)
+	require.Zero(t, got, "a reset says nothing on a 503")
+}
+
+func TestExhausted(t *testing.T) {
+	require.True(t, Exhausted(header("X-RateLimit-Remaining", "0")))
+	require.False(t, Exhausted(header("X-RateLimit-Remaining", "1")))
+	require.False(t, Exhausted(header("X-RateLimit-Remaining", "none")))
+	require.False(t, Exhausted(header()))
+}
+
+func TestMissingScope(t *testing.T) {
+	require.Equal(t, "admin", MissingScope(header("Www-Authenticate", `Bearer realm="x", error="insufficient_scope", scope="admin"`)))
+	require.Empty(t, MissingScope(header("Www-Authenticate", `Bearer error="insufficient_scope"`)))
+	require.Empty(t, MissingScope(header("Www-Authenticate", `Bearer error="invalid_token", scope="x"`)))
+	require.Equal(t, "repo", MissingScope(header("X-Accepted-Oauth-Scopes", "repo")))
+}
+
+// No header makes a wait negative or longer than is plausible, and nothing panics.
+func FuzzWait(f *testing.F) {
+	for _, s := range []string{"1", "2.0", "-1", "Mon", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT", "6m0s", "2026-11-22T08:50:00Z", "1795337377", "NaN", "1e400"} {
+		f.Add(s, "0", now.Format(http.TimeFormat))
+	}
+	f.Fuzz(func(t *testing.T, value, remaining, date string) {
+		for _, name := range []string{"Retry-After", "Retry-After-Ms", "X-RateLimit-Reset", "X-RateLimit-Reset-After", "RateLimit-Reset"} {
+			h := header(name, value, "X-RateLimit-Remaining", remaining, "Date", date)
+			if d, _ := Wait(h, now, true); d < 0 || d > plausible {
+				t.Fatalf("%s: %q gives %s", name, value, d)
+			}
+			Exhausted(h)
+		}
+		MissingScope(header("Www-Authenticate", value))
+	})
+}
