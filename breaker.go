@@ -1,7 +1,6 @@
 package belay
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -97,13 +96,6 @@ type Breaker struct {
 	mu     sync.Mutex
 	parked []*parked
 	timer  *time.Timer
-}
-
-// parked is a call that waits for the circuit to close.
-type parked struct {
-	wake   chan struct{}
-	unsafe bool // a write that must not be sent twice
-	turn   bool // woken to probe, rather than because the circuit has closed
 }
 
 const (
@@ -319,124 +311,4 @@ func (b *Breaker) extend(d time.Duration) {
 			return
 		}
 	}
-}
-
-// notify wakes those who are parked: all of them when the circuit has closed, otherwise the timer will.
-func (b *Breaker) notify() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed() {
-		for _, p := range b.parked {
-			close(p.wake)
-		}
-		b.parked = nil
-	}
-	b.arm()
-}
-
-// arm sets the timer that sends the next probe. While all probes are out there is none: their report arms it.
-func (b *Breaker) arm() {
-	if b.timer != nil {
-		b.timer.Stop()
-		b.timer = nil
-	}
-	if len(b.parked) > 0 && !b.busy() {
-		_, left := b.State()
-		b.timer = time.AfterFunc(left, b.wakeProbes)
-	}
-}
-
-// wakeProbes lets as many parked calls try as there may be probes; a write that must not be sent twice
-// only when nobody else waits.
-func (b *Breaker) wakeProbes() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, left := b.State(); left > 0 {
-		b.arm() // extended meanwhile
-		return
-	}
-	for !b.busy() {
-		best := -1
-		for i, p := range b.parked {
-			if best < 0 || b.parked[best].unsafe && !p.unsafe {
-				best = i
-			}
-			if !p.unsafe {
-				break
-			}
-		}
-		if best < 0 {
-			return
-		}
-		p := b.parked[best]
-		b.parked = append(b.parked[:best], b.parked[best+1:]...)
-		p.turn = true
-		b.turns.Add(1)
-		close(p.wake)
-	}
-}
-
-// park waits, for patience at most, until the circuit has closed or it is this call's turn to probe;
-// endTurn must follow then. At most most calls wait.
-func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool, most int) (turn bool, err error) {
-	p := &parked{wake: make(chan struct{}), unsafe: unsafe}
-	b.mu.Lock()
-	if b.closed() {
-		b.mu.Unlock()
-		return false, nil
-	}
-	if len(b.parked) >= most {
-		b.mu.Unlock()
-		return false, refuse(ErrQueueFull, 0)
-	}
-	b.parked = append(b.parked, p)
-	if len(b.parked) == 1 {
-		b.arm()
-	}
-	b.mu.Unlock()
-
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-p.wake:
-		return p.turn, nil
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-timer.C:
-		_, left := b.State()
-		err = refuse(errors.Join(ErrCircuitOpen, &waitError{"circuit open, waited", patience}), left)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if p.turn {
-		b.turns.Add(-1)
-		b.arm() // somebody else's
-	}
-	for i, have := range b.parked {
-		if have == p {
-			b.parked = append(b.parked[:i], b.parked[i+1:]...)
-			break
-		}
-	}
-	return false, err
-}
-
-// others reports whether calls are parked that may be probes.
-func (b *Breaker) others() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, p := range b.parked {
-		if !p.unsafe {
-			return true
-		}
-	}
-	return false
-}
-
-// endTurn says that a call whose turn it was has its permit, or could not get it: then another may try.
-func (b *Breaker) endTurn() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.turns.Add(-1)
-	b.arm()
 }

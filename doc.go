@@ -24,7 +24,7 @@
 //	   gate      kill switch, total timeout                              transport.go
 //	   retry     owns the attempts; honours Retry-After; spends a budget retry.go
 //	   token     a fresh credential; may block, so it holds nothing      auth.go
-//	   admit     breaker, then every limit and a place in flight at once admit.go, breaker.go, ratelimit.go, line.go
+//	   admit     breaker, then every limit and a place in flight at once admit.go, breaker.go, ratelimit.go
 //	   sign      credential on a clone, only for the partner's origin    auth.go
 //	   attempt   timeout, body, verdict                                  attempt.go, verdict.go
 //	   base      http.Transport, or whatever you gave

@@ -85,12 +85,14 @@ func (p *Partner) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	a := p.arrive(req, body, &rec)
-	defer p.leave()
 	if a.fail && a.kind == Hang {
 		<-req.Context().Done()
+		p.leave()
 		return
 	}
-	if sleep(req.Context(), p.cfg.Work+p.delay()) != nil {
+	err = sleep(req.Context(), p.cfg.Work+p.delay())
+	p.leave() // before the answer, so that a call that follows it finds the place free
+	if err != nil {
 		return
 	}
 	if a.fail {

@@ -1,0 +1,125 @@
+package belay
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/belay-go/belay/internal/origin"
+)
+
+// unlabel says New where WithBaseURL was not what the caller wrote.
+func unlabel(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("New: %w", errors.Unwrap(err))
+}
+
+func apply(cfg *config, opts []Option) (errs []error) {
+	for i, o := range opts {
+		if o == nil {
+			errs = append(errs, fmt.Errorf("option %d is nil", i))
+		} else if err := o(cfg); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// build makes the client of a configuration; a nil parent makes a new one.
+func build(parent *Client, cfg *config, errs []error) (*Client, error) {
+	if cfg.auth != nil && cfg.base != nil && cfg.base.Scheme != "https" && !cfg.insecure && !origin.Loopback(cfg.base) {
+		errs = append(errs, fmt.Errorf("WithAuth: the credential would go over plain http to %s (WithInsecureCredentials allows it)", cfg.base.Host))
+	}
+	c := &Client{shared: cfg.shared, owner: parent == nil}
+	var err error
+	if c.limiter, err = cfg.limiterFor(parent); err != nil {
+		errs = append(errs, fmt.Errorf("WithRateLimit: %w", err))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: &inputError{flat{err}}}
+	}
+	if cfg.owned {
+		cfg.shared.finish()
+	}
+	c.stack = stack{set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, base: cfg.base, integration: cfg.integration}
+	return c, nil
+}
+
+// limiterFor returns the limiter of a client: its parent's, or the given one, or a new one, with the
+// limits and the bound in flight that are its own.
+func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
+	s := cfg.shared
+	if s.without[LayerLimits] {
+		return nil, nil
+	}
+	var base *Limiter
+	own := cfg.limits
+	switch {
+	case parent != nil && parent.limiter != nil && s.givenLimiter == parent.shared.givenLimiter:
+		base = parent.limiter
+		if len(own) == 0 && !cfg.owned {
+			return base, nil
+		}
+	case s.givenLimiter != nil:
+		base = s.givenLimiter
+	default:
+		base, _ = NewLimiter()
+	}
+	if parent == nil || base != parent.limiter || s.inFlightSet && s.maxInFlight != parent.shared.maxInFlight {
+		own = append(own[:len(own):len(own)], Limit{n: s.maxInFlight, kind: slotLimit})
+	}
+	view, err := base.with(own...)
+	if err == nil {
+		view.maxQueue = s.maxQueue
+	}
+	return view, err
+}
+
+// finish fills in what follows from the options.
+func (s *shared) finish() {
+	if s.without[LayerTimeout] {
+		s.attemptTimeout = 0
+	}
+	s.retry = nil
+	if !s.without[LayerRetry] {
+		p := s.retryPolicy.withDefaults()
+		s.retryPolicy.Budget = p.Budget
+		s.retry = &p
+	}
+	switch {
+	case s.without[LayerBreaker]:
+		s.settings.breaker = nil
+	case s.settings.breaker == nil:
+		s.settings.breaker = newBreaker(s.breakerPolicy.withDefaults(s.attemptTimeout))
+	}
+	if s.transport == nil {
+		s.transport = newTransport(s.maxInFlight)
+	}
+	s.base = Chain(s.transport, s.attempts...)
+	s.callMiddleware = nil
+	if ms := s.middlewares; len(ms) > 0 {
+		s.callMiddleware = func(next http.RoundTripper) http.RoundTripper { return Chain(next, ms...) }
+	}
+	s.observers = slices.Clone(s.watchers)
+	if s.logger != nil {
+		s.observers = append(s.observers, logObserver{s.logger})
+	}
+	s.compile()
+}
+
+// newTransport returns the default base transport: net/http's own (HTTP/2, the environment's proxy),
+// with room for as many idle connections as there may be calls.
+func newTransport(inFlight int) *http.Transport {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if ok {
+		t = t.Clone()
+	} else {
+		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
+	}
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, inFlight
+	return t
+}

@@ -1,0 +1,38 @@
+package belay
+
+import "fmt"
+
+// Layer is a layer that [Without] can leave out.
+type Layer uint8
+
+const (
+	// LayerRetry is the retries.
+	LayerRetry Layer = iota + 1
+	// LayerBreaker is the circuit breaker.
+	LayerBreaker
+	// LayerLimits is the rate limits, the pauses that the partner asks for, and the bound on calls in flight.
+	LayerLimits
+	// LayerTimeout is the attempt timeout.
+	LayerTimeout
+)
+
+const lastLayer = LayerTimeout
+
+// Without leaves layers out.
+func Without(layers ...Layer) Option {
+	return func(c *config) error {
+		s := c.own()
+		without := make(map[Layer]bool)
+		for l := range s.without {
+			without[l] = true
+		}
+		for _, l := range layers {
+			if l == 0 || l > lastLayer {
+				return fmt.Errorf("Without: layer %d is not known", l)
+			}
+			without[l] = true
+		}
+		s.without = without
+		return nil
+	}
+}
