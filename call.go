@@ -85,7 +85,7 @@ func decodeJSON(data []byte, h http.Header, out any) error {
 }
 
 // call is Send without its type. A nil decode does not read the body.
-func (c *Client) call(ctx context.Context, method, path string, body any, opts []CallOption, decode func([]byte, http.Header) error) error {
+func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, http.Header) error) error {
 	if c == nil {
 		return errNilClient()
 	}
@@ -111,7 +111,7 @@ func (c *Client) call(ctx context.Context, method, path string, body any, opts [
 		}
 		u.RawQuery += o.query.Encode()
 	}
-	req, err := newRequest(ctx, method, u, body)
+	req, err := newRequest(ctx, method, u, content)
 	if err != nil {
 		return err
 	}
@@ -126,8 +126,9 @@ func (c *Client) call(ctx context.Context, method, path string, body any, opts [
 	defer k.freeBuffer()
 	data := k.data
 	if k.buffer == nil { // it came from a redirect elsewhere
-		if data, err = io.ReadAll(io.LimitReader(resp.Body, max(maxErrorBody, k.set.maxBytes))); err != nil {
-			k.verdict = Verdict{Class: ClassTransient}
+		bounded := &body{rc: resp.Body, parent: ctx, max: k.set.maxBytes, left: k.set.maxBytes}
+		if data, err = io.ReadAll(bounded); err != nil {
+			k.verdict = Classify(&Attempt{Request: req, Err: err, Number: 1})
 			return k.failure(resp, err)
 		}
 	}
