@@ -153,7 +153,7 @@ func (c *call) judge(resp *http.Response, err error) {
 		}
 	}
 	if c.verdict.Class != ClassOK {
-		secrets := secretsOf(c.cred)
+		secrets := c.secrets()
 		c.verdict.Message = redact.Line(redact.Values(c.verdict.Message, secrets), 300)
 		c.verdict.Code = redact.Line(redact.Values(c.verdict.Code, secrets), 100)
 		c.verdict.RetryAfter = max(0, c.verdict.RetryAfter)

@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/belay-go/belay/internal/origin"
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // Authenticator gives the credential for an attempt. It is asked once for each attempt, before the
@@ -121,21 +123,6 @@ func (s *static) encoded() string {
 	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 }
 
-func (s *static) secrets() []string {
-	if s.basic {
-		return []string{s.secret.Reveal(), s.encoded()}
-	}
-	return []string{s.secret.Reveal()}
-}
-
-// secretsOf returns what must not be seen of a credential.
-func secretsOf(c Credential) []string {
-	if s, ok := c.(interface{ secrets() []string }); ok {
-		return s.secrets()
-	}
-	return nil
-}
-
 // authenticator returns the call's own, or the client's, or nil.
 func (c *call) authenticator() Authenticator {
 	if c.opts.auth != nil {
@@ -184,6 +171,52 @@ func (c *call) sign() (*http.Response, error) {
 	if err := c.cred.Apply(&out); err != nil {
 		return nil, c.stop(err)
 	}
-	c.out = &out
+	c.out, c.signed = &out, &out
 	return c.next()
+}
+
+// secrets returns what must not be seen of the last attempt: all that the authenticator put onto it,
+// whatever kind it is, and the caller's own headers that look like credentials.
+func (c *call) secrets() (secrets []string) {
+	hide := func(value string) {
+		secrets = append(secrets, value)
+		scheme, rest, ok := strings.Cut(value, " ")
+		if !ok {
+			return
+		}
+		secrets = append(secrets, rest)
+		if plain, err := base64.StdEncoding.DecodeString(rest); err == nil && strings.EqualFold(scheme, "Basic") {
+			user, password, _ := strings.Cut(string(plain), ":")
+			if secrets = append(secrets, string(plain)); password == "" {
+				password = user
+			}
+			secrets = append(secrets, password)
+		}
+	}
+	for name, values := range c.req.Header {
+		if redact.LooksSecret(name) {
+			for _, v := range values {
+				hide(v)
+			}
+		}
+	}
+	if c.signed == nil {
+		return secrets
+	}
+	for name, values := range c.signed.Header {
+		if old := c.req.Header[name]; !slices.Equal(old, values) {
+			for _, v := range values {
+				hide(v)
+			}
+		}
+	}
+	if c.signed.URL != c.req.URL {
+		old := c.req.URL.Query()
+		for name, values := range c.signed.URL.Query() {
+			if !slices.Equal(old[name], values) {
+				secrets = append(secrets, values...)
+			}
+		}
+	}
+	return secrets
 }

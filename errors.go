@@ -34,7 +34,6 @@ import (
 //	a retry was due, but the budget is spent             ErrRetryBudget beside the last failure
 //	a retry was due, but the body cannot be sent again   ErrNotReplayable beside the last failure
 //	the caller's own cancel or deadline                  context.Canceled, context.DeadlineExceeded
-//	the client was closed                                ErrClosed
 var (
 	// ErrUnavailable says: use your fallback. The partner cannot be had just now.
 	ErrUnavailable = errors.New("belay: partner unavailable")
@@ -68,8 +67,6 @@ var (
 	ErrNotReplayable = errors.New("belay: body cannot be replayed")
 	// ErrBodyTooLarge is a body above the limit that was set for it.
 	ErrBodyTooLarge = errors.New("belay: body too large")
-	// ErrClosed is a call on a client that was closed.
-	ErrClosed = errors.New("belay: client closed")
 )
 
 // attemptTimeout is an attempt that took too long. It is not a context.DeadlineExceeded: the caller's
@@ -169,8 +166,7 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrUnavailable:
-		return e.Class == ClassTransient || e.Class == ClassRateLimited ||
-			e.Class == ClassRefused && !errors.Is(e.Err, ErrClosed)
+		return e.Class == ClassTransient || e.Class == ClassRateLimited || e.Class == ClassRefused
 	case ErrTransient:
 		return e.Class == ClassTransient
 	case ErrRateLimited:

@@ -37,7 +37,7 @@ func (c *call) failure(resp *http.Response, err error) error {
 		}
 		_ = resp.Body.Close()
 		e.fill(resp, head)
-		secrets := secretsOf(c.cred)
+		secrets := c.secrets()
 		e.RequestID = redact.Values(e.RequestID, secrets)
 		for name, s := range e.Fields {
 			e.Fields[name] = redact.Values(s, secrets)
@@ -59,7 +59,7 @@ func (c *call) clean(err error) error {
 	if err == nil {
 		return nil
 	}
-	if secrets := secretsOf(c.cred); len(secrets) > 0 {
+	if secrets := c.secrets(); len(secrets) > 0 {
 		text := err.Error()
 		if clean := redact.Values(text, secrets); clean != text {
 			return &cleaned{err, clean}

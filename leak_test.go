@@ -125,6 +125,7 @@ func TestNoCredentialLeaks(t *testing.T) {
 	auths := map[string]belay.Authenticator{
 		"Bearer": belay.Bearer(secret), "APIKey": belay.APIKey("X-Api-Key", secret),
 		"APIKeyQuery": belay.APIKeyQuery("api_key", secret), "Basic": belay.Basic("user", secret), "Basic user": belay.Basic("", secret),
+		"own": ownAuth{}, "own by URL": ownAuth{query: true},
 	}
 	targets := map[string]string{
 		"other host": "https://evil.test/", "other port": "https://partner.test:8443/", "to http": "http://partner.test/",
@@ -195,6 +196,35 @@ func exercise(t *testing.T, w *world, auth belay.Authenticator, policy belay.Red
 	}
 	fmt.Fprintf(&log, "%v %+v %#v", c, c, auth)
 	return leaks(w, log.String(), events, resp, err)
+}
+
+// ownAuth is an authenticator of the user's, of which nothing is known.
+type ownAuth struct{ query bool }
+
+func (a ownAuth) Credential(context.Context) (belay.Credential, error) { return a, nil }
+
+func (a ownAuth) Apply(req *http.Request) error {
+	if a.query {
+		u := *req.URL
+		u.RawQuery = url.Values{"sig": {canary}}.Encode()
+		req.URL = &u
+	} else {
+		req.Header["X-Own"] = []string{canary}
+	}
+	return nil
+}
+
+// A credential that the caller put onto the request itself is not repeated either.
+func TestOwnHeaderIsNotRepeated(t *testing.T) {
+	w := &world{partner: "https://partner.test", code: 400}
+	c, err := belay.New(w.partner, belay.WithTransport(w))
+	require.NoError(t, err)
+	for _, header := range []string{"Authorization", "X-Api-Key", "Cookie"} {
+		_, err = belay.Get[belay.None](t.Context(), c, "/echo", belay.Header(header, "Token "+canary))
+		require.ErrorIs(t, err, belay.ErrInvalid)
+		require.Empty(t, leaks(w, "", nil, nil, err))
+		require.ErrorContains(t, err, "REDACTED")
+	}
 }
 
 // The matrix would notice a leak: here is a client that has one.

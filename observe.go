@@ -163,7 +163,7 @@ func (c *call) emitAttempt(resp *http.Response, err error, began time.Time) {
 	if resp != nil {
 		e.StatusCode, e.RequestID = resp.StatusCode, requestID(resp.Header)
 		if e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity {
-			e.RequestBody = redact.Values(c.shownBody(), secretsOf(c.cred))
+			e.RequestBody = redact.Values(c.shownBody(), c.secrets())
 		}
 	}
 	c.emit(e)

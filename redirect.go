@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/belay-go/belay/internal/origin"
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // RedirectPolicy says which redirects are followed. None of them ever takes a credential to another origin.
@@ -120,7 +121,11 @@ func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
 	if redirected(resp) && c.set.redirects == RedirectSameOrigin {
 		to, _ := resp.Location()
 		_ = resp.Body.Close()
-		err = fmt.Errorf("redirect to another origin, %s, is not followed (WithRedirects)", origin.Of(to))
+		if to != nil && !c.foreign(&http.Request{URL: to}) {
+			err = fmt.Errorf("redirect to %s: %w", redact.URL(to), ErrNotReplayable)
+		} else {
+			err = fmt.Errorf("redirect to another origin, %s, is not followed (WithRedirects)", origin.Of(to))
+		}
 		return h.last, nil, h.last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: err})
 	}
 	return h.last, resp, nil

@@ -111,12 +111,13 @@ func (s *settings) compile() {
 // handed out; after that only its body is used.
 type call struct {
 	*stack
-	ctx   context.Context
-	req   *http.Request // the caller's, never changed
-	out   *http.Request // what this attempt sends, when it differs
-	opts  *callOptions
-	steps []step
-	pos   int // of steps, the one that runs next
+	ctx    context.Context
+	req    *http.Request // the caller's, never changed
+	out    *http.Request // what this attempt sends, when it differs
+	signed *http.Request // the last that carried a credential, nil when none did
+	opts   *callOptions
+	steps  []step
+	pos    int // of steps, the one that runs next
 
 	attempt  int // from 1; those that were sent
 	verdict  Verdict
@@ -335,7 +336,7 @@ func (c *call) outerMiddleware() (*http.Response, error) {
 		}
 		c.attempt, c.sends = c.attempt+inner.attempt, c.sends+inner.sends
 		c.waits.add(inner.waits)
-		c.verdict, c.cred, c.extra, c.lost = inner.verdict, inner.cred, inner.extra, inner.lost
+		c.verdict, c.signed, c.extra, c.lost = inner.verdict, inner.signed, inner.extra, inner.lost
 		c.data, c.buffer, c.body = inner.data, inner.buffer, inner.body
 		return resp, err
 	}))

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"net/http"
 	"net/url"
 	"strings"
 	"unicode"
@@ -36,17 +35,18 @@ func set(names ...string) map[string]bool {
 	return m
 }
 
-// Header returns a copy with the values of unknown headers masked.
-func Header(h http.Header) http.Header {
-	out := make(http.Header, len(h))
-	for name, values := range h {
-		if headers[name] {
-			out[name] = values
-		} else {
-			out[name] = []string{Mask}
+// LooksSecret reports whether a header of that name is likely to hold a credential.
+func LooksSecret(name string) bool {
+	if headers[name] {
+		return false
+	}
+	name = strings.ToLower(name)
+	for _, part := range [...]string{"auth", "token", "key", "secret", "cookie", "password", "session", "signature"} {
+		if strings.Contains(name, part) {
+			return true
 		}
 	}
-	return out
+	return false
 }
 
 // URL prints u without user, fragment and the values of unknown query parameters.
