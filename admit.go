@@ -11,10 +11,10 @@ import (
 // happens below, both hear of it once.
 func (c *call) admit() (*http.Response, error) {
 	c.body = &body{parent: c.ctx}
+	defer c.abandon() // after a panic only
 	if err := c.enter(); err != nil {
 		return nil, c.stop(err)
 	}
-	defer c.abandon() // after a panic only
 	resp, err := c.next()
 	c.report(resp)
 	return resp, err
@@ -25,40 +25,42 @@ func (c *call) enter() error {
 	b := c.set.breaker
 	c.probe = false
 	for {
-		turn := false
 		if b != nil && !b.closed() {
-			var err error
-			if turn, err = c.awaitCircuit(b); err != nil {
+			if err := c.awaitCircuit(b); err != nil {
 				return err
 			}
 		}
 		err := c.acquire()
 		if err == nil {
-			if b == nil {
-				return nil
-			}
-			var ok bool
-			c.permit, ok = b.allow()
-			if turn {
-				b.endTurn()
-				turn = false
-			}
-			if ok {
-				c.probe = c.permit.probe
-				return nil
+			if err = c.enabled(); err == nil {
+				if b == nil {
+					return nil
+				}
+				var ok bool
+				if c.permit, ok = b.allow(); ok {
+					c.probe = c.permit.probe
+					c.endTurn()
+					return nil
+				}
+				if !c.patient() {
+					err = circuitOpen(b)
+				}
 			}
 			c.limiter.release(&c.ticket) // the quota goes back
-			if !c.patient() {
-				err = circuitOpen(b)
-			}
 		}
-		if turn {
-			b.endTurn()
-		}
+		c.endTurn()
 		if err != nil {
 			return err
 		}
 		c.caller.returning = true
+	}
+}
+
+// endTurn ends this call's turn to probe, if it has it.
+func (c *call) endTurn() {
+	if c.turn {
+		c.turn = false
+		c.set.breaker.endTurn()
 	}
 }
 
@@ -70,7 +72,7 @@ func (c *call) acquire() error {
 	}
 	t, by := &c.ticket, &c.caller
 	t.Request, t.Cost, t.by = c.req, c.opts.cost, by
-	by.credential, by.route, by.ask, by.left = c.identity(), c.opts.route, c.observed(), -1
+	by.credential, by.method, by.route, by.ask, by.left = c.identity(), c.req.Method, c.opts.route, c.observed(), -1
 	if c.opts.patience > 0 {
 		by.patience = max(1, c.patience())
 	} else if c.set.retry != nil {
@@ -89,24 +91,27 @@ func (l *Limiter) release(t *Ticket) {
 	}
 }
 
-// awaitCircuit waits until the circuit has closed or it is this call's turn to probe, which it reports.
-func (c *call) awaitCircuit(b *Breaker) (turn bool, err error) {
+// awaitCircuit waits until the circuit has closed or it is this call's turn to probe.
+func (c *call) awaitCircuit(b *Breaker) (err error) {
 	unsafe := !c.idempotent()
 	_, left := b.State()
 	if left == 0 && !b.busy() && !(unsafe && b.others()) {
-		return false, nil
+		return nil
 	}
 	if !c.patient() {
-		return false, circuitOpen(b)
+		return circuitOpen(b)
+	}
+	if deadline, ok := c.ctx.Deadline(); left > c.patience() || ok && left > time.Until(deadline) {
+		return refuse(both(ErrCircuitOpen, &waitError{"circuit open", left}), left)
 	}
 	most := defaultMaxQueue
 	if c.limiter != nil {
 		most = c.limiter.maxQueue
 	}
 	began := time.Now()
-	turn, err = b.park(c.ctx, c.patience(), unsafe, most)
+	c.turn, err = b.park(c.ctx, c.patience(), unsafe, most)
 	c.waits.Circuit += time.Since(began)
-	return turn, err
+	return err
 }
 
 // circuitOpen is the refusal that says how long the circuit stays open: when a probe is under way, about a second.
@@ -118,7 +123,7 @@ func circuitOpen(b *Breaker) error {
 // report tells breaker and limiter what became of the attempt.
 func (c *call) report(resp *http.Response) {
 	if b := c.set.breaker; b != nil {
-		changes := b.report(&c.permit, &c.verdict)
+		changes := b.report(&c.permit, &c.verdict, resp != nil)
 		if changes != 0 {
 			c.circuitChanged(b, changes)
 		}
@@ -143,14 +148,12 @@ func (c *call) report(resp *http.Response) {
 
 // circuitChanged lets the limiter know of the outage before anybody who was parked goes on.
 func (c *call) circuitChanged(b *Breaker, changes int32) {
-	now := b.now()
-	if l := c.limiter; l != nil {
-		if changes&changedFromClosed != 0 {
-			l.line.outage()
-		}
-		if changes&changedToClosed != 0 {
-			l.line.recovered(now - time.Duration(b.openedAt.Load()))
-		}
+	lasted := b.now() - time.Duration(b.openedAt.Load())
+	if changes&changedFromClosed != 0 {
+		b.eachLine((*line).outage)
+	}
+	if changes&changedToClosed != 0 {
+		b.eachLine(func(ln *line) { ln.recovered(lasted) })
 	}
 	state, left := b.State()
 	c.emit(CircuitChanged{Call: c.info(), State: state, OpenFor: left})
@@ -158,19 +161,23 @@ func (c *call) circuitChanged(b *Breaker, changes int32) {
 
 // abandon frees what an attempt holds that was never reported, because something below panicked.
 func (c *call) abandon() {
+	c.endTurn()
 	if c.permit.held {
-		c.set.breaker.report(&c.permit, &Verdict{Class: ClassCanceled})
+		c.set.breaker.report(&c.permit, &Verdict{Class: ClassCanceled}, false)
 		c.set.breaker.notify()
 	}
 	if c.limiter != nil && c.ticket.state == ticketTaken {
 		c.limiter.Release(&c.ticket, Outcome{Verdict: Verdict{Class: ClassCanceled}, Sent: true})
+		if c.body.rc != nil {
+			_ = c.body.Close()
+		}
 	}
 }
 
 // identity is whom a pause of the credential concerns: the authenticator, which is nil when there is none.
 func (c *call) identity() any {
 	auth := c.authenticator()
-	if auth == nil || !reflect.TypeOf(auth).Comparable() {
+	if auth == nil || !reflect.ValueOf(auth).Comparable() {
 		return nil
 	}
 	return auth

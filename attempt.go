@@ -20,9 +20,16 @@ func (c *call) send() (*http.Response, error) {
 	if err != nil {
 		return nil, c.stop(err)
 	}
+	if err := c.ctx.Err(); err != nil {
+		return nil, c.stop(ended(c.ctx))
+	}
 	began := c.clock()
 	b := c.body
 	c.sends++
+	if c.att.Number > 0 { // what the attempt before has left
+		c.att = Attempt{}
+		c.freeBuffer()
+	}
 	if d := c.set.attemptTimeout; d > 0 {
 		b.timeout = newTimeout(c.ctx, d)
 		req = req.WithContext(b.timeout.ctx)
@@ -37,11 +44,12 @@ func (c *call) send() (*http.Response, error) {
 		}
 		resp = nil
 	case err == nil && resp == nil:
-		err = invalid("the transport returned neither response nor error")
+		err = &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: errors.New("the transport returned neither response nor error")}
 	}
 	if err == nil {
-		err = c.receive(b, resp)
-		if err != nil {
+		resp.Request = c.req // not the clone that carries the credential
+		c.stripLocation(resp)
+		if err = c.receive(b, resp); err != nil {
 			resp = nil
 		}
 	} else {
@@ -83,6 +91,10 @@ func (c *call) receive(b *body, resp *http.Response) error {
 	if resp.Body == nil {
 		resp.Body = http.NoBody
 	}
+	if resp.StatusCode == http.StatusSwitchingProtocols && c.whole {
+		_ = resp.Body.Close()
+		return &Error{Verdict: Verdict{Class: ClassData, Scope: ScopeCall}, Err: errors.New("the partner switched protocols (101)")}
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		if b.timeout != nil {
 			b.timeout.timer.Stop()
@@ -93,7 +105,7 @@ func (c *call) receive(b *body, resp *http.Response) error {
 	b.rc, b.max, b.left = resp.Body, c.set.maxBytes, c.set.maxBytes
 	resp.Body = b
 	if !c.whole {
-		if resp.ContentLength == 0 || b.rc == http.NoBody {
+		if b.rc == http.NoBody {
 			_ = b.Close()
 			resp.Body = http.NoBody
 		} else if b.timeout != nil {
@@ -137,10 +149,13 @@ func (c *call) judge(resp *http.Response, err error) {
 		c.verdict = Verdict{}
 		return
 	}
-	c.att = Attempt{Request: c.req, Response: resp, Err: err, Number: c.number()}
+	secrets := c.secrets()
+	c.att = Attempt{Request: c.req, Response: resp, Err: err, Number: c.number(), secrets: secrets}
 	switch {
 	case err != nil && c.ctx.Err() != nil:
-		c.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
+		if c.verdict = (Verdict{Class: ClassCanceled, Scope: ScopeCall}); c.cancel != nil && c.req.Context().Err() == nil {
+			c.verdict = Verdict{Class: ClassTransient, Scope: ScopeCall, timeout: true} // WithTimeout's time is over, not the caller's
+		}
 		return
 	case c.set.classifier == nil:
 		c.verdict = Classify(&c.att)
@@ -153,7 +168,6 @@ func (c *call) judge(resp *http.Response, err error) {
 		}
 	}
 	if c.verdict.Class != ClassOK {
-		secrets := c.secrets()
 		c.verdict.Message = redact.Line(redact.Values(c.verdict.Message, secrets), 300)
 		c.verdict.Code = redact.Line(redact.Values(c.verdict.Code, secrets), 100)
 		c.verdict.RetryAfter = max(0, c.verdict.RetryAfter)

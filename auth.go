@@ -124,8 +124,13 @@ func (s *static) encoded() string {
 }
 
 // authenticator returns the call's own, or the client's, or nil.
+//
+// A policy that wraps a transport by itself knows no origin to send a credential to, so it sends none.
 func (c *call) authenticator() Authenticator {
-	if c.opts.auth != nil {
+	switch {
+	case c.base == nil || c.opts.noAuth:
+		return nil
+	case c.opts.auth != nil:
 		return c.opts.auth
 	}
 	return c.auth
@@ -219,4 +224,30 @@ func (c *call) secrets() (secrets []string) {
 		}
 	}
 	return secrets
+}
+
+// stripLocation takes out of a redirect what the authenticator put into the query, if the partner says it
+// back: it would go wherever the redirect leads.
+func (c *call) stripLocation(resp *http.Response) {
+	to := resp.Header.Get("Location")
+	if c.signed == nil || c.signed.URL == c.req.URL || to == "" {
+		return
+	}
+	u, err := url.Parse(to)
+	if err != nil || u.RawQuery == "" {
+		return
+	}
+	own, query := c.req.URL.Query(), u.Query()
+	kept := make([]string, 0, 4)
+	for _, pair := range strings.Split(u.RawQuery, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if plain, err := url.QueryUnescape(name); err == nil {
+			name = plain
+		}
+		if signed := c.signed.URL.Query()[name]; len(own[name]) > 0 || len(signed) == 0 || !slices.Contains(signed, query.Get(name)) {
+			kept = append(kept, pair)
+		}
+	}
+	u.RawQuery = strings.Join(kept, "&")
+	resp.Header.Set("Location", u.String())
 }

@@ -383,12 +383,21 @@ func TestBreakerProbes(t *testing.T) {
 		took, err := after(0, func() error { return get(t.Context(), c, "/", belay.Patience(3*time.Second)) })()
 		require.ErrorIs(t, err, belay.ErrCircuitOpen)
 		require.ErrorIs(t, err, belay.ErrWaitTooLong)
-		require.Equal(t, 3*time.Second, took)
+		require.Zero(t, took, "the next probe would come too late")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		took, err = after(0, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })()
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Equal(t, time.Second, took)
+		require.ErrorIs(t, err, belay.ErrUnavailable)
+		require.Zero(t, took)
+		// It parks for the next probe, which another call makes and which fails; then there is no time left.
+		waiting := after(0, func() error { return get(t.Context(), c, "/", belay.Patience(12*time.Second)) })
+		probe := after(0, func() error { return get(t.Context(), c, "/", belay.Patience(11*time.Second)) })
+		took, err = waiting()
+		require.ErrorIs(t, err, belay.ErrUnavailable)
+		require.LessOrEqual(t, took, 12*time.Second)
+		_, err = probe()
+		require.ErrorIs(t, err, belay.ErrUnavailable)
 	})
 	bubble(t, "those who park are bounded", func(t *testing.T) {
 		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
@@ -1016,8 +1025,8 @@ func TestWith(t *testing.T) {
 	}
 	require.NoError(t, get(t.Context(), child, "/x", belay.Header("X-A", "call")))
 	require.Equal(t, []string{
-		"https://partner.test/x belay (Go) parent", "https://child.test/v1/x belay (Go) ", "https://partner.test/x belay (Go) parent",
-		"https://child.test/v1/x belay (Go) call",
+		"https://partner.test/x ua parent", "https://child.test/v1/x ua ", "https://partner.test/x ua parent",
+		"https://child.test/v1/x ua call",
 	}, got)
 	require.NoError(t, child.Close())
 	require.NoError(t, parent.Close())

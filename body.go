@@ -38,8 +38,7 @@ func Bytes(contentType string, b []byte) Body {
 	}}
 }
 
-// Reader sends what r yields, once: a call with it is retried only when nothing was sent. It is closed if
-// it is an io.Closer. A *bytes.Buffer, *bytes.Reader or *strings.Reader can be replayed all the same.
+// Reader sends what r yields, once: a call with it is not retried. It is closed if it is an io.Closer. A *bytes.Buffer, *bytes.Reader or *strings.Reader can be replayed all the same.
 func Reader(contentType string, r io.Reader) Body {
 	switch r := r.(type) {
 	case nil:
@@ -111,6 +110,9 @@ func Multipart(fields url.Values, files ...File) Body {
 		contentType := f.ContentType
 		if contentType == "" {
 			contentType = "application/octet-stream"
+		}
+		if strings.ContainsAny(contentType, "\r\n") {
+			return Body{err: fmt.Errorf("the content type %q of field %q has a line break", contentType, f.Field)}
 		}
 		_, _ = w.CreatePart(textproto.MIMEHeader{
 			"Content-Disposition": {multipart.FileContentDisposition(f.Field, f.Name)},
@@ -202,7 +204,7 @@ func (b *Body) attach(req *http.Request) error {
 	}
 	req.ContentLength = b.length
 	if b.once != nil {
-		req.Body = b.once
+		req.Body = &source{b.once}
 		return nil
 	}
 	if b.length == 0 {
@@ -213,8 +215,26 @@ func (b *Body) attach(req *http.Request) error {
 	if err != nil {
 		return invalid("the body cannot be opened: %w", err)
 	}
-	req.Body, req.GetBody = rc, b.open
+	req.Body = &source{rc}
+	req.GetBody = func() (io.ReadCloser, error) {
+		rc, err := b.open()
+		if err != nil {
+			return nil, err
+		}
+		return &source{rc}, nil
+	}
 	return nil
+}
+
+// source is a body of the caller's, whose failure to be read is not the partner's.
+type source struct{ io.ReadCloser }
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = &inputError{fmt.Errorf("the request's body cannot be read: %w", err)}
+	}
+	return n, err
 }
 
 // newKey returns a random idempotency key, a UUID of version 4 (RFC 9562 section 5.4).

@@ -90,12 +90,13 @@ type Breaker struct {
 
 	generation atomic.Uint32 // counts changes
 	successes  atomic.Int64  // since the last failure, not yet told to gobreaker
-	probing    atomic.Int32  // probes in flight
+	probing    atomic.Int32  // probes in flight or that succeeded, while half open
 	turns      atomic.Int32  // parked calls whose turn it is to probe, but who have no permit yet
 
 	mu     sync.Mutex
 	parked []*parked
 	timer  *time.Timer
+	lines  []*line // that ease calls in after an outage
 }
 
 const (
@@ -168,6 +169,7 @@ func (b *Breaker) onChange(_ string, from, to gobreaker.State) {
 		bits = changedToClosed
 		b.openUntil.Store(0)
 	}
+	b.probing.Store(0)
 	b.generation.Add(1)
 	b.state.Store(int32(to))
 	b.changes.Or(bits)
@@ -238,19 +240,19 @@ func (b *Breaker) allow() (permit, bool) {
 		return permit{}, false
 	}
 	b.probing.Add(1)
-	return permit{held: true, probe: true, done: done}, true
+	return permit{held: true, probe: true, generation: b.generation.Load(), done: done}, true
 }
 
 // report tells what became of a permit. A second report does nothing. It returns the changes of state
 // since somebody last asked; notify must follow when there are any, or the permit was a probe's.
-func (b *Breaker) report(p *permit, v *Verdict) (changes int32) {
+func (b *Breaker) report(p *permit, v *Verdict, answered bool) (changes int32) {
 	if !p.held {
 		return 0
 	}
 	p.held = false
 	switch {
 	case p.probe:
-		b.reportProbe(p, v.Class)
+		b.reportProbe(p, v.Class, answered)
 	case v.Class == ClassOK:
 		b.successes.Add(1)
 		return 0
@@ -266,16 +268,19 @@ func (b *Breaker) report(p *permit, v *Verdict) (changes int32) {
 	return changes
 }
 
-func (b *Breaker) reportProbe(p *permit, c Class) {
-	b.probing.Add(-1)
-	switch c {
-	case ClassTransient:
+// reportProbe tells of a probe. One that the partner answered succeeds whatever the answer: it is up. A
+// success keeps its place, as gobreaker lets no more through than must succeed.
+func (b *Breaker) reportProbe(p *permit, c Class, answered bool) {
+	switch {
+	case c == ClassTransient:
 		p.done(errFailure)
-	case ClassCanceled, ClassRefused:
-		p.done(errNeutral)
-	default:
-		// The partner is up, whatever it thinks of the call: a probe that it answers closes the circuit.
+	case answered:
 		p.done(nil)
+	default:
+		p.done(errNeutral)
+		if b.generation.Load() == p.generation {
+			b.probing.Add(-1)
+		}
 	}
 }
 

@@ -45,6 +45,9 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	if cfg.owned {
 		cfg.shared.finish()
 	}
+	if b := cfg.shared.settings.breaker; b != nil && c.limiter != nil {
+		b.serves(c.limiter.line)
+	}
 	c.stack = stack{set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, base: cfg.base, integration: cfg.integration}
 	return c, nil
 }
@@ -54,6 +57,9 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
 	s := cfg.shared
 	if s.without[LayerLimits] {
+		if len(cfg.limits) > 0 {
+			return nil, errors.New("the limits would not count, as Without(LayerLimits) leaves them out")
+		}
 		return nil, nil
 	}
 	var base *Limiter

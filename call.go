@@ -85,7 +85,13 @@ func decodeJSON(data []byte, h http.Header, out any) error {
 }
 
 // call is Send without its type. A nil decode does not read the body.
-func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, http.Header) error) error {
+func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, http.Header) error) (err error) {
+	sent := false
+	defer func() {
+		if closer, ok := content.(io.Closer); ok && !sent {
+			_ = closer.Close()
+		}
+	}()
 	if c == nil {
 		return errNilClient()
 	}
@@ -93,7 +99,9 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 		return invalid("the context is nil")
 	}
 	o := optionsOf(ctx).with(opts)
-	o.route, _, _ = strings.Cut(path, "?")
+	if o.route, _, _ = strings.Cut(path, "?"); absolute(path) {
+		o.route = "" // such as a next link, which is no template
+	}
 	if o.err != nil {
 		return o.err
 	}
@@ -111,10 +119,11 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 		}
 		u.RawQuery += o.query.Encode()
 	}
-	req, err := newRequest(ctx, method, u, content)
+	req, err := c.newRequest(ctx, method, u, content)
 	if err != nil {
 		return err
 	}
+	sent = true
 	k, resp, err := c.exchange(req, o, decode != nil)
 	if err != nil {
 		return err
@@ -163,6 +172,7 @@ type callOptions struct {
 	patience    time.Duration
 	maxAttempts int
 	auth        Authenticator
+	noAuth      bool
 	into        *Info
 	route       string
 	err         error
@@ -289,7 +299,8 @@ func MaxAttempts(n int) CallOption {
 	})
 }
 
-// Auth uses another credential for the call.
+// Auth uses another credential for the call; nil sends none. It has no effect on a policy that wraps a
+// transport by itself, which knows no origin to keep it for.
 func Auth(a Authenticator) CallOption {
 	return callOption(func(o *callOptions) {
 		if s, ok := a.(interface{ check() error }); ok {
@@ -297,7 +308,7 @@ func Auth(a Authenticator) CallOption {
 				o.fail("Auth: %w", err)
 			}
 		}
-		o.auth = a
+		o.auth, o.noAuth = a, a == nil
 	})
 }
 
@@ -340,7 +351,11 @@ func (o *callOptions) expand(template string) (string, error) {
 		if !ok || !given {
 			return "", invalid("the path %q needs PathValue(%q, …)", template, name)
 		}
-		b.WriteString(url.PathEscape(value))
+		if strings.Contains(b.String(), "?") {
+			b.WriteString(url.QueryEscape(value))
+		} else {
+			b.WriteString(url.PathEscape(value))
+		}
 		used++
 		rest = tail
 	}

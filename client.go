@@ -2,6 +2,7 @@ package belay
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -136,10 +137,10 @@ func (c *Client) NewRequest(ctx context.Context, method, path string, body any) 
 	if err != nil {
 		return nil, err
 	}
-	return newRequest(ctx, method, u, body)
+	return c.newRequest(ctx, method, u, body)
 }
 
-func newRequest(ctx context.Context, method string, u *url.URL, body any) (*http.Request, error) {
+func (s *stack) newRequest(ctx context.Context, method string, u *url.URL, body any) (*http.Request, error) {
 	b, err := bodyOf(body)
 	if err != nil {
 		return nil, err
@@ -151,8 +152,13 @@ func newRequest(ctx context.Context, method string, u *url.URL, body any) (*http
 	}
 	req := (&http.Request{
 		Method: method, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"User-Agent": {userAgent}, "Accept": {"application/json"}},
+		Header: make(http.Header, 4),
 	}).WithContext(ctx)
+	for name, value := range map[string]string{"User-Agent": userAgent, "Accept": "application/json"} {
+		if s.set.header[name] == nil {
+			req.Header[name] = []string{value}
+		}
+	}
 	if b != nil {
 		if err := b.attach(req); err != nil {
 			return nil, err
@@ -165,7 +171,7 @@ const userAgent = "belay (Go)"
 
 // resolve joins path to the base URL.
 func (s *stack) resolve(path string) (*url.URL, error) {
-	if strings.Contains(path, "://") && !strings.HasPrefix(path, "/") {
+	if absolute(path) {
 		u, err := url.Parse(path)
 		if err != nil {
 			return nil, invalid("the URL cannot be parsed")
@@ -177,15 +183,35 @@ func (s *stack) resolve(path string) (*url.URL, error) {
 		return u, nil
 	}
 	u := *s.base
-	path, query, _ := strings.Cut(path, "?")
 	path, _, _ = strings.Cut(path, "#")
-	joined := joinPath(s.base.EscapedPath(), path)
+	path, query, _ := strings.Cut(path, "?")
+	joined := escapeRest(joinPath(s.base.EscapedPath(), path))
 	plain, err := url.PathUnescape(joined)
 	if err != nil {
 		return nil, invalid("the path %q is badly escaped", path)
 	}
 	u.Path, u.RawPath, u.RawQuery = plain, joined, query
 	return &u, nil
+}
+
+// absolute reports whether path is a URL with a scheme.
+func absolute(path string) bool {
+	scheme, _, ok := strings.Cut(path, "://")
+	return ok && !strings.ContainsAny(scheme, "/?#{")
+}
+
+// escapeRest escapes what may not stand in a URL's path and is not escaped yet, lest net/url takes the
+// whole for unescaped and undoes what was.
+func escapeRest(path string) string {
+	var b strings.Builder
+	for i := range len(path) {
+		if c := path[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}[]", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 func joinPath(base, path string) string {

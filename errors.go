@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/belay-go/belay/internal/errbody"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -240,6 +239,15 @@ func invalid(format string, args ...any) error {
 	return &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: &inputError{fmt.Errorf(format, args...)}}
 }
 
+// ended returns why ctx is over: its error and, where there is another, its cause.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return both(err, cause)
+}
+
 // inputError is an ErrInvalid with a text of its own.
 type inputError struct{ err error }
 
@@ -248,13 +256,13 @@ func (e *inputError) Unwrap() error        { return e.err }
 func (e *inputError) Is(target error) bool { return target == ErrInvalid }
 
 // fill completes an error with what the answer says.
-func (e *Error) fill(resp *http.Response, body []byte) {
+func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
 	e.Body = body
 	if resp != nil {
 		e.StatusCode = resp.StatusCode
 		e.RequestID = requestID(resp.Header)
 	}
-	d := errbody.Decode(body)
+	d := decodeError(body, secrets)
 	e.Fields = d.Fields
 	if e.RequestID == "" {
 		e.RequestID = d.RequestID

@@ -24,7 +24,8 @@ func (c *call) failure(resp *http.Response, err error) error {
 	}
 	e.Err = both(c.clean(err), c.clean(c.extra))
 	if c.lost != nil && resp == nil && c.lost.resp != nil {
-		e.StatusCode, e.RequestID = c.lost.resp.StatusCode, requestID(c.lost.resp.Header)
+		e.StatusCode = c.lost.resp.StatusCode
+		e.RequestID = redact.Values(requestID(c.lost.resp.Header), c.secrets())
 	}
 	if resp != nil {
 		head := c.att.peeked
@@ -36,8 +37,8 @@ func (c *call) failure(resp *http.Response, err error) error {
 			}
 		}
 		_ = resp.Body.Close()
-		e.fill(resp, head)
 		secrets := c.secrets()
+		e.fill(resp, head, secrets)
 		e.RequestID = redact.Values(e.RequestID, secrets)
 		for name, s := range e.Fields {
 			e.Fields[name] = redact.Values(s, secrets)

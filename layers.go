@@ -1,6 +1,9 @@
 package belay
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+)
 
 // Layer is a layer that [Without] can leave out.
 type Layer uint8
@@ -18,7 +21,15 @@ const (
 
 const lastLayer = LayerTimeout
 
-// Without leaves layers out.
+// restore takes back a Without, for an option after it that configures the layer.
+func (s *shared) restore(l Layer) {
+	if s.without[l] {
+		s.without = maps.Clone(s.without)
+		delete(s.without, l)
+	}
+}
+
+// Without leaves layers out. An option after it that configures such a layer brings it back.
 func Without(layers ...Layer) Option {
 	return func(c *config) error {
 		s := c.own()

@@ -43,7 +43,7 @@ type tier struct {
 	window.Window               // nil when slots is not
 	slots         *window.Slots // of calls in flight
 	limit         Limit
-	queued        int    // permits that waiters ask for
+	queues        int    // whose waiters are under it
 	claimed       int    // permits that earlier waiters need, in this round
 	round         uint64 // of claimed
 }
@@ -63,22 +63,27 @@ func (ln *line) now() time.Duration { return time.Since(ln.base) }
 
 // acquire is Limiter.Acquire after its checks.
 func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
-	ln.mu.Lock()
-	now := ln.now()
-	if ln.waiting.Load() == 0 && ln.paused <= now && (len(ln.pauses) == 0 || ln.pauseOf(t, now) == nil) && ln.admit(l, t, now) {
-		ln.mu.Unlock()
-		return nil
-	}
-	w, err := ln.join(ctx, l, t, now)
-	ln.mu.Unlock()
-	if err != nil {
+	w, err := ln.admitOrJoin(ctx, l, t)
+	if w == nil {
 		return err
 	}
+	joined := ln.now()
 	err = ln.wait(ctx, l, t, w)
 	if t.by != nil {
-		t.by.waited = ln.now() - now
+		t.by.waited = ln.now() - joined
 	}
 	return err
+}
+
+// admitOrJoin returns neither waiter nor error when t has been admitted.
+func (ln *line) admitOrJoin(ctx context.Context, l *Limiter, t *Ticket) (*waiter, error) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	now := ln.now()
+	if ln.waiting.Load() == 0 && ln.paused <= now && (len(ln.pauses) == 0 || ln.pauseOf(t, now) == nil) && ln.admit(l, t, now) {
+		return nil, nil
+	}
+	return ln.join(ctx, l, t, now)
 }
 
 // wait waits until w is admitted.
@@ -91,17 +96,18 @@ func (ln *line) wait(ctx context.Context, l *Limiter, t *Ticket, w *waiter) (err
 	}
 	select {
 	case <-w.ready:
-		return nil
+		return w.err
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = ended(ctx)
 	case <-patience:
 		err = refuse(&waitError{"waited in line", t.caller().patience}, 0)
 	}
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if w.admitted {
+	switch {
+	case w.admitted:
 		ln.refund(l, t)
-	} else {
+	case w.err == nil:
 		ln.remove(w)
 	}
 	ln.pump(ln.now())
@@ -180,13 +186,11 @@ func (ln *line) join(ctx context.Context, l *Limiter, t *Ticket, now time.Durati
 		return nil, err
 	}
 	ln.seq++
-	w := &waiter{ticket: t, view: l, seq: ln.seq, ready: make(chan struct{})}
-	ln.waiting.Add(1)
-	for i, tier := range l.tiers {
-		if t.taken>>i&1 != 0 {
-			tier.queued += tier.cost(t.cost())
-		}
+	w := &waiter{ticket: t, view: l, seq: ln.seq, ready: make(chan struct{}), deadline: never}
+	if deadline, ok := ctx.Deadline(); ok {
+		w.deadline = now + time.Until(deadline)
 	}
+	ln.waiting.Add(1)
 	if p := ln.pauseOf(t, now); p != nil {
 		w.pause = p
 		p.waiters = append(p.waiters, w)
@@ -210,11 +214,16 @@ func (ln *line) tooLong(ctx context.Context, l *Limiter, t *Ticket, now time.Dur
 	if d := ln.ramp.wait(now, int(ln.waiting.Load())); d > wait {
 		wait, what = d, "easing in after an outage"
 	}
+	// Only those who stand before it in the same queue are sure to go first.
+	ahead := 0
+	if q := ln.queueOf(l, t.taken); q != nil {
+		ahead = q.cost
+	}
 	for i, tier := range l.tiers {
 		if t.taken>>i&1 == 0 || tier.slots != nil {
 			continue
 		}
-		if d := tier.Wait(now, tier.queued+t.cost()); d > wait {
+		if d := tier.Wait(now, ahead+t.cost()); d > wait {
 			wait, what = d, "limit "+tier.limit.String()
 		}
 	}

@@ -161,7 +161,7 @@ func (c *call) emitAttempt(resp *http.Response, err error, began time.Time) {
 		e.LimitLeft = c.caller.left
 	}
 	if resp != nil {
-		e.StatusCode, e.RequestID = resp.StatusCode, requestID(resp.Header)
+		e.StatusCode, e.RequestID = resp.StatusCode, redact.Values(requestID(resp.Header), c.secrets())
 		if e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity {
 			e.RequestBody = redact.Values(c.shownBody(), c.secrets())
 		}
@@ -182,9 +182,19 @@ func (c *call) shownBody() string {
 	head, _ := io.ReadAll(io.LimitReader(rc, maxLoggedBody))
 	contentType := c.req.Header.Get("Content-Type")
 	if c.set.redactor != nil {
-		return redact.Line(c.set.redactor(contentType, head), maxLoggedBody)
+		return redact.Line(c.redacted(contentType, head), maxLoggedBody)
 	}
 	return redact.Shape(contentType, head, maxLoggedBody)
+}
+
+// redacted is what the user's redactor makes of a body; nothing if it panics.
+func (c *call) redacted(contentType string, head []byte) (shown string) {
+	defer func() {
+		if recover() != nil {
+			shown = ""
+		}
+	}()
+	return c.set.redactor(contentType, head)
 }
 
 func (c *call) info() CallInfo {

@@ -133,8 +133,8 @@ func WithRateLimit(limits ...Limit) Option {
 // WithLimiter shares a limiter with other clients that spend from the same quota.
 func WithLimiter(l *Limiter) Option {
 	return func(c *config) error {
-		if l == nil {
-			return errors.New("WithLimiter: the limiter is nil")
+		if l == nil || l.line == nil {
+			return errors.New("WithLimiter: the limiter is nil or was not made by NewLimiter")
 		}
 		c.own().givenLimiter = l
 		return nil
@@ -177,6 +177,7 @@ func WithRetry(p RetryPolicy) Option {
 			p.Budget = s.retryPolicy.Budget // derived clients share their parent's
 		}
 		s.retryPolicy = p
+		s.restore(LayerRetry)
 		return nil
 	}
 }
@@ -189,6 +190,7 @@ func WithBreakerPolicy(p BreakerPolicy) Option {
 		}
 		s := c.own()
 		s.breakerPolicy, s.breaker = p, nil
+		s.restore(LayerBreaker)
 		return nil
 	}
 }
@@ -199,7 +201,9 @@ func WithBreaker(b *Breaker) Option {
 		if b == nil || b.cb == nil {
 			return errors.New("WithBreaker: the breaker is nil or was not made by NewBreaker")
 		}
-		c.own().breaker = b
+		s := c.own()
+		s.breaker = b
+		s.restore(LayerBreaker)
 		return nil
 	}
 }
@@ -223,7 +227,9 @@ func WithAttemptTimeout(d time.Duration) Option {
 		if d < 0 {
 			return fmt.Errorf("WithAttemptTimeout: %s must not be negative", d)
 		}
-		c.own().attemptTimeout = d
+		s := c.own()
+		s.attemptTimeout = d
+		s.restore(LayerTimeout)
 		return nil
 	}
 }

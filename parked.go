@@ -2,7 +2,7 @@ package belay
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"time"
 )
 
@@ -93,10 +93,10 @@ func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool,
 	case <-p.wake:
 		return p.turn, nil
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = ended(ctx)
 	case <-timer.C:
 		_, left := b.State()
-		err = refuse(errors.Join(ErrCircuitOpen, &waitError{"circuit open, waited", patience}), left)
+		err = refuse(both(ErrCircuitOpen, &waitError{"patience is over, waited", patience}), left)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,6 +111,25 @@ func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool,
 		}
 	}
 	return false, err
+}
+
+// serves notes a line that eases calls in when the circuit closes.
+func (b *Breaker) serves(ln *line) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Contains(b.lines, ln) {
+		b.lines = append(b.lines, ln)
+	}
+}
+
+// eachLine calls f for the lines that the breaker serves.
+func (b *Breaker) eachLine(f func(*line)) {
+	b.mu.Lock()
+	lines := slices.Clone(b.lines)
+	b.mu.Unlock()
+	for _, ln := range lines {
+		f(ln)
+	}
 }
 
 // others reports whether calls are parked that may be probes.

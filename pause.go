@@ -61,7 +61,7 @@ func (t *Ticket) pauseKey(scope Scope) (pauseKey, bool) {
 	case scope == ScopeCredential && by.credential != nil:
 		return pauseKey{scope, by.credential}, true
 	case scope == ScopeRoute && by.route != "":
-		return pauseKey{scope, by.route}, true
+		return pauseKey{scope, [2]string{by.method, by.route}}, true
 	}
 	return pauseKey{}, false // the partner as a whole
 }
@@ -108,6 +108,7 @@ func (ln *line) pauseFor(t *Ticket, scope Scope, until time.Duration) {
 	}
 	if !ok {
 		ln.paused = max(ln.paused, until)
+		ln.eachWaiter(func(w *waiter) { ln.turnAway(w, until) })
 		return
 	}
 	if p == nil {
@@ -118,17 +119,14 @@ func (ln *line) pauseFor(t *Ticket, scope Scope, until time.Duration) {
 		ln.pauses[key] = p
 	}
 	p.until = until
-	for _, q := range append([]*queue(nil), ln.queues...) {
-		for w := q.head; w != nil; {
-			next := w.next
-			if k, ok := w.ticket.pauseKey(scope); ok && k == key {
-				ln.unlink(w)
-				w.pause = p
-				p.waiters = append(p.waiters, w)
-			}
-			w = next
+	ln.eachWaiter(func(w *waiter) {
+		if k, ok := w.ticket.pauseKey(scope); ok && k == key {
+			ln.unlink(w)
+			w.pause = p
+			p.waiters = append(p.waiters, w)
+			ln.turnAway(w, until)
 		}
-	}
+	})
 }
 
 // endPauses lets those go on whose pause is over, and returns when the next one ends.
@@ -153,4 +151,26 @@ func (ln *line) endPauses(now time.Duration) time.Duration {
 		}
 	}
 	return next
+}
+
+// eachWaiter calls f for everybody in line, who may leave it meanwhile.
+func (ln *line) eachWaiter(f func(*waiter)) {
+	for _, q := range append([]*queue(nil), ln.queues...) {
+		for w := q.head; w != nil; {
+			next := w.next
+			f(w)
+			w = next
+		}
+	}
+}
+
+// turnAway ends the wait of w when a pause is longer than it may sit out, as one who comes now is refused.
+func (ln *line) turnAway(w *waiter, until time.Duration) {
+	by, wait := w.ticket.caller(), until-ln.now()
+	if (by.maxPause <= 0 || wait <= by.maxPause) && (by.patience <= 0 || wait <= by.patience) && until <= w.deadline {
+		return
+	}
+	ln.remove(w)
+	w.err = refuse(&waitError{"paused by the partner", wait}, wait)
+	close(w.ready)
 }

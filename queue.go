@@ -7,6 +7,7 @@ type queue struct {
 	view       *Limiter
 	tiers      uint64
 	head, tail *waiter
+	cost       int    // permits that its waiters ask for
 	blocked    uint64 // the round in which its head was found to have to wait
 }
 
@@ -19,20 +20,19 @@ type waiter struct {
 	pause      *pause
 	ready      chan struct{} // closed when it has been admitted
 	admitted   bool
+	deadline   time.Duration
+	err        error // set before ready when it was turned away
 }
 
 // enqueue inserts w by its sequence number into the queue of its tiers.
 func (ln *line) enqueue(w *waiter) {
-	var q *queue
-	for _, have := range ln.queues {
-		if have.view == w.view && have.tiers == w.ticket.taken {
-			q = have
-		}
-	}
+	q := ln.queueOf(w.view, w.ticket.taken)
 	if q == nil {
 		q = &queue{view: w.view, tiers: w.ticket.taken}
 		ln.queues = append(ln.queues, q)
+		ln.eachTier(q, func(t *tier) { t.queues++ })
 	}
+	q.cost += w.ticket.cost()
 	after := q.tail
 	for after != nil && after.seq > w.seq {
 		after = after.prev
@@ -50,6 +50,24 @@ func (ln *line) enqueue(w *waiter) {
 	}
 }
 
+// queueOf returns the queue of a view's tiers, nil when nobody stands in it.
+func (ln *line) queueOf(l *Limiter, tiers uint64) *queue {
+	for _, q := range ln.queues {
+		if q.view == l && q.tiers == tiers {
+			return q
+		}
+	}
+	return nil
+}
+
+func (ln *line) eachTier(q *queue, f func(*tier)) {
+	for i, t := range q.view.tiers {
+		if q.tiers>>i&1 != 0 {
+			f(t)
+		}
+	}
+}
+
 // unlink takes w out of its queue.
 func (ln *line) unlink(w *waiter) {
 	q := w.queue
@@ -64,7 +82,9 @@ func (ln *line) unlink(w *waiter) {
 		w.next.prev = w.prev
 	}
 	w.prev, w.next, w.queue = nil, nil, nil
+	q.cost -= w.ticket.cost()
 	if q.head == nil {
+		ln.eachTier(q, func(t *tier) { t.queues-- })
 		for i, have := range ln.queues {
 			if have == q {
 				last := len(ln.queues) - 1
@@ -89,11 +109,6 @@ func (ln *line) remove(w *waiter) {
 		}
 	}
 	ln.waiting.Add(-1)
-	for i, tier := range w.view.tiers {
-		if w.ticket.taken>>i&1 != 0 {
-			tier.queued -= tier.cost(w.ticket.cost())
-		}
-	}
 }
 
 // pump admits whom it can and sets the timer for the next.
@@ -125,8 +140,12 @@ func (ln *line) pump(now time.Duration) {
 func (ln *line) onTimer() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
+	now := ln.now()
+	if ln.timer == nil || now < ln.wake {
+		return // it was set to another time while this one was on its way
+	}
 	ln.timer = nil
-	ln.pump(ln.now())
+	ln.pump(now)
 }
 
 // admitHeads looks at the heads of the queues in order of arrival. A head that has to wait claims what
@@ -150,6 +169,7 @@ func (ln *line) admitHeads(now time.Duration) time.Duration {
 		w := q.head
 		n := w.ticket.cost()
 		at := now
+		everybody := false // waits for what this one waits for
 		for i, tier := range w.view.tiers {
 			if w.ticket.taken>>i&1 == 0 {
 				continue
@@ -158,19 +178,19 @@ func (ln *line) admitHeads(now time.Duration) time.Duration {
 			if tier.slots != nil {
 				if !tier.slots.Free(1 + claimed) {
 					at = never // a slot comes back by leave, not by the clock
+					everybody = everybody || tier.queues == len(ln.queues)
 				}
-			} else if wait := tier.Wait(now, n+claimed); wait > 0 && at != never {
+			} else if wait := tier.Wait(now, n+claimed); wait > 0 {
 				at = max(at, now+wait)
+				everybody = everybody || tier.queues == len(ln.queues)
 			}
 		}
 		if at > now {
-			for i, tier := range w.view.tiers {
-				if w.ticket.taken>>i&1 != 0 {
-					tier.claimed += tier.cost(n)
-				}
-			}
+			ln.eachTier(q, func(t *tier) { t.claimed += t.cost(n) })
 			q.blocked = ln.round
-			next = min(next, at)
+			if next = min(next, at); everybody {
+				return next
+			}
 			continue
 		}
 		ln.remove(w)

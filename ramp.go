@@ -12,24 +12,31 @@ type ramp struct {
 	grow    time.Duration // when the rate may grow
 	blocked time.Duration // when somebody last had to wait
 
-	before float64 // the pace from before the outage
+	before float64 // the pace from before the outage, 0 when there was too little to know it by
 	pace   pace
 }
 
 const (
-	rampQuiet  = 10 * time.Second
-	rampFactor = 1.9 // at most twice, and the jitter of the network must not make it more
-	rampLeast  = 1.0 // calls a second
+	rampQuiet   = 10 * time.Second
+	rampFactor  = 1.9  // at most twice, and the jitter of the network must not make it more
+	rampLeast   = 1.0  // calls a second
+	rampUnknown = 20.0 // where the pace from before is not known
 )
 
 // outage notes the pace when the circuit opens.
-func (r *ramp) outage(now time.Duration) { r.before, r.rate = r.pace.peak(now), 0 }
+func (r *ramp) outage(now time.Duration) {
+	if r.before, r.rate = 0, 0; now-r.pace.first >= paceSlice {
+		r.before = r.pace.peak(now)
+	}
+}
 
 // start begins the ramp when the circuit closes after lasted.
 func (r *ramp) start(now, lasted time.Duration) {
-	r.rate = max(rampLeast, r.before*rampFactor)
+	r.rate, r.grow = max(rampLeast, r.before*rampFactor), now+max(lasted, rampQuiet)
+	if r.before == 0 {
+		r.rate, r.grow = rampUnknown, now+rampQuiet
+	}
 	r.next, r.blocked = now, now
-	r.grow = now + max(lasted, rampQuiet)
 }
 
 // open reports whether a call may go now. It is where the ramp grows and ends.
@@ -74,6 +81,8 @@ func (r *ramp) note(now time.Duration) {
 // pace counts calls by slices of ten seconds, for a minute back: an outage that shows itself only by
 // timeouts has slowed the last slices already.
 type pace struct {
+	began  bool
+	first  time.Duration // when the first call was counted
 	slice  int64
 	counts [6]int
 }
@@ -81,6 +90,9 @@ type pace struct {
 const paceSlice = 10 * time.Second
 
 func (p *pace) note(now time.Duration) {
+	if !p.began {
+		p.began, p.first = true, now
+	}
 	p.roll(now)
 	p.counts[p.slice%int64(len(p.counts))]++
 }

@@ -75,6 +75,9 @@ func (l Limit) Fixed() Limit {
 // Headroom uses only the share f of the limit, above 0 and at most 1, and leaves the rest to others who
 // spend from it: PerMinute(600).Headroom(0.8) is 480 a minute. At least one call remains.
 func (l Limit) Headroom(f float64) Limit {
+	if f == 0 {
+		f = math.NaN() // zero means that Headroom was not called
+	}
 	if l.headroom != 0 {
 		f *= l.headroom
 	}
@@ -206,8 +209,9 @@ type Ticket struct {
 
 // caller is what a client tells its limiter of a call, and learns from it.
 type caller struct {
-	credential any           // whom a pause of ScopeCredential concerns; nil pauses all
-	route      string        // whom a pause of ScopeRoute concerns; empty pauses all
+	credential any    // whom a pause of ScopeCredential concerns; nil pauses all
+	method     string // and route: whom a pause of ScopeRoute concerns; an empty route pauses all
+	route      string
 	patience   time.Duration // the longest wait, 0 for none but the context's
 	maxPause   time.Duration // the longest pause to sit out, 0 for none but the context's
 	returning  bool          // waited before, so it does not count against the queue's bound
@@ -268,6 +272,12 @@ func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	if ctx == nil || t == nil {
 		return invalid("Acquire: the context or the ticket is nil")
 	}
+	if l == nil || l.line == nil {
+		return invalid("Acquire: the limiter was not made by NewLimiter")
+	}
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
 	if t.state != ticketFree {
 		return invalid("Acquire: the ticket is in use; Release it first")
 	}
@@ -302,7 +312,7 @@ func (l *Limiter) choose(t *Ticket) error {
 // Release reports what became of the attempt and gives back its place in flight. Release of a ticket
 // that holds nothing does nothing.
 func (l *Limiter) Release(t *Ticket, o Outcome) {
-	if t == nil || t.state == ticketFree {
+	if l == nil || t == nil || t.state == ticketFree {
 		return
 	}
 	l.line.settle(l, t, &o.Verdict, o.Sent)

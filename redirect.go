@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,7 +72,8 @@ func redirected(resp *http.Response) bool {
 type hops struct {
 	*stack
 	first *http.Response
-	last  *call // of the response that came out last; nil when it came from another origin
+	last  *call // of the response that came last
+	err   error // of the hop that failed
 }
 
 func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -79,46 +81,60 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 		h.first = nil
 		return resp, nil
 	}
-	opts, whole := h.last.opts, h.last.whole
+	before := h.last
+	var resp *http.Response
 	if h.foreign(req) {
-		resp, err := h.set.base.RoundTrip(req)
-		if err == nil {
-			c := &call{stack: h.stack, ctx: req.Context(), req: req, opts: opts}
-			c.att = Attempt{Request: req, Response: resp, Number: 1}
-			c.verdict = Classify(&c.att)
-			h.last = c
+		resp, h.err = h.elsewhere(req)
+	} else {
+		c, err := h.begin(req, before.opts)
+		if err != nil {
+			return nil, err
 		}
-		return resp, err
+		c.whole, h.last = before.whole, c
+		resp, h.err = c.run()
 	}
-	c, err := h.begin(req, opts)
-	if err != nil {
-		return nil, err
-	}
-	c.whole = whole
+	h.last.sends += before.sends
+	h.last.waits.add(before.waits)
+	return resp, h.err
+}
+
+// elsewhere sends req to another origin: no layer but the attempt's timeout and the bound of the body.
+func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
+	c := &call{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts}
+	c.body = &body{parent: c.ctx}
 	h.last = c
-	return c.run()
+	return c.send()
 }
 
 // follow follows the redirect of c's response and returns the call that the last response belongs to.
 func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
 	h := &hops{stack: c.stack, first: resp, last: c}
 	client := http.Client{Transport: h, CheckRedirect: c.checkRedirect}
-	resp, err := client.Do(c.req)
-	if h.last != c {
-		h.last.sends += c.sends
-		h.last.waits.add(c.waits)
+	req, cancel := c.req, context.CancelFunc(nil)
+	if deadline, ok := c.ctx.Deadline(); ok && c.cancel != nil { // of the total timeout, which all hops share
+		var ctx context.Context
+		ctx, cancel = context.WithDeadline(req.Context(), deadline)
+		req = req.WithContext(ctx)
 	}
-	if err != nil {
+	resp, err := client.Do(req)
+	last := h.last
+	if cancel != nil {
+		if err != nil || last.body == nil || last.body.over() {
+			cancel()
+		} else {
+			last.body.total = cancel
+		}
+	}
+	switch {
+	case h.err != nil: // the hop's own verdict stands
+		err = h.err
+	case err != nil:
 		var ue *url.Error
 		if errors.As(err, &ue) {
 			err = ue.Err
 		}
-		if h.last == c { // CheckRedirect refused
-			err = c.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: err})
-		}
-		return h.last, nil, err
-	}
-	if redirected(resp) && c.set.redirects == RedirectSameOrigin {
+		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: err})
+	case redirected(resp) && c.set.redirects == RedirectSameOrigin:
 		to, _ := resp.Location()
 		_ = resp.Body.Close()
 		if to != nil && !c.foreign(&http.Request{URL: to}) {
@@ -126,7 +142,13 @@ func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
 		} else {
 			err = fmt.Errorf("redirect to another origin, %s, is not followed (WithRedirects)", origin.Of(to))
 		}
-		return h.last, nil, h.last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: err})
+		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: err})
 	}
-	return h.last, resp, nil
+	if err != nil {
+		resp = nil
+	}
+	if c.opts.into != nil {
+		c.opts.into.fill(last, resp)
+	}
+	return last, resp, err
 }

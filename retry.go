@@ -2,7 +2,6 @@ package belay
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -157,13 +156,14 @@ func (c *call) retry() (*http.Response, error) {
 				return c.keep(kept, err)
 			}
 		}
+		sent := c.sends
 		resp, err := c.next()
 		if c.verdict.Class == ClassOK && err == nil {
 			p.Budget.give(max(1, spent))
 			return resp, nil
 		}
 		v := c.verdict
-		if kept != nil && (v.Class == ClassRefused || v.Class == ClassCanceled) {
+		if kept != nil && (v.Class == ClassCanceled || c.sends == sent) {
 			c.attempt--
 			p.Budget.give(spent) // it was not sent
 			return c.keep(kept, err)
@@ -173,7 +173,9 @@ func (c *call) retry() (*http.Response, error) {
 			kept = c.discard(resp, err)
 			continue
 		}
-		if c.attempt >= attempts || !c.worth(v) || !c.safe(v) {
+		// Patience outlasts the attempts of an outage that is too quiet to open the circuit.
+		spentAll := c.attempt >= attempts && (attempts == 1 || v.Class != ClassTransient || !c.patient())
+		if spentAll || !c.worth(v) || !c.safe(v) {
 			return resp, err
 		}
 		if why := c.replayable(); why != nil {
@@ -251,7 +253,7 @@ func (c *call) mayWait(wait time.Duration, v Verdict) bool {
 	if deadline, ok := c.ctx.Deadline(); ok && wait >= time.Until(deadline) {
 		return false
 	}
-	if v.RetryAfter > c.set.retry.MaxRetryAfter {
+	if v.RetryAfter > c.set.retry.MaxRetryAfter || c.opts.patience > 0 {
 		return c.patient() && wait <= c.patience()
 	}
 	return true
@@ -326,6 +328,6 @@ func (c *call) sleep(d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
+		return ended(c.ctx)
 	}
 }

@@ -126,6 +126,7 @@ type call struct {
 	ticket   Ticket
 	caller   caller
 	permit   permit
+	turn     bool // it is this call's turn to probe, but it has no permit yet
 	probe    bool // this attempt is a breaker's probe
 	bodyUsed bool // the request's body has been handed to the transport
 	whole    bool // read the body within the attempt
@@ -210,7 +211,7 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 	c := calls.Get().(*call)
 	c.stack, c.ctx, c.req, c.opts = s, ctx, req, opts
 	if opts.err != nil {
-		return nil, c.describe(opts.err)
+		return nil, opts.err
 	}
 	if opts.patience > 0 || opts.into != nil || len(s.set.observers) > 0 {
 		c.start = time.Now()
@@ -224,13 +225,7 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 
 // addHeaders puts the client's and the call's headers onto a clone of the request, if there are any.
 func (c *call) addHeaders() {
-	key := ""
-	if name := c.keyHeader(); name != "" && !hasKey(c.req.Header, name) {
-		if key = c.opts.key; key == "" && c.set.keyHeader != "" && !c.idempotent() {
-			key = newKey()
-		}
-	}
-	if key == "" && len(c.set.header) == 0 && len(c.opts.header) == 0 && c.req.Header != nil {
+	if c.base == nil || len(c.set.header) == 0 && len(c.opts.header) == 0 && c.keyHeader() == "" && c.req.Header != nil {
 		return
 	}
 	clone := *c.req
@@ -246,10 +241,16 @@ func (c *call) addHeaders() {
 	for name, values := range c.opts.header {
 		clone.Header[name] = values
 	}
-	if key != "" {
-		clone.Header[c.keyHeader()] = []string{key}
-	}
 	c.req = &clone
+	if name := c.keyHeader(); name != "" && !hasKey(clone.Header, name) {
+		key := c.opts.key
+		if key == "" && !c.idempotent() {
+			key = newKey()
+		}
+		if key != "" {
+			clone.Header[name] = []string{key}
+		}
+	}
 }
 
 // keyHeader is the header that an idempotency key goes into, empty when there is no key to send.
@@ -270,7 +271,7 @@ func (c *call) run() (*http.Response, error) {
 		resp.Request = c.req // not the clone that carries the credential
 	}
 	if c.cancel != nil {
-		if resp != nil && c.body != nil && !c.body.over() {
+		if resp != nil && c.body != nil && c.body.rc != nil && !c.body.over() {
 			c.body.total = c.cancel
 		} else {
 			c.cancel()
@@ -317,39 +318,9 @@ func (c *call) stop(err error) error {
 	case c.ctx.Err() != nil:
 		c.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
 	default:
-		c.verdict = Verdict{Class: ClassClient, Scope: ScopeCall}
+		c.verdict = Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}
 	}
 	return err
-}
-
-// outerMiddleware is the layer of the users' call middlewares. What they send goes on with the layers
-// below as a call of its own, so that they may send it twice, or another.
-func (c *call) outerMiddleware() (*http.Response, error) {
-	rt := c.set.callMiddleware(roundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		inner := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, steps: c.steps, pos: c.pos, whole: c.whole, start: c.start}
-		if inner.foreign(req) {
-			return inner.set.base.RoundTrip(req)
-		}
-		resp, err := inner.next()
-		if !inner.bodyUsed {
-			closeBody(req)
-		}
-		c.attempt, c.sends = c.attempt+inner.attempt, c.sends+inner.sends
-		c.waits.add(inner.waits)
-		c.verdict, c.signed, c.extra, c.lost = inner.verdict, inner.signed, inner.extra, inner.lost
-		c.data, c.buffer, c.body = inner.data, inner.buffer, inner.body
-		return resp, err
-	}))
-	c.bodyUsed = true
-	req := c.req
-	if c.ctx != req.Context() {
-		req = req.WithContext(c.ctx)
-	}
-	resp, err := rt.RoundTrip(req)
-	if resp == nil && err == nil {
-		err = c.stop(invalid("a call middleware returned neither response nor error"))
-	}
-	return resp, err
 }
 
 func closeBody(req *http.Request) {

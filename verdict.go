@@ -9,12 +9,14 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/belay-go/belay/internal/errbody"
 	"github.com/belay-go/belay/internal/hint"
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // Class says what an attempt came to. It is the one thing that retry, breaker, limiter, metrics and
@@ -109,18 +111,19 @@ type Attempt struct {
 	// Number counts from 1.
 	Number int
 
-	peeked []byte
-	done   bool
+	peeked  []byte
+	done    bool
+	secrets []string // that the partner might say back
 }
 
 const (
 	maxErrorBody    = 64 << 10
-	errorBodyWait   = time.Second
+	errorBodyWait   = 5 * time.Second
 	discardBodyWait = 100 * time.Millisecond
 )
 
-// Peek returns the beginning of the response's body (up to 64 KiB, for at most a second) and puts it
-// back, so that the caller still reads the whole. It returns nil without a response, and for a body
+// Peek returns the beginning of the response's body (up to 64 KiB; of an error, for at most 5 s) and puts
+// it back, so that the caller still reads the whole. It returns nil without a response, and for a body
 // that is neither JSON nor text.
 func (a *Attempt) Peek() []byte {
 	if a.done || a.Response == nil || a.Response.Body == nil || !textual(a.Response.Header.Get("Content-Type")) {
@@ -128,7 +131,11 @@ func (a *Attempt) Peek() []byte {
 	}
 	a.done = true
 	rc := a.Response.Body
-	head, err := readSome(rc, maxErrorBody, errorBodyWait)
+	wait := errorBodyWait
+	if a.Response.StatusCode < 400 {
+		wait = 0 // the attempt's timeout is enough: a stream that is slow is not at fault
+	}
+	head, err := readSome(rc, maxErrorBody, wait)
 	a.peeked = head
 	a.Response.Body = &rejoined{Reader: io.MultiReader(bytes.NewReader(head), &tail{rc, err}), Closer: rc}
 	return head
@@ -152,20 +159,36 @@ func (t *tail) Read(p []byte) (int, error) {
 	return t.r.Read(p)
 }
 
-// readSome reads up to limit bytes, closing the body when wait is over. The error is nil when the
+// interrupt makes a Read of rc that is under way return: by the attempt's context where there is one, as
+// net/http's gzip reader cannot be closed while it reads, and by closing it.
+func interrupt(rc io.ReadCloser) {
+	inner := rc
+	if r, ok := rc.(*rejoined); ok {
+		inner, _ = r.Closer.(io.ReadCloser)
+	}
+	if b, ok := inner.(*body); ok && b.timeout != nil {
+		b.timeout.cancel(errAttemptTimeout)
+	}
+	_ = rc.Close()
+}
+
+// readSome reads up to limit bytes, for at most wait; zero is no bound. The error is nil when the
 // limit was reached, io.EOF when the body ended.
 func readSome(rc io.ReadCloser, limit int, wait time.Duration) ([]byte, error) {
-	late := make(chan struct{})
-	timer := time.AfterFunc(wait, func() {
-		_ = rc.Close() // wakes the Read below
-		close(late)
-	})
-	stop := func() bool {
-		if timer.Stop() {
-			return false
+	stop := func() bool { return false }
+	if wait > 0 {
+		late := make(chan struct{})
+		timer := time.AfterFunc(wait, func() {
+			interrupt(rc) // wakes the Read below
+			close(late)
+		})
+		stop = func() bool {
+			if timer.Stop() {
+				return false
+			}
+			<-late // so that nobody else has hold of rc when this returns
+			return true
 		}
-		<-late // so that nobody else has hold of rc when this returns
-		return true
 	}
 	buf := make([]byte, 0, 512)
 	for empty := 0; len(buf) < limit; {
@@ -226,11 +249,14 @@ func Classify(a *Attempt) Verdict {
 		return Verdict{Class: ClassClient, Message: "no response"}
 	}
 	status := a.Response.StatusCode
+	if status < 100 {
+		return Verdict{Class: ClassData, Scope: ScopeCall, Message: "not a status: " + strconv.Itoa(status)}
+	}
 	if status < 400 {
 		return Verdict{}
 	}
 	v := Verdict{Class: ClassClient, Scope: ScopeCall}
-	body := errbody.Decode(a.Peek())
+	body := decodeError(a.Peek(), a.secrets)
 	v.Code, v.Message = body.Code, body.Message
 	switch {
 	case status == http.StatusUnauthorized:
@@ -260,6 +286,15 @@ func Classify(a *Attempt) Verdict {
 	return v
 }
 
+// decodeError reads an error body from which secrets have been taken out first, lest a text that is cut
+// short shows a part of one.
+func decodeError(body []byte, secrets []string) errbody.Info {
+	if len(secrets) > 0 && len(body) > 0 {
+		body = []byte(redact.Values(string(body), secrets))
+	}
+	return errbody.Decode(body)
+}
+
 func classifyError(a *Attempt) Verdict {
 	v := Verdict{Scope: ScopeCall}
 	var ours *Error
@@ -273,9 +308,11 @@ func classifyError(a *Attempt) Verdict {
 		v.Class = ClassData
 	case errors.Is(a.Err, errAttemptTimeout):
 		v.Class, v.timeout = ClassTransient, true
-	case errors.Is(a.Err, ErrInvalid), errors.As(a.Err, &cert),
-		strings.Contains(a.Err.Error(), "unsupported protocol scheme"):
+	case errors.As(a.Err, &cert), strings.Contains(a.Err.Error(), "unsupported protocol scheme"),
+		strings.Contains(a.Err.Error(), "net/http: invalid header field"):
 		v.Class, v.unsent = ClassClient, true
+	case errors.Is(a.Err, ErrInvalid), strings.Contains(a.Err.Error(), "http: ContentLength="):
+		v.Class = ClassClient // the request's own body is at fault; some of it may have been sent
 	default:
 		v.Class, v.unsent = ClassTransient, neverSent(a.Err)
 		var ne net.Error

@@ -8,15 +8,23 @@ import (
 )
 
 // Bucket is a token bucket: it fills at n permits per per and holds at most burst of them.
+//
+// The partner's bucket may begin to fill later than this one, as it counts a call later than it was sent.
+// So what it fills in that time is never used.
 type Bucket struct {
 	lim   *rate.Limiter
 	base  time.Time
 	burst int
+	spare float64
 }
+
+// lag is how much later than it was sent the partner may count a call.
+const lag = 100 * time.Millisecond
 
 // NewBucket returns a full bucket; n, per and burst are positive, and base is the time that durations count from.
 func NewBucket(n int, per time.Duration, burst int, base time.Time) *Bucket {
-	return &Bucket{rate.NewLimiter(rate.Limit(float64(n)/per.Seconds()), burst), base, burst}
+	fill := float64(n) / per.Seconds()
+	return &Bucket{rate.NewLimiter(rate.Limit(fill), burst), base, burst, fill * lag.Seconds()}
 }
 
 // enough forgives what floating point loses.
@@ -24,7 +32,8 @@ const enough = 1e-6
 
 // Wait implements Window.
 func (b *Bucket) Wait(now time.Duration, n int) time.Duration {
-	missing := float64(n) - b.lim.TokensAt(b.base.Add(now))
+	need := max(float64(n), min(float64(n)+b.spare, float64(b.burst)))
+	missing := need - b.lim.TokensAt(b.base.Add(now))
 	if missing <= enough {
 		return 0
 	}

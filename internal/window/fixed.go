@@ -21,11 +21,20 @@ func NewFixed(n int, per time.Duration) *Fixed { return &Fixed{max: n, per: per}
 
 func (f *Fixed) ended(now time.Duration) bool { return f.seq == 0 || now >= f.hi+f.per }
 
+// carried returns how many permits of the window that has ended the partner may count in the next one:
+// none when that one has passed too.
+func (f *Fixed) carried(now time.Duration) int {
+	if now >= f.last+f.per {
+		return 0
+	}
+	return f.late
+}
+
 // room returns how many permits are free.
 func (f *Fixed) room(now time.Duration) int {
 	switch {
 	case f.ended(now):
-		return f.max - f.late
+		return f.max - f.carried(now)
 	case now >= f.lo+f.per:
 		return 0
 	}
@@ -40,7 +49,7 @@ func (f *Fixed) Wait(now time.Duration, n int) time.Duration {
 	}
 	end := f.hi + f.per
 	if f.ended(now) {
-		end = now + f.per
+		end = f.last + f.per
 	} else if room := f.max - f.late; over <= room {
 		return max(end-now, 1)
 	}
@@ -58,6 +67,7 @@ const (
 func (f *Fixed) Take(now, latest time.Duration, n int) int64 {
 	var mark int64
 	if f.ended(now) {
+		f.late = f.carried(now)
 		if f.lo += f.per; f.late == 0 || f.seq == 0 {
 			f.lo = now
 		}

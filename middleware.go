@@ -1,0 +1,95 @@
+package belay
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+)
+
+// outerMiddleware is the layer of the users' call middlewares. What they send goes on with the layers
+// below as a call of its own, so that they may send it twice, at once, or another; what they return is
+// taken for what it is: the answer of one of those, or an answer of their own.
+func (c *call) outerMiddleware() (*http.Response, error) {
+	var inner inners
+	rt := c.set.callMiddleware(roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		if c.foreign(req) {
+			return c.set.base.RoundTrip(req)
+		}
+		return inner.send(c, req)
+	}))
+	c.bodyUsed = true
+	req := c.req
+	if c.ctx != req.Context() {
+		req = req.WithContext(c.ctx)
+	}
+	resp, err := rt.RoundTrip(req)
+	if resp == nil && err == nil {
+		err = errors.New("a call middleware returned neither response nor error")
+	}
+	if err != nil && resp != nil {
+		_ = resp.Body.Close()
+		resp = nil
+	}
+	from := inner.of(c, resp, err)
+	if from != nil {
+		c.verdict, c.signed, c.extra, c.lost = from.verdict, from.signed, from.extra, from.lost
+		c.data, c.buffer, c.body, c.att = from.data, from.buffer, from.body, from.att
+		return resp, err
+	}
+	if err == nil {
+		// Its own: read by the caller, with the total timeout on it.
+		c.body = &body{parent: c.ctx, rc: resp.Body, max: c.set.maxBytes, left: c.set.maxBytes}
+		if c.body.rc == nil {
+			c.body.rc = http.NoBody
+		}
+		resp.Body = c.body
+	}
+	c.judge(resp, err)
+	return resp, err
+}
+
+// inners are the calls that middlewares have made of one call.
+type inners struct {
+	mu   sync.Mutex
+	done []innerCall
+}
+
+type innerCall struct {
+	*call
+	resp *http.Response
+	err  error
+}
+
+func (in *inners) send(c *call, req *http.Request) (*http.Response, error) {
+	k := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, steps: c.steps, pos: c.pos, whole: c.whole, start: c.start}
+	resp, err := k.next()
+	if !k.bodyUsed {
+		closeBody(req)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	done := innerCall{k, nil, err}
+	if resp != nil {
+		shown := *resp // compared with what comes back, body and all
+		done.resp = &shown
+		k.att.Response = resp
+	}
+	in.done = append(in.done, done)
+	return resp, err
+}
+
+// of returns the call that resp or err is the outcome of, nil when it is the middleware's own, and adds
+// up what all of them cost.
+func (in *inners) of(c *call, resp *http.Response, err error) (from *call) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, d := range in.done {
+		c.attempt, c.sends = c.attempt+d.attempt, c.sends+d.sends
+		c.waits.add(d.waits)
+		same := resp != nil && d.resp != nil && d.att.Response == resp && d.resp.Body == resp.Body && d.resp.StatusCode == resp.StatusCode
+		if same || resp == nil && d.resp == nil && err == d.err {
+			from = d.call
+		}
+	}
+	return from
+}
