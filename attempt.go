@@ -228,9 +228,14 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.left == 0 && len(p) > 0 {
 		var one [1]byte
 		n, err := b.rc.Read(one[:])
-		if n == 0 && err != nil {
-			b.finish()
-			return 0, b.explain(err)
+		if n == 0 {
+			if err != nil {
+				if err != io.EOF {
+					err = b.explain(err)
+				}
+				b.finish()
+			}
+			return 0, err
 		}
 		b.finish()
 		return 0, fmt.Errorf("%w: above %d bytes (WithMaxResponseBytes)", ErrBodyTooLarge, b.max)

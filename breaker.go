@@ -12,7 +12,8 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// BreakerPolicy says when the circuit to a partner opens. The zero value is the default of every field.
+// BreakerPolicy says when the circuit to a partner opens. The zero value is the default of every field; a
+// negative one is an error where nothing else is said.
 type BreakerPolicy struct {
 	// Failures in a row open the circuit. Zero means 5, negative that a row alone never does.
 	Failures int
@@ -207,6 +208,12 @@ func (b *Breaker) State() (BreakerState, time.Duration) {
 // Wrap returns a RoundTripper that sends through next while the circuit is closed, and otherwise
 // returns an [*Error] that is ErrCircuitOpen and says when to come back. Nil means http.DefaultTransport.
 func (b *Breaker) Wrap(next http.RoundTripper) http.RoundTripper {
+	if b == nil || b.cb == nil {
+		return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			closeBody(req)
+			return nil, invalid("the breaker was not made by NewBreaker")
+		})
+	}
 	return newStack(next, &settings{breaker: b})
 }
 

@@ -3,6 +3,7 @@ package belay
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -79,6 +80,10 @@ func decodeJSON(data []byte, h http.Header, out any) error {
 		if len(data) == 0 {
 			return fmt.Errorf("expected JSON, got an empty body")
 		}
+		var fit *json.UnmarshalTypeError
+		if errors.As(err, &fit) {
+			return fmt.Errorf("the JSON does not fit: %w", err)
+		}
 		return fmt.Errorf("expected JSON, got %q: %w", redact.Line(h.Get("Content-Type"), 100), err)
 	}
 	return nil
@@ -92,7 +97,7 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 			_ = closer.Close()
 		}
 	}()
-	if c == nil {
+	if c.isNil() {
 		return errNilClient()
 	}
 	if ctx == nil {
@@ -236,7 +241,7 @@ func Query(name, value string) CallOption {
 	})
 }
 
-// Header sets a header of the request, in place of the client's.
+// Header sets a header of the request, in place of the client's. An empty value sends it empty.
 func Header(name, value string) CallOption {
 	return callOption(func(o *callOptions) {
 		if !token(name) || strings.ContainsAny(value, "\r\n\x00") {
@@ -278,8 +283,11 @@ func Idempotent() CallOption { return callOption(func(o *callOptions) { o.safe =
 func ReadOnly() CallOption { return callOption(func(o *callOptions) { o.safe = true }) }
 
 // Patience is the time the call may wait in all for the partner: for an open circuit to close, for a
-// pause longer than the retry policy's MaxRetryAfter to end, and in line. A call with patience survives
-// an outage instead of failing. Zero, the default, waits for no open circuit.
+// pause longer than the retry policy's MaxRetryAfter to end, in backoff, and in line, which is otherwise
+// bounded by the context alone. A call with patience that may be sent again survives an outage instead of
+// failing: while it lasts, MaxAttempts (unless it is 1) does not end it. A write that may not be sent
+// twice is not repeated after a 503 all the same, but waits for an open circuit. Zero, the default, waits
+// for no open circuit.
 func Patience(d time.Duration) CallOption {
 	return callOption(func(o *callOptions) {
 		if d < 0 {
@@ -325,7 +333,8 @@ type Info struct {
 	Waited time.Duration
 }
 
-// Into fills info when the call is over, whether or not it succeeded. Not for concurrent calls with one info.
+// Into fills info when the call is over, whether or not it succeeded. Nil fills nothing. Not for concurrent
+// calls with one info.
 func Into(info *Info) CallOption { return callOption(func(o *callOptions) { o.into = info }) }
 
 func (in *Info) fill(c *call, resp *http.Response) {

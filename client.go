@@ -33,12 +33,14 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	return build(nil, cfg, append([]error{unlabel(err)}, apply(cfg, opts)...))
 }
 
+func (c *Client) isNil() bool { return c == nil || c.set == nil }
+
 // With returns a client derived from c, which keeps c's options where opts do not replace them, and
 // shares its limiter, breaker, retry budget and transport. [WithRateLimit] and [WithMaxInFlight] add to
 // the parent's. One that only differs in base URL, integration, credential and rate limits takes a few
 // hundred bytes.
 func (c *Client) With(opts ...Option) (*Client, error) {
-	if c == nil {
+	if c.isNil() {
 		return nil, errNilClient()
 	}
 	cfg := &config{shared: c.shared, base: c.base, integration: c.integration, auth: c.auth}
@@ -51,28 +53,28 @@ func errNilClient() error { return invalid("the client is nil; make one with New
 // response, the last one too when retries are over. Requests to other origins pass through it without
 // credential, limits or breaker. Turn that SDK's own retries off.
 func (c *Client) Transport() http.RoundTripper {
-	if c == nil {
+	if c.isNil() {
 		return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
 			closeBody(req)
 			return nil, errNilClient()
 		})
 	}
-	return &c.stack
+	return layered{&c.stack}
 }
 
 // HTTPClient returns an http.Client over [Client.Transport] that follows redirects as [WithRedirects] says.
 func (c *Client) HTTPClient() *http.Client {
-	if c == nil {
+	if c.isNil() {
 		return &http.Client{Transport: c.Transport()}
 	}
-	return &http.Client{Transport: &c.stack, CheckRedirect: c.checkRedirect}
+	return &http.Client{Transport: layered{&c.stack}, CheckRedirect: c.checkRedirect}
 }
 
 // Close lets go of idle connections. Calls under way end as they would; new ones open new connections. On
 // a derived client it does nothing, as the connections are its parent's; on a transport given by
 // [WithTransport] it calls CloseIdleConnections, if there is one.
 func (c *Client) Close() error {
-	if c == nil {
+	if c.isNil() {
 		return errNilClient()
 	}
 	if t, ok := c.shared.transport.(interface{ CloseIdleConnections() }); ok && c.owner {
@@ -89,7 +91,7 @@ func (c *Client) Close() error {
 // The request may be made by [Client.NewRequest] or net/http; it must lead to the partner's own origin.
 // It is not changed. Options for a single request come with its context, see [CallContext].
 func (c *Client) Do(req *http.Request) (*http.Response, error) {
-	if c == nil {
+	if c.isNil() {
 		closeBody(req)
 		return nil, errNilClient()
 	}
@@ -127,11 +129,14 @@ func (s *stack) exchange(req *http.Request, opts *callOptions, whole bool) (*cal
 // absolute URL must be of the partner's origin. Body is as for [Send]; nil sends none. The result is for
 // [Client.Do], Transport or HTTPClient.
 func (c *Client) NewRequest(ctx context.Context, method, path string, body any) (*http.Request, error) {
-	if c == nil {
+	if c.isNil() {
 		return nil, errNilClient()
 	}
 	if ctx == nil {
 		return nil, invalid("NewRequest: the context is nil")
+	}
+	if before, _, _ := strings.Cut(path, "?"); strings.ContainsAny(before, "{}") {
+		return nil, invalid("NewRequest: the path %q is a template, which only typed calls fill in", path)
 	}
 	u, err := c.resolve(path)
 	if err != nil {

@@ -25,6 +25,8 @@ import (
 //	409, 412                                             ErrConflict
 //	429, 403 that says it is a limit                     ErrRateLimited, ErrUnavailable
 //	5xx, 408, 425, connection errors, attempt timeouts   ErrTransient, ErrUnavailable
+//	other 4xx, 501, 505, a certificate that does not     none; Class is ClassClient
+//	verify, a redirect that is not followed
 //	an answer that is not what was promised              ErrData (also ErrBodyTooLarge)
 //	the circuit is open                                  ErrCircuitOpen, ErrUnavailable
 //	switched off by WithEnabled                          ErrDisabled, ErrUnavailable

@@ -2,6 +2,7 @@ package belay
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -98,7 +99,7 @@ func (ln *line) wait(ctx context.Context, l *Limiter, t *Ticket, w *waiter) (err
 	case <-w.ready:
 		return w.err
 	case <-ctx.Done():
-		err = ended(ctx)
+		err = fmt.Errorf("waiting in line: %w", ended(ctx))
 	case <-patience:
 		err = refuse(&waitError{"waited in line", t.caller().patience}, 0)
 	}

@@ -130,7 +130,8 @@ func WithRateLimit(limits ...Limit) Option {
 	}
 }
 
-// WithLimiter shares a limiter with other clients that spend from the same quota.
+// WithLimiter shares a limiter with other clients that spend from the same quota; limits of WithRateLimit
+// come on top of it. In [Client.With] it takes the place of the parent's limits. Nil is an error.
 func WithLimiter(l *Limiter) Option {
 	return func(c *config) error {
 		if l == nil || l.line == nil {
@@ -142,7 +143,7 @@ func WithLimiter(l *Limiter) Option {
 }
 
 // WithMaxInFlight bounds the attempts in flight, from sending until the body is closed or read. The
-// default is 10. In [Client.With] it adds a bound of the derived client's own.
+// default is 10, and less than 1 an error. In [Client.With] it adds a bound of the derived client's own.
 func WithMaxInFlight(n int) Option {
 	return func(c *config) error {
 		if n < 1 {
@@ -195,7 +196,7 @@ func WithBreakerPolicy(p BreakerPolicy) Option {
 	}
 }
 
-// WithBreaker shares a breaker with other clients that reach the partner by the same way.
+// WithBreaker shares a breaker with other clients that reach the partner by the same way. Nil is an error.
 func WithBreaker(b *Breaker) Option {
 	return func(c *config) error {
 		if b == nil || b.cb == nil {
@@ -221,7 +222,9 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // WithAttemptTimeout bounds each attempt: for typed calls to the end of the body, for Do and Transport to
-// the headers, and after that each Read that blocks. The default is 30 s; zero is no bound.
+// the headers, and after that each Read that blocks. The default is 30 s; zero is no bound, negative an
+// error. Set it below the deadlines of your calls: a partner that hangs until your own deadline passes
+// looks like your cancel, which does not open the circuit.
 func WithAttemptTimeout(d time.Duration) Option {
 	return func(c *config) error {
 		if d < 0 {
@@ -295,7 +298,7 @@ func noneNil(ms []Middleware) error {
 	return nil
 }
 
-// WithTransport sets the base transport. The default is an http.Transport with as many idle connections
+// WithTransport sets the base transport; nil is an error. The default is an http.Transport with as many idle connections
 // as attempts may be in flight, HTTP/2, and the proxy that the environment names.
 func WithTransport(rt http.RoundTripper) Option {
 	return func(c *config) error {
@@ -308,12 +311,13 @@ func WithTransport(rt http.RoundTripper) Option {
 }
 
 // WithLogger writes a record for each attempt and call: successes at debug, failed attempts at warn,
-// failed calls at error. Nil, the default, writes none.
+// failed calls at error; and one when a retry, a pause or a change of the circuit comes. Nil, the default,
+// writes none.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error { c.own().logger = l; return nil }
 }
 
-// WithObserver adds observers.
+// WithObserver adds observers; a nil one is an error.
 func WithObserver(o ...Observer) Option {
 	return func(c *config) error {
 		for i, one := range o {
@@ -354,7 +358,7 @@ func WithHeader(name, value string) Option {
 	}
 }
 
-// WithUserAgent sets the User-Agent of every request that has none.
+// WithUserAgent sets the User-Agent of every request that has none. Empty takes it back to Belay's own.
 func WithUserAgent(ua string) Option { return WithHeader("User-Agent", ua) }
 
 // WithTrustedOrigins names origins beside the base URL's, such as "https://files.example.com", that get
@@ -392,7 +396,7 @@ func WithRedirects(p RedirectPolicy) Option {
 }
 
 // WithMaxResponseBytes bounds a response's body after decompression, for Do and typed calls. The default
-// is 64 MiB; negative is no bound.
+// is 64 MiB; negative is no bound, and zero an error.
 func WithMaxResponseBytes(n int64) Option {
 	return func(c *config) error {
 		if n == 0 {

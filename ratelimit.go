@@ -92,12 +92,22 @@ func (l Limit) When(match func(*http.Request) bool) Limit {
 	return l
 }
 
-// String returns the limit as "100 per 10s".
+// String returns the limit as "100 per 10s", or "2 per 1s, burst 40".
 func (l Limit) String() string {
 	if l.kind == slotLimit {
 		return fmt.Sprintf("%d in flight", l.n)
 	}
-	return fmt.Sprintf("%d per %s", l.n, l.per)
+	s := fmt.Sprintf("%d per %s", l.n, l.per)
+	switch l.kind {
+	case bucketLimit:
+		s += fmt.Sprintf(", burst %d", l.burst)
+	case fixedLimit:
+		s += ", fixed"
+	}
+	if l.headroom != 0 {
+		s += fmt.Sprintf(", headroom %.2g", l.headroom)
+	}
+	return s
 }
 
 func (l Limit) check() error {
@@ -322,5 +332,11 @@ func (l *Limiter) Release(t *Ticket, o Outcome) {
 // Wrap returns a RoundTripper that sends through next within the limits, and holds each call's place
 // until its body is closed or read to the end. Nil means http.DefaultTransport.
 func (l *Limiter) Wrap(next http.RoundTripper) http.RoundTripper {
+	if l == nil || l.line == nil {
+		return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+			closeBody(req)
+			return nil, invalid("the limiter was not made by NewLimiter")
+		})
+	}
 	return newStack(next, &settings{limiter: l})
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // RetryPolicy says how often and how soon a call is tried again. The zero value is the default of every
-// field. A Transient or RateLimited attempt is tried again when that cannot run a write twice: the
+// field; a negative one is an error. A Transient or RateLimited attempt is tried again when that cannot run a write twice: the
 // method is idempotent, the call has an idempotency key or says it is safe, or the attempt certainly was
 // not processed (a failed dial, a 429).
 type RetryPolicy struct {
@@ -288,6 +288,9 @@ func (c *call) keep(r *result, err error) (*http.Response, error) {
 	refusal := c.verdict
 	if r == nil {
 		return nil, err
+	}
+	if e, ok := err.(*Error); ok { // its wait is told by RetryAfter
+		err = e.Err
 	}
 	c.att.Response, c.att.Err = r.resp, r.err
 	if refusal.Class == ClassCanceled {

@@ -78,7 +78,7 @@ type settings struct {
 	open           []step // the same for calls without a credential
 }
 
-// stack is the layers with what belongs to one integration. It is the RoundTripper behind Client.Transport.
+// stack is the layers with what belongs to one integration.
 type stack struct {
 	set         *settings
 	limiter     *Limiter // nil: none
@@ -88,11 +88,11 @@ type stack struct {
 }
 
 // newStack wraps next by the layers that are set.
-func newStack(next http.RoundTripper, s *settings) *stack {
+func newStack(next http.RoundTripper, s *settings) http.RoundTripper {
 	s.base = Chain(next)
 	s.maxBytes = -1
 	s.compile()
-	return &stack{set: s, limiter: s.limiter}
+	return layered{&stack{set: s, limiter: s.limiter}}
 }
 
 func (s *settings) compile() {
@@ -145,8 +145,15 @@ type call struct {
 
 var noOptions callOptions
 
-// RoundTrip sends req through the layers. A status stays a status.
-func (s *stack) RoundTrip(req *http.Request) (*http.Response, error) {
+// layered is a stack as a RoundTripper: a status stays a status.
+type layered struct{ *stack }
+
+// RoundTrip sends req through the layers.
+func (s layered) RoundTrip(req *http.Request) (*http.Response, error) {
+	if s.set == nil {
+		closeBody(req)
+		return nil, errNilClient()
+	}
 	if s.foreign(req) {
 		return s.set.base.RoundTrip(req)
 	}
