@@ -1,5 +1,4 @@
 # Everything CI does, by the same names.
-MODULES := . bench integration
 TOOL := go tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 # The race detector needs a C compiler; without one the tests run without it, and say so.

@@ -37,7 +37,7 @@ func (c *call) enter() error {
 					return nil
 				}
 				var ok bool
-				if c.permit, ok = b.allow(); ok {
+				if c.permit, ok = b.allow(c.turn, !c.idempotent()); ok {
 					c.probe = c.permit.probe
 					c.endTurn()
 					return nil
@@ -73,10 +73,13 @@ func (c *call) acquire() error {
 	t, by := &c.ticket, &c.caller
 	t.Request, t.Cost, t.by = c.req, c.opts.cost, by
 	by.credential, by.method, by.route, by.ask, by.left = c.identity(), c.req.Method, c.opts.route, c.observed(), -1
-	if c.opts.patience > 0 {
+	switch {
+	case c.opts.patience > 0:
 		by.patience = max(1, c.patience())
-	} else if c.set.retry != nil {
+	case c.set.retry != nil:
 		by.maxPause = c.set.retry.MaxRetryAfter
+	default:
+		by.maxPause = defaultMaxRetryAfter
 	}
 	by.waited = 0
 	err := l.Acquire(c.ctx, t)

@@ -26,7 +26,7 @@ func (stub) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// With every layer on, the successful path allocates no more than the design allows above bare net/http.
+// With every layer on, the successful path allocates no more than this above bare net/http.
 func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")

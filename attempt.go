@@ -53,7 +53,7 @@ func (c *call) send() (*http.Response, error) {
 			resp = nil
 		}
 	} else {
-		err = b.explain(err)
+		err = b.explain(withoutURL(err))
 		b.finish()
 	}
 	c.judge(resp, err)
@@ -102,7 +102,7 @@ func (c *call) receive(b *body, resp *http.Response) error {
 		b.done.Store(true) // the connection is the caller's now
 		return nil
 	}
-	b.rc, b.max, b.left = resp.Body, c.set.maxBytes, c.set.maxBytes
+	b.rc, b.max, b.left = resp.Body, c.max, c.max
 	resp.Body = b
 	if !c.whole {
 		if b.rc == http.NoBody {
@@ -153,9 +153,7 @@ func (c *call) judge(resp *http.Response, err error) {
 	c.att = Attempt{Request: c.req, Response: resp, Err: err, Number: c.number(), secrets: secrets}
 	switch {
 	case err != nil && c.ctx.Err() != nil:
-		if c.verdict = (Verdict{Class: ClassCanceled, Scope: ScopeCall}); c.cancel != nil && c.req.Context().Err() == nil {
-			c.verdict = Verdict{Class: ClassTransient, Scope: ScopeCall, timeout: true} // WithTimeout's time is over, not the caller's
-		}
+		c.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
 		return
 	case c.set.classifier == nil:
 		c.verdict = Classify(&c.att)

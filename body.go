@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -40,9 +41,10 @@ func Bytes(contentType string, b []byte) Body {
 
 // Reader sends what r yields, once: a call with it is not retried. It is closed if it is an io.Closer. A *bytes.Buffer, *bytes.Reader or *strings.Reader can be replayed all the same.
 func Reader(contentType string, r io.Reader) Body {
-	switch r := r.(type) {
-	case nil:
+	if v := reflect.ValueOf(r); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return Body{err: errors.New("the reader is nil")}
+	}
+	switch r := r.(type) {
 	case *bytes.Buffer:
 		return Bytes(contentType, r.Bytes())
 	case *bytes.Reader:

@@ -23,10 +23,11 @@ type BreakerPolicy struct {
 	MinCalls int
 	// Window is how far back calls are counted. Zero means 60 s, or three attempt timeouts if that is more.
 	Window time.Duration
-	// Cooldown is how long the circuit stays open before a probe is sent. Zero means 5 s. It doubles for
+	// Cooldown is how long the circuit stays open before a probe is sent. Zero means 5 s, or MaxCooldown if
+	// that is less. It doubles for
 	// each probe that fails, and a partner's Retry-After on a 503 extends it.
 	Cooldown time.Duration
-	// MaxCooldown bounds the doubling. Zero means 60 s.
+	// MaxCooldown bounds the doubling. Zero means 60 s, or Cooldown if that is more.
 	MaxCooldown time.Duration
 	// Probes is how many probes are in flight at once, all of which must succeed to close the circuit. Zero means 1.
 	Probes int
@@ -50,7 +51,9 @@ func (p BreakerPolicy) withDefaults(attemptTimeout time.Duration) BreakerPolicy 
 		p.FailureRatio = 0.5
 	}
 	def(&p.Window, max(time.Minute, 3*attemptTimeout))
-	def(&p.Cooldown, 5*time.Second)
+	if def(&p.Cooldown, 5*time.Second); p.MaxCooldown > 0 {
+		p.Cooldown = min(p.Cooldown, p.MaxCooldown)
+	}
 	def(&p.MaxCooldown, max(time.Minute, p.Cooldown))
 	return p
 }
@@ -128,7 +131,7 @@ func newBreaker(p BreakerPolicy) *Breaker {
 		Interval:     p.Window,
 		BucketPeriod: max(1, p.Window/10),
 		// It stays open until after its Timeout; openUntil is what decides.
-		Timeout: max(1, p.Cooldown-1),
+		Timeout: max(1, min(p.Cooldown, p.MaxCooldown)-1),
 		ReadyToTrip: func(c gobreaker.Counts) bool {
 			if p.Failures > 0 && c.ConsecutiveFailures >= uint32(p.Failures) {
 				return true
@@ -233,13 +236,16 @@ type permit struct {
 	done       func(error) // a probe's
 }
 
-// allow returns a permit, or false when the circuit is open or all probes are out.
-func (b *Breaker) allow() (permit, bool) {
+// allow returns a permit, or false when the circuit is open or all probes are out, or promised to others:
+// turn says that one is promised to this call. An unsafe call gets none while another waits to probe.
+func (b *Breaker) allow(turn, unsafe bool) (permit, bool) {
 	generation := b.generation.Load()
 	if b.closed() {
 		return permit{held: true, generation: generation}, true
 	}
-	if _, left := b.State(); left > 0 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, left := b.State(); left > 0 || !turn && (b.busy() || unsafe && b.othersParked()) {
 		return permit{}, false
 	}
 	done, err := b.cb.Allow()

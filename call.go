@@ -187,8 +187,12 @@ type optionsKey struct{}
 
 // CallContext returns a context that carries opts to the calls made with it: raw requests, and those of
 // another SDK over [Client.Transport]. A typed call's own options come after them. PathValue and Query
-// mean nothing to a request that is made already.
+// mean nothing to a request that is made already, and an IdempotencyKey is that of every call made with the
+// context. A nil ctx means context.Background.
 func CallContext(ctx context.Context, opts ...CallOption) context.Context {
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	return context.WithValue(ctx, optionsKey{}, optionsOf(ctx).with(opts))
 }
 
@@ -255,7 +259,7 @@ func Header(name, value string) CallOption {
 	})
 }
 
-// Cost says how many permits of each limit the call takes. Zero means 1.
+// Cost says how many permits of each limit the call takes. Zero means 1, negative is an error.
 func Cost(n int) CallOption {
 	return callOption(func(o *callOptions) {
 		if n < 0 {
@@ -285,7 +289,7 @@ func ReadOnly() CallOption { return callOption(func(o *callOptions) { o.safe = t
 // Patience is the time the call may wait in all for the partner: for an open circuit to close, for a
 // pause longer than the retry policy's MaxRetryAfter to end, in backoff, and in line, which is otherwise
 // bounded by the context alone. A call with patience that may be sent again survives an outage instead of
-// failing: while it lasts, MaxAttempts (unless it is 1) does not end it. A write that may not be sent
+// failing: while it lasts, the policy's MaxAttempts (unless it is 1) does not end it. A write that may not be sent
 // twice is not repeated after a 503 all the same, but waits for an open circuit. Zero, the default, waits
 // for no open circuit.
 func Patience(d time.Duration) CallOption {
@@ -297,7 +301,8 @@ func Patience(d time.Duration) CallOption {
 	})
 }
 
-// MaxAttempts replaces the retry policy's. Zero means the policy's, 1 that the call is not retried.
+// MaxAttempts replaces the retry policy's, and is not outlasted by patience. Zero means the policy's, 1 that
+// the call is not retried, negative is an error.
 func MaxAttempts(n int) CallOption {
 	return callOption(func(o *callOptions) {
 		if n < 0 {
@@ -340,7 +345,8 @@ func Into(info *Info) CallOption { return callOption(func(o *callOptions) { o.in
 func (in *Info) fill(c *call, resp *http.Response) {
 	*in = Info{Attempts: c.sends, Waited: c.waits.Total()}
 	if resp != nil {
-		in.StatusCode, in.Header, in.RequestID = resp.StatusCode, resp.Header, requestID(resp.Header)
+		in.StatusCode, in.Header = resp.StatusCode, resp.Header
+		in.RequestID = redact.Values(requestID(resp.Header), c.secrets())
 	}
 }
 

@@ -37,8 +37,8 @@ func (c *Client) isNil() bool { return c == nil || c.set == nil }
 
 // With returns a client derived from c, which keeps c's options where opts do not replace them, and
 // shares its limiter, breaker, retry budget and transport. [WithRateLimit] and [WithMaxInFlight] add to
-// the parent's. One that only differs in base URL, integration, credential and rate limits takes a few
-// hundred bytes.
+// the parent's. One that only differs in base URL, integration and credential takes a few hundred bytes,
+// and 8 bytes more for each permit of a limit of its own that is in use.
 func (c *Client) With(opts ...Option) (*Client, error) {
 	if c.isNil() {
 		return nil, errNilClient()

@@ -104,7 +104,7 @@ type row struct {
 	is                []error
 }
 
-// rows generates the combinations. The expectations follow from the rules as DESIGN states them, not from
+// rows generates the combinations. The expectations follow from the rules as they are documented, not from
 // the code: what class an answer is of, which calls may be sent again, and how long to wait.
 func rows() (all []row) {
 	type answer struct {

@@ -178,14 +178,14 @@ func TestRamp(t *testing.T) {
 		}
 		return n
 	}
-	require.InDelta(t, first*60, grant(150*time.Second), 60*1.2)
-	require.Equal(t, first, r.rate, "it holds for as long as the outage lasted")
-	grant(151 * time.Second)
+	require.InDelta(t, first*75, grant(165*time.Second), 75*1.2)
+	require.Equal(t, first, r.rate, "it holds until steady traffic has caught up")
+	grant(166 * time.Second)
 	require.InDelta(t, 1.5*first, r.rate, 0.01)
 	r.disturbed(now)
-	grant(160 * time.Second)
+	grant(175 * time.Second)
 	require.InDelta(t, 1.5*first, r.rate, 0.01)
-	grant(162 * time.Second)
+	grant(177 * time.Second)
 	require.InDelta(t, 2.25*first, r.rate, 0.01)
 	require.Positive(t, r.wait(now, 100))
 	now += 11 * time.Second

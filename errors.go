@@ -207,8 +207,8 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// RetryAfter tells a job runner when to come back: how long the partner (or an open circuit, or a
-// queue) asked to wait. It returns false when err does not say.
+// RetryAfter tells a job runner when to come back: how long the partner asked to wait, or an open circuit
+// stays open, or a limit would have made the call wait. It returns false when err does not say.
 func RetryAfter(err error) (time.Duration, bool) {
 	var e *Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {

@@ -50,14 +50,7 @@ func (c *call) failure(resp *http.Response, err error) error {
 
 // clean takes out of an error's text what must not be seen: a url.Error's URL, and the credential.
 func (c *call) clean(err error) error {
-	for {
-		ue, ok := err.(*url.Error)
-		if !ok {
-			break
-		}
-		err = ue.Err
-	}
-	if err == nil {
+	if err = withoutURL(err); err == nil {
 		return nil
 	}
 	if secrets := c.secrets(); len(secrets) > 0 {
@@ -67,6 +60,22 @@ func (c *call) clean(err error) error {
 		}
 	}
 	return err
+}
+
+// withoutURL takes a url.Error's URL out of err, wherever it stands in it.
+func withoutURL(err error) error {
+	for {
+		ue, ok := err.(*url.Error)
+		if !ok {
+			break
+		}
+		err = ue.Err
+	}
+	var ue *url.Error
+	if err == nil || !errors.As(err, &ue) {
+		return err
+	}
+	return &cleaned{err, strings.ReplaceAll(err.Error(), ue.Error(), ue.Err.Error())}
 }
 
 // cleaned is an error with another text.

@@ -38,7 +38,7 @@ func (c *call) outerMiddleware() (*http.Response, error) {
 	}
 	if err == nil {
 		// Its own: read by the caller, with the total timeout on it.
-		c.body = &body{parent: c.ctx, rc: resp.Body, max: c.set.maxBytes, left: c.set.maxBytes}
+		c.body = &body{parent: c.ctx, rc: resp.Body, max: c.max, left: c.max}
 		if c.body.rc == nil {
 			c.body.rc = http.NoBody
 		}
@@ -61,7 +61,7 @@ type innerCall struct {
 }
 
 func (in *inners) send(c *call, req *http.Request) (*http.Response, error) {
-	k := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, steps: c.steps, pos: c.pos, whole: c.whole, start: c.start}
+	k := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, steps: c.steps, pos: c.pos, whole: c.whole, max: c.max, start: c.start}
 	resp, err := k.next()
 	if !k.bodyUsed {
 		closeBody(req)

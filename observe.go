@@ -82,7 +82,7 @@ type Paused struct {
 	Verdict Verdict
 }
 
-// CircuitChanged says that the circuit opened, closed, or lets probes through.
+// CircuitChanged says that the circuit opened or closed.
 type CircuitChanged struct {
 	Call    CallInfo // the call that brought it about
 	State   BreakerState

@@ -92,7 +92,7 @@ func parseBase(s string) (*url.URL, error) {
 		return nil, errors.New("the base URL cannot be parsed") // its text may hold a password
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("the base URL's scheme is %q, must be http or https", u.Scheme)
-	case u.Host == "":
+	case u.Hostname() == "":
 		return nil, errors.New("the base URL has no host")
 	case u.User != nil:
 		return nil, fmt.Errorf("the base URL of %s holds a user; use WithAuth(Basic(…))", u.Host)
@@ -120,10 +120,12 @@ func WithAuth(a Authenticator) Option {
 // the derived client counts; they are taken together with its parent's. The default is to know none.
 func WithRateLimit(limits ...Limit) Option {
 	return func(c *config) error {
+		var errs []error
 		for _, l := range limits {
-			if err := l.check(); err != nil {
-				return fmt.Errorf("WithRateLimit: %w", err)
-			}
+			errs = append(errs, l.check())
+		}
+		if err := errors.Join(errs...); err != nil {
+			return fmt.Errorf("WithRateLimit: %w", err)
 		}
 		c.limits = append(c.limits, limits...)
 		return nil
@@ -362,7 +364,7 @@ func WithHeader(name, value string) Option {
 func WithUserAgent(ua string) Option { return WithHeader("User-Agent", ua) }
 
 // WithTrustedOrigins names origins beside the base URL's, such as "https://files.example.com", that get
-// the credential and are under the same limits.
+// the credential and are under the same limits. It replaces those named before.
 func WithTrustedOrigins(origins ...string) Option {
 	return func(c *config) error {
 		var trusted []*url.URL
@@ -395,7 +397,8 @@ func WithRedirects(p RedirectPolicy) Option {
 	}
 }
 
-// WithMaxResponseBytes bounds a response's body after decompression, for Do and typed calls. The default
+// WithMaxResponseBytes bounds a response's body after decompression, for Do and typed calls (a response of
+// Transport and HTTPClient stays as it is). The default
 // is 64 MiB; negative is no bound, and zero an error.
 func WithMaxResponseBytes(n int64) Option {
 	return func(c *config) error {

@@ -136,6 +136,10 @@ func (b *Breaker) eachLine(f func(*line)) {
 func (b *Breaker) others() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.othersParked()
+}
+
+func (b *Breaker) othersParked() bool {
 	for _, p := range b.parked {
 		if !p.unsafe {
 			return true

@@ -3,8 +3,8 @@ package belay
 import "time"
 
 // ramp eases calls in after an outage, so that those that waited do not fall upon the partner at once:
-// at most twice the pace from before the outage for as long as the outage lasted, by when steady
-// traffic has caught up, and then half as much again for each ten seconds without a failure. It is
+// at most twice the pace from before the outage until steady traffic has caught up, which takes about
+// as long as the outage lasted, and then half as much again for each ten seconds without a failure. It is
 // over when nobody has had to wait for it for ten seconds.
 type ramp struct {
 	rate    float64       // calls a second, 0 when there is no ramp
@@ -25,6 +25,10 @@ const (
 
 // outage notes the pace when the circuit opens.
 func (r *ramp) outage(now time.Duration) {
+	if r.rate > 0 && r.before > 0 {
+		r.rate = 0 // it was still easing in: the pace from before the first outage holds
+		return
+	}
 	if r.before, r.rate = 0, 0; now-r.pace.first >= paceSlice {
 		r.before = r.pace.peak(now)
 	}
@@ -32,7 +36,8 @@ func (r *ramp) outage(now time.Duration) {
 
 // start begins the ramp when the circuit closes after lasted.
 func (r *ramp) start(now, lasted time.Duration) {
-	r.rate, r.grow = max(rampLeast, r.before*rampFactor), now+max(lasted, rampQuiet)
+	// At 1.9 times the pace, what steady traffic has piled up is gone after lasted/0.9.
+	r.rate, r.grow = max(rampLeast, r.before*rampFactor), now+max(lasted*5/4, rampQuiet)
 	if r.before == 0 {
 		r.rate, r.grow = rampUnknown, now+rampQuiet
 	}

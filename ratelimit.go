@@ -73,9 +73,10 @@ func (l Limit) Fixed() Limit {
 }
 
 // Headroom uses only the share f of the limit, above 0 and at most 1, and leaves the rest to others who
-// spend from it: PerMinute(600).Headroom(0.8) is 480 a minute. At least one call remains.
+// spend from it: PerMinute(600).Headroom(0.8) is 480 a minute. Of a bucket it
+// takes its share of the burst too. At least one call remains.
 func (l Limit) Headroom(f float64) Limit {
-	if f == 0 {
+	if !(f > 0 && f <= 1) {
 		f = math.NaN() // zero means that Headroom was not called
 	}
 	if l.headroom != 0 {
@@ -121,20 +122,20 @@ func (l Limit) check() error {
 	if l.kind == bucketLimit && l.burst <= 0 {
 		errs = append(errs, fmt.Errorf("limit %s: Bucket(%d): burst must be positive", l, l.burst))
 	}
-	if l.headroom < 0 || l.headroom > 1 || math.IsNaN(l.headroom) {
-		errs = append(errs, fmt.Errorf("limit %s: Headroom(%v) must be above 0 and at most 1", l, l.headroom))
+	if math.IsNaN(l.headroom) {
+		errs = append(errs, fmt.Errorf("limit %s: Headroom must be above 0 and at most 1", l))
 	}
 	return errors.Join(errs...)
 }
 
 func (l Limit) window(base time.Time) window.Window {
-	n := l.n
+	n, burst := l.n, l.burst
 	if l.headroom > 0 {
-		n = max(1, int(float64(n)*l.headroom))
+		n, burst = max(1, int(float64(n)*l.headroom)), max(1, int(float64(burst)*l.headroom))
 	}
 	switch {
 	case l.kind == bucketLimit:
-		return window.NewBucket(n, l.per, l.burst, base)
+		return window.NewBucket(n, l.per, burst, base)
 	case l.kind == fixedLimit:
 		return window.NewFixed(n, l.per)
 	case n > window.Largest:
@@ -265,8 +266,6 @@ type Outcome struct {
 	// Verdict is the attempt's. A RateLimited one pauses everybody in its scope, and so does a Transient
 	// one that says how long to wait.
 	Verdict Verdict
-	// Response is the partner's answer, nil when there was none.
-	Response *http.Response
 	// Sent is false when the attempt certainly never reached the partner: its permits go back.
 	Sent bool
 }

@@ -18,12 +18,12 @@ import (
 // method is idempotent, the call has an idempotency key or says it is safe, or the attempt certainly was
 // not processed (a failed dial, a 429).
 type RetryPolicy struct {
-	// MaxAttempts counts the first attempt too. Zero means 4; 1 turns retries off.
+	// MaxAttempts counts the first attempt too. Zero means 4; 1 turns retries off. [Patience] outlasts it.
 	MaxAttempts int
 	// BaseDelay is the upper bound of the first backoff, doubled for each one after it; the wait is drawn
-	// evenly between zero and the bound (full jitter). Zero means 500 ms.
+	// evenly between zero and the bound (full jitter). Zero means 500 ms, or MaxDelay if that is less.
 	BaseDelay time.Duration
-	// MaxDelay bounds the backoff. Zero means 20 s.
+	// MaxDelay bounds the backoff. Zero means 20 s, or BaseDelay if that is more.
 	MaxDelay time.Duration
 	// MaxRetryAfter is the longest wait asked for by the partner that is honoured; when it asks for more,
 	// the call ends at once with the wait in the error. Zero means 60 s. [Patience] raises it for a call.
@@ -32,6 +32,7 @@ type RetryPolicy struct {
 	Budget *RetryBudget
 	// RetryIf decides in place of the verdict's class whether an attempt is worth another. It cannot
 	// make an unsafe call be sent twice. Nil means Transient and RateLimited.
+	// It must not keep the attempt.
 	RetryIf func(*Attempt, Verdict) bool
 }
 
@@ -44,14 +45,18 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 	if p.MaxAttempts == 0 {
 		p.MaxAttempts = 4
 	}
-	def(&p.BaseDelay, 500*time.Millisecond)
+	if def(&p.BaseDelay, 500*time.Millisecond); p.MaxDelay > 0 {
+		p.BaseDelay = min(p.BaseDelay, p.MaxDelay)
+	}
 	def(&p.MaxDelay, max(20*time.Second, p.BaseDelay))
-	def(&p.MaxRetryAfter, 60*time.Second)
+	def(&p.MaxRetryAfter, defaultMaxRetryAfter)
 	if p.Budget == nil {
 		p.Budget = NewRetryBudget(0)
 	}
 	return p
 }
+
+const defaultMaxRetryAfter = time.Minute
 
 func (p RetryPolicy) check() error {
 	var errs []error
@@ -150,12 +155,6 @@ func (c *call) retry() (*http.Response, error) {
 	var spent int64
 	for {
 		c.attempt++
-		if c.attempt > 1 {
-			if err := c.enabled(); err != nil {
-				p.Budget.give(spent)
-				return c.keep(kept, err)
-			}
-		}
 		sent := c.sends
 		resp, err := c.next()
 		if c.verdict.Class == ClassOK && err == nil {
@@ -174,7 +173,7 @@ func (c *call) retry() (*http.Response, error) {
 			continue
 		}
 		// Patience outlasts the attempts of an outage that is too quiet to open the circuit.
-		spentAll := c.attempt >= attempts && (attempts == 1 || v.Class != ClassTransient || !c.patient())
+		spentAll := c.attempt >= attempts && (attempts == 1 || c.opts.maxAttempts > 0 || v.Class != ClassTransient || !c.patient())
 		if spentAll || !c.worth(v) || !c.safe(v) {
 			return resp, err
 		}
@@ -319,14 +318,15 @@ func (c *call) also(err, why error) error {
 	if why == nil {
 		return err
 	}
-	return errors.Join(err, why)
+	return both(err, why)
 }
 
 // sleep waits for d, or returns the cause of the caller's cancel.
 func (c *call) sleep(d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	c.waits.Backoff += d
+	began := time.Now()
+	defer func() { c.waits.Backoff += time.Since(began) }()
 	select {
 	case <-timer.C:
 		return nil

@@ -15,7 +15,8 @@ import (
 // changed, its body always closed, and a response comes with a nil error.
 type Middleware func(http.RoundTripper) http.RoundTripper
 
-// Chain puts middlewares around base, the first outermost. A nil base means http.DefaultTransport. The
+// Chain puts middlewares around base, the first outermost. A nil base means http.DefaultTransport, and nil
+// middlewares are left out. The
 // policies fit in by their Wrap methods, in the order of the layers:
 //
 //	rt := belay.Chain(http.DefaultTransport, policy.Wrap, breaker.Wrap, limiter.Wrap)
@@ -24,7 +25,15 @@ func Chain(base http.RoundTripper, middlewares ...Middleware) http.RoundTripper 
 		base = http.DefaultTransport
 	}
 	for _, m := range slices.Backward(middlewares) {
-		base = m(base)
+		if m == nil {
+			continue
+		}
+		if base = m(base); base == nil {
+			base = roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				closeBody(req)
+				return nil, invalid("a middleware returned nil")
+			})
+		}
 	}
 	return base
 }
@@ -126,10 +135,11 @@ type call struct {
 	ticket   Ticket
 	caller   caller
 	permit   permit
-	turn     bool // it is this call's turn to probe, but it has no permit yet
-	probe    bool // this attempt is a breaker's probe
-	bodyUsed bool // the request's body has been handed to the transport
-	whole    bool // read the body within the attempt
+	turn     bool  // it is this call's turn to probe, but it has no permit yet
+	probe    bool  // this attempt is a breaker's probe
+	bodyUsed bool  // the request's body has been handed to the transport
+	whole    bool  // read the body within the attempt
+	max      int64 // bytes of the response, negative for no bound
 	data     []byte
 	buffer   *buffer // that data lies in, when it is pooled
 
@@ -162,6 +172,7 @@ func (s layered) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
+	c.max = -1 // a response stays a response
 	resp, err := c.run()
 	if err != nil {
 		return nil, c.clean(c.describe(err))
@@ -216,7 +227,7 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 		opts = optionsOf(ctx)
 	}
 	c := calls.Get().(*call)
-	c.stack, c.ctx, c.req, c.opts = s, ctx, req, opts
+	c.stack, c.ctx, c.req, c.opts, c.max = s, ctx, req, opts, s.set.maxBytes
 	if opts.err != nil {
 		return nil, opts.err
 	}
@@ -309,7 +320,7 @@ func (c *call) gate() (*http.Response, error) {
 	return c.next()
 }
 
-// enabled asks the kill switch; retry asks again before each attempt.
+// enabled asks the kill switch: at once, and before each attempt when all waiting is over.
 func (c *call) enabled() error {
 	if c.set.enabled == nil || c.set.enabled() {
 		return nil
@@ -352,5 +363,5 @@ func (c *call) patience() time.Duration {
 	if c.opts.patience <= 0 {
 		return 0
 	}
-	return c.opts.patience - time.Since(c.start)
+	return c.opts.patience - c.waits.Total()
 }

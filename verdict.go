@@ -81,13 +81,14 @@ func (s Scope) String() string {
 
 // Verdict is what became of one attempt. Its zero value is a success.
 type Verdict struct {
+	// Class says what it came to.
 	Class Class
 	// RetryAfter is how long the partner asks to wait; zero when it did not say.
 	RetryAfter time.Duration
 	// Scope says whom RetryAfter concerns.
 	Scope Scope
 	// Code and Message are the partner's own, from the error body; empty when there is none.
-	// Message is one line of at most 300 bytes.
+	// Message is one line of about 300 bytes at most.
 	Code, Message string
 
 	ignored string // the name of a header that was malformed
@@ -124,7 +125,7 @@ const (
 
 // Peek returns the beginning of the response's body (up to 64 KiB; of an error, for at most 5 s) and puts
 // it back, so that the caller still reads the whole. It returns nil without a response, and for a body
-// that is neither JSON nor text.
+// that is neither JSON nor text, or a stream of events.
 func (a *Attempt) Peek() []byte {
 	if a.done || a.Response == nil || a.Response.Body == nil || !textual(a.Response.Header.Get("Content-Type")) {
 		return a.peeked
@@ -224,7 +225,7 @@ func textual(contentType string) bool {
 	if err != nil {
 		t = strings.ToLower(contentType)
 	}
-	return strings.HasPrefix(t, "text/") || strings.Contains(t, "json") || strings.Contains(t, "xml") ||
+	return strings.HasPrefix(t, "text/") && t != "text/event-stream" || strings.Contains(t, "json") || strings.Contains(t, "xml") ||
 		t == "application/x-www-form-urlencoded"
 }
 

@@ -1,5 +1,5 @@
-// Package redact decides what of a request may be printed. It is an allow-list: a header or query
-// parameter that is not known to be harmless is not printed, whatever its name.
+// Package redact decides what of a request may be printed. No header is; of query parameters those on an
+// allow-list; of bodies their shape; and of a partner's words nothing that was sent to it as a credential.
 package redact
 
 import (
