@@ -180,13 +180,18 @@ func rows() (all []row) {
 			a.name = fmt.Sprint(a.status)
 		}
 		for _, k := range kinds {
-			for _, deadline := range []time.Duration{0, time.Second} {
-				for _, mode := range []string{"Do", "Transport"} {
+			for _, deadline := range []time.Duration{0, time.Second, canceled} {
+				for _, mode := range []string{"Do", "Transport", "Send"} {
 					r := row{
 						script: &script{status: a.status, header: a.header, err: a.err, hang: a.hang, body: `{"message":"as scripted"}`},
 						method: k.method, key: k.key, with: k.with, once: k.once, deadline: deadline, mode: mode, class: a.class,
 					}
 					r.name = fmt.Sprintf("%s/%s key=%t body=%t once=%t/deadline %s/%s", a.name, k.method, k.key, k.with, k.once, deadline, mode)
+					if deadline == canceled {
+						r.class, r.attempts, r.is = ClassCanceled, 0, []error{context.Canceled}
+						all = append(all, r)
+						continue
+					}
 					idempotent := k.method != "POST" && k.method != "PATCH" || k.key
 					again := a.class == ClassRateLimited || a.class == ClassTransient && (idempotent || a.unsent)
 					r.attempts = 1
@@ -265,6 +270,9 @@ func rows() (all []row) {
 	return all
 }
 
+// canceled stands for a context that is over before the call begins.
+const canceled = time.Duration(-1)
+
 func TestComposedPath(t *testing.T) {
 	all := rows()
 	require.GreaterOrEqual(t, len(all), 200)
@@ -287,10 +295,15 @@ func (r row) run(t *testing.T) {
 	c, err := New("https://partner.test", WithTransport(r.script), WithRateLimit(Every(permits, 100*time.Hour)))
 	require.NoError(t, err)
 	ctx := context.Background()
-	if r.deadline > 0 {
+	switch {
+	case r.deadline > 0:
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.deadline)
 		defer cancel()
+	case r.deadline == canceled:
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		cancel()
 	}
 	var reqEOF atomic.Int32
 	var body any
@@ -310,10 +323,17 @@ func (r row) run(t *testing.T) {
 
 	start := time.Now()
 	var resp *http.Response
-	if r.mode == "Do" {
+	switch r.mode {
+	case "Do":
 		resp, err = c.Do(req)
-	} else {
+	case "Transport":
 		resp, err = c.Transport().RoundTrip(req)
+	case "Send":
+		var opts []CallOption
+		if r.key {
+			opts = append(opts, IdempotencyKey("k1"))
+		}
+		_, err = Send[map[string]any](ctx, c, r.method, "/things", body, opts...)
 	}
 	took := time.Since(start)
 	sent := int(r.script.sent.Load())
@@ -321,12 +341,14 @@ func (r row) run(t *testing.T) {
 	// The answer.
 	answered := r.script.err == nil && !r.script.hang
 	switch {
-	case r.mode == "Do" && r.class != ClassOK:
+	case r.mode == "Send" && r.class == ClassOK:
+		require.NoError(t, err)
+	case r.mode != "Transport" && r.class != ClassOK:
 		var e *Error
 		require.ErrorAs(t, err, &e)
 		assert.Equal(t, r.class, e.Class)
 		assert.Equal(t, sent, e.Attempts)
-		if answered {
+		if answered && sent > 0 {
 			assert.Equal(t, r.script.status, e.StatusCode)
 			assert.Equal(t, "as scripted", e.Message)
 			assert.Equal(t, r.script.body, string(e.Body))
@@ -347,13 +369,13 @@ func (r row) run(t *testing.T) {
 		require.NoError(t, resp.Body.Close())
 	default:
 		require.Error(t, err)
-		if r.script.err != nil {
+		if r.script.err != nil && sent > 0 {
 			assert.ErrorIs(t, err, r.script.err)
 		}
 	}
 
 	// The attempts, and the time.
-	if r.attempts > 0 {
+	if r.attempts >= 0 {
 		assert.Equal(t, r.attempts, sent, "attempts")
 	} else {
 		assert.GreaterOrEqual(t, sent, 1)
@@ -367,7 +389,7 @@ func (r row) run(t *testing.T) {
 	assert.Equal(t, r.script.opened.Load(), r.script.drained.Load(), "response bodies drained")
 	assert.GreaterOrEqual(t, r.script.respClosed.Load(), r.script.opened.Load(), "response bodies closed")
 	if r.once {
-		assert.EqualValues(t, 1, sent)
+		assert.LessOrEqual(t, sent, 1)
 		assert.GreaterOrEqual(t, r.script.reqClosed.Load(), int32(1), "request body closed")
 	}
 	if r.with {
@@ -386,9 +408,9 @@ func (r row) run(t *testing.T) {
 	assert.Equal(t, permits-r.permits*sent, l.tiers[0].Left(l.line.now()), "permits left")
 	assert.True(t, l.tiers[1].slots.Free(10), "places in flight")
 	assert.Zero(t, l.line.waiting.Load())
-	if r.class != ClassOK && r.script.hang {
+	if r.class != ClassOK && sent > 0 && r.script.hang {
 		assert.Equal(t, budget-timeoutCost*(sent-1), c.set.retry.Budget.Tokens())
-	} else if r.class != ClassOK {
+	} else if r.class != ClassOK && sent > 0 {
 		assert.Equal(t, budget-retryCost*(sent-1), c.set.retry.Budget.Tokens())
 	}
 	if errors.Is(err, context.DeadlineExceeded) && r.class != ClassCanceled {
