@@ -229,8 +229,11 @@ func (c *call) secrets() (secrets []string) {
 // stripLocation takes out of a redirect what the authenticator put into the query, if the partner says it
 // back: it would go wherever the redirect leads.
 func (c *call) stripLocation(resp *http.Response) {
+	if c.signed == nil || c.signed.URL == c.req.URL {
+		return
+	}
 	to := resp.Header.Get("Location")
-	if c.signed == nil || c.signed.URL == c.req.URL || to == "" {
+	if to == "" {
 		return
 	}
 	u, err := url.Parse(to)

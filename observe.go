@@ -29,7 +29,7 @@ type Event interface{ event() }
 
 // CallInfo says which call an event belongs to.
 type CallInfo struct {
-	// Partner and Integration are the names given by WithName and WithIntegration.
+	// Partner and Integration are the names given by WithName and WithIntegration; empty when there is none.
 	Partner, Integration string
 	// Method and Route are a metric's labels: Route is the path template, empty for a raw request.
 	Method, Route string
@@ -40,12 +40,12 @@ type CallInfo struct {
 // CallDone says that a call has ended, or that its response has been handed out.
 type CallDone struct {
 	Call       CallInfo
-	Verdict    Verdict
-	StatusCode int   // 0 without an answer
-	Attempts   int   // that were sent
-	Waits      Waits // part of Duration
-	Duration   time.Duration
-	Err        error // nil when the answer is a response
+	Verdict    Verdict       // of the last attempt
+	StatusCode int           // 0 without an answer
+	Attempts   int           // that were sent
+	Waits      Waits         // part of Duration
+	Duration   time.Duration // from the beginning to the response's headers, or for typed calls its end
+	Err        error         // nil when the answer is a response
 }
 
 // AttemptDone says that an attempt has ended, or that its response's headers have come.
@@ -69,17 +69,17 @@ type AttemptDone struct {
 // Retrying says that another attempt follows, after Wait.
 type Retrying struct {
 	Call    CallInfo
-	Attempt int // that failed
-	Verdict Verdict
-	Wait    time.Duration
+	Attempt int           // the number of the one that failed, from 1
+	Verdict Verdict       // of that attempt
+	Wait    time.Duration // until the next, at least
 }
 
 // Paused says that all calls in the scope wait, because the partner asked for it by the call.
 type Paused struct {
-	Call    CallInfo
-	Scope   Scope
-	For     time.Duration
-	Verdict Verdict
+	Call    CallInfo      // whose answer asked for it
+	Scope   Scope         // whom it concerns
+	For     time.Duration // from now
+	Verdict Verdict       // of the answer
 }
 
 // CircuitChanged says that the circuit opened or closed.

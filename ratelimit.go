@@ -151,7 +151,8 @@ func (l Limit) window(base time.Time) window.Window {
 // the partner counted it somewhere between the two.
 //
 // Most users hand limits to [WithRateLimit] and never see a Limiter. Make one with [NewLimiter] and
-// share it by [WithLimiter] when several clients spend from the same quota. It is safe for concurrent use.
+// share it by [WithLimiter] when several clients spend from the same quota. The zero value admits nothing. It
+// is safe for concurrent use.
 type Limiter struct {
 	line     *line
 	tiers    []*tier

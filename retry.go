@@ -88,7 +88,8 @@ func (p RetryPolicy) Wrap(next http.RoundTripper) http.RoundTripper {
 
 // RetryBudget keeps retries a small share of all calls, so that they do not add to an outage: a retry
 // costs 5 tokens, after a timeout 10; a retried call that succeeds gives its last cost back, and one
-// that succeeds at once adds 1. It is safe for concurrent use, and clients may share one.
+// that succeeds at once adds 1. It is safe for concurrent use, and clients may share one. Make it with
+// [NewRetryBudget]: the zero value is spent, and allows no retry.
 type RetryBudget struct {
 	max    int64
 	tokens atomic.Int64

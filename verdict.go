@@ -61,9 +61,11 @@ type Scope uint8
 const (
 	// ScopePartner, the zero value, pauses every call to the partner.
 	ScopePartner Scope = iota
-	// ScopeRoute pauses the calls of one method and path template.
+	// ScopeRoute pauses the calls of one method and path template; a raw request's, which has no template,
+	// pauses every call.
 	ScopeRoute
-	// ScopeCredential pauses the calls made with the same credential: one customer of many.
+	// ScopeCredential pauses the calls made with the same credential: one customer of many. Without one, or
+	// with an [Authenticator] that cannot be compared, it pauses every call.
 	ScopeCredential
 	// ScopeCall pauses only the call itself.
 	ScopeCall

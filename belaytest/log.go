@@ -12,11 +12,11 @@ type Record struct {
 	At       time.Time // when it arrived
 	Method   string
 	Path     string
-	Header   http.Header
-	Status   int  // that was answered, 0 for none
-	Accepted bool // it was within the limits and no outage
-	Replayed bool // it was answered by its key, without work
-	TooEarly bool // it was sent although a 429 had told everybody to wait
+	Header   http.Header // of the request, credentials and all
+	Status   int         // that was answered, 0 for none
+	Accepted bool        // it was within the limits and no outage
+	Replayed bool        // it was answered by its key, without work
+	TooEarly bool        // it was sent although a 429 had told everybody to wait
 }
 
 // Log returns what arrived, in order of arrival.

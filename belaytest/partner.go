@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Config says how a partner behaves. The zero value answers 200 to everything, at once.
+// Config says how a partner behaves. The zero value answers 200 to everything, at once. Negative times and
+// rates mean zero, but for Skew.
 type Config struct {
 	// Limits are all enforced, on the calls that were accepted.
 	Limits []Limit
@@ -53,8 +54,9 @@ const (
 
 // Outage is a time of trouble.
 type Outage struct {
-	From, For time.Duration
-	Kind      Kind
+	From time.Duration // since the partner's first moment
+	For  time.Duration // how long it lasts
+	Kind Kind
 }
 
 // Kind is a kind of trouble.
@@ -79,14 +81,15 @@ type Limit struct {
 	slots bool
 }
 
-// Sliding accepts n calls in any stretch of per, exactly.
-func Sliding(n int, per time.Duration) Limit { return Limit{n: n, per: per} }
+// Sliding accepts n calls in any stretch of per, exactly. Below 1, n is 1.
+func Sliding(n int, per time.Duration) Limit { return Limit{n: max(1, n), per: per} }
 
 // Fixed accepts n calls in each window of per; a window opens with the first call after the last one ended.
-func Fixed(n int, per time.Duration) Limit { return Limit{n: n, per: per, fixed: true} }
+// Below 1, n is 1.
+func Fixed(n int, per time.Duration) Limit { return Limit{n: max(1, n), per: per, fixed: true} }
 
-// Concurrent accepts n calls at a time.
-func Concurrent(n int) Limit { return Limit{n: n, slots: true} }
+// Concurrent accepts n calls at a time. Below 1, n is 1.
+func Concurrent(n int) Limit { return Limit{n: max(1, n), slots: true} }
 
 // Partner is a partner to test against. It is safe for concurrent use. Make it with [New], inside the
 // synctest bubble where there is one.
@@ -296,7 +299,7 @@ func (p *Partner) leave() {
 // delay returns a time on the way.
 func (p *Partner) delay() time.Duration {
 	if p.cfg.Jitter <= 0 {
-		return p.cfg.Latency
+		return max(0, p.cfg.Latency)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
