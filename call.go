@@ -93,8 +93,21 @@ func decodeJSON(data []byte, h http.Header, out any) error {
 func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, http.Header) error) (err error) {
 	sent := false
 	defer func() {
-		if closer, ok := content.(io.Closer); ok && !sent {
+		if sent {
+			return
+		}
+		if closer, ok := content.(io.Closer); ok {
 			_ = closer.Close()
+		}
+		if e, ok := err.(*Error); ok && !c.isNil() {
+			named := *e // the options' error is shared by all calls of a context
+			route, _, _ := strings.Cut(path, "?")
+			named.Partner, named.Integration = c.set.name, c.integration
+			named.Method, named.URL = method, redact.Line(c.base.Scheme+"://"+c.base.Host+joinPath(c.base.EscapedPath(), route), 1024)
+			if absolute(path) {
+				named.URL = redact.URL(c.base)
+			}
+			err = &named
 		}
 	}()
 	if c.isNil() {
@@ -129,7 +142,7 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 		return err
 	}
 	sent = true
-	k, resp, err := c.exchange(req, o, decode != nil)
+	k, resp, err := c.exchange(req, o, decode)
 	if err != nil {
 		return err
 	}
@@ -137,24 +150,33 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 		k.discard(resp, nil)
 		return nil
 	}
-	defer k.freeBuffer()
-	data := k.data
-	if k.buffer == nil { // it came from a redirect elsewhere
-		bounded := &body{rc: resp.Body, parent: ctx, max: k.set.maxBytes, left: k.set.maxBytes}
-		if data, err = io.ReadAll(bounded); err != nil {
-			k.verdict = Classify(&Attempt{Request: req, Err: err, Number: 1})
-			return k.failure(resp, err)
+	_ = resp.Body.Close()
+	k.freeBuffer()
+	return nil
+}
+
+// decoded decodes an answer that is to be read whole, once. An answer that is not what was promised is the
+// call's verdict, which events and error tell alike.
+func (c *call) decoded(resp *http.Response) {
+	if c.decode == nil || resp == nil || c.verdict.Class != ClassOK || redirected(resp) && c.set.redirects != RedirectNone {
+		return
+	}
+	decode := c.decode
+	c.decode = nil
+	data := c.data
+	if c.buffer == nil { // a middleware's own
+		var err error
+		if data, err = io.ReadAll(&body{rc: resp.Body, parent: c.ctx, max: c.max, left: c.max}); err != nil {
+			c.verdict, c.extra = Classify(&Attempt{Request: c.req, Err: err, Number: 1}), err
+			return
 		}
 	}
-	_ = resp.Body.Close()
-	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent || method == http.MethodHead {
-		return nil
+	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent || c.req.Method == http.MethodHead {
+		return
 	}
 	if err := decode(data, resp.Header); err != nil {
-		k.verdict = Verdict{Class: ClassData, Scope: ScopeCall}
-		return k.failure(resp, err)
+		c.verdict, c.extra = Verdict{Class: ClassData, Scope: ScopeCall}, err
 	}
-	return nil
 }
 
 // CallOption configures a single call, typed or by [CallContext].

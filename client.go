@@ -95,7 +95,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, errNilClient()
 	}
-	k, resp, err := c.exchange(req, nil, false)
+	k, resp, err := c.exchange(req, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -103,8 +103,9 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// exchange sends req, follows redirects, and makes an error of what is not a success.
-func (s *stack) exchange(req *http.Request, opts *callOptions, whole bool) (*call, *http.Response, error) {
+// exchange sends req, follows redirects, decodes (nil: leaves the body to be read), and makes an error of
+// what is not a success.
+func (s *stack) exchange(req *http.Request, opts *callOptions, decode func([]byte, http.Header) error) (*call, *http.Response, error) {
 	if s.foreign(req) {
 		closeBody(req)
 		return nil, nil, invalid("the request leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(req.URL), origin.Of(s.base))
@@ -114,7 +115,7 @@ func (s *stack) exchange(req *http.Request, opts *callOptions, whole bool) (*cal
 		closeBody(req)
 		return nil, nil, err
 	}
-	c.whole = whole
+	c.decode, c.whole = decode, decode != nil
 	resp, err := c.run()
 	if err == nil && redirected(resp) && s.set.redirects != RedirectNone && c.verdict.Class == ClassOK {
 		c, resp, err = c.follow(resp)

@@ -68,7 +68,7 @@ func ExampleSend_validate() {
 	check(err)
 	_, err = belay.Post[belay.None](context.Background(), client, "/records", strict{})
 	fmt.Println(errors.Is(err, belay.ErrInvalid), err)
-	// Output: true belay: the body is not valid: name is missing
+	// Output: true belay: api.example.com: POST https://api.example.com/records: the body is not valid: name is missing
 }
 
 // Headers, the User-Agent and the base URL, for the client or for one call.

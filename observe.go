@@ -117,9 +117,10 @@ const maxLoggedBody = 4 << 10
 // observe is the outermost layer.
 func (c *call) observe() (*http.Response, error) {
 	resp, err := c.next()
+	c.decoded(resp)
 	e := CallDone{
 		Call: c.info(), Verdict: c.verdict, Attempts: c.sends, Waits: c.waits, Duration: time.Since(c.start),
-		Err: c.clean(err),
+		Err: both(c.clean(err), c.clean(c.extra)),
 	}
 	if resp != nil {
 		e.StatusCode = resp.StatusCode

@@ -90,7 +90,7 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.whole, h.last = before.whole, c
+		c.whole, c.decode, h.last = before.whole, before.decode, c
 		resp, h.err = c.run()
 	}
 	h.last.sends += before.sends
@@ -102,8 +102,10 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
 	c := &call{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts, max: h.last.max}
 	c.body = &body{parent: c.ctx}
-	c.whole, h.last = h.last.whole, c
-	return c.send()
+	c.whole, c.decode, h.last = h.last.whole, h.last.decode, c
+	resp, err := c.send()
+	c.decoded(resp)
+	return resp, err
 }
 
 // follow follows the redirect of c's response and returns the call that the last response belongs to.

@@ -545,6 +545,22 @@ func TestOneAttemptsTroubleStaysItsOwn(t *testing.T) {
 	})
 }
 
+// What the caller gets is what the events tell.
+func TestEventsTellWhatTheCallerGets(t *testing.T) {
+	var done []belay.CallDone
+	see := belay.ObserverFunc(func(_ context.Context, e belay.Event) {
+		if d, ok := e.(belay.CallDone); ok {
+			done = append(done, d)
+		}
+	})
+	rt := script(func(int, *http.Request) (*http.Response, error) { return reply(200, "Content-Type", "text/html"), nil })
+	_, err := belay.Get[[]string](t.Context(), newClient(t, rt, belay.WithObserver(see)), "/")
+	require.ErrorIs(t, err, belay.ErrData)
+	require.Len(t, done, 1)
+	require.Equal(t, belay.ClassData, done[0].Verdict.Class)
+	require.ErrorContains(t, done[0].Err, "does not fit")
+}
+
 // Clients that share a breaker but not a limiter are all eased in.
 func TestSharedBreakerEasesEverybodyIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
