@@ -3,7 +3,9 @@ package belay
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -128,4 +130,42 @@ func newTransport(inFlight int) *http.Transport {
 	}
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, inFlight
 	return t
+}
+
+// config is what options write. shared is copied before the first option of a derived client that
+// changes it, so that clients which differ only in what belongs to an integration share one.
+type config struct {
+	*shared
+	owned bool // shared is this config's own
+
+	base        *url.URL
+	integration string
+	auth        Authenticator
+	limits      []Limit // to add to the limiter
+}
+
+// shared is what a partner's clients have in common.
+type shared struct {
+	settings
+	retryPolicy   RetryPolicy
+	breakerPolicy BreakerPolicy
+	givenLimiter  *Limiter
+	maxInFlight   int
+	maxQueue      int
+	inFlightSet   bool
+	without       map[Layer]bool
+	middlewares   []Middleware // call
+	attempts      []Middleware
+	transport     http.RoundTripper // under the attempt middlewares
+	logger        *slog.Logger
+	watchers      []Observer
+}
+
+// own returns the shared part, after making it this config's own.
+func (c *config) own() *shared {
+	if !c.owned {
+		clone := *c.shared
+		c.shared, c.owned = &clone, true
+	}
+	return c.shared
 }

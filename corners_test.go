@@ -183,7 +183,7 @@ func TestRamp(t *testing.T) {
 	grant(166 * time.Second)
 	require.InDelta(t, 1.5*first, r.rate, 0.01)
 	r.disturbed(now)
-	grant(175 * time.Second)
+	grant(175*time.Second + 500*time.Millisecond)
 	require.InDelta(t, 1.5*first, r.rate, 0.01)
 	grant(177 * time.Second)
 	require.InDelta(t, 2.25*first, r.rate, 0.01)

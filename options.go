@@ -15,44 +15,6 @@ import (
 // option out of range is an error that names it and the value.
 type Option func(*config) error
 
-// config is what options write. shared is copied before the first option of a derived client that
-// changes it, so that clients which differ only in what belongs to an integration share one.
-type config struct {
-	*shared
-	owned bool // shared is this config's own
-
-	base        *url.URL
-	integration string
-	auth        Authenticator
-	limits      []Limit // to add to the limiter
-}
-
-// shared is what a partner's clients have in common.
-type shared struct {
-	settings
-	retryPolicy   RetryPolicy
-	breakerPolicy BreakerPolicy
-	givenLimiter  *Limiter
-	maxInFlight   int
-	maxQueue      int
-	inFlightSet   bool
-	without       map[Layer]bool
-	middlewares   []Middleware // call
-	attempts      []Middleware
-	transport     http.RoundTripper // under the attempt middlewares
-	logger        *slog.Logger
-	watchers      []Observer
-}
-
-// own returns the shared part, after making it this config's own.
-func (c *config) own() *shared {
-	if !c.owned {
-		clone := *c.shared
-		c.shared, c.owned = &clone, true
-	}
-	return c.shared
-}
-
 // WithName names the partner in errors, logs and metrics. The default is the base URL's host.
 func WithName(name string) Option {
 	return func(c *config) error {

@@ -171,6 +171,7 @@ func TestWriteInLineDoesNotProbeFirst(t *testing.T) {
 			n := len(sent)
 			mu.Unlock()
 			if n == 1 {
+				time.Sleep(time.Second)
 				return answer(500, "")(req)
 			}
 			return answer(200, "")(req)
@@ -180,11 +181,11 @@ func TestWriteInLineDoesNotProbeFirst(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = Get[None](t.Context(), c, "/") })
 		wg.Go(func() {
-			time.Sleep(time.Nanosecond) // behind the read, before its answer opened the circuit or after: it waits in line or parks
+			time.Sleep(time.Second / 2) // before the answer that opens the circuit: it waits in line for the limit
 			_, _ = Post[None](t.Context(), c, "/", None{}, Patience(time.Hour))
 		})
 		wg.Go(func() {
-			time.Sleep(time.Second)
+			time.Sleep(2 * time.Second) // after it: it parks
 			_, _ = Get[None](t.Context(), c, "/", Patience(time.Hour))
 		})
 		wg.Wait()
