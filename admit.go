@@ -166,7 +166,9 @@ func (c *call) circuitChanged(b *Breaker, changes int32) {
 func (c *call) abandon() {
 	c.endTurn()
 	if c.permit.held {
-		c.set.breaker.report(&c.permit, &Verdict{Class: ClassCanceled}, false)
+		if changes := c.set.breaker.report(&c.permit, &Verdict{Class: ClassCanceled}, false); changes != 0 {
+			c.circuitChanged(c.set.breaker, changes) // another call's, that had not been taken in yet
+		}
 		c.set.breaker.notify()
 	}
 	if c.limiter != nil && c.ticket.state == ticketTaken {

@@ -16,12 +16,12 @@ import (
 
 // send is the innermost layer: one request through the base transport, and the verdict on it.
 func (c *call) send() (*http.Response, error) {
+	if c.ctx.Err() != nil {
+		return nil, c.stop(ended(c.ctx))
+	}
 	req, err := c.wire()
 	if err != nil {
 		return nil, c.stop(err)
-	}
-	if err := c.ctx.Err(); err != nil {
-		return nil, c.stop(ended(c.ctx))
 	}
 	began := c.clock()
 	b := c.body
@@ -149,7 +149,10 @@ func (c *call) judge(resp *http.Response, err error) {
 		c.verdict = Verdict{}
 		return
 	}
-	secrets := c.secrets()
+	var secrets []string
+	if err != nil || resp.StatusCode >= 400 {
+		secrets = c.secrets()
+	}
 	c.att = Attempt{Request: c.req, Response: resp, Err: err, Number: c.number(), secrets: secrets}
 	switch {
 	case err != nil && c.ctx.Err() != nil:
@@ -166,6 +169,7 @@ func (c *call) judge(resp *http.Response, err error) {
 		}
 	}
 	if c.verdict.Class != ClassOK {
+		secrets = c.secrets()
 		c.verdict.Message = redact.Line(redact.Values(c.verdict.Message, secrets), 300)
 		c.verdict.Code = redact.Line(redact.Values(c.verdict.Code, secrets), 100)
 		c.verdict.RetryAfter = max(0, c.verdict.RetryAfter)

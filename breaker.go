@@ -105,7 +105,6 @@ type Breaker struct {
 
 const (
 	changedToOpen = 1 << iota
-	changedToHalfOpen
 	changedToClosed
 	changedFromClosed
 )
@@ -167,8 +166,6 @@ func (b *Breaker) onChange(_ string, from, to gobreaker.State) {
 			cooldown = b.policy.MaxCooldown
 		}
 		b.openUntil.Store(int64(now + cooldown))
-	case gobreaker.StateHalfOpen:
-		bits = changedToHalfOpen
 	case gobreaker.StateClosed:
 		bits = changedToClosed
 		b.openUntil.Store(0)

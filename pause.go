@@ -2,6 +2,7 @@ package belay
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -121,9 +122,11 @@ func (ln *line) pauseFor(t *Ticket, scope Scope, until time.Duration) {
 	p.until = until
 	ln.eachWaiter(func(w *waiter) {
 		if k, ok := w.ticket.pauseKey(scope); ok && k == key {
-			ln.unlink(w)
-			w.pause = p
-			p.waiters = append(p.waiters, w)
+			if w.queue != nil {
+				ln.unlink(w)
+				w.pause = p
+				p.waiters = append(p.waiters, w)
+			}
 			ln.turnAway(w, until)
 		}
 	})
@@ -153,9 +156,14 @@ func (ln *line) endPauses(now time.Duration) time.Duration {
 	return next
 }
 
-// eachWaiter calls f for everybody in line, who may leave it meanwhile.
+// eachWaiter calls f for everybody behind a pause and in line, who may leave it meanwhile.
 func (ln *line) eachWaiter(f func(*waiter)) {
-	for _, q := range append([]*queue(nil), ln.queues...) {
+	for _, p := range ln.pauses {
+		for _, w := range slices.Clone(p.waiters) {
+			f(w)
+		}
+	}
+	for _, q := range slices.Clone(ln.queues) {
 		for w := q.head; w != nil; {
 			next := w.next
 			f(w)

@@ -268,7 +268,7 @@ func (c *call) discard(resp *http.Response, err error) *result {
 	}
 	body := resp.Body
 	if resp.ContentLength > maxErrorBody {
-		resp.Body = http.NoBody
+		resp.Body = io.NopCloser(&tail{http.NoBody, io.ErrUnexpectedEOF}) // there was more
 		_ = body.Close()
 		return r
 	}

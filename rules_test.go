@@ -3,7 +3,9 @@ package belay
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -229,4 +231,39 @@ func TestRedirectToTrustedOrigin(t *testing.T) {
 	_, err := Get[None](t.Context(), c, "/")
 	require.NoError(t, err)
 	require.Equal(t, []string{"partner.test Bearer token", "files.partner.test Bearer token"}, got)
+}
+
+// A body is closed also where a call that is over before it is sent meets no limiter.
+func TestCancelledCallClosesItsBody(t *testing.T) {
+	c := clientOf(t, answer(200, "{}"), Without(LayerLimits))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var closed, eof atomic.Int32
+	_, err := Post[None](ctx, c, "/", Reader("text/plain", &tracked{strings.NewReader("x"), &closed, &eof}))
+	require.ErrorIs(t, err, context.Canceled)
+	require.Positive(t, closed.Load())
+}
+
+// A pause that grows turns away those who sat out the shorter one.
+func TestPauseThatGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := NewLimiter()
+		require.NoError(t, err)
+		ticket := func() *Ticket { return &Ticket{by: &caller{credential: "c", maxPause: time.Minute}} }
+		a, b := ticket(), ticket()
+		require.NoError(t, l.Acquire(t.Context(), a))
+		require.NoError(t, l.Acquire(t.Context(), b))
+		limited := func(ticket *Ticket, wait time.Duration) {
+			l.Release(ticket, Outcome{Verdict: Verdict{Class: ClassRateLimited, RetryAfter: wait, Scope: ScopeCredential}, Sent: true})
+		}
+		limited(a, 10*time.Second)
+		start := time.Now()
+		done := make(chan error, 1)
+		go func() { done <- l.Acquire(t.Context(), ticket()) }()
+		synctest.Wait()
+		limited(b, 30*time.Minute)
+		require.ErrorIs(t, <-done, ErrWaitTooLong)
+		require.Zero(t, time.Since(start))
+		require.Zero(t, l.line.waiting.Load())
+	})
 }

@@ -16,8 +16,7 @@ import (
 type Middleware func(http.RoundTripper) http.RoundTripper
 
 // Chain puts middlewares around base, the first outermost. A nil base means http.DefaultTransport, and nil
-// middlewares are left out. The
-// policies fit in by their Wrap methods, in the order of the layers:
+// middlewares are left out. The policies fit in by their Wrap methods, in the order of the layers:
 //
 //	rt := belay.Chain(http.DefaultTransport, policy.Wrap, breaker.Wrap, limiter.Wrap)
 func Chain(base http.RoundTripper, middlewares ...Middleware) http.RoundTripper {
@@ -147,7 +146,7 @@ type call struct {
 	extra error   // a reason beside the answer that is returned
 	lost  *result // the answer before, when the caller cancelled
 	waits Waits
-	start time.Time // when somebody wants to know
+	start time.Time // when somebody observes
 
 	cancel context.CancelFunc // of the total timeout
 	body   *body              // of the last attempt, nil before the first
@@ -232,9 +231,7 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 	if opts.err != nil {
 		return nil, opts.err
 	}
-	if opts.patience > 0 || opts.into != nil || len(s.set.observers) > 0 {
-		c.start = time.Now()
-	}
+	c.start = c.clock()
 	if c.steps = s.set.open; c.authenticator() != nil {
 		c.steps = s.set.steps
 	}
