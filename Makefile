@@ -1,7 +1,7 @@
 # Everything CI does, by the same names.
 TOOL := go tool -modfile=tools/go.mod
 # By count, a few seconds each: with a time, go test now and then reports its own deadline as a failure.
-FUZZTIME ?= 20000x
+FUZZTIME ?= 50000x
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 
@@ -26,7 +26,7 @@ cover: ## statement coverage of the root package, with what is not covered
 	go test -coverprofile=/tmp/belay.cover -coverpkg=. . >/dev/null
 	@go tool cover -func=/tmp/belay.cover | awk '$$3 != "100.0%"'
 
-fuzz: ## run each fuzz target for FUZZTIME (20000x, a few seconds)
+fuzz: ## run each fuzz target for FUZZTIME (50000x, a few seconds)
 	@for pkg in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
