@@ -2,7 +2,6 @@ package belay
 
 import (
 	"net/http"
-	"reflect"
 	"time"
 )
 
@@ -12,10 +11,17 @@ import (
 func (c *call) admit() (*http.Response, error) {
 	c.body = &body{parent: c.ctx}
 	defer c.abandon() // after a panic only
+	if !c.opts.budget.spend() {
+		return nil, c.stop(refuse(ErrCallBudget, 0))
+	}
 	if err := c.enter(); err != nil {
+		c.opts.budget.giveBack()
 		return nil, c.stop(err)
 	}
 	resp, err := c.next()
+	if c.verdict.unsent {
+		c.opts.budget.giveBack()
+	}
 	c.report(resp)
 	return resp, err
 }
@@ -71,20 +77,32 @@ func (c *call) acquire() error {
 		return nil
 	}
 	t, by := &c.ticket, &c.caller
-	t.Request, t.Cost, t.by = c.req, c.opts.cost, by
-	by.credential, by.method, by.route, by.ask, by.left = c.identity(), c.req.Method, c.opts.route, c.observed(), -1
+	t.Request, t.Cost, t.Priority, t.Tenant, t.by = c.req, c.cost(), c.opts.priority, c.integration, by
+	by.who, by.method, by.route, by.ask, by.left = c.identity(), c.req.Method, c.opts.route, c.observed(), -1
 	switch {
 	case c.opts.patience > 0:
 		by.patience = max(1, c.patience())
 	case c.set.retry != nil:
-		by.maxPause = c.set.retry.MaxRetryAfter
+		by.patience, by.maxPause = c.set.maxWait, c.set.retry.MaxRetryAfter
 	default:
-		by.maxPause = defaultMaxRetryAfter
+		by.patience, by.maxPause = c.set.maxWait, defaultMaxRetryAfter
 	}
 	by.waited = 0
 	err := l.Acquire(c.ctx, t)
 	c.waits.Line += by.waited
+	for _, e := range by.news {
+		c.emit(c.named(e))
+	}
+	by.news = nil
 	return err
+}
+
+// cost is how many permits the call takes.
+func (c *call) cost() int {
+	if c.opts.cost == 0 && c.set.cost != nil {
+		return c.set.cost(c.req)
+	}
+	return c.opts.cost
 }
 
 // release gives back the place of an attempt that was not sent. It is nil-safe.
@@ -135,12 +153,14 @@ func (c *call) report(resp *http.Response) {
 		}
 	}
 	if l := c.limiter; l != nil {
-		t := &c.ticket
-		began := l.line.settle(l, t, &c.verdict, !c.verdict.unsent)
+		t, o := &c.ticket, &c.outcome
+		o.Verdict, o.Sent = c.verdict, !c.verdict.unsent
+		o.read(resp)
+		began := l.line.settle(t, o)
 		if resp == nil || c.body.over() {
-			l.line.leave(l, t)
+			l.line.leave(t)
 		} else { // the body holds the place from here on
-			c.body.limiter, c.body.taken = l, t.taken
+			c.body.line, c.body.tiers, c.body.taken = l.line, t.tiers, t.taken
 			t.state = ticketFree
 		}
 		if began > 0 {
@@ -179,11 +199,13 @@ func (c *call) abandon() {
 	}
 }
 
-// identity is whom a pause of the credential concerns: the authenticator, which is nil when there is none.
-func (c *call) identity() any {
-	auth := c.authenticator()
-	if auth == nil || !reflect.ValueOf(auth).Comparable() {
-		return nil
+// identity is whom a pause of the credential concerns, 0 when there is none.
+func (c *call) identity() uint64 {
+	if c.base == nil {
+		return 0
 	}
-	return auth
+	if c.opts.auth != nil || c.opts.noAuth {
+		return whoIs(c.opts.auth)
+	}
+	return c.who
 }

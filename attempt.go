@@ -183,8 +183,9 @@ func (c *call) number() int { return max(1, c.attempt) }
 // attempt's context and the total timeout's are let go when it is closed or has been read to the end.
 type body struct {
 	rc      io.ReadCloser
-	limiter *Limiter // whose slots are held
-	taken   uint64   // its tiers
+	line    *line    // whose slots are held, nil when none are
+	tiers   *tierSet // and of it
+	taken   uint64   // these
 	max     int64    // bytes that may be read, negative for no bound
 	left    int64    // of those
 	parent  context.Context
@@ -287,7 +288,7 @@ func (b *body) finish() {
 	if b.total != nil {
 		b.total()
 	}
-	if b.limiter != nil {
-		b.limiter.line.giveSlots(b.limiter, b.taken)
+	if b.line != nil {
+		b.line.giveSlots(b.tiers, b.taken)
 	}
 }

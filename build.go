@@ -47,10 +47,13 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	if cfg.owned {
 		cfg.shared.finish()
 	}
+	if cfg.adaptive != nil && c.limiter != nil {
+		c.limiter.adapt(*cfg.adaptive)
+	}
 	if b := cfg.shared.settings.breaker; b != nil && c.limiter != nil {
 		b.serves(c.limiter.line)
 	}
-	c.stack = stack{set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, base: cfg.base, integration: cfg.integration}
+	c.stack = stack{set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, who: whoIs(cfg.auth), base: cfg.base, integration: cfg.integration}
 	return c, nil
 }
 
@@ -141,7 +144,8 @@ type config struct {
 	base        *url.URL
 	integration string
 	auth        Authenticator
-	limits      []Limit // to add to the limiter
+	limits      []Limit         // to add to the limiter
+	adaptive    *AdaptivePolicy // for the limiter; nil leaves it as it is
 }
 
 // shared is what a partner's clients have in common.

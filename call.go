@@ -134,6 +134,9 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 		}
 		u.RawQuery += o.query.Encode()
 	}
+	if o.readOnly {
+		ctx = context.WithValue(ctx, optionsKey{}, o) // so that Reads can see it
+	}
 	req, err := c.newRequest(ctx, method, u, content)
 	if err != nil {
 		return err

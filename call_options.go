@@ -25,8 +25,11 @@ type callOptions struct {
 	query       url.Values
 	header      http.Header
 	cost        int
+	priority    Priority
+	budget      *callBudget
 	key         string
 	safe        bool
+	readOnly    bool
 	patience    time.Duration
 	maxAttempts int
 	auth        Authenticator
@@ -136,8 +139,11 @@ func IdempotencyKey(key string) CallOption {
 // Idempotent says that the call may be run twice, whatever its method.
 func Idempotent() CallOption { return callOption(func(o *callOptions) { o.safe = true }) }
 
-// ReadOnly says that the call only reads, whatever its method: a search by POST.
-func ReadOnly() CallOption { return callOption(func(o *callOptions) { o.safe = true }) }
+// ReadOnly says that the call only reads, whatever its method: a search by POST. It may be run twice, and
+// limits of [Reads] count it.
+func ReadOnly() CallOption {
+	return callOption(func(o *callOptions) { o.safe, o.readOnly = true, true })
+}
 
 // Patience is the time the call may wait in all for the partner: for an open circuit to close, for a
 // pause longer than the retry policy's MaxRetryAfter to end, in backoff, and in line, which is otherwise

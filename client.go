@@ -70,6 +70,15 @@ func (c *Client) HTTPClient() *http.Client {
 	return &http.Client{Transport: layered{&c.stack}, CheckRedirect: c.checkRedirect}
 }
 
+// Limiter returns the limiter that the client goes by, to ask its [Limiter.Status] or to change its limits
+// by [Limiter.SetLimits]. It is nil when [Without] has left limits out.
+func (c *Client) Limiter() *Limiter {
+	if c.isNil() {
+		return nil
+	}
+	return c.limiter
+}
+
 // Close lets go of idle connections. Calls under way end as they would; new ones open new connections. On
 // a derived client it does nothing, as the connections are its parent's; on a transport given by
 // [WithTransport] it calls CloseIdleConnections, if there is one.

@@ -405,8 +405,8 @@ func (r row) run(t *testing.T) {
 	}
 	assert.True(t, c.set.breaker.closed())
 	l := c.limiter
-	assert.Equal(t, permits-r.permits*sent, l.tiers[0].Left(l.line.now()), "permits left")
-	assert.True(t, l.tiers[1].slots.Free(10), "places in flight")
+	assert.Equal(t, permits-r.permits*sent, l.current().tiers[0].Left(l.line.now()), "permits left")
+	assert.True(t, l.current().tiers[1].slots.Free(10), "places in flight")
 	assert.Zero(t, l.line.waiting.Load())
 	if r.class != ClassOK && sent > 0 && r.script.hang {
 		assert.Equal(t, budget-timeoutCost*(sent-1), c.set.retry.Budget.Tokens())

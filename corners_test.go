@@ -43,21 +43,22 @@ func TestCancelledWhileAdmitted(t *testing.T) {
 			l, err = l.with(Limit{n: 1, kind: slotLimit}, Limit{n: 1, per: time.Hour, when: func(*http.Request) bool { return false }})
 			require.NoError(t, err)
 			ctx, cancel := context.WithCancel(t.Context())
-			ticket := &Ticket{taken: 7}
-			w := &waiter{ticket: ticket, view: l, ready: make(chan struct{})}
-			l.line.take(l, ticket, l.line.now())
+			tiers := l.current().tiers
+			ticket := &Ticket{tiers: l.current(), taken: 7}
+			w := &waiter{ticket: ticket, view: l, ready: make(chan struct{}, 1)}
+			l.line.take(ticket, l.line.now())
 			w.admitted = true
-			close(w.ready)
+			w.signal()
 			cancel()
-			if err := l.line.wait(ctx, l, ticket, w); err == nil {
+			if err := l.line.wait(ctx, ticket, w); err == nil {
 				kept++
-				require.Zero(t, l.tiers[0].Left(l.line.now()))
+				require.Zero(t, tiers[0].Left(l.line.now()))
 			} else {
 				gone++
 				require.ErrorIs(t, err, context.Canceled)
-				require.Equal(t, 1, l.tiers[0].Left(l.line.now()))
-				require.Equal(t, 1, l.tiers[1].Left(l.line.now()))
-				require.True(t, l.tiers[2].slots.Free(1))
+				require.Equal(t, 1, tiers[0].Left(l.line.now()))
+				require.Equal(t, 1, tiers[1].Left(l.line.now()))
+				require.True(t, tiers[2].slots.Free(1))
 				require.Equal(t, ticketFree, ticket.state)
 			}
 		}
@@ -73,22 +74,22 @@ func TestPausesAreBounded(t *testing.T) {
 		require.NoError(t, err)
 		ln := l.line
 		limited := func(n int, wait time.Duration) {
-			ticket := &Ticket{by: &caller{credential: n}}
+			ticket := &Ticket{by: &caller{who: uint64(n+10) | 1<<40}}
 			require.NoError(t, l.Acquire(t.Context(), ticket))
 			l.Release(ticket, Outcome{Verdict: Verdict{Class: ClassRateLimited, RetryAfter: wait, Scope: ScopeCredential}, Sent: true})
 		}
-		for n := range maxPauses {
+		for n := range maxGroups {
 			limited(n, time.Second)
 		}
-		require.Len(t, ln.pauses, maxPauses)
+		require.Len(t, ln.groups, maxGroups)
 		time.Sleep(time.Second)
 		limited(-1, time.Second) // the old ones make room
-		require.Len(t, ln.pauses, 1)
-		for n := range maxPauses - 1 {
+		require.Len(t, ln.groups, 1)
+		for n := range maxGroups - 1 {
 			limited(n, time.Minute)
 		}
 		limited(-2, 10*time.Second)
-		require.Equal(t, 10*time.Second, (ln.paused - ln.now()).Round(time.Second))
+		require.Equal(t, 10*time.Second, (ln.all.until - ln.now()).Round(time.Second))
 	})
 }
 
@@ -97,7 +98,7 @@ func TestTwoPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := NewLimiter(PerSecond(1000))
 		require.NoError(t, err)
-		by := func() *Ticket { return &Ticket{by: &caller{credential: "c", route: "r"}} }
+		by := func() *Ticket { return &Ticket{by: &caller{who: 1, route: "r"}} }
 		a, b := by(), by()
 		require.NoError(t, l.Acquire(t.Context(), a))
 		require.NoError(t, l.Acquire(t.Context(), b))
@@ -127,7 +128,7 @@ func TestTwoPauses(t *testing.T) {
 		require.NoError(t, l.Acquire(t.Context(), d))
 		l.Release(c, Outcome{Verdict: Verdict{Class: ClassRateLimited, RetryAfter: 9 * time.Second}, Sent: true})
 		l.Release(d, Outcome{Verdict: Verdict{Class: ClassRateLimited, RetryAfter: time.Second}, Sent: true})
-		require.Equal(t, 9*time.Second, (l.line.paused - l.line.now()).Round(time.Millisecond))
+		require.Equal(t, 9*time.Second, (l.line.all.until - l.line.now()).Round(time.Millisecond))
 	})
 }
 
@@ -304,7 +305,7 @@ func TestRawRequests(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 	require.NoError(t, resp.Body.Close())
 	require.NoError(t, resp.Body.Close(), "closing twice is no harm")
-	require.True(t, c.limiter.tiers[0].slots.Free(10))
+	require.True(t, c.limiter.current().tiers[0].slots.Free(10))
 
 	bad := CallContext(t.Context(), Cost(-1))
 	req, err = http.NewRequestWithContext(bad, http.MethodPost, "https://partner.test/x", strings.NewReader("x"))
@@ -362,7 +363,7 @@ func TestOddAuthenticators(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Get[None](t.Context(), c, "/", Auth(odd{errors.New("no key for the signature")}))
 	require.ErrorContains(t, err, "no key for the signature")
-	require.True(t, c.limiter.tiers[0].slots.Free(10))
+	require.True(t, c.limiter.current().tiers[0].slots.Free(10))
 }
 
 // A classifier's word holds, but what the transport knows stays.
@@ -400,7 +401,7 @@ func TestDiscard(t *testing.T) {
 			_, err := Get[None](t.Context(), c, "/")
 			require.ErrorIs(t, err, ErrTransient, name)
 			require.Less(t, time.Since(start), 6*time.Second, name)
-			require.True(t, c.limiter.tiers[0].slots.Free(10), name)
+			require.True(t, c.limiter.current().tiers[0].slots.Free(10), name)
 		}
 	})
 }

@@ -32,6 +32,7 @@ import (
 //	switched off by WithEnabled                          ErrDisabled, ErrUnavailable
 //	the wait would outlast the deadline or the patience  ErrWaitTooLong, context.DeadlineExceeded, ErrUnavailable
 //	too many calls wait already                          ErrQueueFull, ErrUnavailable
+//	the work's budget of calls is spent                  ErrCallBudget
 //	a retry was due, but the budget is spent             ErrRetryBudget beside the last failure
 //	a retry was due, but the body cannot be sent again   ErrNotReplayable beside the last failure
 //	the caller's own cancel or deadline                  context.Canceled, context.DeadlineExceeded
@@ -62,6 +63,8 @@ var (
 	ErrWaitTooLong = errors.New("belay: wait too long")
 	// ErrQueueFull is a call that was not sent, because too many wait already.
 	ErrQueueFull = errors.New("belay: queue full")
+	// ErrCallBudget is a call that was not sent, because WithCallBudget allows no more.
+	ErrCallBudget = errors.New("belay: call budget spent")
 	// ErrRetryBudget is a retry that was not made, because retries already are too large a share.
 	ErrRetryBudget = errors.New("belay: retry budget spent")
 	// ErrNotReplayable is a retry that was not made, because the body can be read only once.

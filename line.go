@@ -18,35 +18,46 @@ type line struct {
 	mu   sync.Mutex
 	base time.Time // what the durations below count from
 
-	queues  []*queue
-	waiting atomic.Int32 // in queues and behind pauses; changed under mu
+	waiting atomic.Int32 // changed under mu
+	queues  map[queueKey]*queue
+	lanes   [priorities]laneHeap // those of the queues, by priority
+	aside   []laneAside          // of them, those that have to wait, during a round
+	turn    [priorities]uint64   // of the last that went
+	passed  [priorities]int      // calls of higher priority that went since one of this did
+	tenants map[string]*tenant   // those that have waiters
 	seq     uint64
 	round   uint64 // of looking at the heads; see tier.claim
 	timer   *time.Timer
 	wake    time.Duration // when the timer fires
 
-	slack   time.Duration // how long after sending the partner may count a call
-	paused  time.Duration // everybody waits until then
-	pauses  map[pauseKey]*pause
-	strikes int         // refusals in a row that did not say how long to wait
-	struck  atomic.Bool // there are some
-	ramp    ramp
+	generation atomic.Uint64 // of the limits; SetLimits begins another
+	slack      time.Duration // how long after sending the partner may count a call
+	all        group         // what the partner has said to everybody
+	groups     map[uint64]*group
+	routes     int         // of the groups, those of a route
+	struck     atomic.Bool // some group has strikes
+	ramp       ramp
+	log        window.Log // of what was sent, to learn limits by
+	policy     AdaptivePolicy
+	ignored    atomic.Int64 // headers that were malformed
 }
 
 const (
 	never       = time.Duration(math.MaxInt64)
 	firstSlack  = 100 * time.Millisecond
 	longestHold = time.Hour // a pause is asked again after that, whatever the partner said
-	maxPauses   = 4096
 )
 
 type tier struct {
 	window.Window               // nil when slots is not
 	slots         *window.Slots // of calls in flight
+	shared        *sharedQuota  // counted by a store; then the window is for when that fails
 	limit         Limit
+	source        LimitSource
 	queues        int    // whose waiters are under it
 	claimed       int    // permits that earlier waiters need, in this round
 	round         uint64 // of claimed
+	near          bool   // its use has been told as close to the limit
 }
 
 func (t *tier) claim(round uint64) int {
@@ -56,84 +67,19 @@ func (t *tier) claim(round uint64) int {
 	return t.claimed
 }
 
-func newLine() *line {
-	return &line{base: time.Now(), slack: firstSlack}
-}
-
-func (ln *line) now() time.Duration { return time.Since(ln.base) }
-
-// acquire is Limiter.Acquire after its checks.
-func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
-	w, err := ln.admitOrJoin(ctx, l, t)
-	if w == nil {
-		return err
-	}
-	joined := ln.now()
-	err = ln.wait(ctx, l, t, w)
-	if t.by != nil {
-		t.by.waited = ln.now() - joined
-	}
-	return err
-}
-
-// admitOrJoin returns neither waiter nor error when t has been admitted.
-func (ln *line) admitOrJoin(ctx context.Context, l *Limiter, t *Ticket) (*waiter, error) {
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	now := ln.now()
-	if ln.waiting.Load() == 0 && ln.paused <= now && (len(ln.pauses) == 0 || ln.pauseOf(t, now) == nil) && ln.admit(l, t, now) {
-		return nil, nil
-	}
-	return ln.join(ctx, l, t, now)
-}
-
-// wait waits until w is admitted.
-func (ln *line) wait(ctx context.Context, l *Limiter, t *Ticket, w *waiter) (err error) {
-	var patience <-chan time.Time
-	if p := t.caller().patience; p > 0 {
-		timer := time.NewTimer(p)
-		defer timer.Stop()
-		patience = timer.C
-	}
-	select {
-	case <-w.ready:
-		return w.err
-	case <-ctx.Done():
-		err = fmt.Errorf("waiting in line: %w", ended(ctx))
-	case <-patience:
-		err = refuse(&waitError{"waited in line", t.caller().patience}, 0)
-	}
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
+// waitFor returns how long n permits have to wait behind those that are claimed; never when that does
+// not depend on the clock.
+func (t *tier) waitFor(now time.Duration, n, claimed int) time.Duration {
 	switch {
-	case w.admitted:
-		ln.refund(l, t)
-	case w.err == nil:
-		ln.remove(w)
-	}
-	ln.pump(ln.now())
-	return err
-}
-
-// admit takes every tier of t and reports true, or takes none.
-func (ln *line) admit(l *Limiter, t *Ticket, now time.Duration) bool {
-	if !ln.ramp.open(now) {
-		return false
-	}
-	n := t.cost()
-	for i, tier := range l.tiers {
-		switch {
-		case t.taken>>i&1 == 0:
-		case tier.slots != nil:
-			if !tier.slots.Free(1) {
-				return false
-			}
-		case tier.Wait(now, n) > 0:
-			return false
+	case t.slots != nil:
+		if t.slots.Free(1 + claimed) {
+			return 0
 		}
+		return never
+	case t.shared != nil:
+		return t.shared.waitFor(t.Window, now, n, claimed)
 	}
-	ln.take(l, t, now)
-	return true
+	return t.Wait(now, n+claimed)
 }
 
 // cost is what n permits are in this tier: a call is one call in flight, whatever it costs.
@@ -144,38 +90,176 @@ func (t *tier) cost(n int) int {
 	return n
 }
 
-func (ln *line) take(l *Limiter, t *Ticket, now time.Duration) {
+func newLine() *line {
+	return &line{base: time.Now(), slack: firstSlack}
+}
+
+func (ln *line) now() time.Duration { return time.Since(ln.base) }
+
+// acquire is Limiter.Acquire after its checks.
+func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
+	ln.mu.Lock()
+	now := ln.now()
+	if ln.waiting.Load() == 0 && ln.all.until <= now && ln.admit(t, now) {
+		ln.mu.Unlock()
+		return nil
+	}
+	w, err := ln.join(ctx, l, t, now)
+	ln.mu.Unlock()
+	if w == nil {
+		return err
+	}
+	err = ln.wait(ctx, t, w)
+	if t.by != nil {
+		t.by.waited = ln.now() - now
+	}
+	return err
+}
+
+// wait waits until w is admitted.
+func (ln *line) wait(ctx context.Context, t *Ticket, w *waiter) (err error) {
+	var patience <-chan time.Time
+	if p := t.caller().patience; p > 0 {
+		timer := time.NewTimer(p)
+		defer timer.Stop()
+		patience = timer.C
+	}
+	for {
+		select {
+		case <-w.ready:
+			if over, err := ln.woken(ctx, t, w); over {
+				return err
+			}
+			continue
+		case <-ctx.Done():
+			err = fmt.Errorf("waiting in line: %w", ended(ctx))
+		case <-patience:
+			err = refuse(&waitError{"waited in line", t.caller().patience}, 0)
+		}
+		ln.mu.Lock()
+		defer ln.mu.Unlock()
+		switch {
+		case w.admitted:
+			ln.refund(t)
+		case w.err == nil:
+			ln.remove(w)
+		}
+		if w.ask != nil {
+			w.ask.asking = 0
+		}
+		ln.pump(ln.now())
+		return err
+	}
+}
+
+// woken does what w was woken for, and reports whether its wait is over.
+func (ln *line) woken(ctx context.Context, t *Ticket, w *waiter) (over bool, err error) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ask := w.ask; ask != nil && (w.admitted || w.err != nil) {
+		ask.asking = 0
+	} else if ask != nil {
+		w.ask = nil
+		ln.mu.Unlock()
+		wait, err := ask.take(ctx, t.cost())
+		ln.mu.Lock()
+		now := ln.now()
+		ask.answered(now, t.cost(), wait, err, ctx.Err() != nil)
+		ln.pump(now)
+	}
+	for w.moved && !w.admitted && w.err == nil {
+		w.moved = false
+		ln.mu.Unlock()
+		err := w.view.choose(t)
+		ln.mu.Lock()
+		if err != nil {
+			ln.remove(w)
+			ln.pump(ln.now())
+			return true, err
+		}
+		if !w.moved {
+			ln.enqueue(w)
+			ln.pump(ln.now())
+		}
+	}
+	return w.admitted || w.err != nil, w.err
+}
+
+// signal wakes w to look at what has become of it.
+func (w *waiter) signal() {
+	select {
+	case w.ready <- struct{}{}:
+	default:
+	}
+}
+
+// admit takes every tier of t and reports true, or takes none. Nobody waits.
+func (ln *line) admit(t *Ticket, now time.Duration) bool {
+	if !ln.ramp.open(now) {
+		return false
+	}
+	n := t.cost()
+	for i, tier := range t.tiers.tiers {
+		if t.taken>>i&1 != 0 && tier.waitFor(now, n, 0) > 0 {
+			return false
+		}
+	}
+	ln.refresh(&ln.all, now)
+	if t.tiers.shared && len(t.lacking(now)) > 0 {
+		return false
+	}
+	if len(ln.all.tiers) > 0 && !ln.all.admits(now, n) {
+		return false
+	}
+	if len(ln.groups) > 0 {
+		for _, g := range ln.groupsOf(t) {
+			if g == nil {
+				continue
+			}
+			if ln.refresh(g, now); g.until > now || !g.admits(now, n) {
+				return false
+			}
+		}
+	}
+	ln.take(t, now)
+	return true
+}
+
+// take takes every tier of t, whether or not there is room.
+func (ln *line) take(t *Ticket, now time.Duration) {
 	n := t.cost()
 	t.sent, t.state, t.tight = now, ticketTaken, false
-	for i, tier := range l.tiers {
+	for i, tier := range t.tiers.tiers {
 		switch {
 		case t.taken>>i&1 == 0:
 		case tier.slots != nil:
 			tier.slots.Take()
 		default:
+			if tier.shared != nil {
+				tier.shared.spend(now, n)
+			}
 			mark := tier.Take(now, now+ln.slack, n)
 			*t.mark(i) = mark
 			t.tight = t.tight || mark >= 0
 		}
 	}
+	if len(ln.all.tiers) > 0 {
+		ln.all.take(t, now, ln.slack)
+	}
+	if len(ln.groups) > 0 {
+		for _, g := range ln.groupsOf(t) {
+			if g != nil {
+				g.take(t, now, ln.slack)
+			}
+		}
+	}
+	if !ln.policy.Off {
+		t.logged = ln.log.Note(now, t.caller().who, n)
+	}
 	ln.ramp.note(now)
 	if t.by != nil && t.by.ask {
-		t.by.left = ln.left(l, t, now)
+		ln.look(t, now)
 	}
-}
-
-// left returns what the tightest of t's limits has left, -1 when it is under none.
-func (ln *line) left(l *Limiter, t *Ticket, now time.Duration) int {
-	least := -1
-	for i, tier := range l.tiers {
-		if t.taken>>i&1 == 0 || tier.slots != nil {
-			continue
-		}
-		if left := tier.Left(now); least < 0 || left < least {
-			least = left
-		}
-	}
-	return least
 }
 
 // join puts a waiter into the line, or says why it must not wait.
@@ -183,49 +267,67 @@ func (ln *line) join(ctx context.Context, l *Limiter, t *Ticket, now time.Durati
 	if int(ln.waiting.Load()) >= l.maxQueue && !t.caller().returning {
 		return nil, refuse(ErrQueueFull, 0)
 	}
-	if err := ln.tooLong(ctx, l, t, now); err != nil {
+	if err := ln.tooLong(ctx, t, now); err != nil {
 		return nil, err
 	}
-	ln.seq++
-	w := &waiter{ticket: t, view: l, seq: ln.seq, ready: make(chan struct{}), deadline: never}
+	w := &waiter{ticket: t, view: l, level: t.Priority.level(), ready: make(chan struct{}, 1), deadline: never}
 	if deadline, ok := ctx.Deadline(); ok {
 		w.deadline = now + time.Until(deadline)
 	}
-	ln.waiting.Add(1)
-	if p := ln.pauseOf(t, now); p != nil {
-		w.pause = p
-		p.waiters = append(p.waiters, w)
-	} else {
-		ln.enqueue(w)
-	}
+	ln.enlist(w)
+	ln.enqueue(w)
 	ln.pump(now)
 	return w, nil
 }
 
 // tooLong refuses a wait that is known to outlast the deadline or the patience.
-func (ln *line) tooLong(ctx context.Context, l *Limiter, t *Ticket, now time.Duration) error {
-	wait, what := ln.paused-now, "paused by the partner"
-	if p := ln.pauseOf(t, now); p != nil {
-		wait = max(wait, p.until-now)
-	}
+func (ln *line) tooLong(ctx context.Context, t *Ticket, now time.Duration) error {
 	by := t.caller()
-	if wait > 0 && by.maxPause > 0 && wait > by.maxPause {
-		return refuse(&waitError{what, wait}, wait)
+	wait, what := ln.all.until-now, "paused by the partner"
+	groups := ln.groupsOf(t)
+	for _, g := range groups {
+		if g != nil {
+			wait = max(wait, g.until-now)
+		}
 	}
-	if d := ln.ramp.wait(now, int(ln.waiting.Load())); d > wait {
-		wait, what = d, "easing in after an outage"
+	// What the partner said itself holds for as long as Retry-After may.
+	longer := func(d time.Duration, why string, said bool) error {
+		if d > wait && d != never {
+			wait, what = d, why
+		}
+		if said && by.maxPause > 0 && d > by.maxPause && d != never {
+			return refuse(&waitError{why, d}, d)
+		}
+		return nil
 	}
+	if err := longer(wait, what, true); err != nil {
+		return err
+	}
+	_ = longer(ln.ramp.wait(now, int(ln.waiting.Load())), "easing in after an outage", false)
 	// Only those who stand before it in the same queue are sure to go first.
 	ahead := 0
-	if q := ln.queueOf(l, t.taken); q != nil {
-		ahead = q.cost
+	if q := ln.queues[queueKey{t.tiers, t.taken, groups}]; q != nil {
+		if level := t.Priority.level(); q.size == len(q.lanes[level].waiters) && len(ln.tenants) < 2 {
+			ahead = q.cost
+		}
 	}
-	for i, tier := range l.tiers {
+	for i, tier := range t.tiers.tiers {
 		if t.taken>>i&1 == 0 || tier.slots != nil {
 			continue
 		}
-		if d := tier.Wait(now, ahead+t.cost()); d > wait {
-			wait, what = d, "limit "+tier.limit.String()
+		if d := tier.waitFor(now, t.cost(), ahead); d > wait {
+			_ = longer(d, "limit "+tier.limit.String(), false)
+		}
+	}
+	for _, g := range [...]*group{&ln.all, groups[0], groups[1]} {
+		if g == nil {
+			continue
+		}
+		for _, tier := range g.tiers {
+			d := tier.waitFor(now, t.cost(), 0)
+			if err := longer(d, "limit "+tier.limit.String()+", "+tier.source.String(), tier.source == LimitTold); err != nil {
+				return err
+			}
 		}
 	}
 	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || by.patience > 0 && wait > by.patience {
@@ -236,11 +338,11 @@ func (ln *line) tooLong(ctx context.Context, l *Limiter, t *Ticket, now time.Dur
 
 // settle takes in what became of an attempt; its place in flight ends by leave. It returns how long a
 // pause it began, if it did.
-func (ln *line) settle(l *Limiter, t *Ticket, v *Verdict, sent bool) (began time.Duration) {
+func (ln *line) settle(t *Ticket, o *Outcome) (began time.Duration) {
 	if t.state != ticketTaken {
 		return 0
 	}
-	if !t.tight && sent && v.Class == ClassOK && !ln.struck.Load() {
+	if !t.tight && o.Sent && o.Verdict.Class == ClassOK && len(t.grants) == 0 && len(o.quotas) == 0 && !ln.struck.Load() {
 		t.state = ticketSettled
 		return 0
 	}
@@ -249,18 +351,28 @@ func (ln *line) settle(l *Limiter, t *Ticket, v *Verdict, sent bool) (began time
 	now := ln.now()
 	n := t.cost()
 	at := min(now, t.sent+ln.slack)
-	for i, tier := range l.tiers {
+	for i, tier := range t.tiers.tiers {
 		switch {
 		case t.taken>>i&1 == 0 || tier.slots != nil:
-		case sent:
+		case o.Sent:
 			tier.Settle(*t.mark(i), at, n)
 		default:
+			if tier.shared != nil {
+				tier.shared.giveBack(now, n)
+			}
 			tier.Refund(*t.mark(i), now, n)
 		}
 	}
+	if o.Sent && len(o.quotas) > 0 && !ln.policy.Off {
+		ln.hear(t, o, now)
+	}
+	t.settleGrants(o.Sent, at, now, n)
 	t.state = ticketSettled
-	if sent {
-		began = ln.learn(t, v, now)
+	switch {
+	case o.Sent:
+		began = ln.learn(t, o, now)
+	case t.logged > 0:
+		ln.log.Gone(t.logged, t.cost())
 	}
 	ln.pump(now)
 	return began
@@ -268,17 +380,17 @@ func (ln *line) settle(l *Limiter, t *Ticket, v *Verdict, sent bool) (began time
 
 // leave ends a settled attempt's place in flight. It takes the lock only when somebody waits: a waiter
 // that comes meanwhile looks at the slots after it has been counted.
-func (ln *line) leave(l *Limiter, t *Ticket) {
+func (ln *line) leave(t *Ticket) {
 	if t.state == ticketFree {
 		return
 	}
 	t.state = ticketFree
-	ln.giveSlots(l, t.taken)
+	ln.giveSlots(t.tiers, t.taken)
 }
 
 // giveSlots gives back the slots among the tiers that were taken.
-func (ln *line) giveSlots(l *Limiter, taken uint64) {
-	for i, tier := range l.tiers {
+func (ln *line) giveSlots(set *tierSet, taken uint64) {
+	for i, tier := range set.tiers {
 		if tier.slots != nil && taken>>i&1 != 0 {
 			tier.slots.Give()
 		}
@@ -304,16 +416,23 @@ func (ln *line) recovered(after time.Duration) {
 }
 
 // refund undoes take.
-func (ln *line) refund(l *Limiter, t *Ticket) {
+func (ln *line) refund(t *Ticket) {
 	now := ln.now()
-	for i, tier := range l.tiers {
+	for i, tier := range t.tiers.tiers {
 		switch {
 		case t.taken>>i&1 == 0:
 		case tier.slots != nil:
 			tier.slots.Give()
 		default:
+			if tier.shared != nil {
+				tier.shared.giveBack(now, t.cost())
+			}
 			tier.Refund(*t.mark(i), now, t.cost())
 		}
+	}
+	t.settleGrants(false, now, now, t.cost())
+	if t.logged > 0 {
+		ln.log.Gone(t.logged, t.cost())
 	}
 	t.state = ticketFree
 }

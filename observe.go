@@ -24,7 +24,7 @@ type ObserverFunc func(ctx context.Context, e Event)
 // Observe calls f.
 func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
-// Event is one of [CallDone], [AttemptDone], [Retrying], [Paused] and [CircuitChanged].
+// Event is one of [CallDone], [AttemptDone], [Retrying], [Paused], [Resumed], [LimitNear] and [CircuitChanged].
 type Event interface{ event() }
 
 // CallInfo says which call an event belongs to.
@@ -82,6 +82,24 @@ type Paused struct {
 	Verdict Verdict       // of the answer
 }
 
+// Resumed says that a pause is over. The first call that goes on tells it.
+type Resumed struct {
+	Call    CallInfo      // that goes on
+	Scope   Scope         // whom the pause concerned
+	After   time.Duration // how long it was
+	Verdict Verdict       // that it came by
+}
+
+// LimitNear says that four fifths of a limit are in use. It comes once, and again when the use has been
+// below three fifths in between.
+type LimitNear struct {
+	Call   CallInfo // that took the last of it
+	Limit  string   // as [Limit.String] shows it
+	Source LimitSource
+	Used   int // permits
+	Max    int
+}
+
 // CircuitChanged says that the circuit opened or closed.
 type CircuitChanged struct {
 	Call    CallInfo // the call that brought it about
@@ -107,6 +125,8 @@ func (CallDone) event()       {}
 func (AttemptDone) event()    {}
 func (Retrying) event()       {}
 func (Paused) event()         {}
+func (Resumed) event()        {}
+func (LimitNear) event()      {}
 func (CircuitChanged) event() {}
 
 // Redactor returns what may be logged of a request's body; "" for nothing. It gets at most 4 KiB.
@@ -143,6 +163,19 @@ func (c *call) emit(e Event) {
 	for _, o := range c.set.observers {
 		c.tell(o, e)
 	}
+}
+
+// named returns an event of the limiter with the call that it belongs to.
+func (c *call) named(e Event) Event {
+	switch e := e.(type) {
+	case Resumed:
+		e.Call = c.info()
+		return e
+	case LimitNear:
+		e.Call = c.info()
+		return e
+	}
+	return e
 }
 
 func (c *call) tell(o Observer, e Event) {
@@ -241,6 +274,12 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 	case Paused:
 		o.write(ctx, slog.LevelWarn, "paused", e.Call, e.Verdict, nil,
 			slog.String("scope", e.Scope.String()), slog.Int64("for_ms", e.For.Milliseconds()))
+	case Resumed:
+		o.write(ctx, slog.LevelInfo, "resumed", e.Call, e.Verdict, nil,
+			slog.String("scope", e.Scope.String()), slog.Int64("after_ms", e.After.Milliseconds()))
+	case LimitNear:
+		o.write(ctx, slog.LevelWarn, "limit near", e.Call, Verdict{}, nil,
+			slog.String("limit", e.Limit), slog.String("source", e.Source.String()), slog.Int("used", e.Used), slog.Int("max", e.Max))
 	case CircuitChanged:
 		o.write(ctx, slog.LevelWarn, "circuit", e.Call, Verdict{}, nil,
 			slog.String("state", e.State.String()), slog.Int64("open_ms", e.OpenFor.Milliseconds()))

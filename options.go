@@ -131,6 +131,38 @@ func WithMaxQueue(n int) Option {
 	}
 }
 
+// WithMaxWait bounds how long a call waits in line for its turn, pauses included; beyond it it fails with
+// ErrWaitTooLong, at once where that is known. Zero, the default, is no bound but the context's and the
+// call's [Patience], which goes before it; negative is an error.
+func WithMaxWait(d time.Duration) Option {
+	return func(c *config) error {
+		if d < 0 {
+			return fmt.Errorf("WithMaxWait: %s must not be negative", d)
+		}
+		c.own().maxWait = d
+		return nil
+	}
+}
+
+// WithCost says how many permits a request takes of each limit, where the call has no [Cost] of its own:
+// 0 means 1, and a negative number fails the call. It runs once for each attempt, on the caller's goroutine,
+// and must not change the request. Nil, the default, is 1 for every request.
+func WithCost(f func(*http.Request) int) Option {
+	return func(c *config) error { c.own().cost = f; return nil }
+}
+
+// WithAdaptiveLimit says how limits are found out that nobody told. It belongs to the limiter, so that in
+// [Client.With] and with [WithLimiter] it holds for all who share that.
+func WithAdaptiveLimit(p AdaptivePolicy) Option {
+	return func(c *config) error {
+		if err := p.check(); err != nil {
+			return fmt.Errorf("WithAdaptiveLimit: %w", err)
+		}
+		c.adaptive = &p
+		return nil
+	}
+}
+
 // WithRetry sets the retry policy.
 func WithRetry(p RetryPolicy) Option {
 	return func(c *config) error {

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/belay-go/belay/internal/hint"
 	"github.com/belay-go/belay/internal/window"
 )
 
@@ -29,6 +32,8 @@ type Limit struct {
 	burst    int
 	headroom float64
 	when     func(*http.Request) bool
+	quota    Quota
+	fallback Fallback
 }
 
 type limitKind uint8
@@ -93,6 +98,31 @@ func (l Limit) When(match func(*http.Request) bool) Limit {
 	return l
 }
 
+// Shared makes l a limit of several processes, which q counts in a store of theirs. While the store fails
+// or does not answer within half a second, the fallback holds, which is FallbackLocal unless
+// [Limit.Fallback] says otherwise. Nil is an error.
+func (l Limit) Shared(q Quota) Limit {
+	if l.quota = q; q == nil {
+		l.quota = noQuota{}
+	}
+	if l.fallback == 0 {
+		l.fallback = FallbackLocal
+	}
+	return l
+}
+
+// Fallback says what holds while the store of a shared limit fails: one of the constants, or the share of
+// the limit that this process may use then, above 0 and at most 1.
+func (l Limit) Fallback(f Fallback) Limit {
+	if l.fallback = f; f == 0 {
+		l.fallback = Fallback(math.NaN()) // zero means that Fallback was not called
+	}
+	return l
+}
+
+// noQuota is a nil one, which check refuses.
+type noQuota struct{ Quota }
+
 // String returns the limit as "100 per 10s", or "2 per 1s, burst 40".
 func (l Limit) String() string {
 	if l.kind == slotLimit {
@@ -107,6 +137,9 @@ func (l Limit) String() string {
 	}
 	if l.headroom != 0 {
 		s += fmt.Sprintf(", headroom %.2g", l.headroom)
+	}
+	if l.quota != nil {
+		s += ", shared"
 	}
 	return s
 }
@@ -125,7 +158,39 @@ func (l Limit) check() error {
 	if math.IsNaN(l.headroom) {
 		errs = append(errs, fmt.Errorf("limit %s: Headroom must be above 0 and at most 1", l))
 	}
+	if _, none := l.quota.(noQuota); none {
+		errs = append(errs, fmt.Errorf("limit %s: Shared: the quota is nil", l))
+	}
+	if f := l.fallback; f != 0 && f != FallbackClosed && f != FallbackOpen && !(f > 0 && f <= 1) {
+		errs = append(errs, fmt.Errorf("limit %s: Fallback(%v) must be above 0 and at most 1, or a constant", l, float64(f)))
+	} else if f != 0 && l.quota == nil {
+		errs = append(errs, fmt.Errorf("limit %s: Fallback(%v) is for shared limits", l, float64(f)))
+	}
 	return errors.Join(errs...)
+}
+
+// tier returns the counter of l.
+func (l Limit) tier(base time.Time) *tier {
+	t := &tier{limit: l}
+	switch {
+	case l.kind == slotLimit:
+		t.slots = window.NewSlots(l.n)
+	case l.quota != nil:
+		t.shared = &sharedQuota{quota: l.quota, fallback: l.fallback}
+		if own := l; l.fallback > 0 && l.fallback <= 1 {
+			own.headroom = max(l.headroom, 0)
+			if own.headroom == 0 {
+				own.headroom = 1
+			}
+			own.headroom *= float64(l.fallback)
+			t.Window = own.window(base)
+			break
+		}
+		fallthrough
+	default:
+		t.Window = l.window(base)
+	}
+	return t
 }
 
 func (l Limit) window(base time.Time) window.Window {
@@ -155,47 +220,150 @@ func (l Limit) window(base time.Time) window.Window {
 // is safe for concurrent use.
 type Limiter struct {
 	line     *line
-	tiers    []*tier
+	parent   *Limiter // whose limits are taken too; nil for none
 	maxQueue int
 
+	own atomic.Pointer[[]*tier] // changed under the line's lock
+	set atomic.Pointer[tierSet]
+}
+
+// tierSet is what a limiter enforces, its parents' limits first. It does not change.
+type tierSet struct {
+	tiers       []*tier
+	generation  uint64
 	conditional bool // some limit counts only some requests
+	shared      bool // some limit is counted by a store
 }
 
 const defaultMaxQueue = 10_000
 
-// NewLimiter returns a limiter that enforces all of limits together. Without limits it only pauses when
-// the partner says so. The error joins one for each limit that is out of range.
+// NewLimiter returns a limiter that enforces all of limits together. Without limits it keeps to what the
+// partner says. The error joins one for each limit that is out of range.
 func NewLimiter(limits ...Limit) (*Limiter, error) {
 	l := &Limiter{line: newLine(), maxQueue: defaultMaxQueue}
-	return l.with(limits...)
+	return l, l.start(limits)
 }
 
 // with returns a limiter on the same line, that takes l's limits and these.
 func (l *Limiter) with(limits ...Limit) (*Limiter, error) {
-	view := &Limiter{line: l.line, maxQueue: l.maxQueue, conditional: l.conditional}
-	view.tiers = append(make([]*tier, 0, len(l.tiers)+len(limits)), l.tiers...)
+	view := &Limiter{line: l.line, parent: l, maxQueue: l.maxQueue}
+	return view, view.start(limits)
+}
+
+func (l *Limiter) start(limits []Limit) error {
+	if err := l.checkLimits(limits); err != nil {
+		return err
+	}
+	own := make([]*tier, len(limits))
+	for i, limit := range limits {
+		own[i] = limit.tier(l.line.base)
+	}
+	l.own.Store(&own)
+	return nil
+}
+
+func (l *Limiter) checkLimits(limits []Limit) error {
 	var errs []error
 	for _, limit := range limits {
-		if err := limit.check(); err != nil {
-			errs = append(errs, err)
-			continue
+		errs = append(errs, limit.check())
+	}
+	n := len(limits)
+	for p := l.parent; p != nil; p = p.parent {
+		n += len(*p.own.Load())
+	}
+	if n > maxTiers {
+		errs = append(errs, fmt.Errorf("%d limits, at most %d", n, maxTiers))
+	}
+	return errors.Join(errs...)
+}
+
+// current returns the limits that hold now.
+func (l *Limiter) current() *tierSet {
+	if s := l.set.Load(); s != nil && s.generation == l.line.generation.Load() {
+		return s
+	}
+	l.line.mu.Lock()
+	defer l.line.mu.Unlock()
+	return l.gather()
+}
+
+// gather collects the limits, under the line's lock.
+func (l *Limiter) gather() *tierSet {
+	s := &tierSet{generation: l.line.generation.Load()}
+	if have := l.set.Load(); have != nil && have.generation == s.generation {
+		return have
+	}
+	if l.parent != nil {
+		s.tiers = slices.Clone(l.parent.gather().tiers)
+	}
+	s.tiers = append(s.tiers, *l.own.Load()...)
+	if len(s.tiers) > maxTiers {
+		s.tiers = s.tiers[len(s.tiers)-maxTiers:] // a parent's limits have become more since
+	}
+	for _, t := range s.tiers {
+		s.conditional = s.conditional || t.limit.when != nil
+		s.shared = s.shared || t.shared != nil
+	}
+	l.set.Store(s)
+	return s
+}
+
+// SetLimits replaces the limits that l was made with; those of the limiters around it, and the bound on
+// calls in flight, stay. Calls that wait go by the new ones at once, and what was sent before counts against them.
+// An error names each limit that is out of range, and nothing changes then.
+func (l *Limiter) SetLimits(limits ...Limit) error {
+	if l == nil || l.line == nil {
+		return invalid("SetLimits: the limiter was not made by NewLimiter")
+	}
+	if err := l.checkLimits(limits); err != nil {
+		return invalid("SetLimits: %w", err)
+	}
+	ln := l.line
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	now := ln.now()
+	before := *l.own.Load()
+	var own []*tier
+	for _, limit := range limits {
+		own = append(own, ln.successor(before, limit, now))
+	}
+	for _, t := range before {
+		if t.slots != nil {
+			own = append(own, t)
 		}
-		t := &tier{limit: limit}
-		if limit.kind == slotLimit {
-			t.slots = window.NewSlots(limit.n)
-		} else {
-			t.Window = limit.window(l.line.base)
+	}
+	l.own.Store(&own)
+	ln.generation.Add(1)
+	ln.eachWaiter(func(w *waiter) {
+		if w.view.gather() != w.ticket.tiers && !w.moved {
+			if w.lane != nil {
+				ln.unlink(w)
+			}
+			w.moved = true
+			w.signal()
 		}
-		view.tiers = append(view.tiers, t)
-		view.conditional = view.conditional || limit.when != nil
+	})
+	return nil
+}
+
+// successor returns the tier of a limit that takes the place of those before: the same where nothing has
+// changed, otherwise one that has counted what was sent.
+func (ln *line) successor(before []*tier, l Limit, now time.Duration) *tier {
+	t := l.tier(ln.base)
+	for _, have := range before {
+		if have.limit.n == l.n && have.limit.per == l.per && have.limit.kind == l.kind && have.limit.burst == l.burst &&
+			have.limit.headroom == l.headroom && have.limit.when == nil && l.when == nil && have.limit.quota == l.quota && l.kind != slotLimit {
+			return have
+		}
 	}
-	if len(view.tiers) > maxTiers {
-		errs = append(errs, fmt.Errorf("%d limits, at most %d", len(view.tiers), maxTiers))
+	if l.when == nil && l.kind != slotLimit {
+		per := l.per
+		if l.kind == bucketLimit {
+			per = min(time.Hour, l.per*time.Duration(1+l.burst/l.n))
+		}
+		ln.recount(t.Window, 0, per, now)
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	return view, nil
+	return t
 }
 
 // maxTiers is how many limits one call can be under.
@@ -209,28 +377,36 @@ type Ticket struct {
 	Request *http.Request
 	// Cost is how many permits the attempt takes of each limit; 0 means 1.
 	Cost int
+	// Priority says who goes first; the zero value is Normal.
+	Priority Priority
+	// Tenant is on whose behalf the attempt is made; tenants take turns. Empty is a tenant like others.
+	Tenant string
 
-	by    *caller          // nil outside a client
-	taken uint64           // the limits that it is under
-	marks [4]int64         // what each of them knows it by
-	more  *[maxTiers]int64 // for limits beyond the fourth
-	sent  time.Duration
-	state ticketState
-	tight bool // some limit gains by knowing when it was counted
+	by     *caller // nil outside a client
+	tiers  *tierSet
+	grants []grant          // of the groups' tiers
+	logged int64            // its mark in the log, 0 when it is not there
+	taken  uint64           // the limits that it is under
+	marks  [4]int64         // what each of them knows it by
+	more   *[maxTiers]int64 // for limits beyond the fourth
+	sent   time.Duration
+	state  ticketState
+	tight  bool // some limit gains by knowing when it was counted
 }
 
 // caller is what a client tells its limiter of a call, and learns from it.
 type caller struct {
-	credential any    // whom a pause of ScopeCredential concerns; nil pauses all
-	method     string // and route: whom a pause of ScopeRoute concerns; an empty route pauses all
-	route      string
-	patience   time.Duration // the longest wait, 0 for none but the context's
-	maxPause   time.Duration // the longest pause to sit out, 0 for none but the context's
-	returning  bool          // waited before, so it does not count against the queue's bound
+	who       uint64 // whom a pause of ScopeCredential concerns; 0 pauses all
+	method    string // and route: whom a pause of ScopeRoute concerns; an empty route pauses all
+	route     string
+	patience  time.Duration // the longest wait, 0 for none but the context's
+	maxPause  time.Duration // the longest pause to sit out, 0 for none but the context's
+	returning bool          // waited before, so it does not count against the queue's bound
 
 	waited time.Duration // what Acquire took
-	left   int           // permits that the tightest limit had left, -1 without limits; where asked for
-	ask    bool          // for left
+	ask    bool          // for the following
+	left   int           // permits that the tightest limit had left, -1 without limits
+	news   []Event       // LimitNear and Resumed, without the call
 }
 
 var nobody caller
@@ -267,8 +443,13 @@ type Outcome struct {
 	// Verdict is the attempt's. A RateLimited one pauses everybody in its scope, and so does a Transient
 	// one that says how long to wait.
 	Verdict Verdict
+	// Response is the answer whose headers may tell of quotas; nil tells nothing. Its body is not touched.
+	Response *http.Response
 	// Sent is false when the attempt certainly never reached the partner: its permits go back.
 	Sent bool
+
+	quotas  []hint.Quota
+	ignored int // headers that were malformed
 }
 
 // Acquire waits until every limit admits the attempt, then takes all of them at once. It returns
@@ -294,24 +475,25 @@ func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	if t.Cost < 0 {
 		return invalid("Acquire: cost %d is negative", t.Cost)
 	}
-	if l.conditional || t.Cost > 1 {
-		if err := l.choose(t); err != nil {
-			return err
-		}
-	} else {
-		t.taken = 1<<len(l.tiers) - 1
+	if err := l.choose(t); err != nil {
+		return err
 	}
 	return l.line.acquire(ctx, l, t)
 }
 
 // choose finds the limits that t is under.
 func (l *Limiter) choose(t *Ticket) error {
+	set := l.current()
+	if t.tiers = set; !set.conditional && t.Cost <= 1 {
+		t.taken = 1<<len(set.tiers) - 1
+		return nil
+	}
 	t.taken = 0
-	for i, tier := range l.tiers {
+	for i, tier := range set.tiers {
 		if tier.limit.when != nil && (t.Request == nil || !tier.limit.when(t.Request)) {
 			continue
 		}
-		if tier.slots == nil && t.cost() > tier.Limit() {
+		if tier.slots == nil && tier.shared == nil && t.cost() > tier.Limit() {
 			return invalid("cost %d is above the limit %s: it would wait for ever", t.cost(), tier.limit)
 		}
 		t.taken |= 1 << i
@@ -325,8 +507,9 @@ func (l *Limiter) Release(t *Ticket, o Outcome) {
 	if l == nil || t == nil || t.state == ticketFree {
 		return
 	}
-	l.line.settle(l, t, &o.Verdict, o.Sent)
-	l.line.leave(l, t)
+	o.read(o.Response)
+	l.line.settle(t, &o)
+	l.line.leave(t)
 }
 
 // Wrap returns a RoundTripper that sends through next within the limits, and holds each call's place
@@ -340,3 +523,15 @@ func (l *Limiter) Wrap(next http.RoundTripper) http.RoundTripper {
 	}
 	return newStack(next, &settings{limiter: l})
 }
+
+// Reads matches requests that only read, for [Limit.When]: GET, HEAD, OPTIONS, and those that [ReadOnly] says so of.
+func Reads(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
+	}
+	return optionsOf(req.Context()).readOnly
+}
+
+// Writes matches all requests that Reads does not, for [Limit.When].
+func Writes(req *http.Request) bool { return !Reads(req) }

@@ -249,7 +249,7 @@ func TestPauseThatGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := NewLimiter()
 		require.NoError(t, err)
-		ticket := func() *Ticket { return &Ticket{by: &caller{credential: "c", maxPause: time.Minute}} }
+		ticket := func() *Ticket { return &Ticket{by: &caller{who: 1, maxPause: time.Minute}} }
 		a, b := ticket(), ticket()
 		require.NoError(t, l.Acquire(t.Context(), a))
 		require.NoError(t, l.Acquire(t.Context(), b))

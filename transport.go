@@ -79,7 +79,9 @@ type settings struct {
 	trusted        []*url.URL
 	insecure       bool
 	redirects      RedirectPolicy
-	maxBytes       int64 // of a response, negative: no bound
+	cost           func(*http.Request) int // nil: 1
+	maxWait        time.Duration           // in line, 0: no bound but the context's
+	maxBytes       int64                   // of a response, negative: no bound
 	callMiddleware Middleware
 	base           http.RoundTripper
 	steps          []step // of order, those that are on
@@ -91,6 +93,7 @@ type stack struct {
 	set         *settings
 	limiter     *Limiter // nil: none
 	auth        Authenticator
+	who         uint64   // auth, as limits know it
 	base        *url.URL // nil: every request is the partner's
 	integration string
 }
@@ -133,6 +136,7 @@ type call struct {
 	cred     Credential
 	ticket   Ticket
 	caller   caller
+	outcome  Outcome
 	permit   permit
 	turn     bool                            // it is this call's turn to probe, but it has no permit yet
 	probe    bool                            // this attempt is a breaker's probe

@@ -17,6 +17,8 @@ type Config struct {
 	Limits []Limit
 	// Tell says what a 429 tells of the wait. The zero value tells whole seconds.
 	Tell Tell
+	// Cost is how many permits of the limits a call takes. Nil is 1 for all.
+	Cost func(*http.Request) int
 	// Headers sends X-RateLimit-Limit, -Remaining and -Reset (epoch seconds) of the first limit.
 	Headers bool
 	// Latency is the time on the way, there and back each, and up to Jitter more. Over a real port only
@@ -79,7 +81,16 @@ type Limit struct {
 	per   time.Duration
 	fixed bool
 	slots bool
+	when  func(*http.Request) bool
 }
+
+// When makes l count only the requests that match. Nil matches all.
+func (l Limit) When(match func(*http.Request) bool) Limit {
+	l.when = match
+	return l
+}
+
+func (l Limit) counts(req *http.Request) bool { return l.when == nil || l.when(req) }
 
 // Sliding accepts n calls in any stretch of per, exactly. Below 1, n is 1.
 func Sliding(n int, per time.Duration) Limit { return Limit{n: max(1, n), per: per} }
@@ -175,10 +186,14 @@ func (p *Partner) decide(req *http.Request, body []byte, now time.Time, rec *Rec
 	if now.Before(p.told) && rec.Sent.After(p.knownAt) {
 		rec.TooEarly = true
 	}
-	if wait := p.overLimit(now); wait > 0 {
+	cost := 1
+	if p.cfg.Cost != nil {
+		cost = max(1, p.cfg.Cost(req))
+	}
+	if wait := p.overLimit(req, cost, now); wait > 0 {
 		return p.refuse(now, wait)
 	}
-	p.take(now)
+	p.take(req, cost, now)
 	rec.Accepted = true
 	key := req.Header.Get("Idempotency-Key")
 	if kept, ok := p.keys[key]; ok && key != "" && p.cfg.HonourKeys {
@@ -216,10 +231,11 @@ func (p *Partner) work(req *http.Request) answer {
 }
 
 // overLimit returns how long the call would have to wait, by the strictest limit.
-func (p *Partner) overLimit(now time.Time) (wait time.Duration) {
+func (p *Partner) overLimit(req *http.Request, cost int, now time.Time) (wait time.Duration) {
 	for i, l := range p.cfg.Limits {
 		c := &p.counts[i]
 		switch {
+		case !l.counts(req):
 		case l.slots:
 			if p.inFlight > l.n {
 				wait = max(wait, time.Second)
@@ -228,27 +244,31 @@ func (p *Partner) overLimit(now time.Time) (wait time.Duration) {
 			if now.Sub(c.opened) >= l.per {
 				c.opened, c.used = now, 0
 			}
-			if c.used >= l.n {
+			if c.used+cost > l.n {
 				wait = max(wait, c.opened.Add(l.per).Sub(now))
 			}
 		default:
 			for len(c.stamps) > 0 && now.Sub(c.stamps[0]) >= l.per {
 				c.stamps = c.stamps[1:]
 			}
-			if len(c.stamps) >= l.n {
-				wait = max(wait, c.stamps[len(c.stamps)-l.n].Add(l.per).Sub(now))
+			if over := len(c.stamps) + cost - l.n; over > 0 {
+				wait = max(wait, c.stamps[min(over, len(c.stamps))-1].Add(l.per).Sub(now))
 			}
 		}
 	}
 	return wait
 }
 
-func (p *Partner) take(now time.Time) {
+func (p *Partner) take(req *http.Request, cost int, now time.Time) {
 	for i, l := range p.cfg.Limits {
-		if c := &p.counts[i]; l.fixed {
-			c.used++
-		} else if !l.slots {
-			c.stamps = append(c.stamps, now)
+		switch c := &p.counts[i]; {
+		case !l.counts(req) || l.slots:
+		case l.fixed:
+			c.used += cost
+		default:
+			for range cost {
+				c.stamps = append(c.stamps, now)
+			}
 		}
 	}
 }

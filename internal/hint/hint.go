@@ -12,25 +12,12 @@ import (
 // A longer wait than this is a mistake of the sender's, not a wish.
 const plausible = 366 * 24 * time.Hour
 
-// resets are the headers that tell when a used-up quota comes back, each with the header that tells
-// how much of it is left.
-var resets = [...]struct{ reset, remaining string }{
-	{"X-Ratelimit-Reset-After", "X-Ratelimit-Remaining"},
-	{"X-Ratelimit-Reset", "X-Ratelimit-Remaining"},
-	{"X-Rate-Limit-Reset", "X-Rate-Limit-Remaining"},
-	{"Ratelimit-Reset", "Ratelimit-Remaining"},
-	{"X-Ratelimit-Reset-Requests", "X-Ratelimit-Remaining-Requests"},
-	{"X-Ratelimit-Reset-Tokens", "X-Ratelimit-Remaining-Tokens"},
-}
-
 // Wait returns the wait that h asks for, zero when it asks for none, and the name of the first header
 // that was malformed. A date is read against the Date of the same answer, unless Age says that the
 // answer comes from a cache, so that a skewed clock changes nothing; otherwise against now. The reset
 // headers of quotas count only with limited, and only where the quota is used up.
 func Wait(h http.Header, now time.Time, limited bool) (wait time.Duration, malformed string) {
-	if d, err := http.ParseTime(first(h, "Date")); err == nil && first(h, "Age") == "" {
-		now = d
-	}
+	now = sentAt(h, now)
 	for _, name := range [...]string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
 		if s := first(h, name); s != "" {
 			if d, ok := number(s, time.Millisecond); ok {
@@ -51,38 +38,34 @@ func Wait(h http.Header, now time.Time, limited bool) (wait time.Duration, malfo
 	if !limited {
 		return 0, malformed
 	}
-	for _, r := range resets {
-		s := first(h, r.reset)
-		if s == "" || !usedUp(first(h, r.remaining)) {
-			continue
+	var ds drafts
+	if ds.gather(h, now); malformed == "" {
+		malformed = ds.malformed
+	}
+	for _, d := range ds.list[:ds.n] {
+		if d.usedUp() && d.reset > 0 {
+			wait = max(wait, d.reset)
+		} else if d.left == 0 && d.reset < 0 {
+			wait = max(wait, d.window)
 		}
-		d, ok := Reset(s, now)
-		if !ok {
-			malformed = r.reset
-			continue
-		}
-		wait = max(wait, d)
 	}
 	return wait, malformed
 }
 
 // Exhausted reports whether h says that a quota is used up, as GitHub does on a 403.
 func Exhausted(h http.Header) bool {
-	for _, r := range resets {
-		if s := first(h, r.remaining); s != "" && usedUp(s) {
+	var ds drafts
+	ds.gather(h, time.Now())
+	for _, d := range ds.list[:ds.n] {
+		if d.left >= 0 && d.usedUp() {
 			return true
 		}
 	}
 	return false
 }
 
-func usedUp(remaining string) bool {
-	if remaining == "" {
-		return true
-	}
-	f, err := strconv.ParseFloat(remaining, 64)
-	return err == nil && f < 1
-}
+// usedUp reports whether nothing is left, or nothing is said of it.
+func (d *draft) usedUp() bool { return d.left <= 0 && (d.used < 0 || d.used >= d.limit) }
 
 // Reset reads a reset header in whatever unit it has: below 10^7 seconds from now, then an epoch in
 // seconds or, above 10^11, in milliseconds; RFC 3339; an HTTP date; a Go duration.
@@ -94,7 +77,7 @@ func Reset(s string, now time.Time) (time.Duration, bool) {
 			return 0, false
 		case f < 1e7:
 			return seconds(f, time.Second)
-		case f >= 1e9 && f <= 1e11:
+		case f >= 9e8 && f <= 1e11: // from 1998 on, as virtual time begins in 2000
 			return until(time.UnixMilli(int64(f*1e3)), now)
 		case f > 1e11 && f < 1e14:
 			return until(time.UnixMilli(int64(f)), now)

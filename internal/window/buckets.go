@@ -18,7 +18,8 @@ type Buckets struct {
 	busy   busy
 }
 
-const buckets = 1024
+// buckets is the most slices of a window, so that all of it stays below 8 KiB.
+const buckets = 1008
 
 // NewBuckets returns a window of n permits per per, both positive.
 func NewBuckets(n int, per time.Duration) *Buckets {

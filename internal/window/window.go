@@ -5,9 +5,13 @@
 package window
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
+
+// Never is the wait for what does not come by the clock.
+const Never = time.Duration(math.MaxInt64)
 
 // Window is one limit.
 type Window interface {
@@ -50,6 +54,9 @@ func NewSlots(n int) *Slots { return &Slots{max: int64(n)} }
 
 // Free reports whether n more can be taken.
 func (s *Slots) Free(n int) bool { return s.used.Load()+int64(n) <= s.max }
+
+// Used returns how many are out.
+func (s *Slots) Used() int { return int(s.used.Load()) }
 
 // Take takes a slot.
 func (s *Slots) Take() { s.used.Add(1) }

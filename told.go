@@ -1,0 +1,142 @@
+package belay
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/belay-go/belay/internal/hint"
+	"github.com/belay-go/belay/internal/window"
+)
+
+// told is a quota that the answers' headers tell of.
+type told struct {
+	name string
+	*tier
+	per  time.Duration
+	used time.Duration // when it was last heard of
+}
+
+// maxTold bounds the quotas of one group, so that a partner cannot make it grow.
+const maxTold = 8
+
+// quotas reads what a response's headers tell of quotas.
+func (o *Outcome) read(resp *http.Response) {
+	if resp != nil && len(resp.Header) > 0 {
+		o.quotas, o.ignored = hint.Quotas(resp.Header, o.quotas[:0])
+	}
+}
+
+// hear takes in the quotas that an answer to t told of.
+func (ln *line) hear(t *Ticket, o *Outcome, now time.Duration) {
+	for i := range o.quotas {
+		q := &o.quotas[i]
+		scope := ScopeCredential
+		if q.Route {
+			if scope = ScopeRoute; t.key(ScopeRoute) == 0 {
+				continue // it cannot be told which calls it is for
+			}
+		}
+		g := ln.groupFor(t, scope, now)
+		at := slices.IndexFunc(g.told, func(k *told) bool { return k.name == q.Name })
+		if at >= 0 {
+			ln.correct(g.told[at], t, q, now)
+			continue
+		}
+		if k := ln.newTold(g, t, q, now); k != nil {
+			if len(g.told) == maxTold {
+				ln.untell(g, now)
+			}
+			g.told = append(g.told, k)
+			g.add(k.tier)
+		}
+	}
+}
+
+// untell forgets the quota that has not been heard of for longest.
+func (ln *line) untell(g *group, _ time.Duration) {
+	oldest := slices.MinFunc(g.told, func(a, b *told) int { return int(a.used - b.used) })
+	g.drop(oldest.tier)
+	g.told = slices.DeleteFunc(g.told, func(k *told) bool { return k == oldest })
+}
+
+// newTold makes a tier of a quota, nil when too little is known of it.
+func (ln *line) newTold(g *group, t *Ticket, q *hint.Quota, now time.Duration) *told {
+	k := &told{name: q.Name, used: now, per: q.Window}
+	// What was sent with it or since may not be in what the partner counted; unless all of that is ours.
+	used := q.Limit - q.Left
+	ours, _ := ln.log.Since(g.learner.who, now-max(q.Window, q.Reset), nil)
+	if used <= len(ours) {
+		used = len(ours)
+	} else {
+		since, _ := ln.log.Since(g.learner.who, t.sent-1, nil)
+		used += len(since) - 1
+	}
+	switch {
+	case q.Reset >= 0:
+		if k.per == 0 && q.Left == q.Limit-t.cost() { // this call has opened it
+			k.per = nice(q.Reset)
+		}
+		k.tier = &tier{Window: window.NewTold(q.Limit, used, k.per, now+q.Reset)}
+		k.limit = Every(q.Limit, max(k.per, q.Reset, time.Second)).Fixed()
+	case q.Window > 0:
+		w := limitWindow(q.Limit, q.Window)
+		ln.recount(w, g.learner.who, q.Window, now)
+		if more := used - (q.Limit - w.Left(now)); more > 0 {
+			w.Take(now, now, min(more, q.Limit))
+		}
+		k.tier = &tier{Window: w}
+		k.limit = Every(q.Limit, q.Window)
+	default:
+		return nil
+	}
+	k.source = LimitTold
+	return k
+}
+
+// correct corrects the count of a quota by what an answer told.
+func (ln *line) correct(k *told, t *Ticket, q *hint.Quota, now time.Duration) {
+	k.used = now
+	used := q.Limit - q.Left
+	if w, ok := k.Window.(*window.Told); ok {
+		end := time.Duration(0)
+		if q.Reset >= 0 {
+			end = now + q.Reset
+		}
+		mark := int64(-1)
+		for _, g := range t.grants {
+			if g.tier == k.tier {
+				mark = g.mark
+			}
+		}
+		if k.per == 0 && q.Left == q.Limit-t.cost() {
+			k.per = nice(q.Reset)
+		}
+		k.limit.n = q.Limit
+		if k.per > 0 {
+			k.limit.per = k.per
+		}
+		w.Correct(mark, now, q.Limit, used, end, k.per)
+		if q.Left <= 0 && end > now && mark < 0 {
+			w.Exhaust(end)
+		}
+		return
+	}
+	if k.limit.n != q.Limit || k.limit.per != q.Window {
+		*k.tier = tier{Window: limitWindow(q.Limit, q.Window), limit: Every(q.Limit, q.Window), source: LimitTold}
+	}
+	// Our own may not be in what the partner counted yet, so that this is the least of what others spent.
+	if more := used - (k.limit.n - k.Left(now)); more > 0 {
+		k.Take(now, now, min(more, k.Left(now)))
+	}
+}
+
+// nice returns the window that a reset at its beginning shows; 0 when it shows none.
+func nice(reset time.Duration) time.Duration {
+	for _, w := range slices.Backward(windows[:]) {
+		if reset >= w-time.Second/2 && reset <= w+2*time.Second {
+			return w
+		}
+	}
+	return 0
+}
