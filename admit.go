@@ -153,10 +153,11 @@ func (c *call) report(resp *http.Response) {
 		}
 	}
 	if l := c.limiter; l != nil {
-		t, o := &c.ticket, &c.outcome
-		o.Verdict, o.Sent = c.verdict, !c.verdict.unsent
-		o.read(resp)
-		began := l.line.settle(t, o)
+		t := &c.ticket
+		if resp != nil {
+			t.read(l.line, resp)
+		}
+		began := l.line.settle(t, &c.verdict, !c.verdict.unsent)
 		if resp == nil || c.body.over() {
 			l.line.leave(t)
 		} else { // the body holds the place from here on

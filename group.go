@@ -93,11 +93,6 @@ func (g *group) drop(t *tier) {
 	}
 }
 
-// idle reports whether nothing would be lost with g.
-func (g *group) idle(now time.Duration) bool {
-	return g.until <= now && !g.paused && g.queues == 0 && len(g.tiers) == 0 && len(g.learner.refusals) == 0
-}
-
 var seed = maphash.MakeSeed()
 
 // whoIs returns a number for a credential, 0 for none that could be told from another.
@@ -150,6 +145,7 @@ func (ln *line) groupsOf(t *Ticket) (gs groups) {
 
 // groupFor returns t's group in a scope, after making it where there is none.
 func (ln *line) groupFor(t *Ticket, scope Scope, now time.Duration) *group {
+	ln.told = true
 	key := t.key(scope)
 	if key == 0 {
 		return &ln.all
@@ -200,10 +196,10 @@ func (ln *line) forget(now time.Duration) {
 
 // learn takes in what an answer says to the callers: a pause, a quota, a limit. It returns how long a
 // pause it began.
-func (ln *line) learn(t *Ticket, o *Outcome, now time.Duration) time.Duration {
-	v := &o.Verdict
+func (ln *line) learn(t *Ticket, v *Verdict, now time.Duration) time.Duration {
 	switch v.Class {
 	case ClassRateLimited:
+		ln.logs = !ln.policy.Off // from now on, where it was not worth it before
 		ln.ramp.disturbed(now)
 		// It counted the call later than we believed: believe it, up to when it answered.
 		if took := now - t.sent; took > ln.slack {

@@ -36,7 +36,7 @@ func (p AdaptivePolicy) check() error {
 func (l *Limiter) adapt(p AdaptivePolicy) {
 	l.line.mu.Lock()
 	defer l.line.mu.Unlock()
-	l.line.policy = p
+	l.line.policy, l.line.logs = p, !p.Off
 }
 
 // bound returns n within floor and ceiling.
@@ -116,6 +116,9 @@ func (l *learner) refused(g *group, t *Ticket, wait, now time.Duration) {
 	l.refusals = append(l.refusals, refusal{t.sent, now, until})
 	l.pending = true
 }
+
+// stirred reports whether there is anything to refresh.
+func (g *group) stirred() bool { return g.learner.pending || len(g.learner.limits) > 0 }
 
 // refresh brings the limits of g up to date before they are asked.
 func (ln *line) refresh(g *group, now time.Duration) {

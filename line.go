@@ -15,10 +15,24 @@ import (
 // admit it, which is decided under one mutex; nobody waits and no callback runs under it. Waiters with
 // the same tiers stand in one queue, so that only the heads of the queues have to be looked at.
 type line struct {
-	mu   sync.Mutex
-	base time.Time // what the durations below count from
+	// Every call writes these, under mu but for mu itself.
+	mu     sync.Mutex
+	latest time.Duration // at which somebody was let through at once
+	_      [48]byte      // so that what is only read does not travel between processors with them
 
-	waiting atomic.Int32 // changed under mu
+	base       time.Time     // what the durations count from
+	slack      time.Duration // how long after sending the partner may count a call
+	waiting    atomic.Int32  // changed under mu
+	struck     atomic.Bool   // some group has strikes
+	paced      bool          // a breaker needs the pace
+	logs       bool          // what is sent is logged
+	told       bool          // the partner has said something
+	generation atomic.Uint64 // of the limits; SetLimits begins another
+	groups     map[uint64]*group
+	all        group // what the partner has said to everybody
+	ramp       ramp
+	log        window.Log // of what was sent, to learn limits by
+
 	queues  map[queueKey]*queue
 	lanes   [priorities]laneHeap // those of the queues, by priority
 	aside   []laneAside          // of them, those that have to wait, during a round
@@ -30,16 +44,9 @@ type line struct {
 	timer   *time.Timer
 	wake    time.Duration // when the timer fires
 
-	generation atomic.Uint64 // of the limits; SetLimits begins another
-	slack      time.Duration // how long after sending the partner may count a call
-	all        group         // what the partner has said to everybody
-	groups     map[uint64]*group
-	routes     int         // of the groups, those of a route
-	struck     atomic.Bool // some group has strikes
-	ramp       ramp
-	log        window.Log // of what was sent, to learn limits by
-	policy     AdaptivePolicy
-	ignored    atomic.Int64 // headers that were malformed
+	routes  int // of the groups, those of a route
+	policy  AdaptivePolicy
+	ignored atomic.Int64 // headers that were malformed
 }
 
 const (
@@ -91,18 +98,30 @@ func (t *tier) cost(n int) int {
 }
 
 func newLine() *line {
-	return &line{base: time.Now(), slack: firstSlack}
+	return &line{base: time.Now(), slack: firstSlack, logs: true}
 }
 
 func (ln *line) now() time.Duration { return time.Since(ln.base) }
 
 // acquire is Limiter.Acquire after its checks.
 func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
-	ln.mu.Lock()
+	// The clock is read before the lock, which is held for less; who comes in between has a later one.
 	now := ln.now()
-	if ln.waiting.Load() == 0 && ln.all.until <= now && ln.admit(t, now) {
-		ln.mu.Unlock()
-		return nil
+	ln.mu.Lock()
+	if now < ln.latest {
+		now = ln.latest
+	}
+	ln.latest = now
+	if ln.waiting.Load() == 0 {
+		if t.tiers.windows != nil && !ln.told && !ln.ramp.active() {
+			if ln.admitPlain(t, now) {
+				ln.mu.Unlock()
+				return nil
+			}
+		} else if ln.all.until <= now && ln.admit(t, now) {
+			ln.mu.Unlock()
+			return nil
+		}
 	}
 	w, err := ln.join(ctx, l, t, now)
 	ln.mu.Unlock()
@@ -193,6 +212,48 @@ func (w *waiter) signal() {
 	}
 }
 
+// admitPlain is admit where the partner has said nothing yet and every tier is under the clock or in flight.
+func (ln *line) admitPlain(t *Ticket, now time.Duration) bool {
+	set, n := t.tiers, max(1, t.Cost)
+	for _, w := range set.windows {
+		if w != nil && w.Wait(now, n) > 0 {
+			return false
+		}
+	}
+	for _, s := range set.slots {
+		if !s.Free(1) {
+			return false
+		}
+	}
+	t.sent, t.state, t.tight = now, ticketTaken, false
+	latest := now + ln.slack
+	for i, w := range set.windows {
+		if w != nil {
+			mark := w.Take(now, latest, n)
+			*t.mark(i) = mark
+			t.tight = t.tight || mark >= 0
+		}
+	}
+	for _, s := range set.slots {
+		s.Take()
+	}
+	ln.note(t, now, n)
+	return true
+}
+
+// note writes down that t goes.
+func (ln *line) note(t *Ticket, now time.Duration, n int) {
+	if ln.logs {
+		t.logged = ln.log.Note(now, t.caller().who, n)
+	}
+	if ln.paced {
+		ln.ramp.note(now)
+	}
+	if t.by != nil && t.by.ask {
+		ln.look(t, now)
+	}
+}
+
 // admit takes every tier of t and reports true, or takes none. Nobody waits.
 func (ln *line) admit(t *Ticket, now time.Duration) bool {
 	if !ln.ramp.open(now) {
@@ -204,9 +265,11 @@ func (ln *line) admit(t *Ticket, now time.Duration) bool {
 			return false
 		}
 	}
-	ln.refresh(&ln.all, now)
 	if t.tiers.shared && len(t.lacking(now)) > 0 {
 		return false
+	}
+	if ln.all.stirred() {
+		ln.refresh(&ln.all, now)
 	}
 	if len(ln.all.tiers) > 0 && !ln.all.admits(now, n) {
 		return false
@@ -253,13 +316,7 @@ func (ln *line) take(t *Ticket, now time.Duration) {
 			}
 		}
 	}
-	if !ln.policy.Off {
-		t.logged = ln.log.Note(now, t.caller().who, n)
-	}
-	ln.ramp.note(now)
-	if t.by != nil && t.by.ask {
-		ln.look(t, now)
-	}
+	ln.note(t, now, n)
 }
 
 // join puts a waiter into the line, or says why it must not wait.
@@ -338,11 +395,11 @@ func (ln *line) tooLong(ctx context.Context, t *Ticket, now time.Duration) error
 
 // settle takes in what became of an attempt; its place in flight ends by leave. It returns how long a
 // pause it began, if it did.
-func (ln *line) settle(t *Ticket, o *Outcome) (began time.Duration) {
+func (ln *line) settle(t *Ticket, v *Verdict, sent bool) (began time.Duration) {
 	if t.state != ticketTaken {
 		return 0
 	}
-	if !t.tight && o.Sent && o.Verdict.Class == ClassOK && len(t.grants) == 0 && len(o.quotas) == 0 && !ln.struck.Load() {
+	if !t.tight && sent && v.Class == ClassOK && len(t.grants) == 0 && len(t.quotas) == 0 && !ln.struck.Load() {
 		t.state = ticketSettled
 		return 0
 	}
@@ -354,7 +411,7 @@ func (ln *line) settle(t *Ticket, o *Outcome) (began time.Duration) {
 	for i, tier := range t.tiers.tiers {
 		switch {
 		case t.taken>>i&1 == 0 || tier.slots != nil:
-		case o.Sent:
+		case sent:
 			tier.Settle(*t.mark(i), at, n)
 		default:
 			if tier.shared != nil {
@@ -363,14 +420,17 @@ func (ln *line) settle(t *Ticket, o *Outcome) (began time.Duration) {
 			tier.Refund(*t.mark(i), now, n)
 		}
 	}
-	if o.Sent && len(o.quotas) > 0 && !ln.policy.Off {
-		ln.hear(t, o, now)
+	if len(t.quotas) > 0 {
+		if sent && !ln.policy.Off {
+			ln.hear(t, now)
+		}
+		t.quotas = t.quotas[:0]
 	}
-	t.settleGrants(o.Sent, at, now, n)
+	t.settleGrants(sent, at, now, n)
 	t.state = ticketSettled
 	switch {
-	case o.Sent:
-		began = ln.learn(t, o, now)
+	case sent:
+		began = ln.learn(t, v, now)
 	case t.logged > 0:
 		ln.log.Gone(t.logged, t.cost())
 	}

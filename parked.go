@@ -120,6 +120,9 @@ func (b *Breaker) serves(ln *line) {
 	if !slices.Contains(b.lines, ln) {
 		b.lines = append(b.lines, ln)
 	}
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	ln.paced = true
 }
 
 // eachLine calls f for the lines that the breaker serves.

@@ -44,6 +44,9 @@ func (r *ramp) start(now, lasted time.Duration) {
 	r.next, r.blocked = now, now
 }
 
+// active reports whether calls are eased in at present.
+func (r *ramp) active() bool { return r.rate != 0 }
+
 // open reports whether a call may go now. It is where the ramp grows and ends.
 func (r *ramp) open(now time.Duration) bool {
 	if r.rate == 0 {
@@ -88,37 +91,48 @@ func (r *ramp) note(now time.Duration) {
 type pace struct {
 	began  bool
 	first  time.Duration // when the first call was counted
-	slice  int64
-	counts [6]int
+	end    time.Duration // of the present slice
+	n      int           // calls in it
+	slice  int           // its place in counts
+	counts [6]int        // of the slices before
 }
 
 const paceSlice = 10 * time.Second
 
 func (p *pace) note(now time.Duration) {
-	if !p.began {
-		p.began, p.first = true, now
+	if now >= p.end {
+		p.roll(now)
 	}
-	p.roll(now)
-	p.counts[p.slice%int64(len(p.counts))]++
+	p.n++
 }
 
 func (p *pace) roll(now time.Duration) {
-	for s := int64(now / paceSlice); p.slice < s; {
-		p.slice = max(p.slice+1, s-int64(len(p.counts)))
-		p.counts[p.slice%int64(len(p.counts))] = 0
+	if !p.began {
+		p.began, p.first, p.end = true, now, now.Truncate(paceSlice)+paceSlice
+		return
+	}
+	for i := 0; now >= p.end; i++ {
+		if i == len(p.counts) { // all of them are empty
+			p.end = now.Truncate(paceSlice)
+		}
+		p.counts[p.slice] = p.n
+		p.n = 0
+		p.end += paceSlice
+		if p.slice++; p.slice == len(p.counts) {
+			p.slice = 0
+		}
+		p.counts[p.slice] = 0
 	}
 }
 
 // peak returns the calls a second of the busiest slice.
 func (p *pace) peak(now time.Duration) float64 {
 	p.roll(now)
-	best := 0.0
+	best := float64(p.n) / max(now-(p.end-paceSlice), paceSlice/2).Seconds()
 	for i, n := range p.counts {
-		in := paceSlice
-		if int64(i) == p.slice%int64(len(p.counts)) {
-			in = max(now-time.Duration(p.slice)*paceSlice, paceSlice/2)
+		if i != p.slice {
+			best = max(best, float64(n)/paceSlice.Seconds())
 		}
-		best = max(best, float64(n)/in.Seconds())
 	}
 	return best
 }

@@ -233,6 +233,10 @@ type tierSet struct {
 	generation  uint64
 	conditional bool // some limit counts only some requests
 	shared      bool // some limit is counted by a store
+	// Where neither is so, the same as two lists, for the successful path: windows as in tiers, nil
+	// where that is slots.
+	windows []window.Window
+	slots   []*window.Slots
 }
 
 const defaultMaxQueue = 10_000
@@ -259,6 +263,13 @@ func (l *Limiter) start(limits []Limit) error {
 		own[i] = limit.tier(l.line.base)
 	}
 	l.own.Store(&own)
+	for _, t := range own {
+		if t.slots == nil && (l.parent == nil || l.parent.parent == nil) { // what is known need not be learnt, before it turns out otherwise
+			l.line.mu.Lock()
+			l.line.logs = false
+			l.line.mu.Unlock()
+		}
+	}
 	return nil
 }
 
@@ -303,6 +314,16 @@ func (l *Limiter) gather() *tierSet {
 	for _, t := range s.tiers {
 		s.conditional = s.conditional || t.limit.when != nil
 		s.shared = s.shared || t.shared != nil
+	}
+	if !s.conditional && !s.shared {
+		s.windows = make([]window.Window, len(s.tiers))
+		for i, t := range s.tiers {
+			if t.slots != nil {
+				s.slots = append(s.slots, t.slots)
+			} else {
+				s.windows[i] = t.Window
+			}
+		}
 	}
 	l.set.Store(s)
 	return s
@@ -356,12 +377,26 @@ func (ln *line) successor(before []*tier, l Limit, now time.Duration) *tier {
 			return have
 		}
 	}
-	if l.when == nil && l.kind != slotLimit {
+	if l.when != nil || l.kind == slotLimit {
+		return t
+	}
+	if ln.logs {
 		per := l.per
 		if l.kind == bucketLimit {
 			per = min(time.Hour, l.per*time.Duration(1+l.burst/l.n))
 		}
 		ln.recount(t.Window, 0, per, now)
+		return t
+	}
+	// When it was is not known, so it counts as just now.
+	used := 0
+	for _, have := range before {
+		if have.slots == nil && have.shared == nil && have.limit.when == nil {
+			used = max(used, have.Limit()-have.Left(now))
+		}
+	}
+	if used = min(used, t.Limit()); used > 0 {
+		t.Take(now, now, used)
 	}
 	return t
 }
@@ -386,6 +421,7 @@ type Ticket struct {
 	tiers  *tierSet
 	grants []grant          // of the groups' tiers
 	logged int64            // its mark in the log, 0 when it is not there
+	quotas []hint.Quota     // that the answer told of
 	taken  uint64           // the limits that it is under
 	marks  [4]int64         // what each of them knows it by
 	more   *[maxTiers]int64 // for limits beyond the fourth
@@ -447,9 +483,6 @@ type Outcome struct {
 	Response *http.Response
 	// Sent is false when the attempt certainly never reached the partner: its permits go back.
 	Sent bool
-
-	quotas  []hint.Quota
-	ignored int // headers that were malformed
 }
 
 // Acquire waits until every limit admits the attempt, then takes all of them at once. It returns
@@ -507,8 +540,10 @@ func (l *Limiter) Release(t *Ticket, o Outcome) {
 	if l == nil || t == nil || t.state == ticketFree {
 		return
 	}
-	o.read(o.Response)
-	l.line.settle(t, &o)
+	if o.Response != nil {
+		t.read(l.line, o.Response)
+	}
+	l.line.settle(t, &o.Verdict, o.Sent)
 	l.line.leave(t)
 }
 

@@ -20,17 +20,21 @@ type told struct {
 // maxTold bounds the quotas of one group, so that a partner cannot make it grow.
 const maxTold = 8
 
-// quotas reads what a response's headers tell of quotas.
-func (o *Outcome) read(resp *http.Response) {
-	if resp != nil && len(resp.Header) > 0 {
-		o.quotas, o.ignored = hint.Quotas(resp.Header, o.quotas[:0])
+// read reads what a response's headers tell of quotas.
+func (t *Ticket) read(ln *line, resp *http.Response) {
+	if len(resp.Header) == 0 {
+		return
+	}
+	var ignored int
+	if t.quotas, ignored = hint.Quotas(resp.Header, t.quotas); ignored > 0 {
+		ln.ignored.Add(int64(ignored))
 	}
 }
 
 // hear takes in the quotas that an answer to t told of.
-func (ln *line) hear(t *Ticket, o *Outcome, now time.Duration) {
-	for i := range o.quotas {
-		q := &o.quotas[i]
+func (ln *line) hear(t *Ticket, now time.Duration) {
+	for i := range t.quotas {
+		q := &t.quotas[i]
 		scope := ScopeCredential
 		if q.Route {
 			if scope = ScopeRoute; t.key(ScopeRoute) == 0 {

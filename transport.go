@@ -136,7 +136,6 @@ type call struct {
 	cred     Credential
 	ticket   Ticket
 	caller   caller
-	outcome  Outcome
 	permit   permit
 	turn     bool                            // it is this call's turn to probe, but it has no permit yet
 	probe    bool                            // this attempt is a breaker's probe

@@ -8,14 +8,19 @@ import (
 // Buckets is a sliding window for large limits: permits are counted by slices of time, each of which
 // counts until its end has left the window.
 type Buckets struct {
-	max    int
-	per    time.Duration
-	shift  uint                  // a slice is 1<<shift nanoseconds
-	count  [2*buckets + 2]uint32 // for the window, and as long ahead
-	head   int64                 // the oldest slice that still counts
-	newest int64
+	// What changes with each permit comes first, close together.
 	used   int
+	head   int64  // the oldest slice that still counts
+	pos    int64  // where it lies in count
+	newest int64  // slice
+	last   int64  // the slice of the last permits, which are not in count yet, so that permits taken
+	fresh  uint32 // one after the other touch little memory
 	busy   busy
+
+	max   int
+	per   time.Duration
+	shift uint                  // a slice is 1<<shift nanoseconds
+	count [2*buckets + 2]uint32 // for the window, and as long ahead
 }
 
 // buckets is the most slices of a window, so that all of it stays below 8 KiB.
@@ -26,17 +31,41 @@ func NewBuckets(n int, per time.Duration) *Buckets {
 	return &Buckets{max: n, per: per, shift: uint(bits.Len64(uint64(per-1) / buckets))}
 }
 
-func (b *Buckets) at(slice int64) *uint32 { return &b.count[slice%int64(len(b.count))] }
+// at returns the count of a slice that is not before the head, nor further ahead than the ring reaches.
+func (b *Buckets) at(slice int64) *uint32 {
+	i := b.pos + slice - b.head
+	if i >= int64(len(b.count)) {
+		i -= int64(len(b.count))
+	}
+	return &b.count[i]
+}
 
 func (b *Buckets) expire(now time.Duration) {
-	oldest := int64(max(0, now-b.per) >> b.shift) // the slice in which the window begins still counts
+	if oldest := int64(max(0, now-b.per) >> b.shift); oldest > b.head { // the slice in which the window begins still counts
+		b.advance(oldest)
+	}
+}
+
+// flush puts the last permits where they belong.
+func (b *Buckets) flush() {
+	if b.fresh > 0 {
+		*b.at(b.last) += b.fresh
+		b.fresh = 0
+	}
+}
+
+func (b *Buckets) advance(oldest int64) {
+	b.flush()
 	for b.head < oldest && b.head <= b.newest {
-		c := b.at(b.head)
+		c := &b.count[b.pos]
 		b.used -= int(*c)
 		*c = 0
 		b.head++
+		if b.pos++; b.pos == int64(len(b.count)) {
+			b.pos = 0
+		}
 	}
-	b.head = max(b.head, oldest)
+	b.head = max(b.head, oldest) // what lies between is empty
 }
 
 // Wait implements Window.
@@ -46,6 +75,7 @@ func (b *Buckets) Wait(now time.Duration, n int) time.Duration {
 	if over <= 0 {
 		return 0
 	}
+	b.flush()
 	wait := b.per * time.Duration((over-1)/b.max)
 	over = (over-1)%b.max + 1
 	i := b.head
@@ -60,8 +90,11 @@ func (b *Buckets) Take(now, latest time.Duration, n int) int64 {
 	b.expire(now)
 	// Never further ahead than the ring reaches, which is a window.
 	s := min(int64(latest>>b.shift), b.head+int64(len(b.count))-1)
-	b.newest = max(b.newest, s)
-	*b.at(s) += uint32(n)
+	if s != b.last {
+		b.flush()
+		b.last, b.newest = s, max(b.newest, s)
+	}
+	b.fresh += uint32(n)
 	b.used += n
 	if b.busy.note(now, latest-now, b.per, b.used, b.max) {
 		return s
@@ -72,6 +105,7 @@ func (b *Buckets) Take(now, latest time.Duration, n int) int64 {
 // Settle implements Window.
 func (b *Buckets) Settle(mark int64, at time.Duration, n int) {
 	to := int64(at >> b.shift)
+	b.flush()
 	if mark < b.head || to >= mark || int(*b.at(mark)) < n {
 		return
 	}
@@ -88,6 +122,7 @@ func (b *Buckets) Refund(mark int64, _ time.Duration, n int) {
 	if mark < b.head {
 		return
 	}
+	b.flush()
 	if c := b.at(mark); int(*c) >= n {
 		*c -= uint32(n)
 		b.used -= n

@@ -82,7 +82,10 @@ func (f *Fixed) Take(now, latest time.Duration, n int) int64 {
 		f.late += n
 		mark |= markLate
 	}
-	return f.seq<<markBits | mark
+	if mark |= f.seq << markBits; mark&(markLate|markFirst) == 0 {
+		return ^mark
+	}
+	return mark
 }
 
 // Settle implements Window.
@@ -100,6 +103,9 @@ func (f *Fixed) Settle(mark int64, at time.Duration, n int) {
 
 // Refund implements Window.
 func (f *Fixed) Refund(mark int64, now time.Duration, n int) {
+	if mark < 0 {
+		mark = ^mark
+	}
 	if mark>>markBits != f.seq {
 		return
 	}
