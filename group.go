@@ -246,7 +246,7 @@ func (ln *line) answered(t *Ticket, now time.Duration) {
 		if g != nil {
 			g.strikes = 0
 			if g.learner.probe != nil {
-				ln.conclude(g, now)
+				ln.through(g, now)
 			}
 		}
 	}

@@ -143,25 +143,17 @@ func (ln *line) conclude(g *group, now time.Duration) {
 		ln.lower(g, known, ln.sentBefore(l, r, known.per), now)
 		return
 	}
-	n, per := 0, time.Duration(0)
+	l.pending = false
+	n, per := ln.byTrial(l, now)
 	if r.until > 0 {
 		n, per = ln.byWish(l, r)
-		l.pending = false
-	} else {
-		n, per = ln.byTrial(l, now)
-		if n == 0 {
-			l.pending = false
-			if l.probe == nil {
-				l.probe = &tier{slots: window.NewSlots(1), limit: Limit{n: 1, kind: slotLimit}, source: LimitLearnt}
-				g.add(l.probe)
-			}
-			return
+	}
+	if n == 0 { // it takes nothing at all, or does not say when: ask by one call at a time
+		if l.probe == nil {
+			l.probe = &tier{slots: window.NewSlots(1), limit: Limit{n: 1, kind: slotLimit}, source: LimitLearnt}
+			g.add(l.probe)
 		}
-		l.pending = false
-		if l.probe != nil {
-			g.drop(l.probe)
-			l.probe = nil
-		}
+		return
 	}
 	for _, have := range slices.Clone(l.limits) {
 		if have.against++; have.against >= 2 && have.per < per {
@@ -170,8 +162,16 @@ func (ln *line) conclude(g *group, now time.Duration) {
 			ln.unlearn(g, have)
 		}
 	}
-	if n > 0 {
-		ln.adopt(g, ln.policy.bound(n), per, now)
+	ln.adopt(g, ln.policy.bound(n), per, now)
+}
+
+// through ends the probing when a call has gone through.
+func (ln *line) through(g *group, now time.Duration) {
+	l := &g.learner
+	g.drop(l.probe)
+	l.probe = nil
+	if r := l.refusals[len(l.refusals)-1]; r.until == 0 {
+		ln.conclude(g, now)
 	}
 }
 

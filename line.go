@@ -184,6 +184,10 @@ func (ln *line) woken(ctx context.Context, t *Ticket, w *waiter) (over bool, err
 		ln.mu.Lock()
 		now := ln.now()
 		ask.answered(now, t.cost(), wait, err, ctx.Err() != nil)
+		if ctx.Err() != nil && w.err == nil {
+			ln.remove(w)
+			w.err = fmt.Errorf("waiting in line: %w", ended(ctx))
+		}
 		ln.pump(now)
 	}
 	for w.moved && !w.admitted && w.err == nil {
@@ -321,7 +325,7 @@ func (ln *line) take(t *Ticket, now time.Duration) {
 
 // join puts a waiter into the line, or says why it must not wait.
 func (ln *line) join(ctx context.Context, l *Limiter, t *Ticket, now time.Duration) (*waiter, error) {
-	if int(ln.waiting.Load()) >= l.maxQueue && !t.caller().returning {
+	if !t.caller().returning && ln.full(l, t) {
 		return nil, refuse(ErrQueueFull, 0)
 	}
 	if err := ln.tooLong(ctx, t, now); err != nil {
@@ -335,6 +339,15 @@ func (ln *line) join(ctx context.Context, l *Limiter, t *Ticket, now time.Durati
 	ln.enqueue(w)
 	ln.pump(now)
 	return w, nil
+}
+
+// queuesOfAll is how many times its bound all tenants together may wait.
+const queuesOfAll = 10
+
+// full reports whether too many wait already, of t's tenant or of all.
+func (ln *line) full(l *Limiter, t *Ticket) bool {
+	own := ln.tenants[t.Tenant]
+	return l.maxQueue == 0 || own != nil && own.waiting >= l.maxQueue || int(ln.waiting.Load())/queuesOfAll >= l.maxQueue
 }
 
 // tooLong refuses a wait that is known to outlast the deadline or the patience.

@@ -119,8 +119,8 @@ func WithMaxInFlight(n int) Option {
 	}
 }
 
-// WithMaxQueue bounds the calls that wait for their turn; beyond it they fail with ErrQueueFull. The
-// default is 10,000; zero refuses every wait.
+// WithMaxQueue bounds the calls of one integration that wait for their turn, and those of all integrations at
+// ten times as many; beyond it they fail with ErrQueueFull. The default is 10,000; zero refuses every wait.
 func WithMaxQueue(n int) Option {
 	return func(c *config) error {
 		if n < 0 {

@@ -74,7 +74,7 @@ func (ln *line) newTold(g *group, t *Ticket, q *hint.Quota, now time.Duration) *
 		used = len(ours)
 	} else {
 		since, _ := ln.log.Since(g.learner.who, t.sent-1, nil)
-		used += len(since) - 1
+		used += max(0, len(since)-1) // beside this one
 	}
 	switch {
 	case q.Reset >= 0:

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -213,4 +214,44 @@ func ExampleSliding() {
 		}
 	}
 	// Output: 0s 0s 200ms 0s 0s
+}
+
+// What a window costs in memory: eight bytes a permit, and never more than 8 KiB above 4,096 permits.
+func TestMemory(t *testing.T) {
+	s := NewSliding(Largest, time.Minute)
+	for i := range 3 * Largest { // full, and on
+		now := time.Duration(i) * time.Minute / Largest
+		require.Zero(t, s.Wait(now, 1))
+		s.Settle(s.Take(now, now, 1), now, 1)
+	}
+	require.LessOrEqual(t, 8*cap(s.ring), 8*Largest)
+	require.LessOrEqual(t, unsafe.Sizeof(Buckets{}), uintptr(8<<10))
+	require.NotNil(t, NewBuckets(250_000, 24*time.Hour))
+}
+
+// A permit of a window that is always full but one.
+func BenchmarkSliding4096(b *testing.B) {
+	s := NewSliding(Largest, time.Minute)
+	now := time.Duration(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		now += time.Minute/Largest + 1
+		if s.Wait(now, 1) > 0 {
+			b.Fatal("not free")
+		}
+		s.Settle(s.Take(now, now, 1), now, 1)
+	}
+}
+
+func BenchmarkBuckets(b *testing.B) {
+	s := NewBuckets(250_000, 24*time.Hour)
+	now := time.Duration(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		now += 24*time.Hour/249_000 + 1
+		if s.Wait(now, 1) > 0 {
+			b.Fatal("not free")
+		}
+		s.Settle(s.Take(now, now, 1), now, 1)
+	}
 }

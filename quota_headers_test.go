@@ -1,0 +1,142 @@
+package belay_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/belaytest"
+)
+
+// told returns what the client knows from headers.
+func told(c *belay.Client) (limits []string) {
+	for _, l := range c.Limiter().Status().Limits {
+		if l.Source == belay.LimitTold {
+			limits = append(limits, fmt.Sprintf("%s: %d of %d", l.Limit, l.Used, l.Max))
+		}
+	}
+	return limits
+}
+
+// What partners tell in headers becomes a limit that the client keeps to.
+func TestToldLimits(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		header []string
+		want   []string
+	}{
+		{"nothing", nil, nil},
+		{"GitHub", []string{"X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "4999", "X-RateLimit-Reset", "946688400", "X-RateLimit-Resource", "core"}, []string{"5000 per 1h0m0s, fixed: 1 of 5000"}},
+		{"HubSpot", []string{
+			"X-HubSpot-RateLimit-Daily", "250000", "X-HubSpot-RateLimit-Daily-Remaining", "249991", "X-HubSpot-RateLimit-Interval-Milliseconds", "10000",
+			"X-HubSpot-RateLimit-Max", "100", "X-HubSpot-RateLimit-Remaining", "99", "X-HubSpot-RateLimit-Secondly", "10", "X-HubSpot-RateLimit-Secondly-Remaining", "9",
+		}, []string{"10 per 1s: 1 of 10", "100 per 10s: 1 of 100", "250000 per 24h0m0s: 9 of 250000"}},
+		{"Guesty", []string{"X-RateLimit-Limit-Second", "15", "X-RateLimit-Limit-Minute", "120", "X-RateLimit-Limit-Hour", "5000", "X-RateLimit-Remaining-Second", "14", "X-RateLimit-Remaining-Minute", "20"}, []string{"120 per 1m0s: 100 of 120", "15 per 1s: 1 of 15"}},
+		{"Shopify", []string{"X-Shopify-Shop-Api-Call-Limit", "39/40"}, []string{"40 per 20s: 39 of 40"}},
+		{"Salesforce", []string{"Sforce-Limit-Info", "api-usage=18/5000"}, []string{"5000 per 24h0m0s: 18 of 5000"}},
+		{"OpenAI", []string{"x-ratelimit-limit-requests", "500", "x-ratelimit-remaining-requests", "499", "x-ratelimit-reset-requests", "1m0s", "x-ratelimit-limit-tokens", "9", "x-ratelimit-remaining-tokens", "0", "x-ratelimit-reset-tokens", "6m0s"}, []string{"500 per 1m0s, fixed: 1 of 500"}},
+		{"IETF, now", []string{"RateLimit-Policy", `"burst";q=100;w=60,"daily";q=1000;w=86400`, "RateLimit", `"burst";r=50;t=30`}, []string{"100 per 1m0s, fixed: 50 of 100"}},
+		{"IETF, -07", []string{"RateLimit", "limit=100, remaining=50, reset=5", "RateLimit-Policy", "100;w=60"}, []string{"100 per 1m0s, fixed: 50 of 100"}},
+		{"IETF, three fields", []string{"RateLimit-Limit", "100, 100;w=10", "RateLimit-Remaining", "50", "RateLimit-Reset", "5"}, []string{"100 per 10s, fixed: 50 of 100"}},
+		{"from a cache", []string{"X-RateLimit-Limit", "100", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60", "Age", "5"}, nil},
+		{"an unknown partner's", []string{"Acme-RateLimit-Limit", "100", "Acme-RateLimit-Remaining", "99", "Acme-RateLimit-Reset", "60"}, []string{"100 per 1m0s, fixed: 1 of 100"}},
+		// What makes no sense is not believed.
+		{"more left than there is", []string{"X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "11", "X-RateLimit-Reset", "60"}, nil},
+		{"no limit at all", []string{"X-RateLimit-Limit", "0", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60"}, nil},
+		{"negative", []string{"X-RateLimit-Limit", "-5", "X-RateLimit-Remaining", "-1", "X-RateLimit-Reset", "60"}, nil},
+		{"a century ahead", []string{"X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "99999999999"}, nil},
+		{"half of it", []string{"X-RateLimit-Limit", "10"}, nil},
+		{"a header of 64 KiB", []string{"X-RateLimit-Limit", strings.Repeat("1", 64<<10), "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60"}, nil},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			client := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) { return reply(200, c.header...), nil }))
+			require.NoError(t, get(t.Context(), client, "/"))
+			require.ElementsMatch(t, c.want, told(client))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_ = get(ctx, client, "/") // no wait without end
+			if c.want == nil && len(c.header) > 0 && c.name != "from a cache" && c.name != "half of it" {
+				require.Positive(t, client.Limiter().Status().Ignored, "counted")
+			}
+		})
+	}
+}
+
+// A quota of some requests only, GitHub's search, slows those down and no others.
+func TestToldForARoute(t *testing.T) {
+	bubble(t, "search", func(t *testing.T) {
+		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			resource, left := "core", "4000"
+			if strings.HasPrefix(req.URL.Path, "/search") {
+				resource, left = "search", "0"
+			}
+			reset := strconv.FormatInt(time.Now().Add(30*time.Second).Unix(), 10)
+			return reply(200, "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", left, "X-RateLimit-Reset", reset, "X-RateLimit-Resource", resource), nil
+		})
+		c := newClient(t, rt, belay.WithAuth(belay.Bearer(belay.NewSecret("t"))))
+		require.NoError(t, get(t.Context(), c, "/search/code"))
+		start := time.Now()
+		for range 20 {
+			require.NoError(t, get(t.Context(), c, "/repos"))
+		}
+		require.Zero(t, time.Since(start))
+		require.NoError(t, get(t.Context(), c, "/search/code"))
+		require.InDelta(t, 30, time.Since(start).Seconds(), 1)
+		// Raw requests say no route: what they tell of a resource is not known to concern others.
+		raw := newClient(t, rt)
+		req, err := raw.NewRequest(t.Context(), http.MethodGet, "/search/code", nil)
+		require.NoError(t, err)
+		_, err = raw.Do(req)
+		require.NoError(t, err)
+		require.Empty(t, told(raw))
+	})
+}
+
+// A partner that names a new quota in every answer makes nothing grow.
+func TestToldIsBounded(t *testing.T) {
+	bubble(t, "names", func(t *testing.T) {
+		n := 0
+		rt := roundTrip(func(*http.Request) (*http.Response, error) {
+			n++
+			return reply(200, "RateLimit-Policy", fmt.Sprintf(`"p%d";q=100;w=60`, n), "RateLimit", fmt.Sprintf(`"p%d";r=50;t=30`, n)), nil
+		})
+		c := newClient(t, rt)
+		for range 100 {
+			require.NoError(t, get(t.Context(), c, "/"))
+		}
+		require.LessOrEqual(t, len(told(c)), 8)
+		for i := range 5000 {
+			require.NoError(t, get(t.Context(), c, "/{id}", belay.PathValue("id", strconv.Itoa(i))))
+		}
+		require.LessOrEqual(t, len(told(c)), 8)
+	})
+}
+
+// Off is off: headers tell nothing, and a refusal only pauses.
+func TestAdaptiveOff(t *testing.T) {
+	bubble(t, "off", func(t *testing.T) {
+		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second)}, Headers: true, Latency: time.Millisecond})
+		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}))
+		require.Empty(t, work(4, 50, func(int) error { return get(t.Context(), c, "/") }))
+		require.Len(t, c.Limiter().Status().Limits, 1, "in flight")
+		require.Greater(t, p.Count(429), 4)
+	})
+	bubble(t, "floor and ceiling", func(t *testing.T) {
+		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)}, Latency: 10 * time.Millisecond})
+		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Ceiling: 50}))
+		start := time.Now()
+		require.Empty(t, work(8, 300, func(int) error { return get(t.Context(), c, "/") }))
+		require.Greater(t, time.Since(start), 39*time.Second)
+	})
+	for _, p := range []belay.AdaptivePolicy{{Floor: -1}, {Ceiling: -1}, {Floor: 5, Ceiling: 4}} {
+		_, err := belay.New("https://partner.test", belay.WithAdaptiveLimit(p))
+		require.ErrorContains(t, err, "WithAdaptiveLimit: AdaptivePolicy.")
+	}
+}
