@@ -22,6 +22,7 @@ type group struct {
 	queues  int           // of its waiters
 	tiers   []*tier       // told, learnt, and the probe's
 	told    []*told
+	varied  []string // names of quotas that differ by route
 	learner learner
 }
 
@@ -60,6 +61,9 @@ func (g *group) take(t *Ticket, now, slack time.Duration) {
 		if tier.slots != nil {
 			tier.slots.Take()
 		} else {
+			if tier.source == LimitTold && tier.Wait(now, n) > 0 {
+				tier.heard = now // the one call that asks again
+			}
 			mark = tier.Take(now, now+slack, n)
 		}
 		t.grants = append(t.grants, grant{tier, mark})
@@ -245,8 +249,8 @@ func (ln *line) answered(t *Ticket, now time.Duration) {
 	for _, g := range [...]*group{&ln.all, gs[0], gs[1]} {
 		if g != nil {
 			g.strikes = 0
-			if g.learner.probe != nil {
-				ln.through(g, now)
+			if g.learner.narrow != nil {
+				ln.widen(g, now)
 			}
 		}
 	}

@@ -50,13 +50,14 @@ func (p AdaptivePolicy) bound(n int) int {
 
 // learner finds out a limit from what was sent and what was refused. A partner that refuses has counted as
 // many calls as its limit in the window before; how long that window is shows in when it wants the next call, or
-// else in when it takes one again.
+// else in when it takes one again. One refusal alone proves nothing where more went through before: it only
+// pauses, and lets fewer calls go at a time for a while.
 type learner struct {
 	who      uint64 // in the log
 	refusals []refusal
 	pending  bool // the last refusal has not been concluded from
 	limits   []*learnt
-	probe    *tier // one call at a time, while it is not known when there is room again
+	narrow   *narrow
 }
 
 // refusal is one time that the partner was too busy; calls in flight together are refused together.
@@ -71,12 +72,22 @@ type learnt struct {
 	*tier
 	n         int
 	per       time.Duration
+	sure      int           // what a refusal showed; n is above it when it has been tried higher
+	last      int           // calls before the refusal before, that it did not explain
 	contested bool          // somebody else spends from it
-	lowered   int           // times in a row that it was refused well below its number
 	against   int           // refusals that it does not explain, in a row
 	grow      time.Duration // when it may be tried higher
 	quiet     time.Duration // without a refusal that it takes
-	sure      int           // what a refusal showed; n is above it when it has been tried higher
+	step      int           // percent by which it grows
+}
+
+// narrow bounds calls in flight while no limit explains the refusals: one at first, and one more for each that goes
+// through; after another refusal half as many, and slowly more.
+type narrow struct {
+	*tier
+	most    int // at a time
+	easy    int // up to here each call that goes through makes room for one more
+	through int
 }
 
 const (
@@ -85,8 +96,10 @@ const (
 	leastQuiet  = 2 * time.Minute
 	mostQuiet   = 24 * time.Hour
 	firstQuiet  = 32 // windows
-	contestedBy = 2  // windows, where somebody else spends
+	weakQuiet   = 2  // windows, where it is not certain
+	firstStep   = 2  // percent
 	roundedUp   = 2 * time.Second
+	wide        = 16 // calls in flight that need no bound
 )
 
 // windows are the lengths that limits have.
@@ -98,8 +111,10 @@ var windows = [...]time.Duration{
 
 // refused notes a refusal. What it means is concluded when the calls in flight have come back too.
 func (l *learner) refused(g *group, t *Ticket, wait, now time.Duration) {
-	if len(g.told) > 0 {
-		return // the headers say what there is to know
+	for _, k := range g.told {
+		if 10*k.Left(now) <= k.Limit() {
+			return // the headers say what there is to know
+		}
 	}
 	until := time.Duration(0)
 	if wait > 0 {
@@ -123,55 +138,77 @@ func (g *group) stirred() bool { return g.learner.pending || len(g.learner.limit
 // refresh brings the limits of g up to date before they are asked.
 func (ln *line) refresh(g *group, now time.Duration) {
 	if g.learner.pending && g.until <= now {
+		g.learner.pending = false
 		ln.conclude(g, now)
 	}
-	if len(g.learner.limits) > 0 {
-		ln.ease(g, now)
+	for _, k := range g.learner.limits {
+		if now >= k.grow {
+			ln.ease(g, k, now)
+		}
 	}
 }
 
-// conclude makes a limit of the refusals, or corrects those that were made before.
+// conclude makes a limit of the last refusal, or corrects one that was made before.
 func (ln *line) conclude(g *group, now time.Duration) {
 	l := &g.learner
-	if len(l.refusals) == 0 {
-		l.pending = false
-		return
-	}
 	r := l.refusals[len(l.refusals)-1]
-	if known := ln.blame(l, r); known != nil {
-		l.pending = false
-		ln.lower(g, known, ln.sentBefore(l, r, known.per), now)
+	if k := ln.blame(l, r); k != nil {
+		ln.lower(g, k, ln.sentBefore(l, r, k.per), now)
 		return
 	}
-	l.pending = false
-	n, per := ln.byTrial(l, now)
-	if r.until > 0 {
-		n, per = ln.byWish(l, r)
-	}
-	if n == 0 { // it takes nothing at all, or does not say when: ask by one call at a time
-		if l.probe == nil {
-			l.probe = &tier{slots: window.NewSlots(1), limit: Limit{n: 1, kind: slotLimit}, source: LimitLearnt}
-			g.add(l.probe)
-		}
+	if n, per, certain := ln.infer(l, r, now); n > 0 {
+		ln.adopt(g, ln.policy.bound(n), per, certain, now)
 		return
 	}
-	for _, have := range slices.Clone(l.limits) {
-		if have.against++; have.against >= 2 && have.per < per {
-			continue // a longer window does not speak against a shorter one
-		} else if have.against >= 2 {
-			ln.unlearn(g, have)
-		}
-	}
-	ln.adopt(g, ln.policy.bound(n), per, now)
+	ln.narrow(g)
 }
 
-// through ends the probing when a call has gone through.
-func (ln *line) through(g *group, now time.Duration) {
+// infer returns the limit that a refusal shows, 0 when it shows none.
+func (ln *line) infer(l *learner, r refusal, now time.Duration) (n int, per time.Duration, certain bool) {
+	if r.until > 0 {
+		return ln.byWish(l, r)
+	}
+	n, per = ln.byTrial(l, now)
+	return n, per, true
+}
+
+// narrow lets fewer calls go at a time.
+func (ln *line) narrow(g *group) {
+	w := g.learner.narrow
+	if w == nil {
+		w = &narrow{tier: &tier{limit: Limit{kind: slotLimit}, source: LimitLearnt, slots: window.NewSlots(1)}, most: 1, easy: wide}
+		g.learner.narrow = w
+		g.add(w.tier)
+	} else {
+		w.most = max(1, w.most/2)
+		w.easy = w.most
+	}
+	w.set()
+}
+
+func (w *narrow) set() {
+	w.slots.Resize(w.most)
+	w.limit.n, w.through = w.most, 0
+}
+
+// widen takes in that a call went through.
+func (ln *line) widen(g *group, now time.Duration) {
 	l := &g.learner
-	g.drop(l.probe)
-	l.probe = nil
-	if r := l.refusals[len(l.refusals)-1]; r.until == 0 {
-		ln.conclude(g, now)
+	w := l.narrow
+	done := false
+	if r := l.refusals[len(l.refusals)-1]; r.until == 0 && w.through == 0 && w.most == 1 {
+		if n, per := ln.byTrial(l, now); n > 0 { // it takes calls again, which shows the window
+			ln.adopt(g, ln.policy.bound(n), per, true, now)
+			done = true
+		}
+	}
+	if w.through++; w.most < w.easy || w.through >= 10*w.most {
+		w.most++
+		w.set()
+	}
+	if done || w.most >= wide {
+		g.drop(w.tier)
+		l.narrow = nil
 	}
 }
 
@@ -203,6 +240,9 @@ func (ln *line) blame(l *learner, r refusal) (known *learnt) {
 // at the edge of the window.
 func (k *learnt) triedTooHigh(n int) bool { return k.n > k.sure && n+1+k.sure/20 >= k.sure }
 
+// agree reports whether two counts may be of the same limit.
+func agree(a, b int) bool { return a > 0 && b > 0 && 100*max(a, b) <= 115*min(a, b)+100 }
+
 // freeAgain reports whether the oldest call of a window before a refusal leaves it when the partner wants
 // the next one, rounded up to a second.
 func (ln *line) freeAgain(l *learner, r refusal, per time.Duration) bool {
@@ -226,21 +266,40 @@ func (ln *line) sentBefore(l *learner, r refusal, per time.Duration) int {
 	return n
 }
 
+// mostOf returns the most calls that went through in any window of per, of the last twenty before r.
+func (ln *line) mostOf(l *learner, r refusal, per time.Duration) (most int) {
+	at, _ := ln.log.Since(l.who, r.sent-20*per, nil)
+	first := 0
+	for i, s := range at {
+		for at[first] <= s-per {
+			first++
+		}
+		if s <= r.known {
+			most = max(most, i-first+1)
+		}
+	}
+	return most
+}
+
 // byWish takes the window by which the partner would want the next call when it does: as soon as the
-// oldest call in it has left, rounded up to a second.
-func (ln *line) byWish(l *learner, r refusal) (n int, per time.Duration) {
+// oldest call in it has left, rounded up to a second. It must not have taken more in such a window before, unless
+// the refusal before came after as many; that is less certain.
+func (ln *line) byWish(l *learner, r refusal) (n int, per time.Duration, certain bool) {
 	for _, w := range windows {
-		if ln.freeAgain(l, r, w) {
-			return ln.sentBefore(l, r, w), w
+		if !ln.freeAgain(l, r, w) {
+			continue
+		}
+		n := ln.sentBefore(l, r, w)
+		if 10*n >= 9*ln.mostOf(l, r, w) {
+			return n, w, true
+		}
+		if i := len(l.refusals) - 2; i >= 0 {
+			if before := ln.sentBefore(l, l.refusals[i], w); agree(n, before) {
+				return max(n, before), w, false
+			}
 		}
 	}
-	// Nothing fits, so others spend from it: the wait stands for the window.
-	for _, w := range windows {
-		if r.until-r.known <= w {
-			return ln.sentBefore(l, r, w) * 9 / 10, w
-		}
-	}
-	return 0, 0
+	return 0, 0, false
 }
 
 // byTrial takes the shortest window that was full at every refusal, and not at any call that went through
@@ -285,43 +344,49 @@ func (ln *line) byTrial(l *learner, now time.Duration) (n int, per time.Duration
 
 // lower corrects a limit by a refusal that came after n calls.
 func (ln *line) lower(g *group, k *learnt, n int, now time.Duration) {
-	k.against = 0
 	switch {
 	case k.triedTooHigh(n):
 		if 5*n <= 6*k.sure {
 			n = k.sure
 		}
-		k.lowered = 0
 		k.quiet = min(2*k.quiet, mostQuiet)
-	case n < k.n-1 || k.contested:
-		if k.lowered++; k.lowered >= 2 {
-			k.contested, k.quiet = true, contestedBy*k.per
-		}
-		n = min(n, k.n-1)
-	default:
+	case n >= k.n-1:
 		n = k.n - 1
 		k.quiet = min(2*k.quiet, mostQuiet)
+	case agree(n, k.last): // twice well below it: somebody else spends from it
+		n = max(n, k.last)
+		k.contested, k.quiet = true, weakQuiet*k.per
+	default:
+		k.last = n
+		if k.against++; k.against > 2 {
+			ln.unlearn(g, k) // it explains nothing
+			ln.narrow(g)
+		}
+		return
 	}
-	k.sure = ln.policy.bound(n)
+	k.against, k.last, k.step = 0, 0, firstStep
+	k.sure = ln.policy.bound(min(n, k.n))
 	ln.set(g, k, k.sure, now)
 }
 
 // adopt adds a limit.
-func (ln *line) adopt(g *group, n int, per, now time.Duration) {
+func (ln *line) adopt(g *group, n int, per time.Duration, certain bool, now time.Duration) {
 	l := &g.learner
-	for _, have := range l.limits {
-		if have.per == per {
-			have.sure = n
-			ln.set(g, have, n, now)
-			return
+	quiet := max(leastQuiet, firstQuiet*per)
+	if !certain {
+		quiet = max(10*time.Second, weakQuiet*per)
+	}
+	i := slices.IndexFunc(l.limits, func(k *learnt) bool { return k.per == per })
+	if i < 0 {
+		if len(l.limits) == maxLearnt {
+			ln.unlearn(g, l.limits[0])
 		}
+		i = len(l.limits)
+		l.limits = append(l.limits, &learnt{tier: &tier{source: LimitLearnt}, per: per})
+		g.add(l.limits[i].tier)
 	}
-	if len(l.limits) == maxLearnt {
-		ln.unlearn(g, l.limits[0])
-	}
-	k := &learnt{tier: &tier{source: LimitLearnt}, sure: n, per: per, quiet: max(leastQuiet, firstQuiet*per)}
-	l.limits = append(l.limits, k)
-	g.add(k.tier)
+	k := l.limits[i]
+	k.sure, k.last, k.against, k.contested, k.quiet, k.step = n, 0, 0, false, quiet, firstStep
 	ln.set(g, k, n, now)
 }
 
@@ -332,7 +397,7 @@ func (ln *line) unlearn(g *group, k *learnt) {
 
 // set gives a limit another number, with what was sent already counted.
 func (ln *line) set(g *group, k *learnt, n int, now time.Duration) {
-	k.n, k.grow = n, now+k.quiet
+	k.n, k.grow, k.needed = n, now+k.quiet, false
 	k.limit = Every(n, k.per)
 	if k.contested { // evenly, as a burst would meet the other's
 		burst := max(1, n/20)
@@ -354,17 +419,15 @@ func (ln *line) recount(w window.Window, who uint64, per, now time.Duration) {
 	}
 }
 
-// ease lets the limits of g grow that have been kept to for long enough while they were needed.
-func (ln *line) ease(g *group, now time.Duration) {
-	for _, k := range g.learner.limits {
-		if now < k.grow {
-			continue
-		}
-		if !k.contested && k.Left(now) > k.n/5 {
-			k.grow = now + k.per // not needed at present
-			continue
-		}
-		k.against = 0
-		ln.set(g, k, ln.policy.bound(k.n+max(1, k.n/50)), now)
+// ease lets a limit grow that has been kept to for long enough while it was needed: a little at first, and twice
+// as much each time that goes well.
+func (ln *line) ease(g *group, k *learnt, now time.Duration) {
+	if !k.needed {
+		k.grow = now + max(k.per, time.Second)
+		return
 	}
+	quiet := k.quiet
+	k.quiet = max(2*k.per, 5*time.Second)
+	ln.set(g, k, ln.policy.bound(min(k.n+max(1, k.n*k.step/100), 1<<30)), now)
+	k.quiet, k.step = quiet, min(2*k.step, 100)
 }

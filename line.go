@@ -61,10 +61,12 @@ type tier struct {
 	shared        *sharedQuota  // counted by a store; then the window is for when that fails
 	limit         Limit
 	source        LimitSource
-	queues        int    // whose waiters are under it
-	claimed       int    // permits that earlier waiters need, in this round
-	round         uint64 // of claimed
-	near          bool   // its use has been told as close to the limit
+	queues        int           // whose waiters are under it
+	claimed       int           // permits that earlier waiters need, in this round
+	round         uint64        // of claimed
+	near          bool          // its use has been told as close to the limit
+	needed        bool          // somebody had to wait for it
+	heard         time.Duration // when the partner last told of it
 }
 
 func (t *tier) claim(round uint64) int {
@@ -86,7 +88,14 @@ func (t *tier) waitFor(now time.Duration, n, claimed int) time.Duration {
 	case t.shared != nil:
 		return t.shared.waitFor(t.Window, now, n, claimed)
 	}
-	return t.Wait(now, n+claimed)
+	wait := t.Wait(now, n+claimed)
+	if wait > 0 {
+		t.needed = true
+	}
+	if t.source == LimitTold && wait > longestHold && wait != never {
+		return max(0, t.heard+longestHold-now) // then one call asks whether it still holds
+	}
+	return wait
 }
 
 // cost is what n permits are in this tier: a call is one call in flight, whatever it costs.

@@ -35,14 +35,21 @@ func (t *Ticket) read(ln *line, resp *http.Response) {
 func (ln *line) hear(t *Ticket, now time.Duration) {
 	for i := range t.quotas {
 		q := &t.quotas[i]
-		scope := ScopeCredential
-		if q.Route {
-			if scope = ScopeRoute; t.key(ScopeRoute) == 0 {
+		g := ln.groupFor(t, ScopeCredential, now)
+		if q.Route || slices.Contains(g.varied, q.Name) {
+			if t.key(ScopeRoute) == 0 {
 				continue // it cannot be told which calls it is for
 			}
+			g = ln.groupFor(t, ScopeRoute, now)
 		}
-		g := ln.groupFor(t, scope, now)
 		at := slices.IndexFunc(g.told, func(k *told) bool { return k.name == q.Name })
+		if at >= 0 && g.told[at].limit.n != q.Limit && g.scope != ScopeRoute && t.key(ScopeRoute) != 0 && len(g.varied) < maxTold {
+			// One name for several: from here on it is each route's own.
+			g.varied = append(g.varied, q.Name)
+			g.drop(g.told[at].tier)
+			g.told = slices.Delete(g.told, at, at+1)
+			g, at = ln.groupFor(t, ScopeRoute, now), -1
+		}
 		if at >= 0 {
 			ln.correct(g.told[at], t, q, now)
 			continue
@@ -94,16 +101,16 @@ func (ln *line) newTold(g *group, t *Ticket, q *hint.Quota, now time.Duration) *
 	default:
 		return nil
 	}
-	k.source = LimitTold
+	k.source, k.heard = LimitTold, now
 	return k
 }
 
 // correct corrects the count of a quota by what an answer told.
 func (ln *line) correct(k *told, t *Ticket, q *hint.Quota, now time.Duration) {
-	k.used = now
+	k.used, k.heard = now, now
 	used := q.Limit - q.Left
 	if w, ok := k.Window.(*window.Told); ok {
-		end := time.Duration(0)
+		end := time.Duration(-1)
 		if q.Reset >= 0 {
 			end = now + q.Reset
 		}
@@ -127,7 +134,7 @@ func (ln *line) correct(k *told, t *Ticket, q *hint.Quota, now time.Duration) {
 		return
 	}
 	if k.limit.n != q.Limit || k.limit.per != q.Window {
-		*k.tier = tier{Window: limitWindow(q.Limit, q.Window), limit: Every(q.Limit, q.Window), source: LimitTold}
+		k.Window, k.limit = limitWindow(q.Limit, q.Window), Every(q.Limit, q.Window)
 	}
 	// Our own may not be in what the partner counted yet, so that this is the least of what others spent.
 	if more := used - (k.limit.n - k.Left(now)); more > 0 {

@@ -42,7 +42,14 @@ func Wait(h http.Header, now time.Time, limited bool) (wait time.Duration, malfo
 	if ds.gather(h, now); malformed == "" {
 		malformed = ds.malformed
 	}
+	said := false // what is left of some quota
 	for _, d := range ds.list[:ds.n] {
+		said = said || d.left >= 0 || d.used >= 0
+	}
+	for _, d := range ds.list[:ds.n] {
+		if said && d.left < 0 && d.used < 0 {
+			continue // a reset alone says nothing beside that
+		}
 		if d.usedUp() && d.reset > 0 {
 			wait = max(wait, d.reset)
 		} else if d.left == 0 && d.reset < 0 {

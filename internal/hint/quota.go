@@ -56,7 +56,7 @@ type row struct {
 	role   role          // what it tells of it
 	unit   unit          // of a time
 	window time.Duration // the quota's length, where that is known from the name
-	tokens bool          // it does not count requests
+	other  bool          // it does not count requests, or may not
 }
 
 const (
@@ -80,7 +80,7 @@ var table = index([]row{
 	{"X-Rate-Limit-Limit", "x-rate-limit", isLimit, counted, 0, false},
 	{"X-Rate-Limit-Remaining", "x-rate-limit", isLeft, counted, 0, false},
 	{"X-Rate-Limit-Reset", "x-rate-limit", isReset, auto, 0, false},
-	{"X-Rate-Limit", "x-rate-limit", isLimit, counted, minute, false}, // Zendesk, beside Ratelimit-*
+	{"X-Rate-Limit", "x-rate-limit", isLimit, counted, 0, false}, // Zendesk, beside Ratelimit-*, which tells the reset
 	// Guesty.
 	{"X-Ratelimit-Limit-Second", "second", isLimit, counted, time.Second, false},
 	{"X-Ratelimit-Remaining-Second", "second", isLeft, counted, time.Second, false},
@@ -155,19 +155,26 @@ func find(name string) (r row, ok bool) {
 	if before == "zendesk-" { // one for each endpoint
 		return row{name, after, isTriple, delta, 0, false}, true
 	}
-	tokens := strings.Contains(after, "token") || strings.Contains(after, "byte")
+	for _, other := range [...]string{"type", "policy", "scope", "date", "reason", "tier", "bucket", "resource", "interval"} {
+		if strings.Contains(after, other) {
+			return r, false
+		}
+	}
 	for _, part := range [...]struct {
 		word string
 		role role
 		unit unit
-	}{{"limit", isLimit, counted}, {"remaining", isLeft, counted}, {"used", isUsed, counted}, {"reset", isReset, auto}} {
+	}{{"limit", isLimit, counted}, {"remaining", isLeft, counted}, {"used", isUsed, counted}, {"reset-ms", isReset, millis}, {"reset", isReset, auto}} {
 		rest, ok := strings.CutSuffix(after, part.word)
 		if !ok {
 			rest, ok = strings.CutPrefix(after, part.word)
 		}
 		if ok && (rest == "" || strings.HasSuffix(rest, "-") || strings.HasPrefix(rest, "-")) {
 			rest = strings.Trim(rest, "-")
-			return row{name, before + rest, part.role, part.unit, named[rest], tokens}, true
+			// With other words it may be of something else: uploads, credits, tokens.
+			_, window := named[rest]
+			other := rest != "" && rest != "requests" && !window || strings.HasPrefix(before, "x-") && before != "x-" || strings.Count(before, "-") > 1
+			return row{name, before + rest, part.role, part.unit, named[rest], other}, true
 		}
 	}
 	return r, false
@@ -187,7 +194,7 @@ type draft struct {
 	name              string
 	limit, left, used int // -1 while not told
 	window, reset     time.Duration
-	route, tokens     bool
+	route, other      bool
 }
 
 type drafts struct {
@@ -223,7 +230,7 @@ func Quotas(h http.Header, into []Quota) (quotas []Quota, ignored int) {
 	}
 	for i := range ds.list[:ds.n] {
 		d := &ds.list[i]
-		if d.tokens {
+		if d.other {
 			continue
 		}
 		q, ok, bad := d.sum(ds.resource)
@@ -315,19 +322,21 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 	case isPolicy:
 		return ds.policy(v)
 	case isUsage:
-		ok = false
-		for part := range strings.SplitSeq(v, ",") {
+		for part := range strings.FieldsFuncSeq(v, func(c rune) bool { return c == ',' || c == ';' }) {
 			name, share, found := strings.Cut(strings.TrimSpace(part), "=")
+			if !found {
+				return false
+			}
 			if name == r.quota {
 				d := ds.of(name)
 				d.window = r.window
-				ok = found && d.share(share)
+				return d.share(share)
 			}
 		}
-		return ok
+		return v != ""
 	}
 	d := ds.of(r.quota)
-	d.tokens = r.tokens
+	d.other = r.other
 	if r.window > 0 {
 		d.window = r.window
 	}
@@ -336,6 +345,7 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 		return d.share(v)
 	case isTriple:
 		d.route = true
+		known := false
 		for part := range strings.SplitSeq(v, ";") {
 			name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
 			good := true
@@ -346,19 +356,21 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 				d.left, good = count(value)
 			case "resets":
 				d.reset, good = number(value, time.Second)
+			default:
+				continue
 			}
-			if !good {
+			if known = true; !good {
 				d.limit = -1
 				return false
 			}
 		}
-		return true
+		return known
 	case isLimit:
 		// Up to -03 of the draft: "100, 100;w=10".
 		v, rest, _ := strings.Cut(v, ",")
 		if d.limit, ok = count(v); ok && rest != "" {
 			if _, w, found := strings.Cut(rest, "w="); found {
-				if seconds, good := number(strings.TrimSpace(strings.SplitN(w, ",", 2)[0]), time.Second); good {
+				if seconds, good := number(strings.TrimSpace(w[:len(w)-len(strings.TrimLeft(w, "0123456789"))]), time.Second); good {
 					d.window = seconds
 				}
 			}
@@ -372,13 +384,16 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 		d.window, ok = number(v, time.Millisecond)
 	case isReset:
 		var reset time.Duration
-		if r.unit == delta {
+		switch r.unit {
+		case delta:
 			reset, ok = number(v, time.Second)
+		case millis:
+			reset, ok = number(v, time.Millisecond)
 		}
 		if !ok {
 			reset, ok = Reset(v, now)
 		}
-		if ok && (d.reset < 0 || r.unit == delta) {
+		if ok && (d.reset < 0 || r.unit != auto) {
 			d.reset = reset
 		}
 	}
@@ -405,6 +420,7 @@ func (ds *drafts) items(v string) bool {
 	v = strings.TrimSpace(v)
 	if !strings.HasPrefix(v, `"`) {
 		d := ds.of("ratelimit")
+		known := false
 		for part := range strings.SplitSeq(v, ",") {
 			name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
 			value, _, _ = strings.Cut(value, ";")
@@ -416,13 +432,15 @@ func (ds *drafts) items(v string) bool {
 				d.left, good = count(value)
 			case "reset":
 				d.reset, good = number(value, time.Second)
+			default:
+				continue
 			}
-			if !good {
+			if known = true; !good {
 				d.limit = -1
 				return false
 			}
 		}
-		return true
+		return known
 	}
 	return eachItem(v, func(name string, params map[string]string) bool {
 		left, ok := count(params["r"])

@@ -23,7 +23,7 @@ var sent = []struct {
 	}},
 	{"Shopify", header("X-Shopify-Shop-Api-Call-Limit", "39/40"), []Quota{{"shop", 40, 1, 20 * time.Second, -1, false}}},
 	{"Zendesk", header("X-Rate-Limit", "700", "X-Rate-Limit-Remaining", "699", "RateLimit-Limit", "700", "RateLimit-Remaining", "699", "RateLimit-Reset", "41", "Zendesk-RateLimit-Tickets-Index", "total=100; remaining=99; resets=41"), []Quota{
-		{"ratelimit", 700, 699, 0, 41 * time.Second, false}, {"tickets-index", 100, 99, 0, 41 * time.Second, true}, {"x-rate-limit", 700, 699, time.Minute, -1, false},
+		{"ratelimit", 700, 699, 0, 41 * time.Second, false}, {"tickets-index", 100, 99, 0, 41 * time.Second, true}, {"x-rate-limit", 700, 699, 0, -1, false},
 	}},
 	{"Guesty", header("X-RateLimit-Limit-Second", "15", "X-RateLimit-Limit-Minute", "120", "X-RateLimit-Limit-Hour", "5000", "X-RateLimit-Remaining-Second", "14", "X-RateLimit-Remaining-Minute", "119", "X-RateLimit-Remaining-Hour", "4999"), []Quota{
 		{"hour", 5000, 4999, time.Hour, -1, false}, {"minute", 120, 119, time.Minute, -1, false}, {"second", 15, 14, time.Second, -1, false},
@@ -35,6 +35,10 @@ var sent = []struct {
 	{"Anthropic", header("Anthropic-RateLimit-Requests-Limit", "50", "Anthropic-RateLimit-Requests-Remaining", "49", "Anthropic-RateLimit-Requests-Reset", "2026-11-22T08:50:37Z", "Anthropic-RateLimit-Tokens-Remaining", "0", "Anthropic-RateLimit-Tokens-Reset", "2026-11-22T09:15:00Z"), []Quota{{"requests", 50, 49, 0, time.Minute, false}}},
 	{"Salesforce", header("Sforce-Limit-Info", "api-usage=18/5000"), []Quota{{"api-usage", 5000, 4982, 24 * time.Hour, -1, false}}},
 	{"Salesforce, by app", header("Sforce-Limit-Info", "api-usage=18/5000, per-app-api-usage=17/250(appName=sample-app)"), []Quota{{"api-usage", 5000, 4982, 24 * time.Hour, -1, false}}},
+	{"Salesforce, by semicolon", header("Sforce-Limit-Info", "api-usage=25/5000; per-app-api-usage=17/250(appName=x)"), []Quota{{"api-usage", 5000, 4975, 24 * time.Hour, -1, false}}},
+	{"Salesforce, of the app alone", header("Sforce-Limit-Info", "per-app-api-usage=17/250(appName=x)"), nil},
+	{"IETF -03 with comments", header("RateLimit-Limit", `100, 100;w=60;burst=1000;comment="sliding"`, "RateLimit-Remaining", "50", "RateLimit-Reset", "5"), []Quota{{"ratelimit", 100, 50, time.Minute, 5 * time.Second, false}}},
+	{"uploads, and what is no number", header("X-Upload-RateLimit-Limit", "5", "X-Upload-RateLimit-Remaining", "0", "X-Upload-RateLimit-Reset", "60", "X-RateLimit-Limit-Type", "user"), nil},
 	{"Linear", header("X-RateLimit-Requests-Limit", "1500", "X-RateLimit-Requests-Remaining", "1499", "X-RateLimit-Requests-Reset", "1795340977000"), []Quota{{"requests", 1500, 1499, 0, time.Hour, false}}},
 	{"Intercom", header("X-RateLimit-Limit", "83", "X-RateLimit-Remaining", "82", "X-RateLimit-Reset", "1795337387"), []Quota{{"", 83, 82, 0, 10 * time.Second, false}}},
 	{"IETF, three fields", header("RateLimit-Limit", "100", "RateLimit-Remaining", "50", "RateLimit-Reset", "50"), []Quota{{"ratelimit", 100, 50, 0, 50 * time.Second, false}}},
@@ -86,6 +90,10 @@ func TestMalformedQuotas(t *testing.T) {
 	}
 	_, ignored := Quotas(header("X-RateLimit-Limit", "many", "X-RateLimit-Remaining", "-5"), nil)
 	require.Equal(t, 2, ignored)
+	for _, h := range []http.Header{header("RateLimit", "foo"), header("RateLimit", ""), header("Zendesk-RateLimit-X", "garbage")} {
+		_, ignored := Quotas(h, nil)
+		require.Equal(t, 1, ignored, h)
+	}
 }
 
 func checkQuotas(t *testing.T, qs []Quota) {

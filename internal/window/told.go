@@ -3,16 +3,28 @@ package window
 import "time"
 
 // Told is a window that the partner's answers describe: its limit, how much of it is used, and when it ends.
-// What is used is what the latest answer said and every permit that has not been answered yet.
+// What is used is what the answer to the call that was sent last said, and every permit that is not answered
+// yet and may not be in that.
 type Told struct {
-	max     int
-	per     time.Duration // 0 while it is not known
-	end     time.Duration // when it has surely ended
-	seq     int64
-	used    int // of this window, as the partner said, or else answered
-	open    int // permits that were taken and not answered yet
-	carried int // the same, of windows before
-	ours    int // permits answered, of this window
+	max   int
+	per   time.Duration // 0 while it is not known
+	end   time.Duration // when it has surely ended
+	slack time.Duration // how long after sending the partner may count a call
+	seq   int64         // of the window
+	used  int           // of this window, as an answer said
+	ours  int           // of that, what is known to be ours
+	asOf  time.Duration // when that answer's call was sent
+	count int64         // permits taken, ever
+	open  []permit      // not answered yet
+	// recent are the last that were taken, in a ring, to know how many that was since some time.
+	recent [64]permit
+	takes  int
+}
+
+type permit struct {
+	no int64 // the count with it
+	at time.Duration
+	n  int
 }
 
 // NewTold returns a window of n permits of which used are gone, and which ends by end.
@@ -20,13 +32,18 @@ func NewTold(n, used int, per, end time.Duration) *Told {
 	return &Told{max: n, per: per, end: end, seq: 1, used: used, ours: used}
 }
 
+// room returns how many permits are free.
 func (t *Told) room(now time.Duration) int {
-	if now >= t.end {
-		return t.max - t.open - t.carried
-	}
-	left := t.max - t.used - t.open - t.carried
-	if t.used > t.ours {
+	left, since := t.max-t.used, t.asOf
+	if now >= t.end { // another window, in which permits may count that were sent just now
+		left, since = t.max, now
+	} else if t.used > t.ours {
 		left-- // somebody else spends from it too, perhaps just now
+	}
+	for _, p := range t.open {
+		if p.at > since-t.slack {
+			left -= p.n
+		}
 	}
 	return left
 }
@@ -36,7 +53,7 @@ func (t *Told) Wait(now time.Duration, n int) time.Duration {
 	if min(n, t.max) <= t.room(now) {
 		return 0
 	}
-	if now >= t.end || t.open > 0 && n <= t.max-t.used {
+	if now >= t.end || len(t.open) > 0 && n <= t.max-t.used {
 		return Never // until what is open has been answered
 	}
 	return max(t.end-now, 1)
@@ -44,42 +61,53 @@ func (t *Told) Wait(now time.Duration, n int) time.Duration {
 
 // Take implements Window.
 func (t *Told) Take(now, latest time.Duration, n int) int64 {
+	t.slack = latest - now
 	if now >= t.end {
 		t.seq++
-		t.carried += t.open
-		t.used, t.open, t.ours = 0, 0, 0
+		t.used, t.ours, t.asOf = 0, 0, now
 		per := t.per
 		if per == 0 {
 			per = time.Minute // until the first answer tells
 		}
 		t.end = latest + per
 	}
-	t.open += n
-	return t.seq
+	t.count += int64(n)
+	p := permit{t.count, now, n}
+	t.open = append(t.open, p)
+	t.recent[t.takes%len(t.recent)] = p
+	t.takes++
+	return t.seq<<40 | t.count&(1<<40-1)
+}
+
+// answered takes a permit out of those that are open, and returns it.
+func (t *Told) answered(mark int64) (p permit, ok bool) {
+	for i, p := range t.open {
+		if p.no&(1<<40-1) == mark&(1<<40-1) {
+			last := len(t.open) - 1
+			t.open[i] = t.open[last]
+			t.open = t.open[:last]
+			return p, true
+		}
+	}
+	return p, false
 }
 
 // Settle implements Window.
 func (t *Told) Settle(mark int64, at time.Duration, n int) {
-	if mark != t.seq {
-		t.carried = max(0, t.carried-n)
+	p, ok := t.answered(mark)
+	if !ok || mark>>40 != t.seq {
 		return
 	}
-	t.open -= n
-	t.ours += n
-	t.used = max(t.used, t.ours)
+	if t.ours += n; p.at >= t.asOf && t.used < t.ours {
+		t.used = t.ours // the answer did not say
+	}
 	if t.per > 0 { // it has been opened by then
 		t.end = min(t.end, at+t.per)
 	}
 }
 
 // Refund implements Window.
-func (t *Told) Refund(mark int64, _ time.Duration, n int) {
-	if mark != t.seq {
-		t.carried = max(0, t.carried-n)
-		return
-	}
-	t.open -= n
-}
+func (t *Told) Refund(mark int64, _ time.Duration, _ int) { t.answered(mark) }
 
 // Left implements Window.
 func (t *Told) Left(now time.Duration) int { return max(0, t.room(now)) }
@@ -87,17 +115,42 @@ func (t *Told) Left(now time.Duration) int { return max(0, t.room(now)) }
 // Limit implements Window.
 func (t *Told) Limit() int { return t.max }
 
-// Correct takes in what an answer says, that came now to a permit of mark: the limit and how much of it is
-// used, and when the window ends at the latest, 0 when it does not say. A per above 0 is its length.
+// Correct takes in what an answer says, that came now to a permit of mark, before it is settled: the limit and how much
+// of it is used; and when the window ends at the latest, negative when it does not say. A per above 0 is its length.
 func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per time.Duration) {
-	if mark != t.seq {
+	if mark>>40 != t.seq {
 		return
 	}
 	t.max, t.per = limit, max(t.per, per)
-	t.used = max(t.used, used)
-	if end > now {
-		t.end = min(t.end, end)
+	if end >= 0 {
+		t.end = min(t.end, max(end, now+time.Second)) // less than a second is said as none
 	}
+	no := mark & (1<<40 - 1)
+	for _, p := range t.open {
+		if p.no&(1<<40-1) == no {
+			// No less than that; and no more than with all that it may have counted since on top, as it may not
+			// count every call, and may roll.
+			t.used = max(t.used, used)
+			if since, ok := t.since(p.at - t.slack); ok {
+				t.used = min(t.used, used+since)
+				t.ours = min(t.ours, t.used)
+			}
+			t.asOf = max(t.asOf, p.at)
+			return
+		}
+	}
+}
+
+// since returns how many permits were taken after at; not when that is longer ago than it remembers.
+func (t *Told) since(at time.Duration) (n int, ok bool) {
+	for i := 1; i <= min(t.takes, len(t.recent)); i++ {
+		p := t.recent[(t.takes-i)%len(t.recent)]
+		if p.at <= at {
+			return n, true
+		}
+		n += p.n
+	}
+	return n, t.takes <= len(t.recent)
 }
 
 // Exhaust says that nothing is left until end.

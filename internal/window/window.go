@@ -45,7 +45,7 @@ func (b *busy) note(now, slack, per time.Duration, used, limit int) bool {
 
 // Slots bounds how many permits are out at once. Unlike the others it may be given back to without the lock.
 type Slots struct {
-	max  int64
+	max  int64 // changed only while nobody asks
 	used atomic.Int64
 }
 
@@ -54,6 +54,9 @@ func NewSlots(n int) *Slots { return &Slots{max: int64(n)} }
 
 // Free reports whether n more can be taken.
 func (s *Slots) Free(n int) bool { return s.used.Load()+int64(n) <= s.max }
+
+// Resize changes how many there are.
+func (s *Slots) Resize(n int) { s.max = int64(n) }
 
 // Used returns how many are out.
 func (s *Slots) Used() int { return int(s.used.Load()) }
