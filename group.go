@@ -1,9 +1,11 @@
 package belay
 
 import (
+	"cmp"
 	"hash/maphash"
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/belay-go/belay/internal/window"
@@ -36,6 +38,7 @@ const maxGroups = 4096
 // grant is what a ticket has taken of a group's tier.
 type grant struct {
 	tier *tier
+	n    int // permits
 	mark int64
 }
 
@@ -55,9 +58,8 @@ func (g *group) admits(now time.Duration, n int) bool {
 }
 
 func (g *group) take(t *Ticket, now, slack time.Duration) {
-	n := t.cost()
 	for _, tier := range g.tiers {
-		mark := int64(0)
+		n, mark := tier.cost(t.cost()), int64(0)
 		if tier.slots != nil {
 			tier.slots.Take()
 		} else {
@@ -66,20 +68,20 @@ func (g *group) take(t *Ticket, now, slack time.Duration) {
 			}
 			mark = tier.Take(now, now+slack, n)
 		}
-		t.grants = append(t.grants, grant{tier, mark})
+		t.grants = append(t.grants, grant{tier, n, mark})
 	}
 }
 
 // settleGrants ends what t has taken of the groups' tiers.
-func (t *Ticket) settleGrants(sent bool, at, now time.Duration, n int) {
+func (t *Ticket) settleGrants(sent bool, at, now time.Duration) {
 	for i, g := range t.grants {
 		switch {
 		case g.tier.slots != nil:
 			g.tier.slots.Give()
 		case sent:
-			g.tier.Settle(g.mark, at, n)
+			g.tier.Settle(g.mark, at, g.n)
 		default:
-			g.tier.Refund(g.mark, now, n)
+			g.tier.Refund(g.mark, now, g.n)
 		}
 		t.grants[i].tier = nil
 	}
@@ -174,7 +176,7 @@ func (ln *line) groupFor(t *Ticket, scope Scope, now time.Duration) *group {
 	}
 	// Those who wait already and belong to it stand in a queue of their own from here on.
 	ln.eachWaiter(func(w *waiter) {
-		if w.lane != nil && w.ticket.key(scope) == key {
+		if w.row != nil && w.ticket.key(scope) == key {
 			ln.unlink(w)
 			ln.enqueue(w)
 		}
@@ -203,7 +205,6 @@ func (ln *line) forget(now time.Duration) {
 func (ln *line) learn(t *Ticket, v *Verdict, now time.Duration) time.Duration {
 	switch v.Class {
 	case ClassRateLimited:
-		ln.logs = !ln.policy.Off // from now on, where it was not worth it before
 		ln.ramp.disturbed(now)
 		// It counted the call later than we believed: believe it, up to when it answered.
 		if took := now - t.sent; took > ln.slack {
@@ -217,6 +218,8 @@ func (ln *line) learn(t *Ticket, v *Verdict, now time.Duration) time.Duration {
 		if v.RetryAfter <= 0 {
 			return 0
 		}
+	case ClassCanceled, ClassRefused:
+		return 0
 	default:
 		ln.answered(t, now)
 		return 0
@@ -248,6 +251,9 @@ func (ln *line) answered(t *Ticket, now time.Duration) {
 	gs := ln.groupsOf(t)
 	for _, g := range [...]*group{&ln.all, gs[0], gs[1]} {
 		if g != nil {
+			if n := len(g.learner.refusals); n > 0 && t.sent <= g.learner.refusals[n-1].sent {
+				continue // it was on its way before the refusal
+			}
 			g.strikes = 0
 			if g.learner.narrow != nil {
 				ln.widen(g, now)
@@ -270,7 +276,7 @@ func (ln *line) pause(g *group, v *Verdict, now, until time.Duration) {
 	}
 	g.until, g.paused, g.verdict = until, true, *v
 	ln.eachWaiter(func(w *waiter) {
-		if g == &ln.all || w.lane != nil && (w.lane.queue.key.groups[0] == g || w.lane.queue.key.groups[1] == g) {
+		if g == &ln.all || w.row != nil && slices.Contains(w.row.lane.queue.key.groups[:], g) {
 			ln.turnAway(w, until)
 		}
 	})
@@ -281,9 +287,14 @@ func (ln *line) eachWaiter(f func(*waiter)) {
 	var all []*waiter
 	for _, q := range ln.queues {
 		for i := range q.lanes {
-			all = append(all, q.lanes[i].waiters...)
+			for _, r := range q.lanes[i].rows {
+				for w := r.head; w != nil; w = w.next {
+					all = append(all, w)
+				}
+			}
 		}
 	}
+	slices.SortFunc(all, func(a, b *waiter) int { return cmp.Compare(a.seq, b.seq) })
 	for _, w := range all {
 		f(w)
 	}

@@ -36,7 +36,7 @@ func (p AdaptivePolicy) check() error {
 func (l *Limiter) adapt(p AdaptivePolicy) {
 	l.line.mu.Lock()
 	defer l.line.mu.Unlock()
-	l.line.policy, l.line.logs = p, !p.Off
+	l.line.policy = p
 }
 
 // bound returns n within floor and ceiling.
@@ -415,7 +415,7 @@ func (ln *line) set(g *group, k *learnt, n int, now time.Duration) {
 func (ln *line) recount(w window.Window, who uint64, per, now time.Duration) {
 	at, _ := ln.log.Since(who, now-per-ln.slack, nil)
 	for _, s := range at {
-		w.Settle(w.Take(s, s+ln.slack, 1), min(now, s+ln.slack), 1)
+		w.Take(s, s+ln.slack, 1)
 	}
 }
 

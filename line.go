@@ -25,7 +25,6 @@ type line struct {
 	waiting    atomic.Int32  // changed under mu
 	struck     atomic.Bool   // some group has strikes
 	paced      bool          // a breaker needs the pace
-	logs       bool          // what is sent is logged
 	told       bool          // the partner has said something
 	generation atomic.Uint64 // of the limits; SetLimits begins another
 	groups     map[uint64]*group
@@ -35,7 +34,7 @@ type line struct {
 
 	queues  map[queueKey]*queue
 	lanes   [priorities]laneHeap // those of the queues, by priority
-	aside   []laneAside          // of them, those that have to wait, during a round
+	aside   []*lane              // of them, those that have to wait, during a round
 	turn    [priorities]uint64   // of the last that went
 	passed  [priorities]int      // calls of higher priority that went since one of this did
 	tenants map[string]*tenant   // those that have waiters
@@ -76,6 +75,16 @@ func (t *tier) claim(round uint64) int {
 	return t.claimed
 }
 
+// waitBehind is waitFor behind those that have a claim in this round. Where there cannot be room for both
+// at once, it is the claim's turn that comes first.
+func (t *tier) waitBehind(now time.Duration, n int, round uint64) time.Duration {
+	claimed := t.claim(round)
+	if claimed > 0 && t.slots == nil && t.cost(n)+claimed > t.Limit() {
+		return never
+	}
+	return t.waitFor(now, n, claimed)
+}
+
 // waitFor returns how long n permits have to wait behind those that are claimed; never when that does
 // not depend on the clock.
 func (t *tier) waitFor(now time.Duration, n, claimed int) time.Duration {
@@ -88,7 +97,7 @@ func (t *tier) waitFor(now time.Duration, n, claimed int) time.Duration {
 	case t.shared != nil:
 		return t.shared.waitFor(t.Window, now, n, claimed)
 	}
-	wait := t.Wait(now, n+claimed)
+	wait := t.Wait(now, t.cost(n)+claimed)
 	if wait > 0 {
 		t.needed = true
 	}
@@ -98,16 +107,20 @@ func (t *tier) waitFor(now time.Duration, n, claimed int) time.Duration {
 	return wait
 }
 
-// cost is what n permits are in this tier: a call is one call in flight, whatever it costs.
+// cost is what n permits are in this tier: a call is one call in flight, whatever it costs; and what nobody set
+// may turn out smaller than a call, which must go all the same.
 func (t *tier) cost(n int) int {
-	if t.slots != nil {
+	switch {
+	case t.slots != nil:
 		return 1
+	case t.source != LimitSet:
+		return min(n, t.Limit())
 	}
 	return n
 }
 
 func newLine() *line {
-	return &line{base: time.Now(), slack: firstSlack, logs: true}
+	return &line{base: time.Now(), slack: firstSlack}
 }
 
 func (ln *line) now() time.Duration { return time.Since(ln.base) }
@@ -121,6 +134,13 @@ func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
 		now = ln.latest
 	}
 	ln.latest = now
+	for t.tiers.generation != ln.generation.Load() { // SetLimits came in between
+		ln.mu.Unlock()
+		if err := l.choose(t); err != nil {
+			return err
+		}
+		ln.mu.Lock()
+	}
 	if ln.waiting.Load() == 0 {
 		if t.tiers.windows != nil && !ln.told && !ln.ramp.active() {
 			if ln.admitPlain(t, now) {
@@ -184,37 +204,67 @@ func (ln *line) wait(ctx context.Context, t *Ticket, w *waiter) (err error) {
 func (ln *line) woken(ctx context.Context, t *Ticket, w *waiter) (over bool, err error) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ask := w.ask; ask != nil && (w.admitted || w.err != nil) {
-		ask.asking = 0
-	} else if ask != nil {
+	if ask := w.ask; ask != nil {
 		w.ask = nil
-		ln.mu.Unlock()
-		wait, err := ask.take(ctx, t.cost())
-		ln.mu.Lock()
-		now := ln.now()
-		ask.answered(now, t.cost(), wait, err, ctx.Err() != nil)
-		if ctx.Err() != nil && w.err == nil {
-			ln.remove(w)
-			w.err = fmt.Errorf("waiting in line: %w", ended(ctx))
+		if w.admitted || w.err != nil {
+			ask.asking = 0
+			ln.pump(ln.now())
+		} else {
+			ln.askFor(ctx, t, w, ask)
 		}
-		ln.pump(now)
 	}
 	for w.moved && !w.admitted && w.err == nil {
-		w.moved = false
-		ln.mu.Unlock()
-		err := w.view.choose(t)
-		ln.mu.Lock()
-		if err != nil {
-			ln.remove(w)
-			ln.pump(ln.now())
-			return true, err
-		}
-		if !w.moved {
-			ln.enqueue(w)
-			ln.pump(ln.now())
-		}
+		ln.chooseAgain(t, w)
 	}
 	return w.admitted || w.err != nil, w.err
+}
+
+// askFor asks a store for w's permits, without the lock.
+func (ln *line) askFor(ctx context.Context, t *Ticket, w *waiter, ask *sharedQuota) {
+	ln.mu.Unlock()
+	wait, err := ask.take(ctx, t.cost())
+	ln.mu.Lock()
+	ask.answered(ln.now(), t.cost(), wait, err, ctx.Err() != nil)
+	if ctx.Err() != nil && w.err == nil {
+		if w.admitted { // by what another gave back meanwhile
+			ln.refund(t)
+			w.admitted = false
+		} else {
+			ln.remove(w)
+		}
+		w.err = fmt.Errorf("waiting in line: %w", ended(ctx))
+	}
+	ln.pump(ln.now())
+}
+
+// chooseAgain finds w's limits after they have changed, without the lock, and puts it back into its place.
+func (ln *line) chooseAgain(t *Ticket, w *waiter) {
+	w.moved = false
+	chosen := false
+	defer func() { // the user's functions may panic
+		ln.mu.Lock()
+		if !chosen {
+			ln.remove(w)
+			ln.pump(ln.now())
+		}
+	}()
+	ln.mu.Unlock()
+	err := w.view.choose(t)
+	ln.mu.Lock()
+	switch {
+	case w.err != nil:
+	case err != nil:
+		w.err = err
+		ln.remove(w)
+		ln.pump(ln.now())
+	case t.tiers.generation != ln.generation.Load():
+		w.moved = true
+	case !w.moved:
+		ln.enqueue(w)
+		ln.pump(ln.now())
+	}
+	chosen = true
+	ln.mu.Unlock()
 }
 
 // signal wakes w to look at what has become of it.
@@ -256,9 +306,7 @@ func (ln *line) admitPlain(t *Ticket, now time.Duration) bool {
 
 // note writes down that t goes.
 func (ln *line) note(t *Ticket, now time.Duration, n int) {
-	if ln.logs {
-		t.logged = ln.log.Note(now, t.caller().who, n)
-	}
+	t.logged = ln.log.Note(now, t.caller().who, n)
 	if ln.paced {
 		ln.ramp.note(now)
 	}
@@ -304,7 +352,7 @@ func (ln *line) admit(t *Ticket, now time.Duration) bool {
 // take takes every tier of t, whether or not there is room.
 func (ln *line) take(t *Ticket, now time.Duration) {
 	n := t.cost()
-	t.sent, t.state, t.tight = now, ticketTaken, false
+	t.sent, t.state, t.tight, t.stored = now, ticketTaken, false, false
 	for i, tier := range t.tiers.tiers {
 		switch {
 		case t.taken>>i&1 == 0:
@@ -312,7 +360,7 @@ func (ln *line) take(t *Ticket, now time.Duration) {
 			tier.slots.Take()
 		default:
 			if tier.shared != nil {
-				tier.shared.spend(now, n)
+				t.stored = tier.shared.spend(now, n)
 			}
 			mark := tier.Take(now, now+ln.slack, n)
 			*t.mark(i) = mark
@@ -383,12 +431,10 @@ func (ln *line) tooLong(ctx context.Context, t *Ticket, now time.Duration) error
 		return err
 	}
 	_ = longer(ln.ramp.wait(now, int(ln.waiting.Load())), "easing in after an outage", false)
-	// Only those who stand before it in the same queue are sure to go first.
+	// Only those who stand before it in the same row are sure to go first.
 	ahead := 0
-	if q := ln.queues[queueKey{t.tiers, t.taken, groups}]; q != nil {
-		if level := t.Priority.level(); q.size == len(q.lanes[level].waiters) && len(ln.tenants) < 2 {
-			ahead = q.cost
-		}
+	if q := ln.queues[queueKey{t.tiers, t.taken, groups}]; q != nil && len(ln.tenants) == 1 && q.tenantsAt(t.Priority.level()) == 1 {
+		ahead = q.cost
 	}
 	for i, tier := range t.tiers.tiers {
 		if t.taken>>i&1 == 0 || tier.slots != nil {
@@ -436,8 +482,8 @@ func (ln *line) settle(t *Ticket, v *Verdict, sent bool) (began time.Duration) {
 		case sent:
 			tier.Settle(*t.mark(i), at, n)
 		default:
-			if tier.shared != nil {
-				tier.shared.giveBack(now, n)
+			if tier.shared != nil && t.stored {
+				tier.shared.giveBack(now, t.sent, n)
 			}
 			tier.Refund(*t.mark(i), now, n)
 		}
@@ -448,7 +494,7 @@ func (ln *line) settle(t *Ticket, v *Verdict, sent bool) (began time.Duration) {
 		}
 		t.quotas = t.quotas[:0]
 	}
-	t.settleGrants(sent, at, now, n)
+	t.settleGrants(sent, at, now)
 	t.state = ticketSettled
 	switch {
 	case sent:
@@ -506,13 +552,13 @@ func (ln *line) refund(t *Ticket) {
 		case tier.slots != nil:
 			tier.slots.Give()
 		default:
-			if tier.shared != nil {
-				tier.shared.giveBack(now, t.cost())
+			if tier.shared != nil && t.stored {
+				tier.shared.giveBack(now, t.sent, t.cost())
 			}
 			tier.Refund(*t.mark(i), now, t.cost())
 		}
 	}
-	t.settleGrants(false, now, now, t.cost())
+	t.settleGrants(false, now, now)
 	if t.logged > 0 {
 		ln.log.Gone(t.logged, t.cost())
 	}

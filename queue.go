@@ -17,37 +17,48 @@ type queueKey struct {
 	groups groups
 }
 
-// lane holds the waiters of a queue that have one priority, as a heap: by turn, then by arrival.
+// lane holds the waiters of a queue that have one priority: for each tenant a row in order of arrival, the
+// rows as a heap by turn.
 type lane struct {
 	queue   *queue
-	waiters []*waiter
+	level   int
+	rows    []*tenantRow
+	tenants map[string]*tenantRow
 	index   int // in line.lanes, -1 when it is not there
 }
 
-type waiter struct {
-	ticket   *Ticket
-	view     *Limiter
-	level    int    // of priority, 0 the highest
-	turn     uint64 // among the tenants
-	seq      uint64 // of arrival
-	lane     *lane
-	index    int           // in lane.waiters
-	ready    chan struct{} // gets a value when it has been admitted or turned away, or is to look again
-	admitted bool
-	moved    bool // its limits have changed: choose again, and come back to the same place
-	ask      *sharedQuota
-	deadline time.Duration
-	err      error
+// tenantRow holds the waiters of one tenant in a lane. It has a turn as long as somebody is in it.
+type tenantRow struct {
+	lane       *lane
+	tenant     string
+	head, tail *waiter
+	turn       uint64
+	index      int // in lane.rows
 }
 
-func (w *waiter) before(o *waiter) bool {
-	return w.turn < o.turn || w.turn == o.turn && w.seq < o.seq
+func (r *tenantRow) before(o *tenantRow) bool {
+	return r.turn < o.turn || r.turn == o.turn && r.head.seq < o.head.seq
+}
+
+type waiter struct {
+	ticket     *Ticket
+	view       *Limiter
+	level      int        // of priority, 0 the highest
+	seq        uint64     // of arrival
+	row        *tenantRow // nil while its limits are looked for again, and afterwards
+	prev, next *waiter
+	ready      chan struct{} // gets a value when there is something to look at: it has been admitted or turned away, or what follows
+	admitted   bool
+	moved      bool         // its limits have changed: choose again, and come back to the same place
+	ask        *sharedQuota // to be asked for permits
+	deadline   time.Duration
+	err        error
 }
 
 // tenant is one integration's place in the round robin, while it has waiters.
 type tenant struct {
 	waiting int
-	turn    [priorities]uint64 // of its last waiter
+	turn    [priorities]uint64 // the last that it had
 }
 
 // levels of priority: High, Normal, Low.
@@ -56,7 +67,7 @@ const priorities = 3
 // passes is how many calls may pass a waiting one of lower priority before it is its turn.
 const passes = 15
 
-// enlist gives w its place among the others of its priority: one turn after the tenant's last, or after the last that went.
+// enlist counts w among those who wait.
 func (ln *line) enlist(w *waiter) {
 	ln.seq++
 	w.seq = ln.seq
@@ -70,8 +81,6 @@ func (ln *line) enlist(w *waiter) {
 		ln.tenants[name] = t
 	}
 	t.waiting++
-	w.turn = max(ln.turn[w.level], t.turn[w.level]) + 1
-	t.turn[w.level] = w.turn
 	ln.waiting.Add(1)
 }
 
@@ -86,6 +95,12 @@ func (ln *line) delist(w *waiter) {
 	}
 }
 
+// nextTurn gives a row its turn: after the last that went, and after the tenant's own last.
+func (ln *line) nextTurn(r *tenantRow) {
+	t, level := ln.tenants[r.tenant], r.lane.level
+	r.turn = max(ln.turn[level], t.turn[level]) + 1
+}
+
 // enqueue puts w into the queue of its limits.
 func (ln *line) enqueue(w *waiter) {
 	key := queueKey{w.ticket.tiers, w.ticket.taken, ln.groupsOf(w.ticket)}
@@ -93,7 +108,7 @@ func (ln *line) enqueue(w *waiter) {
 	if q == nil {
 		q = &queue{key: key}
 		for i := range q.lanes {
-			q.lanes[i].queue, q.lanes[i].index = q, -1
+			q.lanes[i].queue, q.lanes[i].level, q.lanes[i].index = q, i, -1
 		}
 		if ln.queues == nil {
 			ln.queues = make(map[queueKey]*queue)
@@ -109,29 +124,76 @@ func (ln *line) enqueue(w *waiter) {
 	q.size++
 	q.cost += w.ticket.cost()
 	l := &q.lanes[w.level]
-	w.lane, w.index = l, len(l.waiters)
-	l.waiters = append(l.waiters, w)
-	l.up(w.index)
-	ln.place(l, w.level)
+	r := l.tenants[w.ticket.Tenant]
+	if r == nil {
+		r = &tenantRow{lane: l, tenant: w.ticket.Tenant, index: len(l.rows), head: w}
+		ln.nextTurn(r)
+		if l.tenants == nil {
+			l.tenants = make(map[string]*tenantRow)
+		}
+		l.tenants[r.tenant] = r
+		l.rows = append(l.rows, r)
+	}
+	r.insert(w)
+	l.up(r.index)
+	ln.place(l)
+}
+
+// insert puts w into the row by its arrival.
+func (r *tenantRow) insert(w *waiter) {
+	w.row = r
+	if r.head == w { // the row is new
+		r.tail = w
+		return
+	}
+	after := r.tail
+	for after != nil && after.seq > w.seq {
+		after = after.prev
+	}
+	w.prev = after
+	if after == nil {
+		w.next, r.head = r.head, w
+	} else {
+		w.next, after.next = after.next, w
+	}
+	if w.next == nil {
+		r.tail = w
+	} else {
+		w.next.prev = w
+	}
 }
 
 // unlink takes w out of its queue.
 func (ln *line) unlink(w *waiter) {
-	l := w.lane
+	r := w.row
+	l := r.lane
 	q := l.queue
-	i, last := w.index, len(l.waiters)-1
-	l.swap(i, last)
-	l.waiters[last] = nil
-	l.waiters = l.waiters[:last]
-	if i < last {
-		moved := l.waiters[i]
-		l.up(i)
-		l.down(moved.index)
+	if w.prev == nil {
+		r.head = w.next
+	} else {
+		w.prev.next = w.next
 	}
-	w.lane = nil
+	if w.next == nil {
+		r.tail = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	w.prev, w.next, w.row = nil, nil, nil
+	if r.head == nil {
+		i, last := r.index, len(l.rows)-1
+		l.swap(i, last)
+		l.rows[last] = nil
+		l.rows = l.rows[:last]
+		delete(l.tenants, r.tenant)
+		if i < last {
+			l.fix(l.rows[i])
+		}
+	} else {
+		l.fix(r)
+	}
 	q.size--
 	q.cost -= w.ticket.cost()
-	ln.place(l, w.level)
+	ln.place(l)
 	if q.size == 0 {
 		delete(ln.queues, q.key)
 		q.eachTier(func(t *tier) { t.queues-- })
@@ -145,7 +207,7 @@ func (ln *line) unlink(w *waiter) {
 
 // remove takes w out of the line.
 func (ln *line) remove(w *waiter) {
-	if w.lane != nil {
+	if w.row != nil {
 		ln.unlink(w)
 	}
 	ln.delist(w)
@@ -160,15 +222,30 @@ func (q *queue) eachTier(f func(*tier)) {
 	}
 }
 
+// tenantsAt returns how many tenants wait in the queue, 0 when one waits with another priority.
+func (q *queue) tenantsAt(level int) int {
+	for i := range q.lanes {
+		if i != level && len(q.lanes[i].rows) > 0 {
+			return 0
+		}
+	}
+	return len(q.lanes[level].rows)
+}
+
+func (l *lane) fix(r *tenantRow) {
+	l.up(r.index)
+	l.down(r.index)
+}
+
 func (l *lane) swap(i, j int) {
-	l.waiters[i], l.waiters[j] = l.waiters[j], l.waiters[i]
-	l.waiters[i].index, l.waiters[j].index = i, j
+	l.rows[i], l.rows[j] = l.rows[j], l.rows[i]
+	l.rows[i].index, l.rows[j].index = i, j
 }
 
 func (l *lane) up(i int) {
 	for i > 0 {
 		p := (i - 1) / 2
-		if !l.waiters[i].before(l.waiters[p]) {
+		if !l.rows[i].before(l.rows[p]) {
 			return
 		}
 		l.swap(i, p)
@@ -179,13 +256,13 @@ func (l *lane) up(i int) {
 func (l *lane) down(i int) {
 	for {
 		c := 2*i + 1
-		if c >= len(l.waiters) {
+		if c >= len(l.rows) {
 			return
 		}
-		if c+1 < len(l.waiters) && l.waiters[c+1].before(l.waiters[c]) {
+		if c+1 < len(l.rows) && l.rows[c+1].before(l.rows[c]) {
 			c++
 		}
-		if !l.waiters[c].before(l.waiters[i]) {
+		if !l.rows[c].before(l.rows[i]) {
 			return
 		}
 		l.swap(i, c)
@@ -196,7 +273,7 @@ func (l *lane) down(i int) {
 // laneHeap holds the lanes of one priority that have waiters, by their heads.
 type laneHeap []*lane
 
-func (h laneHeap) before(i, j int) bool { return h[i].waiters[0].before(h[j].waiters[0]) }
+func (h laneHeap) before(i, j int) bool { return h[i].rows[0].before(h[j].rows[0]) }
 
 func (h laneHeap) swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
@@ -228,15 +305,15 @@ func (h laneHeap) down(i int) {
 }
 
 // place puts l where its head belongs, or takes it away when it has none.
-func (ln *line) place(l *lane, level int) {
-	h := &ln.lanes[level]
+func (ln *line) place(l *lane) {
+	h := &ln.lanes[l.level]
 	switch {
-	case len(l.waiters) == 0:
+	case len(l.rows) == 0:
 		if l.index >= 0 {
-			ln.displace(l, level)
+			ln.displace(l)
 		}
 		if len(*h) == 0 && len(ln.aside) == 0 {
-			ln.passed[level] = 0
+			ln.passed[l.level] = 0
 		}
 	case l.index < 0:
 		l.index = len(*h)
@@ -249,8 +326,8 @@ func (ln *line) place(l *lane, level int) {
 }
 
 // displace takes l out of the heap.
-func (ln *line) displace(l *lane, level int) {
-	h := &ln.lanes[level]
+func (ln *line) displace(l *lane) {
+	h := &ln.lanes[l.level]
 	i, last := l.index, len(*h)-1
 	h.swap(i, last)
 	(*h)[last] = nil
@@ -265,27 +342,33 @@ func (ln *line) displace(l *lane, level int) {
 
 // pick returns the lane whose head is next: of the highest priority, unless a lower one has been passed
 // often enough.
-func (ln *line) pick() (l *lane, level int) {
+func (ln *line) pick() *lane {
 	for level := priorities - 1; level > 0; level-- {
 		if ln.passed[level] >= passes && len(ln.lanes[level]) > 0 {
-			return ln.lanes[level][0], level
+			return ln.lanes[level][0]
 		}
 	}
-	for level, h := range ln.lanes {
+	for _, h := range ln.lanes {
 		if len(h) > 0 {
-			return h[0], level
+			return h[0]
 		}
 	}
-	return nil, 0
+	return nil
 }
 
-// went counts w's going as a turn, and as a pass for those of lower priority who wait.
-func (ln *line) went(w *waiter) {
-	ln.turn[w.level] = max(ln.turn[w.level], w.turn)
-	ln.passed[w.level] = 0
-	for level := w.level + 1; level < priorities; level++ {
-		if len(ln.lanes[level]) > 0 {
-			ln.passed[level]++
+// leaves takes w, the head of a row, out of the line, because it goes now: its tenant has had its turn, and those of lower
+// priority who wait have been passed.
+func (ln *line) leaves(w *waiter) {
+	r := w.row
+	level, t := w.level, ln.tenants[r.tenant]
+	ln.turn[level] = max(ln.turn[level], r.turn)
+	t.turn[level] = max(t.turn[level], r.turn)
+	ln.nextTurn(r)
+	ln.remove(w)
+	ln.passed[level] = 0
+	for lower := level + 1; lower < priorities; lower++ {
+		if len(ln.lanes[lower]) > 0 {
+			ln.passed[lower]++
 		}
 	}
 }
@@ -327,119 +410,100 @@ func (ln *line) onTimer() {
 }
 
 // admitHeads looks at the heads of the queues in their order. A head that has to wait claims what it
-// needs, so that nobody behind it takes that; one behind a pause claims nothing. It returns when the
-// next head could go.
+// needs, so that nobody behind it takes that. It returns when the next head could go.
 func (ln *line) admitHeads(now time.Duration) time.Duration {
 	next := never
 	ln.round++
-	for {
-		l, level := ln.pick()
-		if l == nil {
-			break
-		}
+	for l := ln.pick(); l != nil; l = ln.pick() {
 		if !ln.ramp.open(now) {
 			next = min(next, ln.ramp.next)
 			break
 		}
-		w := l.waiters[0]
-		at, shared := ln.readyAt(w, now)
-		if at > now {
-			next = min(next, at)
-			if shared {
-				break // every other waits for what this one waits for
+		w := l.rows[0].head
+		at, common := ln.readyAt(w, now)
+		if at <= now {
+			lacking := w.ticket.lacking(now)
+			if len(lacking) == 0 {
+				ln.leaves(w)
+				ln.take(w.ticket, now)
+				w.admitted = true
+				w.signal()
+				continue
 			}
-			ln.displace(l, level)
-			ln.aside = append(ln.aside, laneAside{l, level})
-			continue
-		}
-		if lacking := w.ticket.lacking(now); len(lacking) > 0 {
 			w.ask = lacking[0]
 			w.ask.asking = now + quotaTimeout + quotaTimeout/5
+			at = w.ask.asking
 			w.signal()
-			next = min(next, w.ask.asking)
-			ln.claim(w)
-			ln.displace(l, level)
-			ln.aside = append(ln.aside, laneAside{l, level})
-			continue
 		}
-		ln.remove(w)
-		ln.went(w)
-		ln.take(w.ticket, now)
-		w.admitted = true
-		w.signal()
+		ln.claim(w, at-now)
+		next = min(next, at)
+		if common > now { // everybody waits for what this one waits for
+			next = min(next, common)
+			break
+		}
+		ln.displace(l)
+		ln.aside = append(ln.aside, l)
 	}
-	for i, a := range ln.aside {
-		if len(a.waiters) > 0 && a.index < 0 {
-			ln.place(a.lane, a.level)
-		}
-		ln.aside[i] = laneAside{}
+	for i, l := range ln.aside {
+		ln.place(l)
+		ln.aside[i] = nil
 	}
 	ln.aside = ln.aside[:0]
 	return next
 }
 
-// laneAside is a lane whose head has to wait, out of the heap for the rest of a round.
-type laneAside struct {
-	*lane
-	level int
-}
-
-// readyAt returns when w can go, as far as the clock tells, and claims what it needs when that is not now.
-// Shared says that every queue needs something that it waits for.
-func (ln *line) readyAt(w *waiter, now time.Duration) (at time.Duration, shared bool) {
-	t, at := w.ticket, now
-	for _, g := range w.lane.queue.key.groups {
-		if g == nil {
-			continue
-		}
-		if g.until > now {
+// readyAt returns when w can go, as far as the clock tells, and when that has come which every queue waits for, 0
+// when there is no such thing; never is what does not come by the clock.
+func (ln *line) readyAt(w *waiter, now time.Duration) (at, common time.Duration) {
+	t := w.ticket
+	at = now
+	groups := &w.row.lane.queue.key.groups
+	for _, g := range groups {
+		switch {
+		case g == nil:
+		case g.until > now:
 			at = max(at, g.until)
-		} else {
+		default:
 			ln.refresh(g, now)
 		}
 	}
-	if at > now {
-		return at, false
-	}
-	n := t.cost()
-	look := func(tier *tier) {
-		wait := tier.waitFor(now, n, tier.claim(ln.round))
+	look := func(tier *tier, everybody bool) {
+		wait := tier.waitBehind(now, t.cost(), ln.round)
 		if wait == 0 {
 			return
 		}
-		shared = shared || tier.queues == len(ln.queues)
-		if wait == never {
-			at = never // a slot comes back by leave, not by the clock
-		} else if at != never {
-			at = max(at, now+wait)
+		free := never
+		if wait != never {
+			free = now + wait
+		}
+		if at = max(at, free); everybody {
+			common = max(common, free)
 		}
 	}
-	w.lane.queue.eachTier(look)
-	for _, g := range w.lane.queue.key.groups {
+	w.row.lane.queue.eachTier(func(tier *tier) { look(tier, tier.queues == len(ln.queues)) })
+	for _, g := range groups {
 		if g != nil {
-			g.eachTier(look)
+			g.eachTier(func(tier *tier) { look(tier, false) })
 		}
 	}
-	ln.all.eachTier(func(tier *tier) {
-		before := at
-		look(tier)
-		shared = shared || at > before
-	})
-	if at > now {
-		ln.claim(w)
-	}
-	return at, shared
+	ln.all.eachTier(func(tier *tier) { look(tier, true) })
+	return at, common
 }
 
-// claim keeps what w needs from those behind it, for this round.
-func (ln *line) claim(w *waiter) {
+// claim keeps from those behind w what it needs and what would not be there again when it can go, in wait: a place in
+// flight only when that is all that it waits for.
+func (ln *line) claim(w *waiter, wait time.Duration) {
 	n := w.ticket.cost()
+	byClock := wait > 0 && wait < never/2
 	f := func(t *tier) {
+		if byClock && (t.slots != nil || t.limit.per <= wait) {
+			return
+		}
 		t.claim(ln.round)
 		t.claimed += t.cost(n)
 	}
-	w.lane.queue.eachTier(f)
-	for _, g := range w.lane.queue.key.groups {
+	w.row.lane.queue.eachTier(f)
+	for _, g := range w.row.lane.queue.key.groups {
 		if g != nil {
 			g.eachTier(f)
 		}

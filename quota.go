@@ -65,7 +65,7 @@ func (s *sharedQuota) waitFor(local window.Window, now time.Duration, n, claimed
 		case FallbackClosed:
 			return s.failed - now
 		}
-		return local.Wait(now, min(n, local.Limit())+claimed)
+		return min(local.Wait(now, min(n, local.Limit())+claimed), s.failed-now) // then the store is asked again
 	case s.credit >= n+claimed:
 		return 0
 	case s.asking > 0:
@@ -81,11 +81,13 @@ func (s *sharedQuota) lacks(now time.Duration, n int) bool {
 	return now >= s.failed && s.credit < n
 }
 
-// spend uses permits that were asked for.
-func (s *sharedQuota) spend(now time.Duration, n int) {
-	if now >= s.failed || s.credit >= n {
-		s.credit = max(0, s.credit-n)
+// spend uses permits that were asked for, and reports whether it was those.
+func (s *sharedQuota) spend(now time.Duration, n int) bool {
+	if now < s.failed || s.credit < n {
+		return false
 	}
+	s.credit -= n
+	return true
 }
 
 // take asks the store, outside all locks, for no longer than quotaTimeout.
@@ -128,15 +130,20 @@ func (s *sharedQuota) answered(now time.Duration, n int, wait time.Duration, err
 	case wait > 0:
 		s.until = now + min(wait, quotaLongest)
 	default:
-		s.giveBack(now, n)
+		s.giveBack(now, now, n)
 		s.until = 0
 	}
 }
 
-// giveBack adds permits that were taken from the store.
-func (s *sharedQuota) giveBack(now time.Duration, n int) {
+// giveBack takes back permits that were got from the store at a time: they are good for a while after that.
+func (s *sharedQuota) giveBack(now, got time.Duration, n int) {
+	if now-got >= quotaCredit {
+		return
+	}
+	if s.credit == 0 || got+quotaCredit < s.expires {
+		s.expires = got + quotaCredit
+	}
 	s.credit += n
-	s.expires = now + quotaCredit
 }
 
 // lacking returns the shared quotas that t still has to ask.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -263,13 +264,6 @@ func (l *Limiter) start(limits []Limit) error {
 		own[i] = limit.tier(l.line.base)
 	}
 	l.own.Store(&own)
-	for _, t := range own {
-		if t.slots == nil && (l.parent == nil || l.parent.parent == nil) { // what is known need not be learnt, before it turns out otherwise
-			l.line.mu.Lock()
-			l.line.logs = false
-			l.line.mu.Unlock()
-		}
-	}
 	return nil
 }
 
@@ -343,62 +337,75 @@ func (l *Limiter) SetLimits(limits ...Limit) error {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	now := ln.now()
-	before := *l.own.Load()
+	before := slices.Clone(*l.own.Load())
 	var own []*tier
 	for _, limit := range limits {
 		own = append(own, ln.successor(before, limit, now))
 	}
 	for _, t := range before {
-		if t.slots != nil {
+		if t != nil && t.slots != nil {
 			own = append(own, t)
 		}
 	}
 	l.own.Store(&own)
 	ln.generation.Add(1)
-	ln.eachWaiter(func(w *waiter) {
-		if w.view.gather() != w.ticket.tiers && !w.moved {
-			if w.lane != nil {
-				ln.unlink(w)
-			}
-			w.moved = true
-			w.signal()
-		}
-	})
+	ln.eachWaiter(ln.move)
+	ln.pump(now)
 	return nil
+}
+
+// move brings a waiter under the limits that hold now, in its old place. Where it takes the user's functions to tell
+// which those are, it does that itself, outside the lock.
+func (ln *line) move(w *waiter) {
+	ln.unlink(w)
+	set, t := w.view.gather(), w.ticket
+	if set.conditional {
+		w.moved = true
+		w.signal()
+		return
+	}
+	t.tiers = set
+	if w.err = t.fits(); w.err != nil {
+		ln.remove(w)
+		w.signal()
+		return
+	}
+	t.taken = 1<<len(set.tiers) - 1
+	ln.enqueue(w)
 }
 
 // successor returns the tier of a limit that takes the place of those before: the same where nothing has
 // changed, otherwise one that has counted what was sent.
 func (ln *line) successor(before []*tier, l Limit, now time.Duration) *tier {
-	t := l.tier(ln.base)
-	for _, have := range before {
-		if have.limit.n == l.n && have.limit.per == l.per && have.limit.kind == l.kind && have.limit.burst == l.burst &&
-			have.limit.headroom == l.headroom && have.limit.when == nil && l.when == nil && have.limit.quota == l.quota && l.kind != slotLimit {
+	for i, have := range before {
+		if have != nil && have.slots == nil && have.limit.same(l) {
+			before[i] = nil
 			return have
 		}
 	}
-	if l.when != nil || l.kind == slotLimit {
+	t := l.tier(ln.base)
+	if l.when != nil {
 		return t
 	}
-	if ln.logs {
-		per := l.per
-		if l.kind == bucketLimit {
-			per = min(time.Hour, l.per*time.Duration(1+l.burst/l.n))
-		}
-		ln.recount(t.Window, 0, per, now)
-		return t
+	per := l.per
+	if l.kind == bucketLimit {
+		per = min(24*time.Hour, l.per*time.Duration(1+l.burst/l.n))
 	}
-	// When it was is not known, so it counts as just now.
-	used := 0
-	for _, have := range before {
-		if have.slots == nil && have.shared == nil && have.limit.when == nil {
-			used = max(used, have.Limit()-have.Left(now))
-		}
-	}
-	if used = min(used, t.Limit()); used > 0 {
-		t.Take(now, now, used)
-	}
+	ln.recount(t.Window, 0, per, now)
 	return t
+}
+
+// same reports whether both limit the same in the same way, as far as can be told.
+func (l Limit) same(o Limit) bool {
+	if l.when != nil || o.when != nil {
+		return false
+	}
+	if l.quota != nil || o.quota != nil {
+		if l.quota == nil || o.quota == nil || !reflect.ValueOf(l.quota).Comparable() || !reflect.ValueOf(o.quota).Comparable() || l.quota != o.quota {
+			return false
+		}
+	}
+	return l.n == o.n && l.per == o.per && l.kind == o.kind && l.burst == o.burst && l.headroom == o.headroom && l.fallback == o.fallback
 }
 
 // maxTiers is how many limits one call can be under.
@@ -428,6 +435,7 @@ type Ticket struct {
 	sent   time.Duration
 	state  ticketState
 	tight  bool // some limit gains by knowing when it was counted
+	stored bool // a store gave its permits
 }
 
 // caller is what a client tells its limiter of a call, and learns from it.
@@ -523,13 +531,19 @@ func (l *Limiter) choose(t *Ticket) error {
 	}
 	t.taken = 0
 	for i, tier := range set.tiers {
-		if tier.limit.when != nil && (t.Request == nil || !tier.limit.when(t.Request)) {
-			continue
+		if tier.limit.when == nil || t.Request != nil && tier.limit.when(t.Request) {
+			t.taken |= 1 << i
 		}
-		if tier.slots == nil && tier.shared == nil && t.cost() > tier.Limit() {
+	}
+	return t.fits()
+}
+
+// fits returns an error when t's cost is above one of its limits.
+func (t *Ticket) fits() error {
+	for i, tier := range t.tiers.tiers {
+		if tier.slots == nil && tier.shared == nil && t.cost() > tier.Limit() && (tier.limit.when == nil || t.taken>>i&1 != 0) {
 			return invalid("cost %d is above the limit %s: it would wait for ever", t.cost(), tier.limit)
 		}
-		t.taken |= 1 << i
 	}
 	return nil
 }

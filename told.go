@@ -51,7 +51,7 @@ func (ln *line) hear(t *Ticket, now time.Duration) {
 			g, at = ln.groupFor(t, ScopeRoute, now), -1
 		}
 		if at >= 0 {
-			ln.correct(g.told[at], t, q, now)
+			ln.correct(g, g.told[at], t, q, now)
 			continue
 		}
 		if k := ln.newTold(g, t, q, now); k != nil {
@@ -106,7 +106,7 @@ func (ln *line) newTold(g *group, t *Ticket, q *hint.Quota, now time.Duration) *
 }
 
 // correct corrects the count of a quota by what an answer told.
-func (ln *line) correct(k *told, t *Ticket, q *hint.Quota, now time.Duration) {
+func (ln *line) correct(g *group, k *told, t *Ticket, q *hint.Quota, now time.Duration) {
 	k.used, k.heard = now, now
 	used := q.Limit - q.Left
 	if w, ok := k.Window.(*window.Told); ok {
@@ -133,8 +133,16 @@ func (ln *line) correct(k *told, t *Ticket, q *hint.Quota, now time.Duration) {
 		}
 		return
 	}
+	if q.Window <= 0 {
+		q.Window = k.limit.per // it does not say each time
+	}
 	if k.limit.n != q.Limit || k.limit.per != q.Window {
-		k.Window, k.limit = limitWindow(q.Limit, q.Window), Every(q.Limit, q.Window)
+		// Calls that are under the old one settle there.
+		fresh := &tier{limit: Every(q.Limit, q.Window), source: LimitTold, heard: now, Window: limitWindow(q.Limit, q.Window)}
+		ln.recount(fresh.Window, g.learner.who, q.Window, now)
+		g.drop(k.tier)
+		g.add(fresh)
+		k.tier = fresh
 	}
 	// Our own may not be in what the partner counted yet, so that this is the least of what others spent.
 	if more := used - (k.limit.n - k.Left(now)); more > 0 {
@@ -145,7 +153,7 @@ func (ln *line) correct(k *told, t *Ticket, q *hint.Quota, now time.Duration) {
 // nice returns the window that a reset at its beginning shows; 0 when it shows none.
 func nice(reset time.Duration) time.Duration {
 	for _, w := range slices.Backward(windows[:]) {
-		if reset >= w-time.Second/2 && reset <= w+2*time.Second {
+		if reset >= w-time.Second/2 && reset <= w+2*time.Second { // rounded up, and read against a clock of whole seconds
 			return w
 		}
 	}

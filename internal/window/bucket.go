@@ -16,6 +16,7 @@ type Bucket struct {
 	base  time.Time
 	burst int
 	spare float64
+	full  time.Duration // when it was last seen full; what it would have held since is lost
 }
 
 // lag is how much later than it was sent the partner may count a call.
@@ -24,7 +25,7 @@ const lag = 100 * time.Millisecond
 // NewBucket returns a full bucket; n, per and burst are positive, and base is the time that durations count from.
 func NewBucket(n int, per time.Duration, burst int, base time.Time) *Bucket {
 	fill := float64(n) / per.Seconds()
-	return &Bucket{rate.NewLimiter(rate.Limit(fill), burst), base, burst, fill * lag.Seconds()}
+	return &Bucket{lim: rate.NewLimiter(rate.Limit(fill), burst), base: base, burst: burst, spare: fill * lag.Seconds(), full: -1}
 }
 
 // enough forgives what floating point loses.
@@ -42,10 +43,13 @@ func (b *Bucket) Wait(now time.Duration, n int) time.Duration {
 
 // Take implements Window.
 func (b *Bucket) Take(now, _ time.Duration, n int) int64 {
+	if b.lim.TokensAt(b.base.Add(now)) >= float64(b.burst) {
+		b.full = now
+	}
 	if t := b.base.Add(now); !b.lim.AllowN(t, n) {
 		b.lim.ReserveN(t, n) // short by less than enough
 	}
-	return -1
+	return ^int64(now)
 }
 
 // Settle does nothing: a bucket fills by the clock.
@@ -53,7 +57,13 @@ func (b *Bucket) Settle(int64, time.Duration, int) {}
 
 // Refund implements Window. A negative number puts tokens back; a reservation's Cancel would not, once
 // its time has come.
-func (b *Bucket) Refund(_ int64, now time.Duration, n int) { b.lim.AllowN(b.base.Add(now), -n) }
+//
+// A bucket that has been full since would have been as full without the permits: they are lost.
+func (b *Bucket) Refund(mark int64, now time.Duration, n int) {
+	if taken := time.Duration(^mark); taken >= b.full && b.lim.TokensAt(b.base.Add(now)) < float64(b.burst) {
+		b.lim.AllowN(b.base.Add(now), -n)
+	}
+}
 
 // Left implements Window.
 func (b *Bucket) Left(now time.Duration) int {

@@ -14,6 +14,7 @@ type Fixed struct {
 	used   int
 	late   int           // of those, the permits that the partner may count in the next window
 	last   time.Duration // when the partner will have counted the last of them
+	unsure bool          // the permit that opened the window was given back: another has, it is not known which
 }
 
 // NewFixed returns a window of n permits per per, both positive.
@@ -72,7 +73,7 @@ func (f *Fixed) Take(now, latest time.Duration, n int) int64 {
 			f.lo = now
 		}
 		f.hi = latest
-		f.used, f.late = f.late, 0
+		f.used, f.late, f.unsure = f.late, 0, false
 		f.seq++
 		mark = markFirst
 	}
@@ -116,7 +117,8 @@ func (f *Fixed) Refund(mark int64, now time.Duration, n int) {
 	switch {
 	case f.used == 0: // nothing has opened the window
 		f.hi = now - f.per
-	case mark&markFirst != 0: // one of those after it has
+	case mark&markFirst != 0 || f.unsure: // one of those after it has
+		f.unsure = true
 		f.hi = max(f.hi, f.last)
 	}
 }

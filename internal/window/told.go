@@ -9,6 +9,9 @@ type Told struct {
 	max   int
 	per   time.Duration // 0 while it is not known
 	end   time.Duration // when it has surely ended
+	guess bool          // end is one, as nothing has told it yet
+	odd   bool          // per turned out wrong, so each window is told anew
+	began time.Duration // when the first permit of the window was taken
 	slack time.Duration // how long after sending the partner may count a call
 	seq   int64         // of the window
 	used  int           // of this window, as an answer said
@@ -20,6 +23,9 @@ type Told struct {
 	recent [64]permit
 	takes  int
 }
+
+// toldRounding is how much later than it is the end of a window may be told: a second for each of two times.
+const toldRounding = 2*time.Second + 200*time.Millisecond
 
 type permit struct {
 	no int64 // the count with it
@@ -64,9 +70,9 @@ func (t *Told) Take(now, latest time.Duration, n int) int64 {
 	t.slack = latest - now
 	if now >= t.end {
 		t.seq++
-		t.used, t.ours, t.asOf = 0, 0, now
+		t.used, t.ours, t.asOf, t.began = 0, 0, now, now
 		per := t.per
-		if per == 0 {
+		if t.guess = per == 0; t.guess {
 			per = time.Minute // until the first answer tells
 		}
 		t.end = latest + per
@@ -121,9 +127,22 @@ func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per 
 	if mark>>40 != t.seq {
 		return
 	}
-	t.max, t.per = limit, max(t.per, per)
+	if t.max = limit; !t.odd {
+		t.per = max(t.per, per)
+	}
+	if t.seq > 1 && used >= limit && 2*t.ours < limit && now < t.began+toldRounding && t.per > 0 {
+		t.odd, t.guess, t.per = true, true, 0 // the window before has not ended yet
+	}
 	if end >= 0 {
-		t.end = min(t.end, max(end, now+time.Second)) // less than a second is said as none
+		end = max(end, now+time.Second) // less than a second is said as none
+		switch {
+		case t.guess:
+			t.end, t.guess = end, false
+		case end > t.end+toldRounding: // it is longer than it seemed
+			t.end, t.per = end, 0
+		default:
+			t.end = min(t.end, end)
+		}
 	}
 	no := mark & (1<<40 - 1)
 	for _, p := range t.open {
