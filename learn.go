@@ -93,11 +93,13 @@ type narrow struct {
 const (
 	maxRefusals = 16
 	maxLearnt   = 3
-	leastQuiet  = 2 * time.Minute
+	leastQuiet  = 4 * time.Minute
+	longQuiet   = 8 * time.Minute // at first, unless that is less than fourWindows
 	mostQuiet   = 24 * time.Hour
 	firstQuiet  = 32 // windows
-	weakQuiet   = 2  // windows, where it is not certain
-	firstStep   = 2  // percent
+	fourWindows = 4
+	weakQuiet   = 2 // windows, where it is not certain
+	firstStep   = 1 // percent
 	roundedUp   = 2 * time.Second
 	wide        = 16 // calls in flight that need no bound
 )
@@ -141,7 +143,7 @@ func (ln *line) refresh(g *group, now time.Duration) {
 		g.learner.pending = false
 		ln.conclude(g, now)
 	}
-	for _, k := range g.learner.limits {
+	for _, k := range slices.Clone(g.learner.limits) {
 		if now >= k.grow {
 			ln.ease(g, k, now)
 		}
@@ -346,7 +348,7 @@ func (ln *line) byTrial(l *learner, now time.Duration) (n int, per time.Duration
 func (ln *line) lower(g *group, k *learnt, n int, now time.Duration) {
 	switch {
 	case k.triedTooHigh(n):
-		if 5*n <= 6*k.sure {
+		if 5*n <= 6*k.sure+15 { // the count is off by a few at the edges
 			n = k.sure
 		}
 		k.quiet = min(2*k.quiet, mostQuiet)
@@ -372,7 +374,7 @@ func (ln *line) lower(g *group, k *learnt, n int, now time.Duration) {
 // adopt adds a limit.
 func (ln *line) adopt(g *group, n int, per time.Duration, certain bool, now time.Duration) {
 	l := &g.learner
-	quiet := max(leastQuiet, firstQuiet*per)
+	quiet := max(leastQuiet, min(firstQuiet*per, longQuiet), fourWindows*per)
 	if !certain {
 		quiet = max(10*time.Second, weakQuiet*per)
 	}
@@ -426,8 +428,12 @@ func (ln *line) ease(g *group, k *learnt, now time.Duration) {
 		k.grow = now + max(k.per, time.Second)
 		return
 	}
+	if most := ln.mostOf(&g.learner, refusal{sent: now, known: now}, k.per); k.n > 8*most+64 {
+		ln.unlearn(g, k) // far from what is ever sent
+		return
+	}
 	quiet := k.quiet
-	k.quiet = max(2*k.per, 5*time.Second)
+	k.quiet = max(k.per, 5*time.Second)
 	ln.set(g, k, ln.policy.bound(min(k.n+max(1, k.n*k.step/100), 1<<30)), now)
 	k.quiet, k.step = quiet, min(2*k.step, 100)
 }

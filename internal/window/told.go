@@ -28,9 +28,10 @@ type Told struct {
 const toldRounding = 2*time.Second + 200*time.Millisecond
 
 type permit struct {
-	no int64 // the count with it
-	at time.Duration
-	n  int
+	no       int64 // the count with it
+	at       time.Duration
+	answered time.Duration // 0 while it is open
+	n        int
 }
 
 // NewTold returns a window of n permits of which used are gone, and which ends by end.
@@ -59,8 +60,8 @@ func (t *Told) Wait(now time.Duration, n int) time.Duration {
 	if min(n, t.max) <= t.room(now) {
 		return 0
 	}
-	if now >= t.end || len(t.open) > 0 && n <= t.max-t.used {
-		return Never // until what is open has been answered
+	if now >= t.end {
+		return max(t.slack, 1) // until what was sent just now counts no more in this one
 	}
 	return max(t.end-now, 1)
 }
@@ -78,7 +79,7 @@ func (t *Told) Take(now, latest time.Duration, n int) int64 {
 		t.end = latest + per
 	}
 	t.count += int64(n)
-	p := permit{t.count, now, n}
+	p := permit{no: t.count, at: now, n: n}
 	t.open = append(t.open, p)
 	t.recent[t.takes%len(t.recent)] = p
 	t.takes++
@@ -101,7 +102,15 @@ func (t *Told) answered(mark int64) (p permit, ok bool) {
 // Settle implements Window.
 func (t *Told) Settle(mark int64, at time.Duration, n int) {
 	p, ok := t.answered(mark)
-	if !ok || mark>>40 != t.seq {
+	if !ok {
+		return
+	}
+	for i := range t.recent {
+		if t.recent[i].no == p.no {
+			t.recent[i].answered = max(at, 1)
+		}
+	}
+	if mark>>40 != t.seq {
 		return
 	}
 	if t.ours += n; p.at >= t.asOf && t.used < t.ours {
@@ -150,7 +159,7 @@ func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per 
 			// No less than that; and no more than with all that it may have counted since on top, as it may not
 			// count every call, and may roll.
 			t.used = max(t.used, used)
-			if since, ok := t.since(p.at - t.slack); ok {
+			if since, ok := t.beside(p); ok {
 				t.used = min(t.used, used+since)
 				t.ours = min(t.ours, t.used)
 			}
@@ -160,14 +169,17 @@ func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per 
 	}
 }
 
-// since returns how many permits were taken after at; not when that is longer ago than it remembers.
-func (t *Told) since(at time.Duration) (n int, ok bool) {
+// beside returns how many permits the partner may have counted after p: those taken since, and those that were
+// under way with it. It does not know where that is longer ago than it remembers.
+func (t *Told) beside(p permit) (n int, ok bool) {
 	for i := 1; i <= min(t.takes, len(t.recent)); i++ {
-		p := t.recent[(t.takes-i)%len(t.recent)]
-		if p.at <= at {
+		o := t.recent[(t.takes-i)%len(t.recent)]
+		if o.at <= p.at-t.slack {
 			return n, true
 		}
-		n += p.n
+		if o.no != p.no && (o.answered == 0 || o.answered > p.at) {
+			n += o.n
+		}
 	}
 	return n, t.takes <= len(t.recent)
 }
