@@ -95,7 +95,7 @@ const (
 	maxLearnt   = 3
 	leastQuiet  = 4 * time.Minute
 	longQuiet   = 8 * time.Minute // at first, unless that is less than fourWindows
-	mostQuiet   = 24 * time.Hour
+	mostQuiet   = time.Hour
 	firstQuiet  = 32 // windows
 	fourWindows = 4
 	weakQuiet   = 2 // windows, where it is not certain
@@ -292,9 +292,10 @@ func (ln *line) byWish(l *learner, r refusal) (n int, per time.Duration, certain
 			continue
 		}
 		n := ln.sentBefore(l, r, w)
-		if 10*n >= 9*ln.mostOf(l, r, w) {
+		if ln.filled(l, r, w) && 10*n >= 9*ln.mostOf(l, r, w) {
 			return n, w, true
 		}
+		// Otherwise it takes two refusals in a row that agree.
 		if i := len(l.refusals) - 2; i >= 0 {
 			if before := ln.sentBefore(l, l.refusals[i], w); agree(n, before) {
 				return max(n, before), w, false
@@ -302,6 +303,13 @@ func (ln *line) byWish(l *learner, r refusal) (n int, per time.Duration, certain
 		}
 	}
 	return 0, 0, false
+}
+
+// filled reports whether the window before a refusal began with a pause: in steady traffic the oldest call of any
+// window is about to leave it.
+func (ln *line) filled(l *learner, r refusal, per time.Duration) bool {
+	at, _ := ln.log.Since(l.who, r.sent-per, nil)
+	return len(at) > 0 && at[0] >= r.sent-per+per/20
 }
 
 // byTrial takes the shortest window that was full at every refusal, and not at any call that went through
@@ -354,7 +362,6 @@ func (ln *line) lower(g *group, k *learnt, n int, now time.Duration) {
 		k.quiet = min(2*k.quiet, mostQuiet)
 	case n >= k.n-1:
 		n = k.n - 1
-		k.quiet = min(2*k.quiet, mostQuiet)
 	case agree(n, k.last): // twice well below it: somebody else spends from it
 		n = max(n, k.last)
 		k.contested, k.quiet = true, weakQuiet*k.per
