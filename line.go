@@ -18,7 +18,8 @@ type line struct {
 	// Every call writes these, under mu but for mu itself.
 	mu     sync.Mutex
 	latest time.Duration // at which somebody was let through at once
-	_      [48]byte      // so that what is only read does not travel between processors with them
+	log    window.Log    // of what was sent, to learn limits by
+	_      [56]byte      // so that what is only read does not travel between processors with them
 
 	base       time.Time     // what the durations count from
 	slack      time.Duration // how long after sending the partner may count a call
@@ -30,7 +31,6 @@ type line struct {
 	groups     map[uint64]*group
 	all        group // what the partner has said to everybody
 	ramp       ramp
-	log        window.Log // of what was sent, to learn limits by
 
 	queues  map[queueKey]*queue
 	lanes   [priorities]laneHeap // those of the queues, by priority

@@ -2,37 +2,57 @@ package window
 
 import "time"
 
-// Log remembers when permits were last taken, and for whom, so that limits can be found out. It holds the
-// last few thousand.
+// Log remembers when permits were last taken, and for whom, so that limits can be found out. Those of one
+// holder that follow each other closely are one entry; it holds the last few thousand.
 type Log struct {
+	last entry // not in the ring yet, so that permits taken one after the other touch little memory
+	next int64 // the number of last
 	ring []entry
-	next int64 // the number of the next entry; ring[i%len] is entry i
 }
 
 type entry struct {
-	at  int64
+	at  time.Duration // of its first permit
 	who uint64
+	n   int // permits
 }
 
-const logged = 4096
+const (
+	logged   = 4096 // entries
+	crowd    = 64   // permits of an entry, after which another begins
+	dear     = 1024 // permits of one call
+	together = 500 * time.Microsecond
+)
 
 // Note writes down n permits for who, and returns a mark above zero to name them by.
 func (l *Log) Note(now time.Duration, who uint64, n int) (mark int64) {
-	mark = l.next + 1
-	for range min(n, logged) {
-		if l.next < logged && int(l.next) == len(l.ring) {
-			l.ring = append(l.ring, entry{})
-		}
-		l.ring[l.next%logged] = entry{int64(now), who}
-		l.next++
+	if l.last.who != who || now-l.last.at >= together || l.last.n == 0 || l.last.n >= crowd {
+		l.push()
+		l.last = entry{at: now, who: who}
 	}
-	return mark
+	l.last.n += min(n, dear)
+	return l.next + 1
+}
+
+// push puts the last entry into the ring.
+func (l *Log) push() {
+	if l.last.n == 0 {
+		return
+	}
+	if int(l.next) == len(l.ring) && l.next < logged {
+		l.ring = append(l.ring, entry{})
+	}
+	l.ring[l.next%logged] = l.last
+	l.next++
 }
 
 // Gone takes back n permits that the partner did not count.
 func (l *Log) Gone(mark int64, n int) {
-	for i := max(mark-1, l.next-logged); i < min(mark-1+int64(n), l.next); i++ {
-		l.ring[i%logged].at = gone
+	switch i := mark - 1; {
+	case i == l.next:
+		l.last.n = max(0, l.last.n-n)
+	case i >= l.next-logged && i >= 0 && i < l.next:
+		e := &l.ring[i%logged]
+		e.n = max(0, e.n-n)
 	}
 }
 
@@ -42,15 +62,21 @@ func (l *Log) Since(who uint64, since time.Duration, to []time.Duration) (at []t
 	first := max(0, l.next-logged)
 	i := l.next
 	for ; i > first; i-- {
-		if e := l.ring[(i-1)%logged]; e.at != gone && time.Duration(e.at) <= since {
+		if l.ring[(i-1)%logged].at <= since {
 			break
 		}
 	}
-	whole = i > 0 && i > first || first == 0
-	for ; i < l.next; i++ {
-		if e := l.ring[i%logged]; e.at != gone && (who == 0 || e.who == who) {
-			to = append(to, time.Duration(e.at))
+	whole = i > first || first == 0
+	add := func(e entry) {
+		for range e.n {
+			if e.at > since && (who == 0 || e.who == who) {
+				to = append(to, e.at)
+			}
 		}
 	}
+	for ; i < l.next; i++ {
+		add(l.ring[i%logged])
+	}
+	add(l.last)
 	return to, whole
 }
