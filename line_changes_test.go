@@ -1,0 +1,236 @@
+package belay
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Limits that are counted by a store that cannot be compared may be set again, and hold.
+func TestSetLimitsWithAStoreThatCannotBeCompared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		store := quotaFunc(func(context.Context, int) (time.Duration, error) { asked++; return 0, nil })
+		l := limiterOf(t, PerDay(4).Shared(store))
+		require.NoError(t, l.SetLimits(PerDay(4).Shared(store)))
+		send(t, l, &Ticket{})
+		require.Equal(t, 1, asked)
+	})
+}
+
+type downQuota struct{}
+
+func (*downQuota) Take(context.Context, int) (time.Duration, error) { return 0, errStoreDown }
+
+// The fallback of a limit changes with the limit, though its store stays.
+func TestSetLimitsChangesTheFallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &downQuota{}
+		l := limiterOf(t, PerDay(4).Shared(store).Fallback(FallbackClosed))
+		require.NoError(t, l.SetLimits(PerDay(4).Shared(store).Fallback(FallbackOpen)))
+		start := time.Now()
+		send(t, l, &Ticket{})
+		require.LessOrEqual(t, time.Since(start), time.Second)
+	})
+}
+
+// The same limit given twice is no smaller than once.
+func TestSetLimitsTheSameTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiterOf(t, PerMinute(10))
+		require.NoError(t, l.SetLimits(PerMinute(10), PerMinute(10)))
+		require.Equal(t, 10, sendSome(t, l, 20))
+	})
+}
+
+// New limits are given to those who wait by priority, not in the order in which they were moved.
+func TestSetLimitsKeepsPriorities(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiterOf(t, PerHour(1))
+		send(t, l, &Ticket{})
+		var low, high atomic.Int32
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wait := func(p Priority, gone *atomic.Int32) {
+			wg.Go(func() {
+				if l.Acquire(ctx, &Ticket{Priority: p}) == nil {
+					gone.Add(1)
+				}
+			})
+			synctest.Wait()
+		}
+		for range 100 {
+			wait(Low, &low)
+		}
+		for range 10 {
+			wait(High, &high)
+		}
+		require.NoError(t, l.SetLimits(PerHour(11)))
+		synctest.Wait()
+		require.EqualValues(t, 10, high.Load())
+		require.Zero(t, low.Load())
+		cancel()
+		wg.Wait()
+	})
+}
+
+// A new limit counts what was sent before it came.
+func TestNewLimitCountsWhatWasSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiterOf(t, PerSecond(10))
+		for range 10 {
+			send(t, l, &Ticket{})
+			time.Sleep(time.Second)
+		}
+		require.NoError(t, l.SetLimits(PerSecond(10), PerMinute(10)))
+		require.Zero(t, sendSome(t, l, 1))
+	})
+}
+
+// A refusal that pauses nobody takes nothing away from what a new limit counts.
+func TestNewLimitCountsWhatWasSentBeforeARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiterOf(t, PerMinute(100))
+		for range 89 {
+			send(t, l, &Ticket{})
+		}
+		k := &Ticket{}
+		require.NoError(t, l.Acquire(t.Context(), k))
+		l.Release(k, Outcome{Sent: true, Verdict: Verdict{Class: ClassRateLimited, RetryAfter: time.Second, Scope: ScopeCall}})
+		require.NoError(t, l.SetLimits(PerMinute(50)))
+		require.Zero(t, sendSome(t, l, 60))
+	})
+}
+
+// A limit that is lowered and raised again has forgotten nothing.
+func TestLoweredAndRaisedLimitForgetsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiterOf(t, PerMinute(10))
+		require.Equal(t, 10, sendSome(t, l, 20))
+		require.NoError(t, l.SetLimits(PerMinute(2)))
+		require.NoError(t, l.SetLimits(PerMinute(10)))
+		require.Zero(t, sendSome(t, l, 20))
+	})
+}
+
+// A new limit, too, counts calls without an answer as long as the partner may have counted them after they were sent.
+func TestNewLimitCountsUpToTheSlack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiterOf(t, PerSecond(10))
+		require.Equal(t, 10, sendSome(t, l, 10))
+		require.NoError(t, l.SetLimits(PerSecond(9)))
+		time.Sleep(time.Second + firstSlack - 90*time.Millisecond)
+		require.Zero(t, sendSome(t, l, 10))
+		time.Sleep(100 * time.Millisecond)
+		require.Equal(t, 9, sendSome(t, l, 10))
+	})
+}
+
+// Limits that change all the time do not make a waiter wait anew each time.
+func TestSetLimitsOftenHoldsBackNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiterOf(t, PerMinute(10))
+		require.Equal(t, 10, sendSome(t, l, 10))
+		start := time.Now()
+		waited := make(chan time.Duration, 1)
+		go func() {
+			send(t, l, &Ticket{})
+			waited <- time.Since(start)
+		}()
+		for i := range 20 {
+			time.Sleep(30 * time.Second)
+			require.NoError(t, l.SetLimits(Every(10, time.Minute+time.Duration(i%2)*time.Second)))
+		}
+		require.LessOrEqual(t, <-waited, 2*time.Minute)
+	})
+}
+
+// Whatever limits follow one another under whatever traffic, the partner never counts more than the largest of them,
+// everybody goes, and nothing is left in the line.
+func TestSetLimitsUnderTraffic(t *testing.T) {
+	for seed := range uint64(40) {
+		synctest.Test(t, func(t *testing.T) { changeUnderTraffic(t, seed) })
+	}
+}
+
+func changeUnderTraffic(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	most, per := 4+r.IntN(20), time.Second*time.Duration(1+r.IntN(4))
+	limits := func(r *rand.Rand) []Limit {
+		limits := []Limit{Every(1+r.IntN(most), per)}
+		if r.IntN(2) == 0 {
+			limits = append(limits, Every(1+r.IntN(3*most), 2*per))
+		}
+		if seed%2 == 0 && r.IntN(3) == 0 {
+			limits = append(limits, Every(1+r.IntN(most), per).When(Writes))
+		}
+		return limits
+	}
+	root := limiterOf(t, limits(r)...)
+	l := root
+	if r.IntN(2) == 0 {
+		var err error
+		l, err = root.with(Limit{n: 1 + r.IntN(4), kind: slotLimit})
+		require.NoError(t, err)
+	}
+	start := time.Now()
+	over := make(chan struct{})
+	changes := rand.New(rand.NewPCG(seed, 2))
+	go func() {
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(time.Duration(changes.IntN(3000)) * time.Millisecond):
+				if err := root.SetLimits(limits(changes)...); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	var a arrivals
+	var wg sync.WaitGroup
+	for i := range uint64(150) {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, i+7))
+			ms := func(most int) time.Duration { return time.Duration(r.IntN(most)) * time.Millisecond }
+			time.Sleep(ms(10_000))
+			k := ticketFor([]string{http.MethodGet, http.MethodPost}[r.IntN(2)])
+			k.Priority, k.Tenant = Priority(r.IntN(3)-1), fmt.Sprint(r.IntN(4))
+			ctx := t.Context()
+			if r.IntN(4) == 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, ms(9000))
+				defer cancel()
+			}
+			if err := l.Acquire(ctx, k); err != nil {
+				if ctx == t.Context() {
+					t.Error(err)
+				}
+				return
+			}
+			if r.IntN(8) == 0 {
+				time.Sleep(ms(300))
+				l.Release(k, Outcome{Sent: false})
+				return
+			}
+			time.Sleep(ms(99))
+			a.note(time.Since(start), k)
+			time.Sleep(ms(99))
+			l.Release(k, Outcome{Sent: true})
+		})
+	}
+	wg.Wait()
+	close(over)
+	require.NoError(t, a.sliding(most, per, nil), "seed %d", seed)
+	require.LessOrEqual(t, time.Since(start), 10*time.Minute, "seed %d", seed)
+	requireEmpty(t, l)
+}
