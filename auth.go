@@ -29,6 +29,16 @@ type Credential interface {
 	Apply(req *http.Request) error
 }
 
+// Refresher is an [Authenticator] that can do something about a credential that the partner has answered with a
+// 401. It is asked once for each call; the call is sent once more, whatever its method, as a 401 was not
+// processed, and that attempt pays quota like any other. A second 401 is final. Without the layer of retries there
+// is no second attempt.
+type Refresher interface {
+	// Reject says that the partner did not take c. It returns whether the next Credential will be another.
+	// It must not block.
+	Reject(ctx context.Context, c Credential) (retry bool)
+}
+
 // Bearer sends "Authorization: Bearer" and the token (RFC 6750 section 2.1).
 func Bearer(token Secret) Authenticator {
 	return &static{name: "Bearer", header: "Authorization", secret: token, prefix: "Bearer "}
@@ -155,6 +165,19 @@ func (c *call) token() (*http.Response, error) {
 	}
 	c.cred = cred
 	return c.next()
+}
+
+// reauthenticate reports whether the call is to be sent again with another credential, after a 401.
+func (c *call) reauthenticate(resp *http.Response) bool {
+	if resp == nil || resp.StatusCode != http.StatusUnauthorized || c.verdict.Class != ClassAuth || c.renewed || c.cred == nil || c.replayable() != nil {
+		return false
+	}
+	r, ok := c.authenticator().(Refresher)
+	if !ok {
+		return false
+	}
+	c.renewed = true
+	return r.Reject(c.ctx, c.cred)
 }
 
 // confidential refuses to send a credential where others can read it.

@@ -138,7 +138,7 @@ func (e *Error) Error() string {
 		b.WriteString(": " + e.Message)
 	}
 	if e.Err != nil {
-		if e.StatusCode != 0 {
+		if e.StatusCode != 0 || e.Code != "" || e.Message != "" {
 			b.WriteString(": ")
 		}
 		limit := 500

@@ -16,8 +16,13 @@ func (c *call) failure(resp *http.Response, err error) error {
 		Verdict: c.verdict, Attempts: c.sends,
 	}
 	var ours *Error
-	if errors.As(err, &ours) && ours.Method == "" {
-		e.StatusCode = ours.StatusCode
+	if errors.As(err, &ours) {
+		if e.Integration == "" {
+			e.Integration = ours.Integration // whose token it was
+		}
+		if ours.Method == "" {
+			e.StatusCode = ours.StatusCode
+		}
 		if err == error(ours) {
 			err = ours.Err
 		}

@@ -24,7 +24,8 @@ type ObserverFunc func(ctx context.Context, e Event)
 // Observe calls f.
 func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
-// Event is one of [CallDone], [AttemptDone], [Retrying], [Paused], [Resumed], [LimitNear] and [CircuitChanged].
+// Event is one of [CallDone], [AttemptDone], [Retrying], [Paused], [Resumed], [LimitNear], [CircuitChanged],
+// [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated] and [RotationRolledBack].
 type Event interface{ event() }
 
 // CallInfo says which call an event belongs to.
@@ -107,6 +108,41 @@ type CircuitChanged struct {
 	OpenFor time.Duration // until the next probe
 }
 
+// TokenRefreshed says that an integration has a new token.
+type TokenRefreshed struct {
+	Partner, Integration string
+	Expiry               time.Time // of the new one, zero when the partner does not say
+}
+
+// TokenRefreshFailed says that a token could not be had for a reason that may pass. The old one serves as long as it is good.
+type TokenRefreshFailed struct {
+	Partner, Integration string
+	LastWorked           time.Time // when a token was last got, zero for never
+	Action               string    // what to do
+	Err                  error
+}
+
+// TokenRevoked says that an integration's grant was refused for good: no more is asked for until there is another.
+type TokenRevoked struct {
+	Partner, Integration string
+	LastWorked           time.Time // when a token was last got, zero for never
+	Action               string    // what to do
+	Err                  error
+}
+
+// CredentialRotated says that [Rotating] has taken a new credential.
+type CredentialRotated struct {
+	Integration string
+	Was         time.Time // since when the old one was in use
+}
+
+// RotationRolledBack says that a new credential did not work, and the old one is in use again.
+type RotationRolledBack struct {
+	Integration string
+	Action      string // what to do
+	Err         error  // what the new one failed with
+}
+
 // Waits says what a call waited for.
 type Waits struct {
 	Backoff time.Duration // between attempts
@@ -128,6 +164,12 @@ func (Paused) event()         {}
 func (Resumed) event()        {}
 func (LimitNear) event()      {}
 func (CircuitChanged) event() {}
+
+func (TokenRefreshed) event()     {}
+func (TokenRefreshFailed) event() {}
+func (TokenRevoked) event()       {}
+func (CredentialRotated) event()  {}
+func (RotationRolledBack) event() {}
 
 // Redactor returns what may be logged of a request's body; "" for nothing. It gets at most 4 KiB.
 type Redactor func(contentType string, body []byte) string
@@ -280,10 +322,38 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 	case LimitNear:
 		o.write(ctx, slog.LevelWarn, "limit near", e.Call, Verdict{}, nil,
 			slog.String("limit", e.Limit), slog.String("source", e.Source.String()), slog.Int("used", e.Used), slog.Int("max", e.Max))
+	case TokenRefreshed, TokenRefreshFailed, TokenRevoked, CredentialRotated, RotationRolledBack:
+		o.logToken(ctx, e)
 	case CircuitChanged:
 		o.write(ctx, slog.LevelWarn, "circuit", e.Call, Verdict{}, nil,
 			slog.String("state", e.State.String()), slog.Int64("open_ms", e.OpenFor.Milliseconds()))
 	}
+}
+
+// logToken writes the events of credentials.
+func (o logObserver) logToken(ctx context.Context, e Event) {
+	switch e := e.(type) {
+	case TokenRefreshed:
+		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: token refreshed", slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.Time("expiry", e.Expiry))
+	case TokenRefreshFailed:
+		o.log.LogAttrs(ctx, slog.LevelWarn, "belay: token refresh failed", slog.String("partner", e.Partner), slog.String("integration", e.Integration),
+			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
+	case TokenRevoked:
+		o.log.LogAttrs(ctx, slog.LevelError, "belay: token revoked", slog.String("partner", e.Partner), slog.String("integration", e.Integration),
+			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
+	case CredentialRotated:
+		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: credential rotated", slog.String("integration", e.Integration), slog.Time("was", e.Was))
+	case RotationRolledBack:
+		o.log.LogAttrs(ctx, slog.LevelError, "belay: rotation rolled back", slog.String("integration", e.Integration), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
+	}
+}
+
+// LogTo returns an observer that writes what it is told to l, as [WithLogger] does. Nil writes nothing.
+func LogTo(l *slog.Logger) Observer {
+	if l == nil {
+		l = slog.New(slog.DiscardHandler)
+	}
+	return logObserver{l}
 }
 
 // write leaves out attributes that are empty.

@@ -168,6 +168,11 @@ func (c *call) retry() (*http.Response, error) {
 			p.Budget.give(spent) // it was not sent
 			return c.keep(kept, err)
 		}
+		if c.reauthenticate(resp) {
+			c.attempt-- // the credential was at fault, not the call
+			kept = c.discard(resp, err)
+			continue
+		}
 		if c.probe && v.Class == ClassTransient && c.patient() && c.replayable() == nil && c.safe(v) {
 			c.attempt-- // the breaker asked, not the caller
 			kept = c.discard(resp, err)
@@ -289,7 +294,7 @@ func (c *call) keep(r *result, err error) (*http.Response, error) {
 	if r == nil {
 		return nil, err
 	}
-	if e, ok := err.(*Error); ok { // its wait is told by RetryAfter
+	if e, ok := err.(*Error); ok && e.Method == "" { // its wait is told by RetryAfter
 		err = e.Err
 	}
 	c.att.Response, c.att.Err = r.resp, r.err

@@ -134,6 +134,7 @@ type call struct {
 	verdict  Verdict
 	att      Attempt
 	cred     Credential
+	renewed  bool // the credential has been refused once, and another was got
 	ticket   Ticket
 	caller   caller
 	permit   permit

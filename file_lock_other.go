@@ -1,0 +1,12 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package belay
+
+import (
+	"errors"
+	"os"
+)
+
+const canLock = false
+
+func tryLock(*os.File) (bool, error) { return false, errors.New("no lock on this platform") }

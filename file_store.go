@@ -1,0 +1,207 @@
+package belay
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// FileStore keeps each integration's token in a file of its own, encrypted (AES-256-GCM), with mode 0600. The
+// processes of one machine may share its directory: an Update holds a lock between them. A new token is on the disk whole
+// before it is used, or the old one still is. It is safe for concurrent use. Where the platform has no such lock
+// (Windows, for one) [NewFileStore] refuses.
+type FileStore struct {
+	dir  string
+	aead cipher.AEAD
+}
+
+// ErrTokenFile is a token's file that cannot be read: it was written with another key, or is damaged. The file is left as it is.
+var ErrTokenFile = errors.New("belay: token file unreadable")
+
+const (
+	fileMagic   = "belay1\n"
+	maxFile     = 1 << 20
+	lockRecheck = 5 * time.Millisecond
+)
+
+// NewFileStore returns a store in dir, which is made with mode 0700 where it is missing. The key is 32 bytes,
+// from wherever the process keeps its secrets.
+func NewFileStore(dir string, key Secret) (*FileStore, error) {
+	if dir == "" {
+		return nil, invalid("NewFileStore: the directory is empty")
+	}
+	k := []byte(key.Reveal())
+	if len(k) != 32 {
+		return nil, invalid("NewFileStore: the key has %d bytes, must be 32", len(k))
+	}
+	if !canLock {
+		return nil, invalid("NewFileStore: this platform has no lock between processes that ends with its holder")
+	}
+	block, err := aes.NewCipher(k)
+	if err != nil {
+		return nil, invalid("NewFileStore: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, invalid("NewFileStore: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, invalid("NewFileStore: %w", err)
+	}
+	return &FileStore{dir, aead}, nil
+}
+
+// path returns a key's file. Its name tells nothing of the key, which may be a customer's name.
+func (s *FileStore) path(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(s.dir, hex.EncodeToString(sum[:16])+".token")
+}
+
+// Load implements TokenStore. It takes no lock, as files are replaced whole.
+func (s *FileStore) Load(_ context.Context, key string) (Token, error) {
+	f, err := os.Open(s.path(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Token{}, nil
+	}
+	if err != nil {
+		return Token{}, fmt.Errorf("reading a token: %w", err)
+	}
+	defer f.Close()
+	data := make([]byte, 0, 4096)
+	buf := bytes.NewBuffer(data)
+	if n, err := buf.ReadFrom(&body{rc: f, parent: context.Background(), max: maxFile, left: maxFile}); err != nil {
+		return Token{}, fmt.Errorf("%w: after %d bytes: %w", ErrTokenFile, n, err)
+	}
+	return s.open(key, buf.Bytes())
+}
+
+// Update implements TokenStore.
+func (s *FileStore) Update(ctx context.Context, key string, f func(context.Context, Token) (Token, error)) (Token, error) {
+	unlock, err := s.lock(ctx, key)
+	if err != nil {
+		return Token{}, err
+	}
+	defer unlock()
+	have, err := s.Load(ctx, key)
+	if err != nil {
+		return Token{}, err
+	}
+	t, err := f(ctx, have)
+	if err != nil {
+		return Token{}, err
+	}
+	if have.equal(t) {
+		return t, nil
+	}
+	return t, s.write(key, t)
+}
+
+// lock waits for the lock of a key, which ends with this process at the latest.
+func (s *FileStore) lock(ctx context.Context, key string) (unlock func(), err error) {
+	f, err := os.OpenFile(s.path(key)+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking a token: %w", err)
+	}
+	for {
+		ok, err := tryLock(f)
+		if ok {
+			return func() { _ = f.Close() }, nil
+		}
+		if err != nil {
+			_ = f.Close()
+			return nil, fmt.Errorf("locking a token: %w", err)
+		}
+		timer := time.NewTimer(lockRecheck)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			_ = f.Close()
+			return nil, fmt.Errorf("locking a token: %w", ended(ctx))
+		}
+	}
+}
+
+// stored is a token as it is written, encrypted.
+type stored struct {
+	Access   string    `json:"access"`
+	Refresh  string    `json:"refresh,omitempty"`
+	Type     string    `json:"type,omitempty"`
+	Obtained time.Time `json:"obtained"`
+	Expiry   time.Time `json:"expiry"`
+}
+
+func (s *FileStore) write(key string, t Token) error {
+	plain, err := json.Marshal(stored{t.Access.Reveal(), t.Refresh.Reveal(), t.Type, t.Obtained, t.Expiry})
+	if err != nil {
+		return err
+	}
+	nonce := make([]byte, s.aead.NonceSize())
+	if _, err := rand.Read(nonce); err != nil {
+		return err
+	}
+	data := append([]byte(fileMagic), nonce...)
+	data = s.aead.Seal(data, nonce, plain, []byte(key))
+	path := s.path(key)
+	// One name for all: the lock is held, so what lies there is what a process that was killed has left.
+	if err := writeFile(path+".new", data); err != nil {
+		return fmt.Errorf("writing a token: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("writing a token: %w", err)
+	}
+	if err := syncDir(s.dir); err != nil {
+		return fmt.Errorf("writing a token: %w", err)
+	}
+	return nil
+}
+
+func writeFile(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (s *FileStore) open(key string, data []byte) (Token, error) {
+	rest, ok := bytes.CutPrefix(data, []byte(fileMagic))
+	n := s.aead.NonceSize()
+	if !ok || len(rest) < n {
+		return Token{}, fmt.Errorf("%w: %d bytes that are no token's", ErrTokenFile, len(data))
+	}
+	plain, err := s.aead.Open(nil, rest[:n], rest[n:], []byte(key))
+	if err != nil {
+		return Token{}, fmt.Errorf("%w: another key, or damaged", ErrTokenFile)
+	}
+	var t stored
+	if err := json.Unmarshal(plain, &t); err != nil {
+		return Token{}, fmt.Errorf("%w: its content is no token's", ErrTokenFile)
+	}
+	return Token{NewSecret(t.Access), NewSecret(t.Refresh), t.Type, t.Obtained, t.Expiry}, nil
+}
+
+// equal reports whether there is nothing to write.
+func (t Token) equal(o Token) bool {
+	return t.same(o) && t.Refresh.Reveal() == o.Refresh.Reveal() && t.Type == o.Type && t.Obtained.Equal(o.Obtained) && t.Expiry.Equal(o.Expiry)
+}

@@ -1,0 +1,522 @@
+package belay_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+)
+
+// issuer is a token endpoint that rotates refresh tokens, and revokes the family when one is used twice; and the
+// partner behind it.
+type issuer struct {
+	mu       sync.Mutex
+	lifetime time.Duration
+	requests []url.Values
+	headers  []http.Header
+	n        int
+	access   map[string]time.Time // valid until
+	refresh  string               // the one that is good
+	used     map[string]bool
+	reused   int
+	revoked  bool
+	answer   func(n int, form url.Values) *http.Response // in place of the issuer's own, where it is not nil
+	calls    int
+}
+
+func newIssuer(lifetime time.Duration) *issuer {
+	return &issuer{lifetime: lifetime, access: make(map[string]time.Time), refresh: "refresh-0-secret", used: make(map[string]bool)}
+}
+
+func jsonReply(status int, v any) *http.Response {
+	body, _ := json.Marshal(v)
+	resp := reply(status, "Content-Type", "application/json")
+	resp.Body = io.NopCloser(strings.NewReader(string(body)))
+	return resp
+}
+
+func (i *issuer) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Path != "/token" {
+		time.Sleep(time.Millisecond)
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.calls++
+		until, ok := i.access[strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")]
+		if !ok || !until.IsZero() && !time.Now().Before(until) {
+			return reply(401), nil
+		}
+		return reply(200), nil
+	}
+	body, _ := io.ReadAll(req.Body)
+	form, _ := url.ParseQuery(string(body))
+	timer := time.NewTimer(200 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.n++
+	i.requests, i.headers = append(i.requests, form), append(i.headers, req.Header)
+	if i.answer != nil {
+		if resp := i.answer(i.n, form); resp != nil {
+			return resp, nil
+		}
+	}
+	got := form.Get("refresh_token")
+	if form.Get("grant_type") == "refresh_token" {
+		if i.used[got] {
+			i.reused++
+			i.revoked = true
+		}
+		if i.revoked || got != i.refresh {
+			return jsonReply(400, map[string]string{"error": "invalid_grant", "error_description": "revoked: " + got}), nil
+		}
+		i.used[got] = true
+	}
+	access := fmt.Sprintf("access-%d-secret", i.n)
+	i.access[access] = time.Now().Add(i.lifetime)
+	answer := map[string]any{"access_token": access, "token_type": "bearer", "expires_in": int(i.lifetime.Seconds())}
+	if form.Get("grant_type") != "client_credentials" {
+		i.refresh = fmt.Sprintf("refresh-%d-secret", i.n)
+		answer["refresh_token"] = i.refresh
+	}
+	return jsonReply(200, answer), nil
+}
+
+func (i *issuer) asked() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.n
+}
+
+func (i *issuer) answers(f func(int, url.Values) *http.Response) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.answer = f
+}
+
+// expire ends all access tokens, as a partner does.
+func (i *issuer) expire() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	clear(i.access)
+}
+
+func app(t *testing.T, rt http.RoundTripper, change ...func(*belay.OAuth2Config)) *belay.OAuth2 {
+	t.Helper()
+	cfg := belay.OAuth2Config{
+		TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: belay.NewSecret("client-secret"), Transport: rt,
+		AuthURL: "https://partner.test/authorize", RedirectURL: "https://us.test/callback",
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	o, err := belay.NewOAuth2(cfg)
+	require.NoError(t, err)
+	return o
+}
+
+func seeded(t *testing.T, o *belay.OAuth2, key string, expiry time.Time) {
+	t.Helper()
+	require.NoError(t, o.Put(t.Context(), key, belay.Token{
+		Access: belay.NewSecret("access-0-secret"), Refresh: belay.NewSecret("refresh-0-secret"), Obtained: time.Now(), Expiry: expiry,
+	}))
+}
+
+// A thousand calls on an expired token make one token request, and the cancel of the first does not end it.
+func TestOneRefreshAtATime(t *testing.T) {
+	bubble(t, "refresh", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		o := app(t, i)
+		seeded(t, o, "acme", time.Now().Add(-time.Minute))
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), belay.WithMaxInFlight(1000))
+		first, cancel := context.WithCancel(t.Context())
+		gone := make(chan error, 1)
+		go func() { gone <- get(first, c, "/") }()
+		synctest.Wait()
+		var wg sync.WaitGroup
+		var failed atomic.Int32
+		for range 999 {
+			wg.Go(func() {
+				if get(t.Context(), c, "/") != nil {
+					failed.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		cancel()
+		require.ErrorIs(t, <-gone, context.Canceled)
+		wg.Wait()
+		require.Zero(t, failed.Load())
+		require.Equal(t, 1, i.asked())
+		require.Equal(t, "refresh_token", i.requests[0].Get("grant_type"))
+		require.Equal(t, "client-secret", i.requests[0].Get("client_secret"), "in the body, as configured")
+		require.Empty(t, i.headers[0].Get("Authorization"))
+	})
+}
+
+// A token is refreshed before it expires, while the old one serves: nobody waits for it.
+func TestRefreshAhead(t *testing.T) {
+	bubble(t, "an hour: five minutes ahead", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		o := app(t, i)
+		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
+		require.NoError(t, get(t.Context(), c, "/"))
+		require.Equal(t, 1, i.asked())
+		time.Sleep(54 * time.Minute)
+		require.NoError(t, get(t.Context(), c, "/"))
+		require.Equal(t, 1, i.asked())
+		time.Sleep(90 * time.Second)
+		start := time.Now()
+		require.NoError(t, get(t.Context(), c, "/"))
+		require.Less(t, time.Since(start), 10*time.Millisecond, "the old one serves")
+		time.Sleep(time.Second)
+		require.Equal(t, 2, i.asked())
+		require.NoError(t, get(t.Context(), c, "/"))
+		require.Equal(t, 2, i.asked())
+	})
+	bubble(t, "a refresh that fails while the old one is good is tried again later", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		o := app(t, i)
+		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
+		require.NoError(t, get(t.Context(), c, "/"))
+		i.answers(func(int, url.Values) *http.Response { return reply(503) })
+		time.Sleep(56 * time.Minute)
+		for range 20 {
+			require.NoError(t, get(t.Context(), c, "/"))
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, 4, i.asked(), "three attempts")
+		i.answers(nil)
+		time.Sleep(time.Minute)
+		require.NoError(t, get(t.Context(), c, "/"))
+		time.Sleep(time.Second)
+		require.Equal(t, 5, i.asked())
+	})
+}
+
+// A 401 drops the token it was made with: one refresh, one more attempt, and a second 401 is final.
+func TestRejectedToken(t *testing.T) {
+	bubble(t, "a POST too", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		o := app(t, i)
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), belay.WithRateLimit(belay.PerHour(1000)))
+		seeded(t, o, "acme", time.Now().Add(time.Hour)) // which the partner does not know
+		var info belay.Info
+		_, err := belay.Post[belay.None](t.Context(), c, "/things", map[string]int{"a": 1}, belay.Into(&info))
+		require.NoError(t, err)
+		require.Equal(t, 2, info.Attempts)
+		require.Equal(t, 1, i.asked())
+		require.Equal(t, 2, c.Limiter().Status().Limits[0].Used, "metered")
+		// All tokens end at once: a hundred calls make one more request.
+		i.expire()
+		require.Empty(t, work(100, 100, func(int) error { return get(t.Context(), c, "/") }))
+		require.Equal(t, 2, i.asked())
+	})
+	bubble(t, "twice is final", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		i.answers(func(int, url.Values) *http.Response {
+			return jsonReply(200, map[string]any{"access_token": "unknown-to-the-partner", "refresh_token": "r"})
+		})
+		o := app(t, i)
+		seeded(t, o, "acme", time.Time{})
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		err := get(t.Context(), c, "/")
+		require.ErrorIs(t, err, belay.ErrAuth)
+		require.Equal(t, 2, i.calls)
+		require.Equal(t, 1, i.asked())
+	})
+	bubble(t, "no refresh token, as at Attio", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		o := app(t, i)
+		require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret("for-ever")}))
+		i.access["for-ever"] = time.Time{}
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		time.Sleep(1000 * time.Hour)
+		require.NoError(t, get(t.Context(), c, "/"))
+		i.expire()
+		err := get(t.Context(), c, "/")
+		require.ErrorIs(t, err, belay.ErrAuth)
+		require.ErrorContains(t, err, "connect again")
+		require.Zero(t, i.asked())
+	})
+}
+
+// A grant that was refused for good is not asked for again, until there is another.
+func TestDeadGrant(t *testing.T) {
+	bubble(t, "invalid_grant", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		i.revoked = true
+		var events []string
+		o := app(t, i, func(cfg *belay.OAuth2Config) {
+			cfg.Observer = belay.ObserverFunc(func(_ context.Context, e belay.Event) { events = append(events, fmt.Sprintf("%T %+v", e, e)) })
+		})
+		seeded(t, o, "acme", time.Now().Add(-time.Hour))
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		for range 100 {
+			err := get(t.Context(), c, "/")
+			require.ErrorIs(t, err, belay.ErrAuth)
+			require.ErrorContains(t, err, "acme")
+			require.ErrorContains(t, err, "connect again")
+			require.NotContains(t, fmt.Sprintf("%+v %#v", err, err), "secret")
+			time.Sleep(time.Minute)
+		}
+		require.Equal(t, 1, i.asked(), "not hammered")
+		require.Zero(t, i.calls)
+		synctest.Wait()
+		require.Len(t, events, 1)
+		require.Contains(t, events[0], "TokenRevoked")
+		require.NotContains(t, events[0], "refresh-0-secret")
+		// The customer connects again.
+		i.mu.Lock()
+		i.revoked = false
+		i.mu.Unlock()
+		seeded(t, o, "acme", time.Now().Add(-time.Hour))
+		require.NoError(t, get(t.Context(), c, "/"))
+		require.Equal(t, 2, i.asked())
+		synctest.Wait()
+		require.Contains(t, events[1], "TokenRefreshed")
+	})
+}
+
+// The authorization code grant: state and PKCE, and every way that it can fail.
+func TestExchange(t *testing.T) {
+	bubble(t, "code", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		o := app(t, i, func(cfg *belay.OAuth2Config) {
+			cfg.Style, cfg.Scopes, cfg.Params = belay.ClientAuthHeader, []string{"a", "b"}, url.Values{"audience": {"x"}}
+		})
+		consent, err := o.AuthCodeURL(url.Values{"access_type": {"offline"}})
+		require.NoError(t, err)
+		u, err := url.Parse(consent.URL)
+		require.NoError(t, err)
+		q := u.Query()
+		require.Equal(t, []string{"code", "S256", "a b", "offline", consent.State}, []string{q.Get("response_type"), q.Get("code_challenge_method"), q.Get("scope"), q.Get("access_type"), q.Get("state")})
+		require.NotContains(t, consent.URL, consent.Verifier.Reveal())
+		require.NotContains(t, fmt.Sprintf("%+v", consent), consent.Verifier.Reveal())
+		for _, bad := range []url.Values{
+			{"state": {"other"}, "code": {"c"}},
+			{"code": {"c"}},
+			{"state": {consent.State}},
+			{"state": {consent.State}, "error": {"access_denied"}, "error_description": {"the user said no"}},
+		} {
+			require.ErrorIs(t, o.Exchange(t.Context(), "acme", consent, bad), belay.ErrAuth, bad)
+		}
+		require.Zero(t, i.asked())
+		require.NoError(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"the-code"}}))
+		form := i.requests[0]
+		require.Equal(t, []string{"authorization_code", "the-code", consent.Verifier.Reveal(), "x"}, []string{form.Get("grant_type"), form.Get("code"), form.Get("code_verifier"), form.Get("audience")})
+		require.Empty(t, form.Get("client_secret"), "in the header, as configured")
+		require.NotEmpty(t, i.headers[0].Get("Authorization"))
+		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+		// And the refresh with parameters of its own.
+		i.expire()
+		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+		require.Equal(t, "x", i.requests[1].Get("audience"))
+		require.Equal(t, "refresh-1-secret", i.requests[1].Get("refresh_token"))
+	})
+}
+
+// Whatever a token endpoint answers, the error is typed, names the integration and what to do, comes in time, holds no
+// secret, and the stored token stays.
+func TestTokenEndpointAnswers(t *testing.T) {
+	text := func(status int, contentType, body string) *http.Response {
+		resp := reply(status, "Content-Type", contentType)
+		resp.Body = io.NopCloser(strings.NewReader(body))
+		return resp
+	}
+	for _, c := range []struct {
+		name   string
+		answer func() *http.Response
+		is     error
+		class  belay.Class
+		says   string
+	}{
+		{"HTML", func() *http.Response { return text(200, "text/html", "<html>login client-secret</html>") }, belay.ErrData, belay.ClassData, "no token"},
+		{"empty JSON", func() *http.Response { return text(200, "application/json", "{}") }, belay.ErrData, belay.ClassData, "no token"},
+		{"no access_token", func() *http.Response { return text(200, "application/json", `{"token_type":"bearer"}`) }, belay.ErrData, belay.ClassData, "no token"},
+		{"a line break", func() *http.Response { return text(200, "application/json", `{"access_token":"a\nb"}`) }, belay.ErrData, belay.ClassData, "control character"},
+		{"200 with an error", func() *http.Response {
+			return text(200, "application/json", `{"error":"bad_verification_code","error_description":"refresh-0-secret is bad"}`)
+		}, belay.ErrAuth, belay.ClassAuth, "begin the consent again"},
+		{"200 with an error nobody knows", func() *http.Response { return text(200, "application/json", `{"error":"oops"}`) }, belay.ErrAuth, belay.ClassAuth, "oops"},
+		{"invalid_client", func() *http.Response { return text(401, "application/json", `{"error":"invalid_client"}`) }, belay.ErrAuth, belay.ClassAuth, "client id"},
+		{"unauthorized_client", func() *http.Response { return text(400, "application/json", `{"error":"unauthorized_client"}`) }, belay.ErrAuth, belay.ClassAuth, "may not use this grant"},
+		{"HubSpot's", func() *http.Response {
+			return text(400, "application/json", `{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}`)
+		}, belay.ErrAuth, belay.ClassAuth, "refresh token"},
+		{"a redirect", func() *http.Response {
+			r := text(302, "text/plain", "")
+			r.Header.Set("Location", "https://evil.test/")
+			return r
+		}, belay.ErrAuth, belay.ClassAuth, "redirects"},
+		{"500", func() *http.Response { return text(500, "text/plain", "refresh-0-secret") }, belay.ErrTransient, belay.ClassTransient, "500"},
+		{"429", func() *http.Response { return reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, belay.ClassRateLimited, "429"},
+		{"without end", func() *http.Response {
+			r := reply(200, "Content-Type", "application/json")
+			r.Body = io.NopCloser(endless{})
+			return r
+		}, belay.ErrData, belay.ClassData, "no token"},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			i := newIssuer(time.Hour)
+			i.answers(func(int, url.Values) *http.Response { return c.answer() })
+			store := belay.NewMemoryStore()
+			o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = store })
+			seeded(t, o, "acme", time.Now().Add(-time.Hour))
+			start := time.Now()
+			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")
+			require.ErrorIs(t, err, c.is)
+			var e *belay.Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, c.class, e.Class)
+			require.Equal(t, "acme", e.Integration)
+			require.ErrorContains(t, err, c.says)
+			require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, e), "-secret")
+			require.Less(t, time.Since(start), time.Minute)
+			kept, err := store.Load(t.Context(), "acme")
+			require.NoError(t, err)
+			require.Equal(t, "refresh-0-secret", kept.Refresh.Reveal())
+		})
+	}
+	bubble(t, "never", func(t *testing.T) {
+		hang := roundTrip(func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		})
+		o := app(t, hang, func(cfg *belay.OAuth2Config) { cfg.Timeout = 5 * time.Second })
+		seeded(t, o, "acme", time.Now().Add(-time.Hour))
+		start := time.Now()
+		err := get(t.Context(), newClient(t, hang, belay.WithAuth(o.RefreshToken("acme")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")
+		require.ErrorIs(t, err, belay.ErrTransient)
+		require.ErrorContains(t, err, "in time")
+		require.Less(t, time.Since(start), 21*time.Second)
+	})
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+// The lifetime in every shape that partners send it.
+func TestExpiresIn(t *testing.T) {
+	for _, c := range []struct {
+		answer string
+		again  bool // refreshed after two hours
+	}{
+		{`{"access_token":"a","expires_in":3600}`, true},
+		{`{"access_token":"a","expires_in":"3600"}`, true},
+		{`{"access_token":"a","expires_in":0}`, false},
+		{`{"access_token":"a","expires_in":null}`, false},
+		{`{"access_token":"a"}`, false},
+		{`{"access_token":"a","expires_in":-5}`, false},
+		{`{"access_token":"a","expires_in":99999999999}`, false},
+	} {
+		bubble(t, c.answer, func(t *testing.T) {
+			i := newIssuer(time.Hour)
+			i.access["a"] = time.Time{}
+			i.answers(func(int, url.Values) *http.Response {
+				resp := reply(200, "Content-Type", "application/json")
+				resp.Body = io.NopCloser(strings.NewReader(c.answer))
+				return resp
+			})
+			client := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")))
+			require.NoError(t, get(t.Context(), client, "/"))
+			time.Sleep(2 * time.Hour)
+			require.NoError(t, get(t.Context(), client, "/"))
+			require.Equal(t, c.again, i.asked() == 2)
+		})
+	}
+}
+
+// A token endpoint that allows five requests a day gets no more, and the call says when to come back.
+func TestTokenLimits(t *testing.T) {
+	bubble(t, "Guesty", func(t *testing.T) {
+		i := newIssuer(24 * time.Hour)
+		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Limits = []belay.Limit{belay.PerDay(5)} })
+		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")), belay.WithTimeout(time.Minute))
+		for range 5 {
+			require.NoError(t, get(t.Context(), c, "/"))
+			i.expire()
+		}
+		err := get(t.Context(), c, "/")
+		require.ErrorIs(t, err, belay.ErrUnavailable)
+		require.Equal(t, 5, i.asked())
+		wait, ok := belay.RetryAfter(err)
+		require.True(t, ok)
+		require.InDelta(t, 24, wait.Hours(), 0.1)
+	})
+}
+
+func TestOAuth2BadInput(t *testing.T) {
+	_, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "http://partner.test/token", Timeout: -1, Style: 9, AuthURL: "::", Limits: []belay.Limit{belay.PerDay(0)}, ClientSecret: belay.NewSecret("a\n")})
+	for _, field := range []string{"TokenURL is http://partner.test", "ClientID is empty", "Timeout is -1ns", "Style is 9", "AuthURL", "Limits", "ClientSecret"} {
+		require.ErrorContains(t, err, field)
+	}
+	require.ErrorIs(t, err, belay.ErrInvalid)
+	o, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "http://localhost/token", ClientID: "x"})
+	require.NoError(t, err)
+	_, err = o.AuthCodeURL(nil)
+	require.ErrorIs(t, err, belay.ErrInvalid)
+	_, err = belay.New("https://partner.test", belay.WithAuth(o.RefreshToken("")))
+	require.ErrorContains(t, err, "key is empty")
+	_ = o.RefreshToken("a")
+	_, err = belay.New("https://partner.test", belay.WithAuth(o.ClientCredentials("a")))
+	require.ErrorContains(t, err, "another grant")
+	require.ErrorIs(t, o.Put(t.Context(), "a", belay.Token{}), belay.ErrInvalid)
+	require.ErrorIs(t, o.Exchange(t.Context(), "a", belay.Consent{}, nil), belay.ErrInvalid)
+	var none *belay.OAuth2
+	require.ErrorIs(t, none.Put(t.Context(), "a", belay.Token{}), belay.ErrInvalid)
+	_, err = none.RefreshToken("a").Credential(t.Context())
+	require.ErrorIs(t, err, belay.ErrInvalid)
+	_, err = none.ClientCredentials("").Credential(t.Context())
+	require.ErrorIs(t, err, belay.ErrInvalid)
+}
+
+// brokenStore fails as stores do.
+type brokenStore struct{ panics bool }
+
+func (b brokenStore) Load(context.Context, string) (belay.Token, error) {
+	return belay.Token{}, errors.New("disk full")
+}
+
+func (b brokenStore) Update(context.Context, string, func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
+	if b.panics {
+		panic("store")
+	}
+	return belay.Token{}, errors.New("disk full")
+}
+
+func TestBrokenStore(t *testing.T) {
+	for _, panics := range []bool{false, true} {
+		bubble(t, fmt.Sprint(panics), func(t *testing.T) {
+			i := newIssuer(time.Hour)
+			o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = brokenStore{panics} })
+			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.ClientCredentials("")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")
+			require.ErrorIs(t, err, belay.ErrTransient)
+			require.ErrorContains(t, err, "token store")
+			require.Zero(t, i.asked(), "a token that cannot be kept is not asked for")
+		})
+	}
+}

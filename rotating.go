@@ -1,0 +1,170 @@
+package belay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Rotating is a credential that can be exchanged for another while calls go on: each of them uses the old or the new one,
+// never neither. Make it with [NewRotating]. It is safe for concurrent use.
+type Rotating struct {
+	integration string
+	overlap     time.Duration
+	observer    Observer
+
+	turn chan struct{} // has room while nobody rotates
+
+	mu    sync.Mutex
+	now   Authenticator
+	since time.Time
+	old   Authenticator // good too until then
+	until time.Time
+}
+
+// RotatingOption configures a [Rotating].
+type RotatingOption func(*Rotating) error
+
+// RotationOverlap says that for d after a rotation the old credential is good too: a call whose new one is answered with a
+// 401 is sent once more with the old one. Zero, the default, is no overlap; negative is an error.
+func RotationOverlap(d time.Duration) RotatingOption {
+	return func(r *Rotating) error {
+		if d < 0 {
+			return fmt.Errorf("RotationOverlap: %s must not be negative", d)
+		}
+		r.overlap = d
+		return nil
+	}
+}
+
+// RotationObserver tells o of rotations, of the integration with that name. A nil o tells nobody.
+func RotationObserver(o Observer, integration string) RotatingOption {
+	return func(r *Rotating) error {
+		r.observer, r.integration = o, integration
+		return nil
+	}
+}
+
+// NewRotating returns a credential that is current until it is rotated. Nil is an error, and so is one that is not valid.
+func NewRotating(current Authenticator, opts ...RotatingOption) (*Rotating, error) {
+	r := &Rotating{now: current, since: time.Now(), turn: make(chan struct{}, 1)}
+	errs := []error{checkAuth(current)}
+	for _, o := range opts {
+		if o != nil {
+			errs = append(errs, o(r))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, invalid("NewRotating: %w", err)
+	}
+	return r, nil
+}
+
+func checkAuth(a Authenticator) error {
+	if a == nil {
+		return errors.New("the authenticator is nil")
+	}
+	if c, ok := a.(interface{ check() error }); ok {
+		return c.check()
+	}
+	return nil
+}
+
+// rotated is a credential and whose it is.
+type rotated struct {
+	Credential
+	of Authenticator
+}
+
+// Credential implements Authenticator.
+func (r *Rotating) Credential(ctx context.Context) (Credential, error) {
+	r.mu.Lock()
+	now := r.now
+	r.mu.Unlock()
+	c, err := now.Credential(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return rotated{c, now}, nil
+}
+
+// Reject implements Refresher: within the overlap the old credential is taken back.
+func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
+	was, ok := c.(rotated)
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	if was.of != r.now {
+		r.mu.Unlock()
+		return true // it has been rotated since
+	}
+	if r.old != nil && time.Now().Before(r.until) {
+		r.now, r.old, r.since = r.old, nil, time.Now()
+		r.mu.Unlock()
+		r.emit(ctx, RotationRolledBack{Integration: r.integration, Action: "check the new credential with the partner, and rotate again", Err: ErrAuth})
+		return true
+	}
+	r.mu.Unlock()
+	if inner, ok := was.of.(Refresher); ok {
+		return inner.Reject(ctx, was.Credential)
+	}
+	return false
+}
+
+// Rotate exchanges the credential for next. It calls check with next first, then takes next for all new
+// calls, then calls check again; where that fails, the old one is taken back. Check makes a call with the
+// credential that it is given, by [Auth], and returns what became of it; nil checks nothing. Rotations go one at a
+// time. The error says which step failed, and wraps check's.
+func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(context.Context, Authenticator) error) error {
+	if r == nil || r.turn == nil {
+		return invalid("Rotate: the Rotating was not made by NewRotating")
+	}
+	if ctx == nil {
+		return invalid("Rotate: the context is nil")
+	}
+	if err := checkAuth(next); err != nil {
+		return invalid("Rotate: %w", err)
+	}
+	if check == nil {
+		check = func(context.Context, Authenticator) error { return nil }
+	}
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("belay: waiting for another rotation: %w", ended(ctx))
+	}
+	if err := check(ctx, next); err != nil {
+		r.emit(ctx, RotationRolledBack{Integration: r.integration, Action: "the new credential does not work: check it with the partner; the old one stays", Err: err})
+		return fmt.Errorf("belay: the new credential was not taken, as it does not work: %w", err)
+	}
+	r.mu.Lock()
+	old, was := r.now, r.since
+	r.now, r.since = next, time.Now()
+	if r.old = nil; r.overlap > 0 {
+		r.old, r.until = old, time.Now().Add(r.overlap)
+	}
+	r.mu.Unlock()
+	if err := check(ctx, r); err != nil {
+		r.mu.Lock()
+		if r.now == next {
+			r.now, r.since, r.old = old, was, nil
+		}
+		r.mu.Unlock()
+		r.emit(ctx, RotationRolledBack{Integration: r.integration, Action: "the new credential failed after it was taken: check it with the partner; the old one is in use again", Err: err})
+		return fmt.Errorf("belay: the old credential was taken back: %w", err)
+	}
+	r.emit(ctx, CredentialRotated{Integration: r.integration, Was: was})
+	return nil
+}
+
+func (r *Rotating) emit(ctx context.Context, e Event) {
+	if r.observer == nil {
+		return
+	}
+	defer func() { _ = recover() }()
+	r.observer.Observe(ctx, e)
+}

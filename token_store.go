@@ -1,0 +1,86 @@
+package belay
+
+import (
+	"context"
+	"sync"
+)
+
+// TokenStore keeps the tokens of integrations, by key.
+type TokenStore interface {
+	// Load returns the token of key, the zero Token where there is none.
+	Load(ctx context.Context, key string) (Token, error)
+	// Update calls f with the token of key, stores what it returns, and returns that. While f runs, no other
+	// Update of the key runs in any process: f sends a refresh token, which must not be sent twice. An error
+	// of f is returned, and nothing is stored. What was returned without an error has been stored.
+	Update(ctx context.Context, key string, f func(ctx context.Context, have Token) (Token, error)) (Token, error)
+}
+
+// MemoryStore keeps tokens for as long as the process lives, and for this process alone. Make it with
+// [NewMemoryStore]. It is safe for concurrent use.
+type MemoryStore struct {
+	mu     sync.Mutex
+	tokens map[string]Token
+	locks  map[string]*keyLock
+}
+
+// keyLock lets one Update of a key at a time, and waits by context.
+type keyLock struct {
+	held  chan struct{} // has room while nobody holds it
+	users int
+}
+
+// NewMemoryStore returns an empty store.
+func NewMemoryStore() *MemoryStore {
+	return &MemoryStore{tokens: make(map[string]Token), locks: make(map[string]*keyLock)}
+}
+
+// Load implements TokenStore.
+func (m *MemoryStore) Load(_ context.Context, key string) (Token, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.tokens[key], nil
+}
+
+// Update implements TokenStore.
+func (m *MemoryStore) Update(ctx context.Context, key string, f func(context.Context, Token) (Token, error)) (Token, error) {
+	unlock, err := m.lock(ctx, key)
+	if err != nil {
+		return Token{}, err
+	}
+	defer unlock()
+	have, _ := m.Load(ctx, key)
+	t, err := f(ctx, have)
+	if err != nil {
+		return Token{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tokens[key] = t
+	return t, nil
+}
+
+// lock waits until nobody else updates key.
+func (m *MemoryStore) lock(ctx context.Context, key string) (unlock func(), err error) {
+	m.mu.Lock()
+	l := m.locks[key]
+	if l == nil {
+		l = &keyLock{held: make(chan struct{}, 1)}
+		m.locks[key] = l
+	}
+	l.users++
+	m.mu.Unlock()
+	leave := func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(m.locks, key)
+		}
+	}
+	select {
+	case l.held <- struct{}{}:
+		return func() { <-l.held; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
