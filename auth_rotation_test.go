@@ -247,6 +247,7 @@ func TestStoreChild(t *testing.T) {
 
 // Killed at any moment, a process leaves the old token or the new one, whole, and no lock.
 func TestStoreKilled(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts processes")
 	}

@@ -274,6 +274,7 @@ func rows() (all []row) {
 const canceled = time.Duration(-1)
 
 func TestComposedPath(t *testing.T) {
+	t.Parallel()
 	all := rows()
 	require.GreaterOrEqual(t, len(all), 200)
 	t.Logf("%d rows", len(all))

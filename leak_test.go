@@ -121,6 +121,7 @@ func leaks(w *world, log string, events []belay.Event, resp *http.Response, err 
 }
 
 func TestNoCredentialLeaks(t *testing.T) {
+	t.Parallel()
 	secret := belay.NewSecret(canary)
 	auths := map[string]belay.Authenticator{
 		"Bearer": belay.Bearer(secret), "APIKey": belay.APIKey("X-Api-Key", secret),

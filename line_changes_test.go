@@ -156,6 +156,7 @@ func TestSetLimitsOftenHoldsBackNobody(t *testing.T) {
 // Whatever limits follow one another under whatever traffic, the partner never counts more than the largest of them,
 // everybody goes, and nothing is left in the line.
 func TestSetLimitsUnderTraffic(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) { changeUnderTraffic(t, seed) })
 	}

@@ -102,6 +102,7 @@ func requireEmpty(t *testing.T, l *Limiter) {
 // A partner that counts a call at any time up to the slack after it was sent never counts more than the limits that it
 // was known by, whatever the costs, priorities, tenants and calls that are given up or not sent; and no time is lost.
 func TestStrictPartner(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(80) {
 		synctest.Test(t, func(t *testing.T) { strictPartner(t, seed) })
 	}

@@ -106,6 +106,7 @@ func TestKnownLimitIsKeptExactly(t *testing.T) {
 
 // An outage costs a handful of requests, patient calls survive it, and afterwards they come as a ramp.
 func TestOutageIsOutlived(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []belaytest.Kind{belaytest.Unavailable, belaytest.Refuse, belaytest.Reset, belaytest.Hang} {
 		t.Run(fmt.Sprint(kind), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 // The README is short, and the program in it compiles as it stands.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	data, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	text := string(data)

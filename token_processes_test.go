@@ -22,11 +22,10 @@ import (
 // family is an authorization server on a port, that rotates refresh tokens and revokes all when one is used twice; its access
 // tokens are good for a few calls.
 type family struct {
-	mu      sync.Mutex
-	issued  int
-	left    int // calls that the present access token is still good for
-	reuses  int
-	refused int
+	mu     sync.Mutex
+	issued int
+	left   int // calls that the present access token is still good for
+	reuses int
 }
 
 func (f *family) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -89,6 +88,7 @@ func asError(err error, to **belay.Error) bool {
 
 // Two processes on one store, over two hundred expiries: no refresh token is sent twice.
 func TestTwoProcessesOneStore(t *testing.T) {
+	t.Parallel()
 	f := &family{}
 	server := httptest.NewServer(f)
 	defer server.Close()
