@@ -3,6 +3,7 @@ package belay_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -139,4 +140,22 @@ func TestAdaptiveOff(t *testing.T) {
 		_, err := belay.New("https://partner.test", belay.WithAdaptiveLimit(p))
 		require.ErrorContains(t, err, "WithAdaptiveLimit: AdaptivePolicy.")
 	}
+}
+
+// GitHub's secondary limit says in its text alone what it is: then it is a minute.
+func TestSecondaryLimit(t *testing.T) {
+	bubble(t, "secondary", func(t *testing.T) {
+		n := 0
+		c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {
+			if n++; n > 1 {
+				return reply(200), nil
+			}
+			resp := reply(403, "Content-Type", "application/json", "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "4000")
+			resp.Body = io.NopCloser(strings.NewReader(`{"message":"You have exceeded a secondary rate limit. Please wait.","documentation_url":"https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`))
+			return resp, nil
+		}))
+		start := time.Now()
+		require.NoError(t, get(t.Context(), c, "/"))
+		require.InDelta(t, 60, time.Since(start).Seconds(), 1)
+	})
 }

@@ -285,6 +285,9 @@ func Classify(a *Attempt) Verdict {
 	if v.Class == ClassTransient || v.Class == ClassRateLimited {
 		v.RetryAfter, v.ignored = hint.Wait(a.Response.Header, time.Now(), v.Class == ClassRateLimited)
 		v.RetryAfter = max(v.RetryAfter, body.RetryAfter)
+		if v.RetryAfter == 0 && v.Class == ClassRateLimited && strings.Contains(strings.ToLower(v.Message), "secondary rate limit") {
+			v.RetryAfter = time.Minute // GitHub's, "Rate limits for the REST API": at least that long
+		}
 	}
 	return v
 }
