@@ -26,7 +26,7 @@ type line struct {
 	waiting    atomic.Int32  // changed under mu
 	struck     atomic.Bool   // some group has strikes
 	paced      bool          // a breaker needs the pace
-	told       bool          // the partner has said something
+	stirred    bool          // the partner has said something, or been down
 	generation atomic.Uint64 // of the limits; SetLimits begins another
 	groups     map[uint64]*group
 	all        group // what the partner has said to everybody
@@ -142,7 +142,7 @@ func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
 		ln.mu.Lock()
 	}
 	if ln.waiting.Load() == 0 {
-		if t.tiers.windows != nil && !ln.told && !ln.ramp.active() {
+		if t.tiers.windows != nil && !ln.stirred {
 			if ln.admitPlain(t, now) {
 				ln.mu.Unlock()
 				return nil
@@ -518,9 +518,15 @@ func (ln *line) leave(t *Ticket) {
 
 // giveSlots gives back the slots among the tiers that were taken.
 func (ln *line) giveSlots(set *tierSet, taken uint64) {
-	for i, tier := range set.tiers {
-		if tier.slots != nil && taken>>i&1 != 0 {
-			tier.slots.Give()
+	if set.windows != nil { // all of its tiers were taken
+		for _, s := range set.slots {
+			s.Give()
+		}
+	} else {
+		for i, tier := range set.tiers {
+			if tier.slots != nil && taken>>i&1 != 0 {
+				tier.slots.Give()
+			}
 		}
 	}
 	if ln.waiting.Load() > 0 {
@@ -540,6 +546,7 @@ func (ln *line) outage() {
 func (ln *line) recovered(after time.Duration) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
+	ln.stirred = true
 	ln.ramp.start(ln.now(), after)
 }
 

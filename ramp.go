@@ -44,9 +44,6 @@ func (r *ramp) start(now, lasted time.Duration) {
 	r.next, r.blocked = now, now
 }
 
-// active reports whether calls are eased in at present.
-func (r *ramp) active() bool { return r.rate != 0 }
-
 // open reports whether a call may go now. It is where the ramp grows and ends.
 func (r *ramp) open(now time.Duration) bool {
 	if r.rate == 0 {

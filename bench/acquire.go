@@ -81,7 +81,7 @@ func acquire() {
 
 // together returns the time that a permit takes when contenders take them at once.
 func together(t *taker) float64 {
-	const each = 500
+	const each = 2000
 	var wg sync.WaitGroup
 	begin := make(chan struct{})
 	for range contenders {
