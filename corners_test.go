@@ -46,7 +46,7 @@ func TestCancelledWhileAdmitted(t *testing.T) {
 			tiers := l.current().tiers
 			ticket := &Ticket{tiers: l.current(), taken: 7}
 			w := &waiter{ticket: ticket, view: l, ready: make(chan struct{}, 1)}
-			l.line.take(ticket, l.line.now())
+			l.line.take(ticket, groups{}, l.line.now())
 			w.admitted = true
 			w.signal()
 			cancel()

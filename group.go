@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"time"
-
-	"github.com/belay-go/belay/internal/window"
 )
 
 // group is the calls that the partner's answers concern alike: all of them, those with one credential, or
@@ -22,7 +20,7 @@ type group struct {
 	verdict Verdict       // that the pause came by
 	strikes int           // refusals in a row that did not say how long to wait
 	queues  int           // of its waiters
-	tiers   []*tier       // told, learnt, and the probe's
+	tiers   []*tier       // told, learnt, and the bound on calls in flight while it learns
 	told    []*told
 	varied  []string // names of quotas that differ by route
 	learner learner
@@ -246,7 +244,7 @@ func (ln *line) learn(t *Ticket, v *Verdict, now time.Duration) time.Duration {
 	return wait
 }
 
-// answered ends the strikes of t's groups, and tells those who probe.
+// answered ends the strikes of t's groups, and lets more calls go where few are let.
 func (ln *line) answered(t *Ticket, now time.Duration) {
 	gs := ln.groupsOf(t)
 	for _, g := range [...]*group{&ln.all, gs[0], gs[1]} {
@@ -309,12 +307,4 @@ func (ln *line) turnAway(w *waiter, until time.Duration) {
 	ln.remove(w)
 	w.err = refuse(&waitError{"paused by the partner", wait}, wait)
 	w.signal()
-}
-
-// limitWindow counts n permits in per.
-func limitWindow(n int, per time.Duration) window.Window {
-	if n > window.Largest {
-		return window.NewBuckets(n, per)
-	}
-	return window.NewSliding(n, per)
 }

@@ -134,16 +134,13 @@ func (l *learner) refused(g *group, t *Ticket, wait, now time.Duration) {
 	l.pending = true
 }
 
-// stirred reports whether there is anything to refresh.
-func (g *group) stirred() bool { return g.learner.pending || len(g.learner.limits) > 0 }
-
 // refresh brings the limits of g up to date before they are asked.
 func (ln *line) refresh(g *group, now time.Duration) {
 	if g.learner.pending && g.until <= now {
 		g.learner.pending = false
 		ln.conclude(g, now)
 	}
-	for _, k := range slices.Clone(g.learner.limits) {
+	for _, k := range slices.Backward(g.learner.limits) { // one may be let go
 		if now >= k.grow {
 			ln.ease(g, k, now)
 		}
@@ -375,7 +372,7 @@ func (ln *line) lower(g *group, k *learnt, n int, now time.Duration) {
 	}
 	k.against, k.last, k.step = 0, 0, firstStep
 	k.sure = ln.policy.bound(min(n, k.n))
-	ln.set(g, k, k.sure, now)
+	ln.set(g, k, k.sure, now, k.quiet)
 }
 
 // adopt adds a limit.
@@ -396,7 +393,7 @@ func (ln *line) adopt(g *group, n int, per time.Duration, certain bool, now time
 	}
 	k := l.limits[i]
 	k.sure, k.last, k.against, k.contested, k.quiet, k.step = n, 0, 0, false, quiet, firstStep
-	ln.set(g, k, n, now)
+	ln.set(g, k, n, now, k.quiet)
 }
 
 func (ln *line) unlearn(g *group, k *learnt) {
@@ -404,9 +401,9 @@ func (ln *line) unlearn(g *group, k *learnt) {
 	g.learner.limits = slices.DeleteFunc(g.learner.limits, func(have *learnt) bool { return have == k })
 }
 
-// set gives a limit another number, with what was sent already counted.
-func (ln *line) set(g *group, k *learnt, n int, now time.Duration) {
-	k.n, k.grow, k.needed = n, now+k.quiet, false
+// set gives a limit another number, with what was sent already counted, until it may be tried higher after quiet.
+func (ln *line) set(g *group, k *learnt, n int, now, quiet time.Duration) {
+	k.n, k.grow, k.needed = n, now+quiet, false
 	k.limit = Every(n, k.per)
 	if k.contested { // evenly, as a burst would meet the other's
 		burst := max(1, n/20)
@@ -439,8 +436,6 @@ func (ln *line) ease(g *group, k *learnt, now time.Duration) {
 		ln.unlearn(g, k) // far from what is ever sent
 		return
 	}
-	quiet := k.quiet
-	k.quiet = max(k.per, 5*time.Second)
-	ln.set(g, k, ln.policy.bound(min(k.n+max(1, k.n*k.step/100), 1<<30)), now)
-	k.quiet, k.step = quiet, min(2*k.step, 100)
+	ln.set(g, k, ln.policy.bound(min(k.n+max(1, k.n*k.step/100), 1<<30)), now, max(k.per, 5*time.Second))
+	k.step = min(2*k.step, 100)
 }

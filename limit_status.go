@@ -110,8 +110,15 @@ func (t *tier) status(now time.Duration) LimitStatus {
 		s.Max = t.Limit()
 		s.Used = s.Max - t.Left(now)
 	}
-	if s.NextFree = t.waitFor(now, 1, 0); s.NextFree == never {
-		s.NextFree = -1
+	switch { // not waitFor, which notes that somebody waits
+	case t.slots != nil:
+		if !t.slots.Free(1) {
+			s.NextFree = -1
+		}
+	case t.shared != nil:
+		s.NextFree = max(0, t.shared.until-now)
+	default:
+		s.NextFree = t.Wait(now, 1)
 	}
 	return s
 }

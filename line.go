@@ -140,6 +140,7 @@ func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
 			return err
 		}
 		ln.mu.Lock()
+		now = ln.now()
 	}
 	if ln.waiting.Load() == 0 {
 		if t.tiers.windows != nil && !ln.stirred {
@@ -329,52 +330,44 @@ func (ln *line) admit(t *Ticket, now time.Duration) bool {
 	if t.tiers.shared && len(t.lacking(now)) > 0 {
 		return false
 	}
-	if ln.all.stirred() {
-		ln.refresh(&ln.all, now)
-	}
-	if len(ln.all.tiers) > 0 && !ln.all.admits(now, n) {
+	if ln.refresh(&ln.all, now); !ln.all.admits(now, n) {
 		return false
 	}
-	if len(ln.groups) > 0 {
-		for _, g := range ln.groupsOf(t) {
-			if g == nil {
-				continue
-			}
-			if ln.refresh(g, now); g.until > now || !g.admits(now, n) {
-				return false
-			}
+	gs := ln.groupsOf(t)
+	for _, g := range gs {
+		if g == nil {
+			continue
+		}
+		if ln.refresh(g, now); g.until > now || !g.admits(now, n) {
+			return false
 		}
 	}
-	ln.take(t, now)
+	ln.take(t, gs, now)
 	return true
 }
 
-// take takes every tier of t, whether or not there is room.
-func (ln *line) take(t *Ticket, now time.Duration) {
+// take takes every tier of t and of its groups, whether or not there is room.
+func (ln *line) take(t *Ticket, gs groups, now time.Duration) {
 	n := t.cost()
-	t.sent, t.state, t.tight, t.stored = now, ticketTaken, false, false
+	t.sent, t.state, t.tight, t.stored = now, ticketTaken, false, 0
 	for i, tier := range t.tiers.tiers {
 		switch {
 		case t.taken>>i&1 == 0:
 		case tier.slots != nil:
 			tier.slots.Take()
 		default:
-			if tier.shared != nil {
-				t.stored = tier.shared.spend(now, n)
+			if tier.shared != nil && tier.shared.spend(now, n) {
+				t.stored |= 1 << i
 			}
 			mark := tier.Take(now, now+ln.slack, n)
 			*t.mark(i) = mark
 			t.tight = t.tight || mark >= 0
 		}
 	}
-	if len(ln.all.tiers) > 0 {
-		ln.all.take(t, now, ln.slack)
-	}
-	if len(ln.groups) > 0 {
-		for _, g := range ln.groupsOf(t) {
-			if g != nil {
-				g.take(t, now, ln.slack)
-			}
+	ln.all.take(t, now, ln.slack)
+	for _, g := range gs {
+		if g != nil {
+			g.take(t, now, ln.slack)
 		}
 	}
 	ln.note(t, now, n)
@@ -474,36 +467,47 @@ func (ln *line) settle(t *Ticket, v *Verdict, sent bool) (began time.Duration) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	now := ln.now()
-	n := t.cost()
-	at := min(now, t.sent+ln.slack)
-	for i, tier := range t.tiers.tiers {
-		switch {
-		case t.taken>>i&1 == 0 || tier.slots != nil:
-		case sent:
-			tier.Settle(*t.mark(i), at, n)
-		default:
-			if tier.shared != nil && t.stored {
-				tier.shared.giveBack(now, t.sent, n)
-			}
-			tier.Refund(*t.mark(i), now, n)
-		}
-	}
-	if len(t.quotas) > 0 {
-		if sent && !ln.policy.Off {
-			ln.hear(t, now)
-		}
-		t.quotas = t.quotas[:0]
-	}
-	t.settleGrants(sent, at, now)
 	t.state = ticketSettled
-	switch {
-	case sent:
+	if sent {
+		ln.count(t, now)
 		began = ln.learn(t, v, now)
-	case t.logged > 0:
-		ln.log.Gone(t.logged, t.cost())
+	} else {
+		ln.undo(t, now)
 	}
+	t.quotas = t.quotas[:0]
 	ln.pump(now)
 	return began
+}
+
+// count settles what t has taken: the partner has counted it by now.
+func (ln *line) count(t *Ticket, now time.Duration) {
+	at := min(now, t.sent+ln.slack)
+	for i, tier := range t.tiers.tiers {
+		if t.taken>>i&1 != 0 && tier.slots == nil {
+			tier.Settle(*t.mark(i), at, t.cost())
+		}
+	}
+	if !ln.policy.Off {
+		ln.hear(t, now)
+	}
+	t.settleGrants(true, at, now)
+}
+
+// undo gives back what t has taken, but for its place in flight: the partner never saw it.
+func (ln *line) undo(t *Ticket, now time.Duration) {
+	for i, tier := range t.tiers.tiers {
+		if t.taken>>i&1 == 0 || tier.slots != nil {
+			continue
+		}
+		if t.stored>>i&1 != 0 {
+			tier.shared.giveBack(now, t.sent, t.cost())
+		}
+		tier.Refund(*t.mark(i), now, t.cost())
+	}
+	t.settleGrants(false, now, now)
+	if t.logged > 0 {
+		ln.log.Gone(t.logged, t.cost())
+	}
 }
 
 // leave ends a settled attempt's place in flight. It takes the lock only when somebody waits: a waiter
@@ -550,24 +554,13 @@ func (ln *line) recovered(after time.Duration) {
 	ln.ramp.start(ln.now(), after)
 }
 
-// refund undoes take.
+// refund undoes take, under the lock.
 func (ln *line) refund(t *Ticket) {
-	now := ln.now()
+	ln.undo(t, ln.now())
 	for i, tier := range t.tiers.tiers {
-		switch {
-		case t.taken>>i&1 == 0:
-		case tier.slots != nil:
+		if t.taken>>i&1 != 0 && tier.slots != nil {
 			tier.slots.Give()
-		default:
-			if tier.shared != nil && t.stored {
-				tier.shared.giveBack(now, t.sent, t.cost())
-			}
-			tier.Refund(*t.mark(i), now, t.cost())
 		}
-	}
-	t.settleGrants(false, now, now)
-	if t.logged > 0 {
-		ln.log.Gone(t.logged, t.cost())
 	}
 	t.state = ticketFree
 }

@@ -425,7 +425,7 @@ func (ln *line) admitHeads(now time.Duration) time.Duration {
 			lacking := w.ticket.lacking(now)
 			if len(lacking) == 0 {
 				ln.leaves(w)
-				ln.take(w.ticket, now)
+				ln.take(w.ticket, l.queue.key.groups, now)
 				w.admitted = true
 				w.signal()
 				continue

@@ -178,16 +178,11 @@ func (l Limit) tier(base time.Time) *tier {
 		t.slots = window.NewSlots(l.n)
 	case l.quota != nil:
 		t.shared = &sharedQuota{quota: l.quota, fallback: l.fallback}
-		if own := l; l.fallback > 0 && l.fallback <= 1 {
-			own.headroom = max(l.headroom, 0)
-			if own.headroom == 0 {
-				own.headroom = 1
-			}
-			own.headroom *= float64(l.fallback)
-			t.Window = own.window(base)
-			break
+		own := l
+		if l.fallback > 0 && l.fallback <= 1 {
+			own = l.Headroom(float64(l.fallback))
 		}
-		fallthrough
+		t.Window = own.window(base)
 	default:
 		t.Window = l.window(base)
 	}
@@ -204,10 +199,16 @@ func (l Limit) window(base time.Time) window.Window {
 		return window.NewBucket(n, l.per, burst, base)
 	case l.kind == fixedLimit:
 		return window.NewFixed(n, l.per)
-	case n > window.Largest:
-		return window.NewBuckets(n, l.per)
 	}
-	return window.NewSliding(n, l.per)
+	return limitWindow(n, l.per)
+}
+
+// limitWindow is a sliding window of n permits in per.
+func limitWindow(n int, per time.Duration) window.Window {
+	if n > window.Largest {
+		return window.NewBuckets(n, per)
+	}
+	return window.NewSliding(n, per)
 }
 
 // Limiter admits calls so that no limit is exceeded. All its limits are taken at once or none, by one
@@ -434,8 +435,8 @@ type Ticket struct {
 	more   *[maxTiers]int64 // for limits beyond the fourth
 	sent   time.Duration
 	state  ticketState
-	tight  bool // some limit gains by knowing when it was counted
-	stored bool // a store gave its permits
+	tight  bool   // some limit gains by knowing when it was counted
+	stored uint64 // the limits whose permits a store gave
 }
 
 // caller is what a client tells its limiter of a call, and learns from it.

@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"time"
@@ -13,8 +14,7 @@ import (
 type told struct {
 	name string
 	*tier
-	per  time.Duration
-	used time.Duration // when it was last heard of
+	per time.Duration
 }
 
 // maxTold bounds the quotas of one group, so that a partner cannot make it grow.
@@ -56,7 +56,7 @@ func (ln *line) hear(t *Ticket, now time.Duration) {
 		}
 		if k := ln.newTold(g, t, q, now); k != nil {
 			if len(g.told) == maxTold {
-				ln.untell(g, now)
+				g.untell()
 			}
 			g.told = append(g.told, k)
 			g.add(k.tier)
@@ -65,15 +65,15 @@ func (ln *line) hear(t *Ticket, now time.Duration) {
 }
 
 // untell forgets the quota that has not been heard of for longest.
-func (ln *line) untell(g *group, _ time.Duration) {
-	oldest := slices.MinFunc(g.told, func(a, b *told) int { return int(a.used - b.used) })
+func (g *group) untell() {
+	oldest := slices.MinFunc(g.told, func(a, b *told) int { return cmp.Compare(a.heard, b.heard) })
 	g.drop(oldest.tier)
 	g.told = slices.DeleteFunc(g.told, func(k *told) bool { return k == oldest })
 }
 
 // newTold makes a tier of a quota, nil when too little is known of it.
 func (ln *line) newTold(g *group, t *Ticket, q *hint.Quota, now time.Duration) *told {
-	k := &told{name: q.Name, used: now, per: q.Window}
+	k := &told{name: q.Name, per: q.Window}
 	// What was sent with it or since may not be in what the partner counted; unless all of that is ours.
 	used := q.Limit - q.Left
 	ours, _ := ln.log.Since(g.learner.who, now-max(q.Window, q.Reset), nil)
@@ -107,7 +107,7 @@ func (ln *line) newTold(g *group, t *Ticket, q *hint.Quota, now time.Duration) *
 
 // correct corrects the count of a quota by what an answer told.
 func (ln *line) correct(g *group, k *told, t *Ticket, q *hint.Quota, now time.Duration) {
-	k.used, k.heard = now, now
+	k.heard = now
 	used := q.Limit - q.Left
 	if w, ok := k.Window.(*window.Told); ok {
 		end := time.Duration(-1)

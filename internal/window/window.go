@@ -5,13 +5,9 @@
 package window
 
 import (
-	"math"
 	"sync/atomic"
 	"time"
 )
-
-// Never is the wait for what does not come by the clock.
-const Never = time.Duration(math.MaxInt64)
 
 // Window is one limit.
 type Window interface {
