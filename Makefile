@@ -36,7 +36,7 @@ fuzz: ## run each fuzz target for FUZZTIME (50000x, a few seconds)
 bench: ## compare with bare net/http and a stack made by hand, interleaved, medians; and the table of limits, on virtual time
 	cd bench && go run .
 	@echo; echo "limits, 2,000 calls each, worst of 11 seeds: time, over the optimum, 429s, failed"
-	@go test -count=1 -run TestLimitTable -v . | sed -n 's/^limits: /  /p'
+	@go test -count=1 -run TestLimitTable -v . | sed -n 's/^.*limits: /  /p'
 
 test-integration: ## 500 calls to Stripe's mock server through a fault proxy, on loopback
 	cd integration && go test $(RACE) -count=1 -v -timeout 10m ./...

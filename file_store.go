@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -78,12 +79,14 @@ func (s *FileStore) Load(_ context.Context, key string) (Token, error) {
 		return Token{}, fmt.Errorf("reading a token: %w", err)
 	}
 	defer f.Close()
-	data := make([]byte, 0, 4096)
-	buf := bytes.NewBuffer(data)
-	if n, err := buf.ReadFrom(&body{rc: f, parent: context.Background(), max: maxFile, left: maxFile}); err != nil {
-		return Token{}, fmt.Errorf("%w: after %d bytes: %w", ErrTokenFile, n, err)
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return Token{}, fmt.Errorf("reading a token: %w", err)
+	case len(data) > maxFile:
+		return Token{}, fmt.Errorf("%w: above %d bytes", ErrTokenFile, maxFile)
 	}
-	return s.open(key, buf.Bytes())
+	return s.open(key, data)
 }
 
 // Update implements TokenStore.

@@ -2,7 +2,6 @@ package belay_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -252,7 +251,7 @@ func TestLimitTable(t *testing.T) {
 				})
 			}
 			over := worst.took.Seconds() / optimum.Seconds()
-			fmt.Printf("limits: %-58s %7.1f s %7.3f (≤ %4.2f) %4d (≤ %2d) %3d failed\n", r.name, worst.took.Seconds(), over, r.within, worst.refusals, r.refusals, worst.failed)
+			t.Logf("limits: %-58s %7.1f s %7.3f (≤ %4.2f) %4d (≤ %2d) %3d failed", r.name, worst.took.Seconds(), over, r.within, worst.refusals, r.refusals, worst.failed)
 			require.Zero(t, worst.failed, "failed")
 			require.LessOrEqual(t, worst.refusals, r.refusals, "429s")
 			require.LessOrEqual(t, over, r.within, "took %s, optimum %s", worst.took, optimum)

@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -132,7 +131,7 @@ func NewOAuth2(cfg OAuth2Config) (*OAuth2, error) {
 	cfg.Scopes, cfg.Params = slices.Clone(cfg.Scopes), cloneValues(cfg.Params)
 	o := &OAuth2{cfg: cfg, limiter: limiter, sources: make(map[string]*tokenSource)}
 	o.client = &http.Client{
-		Transport: bounded{cfg.Transport},
+		Transport: cfg.Transport,
 		// A redirect would take the secret elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -154,30 +153,6 @@ func cloneValues(v url.Values) url.Values {
 		out[name] = slices.Clone(values)
 	}
 	return out
-}
-
-// maxTokenBody is how much of a token endpoint's answer is read.
-const maxTokenBody = 1 << 20
-
-// bounded reads no more than maxTokenBody of an answer, after decompression.
-type bounded struct{ http.RoundTripper }
-
-// CloseIdleConnections lets go of the transport's.
-func (b bounded) CloseIdleConnections() {
-	if t, ok := b.RoundTripper.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
-}
-
-func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := b.RoundTripper.RoundTrip(req)
-	if err == nil && resp.Body != nil {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{&body{rc: resp.Body, parent: req.Context(), max: maxTokenBody, left: maxTokenBody}, resp.Body}
-	}
-	return resp, err
 }
 
 // Consent is a visit to the partner's consent page. Keep it with the user's session until the callback.
@@ -315,19 +290,16 @@ func (o *OAuth2) params() (opts []oauth2.AuthCodeOption) {
 func (o *OAuth2) refresh(ctx context.Context, key string, t Token, own bool) (Token, error) {
 	old := t.Refresh.Reveal()
 	return o.request(ctx, key, []string{old, t.Access.Reveal()}, func(ctx context.Context) (*oauth2.Token, error) {
-		if own {
-			cc := clientcredentials.Config{
-				ClientID: o.cfg.ClientID, ClientSecret: o.cfg.ClientSecret.Reveal(), TokenURL: o.cfg.TokenURL,
-				Scopes: o.cfg.Scopes, EndpointParams: o.cfg.Params, AuthStyle: o.cfg.Style.style(),
-			}
-			return cc.Token(ctx)
+		grant := clientcredentials.Config{
+			ClientID: o.cfg.ClientID, ClientSecret: o.cfg.ClientSecret.Reveal(), TokenURL: o.cfg.TokenURL,
+			Scopes: o.cfg.Scopes, EndpointParams: o.cfg.Params, AuthStyle: o.cfg.Style.style(),
 		}
-		cfg := o.config()
-		if len(o.cfg.Params) > 0 {
-			return cfg.Exchange(ctx, "", append(o.params(), oauth2.SetAuthURLParam("grant_type", "refresh_token"),
-				oauth2.SetAuthURLParam("refresh_token", old), oauth2.SetAuthURLParam("code", ""))...)
+		if !own { // its form with another grant_type: that of oauth2.Config takes no parameters
+			grant.Scopes, grant.EndpointParams = nil, cloneValues(o.cfg.Params)
+			grant.EndpointParams.Set("grant_type", "refresh_token")
+			grant.EndpointParams.Set("refresh_token", old)
 		}
-		return cfg.TokenSource(ctx, &oauth2.Token{RefreshToken: old}).Token()
+		return grant.Token(ctx)
 	})
 }
 

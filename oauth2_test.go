@@ -1,11 +1,13 @@
 package belay_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -295,6 +297,34 @@ func TestDeadGrant(t *testing.T) {
 	})
 }
 
+// A grant that is refused ahead of the token's end is news, and calls go on with the token until it ends.
+func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
+	bubble(t, "revoked", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		var log bytes.Buffer
+		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Observer = belay.LogTo(slog.New(slog.NewTextHandler(&log, nil))) })
+		seeded(t, o, "acme", time.Now())
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		require.NoError(t, get(t.Context(), c, "/"))
+		i.mu.Lock()
+		i.revoked = true
+		i.mu.Unlock()
+		time.Sleep(56 * time.Minute)
+		for range 8 {
+			require.NoError(t, get(t.Context(), c, "/"))
+			time.Sleep(29 * time.Second)
+		}
+		require.Equal(t, 2, i.asked())
+		time.Sleep(time.Minute)
+		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
+		require.Equal(t, 2, i.asked())
+		synctest.Wait()
+		require.Equal(t, 1, strings.Count(log.String(), `msg="belay: token revoked" partner=partner.test integration=acme last_worked=2000`), log.String())
+		require.Contains(t, log.String(), `action="the grant has expired or was revoked: ask the customer to connect again`)
+		require.Contains(t, log.String(), `msg="belay: token refreshed" partner=partner.test integration=acme expiry=2000`)
+	})
+}
+
 // The authorization code grant: state and PKCE, and every way that it can fail.
 func TestExchange(t *testing.T) {
 	bubble(t, "code", func(t *testing.T) {
@@ -329,6 +359,9 @@ func TestExchange(t *testing.T) {
 		i.expire()
 		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
 		require.Equal(t, "x", i.requests[1].Get("audience"))
+		require.Equal(t, []string{"refresh_token"}, i.requests[1]["grant_type"])
+		require.NotContains(t, i.requests[1], "code")
+		require.NotContains(t, i.requests[1], "scope", "that of the grant")
 		require.Equal(t, "refresh-1-secret", i.requests[1].Get("refresh_token"))
 	})
 }

@@ -18,10 +18,15 @@ type Rotating struct {
 	turn chan struct{} // has room while nobody rotates
 
 	mu    sync.Mutex
-	now   Authenticator
-	since time.Time
-	old   Authenticator // good too until then
+	now   *inUse
+	old   *inUse // good too until then
 	until time.Time
+}
+
+// inUse is a credential from when it was taken. It is compared by its address, as authenticators need not be comparable.
+type inUse struct {
+	Authenticator
+	since time.Time
 }
 
 // RotatingOption configures a [Rotating].
@@ -49,7 +54,7 @@ func RotationObserver(o Observer, integration string) RotatingOption {
 
 // NewRotating returns a credential that is current until it is rotated. Nil is an error, and so is one that is not valid.
 func NewRotating(current Authenticator, opts ...RotatingOption) (*Rotating, error) {
-	r := &Rotating{now: current, since: time.Now(), turn: make(chan struct{}, 1)}
+	r := &Rotating{now: &inUse{current, time.Now()}, turn: make(chan struct{}, 1)}
 	errs := []error{checkAuth(current)}
 	for _, o := range opts {
 		if o != nil {
@@ -75,7 +80,7 @@ func checkAuth(a Authenticator) error {
 // rotated is a credential and whose it is.
 type rotated struct {
 	Credential
-	of Authenticator
+	of *inUse
 }
 
 // Credential implements Authenticator.
@@ -102,13 +107,13 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 		return true // it has been rotated since
 	}
 	if r.old != nil && time.Now().Before(r.until) {
-		r.now, r.old, r.since = r.old, nil, time.Now()
+		r.now, r.old = r.old, nil
 		r.mu.Unlock()
 		r.emit(ctx, RotationRolledBack{Integration: r.integration, Action: "check the new credential with the partner, and rotate again", Err: ErrAuth})
 		return true
 	}
 	r.mu.Unlock()
-	if inner, ok := was.of.(Refresher); ok {
+	if inner, ok := was.of.Authenticator.(Refresher); ok {
 		return inner.Reject(ctx, was.Credential)
 	}
 	return false
@@ -142,22 +147,27 @@ func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(co
 		return fmt.Errorf("belay: the new credential was not taken, as it does not work: %w", err)
 	}
 	r.mu.Lock()
-	old, was := r.now, r.since
-	r.now, r.since = next, time.Now()
+	old, taken := r.now, &inUse{next, time.Now()}
+	r.now = taken
 	if r.old = nil; r.overlap > 0 {
 		r.old, r.until = old, time.Now().Add(r.overlap)
 	}
 	r.mu.Unlock()
-	if err := check(ctx, r); err != nil {
-		r.mu.Lock()
-		if r.now == next {
-			r.now, r.since, r.old = old, was, nil
-		}
-		r.mu.Unlock()
+	err := check(ctx, r)
+	r.mu.Lock()
+	refused := r.now != taken // a call was answered with a 401 meanwhile, and went back to the old one
+	if err != nil && !refused {
+		r.now, r.old = old, nil
+	}
+	r.mu.Unlock()
+	if refused {
+		return fmt.Errorf("belay: the old credential was taken back: the new one was answered with a 401: %w", ErrAuth)
+	}
+	if err != nil {
 		r.emit(ctx, RotationRolledBack{Integration: r.integration, Action: "the new credential failed after it was taken: check it with the partner; the old one is in use again", Err: err})
 		return fmt.Errorf("belay: the old credential was taken back: %w", err)
 	}
-	r.emit(ctx, CredentialRotated{Integration: r.integration, Was: was})
+	r.emit(ctx, CredentialRotated{Integration: r.integration, Was: old.since})
 	return nil
 }
 

@@ -118,13 +118,13 @@ const (
 func (s *tokenSource) Credential(ctx context.Context) (Credential, error) {
 	s.mu.Lock()
 	now := time.Now()
-	if s.dead != nil && now.Sub(s.looked) < lookAgain {
+	use, fresh := s.now.lasts(now)
+	good := s.now.Access.Reveal() != "" && use > 0 && s.now.Access.Reveal() != s.rejected
+	if !good && s.dead != nil && now.Sub(s.looked) < lookAgain {
 		err := *s.dead
 		s.mu.Unlock()
 		return nil, &err
 	}
-	use, fresh := s.now.lasts(now)
-	good := s.now.Access.Reveal() != "" && use > 0 && s.now.Access.Reveal() != s.rejected
 	if good && (fresh > 0 || s.flight != nil || now.Before(s.next) || !s.refreshable()) {
 		t := s.now
 		s.mu.Unlock()

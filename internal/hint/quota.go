@@ -345,26 +345,7 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 		return d.share(v)
 	case isTriple:
 		d.route = true
-		known := false
-		for part := range strings.SplitSeq(v, ";") {
-			name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-			good := true
-			switch name {
-			case "total":
-				d.limit, good = count(value)
-			case "remaining":
-				d.left, good = count(value)
-			case "resets":
-				d.reset, good = number(value, time.Second)
-			default:
-				continue
-			}
-			if known = true; !good {
-				d.limit = -1
-				return false
-			}
-		}
-		return known
+		return d.triple(v, ";")
 	case isLimit:
 		// Up to -03 of the draft: "100, 100;w=10".
 		v, rest, _ := strings.Cut(v, ",")
@@ -415,32 +396,35 @@ func (d *draft) share(v string) bool {
 	return true
 }
 
+// triple reads "total=100; remaining=99; resets=41" and "limit=100, remaining=50, reset=5".
+func (d *draft) triple(v, separator string) (known bool) {
+	for part := range strings.SplitSeq(v, separator) {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		value, _, _ = strings.Cut(value, ";")
+		good := true
+		switch name {
+		case "limit", "total":
+			d.limit, good = count(value)
+		case "remaining":
+			d.left, good = count(value)
+		case "reset", "resets":
+			d.reset, good = number(value, time.Second)
+		default:
+			continue
+		}
+		if known = true; !good {
+			d.limit = -1
+			return false
+		}
+	}
+	return known
+}
+
 // items reads RateLimit: `"default";r=50;t=30` since draft -08, `limit=100, remaining=50, reset=5` in -07.
 func (ds *drafts) items(v string) bool {
 	v = strings.TrimSpace(v)
 	if !strings.HasPrefix(v, `"`) {
-		d := ds.of("ratelimit")
-		known := false
-		for part := range strings.SplitSeq(v, ",") {
-			name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-			value, _, _ = strings.Cut(value, ";")
-			good := true
-			switch name {
-			case "limit":
-				d.limit, good = count(value)
-			case "remaining":
-				d.left, good = count(value)
-			case "reset":
-				d.reset, good = number(value, time.Second)
-			default:
-				continue
-			}
-			if known = true; !good {
-				d.limit = -1
-				return false
-			}
-		}
-		return known
+		return ds.of("ratelimit").triple(v, ",")
 	}
 	return eachItem(v, func(name string, params map[string]string) bool {
 		left, ok := count(params["r"])
