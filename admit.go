@@ -143,6 +143,7 @@ func circuitOpen(b *Breaker) error {
 
 // report tells breaker and limiter what became of the attempt.
 func (c *call) report(resp *http.Response) {
+	c.noteOutcome(resp)
 	if b := c.set.breaker; b != nil {
 		changes := b.report(&c.permit, &c.verdict, resp != nil)
 		if changes != 0 {

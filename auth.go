@@ -161,6 +161,7 @@ func (c *call) token() (*http.Response, error) {
 		if c.verdict.Class == ClassClient {
 			c.verdict.Class = ClassAuth
 		}
+		c.noteOutcome(nil)
 		return nil, err
 	}
 	c.cred = cred

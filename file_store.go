@@ -25,6 +25,7 @@ import (
 type FileStore struct {
 	dir  string
 	aead cipher.AEAD
+	at   func(step string) // what a test stops a process at; nil otherwise
 }
 
 // ErrTokenFile is a token's file that cannot be read: it was written with another key, or is damaged. The file is left as it is.
@@ -60,7 +61,7 @@ func NewFileStore(dir string, key Secret) (*FileStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, invalid("NewFileStore: %w", err)
 	}
-	return &FileStore{dir, aead}, nil
+	return &FileStore{dir: dir, aead: aead}, nil
 }
 
 // path returns a key's file. Its name tells nothing of the key, which may be a customer's name.
@@ -146,6 +147,7 @@ type stored struct {
 }
 
 func (s *FileStore) write(key string, t Token) error {
+	s.reached("answered")
 	plain, err := json.Marshal(stored{t.Access.Reveal(), t.Refresh.Reveal(), t.Type, t.Obtained, t.Expiry})
 	if err != nil {
 		return err
@@ -158,25 +160,38 @@ func (s *FileStore) write(key string, t Token) error {
 	data = s.aead.Seal(data, nonce, plain, []byte(key))
 	path := s.path(key)
 	// One name for all: the lock is held, so what lies there is what a process that was killed has left.
-	if err := writeFile(path+".new", data); err != nil {
+	err = s.writeFile(path+".new", data)
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err == nil {
+		s.reached("renamed")
+		err = syncDir(s.dir)
+	}
+	if err != nil {
 		return fmt.Errorf("writing a token: %w", err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("writing a token: %w", err)
-	}
-	if err := syncDir(s.dir); err != nil {
-		return fmt.Errorf("writing a token: %w", err)
-	}
+	s.reached("saved")
 	return nil
 }
 
-func writeFile(path string, data []byte) error {
+func (s *FileStore) reached(step string) {
+	if s.at != nil {
+		s.at(step)
+	}
+}
+
+func (s *FileStore) writeFile(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
+	s.reached("created")
 	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
+	s.reached("written")
+	err = errors.Join(err, f.Sync(), f.Close())
+	s.reached("synced")
+	return err
 }
 
 func syncDir(dir string) error {

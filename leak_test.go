@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -22,17 +23,15 @@ import (
 const canary = "s3cr3t+canary/0123456789=="
 
 // sightings are the forms in which the credential could be seen.
-func sightings() []string {
-	return []string{
-		canary, url.QueryEscape(canary), url.PathEscape(canary),
-		base64.StdEncoding.EncodeToString([]byte("user:" + canary)), base64.StdEncoding.EncodeToString([]byte(canary)),
-		base64.StdEncoding.EncodeToString([]byte(canary + ":")),
-		fmt.Sprint([]byte(canary)),
-	}
+var sightings = []string{
+	canary, url.QueryEscape(canary), url.PathEscape(canary),
+	base64.StdEncoding.EncodeToString([]byte("user:" + canary)), base64.StdEncoding.EncodeToString([]byte(canary)),
+	base64.StdEncoding.EncodeToString([]byte(canary + ":")),
+	fmt.Sprint([]byte(canary)),
 }
 
 func seen(text string) bool {
-	for _, s := range sightings() {
+	for _, s := range sightings {
 		if strings.Contains(text, s) {
 			return true
 		}
@@ -128,6 +127,7 @@ func TestNoCredentialLeaks(t *testing.T) {
 		"APIKeyQuery": belay.APIKeyQuery("api_key", secret), "Basic": belay.Basic("user", secret), "Basic user": belay.Basic("", secret),
 		"own": ownAuth{}, "own by URL": ownAuth{query: true},
 	}
+	maps.Copy(auths, laterAuths(t))
 	targets := map[string]string{
 		"other host": "https://evil.test/", "other port": "https://partner.test:8443/", "to http": "http://partner.test/",
 		"subdomain": "https://sub.partner.test/", "parent": "https://test/", "user": "https://u:p@partner.test.evil/",
@@ -195,7 +195,9 @@ func exercise(t *testing.T, w *world, auth belay.Authenticator, policy belay.Red
 	if resp != nil {
 		_ = resp.Body.Close()
 	}
-	fmt.Fprintf(&log, "%v %+v %#v", c, c, auth)
+	health, herr := json.Marshal(c.Health())
+	require.NoError(t, herr)
+	fmt.Fprintf(&log, "%v %+v %#v %s %+v", c, c, auth, health, c.Health())
 	return leaks(w, log.String(), events, resp, err)
 }
 

@@ -3,6 +3,7 @@ package belay
 import (
 	"context"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -33,8 +34,8 @@ type OAuth2Config struct {
 	Style ClientAuthStyle
 	// Scopes are asked for, separated by spaces. Nil asks for none.
 	Scopes []string
-	// Params are sent with each token request, such as an audience. Nil sends none.
-	Params url.Values
+	// Params are sent with each token request, such as an audience. They are not printed. Nil sends none.
+	Params url.Values `json:"-"`
 	// AuthURL and RedirectURL are for AuthCodeURL and Exchange only: the consent page, and where it leads back.
 	AuthURL, RedirectURL string
 	// Store keeps the tokens. Nil is a MemoryStore, which forgets them with the process.
@@ -49,6 +50,11 @@ type OAuth2Config struct {
 	Observer Observer
 	// Name names the partner in errors and events. Empty is the token endpoint's host.
 	Name string
+}
+
+// Format prints the config without its parameters and secrets, by any verb.
+func (c OAuth2Config) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "OAuth2Config{%s, client %q}", c.TokenURL, c.ClientID)
 }
 
 // ClientAuthStyle is how an app shows who it is (RFC 6749 section 2.3.1).
@@ -73,6 +79,7 @@ func (s ClientAuthStyle) style() oauth2.AuthStyle {
 // concurrent use.
 type OAuth2 struct {
 	cfg     OAuth2Config
+	params  func() url.Values // copies, behind a func so that they do not print
 	limiter *Limiter
 	client  *http.Client
 
@@ -128,8 +135,10 @@ func NewOAuth2(cfg OAuth2Config) (*OAuth2, error) {
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(2)
 	}
-	cfg.Scopes, cfg.Params = slices.Clone(cfg.Scopes), cloneValues(cfg.Params)
-	o := &OAuth2{cfg: cfg, limiter: limiter, sources: make(map[string]*tokenSource)}
+	cfg.Scopes = slices.Clone(cfg.Scopes)
+	params := cloneValues(cfg.Params)
+	cfg.Params = nil
+	o := &OAuth2{cfg: cfg, params: func() url.Values { return cloneValues(params) }, limiter: limiter, sources: make(map[string]*tokenSource)}
 	o.client = &http.Client{
 		Transport: cfg.Transport,
 		// A redirect would take the secret elsewhere.
@@ -203,7 +212,10 @@ func (o *OAuth2) Exchange(ctx context.Context, key string, c Consent, callback u
 	}
 	code := callback.Get("code")
 	got, err := o.request(ctx, key, []string{code, c.Verifier.Reveal()}, func(ctx context.Context) (*oauth2.Token, error) {
-		opts := append(o.params(), oauth2.VerifierOption(c.Verifier.Reveal()))
+		opts := []oauth2.AuthCodeOption{oauth2.VerifierOption(c.Verifier.Reveal())}
+		for name, values := range o.params() {
+			opts = append(opts, oauth2.SetAuthURLParam(name, strings.Join(values, " ")))
+		}
 		return o.config().Exchange(ctx, code, opts...)
 	})
 	if err != nil {
@@ -277,13 +289,18 @@ func (o *OAuth2) config() *oauth2.Config {
 	}
 }
 
-func (o *OAuth2) params() (opts []oauth2.AuthCodeOption) {
-	for name, values := range o.cfg.Params {
-		for _, v := range values {
-			opts = append(opts, oauth2.SetAuthURLParam(name, v))
+// secrets returns what is sent with every token request and must not be seen.
+func (o *OAuth2) secrets() []string {
+	secret := o.cfg.ClientSecret.Reveal()
+	// As x/oauth2 writes it into the header, by RFC 6749 section 2.3.1.
+	basic := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(o.cfg.ClientID) + ":" + url.QueryEscape(secret)))
+	secrets := []string{secret, basic}
+	for name, values := range o.params() {
+		if redact.LooksSecretField(name) {
+			secrets = append(secrets, values...)
 		}
 	}
-	return opts
+	return secrets
 }
 
 // refresh makes one token request for t's refresh token, or with the app's own credentials.
@@ -292,10 +309,10 @@ func (o *OAuth2) refresh(ctx context.Context, key string, t Token, own bool) (To
 	return o.request(ctx, key, []string{old, t.Access.Reveal()}, func(ctx context.Context) (*oauth2.Token, error) {
 		grant := clientcredentials.Config{
 			ClientID: o.cfg.ClientID, ClientSecret: o.cfg.ClientSecret.Reveal(), TokenURL: o.cfg.TokenURL,
-			Scopes: o.cfg.Scopes, EndpointParams: o.cfg.Params, AuthStyle: o.cfg.Style.style(),
+			Scopes: o.cfg.Scopes, EndpointParams: o.params(), AuthStyle: o.cfg.Style.style(),
 		}
 		if !own { // its form with another grant_type: that of oauth2.Config takes no parameters
-			grant.Scopes, grant.EndpointParams = nil, cloneValues(o.cfg.Params)
+			grant.Scopes = nil
 			grant.EndpointParams.Set("grant_type", "refresh_token")
 			grant.EndpointParams.Set("refresh_token", old)
 		}
@@ -312,7 +329,7 @@ const (
 // request makes a token request, within the endpoint's limits, and repeats it after a 5xx, a 429 that says when,
 // or trouble on the way.
 func (o *OAuth2) request(ctx context.Context, key string, secrets []string, send func(context.Context) (*oauth2.Token, error)) (Token, error) {
-	secrets = append(secrets, o.cfg.ClientSecret.Reveal())
+	secrets = append(secrets, o.secrets()...)
 	for attempt := 1; ; attempt++ {
 		t, err := o.attempt(ctx, key, secrets, send)
 		var e *Error
@@ -454,6 +471,14 @@ func (o *OAuth2) explain(ctx context.Context, key string, secrets []string, err 
 		e.Message = "the token endpoint redirects, which is not followed: check TokenURL"
 	case status < 300:
 		e.Message = strings.TrimSpace("the token endpoint refused with a success status " + e.Message)
+	default:
+		e.Message = strings.TrimSpace(fmt.Sprintf("the token endpoint answered %d, check TokenURL and the app's settings %s", status, e.Message))
 	}
 	return e
+}
+
+// lasting reports whether a refusal is one that no repetition mends. Others may come from something in between.
+func lasting(code string) bool {
+	_, known := final[strings.ToLower(code)]
+	return known
 }

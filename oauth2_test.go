@@ -325,6 +325,25 @@ func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
 	})
 }
 
+// A refusal that is not the grammar's may come from something in between: it is asked again, hourly.
+func TestOddRefusalIsAskedAgain(t *testing.T) {
+	bubble(t, "404", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		i.answers(func(int, url.Values) *http.Response { return reply(404) })
+		o := app(t, i)
+		seeded(t, o, "acme", time.Now().Add(-time.Hour))
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		for range 59 {
+			require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
+			time.Sleep(time.Minute)
+		}
+		require.Equal(t, 1, i.asked())
+		i.answers(nil)
+		time.Sleep(2 * time.Minute)
+		require.NoError(t, get(t.Context(), c, "/"))
+	})
+}
+
 // The authorization code grant: state and PKCE, and every way that it can fail.
 func TestExchange(t *testing.T) {
 	bubble(t, "code", func(t *testing.T) {

@@ -111,7 +111,7 @@ type flight struct {
 const (
 	lookAgain    = 30 * time.Second // how often a dead grant's store is asked for another token
 	refreshAgain = 30 * time.Second // after a refresh failed while the old token is good
-	askAgain     = time.Hour        // after the app's own credentials were refused
+	askAgain     = time.Hour        // after the app's own credentials were refused, or any for a reason that is not known
 )
 
 // Credential returns a token that is good, after getting one where there is none.
@@ -182,7 +182,7 @@ func (s *tokenSource) fly(ctx context.Context, f *flight) {
 	t, err := s.update(ctx, func(ctx context.Context, have Token) (Token, error) {
 		s.mu.Lock()
 		rejected, now, dead := s.rejected, s.now, s.dead
-		if dead != nil && (!s.died.same(have) || s.died.Refresh.Reveal() != have.Refresh.Reveal() || s.own && time.Since(s.since) > askAgain) {
+		if dead != nil && (!s.died.same(have) || s.died.Refresh.Reveal() != have.Refresh.Reveal() || (s.own || !lasting(dead.Code)) && time.Since(s.since) > askAgain) {
 			dead = nil // there is something new to try
 		}
 		s.mu.Unlock()

@@ -96,6 +96,7 @@ type stack struct {
 	who         uint64   // auth, as limits know it
 	base        *url.URL // nil: every request is the partner's
 	integration string
+	outcomes    outcomes
 }
 
 // newStack wraps next by the layers that are set.

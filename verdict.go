@@ -240,6 +240,7 @@ func textual(contentType string) bool {
 //	other 4xx, 501, 505                                  Client
 //	connection errors, attempt timeouts                  Transient
 //	certificates that do not verify, unknown schemes     Client
+//	a client certificate that is not taken               Auth
 //	the caller's cancel or deadline                      Canceled
 //
 // The wait comes from Retry-After (seconds, with decimals too, or a date; RFC 9110 section 10.2.3),
@@ -317,6 +318,8 @@ func classifyError(a *Attempt) Verdict {
 	case errors.As(a.Err, &cert), strings.Contains(a.Err.Error(), "unsupported protocol scheme"),
 		strings.Contains(a.Err.Error(), "net/http: invalid header field"):
 		v.Class, v.unsent = ClassClient, true
+	case refusedCertificate(a.Err):
+		v.Class, v.unsent, v.Message = ClassAuth, true, "the partner does not take the client certificate"
 	case errors.Is(a.Err, ErrInvalid), strings.Contains(a.Err.Error(), "http: ContentLength="):
 		v.Class = ClassClient // the request's own body is at fault; some of it may have been sent
 	default:
@@ -325,6 +328,17 @@ func classifyError(a *Attempt) Verdict {
 		v.timeout = errors.Is(a.Err, context.DeadlineExceeded) || errors.As(a.Err, &ne) && ne.Timeout()
 	}
 	return v
+}
+
+// refusedCertificate reports whether the partner ended the handshake for want of a client certificate that it takes
+// (RFC 8446 section 6.2). crypto/tls has no type for the alerts of the other side.
+func refusedCertificate(err error) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" {
+		return false
+	}
+	text := op.Err.Error()
+	return strings.Contains(text, "certificate") || strings.Contains(text, "access denied")
 }
 
 // neverSent reports whether the request certainly did not reach the partner.

@@ -49,6 +49,21 @@ func LooksSecret(name string) bool {
 	return false
 }
 
+// LooksSecretField reports whether a parameter or a field of JSON of that name is likely to hold a credential.
+func LooksSecretField(name string) bool {
+	switch name = strings.ToLower(name); name {
+	case "code", "sig", "hmac":
+		return true
+	}
+	return strings.Contains(name, "assertion") || LooksSecret(name)
+}
+
+// KnownHeader reports whether the values of a header of that name may be printed.
+func KnownHeader(name string) bool { return headers[name] }
+
+// KnownParam reports whether the values of a query parameter of that name may be printed.
+func KnownParam(name string) bool { return params[strings.ToLower(name)] }
+
 // URL prints u without user, fragment and the values of unknown query parameters.
 func URL(u *url.URL) string {
 	if u == nil {
@@ -69,7 +84,7 @@ func query(raw string) string {
 		} else {
 			b.WriteByte('&')
 		}
-		if !params[strings.ToLower(name)] {
+		if !KnownParam(name) {
 			value = Mask
 		}
 		b.WriteString(name + "=" + value)
