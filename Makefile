@@ -38,5 +38,5 @@ bench: ## compare with bare net/http and a stack made by hand, interleaved, medi
 	@echo; echo "limits, 2,000 calls each, worst of 11 seeds: time, over the optimum, 429s, failed"
 	@go test -count=1 -run TestLimitTable -v . | sed -n 's/^.*limits: /  /p'
 
-test-integration: ## 500 calls to Stripe's mock server through a fault proxy, on loopback
+test-integration: ## Stripe's mock server through a fault proxy, and an authorization server from npm (skipped without Node), on loopback
 	cd integration && go test $(RACE) -count=1 -v -timeout 10m ./...

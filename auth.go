@@ -148,10 +148,25 @@ func (c *call) authenticator() Authenticator {
 
 // token is the layer that gets a fresh credential. It may block, so it comes before anything is held.
 func (c *call) token() (*http.Response, error) {
-	auth := c.authenticator()
 	if err := c.confidential(); err != nil {
 		return nil, c.stop(err)
 	}
+	auth := c.authenticator()
+	if err := c.credential(auth); err != nil {
+		return nil, err
+	}
+	resp, err := c.next()
+	if resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth && !c.renewed {
+		if r, ok := auth.(Refresher); ok {
+			c.renewed = true
+			c.renew = r.Reject(c.ctx, c.cred)
+		}
+	}
+	return resp, err
+}
+
+// credential asks auth for one.
+func (c *call) credential(auth Authenticator) error {
 	cred, err := auth.Credential(c.ctx)
 	if err == nil && cred == nil {
 		err = errors.New("the authenticator returned no credential")
@@ -161,24 +176,19 @@ func (c *call) token() (*http.Response, error) {
 		if c.verdict.Class == ClassClient {
 			c.verdict.Class = ClassAuth
 		}
+		c.verdict.unsent = true
 		c.noteOutcome(nil)
-		return nil, err
+		return err
 	}
 	c.cred = cred
-	return c.next()
+	return nil
 }
 
 // reauthenticate reports whether the call is to be sent again with another credential, after a 401.
-func (c *call) reauthenticate(resp *http.Response) bool {
-	if resp == nil || resp.StatusCode != http.StatusUnauthorized || c.verdict.Class != ClassAuth || c.renewed || c.cred == nil || c.replayable() != nil {
-		return false
-	}
-	r, ok := c.authenticator().(Refresher)
-	if !ok {
-		return false
-	}
-	c.renewed = true
-	return r.Reject(c.ctx, c.cred)
+func (c *call) reauthenticate() bool {
+	again := c.renew
+	c.renew = false
+	return again && c.replayable() == nil
 }
 
 // confidential refuses to send a credential where others can read it.
@@ -192,21 +202,35 @@ func (c *call) confidential() error {
 
 // sign is the layer that puts the credential onto a clone, when all waiting is over.
 func (c *call) sign() (*http.Response, error) {
-	out := *c.req
-	out.Header = c.req.Header.Clone()
-	if out.Header == nil {
+	if s, ok := c.cred.(interface{ stale() bool }); ok && s.stale() {
+		// It has ended while the call waited for its turn, which is not given back for the short while that another takes.
+		if err := c.credential(c.authenticator()); err != nil {
+			return nil, err
+		}
+	}
+	if c.signed != nil { // the attempt before
+		c.past = c.secrets()
+	}
+	clone := &struct {
+		req http.Request
+		url url.URL
+	}{*c.req, *c.req.URL}
+	out := &clone.req
+	out.URL = &clone.url
+	if out.Header = c.req.Header.Clone(); out.Header == nil {
 		out.Header = make(http.Header)
 	}
-	if err := c.cred.Apply(&out); err != nil {
+	if err := c.cred.Apply(out); err != nil {
 		return nil, c.stop(err)
 	}
-	c.out, c.signed = &out, &out
+	c.out, c.signed = out, out
 	return c.next()
 }
 
-// secrets returns what must not be seen of the last attempt: all that the authenticator put onto it,
+// secrets returns what must not be seen of the attempts: all that the authenticator put onto them,
 // whatever kind it is, and the caller's own headers that look like credentials.
-func (c *call) secrets() (secrets []string) {
+func (c *call) secrets() []string {
+	secrets := slices.Clip(c.past)
 	hide := func(value string) {
 		secrets = append(secrets, value)
 		scheme, rest, ok := strings.Cut(value, " ")
@@ -239,7 +263,7 @@ func (c *call) secrets() (secrets []string) {
 			}
 		}
 	}
-	if c.signed.URL != c.req.URL {
+	if c.signed.URL.RawQuery != c.req.URL.RawQuery {
 		old := c.req.URL.Query()
 		for name, values := range c.signed.URL.Query() {
 			if !slices.Equal(old[name], values) {
@@ -253,7 +277,7 @@ func (c *call) secrets() (secrets []string) {
 // stripLocation takes out of a redirect what the authenticator put into the query, if the partner says it
 // back: it would go wherever the redirect leads.
 func (c *call) stripLocation(resp *http.Response) {
-	if c.signed == nil || c.signed.URL == c.req.URL {
+	if c.signed == nil || c.signed.URL.RawQuery == c.req.URL.RawQuery {
 		return
 	}
 	to := resp.Header.Get("Location")

@@ -183,7 +183,7 @@ func (in *Info) fill(c *call, resp *http.Response) {
 	*in = Info{Attempts: c.sends, Waited: c.waits.Total()}
 	if resp != nil {
 		in.StatusCode, in.Header = resp.StatusCode, resp.Header
-		in.RequestID = redact.Values(requestID(resp.Header), c.secrets())
+		in.RequestID = requestID(resp.Header, c.secrets())
 	}
 }
 

@@ -105,6 +105,8 @@ type Error struct {
 	Body []byte
 	// Err is the cause: the transport's error, a sentinel, or several joined. It may be nil.
 	Err error
+
+	ofToken bool // StatusCode is a token endpoint's, which says nothing of the thing that was called for
 }
 
 // Error returns one line: the partner, what was called, the status, the partner's code and message.
@@ -116,7 +118,7 @@ func (e *Error) Error() string {
 	b.WriteString("belay: ")
 	for _, s := range []string{e.Partner, e.Integration} {
 		if s != "" {
-			b.WriteString(s + ": ")
+			b.WriteString(redact.Line(s, 200) + ": ")
 		}
 	}
 	if e.Method != "" {
@@ -173,10 +175,17 @@ func (e *Error) Is(target error) bool {
 		return e.Class == ClassTransient || e.Class == ClassRateLimited || e.Class == ClassRefused
 	case ErrTransient:
 		return e.Class == ClassTransient
+	case ErrData:
+		return e.Class == ClassData
 	case ErrRateLimited:
 		return e.Class == ClassRateLimited
 	case ErrAuth:
-		return e.Class == ClassAuth && e.StatusCode != http.StatusForbidden
+		return e.Class == ClassAuth && (e.StatusCode != http.StatusForbidden || e.ofToken)
+	}
+	if e.ofToken {
+		return false
+	}
+	switch target {
 	case ErrForbidden:
 		return e.StatusCode == http.StatusForbidden && e.Class != ClassRateLimited
 	case ErrNotFound:
@@ -185,8 +194,6 @@ func (e *Error) Is(target error) bool {
 		return e.StatusCode == http.StatusConflict || e.StatusCode == http.StatusPreconditionFailed
 	case ErrInvalid:
 		return e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity
-	case ErrData:
-		return e.Class == ClassData
 	}
 	return false
 }
@@ -265,7 +272,7 @@ func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
 	e.Body = body
 	if resp != nil {
 		e.StatusCode = resp.StatusCode
-		e.RequestID = requestID(resp.Header)
+		e.RequestID = requestID(resp.Header, secrets)
 	}
 	d := decodeError(body, secrets)
 	e.Fields = d.Fields
@@ -281,10 +288,11 @@ var requestIDHeaders = [...]string{
 	"X-Slack-Req-Id", "Paypal-Debug-Id", "Twilio-Request-Id", "X-Trace-Id", "X-Trace", "Cf-Ray",
 }
 
-func requestID(h http.Header) string {
+// requestID returns the partner's id of a call, from which secrets are taken before it is cut.
+func requestID(h http.Header, secrets []string) string {
 	for _, name := range requestIDHeaders {
 		if v := h[name]; len(v) > 0 && v[0] != "" {
-			return redact.Line(v[0], 128)
+			return redact.Line(redact.Values(v[0], secrets), 128)
 		}
 	}
 	return ""

@@ -30,7 +30,7 @@ func (c *call) failure(resp *http.Response, err error) error {
 	e.Err = both(c.clean(err), c.clean(c.extra))
 	if c.lost != nil && resp == nil && c.lost.resp != nil {
 		e.StatusCode = c.lost.resp.StatusCode
-		e.RequestID = redact.Values(requestID(c.lost.resp.Header), c.secrets())
+		e.RequestID = requestID(c.lost.resp.Header, c.secrets())
 	}
 	if resp != nil {
 		head := c.att.peeked

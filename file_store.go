@@ -24,7 +24,7 @@ import (
 // (Windows, for one) [NewFileStore] refuses.
 type FileStore struct {
 	dir  string
-	aead cipher.AEAD
+	aead cipher.AEAD       // which prints its key, so the store has a Format
 	at   func(step string) // what a test stops a process at; nil otherwise
 }
 
@@ -61,8 +61,14 @@ func NewFileStore(dir string, key Secret) (*FileStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, invalid("NewFileStore: %w", err)
 	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o002 != 0 {
+		return nil, invalid("NewFileStore: everybody can write to %s", dir)
+	}
 	return &FileStore{dir: dir, aead: aead}, nil
 }
+
+// Format prints the directory alone, by any verb.
+func (s *FileStore) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "FileStore{%s}", s.dir) }
 
 // path returns a key's file. Its name tells nothing of the key, which may be a customer's name.
 func (s *FileStore) path(key string) string {
@@ -85,9 +91,13 @@ func (s *FileStore) Load(_ context.Context, key string) (Token, error) {
 	case err != nil:
 		return Token{}, fmt.Errorf("reading a token: %w", err)
 	case len(data) > maxFile:
-		return Token{}, fmt.Errorf("%w: above %d bytes", ErrTokenFile, maxFile)
+		return Token{}, fmt.Errorf("%w: %s: above %d bytes", ErrTokenFile, f.Name(), maxFile)
 	}
-	return s.open(key, data)
+	t, err := s.open(key, data)
+	if err != nil {
+		err = fmt.Errorf("%w: %s: %w", ErrTokenFile, f.Name(), err)
+	}
+	return t, err
 }
 
 // Update implements TokenStore.
@@ -113,17 +123,18 @@ func (s *FileStore) Update(ctx context.Context, key string, f func(context.Conte
 
 // lock waits for the lock of a key, which ends with this process at the latest.
 func (s *FileStore) lock(ctx context.Context, key string) (unlock func(), err error) {
-	f, err := os.OpenFile(s.path(key)+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("locking a token: %w", err)
-	}
+	path := s.path(key) + ".lock"
 	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("locking a token: %w", err)
+		}
 		ok, err := tryLock(f)
-		if ok {
+		if ok && still(f, path) {
 			return func() { _ = f.Close() }, nil
 		}
+		_ = f.Close()
 		if err != nil {
-			_ = f.Close()
 			return nil, fmt.Errorf("locking a token: %w", err)
 		}
 		timer := time.NewTimer(lockRecheck)
@@ -131,10 +142,19 @@ func (s *FileStore) lock(ctx context.Context, key string) (unlock func(), err er
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			_ = f.Close()
 			return nil, fmt.Errorf("locking a token: %w", ended(ctx))
 		}
 	}
+}
+
+// still reports whether f is what stands at path: somebody may have cleaned it up.
+func still(f *os.File, path string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
 }
 
 // stored is a token as it is written, encrypted.
@@ -148,6 +168,12 @@ type stored struct {
 
 func (s *FileStore) write(key string, t Token) error {
 	s.reached("answered")
+	if t.empty() {
+		if err := os.Remove(s.path(key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing a token: %w", err)
+		}
+		return syncDir(s.dir)
+	}
 	plain, err := json.Marshal(stored{t.Access.Reveal(), t.Refresh.Reveal(), t.Type, t.Obtained, t.Expiry})
 	if err != nil {
 		return err
@@ -182,7 +208,11 @@ func (s *FileStore) reached(step string) {
 }
 
 func (s *FileStore) writeFile(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	// Not what lies there already, whose mode and place may be anybody's.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -206,15 +236,15 @@ func (s *FileStore) open(key string, data []byte) (Token, error) {
 	rest, ok := bytes.CutPrefix(data, []byte(fileMagic))
 	n := s.aead.NonceSize()
 	if !ok || len(rest) < n {
-		return Token{}, fmt.Errorf("%w: %d bytes that are no token's", ErrTokenFile, len(data))
+		return Token{}, fmt.Errorf("%d bytes that are no token's", len(data))
 	}
 	plain, err := s.aead.Open(nil, rest[:n], rest[n:], []byte(key))
 	if err != nil {
-		return Token{}, fmt.Errorf("%w: another key, or damaged", ErrTokenFile)
+		return Token{}, errors.New("another key, or damaged")
 	}
 	var t stored
 	if err := json.Unmarshal(plain, &t); err != nil {
-		return Token{}, fmt.Errorf("%w: its content is no token's", ErrTokenFile)
+		return Token{}, errors.New("its content is no token's")
 	}
 	return Token{NewSecret(t.Access), NewSecret(t.Refresh), t.Type, t.Obtained, t.Expiry}, nil
 }

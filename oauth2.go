@@ -3,20 +3,17 @@ package belay
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 
-	"github.com/belay-go/belay/internal/errbody"
 	"github.com/belay-go/belay/internal/origin"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -42,7 +39,8 @@ type OAuth2Config struct {
 	Store TokenStore
 	// Limits are the token endpoint's own. Nil is none.
 	Limits []Limit
-	// Timeout bounds one token request, and the wait for the store. Zero means 30 s, negative is an error.
+	// Timeout bounds one token request; a refresh in all, with the wait for the store, takes six times that at the
+	// most. Zero means 30 s; negative or above an hour is an error.
 	Timeout time.Duration
 	// Transport sends the token requests. Nil is one like a client's own.
 	Transport http.RoundTripper
@@ -82,6 +80,7 @@ type OAuth2 struct {
 	params  func() url.Values // copies, behind a func so that they do not print
 	limiter *Limiter
 	client  *http.Client
+	order   atomic.Uint64 // in which the store has kept tokens; of one key's, that is under the store's lock
 
 	mu      sync.Mutex
 	sources map[string]*tokenSource
@@ -120,7 +119,15 @@ func NewOAuth2(cfg OAuth2Config) (*OAuth2, error) {
 		}
 	}
 	bad(cfg.Style > ClientAuthHeader, "Style is %d, not known", cfg.Style)
-	bad(cfg.Timeout < 0, "Timeout is %s, must not be negative", cfg.Timeout)
+	bad(cfg.Timeout < 0 || cfg.Timeout > longestHold, "Timeout is %s, must be from 0 to %s", cfg.Timeout, longestHold)
+	for name := range cfg.Params {
+		switch name {
+		case "client_id", "client_secret", "code", "code_verifier", "redirect_uri", "refresh_token":
+			bad(true, "Params holds %q, which is the grant's own", name)
+		case "scope":
+			bad(len(cfg.Scopes) > 0, "Params holds %q beside Scopes", name)
+		}
+	}
 	limiter, err := NewLimiter(cfg.Limits...)
 	bad(err != nil, "Limits: %w", err)
 	if err := errors.Join(errs...); err != nil {
@@ -140,11 +147,19 @@ func NewOAuth2(cfg OAuth2Config) (*OAuth2, error) {
 	cfg.Params = nil
 	o := &OAuth2{cfg: cfg, params: func() url.Values { return cloneValues(params) }, limiter: limiter, sources: make(map[string]*tokenSource)}
 	o.client = &http.Client{
-		Transport: cfg.Transport,
+		Transport: tokenAnswers{cfg.Transport},
 		// A redirect would take the secret elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return o, nil
+}
+
+func cloneValues(v url.Values) url.Values {
+	out := make(url.Values, len(v)+4)
+	for name, values := range v {
+		out[name] = slices.Clone(values)
+	}
+	return out
 }
 
 // Close lets go of idle connections to the token endpoint, where the transport has any. Requests under way end as they would.
@@ -152,19 +167,14 @@ func (o *OAuth2) Close() error {
 	if o == nil {
 		return invalid("Close: the OAuth2 is nil")
 	}
-	o.client.CloseIdleConnections()
+	if t, ok := o.cfg.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
 	return nil
 }
 
-func cloneValues(v url.Values) url.Values {
-	out := make(url.Values, len(v))
-	for name, values := range v {
-		out[name] = slices.Clone(values)
-	}
-	return out
-}
-
-// Consent is a visit to the partner's consent page. Keep it with the user's session until the callback.
+// Consent is a visit to the partner's consent page. Keep it with the user's session until the callback; to write it down, take
+// the Verifier by Reveal, as a Secret is written as REDACTED.
 type Consent struct {
 	// URL is where to send the user.
 	URL string
@@ -175,20 +185,27 @@ type Consent struct {
 }
 
 // AuthCodeURL begins the authorization code grant with a random state and PKCE (S256). Params are added to
-// the page's URL, such as access_type=offline; nil adds none.
+// the page's URL, such as access_type=offline; nil adds none, and those of the grant itself are an error.
 func (o *OAuth2) AuthCodeURL(params url.Values) (Consent, error) {
 	if o == nil || o.cfg.AuthURL == "" || o.cfg.RedirectURL == "" {
 		return Consent{}, invalid("AuthCodeURL: OAuth2Config.AuthURL or RedirectURL is empty")
 	}
 	verifier := oauth2.GenerateVerifier()
 	c := Consent{State: oauth2.GenerateVerifier(), Verifier: NewSecret(verifier)}
-	opts := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(verifier)}
-	for name, values := range params {
-		for _, v := range values {
-			opts = append(opts, oauth2.SetAuthURLParam(name, v))
-		}
+	page := oauth2.Config{ClientID: o.cfg.ClientID, RedirectURL: o.cfg.RedirectURL, Scopes: o.cfg.Scopes, Endpoint: oauth2.Endpoint{AuthURL: o.cfg.AuthURL}}
+	u, err := url.Parse(page.AuthCodeURL(c.State, oauth2.S256ChallengeOption(verifier)))
+	if err != nil {
+		return Consent{}, invalid("AuthCodeURL: %w", err)
 	}
-	c.URL = o.config().AuthCodeURL(c.State, opts...)
+	query := u.Query()
+	for name, values := range params {
+		if query.Has(name) {
+			return Consent{}, invalid("AuthCodeURL: the parameter %q is the grant's own", name)
+		}
+		query[name] = values
+	}
+	u.RawQuery = query.Encode()
+	c.URL = u.String()
 	return c, nil
 }
 
@@ -201,8 +218,8 @@ func (o *OAuth2) Exchange(ctx context.Context, key string, c Consent, callback u
 		return invalid("Exchange: the OAuth2 is nil")
 	case ctx == nil || key == "":
 		return invalid("Exchange: the context is nil or the key is empty")
-	case c.State == "" || c.Verifier.Reveal() == "":
-		return invalid("Exchange: the consent is not one of AuthCodeURL")
+	case c.State == "" || c.Verifier.Reveal() == "" || c.Verifier.Reveal() == redacted:
+		return invalid("Exchange: the consent is not one of AuthCodeURL; its Verifier does not survive being written, but by Reveal")
 	case subtle.ConstantTimeCompare([]byte(c.State), []byte(callback.Get("state"))) != 1:
 		return o.fail(key, "state_mismatch", "the state of the callback is not the one that was sent: begin the consent again", nil)
 	case callback.Get("error") != "":
@@ -210,14 +227,7 @@ func (o *OAuth2) Exchange(ctx context.Context, key string, c Consent, callback u
 	case callback.Get("code") == "":
 		return o.fail(key, "no_code", "the callback holds no code: begin the consent again", nil)
 	}
-	code := callback.Get("code")
-	got, err := o.request(ctx, key, []string{code, c.Verifier.Reveal()}, func(ctx context.Context) (*oauth2.Token, error) {
-		opts := []oauth2.AuthCodeOption{oauth2.VerifierOption(c.Verifier.Reveal())}
-		for name, values := range o.params() {
-			opts = append(opts, oauth2.SetAuthURLParam(name, strings.Join(values, " ")))
-		}
-		return o.config().Exchange(ctx, code, opts...)
-	})
+	got, err := o.exchange(ctx, key, callback.Get("code"), c.Verifier.Reveal())
 	if err != nil {
 		return err
 	}
@@ -233,14 +243,39 @@ func (o *OAuth2) Put(ctx context.Context, key string, t Token) error {
 	if err := t.check(); err != nil {
 		return invalid("Put: %w", err)
 	}
-	if _, err := o.cfg.Store.Update(ctx, key, func(context.Context, Token) (Token, error) { return t, nil }); err != nil {
+	return o.replace(ctx, key, t)
+}
+
+// Forget takes an integration's token out of the store, as when a customer disconnects. Its credential is ErrAuth until
+// Exchange or Put stores another.
+func (o *OAuth2) Forget(ctx context.Context, key string) error {
+	if o == nil || ctx == nil || key == "" {
+		return invalid("Forget: the OAuth2 or the context is nil, or the key is empty")
+	}
+	if err := o.replace(ctx, key, Token{}); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.sources, key)
+	return nil
+}
+
+// replace stores t in place of what there is, and tells the credential of it.
+func (o *OAuth2) replace(ctx context.Context, key string, t Token) error {
+	var version uint64
+	_, err := o.cfg.Store.Update(ctx, key, func(context.Context, Token) (Token, error) {
+		version = o.order.Add(1)
+		return t, nil
+	})
+	if err != nil {
 		return o.storeError(key, err)
 	}
 	o.mu.Lock()
 	s := o.sources[key]
 	o.mu.Unlock()
 	if s != nil {
-		s.renewed(t)
+		s.renewed(t, version)
 	}
 	return nil
 }
@@ -281,204 +316,3 @@ type broken struct{ err error }
 
 func (b broken) check() error                                   { return b.err }
 func (b broken) Credential(context.Context) (Credential, error) { return nil, b.err }
-
-func (o *OAuth2) config() *oauth2.Config {
-	return &oauth2.Config{
-		ClientID: o.cfg.ClientID, ClientSecret: o.cfg.ClientSecret.Reveal(), RedirectURL: o.cfg.RedirectURL, Scopes: o.cfg.Scopes,
-		Endpoint: oauth2.Endpoint{AuthURL: o.cfg.AuthURL, TokenURL: o.cfg.TokenURL, AuthStyle: o.cfg.Style.style()},
-	}
-}
-
-// secrets returns what is sent with every token request and must not be seen.
-func (o *OAuth2) secrets() []string {
-	secret := o.cfg.ClientSecret.Reveal()
-	// As x/oauth2 writes it into the header, by RFC 6749 section 2.3.1.
-	basic := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(o.cfg.ClientID) + ":" + url.QueryEscape(secret)))
-	secrets := []string{secret, basic}
-	for name, values := range o.params() {
-		if redact.LooksSecretField(name) {
-			secrets = append(secrets, values...)
-		}
-	}
-	return secrets
-}
-
-// refresh makes one token request for t's refresh token, or with the app's own credentials.
-func (o *OAuth2) refresh(ctx context.Context, key string, t Token, own bool) (Token, error) {
-	old := t.Refresh.Reveal()
-	return o.request(ctx, key, []string{old, t.Access.Reveal()}, func(ctx context.Context) (*oauth2.Token, error) {
-		grant := clientcredentials.Config{
-			ClientID: o.cfg.ClientID, ClientSecret: o.cfg.ClientSecret.Reveal(), TokenURL: o.cfg.TokenURL,
-			Scopes: o.cfg.Scopes, EndpointParams: o.params(), AuthStyle: o.cfg.Style.style(),
-		}
-		if !own { // its form with another grant_type: that of oauth2.Config takes no parameters
-			grant.Scopes = nil
-			grant.EndpointParams.Set("grant_type", "refresh_token")
-			grant.EndpointParams.Set("refresh_token", old)
-		}
-		return grant.Token(ctx)
-	})
-}
-
-// Token requests that fail for no lasting reason are repeated within their own small budget.
-const (
-	tokenAttempts = 3
-	tokenBackoff  = 500 * time.Millisecond
-)
-
-// request makes a token request, within the endpoint's limits, and repeats it after a 5xx, a 429 that says when,
-// or trouble on the way.
-func (o *OAuth2) request(ctx context.Context, key string, secrets []string, send func(context.Context) (*oauth2.Token, error)) (Token, error) {
-	secrets = append(secrets, o.secrets()...)
-	for attempt := 1; ; attempt++ {
-		t, err := o.attempt(ctx, key, secrets, send)
-		var e *Error
-		if err == nil || attempt == tokenAttempts || !errors.As(err, &e) || e.Class != ClassTransient && e.Class != ClassRateLimited {
-			return t, err
-		}
-		wait := max(e.RetryAfter, tokenBackoff<<(attempt-1))
-		if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || wait > o.cfg.Timeout {
-			return t, err
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return t, err
-		}
-	}
-}
-
-func (o *OAuth2) attempt(ctx context.Context, key string, secrets []string, send func(context.Context) (*oauth2.Token, error)) (Token, error) {
-	var ticket Ticket
-	ticket.Tenant = key
-	if err := o.limiter.Acquire(ctx, &ticket); err != nil {
-		e := o.fail(key, "", "the limit of the token endpoint leaves no request now", err)
-		e.Verdict = Verdict{Class: ClassRefused, Scope: ScopeCall, unsent: true}
-		e.Verdict.RetryAfter, _ = RetryAfter(err)
-		return Token{}, e
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.cfg.Timeout, errAttemptTimeout)
-	defer cancel()
-	began := time.Now()
-	raw, err := send(context.WithValue(ctx, oauth2.HTTPClient, o.client))
-	e := o.explain(ctx, key, secrets, err)
-	var t Token
-	if e == nil {
-		t = tokenOf(raw, began)
-		if bad := t.check(); bad != nil {
-			e = o.fail(key, "bad_token", "the token endpoint's answer cannot be used: "+bad.Error(), nil)
-			e.Class = ClassData
-		}
-	}
-	o.limiter.Release(&ticket, Outcome{Verdict: Verdict{}, Sent: e == nil || !e.unsent})
-	if e != nil {
-		return Token{}, e
-	}
-	return t, nil
-}
-
-// fail makes the error of a token request: ErrAuth, with what to do.
-func (o *OAuth2) fail(key, code, action string, err error) *Error {
-	return &Error{
-		Partner: o.cfg.Name, Integration: key, Method: http.MethodPost, URL: redact.Line(o.endpoint(), 1024), Err: err,
-		Verdict: Verdict{Class: ClassAuth, Scope: ScopeCall, Code: code, Message: action},
-	}
-}
-
-func (o *OAuth2) endpoint() string {
-	u, err := url.Parse(o.cfg.TokenURL)
-	if err != nil {
-		return ""
-	}
-	return redact.URL(u)
-}
-
-func (o *OAuth2) storeError(key string, err error) *Error {
-	e := o.fail(key, "token_store", "the token store failed", err)
-	e.Class = ClassTransient
-	return e
-}
-
-// final are the errors of RFC 6749 section 5.2, and what partners send in their place, that no repetition
-// mends, with what to do.
-var final = map[string]string{
-	"invalid_grant":                "the grant has expired or was revoked: ask the customer to connect again",
-	"bad_refresh_token":            "the grant has expired or was revoked: ask the customer to connect again",
-	"invalid_refresh_token":        "the grant has expired or was revoked: ask the customer to connect again",
-	"token_revoked":                "the grant was revoked: ask the customer to connect again",
-	"bad_verification_code":        "the code has expired or was used: begin the consent again",
-	"invalid_client":               "the app is not known: check its client id, its secret and the style in which they are sent",
-	"incorrect_client_credentials": "the app is not known: check its client id and secret",
-	"unauthorized_client":          "the app may not use this grant: check its settings with the partner",
-	"unsupported_grant_type":       "the partner does not know this grant: check the app's settings",
-	"invalid_scope":                "the partner does not grant these scopes: check them",
-	"invalid_request":              "the partner finds the token request wrong: check the app's settings",
-}
-
-// explain turns what x/oauth2 returns into an error that holds no secret.
-func (o *OAuth2) explain(ctx context.Context, key string, secrets []string, err error) *Error {
-	if err == nil {
-		return nil
-	}
-	clean := func(s string) string { return redact.Line(redact.Values(s, secrets), 300) }
-	var refused *oauth2.RetrieveError
-	if !errors.As(err, &refused) || refused.Response == nil {
-		var e *Error
-		switch {
-		case context.Cause(ctx) == errAttemptTimeout:
-			e = o.fail(key, "timeout", "the token endpoint did not answer in time", errAttemptTimeout)
-			e.Class, e.timeout = ClassTransient, true
-		case ctx.Err() != nil:
-			e = o.fail(key, "", "the token request was cancelled", ctx.Err())
-			e.Class = ClassCanceled
-		case strings.HasPrefix(err.Error(), "oauth2: "):
-			e = o.fail(key, "bad_token", "the token endpoint's answer is no token; check TokenURL", nil)
-			e.Class = ClassData
-		default:
-			v := classifyError(&Attempt{Err: err})
-			e = o.fail(key, "", "the token endpoint cannot be reached", errors.New(clean(withoutURL(err).Error())))
-			v.Code, v.Message = e.Code, e.Message
-			e.Verdict = v
-		}
-		return e
-	}
-	status := refused.Response.StatusCode
-	code, description := refused.ErrorCode, refused.ErrorDescription
-	info := errbody.Decode(refused.Body)
-	if code == "" {
-		code = info.Code
-	}
-	if description == "" {
-		description = info.Message
-	}
-	e := o.fail(key, clean(code), clean(description), nil)
-	e.StatusCode, e.RequestID = status, clean(requestID(refused.Response.Header))
-	action, known := final[strings.ToLower(code)]
-	switch {
-	case known:
-		e.Message = action
-		if description != "" {
-			e.Message += " (" + clean(description) + ")"
-		}
-	case status == http.StatusTooManyRequests, status >= 500, status == http.StatusRequestTimeout:
-		at := Attempt{Request: refused.Response.Request, Response: refused.Response, peeked: refused.Body, done: true}
-		v := Classify(&at)
-		v.Code, v.Message = e.Code, strings.TrimSpace(fmt.Sprintf("the token endpoint answered %d %s", status, e.Message))
-		e.Verdict = v
-	case status >= 300 && status < 400:
-		e.Message = "the token endpoint redirects, which is not followed: check TokenURL"
-	case status < 300:
-		e.Message = strings.TrimSpace("the token endpoint refused with a success status " + e.Message)
-	default:
-		e.Message = strings.TrimSpace(fmt.Sprintf("the token endpoint answered %d, check TokenURL and the app's settings %s", status, e.Message))
-	}
-	return e
-}
-
-// lasting reports whether a refusal is one that no repetition mends. Others may come from something in between.
-func lasting(code string) bool {
-	_, known := final[strings.ToLower(code)]
-	return known
-}

@@ -163,12 +163,13 @@ func (c *call) retry() (*http.Response, error) {
 			return resp, nil
 		}
 		v := c.verdict
-		if kept != nil && (v.Class == ClassCanceled || c.sends == sent) {
+		// Trouble in getting a credential is tried again like any other.
+		if kept != nil && (v.Class == ClassCanceled || c.sends == sent && v.Class != ClassTransient && v.Class != ClassRateLimited) {
 			c.attempt--
 			p.Budget.give(spent) // it was not sent
 			return c.keep(kept, err)
 		}
-		if c.reauthenticate(resp) {
+		if c.reauthenticate() {
 			c.attempt-- // the credential was at fault, not the call
 			kept = c.discard(resp, err)
 			continue

@@ -33,7 +33,7 @@ type inUse struct {
 type RotatingOption func(*Rotating) error
 
 // RotationOverlap says that for d after a rotation the old credential is good too: a call whose new one is answered with a
-// 401 is sent once more with the old one. Zero, the default, is no overlap; negative is an error.
+// 401 is sent once more with the old one, unless the new one is a [Refresher], which is asked first. Zero, the default, is no overlap; negative is an error.
 func RotationOverlap(d time.Duration) RotatingOption {
 	return func(r *Rotating) error {
 		if d < 0 {
@@ -106,6 +106,10 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 		r.mu.Unlock()
 		return true // it has been rotated since
 	}
+	if inner, ok := was.of.Authenticator.(Refresher); ok {
+		r.mu.Unlock()
+		return inner.Reject(ctx, was.Credential)
+	}
 	if r.old != nil && time.Now().Before(r.until) {
 		r.now, r.old = r.old, nil
 		r.mu.Unlock()
@@ -113,10 +117,20 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 		return true
 	}
 	r.mu.Unlock()
-	if inner, ok := was.of.Authenticator.(Refresher); ok {
-		return inner.Reject(ctx, was.Credential)
-	}
 	return false
+}
+
+// stale reports whether the credential has ended.
+func (r rotated) stale() bool {
+	s, ok := r.Credential.(interface{ stale() bool })
+	return ok && s.stale()
+}
+
+func (r *Rotating) check() error {
+	if r == nil || r.turn == nil {
+		return errors.New("the Rotating was not made by NewRotating")
+	}
+	return nil
 }
 
 // Rotate exchanges the credential for next. It calls check with next first, then takes next for all new
@@ -124,14 +138,17 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 // credential that it is given, by [Auth], and returns what became of it; nil checks nothing. Rotations go one at a
 // time. The error says which step failed, and wraps check's.
 func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(context.Context, Authenticator) error) error {
-	if r == nil || r.turn == nil {
-		return invalid("Rotate: the Rotating was not made by NewRotating")
+	if err := errors.Join(r.check(), checkAuth(next)); err != nil {
+		return invalid("Rotate: %w", err)
+	}
+	if n, ok := next.(*Rotating); ok && n == r {
+		return invalid("Rotate: the next credential is the Rotating itself")
 	}
 	if ctx == nil {
 		return invalid("Rotate: the context is nil")
 	}
-	if err := checkAuth(next); err != nil {
-		return invalid("Rotate: %w", err)
+	if ctx.Err() != nil {
+		return fmt.Errorf("belay: not rotated: %w", ended(ctx))
 	}
 	if check == nil {
 		check = func(context.Context, Authenticator) error { return nil }
@@ -153,13 +170,21 @@ func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(co
 		r.old, r.until = old, time.Now().Add(r.overlap)
 	}
 	r.mu.Unlock()
-	err := check(ctx, r)
-	r.mu.Lock()
-	refused := r.now != taken // a call was answered with a 401 meanwhile, and went back to the old one
-	if err != nil && !refused {
-		r.now, r.old = old, nil
+	works, refused := false, false
+	end := func() { // after a panic of check too
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		refused = r.now != taken // a call was answered with a 401 meanwhile, and went back to the old one
+		if !works && !refused {
+			r.now, r.old = old, nil
+		}
 	}
-	r.mu.Unlock()
+	err := func() error {
+		defer end()
+		err := check(ctx, r)
+		works = err == nil
+		return err
+	}()
 	if refused {
 		return fmt.Errorf("belay: the old credential was taken back: the new one was answered with a 401: %w", ErrAuth)
 	}

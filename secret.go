@@ -39,8 +39,11 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText writes "REDACTED", in JSON too.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// UnmarshalText takes text as the secret, so that configuration can hold one.
+// UnmarshalText takes text as the secret, so that configuration can hold one. What MarshalText wrote is an error: it is lost.
 func (s *Secret) UnmarshalText(text []byte) error {
+	if string(text) == redacted {
+		return errors.New("belay: the secret was written as " + redacted + ", and is lost; write what Reveal returns")
+	}
 	*s = NewSecret(string(text))
 	return nil
 }
@@ -48,8 +51,11 @@ func (s *Secret) UnmarshalText(text []byte) error {
 // check returns why s cannot be sent in a header: it is empty, or has a line break or a control character.
 func (s Secret) check() error {
 	v := s.Reveal()
-	if v == "" {
+	switch v {
+	case "":
 		return errors.New("the secret is empty")
+	case redacted:
+		return errors.New("the secret was written as " + redacted + ", and is lost")
 	}
 	for i := range len(v) {
 		if v[i] < ' ' || v[i] == 0x7f {

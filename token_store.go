@@ -11,7 +11,8 @@ type TokenStore interface {
 	Load(ctx context.Context, key string) (Token, error)
 	// Update calls f with the token of key, stores what it returns, and returns that. While f runs, no other
 	// Update of the key runs in any process: f sends a refresh token, which must not be sent twice. An error
-	// of f is returned, and nothing is stored. What was returned without an error has been stored.
+	// of f is returned, and nothing is stored. What was returned without an error has been stored; the zero Token takes
+	// away what there was. It must keep to ctx, and f runs on its goroutine.
 	Update(ctx context.Context, key string, f func(ctx context.Context, have Token) (Token, error)) (Token, error)
 }
 
@@ -55,7 +56,9 @@ func (m *MemoryStore) Update(ctx context.Context, key string, f func(context.Con
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.tokens[key] = t
+	if m.tokens[key] = t; t.empty() {
+		delete(m.tokens, key)
+	}
 	return t, nil
 }
 

@@ -135,7 +135,9 @@ type call struct {
 	verdict  Verdict
 	att      Attempt
 	cred     Credential
-	renewed  bool // the credential has been refused once, and another was got
+	renewed  bool     // the credential has been refused once
+	renew    bool     // and another may be got for one more attempt
+	past     []string // secrets of the attempts before
 	ticket   Ticket
 	caller   caller
 	permit   permit

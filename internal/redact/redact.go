@@ -4,7 +4,9 @@ package redact
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"html"
 	"io"
 	"net/url"
 	"strings"
@@ -116,21 +118,46 @@ func Line(s string, limit int) string {
 	return s
 }
 
-// Values replaces every one of secrets in s, as it stands and as a URL writes it.
+// Values replaces every one of secrets in s, as it stands and as it is written in URLs, JSON, HTML and base64.
 func Values(s string, secrets []string) string {
 	for _, secret := range secrets {
 		if len(secret) < 4 {
 			continue // too short to be a secret, and it would tear the text apart
 		}
 		s = strings.ReplaceAll(s, secret, Mask)
-		if esc := url.QueryEscape(secret); esc != secret {
-			s = strings.ReplaceAll(s, esc, Mask)
-		}
-		if esc := url.PathEscape(secret); esc != secret {
-			s = strings.ReplaceAll(s, esc, Mask)
+		for _, written := range forms(secret) {
+			if written != secret {
+				s = strings.ReplaceAll(s, written, Mask)
+			}
 		}
 	}
 	return s
+}
+
+func forms(secret string) []string {
+	query, path := url.QueryEscape(secret), url.PathEscape(secret)
+	var inJSON bytes.Buffer // without escaping of HTML, as many write it
+	e := json.NewEncoder(&inJSON)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(secret)
+	plain := strings.Trim(strings.TrimSpace(inJSON.String()), `"`)
+	asJSON, _ := json.Marshal(secret)
+	raw := []byte(secret)
+	return []string{
+		query, lowerEscapes(query), path, lowerEscapes(path), plain, strings.ReplaceAll(plain, "/", `\/`), strings.Trim(string(asJSON), `"`), html.EscapeString(secret),
+		base64.StdEncoding.EncodeToString(raw), base64.RawStdEncoding.EncodeToString(raw), base64.URLEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw),
+	}
+}
+
+// lowerEscapes writes %2F as %2f.
+func lowerEscapes(s string) string {
+	b := []byte(s)
+	for i := 0; i+2 < len(b); i++ {
+		if b[i] == '%' {
+			copy(b[i+1:i+3], bytes.ToLower(b[i+1:i+3]))
+		}
+	}
+	return string(b)
 }
 
 // Shape prints a body's names and the kinds of its values, but no value: what a reader needs to see

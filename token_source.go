@@ -1,0 +1,298 @@
+package belay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// tokenSource is the authenticator of one integration. It holds the present token, and makes one flight at a time to
+// get the next.
+type tokenSource struct {
+	app *OAuth2
+	key string
+	own bool // the app's own credentials, which need no refresh token
+
+	mu       sync.Mutex
+	now      Token     // the zero value before the first
+	version  uint64    // of now, in the order in which the store has kept them
+	worked   time.Time // when a token was last got
+	rejected string    // an access token that the partner answered with a 401
+	flight   *flight   // that is under way
+	unsaved  *renewal  // what was got, but the store could not keep
+	dead     *Error    // the grant was refused for good
+	died     Token     // the one that it was refused for
+	since    time.Time // when
+	looked   time.Time // when the store was last asked whether it has come back
+	trouble  *Error    // why the last flight failed otherwise
+	troubled time.Time // when
+	failures int       // in a row
+	next     time.Time // no flight before it
+}
+
+// flight gets a token, from the store or the partner. Done is closed when it has ended.
+type flight struct {
+	done   chan struct{}
+	before uint64 // the version that it began with
+	token  Token
+	err    error
+}
+
+// renewal is a token and the one that was spent for it.
+type renewal struct{ spent, got Token }
+
+const (
+	lookAgain    = 30 * time.Second // how often a dead grant's store is asked for another token
+	refreshAgain = 30 * time.Second // after a refresh failed while the old token is good, and at the most after trouble
+	refusedAgain = 5 * time.Minute  // at the most after refusals for no known reason
+	askAgain     = time.Hour        // after the app's own credentials were refused
+)
+
+// Credential returns a token that is good, after getting one where there is none.
+func (s *tokenSource) Credential(ctx context.Context) (Credential, error) {
+	s.mu.Lock()
+	now := time.Now()
+	use, fresh := s.now.lasts(now)
+	good := s.now.Access.Reveal() != "" && use > 0 && s.now.Access.Reveal() != s.rejected
+	if !good && s.flight == nil {
+		if err := s.remembered(now); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+	}
+	if good && (fresh > 0 || s.flight != nil || now.Before(s.next) || !s.refreshable()) {
+		t := s.now
+		s.mu.Unlock()
+		return issued{t}, nil
+	}
+	f := s.flight
+	if f == nil {
+		f = &flight{done: make(chan struct{}), before: s.version}
+		s.flight = f
+		go s.fly(ctx, f)
+	}
+	t := s.now
+	s.mu.Unlock()
+	if good { // the old one serves meanwhile
+		return issued{t}, nil
+	}
+	select {
+	case <-f.done:
+		if f.err != nil {
+			return nil, f.err
+		}
+		return issued{f.token}, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for a token: %w", ended(ctx))
+	}
+}
+
+// remembered returns why there is no use in asking now: a copy, as calls complete it.
+func (s *tokenSource) remembered(now time.Time) error {
+	switch {
+	case s.dead != nil && now.Sub(s.looked) < lookAgain:
+		err := *s.dead
+		return &err
+	case s.trouble != nil && now.Before(s.next):
+		err := *s.trouble
+		err.RetryAfter = max(s.next.Sub(now), err.RetryAfter-now.Sub(s.troubled))
+		return &err
+	}
+	return nil
+}
+
+// refreshable reports whether the present token can be exchanged for another.
+func (s *tokenSource) refreshable() bool { return s.own || s.now.Refresh.Reveal() != "" }
+
+// Reject says that the partner answered the credential with a 401. It reports whether another is worth a try.
+func (s *tokenSource) Reject(_ context.Context, c Credential) (retry bool) {
+	was, ok := c.(issued)
+	if !ok {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.now.same(was.token) {
+		return true // it has been renewed since
+	}
+	s.rejected = was.token.Access.Reveal()
+	if s.trouble == nil || s.trouble.RetryAfter == 0 {
+		s.next = time.Time{}
+	}
+	return true
+}
+
+// fly makes a flight. It outlives the caller that began it, and whatever the store and the transport do, it lands.
+func (s *tokenSource) fly(ctx context.Context, f *flight) {
+	// The caller's values may be of use to observers, but its options are for its own request.
+	ctx = context.WithValue(context.WithoutCancel(ctx), optionsKey{}, &noOptions)
+	bounded, cancel := context.WithTimeoutCause(ctx, flightTimeouts*s.app.cfg.Timeout, errAttemptTimeout)
+	l := landing{err: s.app.storeError(s.key, errors.New("the token store or the transport panicked"))}
+	defer func() {
+		cancel()
+		_ = recover()
+		s.land(ctx, f, l)
+	}()
+	l = s.get(bounded)
+}
+
+// landing is what a flight brings.
+type landing struct {
+	token   Token
+	version uint64 // of it, 0 when the store was not reached
+	tried   Token  // what was sent for it
+	asked   bool   // the partner was asked
+	err     *Error
+}
+
+// get asks the store, and the partner where the store has nothing that is good.
+func (s *tokenSource) get(ctx context.Context) (l landing) {
+	t, err := s.app.cfg.Store.Update(ctx, s.key, func(_ context.Context, have Token) (Token, error) {
+		l = landing{version: s.app.order.Add(1)}
+		s.mu.Lock()
+		rejected, now := s.rejected, s.now
+		if s.unsaved != nil && !s.unsaved.spent.sameGrant(have) {
+			s.unsaved = nil
+		}
+		unsaved := s.unsaved
+		if s.dead != nil && (!s.died.sameGrant(have) || s.own && time.Since(s.since) > askAgain) {
+			s.dead = nil // there is something new to try
+		}
+		dead := s.dead
+		s.mu.Unlock()
+		if unsaved != nil {
+			l.asked = true
+			return unsaved.got, nil
+		}
+		if dead != nil {
+			l.err = dead
+			return have, dead
+		}
+		access := have.Access.Reveal()
+		if use, fresh := have.lasts(time.Now()); access != "" && access != rejected && use > 0 && (fresh > 0 || !have.same(now)) {
+			return have, nil // another process has renewed it
+		}
+		if !s.own && have.Refresh.Reveal() == "" {
+			l.err = s.app.fail(s.key, noRefreshToken, "the token is no longer good and cannot be refreshed: ask the customer to connect again", nil)
+			if access == "" {
+				l.err = s.app.fail(s.key, noToken, "there is no token in the store: connect the integration", nil)
+			}
+			return have, l.err
+		}
+		l.asked, l.tried = true, have
+		var next Token
+		if next, l.err = s.refresh(ctx, have); l.err != nil {
+			return have, l.err
+		}
+		s.mu.Lock()
+		s.unsaved = &renewal{have, next}
+		s.mu.Unlock()
+		return next, nil
+	})
+	switch {
+	case l.err != nil:
+	case err != nil:
+		l.err = s.app.storeError(s.key, err)
+	default:
+		if err := t.check(); err != nil {
+			l.err = s.app.storeError(s.key, err)
+		}
+		l.token = t
+	}
+	return l
+}
+
+// refresh asks the partner, and leaves time to keep what it answers: a refresh token may be good only once.
+func (s *tokenSource) refresh(ctx context.Context, have Token) (Token, *Error) {
+	if end, ok := ctx.Deadline(); ok {
+		if time.Until(end) < 2*s.app.cfg.Timeout {
+			return Token{}, s.app.storeError(s.key, errors.New("it was locked for too long"))
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, end.Add(-s.app.cfg.Timeout), errAttemptTimeout)
+		defer cancel()
+	}
+	next, err := s.app.refresh(ctx, s.key, have, s.own)
+	if err == nil && next.Refresh.Reveal() == "" {
+		next.Refresh = have.Refresh // which stays good where the answer has none
+	}
+	return next, err
+}
+
+// land ends a flight.
+func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
+	s.mu.Lock()
+	now := time.Now()
+	s.flight, s.looked = nil, now
+	worked, died := s.worked, false
+	switch {
+	case l.err == nil:
+		s.unsaved, s.worked = nil, now
+		s.take(l.token, l.version)
+		f.token = s.now
+	case s.version != f.before: // Put has brought another meanwhile
+		f.token = s.now
+		l.err = nil
+		l.asked = false
+	case l.err.Class == ClassAuth && lasting(l.err.Code):
+		f.err = l.err
+		if s.dead == nil {
+			died = l.err.Code != noToken
+			s.died, s.since = l.tried, now
+		}
+		s.dead, s.trouble = l.err, nil
+	default:
+		f.err = l.err
+		most := refreshAgain
+		if l.err.Class == ClassAuth {
+			most = refusedAgain
+		}
+		wait := min(most, time.Second<<min(s.failures, 10))
+		if use, _ := s.now.lasts(now); use > 0 && s.now.Access.Reveal() != "" && s.now.Access.Reveal() != s.rejected {
+			wait = refreshAgain
+		}
+		s.failures++
+		s.trouble, s.troubled = l.err, now
+		s.next = now.Add(max(wait, min(l.err.RetryAfter, longestHold)))
+	}
+	s.mu.Unlock()
+	close(f.done)
+	partner := s.app.cfg.Name
+	switch {
+	case l.err == nil && l.asked:
+		s.app.emit(ctx, TokenRefreshed{Partner: partner, Integration: s.key, Expiry: l.token.Expiry})
+	case died:
+		s.app.emit(ctx, TokenRevoked{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
+	case l.err != nil && !lasting(l.err.Code):
+		s.app.emit(ctx, TokenRefreshFailed{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
+	}
+}
+
+// take makes t the present token, unless the store has kept a later one.
+func (s *tokenSource) take(t Token, version uint64) {
+	if version < s.version {
+		return
+	}
+	s.now, s.version = t, version
+	s.rejected, s.dead, s.trouble, s.failures, s.next = "", nil, nil, 0, time.Time{}
+}
+
+// renewed takes in a token that was stored by Put.
+func (s *tokenSource) renewed(t Token, version uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !t.empty() {
+		s.worked = time.Now()
+	}
+	s.take(t, version)
+}
+
+func (o *OAuth2) emit(ctx context.Context, e Event) {
+	if o.cfg.Observer == nil {
+		return
+	}
+	defer func() { _ = recover() }()
+	o.cfg.Observer.Observe(ctx, e)
+}
