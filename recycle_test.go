@@ -1,0 +1,77 @@
+package belay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A call that goes back to the pool takes nothing of what happened to the next: after any success it holds no more than
+// what begin and acquire set anew.
+func TestRecycledCallsAreBlank(t *testing.T) {
+	anew := map[string]bool{"stack": true, "opts": true, "steps": true, "max": true, "caller": true, "ticket": true}
+	n, failures := 0, 0
+	rt := transportFunc(func(req *http.Request) (*http.Response, error) {
+		if n++; n <= failures {
+			if n%2 == 0 {
+				return nil, errors.New("reset")
+			}
+			return answer(503, "{}")(req)
+		}
+		return answer(200, "{}")(req)
+	})
+	kinds := map[string][]Option{
+		"plain": nil, "auth": {WithAuth(Bearer(NewSecret("token")))}, "timeout": {WithTimeout(1e9)}, "no limits": {Without(LayerLimits)},
+		"no retry": {Without(LayerRetry)}, "observed": {WithObserver(ObserverFunc(func(context.Context, Event) {}))},
+		"classifier": {WithClassifier(func(a *Attempt) Verdict { return Classify(a) })}, "keys": {WithIdempotencyKeys("")},
+		"slow": {WithRateLimit(Every(1, 1e9))}, "patient": nil,
+	}
+	for name, opts := range kinds {
+		for _, fail := range []int{0, 1, 2, 8} {
+			synctest.Test(t, func(t *testing.T) {
+				c := clientOf(t, rt, opts...)
+				n, failures = 0, fail
+				for _, how := range []string{"do", "http", "typed", "none"} {
+					ctx := t.Context()
+					if name == "patient" {
+						ctx = CallContext(ctx, Patience(1e12))
+					}
+					req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://partner.test/", nil)
+					require.NoError(t, err)
+					var resp *http.Response
+					switch how {
+					case "do":
+						resp, err = c.Do(req)
+					case "http":
+						resp, err = c.HTTPClient().Do(req)
+					case "typed":
+						_, err = Get[map[string]any](ctx, c, "/")
+					default:
+						_, err = Get[None](ctx, c, "/")
+					}
+					if resp != nil {
+						_ = resp.Body.Close()
+					}
+					_ = err // a failed call is left to the collector
+					k := calls.Get().(*call)
+					v := reflect.ValueOf(k).Elem()
+					for i := range v.NumField() {
+						if field := v.Type().Field(i).Name; !anew[field] && !v.Field(i).IsZero() {
+							t.Fatalf("%s, %d failures, by %s: %s is kept", name, fail, how, field)
+						}
+					}
+					require.False(t, k.caller.returning, fmt.Sprint(name, how))
+					require.Nil(t, k.ticket.Request)
+					*k = call{}
+					calls.Put(k)
+				}
+			})
+		}
+	}
+}
