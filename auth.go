@@ -277,20 +277,25 @@ func (c *call) secrets() []string {
 // stripLocation takes out of a redirect what the authenticator put into the query, if the partner says it
 // back: it would go wherever the redirect leads.
 func (c *call) stripLocation(resp *http.Response) {
+	if to := resp.Header.Get("Location"); to != "" {
+		if clean := c.unsigned(to); clean != to {
+			resp.Header.Set("Location", clean)
+		}
+	}
+}
+
+// unsigned takes out of a URL of the partner's what the authenticator put into the query.
+func (c *call) unsigned(link string) string {
 	if c.signed == nil || c.signed.URL.RawQuery == c.req.URL.RawQuery {
-		return
+		return link
 	}
-	to := resp.Header.Get("Location")
-	if to == "" {
-		return
-	}
-	u, err := url.Parse(to)
+	u, err := url.Parse(link)
 	if err != nil || u.RawQuery == "" {
-		return
+		return link
 	}
 	own, query := c.req.URL.Query(), u.Query()
-	kept := make([]string, 0, 4)
-	for _, pair := range strings.Split(u.RawQuery, "&") {
+	kept, pairs := make([]string, 0, 4), strings.Split(u.RawQuery, "&")
+	for _, pair := range pairs {
 		name, _, _ := strings.Cut(pair, "=")
 		if plain, err := url.QueryUnescape(name); err == nil {
 			name = plain
@@ -299,6 +304,9 @@ func (c *call) stripLocation(resp *http.Response) {
 			kept = append(kept, pair)
 		}
 	}
+	if len(kept) == len(pairs) {
+		return link
+	}
 	u.RawQuery = strings.Join(kept, "&")
-	resp.Header.Set("Location", u.String())
+	return u.String()
 }

@@ -87,7 +87,23 @@ func decodeJSON(data []byte, h http.Header, out any) error {
 }
 
 // call is Send without its type. A nil decode does not read the body.
-func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, http.Header) error) (err error) {
+func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, http.Header) error) error {
+	k, resp, err := c.open(ctx, method, path, content, opts, decode, nil)
+	if err != nil {
+		return err
+	}
+	if decode == nil {
+		k.discard(resp, nil)
+		return nil
+	}
+	_ = resp.Body.Close()
+	k.freeBuffer()
+	return nil
+}
+
+// open makes the request and sends it. The answer's memory is the caller's to free. Asked, where it is not nil, is told the
+// URL before.
+func (c *Client) open(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, http.Header) error, asked func(*url.URL)) (k *call, resp *http.Response, err error) {
 	sent := false
 	defer func() {
 		if sent {
@@ -108,25 +124,25 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 		}
 	}()
 	if c.isNil() {
-		return errNilClient()
+		return nil, nil, errNilClient()
 	}
 	if ctx == nil {
-		return invalid("the context is nil")
+		return nil, nil, invalid("the context is nil")
 	}
 	o := optionsOf(ctx).with(opts)
-	if o.route, _, _ = strings.Cut(path, "?"); absolute(path) {
-		o.route = "" // such as a next link, which is no template
+	if o.route == "" && !absolute(path) { // such as a next link, which is no template
+		o.route, _, _ = strings.Cut(path, "?")
 	}
 	if o.err != nil {
-		return o.err
+		return nil, nil, o.err
 	}
 	target, err := o.expand(path)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	u, err := c.resolve(target)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if len(o.query) > 0 {
 		if u.RawQuery != "" {
@@ -139,20 +155,13 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 	}
 	req, err := c.newRequest(ctx, method, u, content)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	sent = true
-	k, resp, err := c.exchange(req, o, decode)
-	if err != nil {
-		return err
+	if asked != nil {
+		asked(u)
 	}
-	if decode == nil {
-		k.discard(resp, nil)
-		return nil
-	}
-	_ = resp.Body.Close()
-	k.freeBuffer()
-	return nil
+	return c.exchange(req, o, decode)
 }
 
 // decoded decodes an answer that is to be read whole, once. An answer that is not what was promised is the

@@ -12,12 +12,14 @@ import (
 
 // CallOption configures a single call, typed or by [CallContext].
 type CallOption interface {
+	PageOption
 	applyCall(*callOptions)
 }
 
 type callOption func(*callOptions)
 
 func (f callOption) applyCall(o *callOptions) { f(o) }
+func (f callOption) applyPage(o *pageOptions) { o.calls = append(o.calls, f) }
 
 // callOptions are the options of one call. They do not change once the call has begun.
 type callOptions struct {

@@ -24,6 +24,8 @@ func (p Priority) String() string { return [...]string{"high", "normal", "low"}[
 // level is 0 for the highest.
 func (p Priority) level() int { return 1 - int(max(Low, min(High, p))) }
 
+func (p Priority) applyPage(o *pageOptions) { o.calls = append(o.calls, p) }
+
 func (p Priority) applyCall(o *callOptions) {
 	if p < Low || p > High {
 		o.fail("Priority: %d is none of Low, Normal and High", int8(p))

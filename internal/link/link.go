@@ -1,0 +1,87 @@
+// Package link reads the Link header (RFC 8288).
+package link
+
+import "strings"
+
+// Next returns the target of the first link with rel="next", as it stands, empty when there is none. The header may
+// come several times, and a relation among others of one link.
+func Next(values []string) string {
+	for _, v := range values {
+		for v = strings.TrimSpace(v); v != ""; {
+			if v[0] != '<' {
+				break // not a link
+			}
+			target, params, ok := strings.Cut(v[1:], ">")
+			if !ok {
+				break
+			}
+			next := false
+			next, v = relations(params)
+			if next {
+				return strings.TrimSpace(target)
+			}
+		}
+	}
+	return ""
+}
+
+// relations reads a link's parameters, and returns whether it is the next, and what follows the link.
+func relations(s string) (next bool, rest string) {
+	seen := false // the first rel counts (section 3.3)
+	for {
+		s = strings.TrimLeft(s, " \t")
+		switch {
+		case s == "":
+			return next, ""
+		case s[0] == ',':
+			return next, strings.TrimLeft(s, ", \t")
+		case s[0] != ';':
+			return next, ""
+		}
+		s = strings.TrimLeft(s, "; \t")
+		end := strings.IndexAny(s, "=;,")
+		if end < 0 {
+			return next, ""
+		}
+		name := strings.TrimSpace(s[:end])
+		if s[end] != '=' {
+			s = s[end:]
+			continue
+		}
+		s = strings.TrimLeft(s[end+1:], " \t")
+		var value string
+		if strings.HasPrefix(s, `"`) {
+			value, s = quoted(s[1:])
+		} else {
+			end := strings.IndexAny(s, ";,")
+			if end < 0 {
+				end = len(s)
+			}
+			value, s = strings.TrimSpace(s[:end]), s[end:]
+		}
+		if strings.EqualFold(name, "rel") && !seen {
+			seen = true
+			for _, rel := range strings.Fields(value) {
+				next = next || strings.EqualFold(rel, "next")
+			}
+		}
+	}
+}
+
+// quoted reads a quoted string behind its first quote, and returns what follows it.
+func quoted(s string) (value, rest string) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			if i++; i < len(s) {
+				b.WriteByte(s[i])
+			}
+		case '"':
+			return b.String(), s[i+1:]
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String(), ""
+}

@@ -1,0 +1,442 @@
+package belay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/belay-go/belay/internal/jsonscan"
+	"github.com/belay-go/belay/internal/origin"
+	"github.com/belay-go/belay/internal/redact"
+)
+
+// ErrTooManyPages is a list that goes on behind MaxPages.
+var ErrTooManyPages = errors.New("belay: too many pages")
+
+const (
+	mostEmptyPages = 1000 // in a row
+	longestCursor  = 16 << 10
+)
+
+// walk is one iteration over the pages of a list.
+type walk struct {
+	ctx   context.Context
+	c     *Client
+	path  string
+	how   Paginator
+	o     pageOptions
+	body  map[string]any
+	guard loopGuard
+	empty int // pages without items, in a row
+}
+
+// fetched is a page as it came, in memory of its own until free.
+type fetched struct {
+	walk         *walk
+	number       int // from 1
+	doc          jsonscan.Doc
+	has          bool // there is an array of items
+	buffer       *buffer
+	header       http.Header
+	cursor, next string
+	count, total int
+}
+
+func (p *fetched) free() {
+	if p.buffer != nil && p.buffer.Cap() <= 1<<20 {
+		buffers.Put(p.buffer)
+	}
+	p.buffer, p.doc, p.has = nil, jsonscan.Doc{}, false
+}
+
+// broken makes the error of a page that is not what was promised; nil stays nil.
+func (p *fetched) broken(err error) error {
+	if err == nil {
+		return nil
+	}
+	return p.walk.fail(Verdict{Class: ClassData, Scope: ScopeCall}, fmt.Errorf("page %d: %w", p.number, err))
+}
+
+// fail makes an error of the walk.
+func (w *walk) fail(v Verdict, err error) error {
+	method := http.MethodGet
+	if w.o.post {
+		method = http.MethodPost
+	}
+	route, _, _ := strings.Cut(w.path, "?")
+	c := w.c
+	return &Error{
+		Partner: c.set.name, Integration: c.integration, Method: method, Verdict: v, Err: err,
+		URL: redact.Line(c.base.Scheme+"://"+c.base.Host+joinPath(c.base.EscapedPath(), route), 1024),
+	}
+}
+
+// walkPages is Pages without its type. A page's memory is its receiver's to free.
+func walkPages(ctx context.Context, c *Client, path string, how Paginator, opts []PageOption) iter.Seq2[*fetched, error] {
+	return func(yield func(*fetched, error) bool) {
+		w, err := newWalk(ctx, c, path, how, opts)
+		switch {
+		case err != nil:
+			yield(nil, err)
+		case w.o.prefetch == 0:
+			w.oneByOne(w.o.start, yield)
+		default:
+			w.ahead(w.o.start, 1, true, yield)
+		}
+	}
+}
+
+func newWalk(ctx context.Context, c *Client, path string, how Paginator, opts []PageOption) (*walk, error) {
+	if c.isNil() {
+		return nil, errNilClient()
+	}
+	w := &walk{ctx: ctx, c: c, path: path, how: how, guard: loopGuard{seed: maphash.MakeSeed()}}
+	for _, opt := range opts {
+		if opt != nil {
+			opt.applyPage(&w.o)
+		}
+	}
+	err := w.o.err
+	switch {
+	case err != nil:
+	case ctx == nil:
+		err = invalid("the context is nil")
+	case how == nil:
+		err = invalid("the Paginator is nil")
+	case absolute(path):
+		err = invalid("the path %q is a URL; begin there by StartAt", path)
+	default:
+		if bad := how.Check(); bad != nil {
+			err = invalid("%w", bad)
+		}
+	}
+	if err != nil {
+		return nil, w.named(err)
+	}
+	calls := optionsOf(ctx).with(w.o.calls)
+	switch {
+	case calls.err != nil:
+		err = calls.err
+	case calls.key != "":
+		err = invalid("IdempotencyKey would make all pages one call")
+	case calls.into != nil && w.o.prefetch > 0:
+		err = invalid("Into cannot be filled by several pages at once (Prefetch)")
+	case w.o.post:
+		if w.body, err = object(w.o.body); err != nil {
+			err = invalid("PostBody: %w", err)
+		}
+	}
+	return w, w.named(err)
+}
+
+// named completes an error of our own with what was to be called.
+func (w *walk) named(err error) error {
+	if e, ok := err.(*Error); ok && e.Method == "" {
+		return w.fail(e.Verdict, e.Err)
+	}
+	return err
+}
+
+// object returns v as a JSON object.
+func object(v any) (map[string]any, error) {
+	out := make(map[string]any)
+	if v == nil {
+		return out, nil
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(strings.NewReader(string(data)))
+	d.UseNumber()
+	if err := d.Decode(&out); err != nil || out == nil {
+		return nil, errors.New("it is no JSON object")
+	}
+	return out, nil
+}
+
+// fetch gets the page at cursor.
+func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, error) {
+	p := &fetched{walk: w, number: number, cursor: cursor}
+	r := &PageRequest{Cursor: cursor}
+	method, target := http.MethodGet, w.path
+	var content any
+	if w.o.post {
+		r.Body = maps.Clone(w.body)
+	}
+	if err := w.how.Ask(r); err != nil {
+		return nil, w.named(invalid("page %d: %w", number, err))
+	}
+	if w.o.post {
+		method, content = http.MethodPost, r.Body
+	}
+	if r.URL != "" {
+		target = r.URL
+		if err := w.check(target); err != nil {
+			return nil, p.broken(err)
+		}
+	}
+	route, _, _ := strings.Cut(w.path, "?")
+	opts := append(slices.Clip(w.o.calls), callOption(func(o *callOptions) {
+		if w.o.post {
+			o.safe, o.readOnly = true, true
+		}
+		if o.route = route; r.URL != "" { // which holds all that there was
+			o.values, o.query = nil, nil
+		}
+		if o.query == nil {
+			o.query = r.Query
+			return
+		}
+		maps.Copy(o.query, r.Query)
+	}))
+	var asked *url.URL
+	k, resp, err := w.c.open(ctx, method, target, content, opts, func(data []byte, h http.Header) error {
+		if err := p.read(w.how, data, h, asked); err != nil {
+			return fmt.Errorf("page %d: %w", number, err)
+		}
+		return nil
+	}, func(u *url.URL) { asked = u })
+	if err != nil {
+		return nil, err
+	}
+	p.header = resp.Header
+	p.next = k.unsigned(p.next)
+	p.buffer, k.buffer, k.data = k.buffer, nil, nil
+	_ = resp.Body.Close()
+	return p, nil
+}
+
+// check returns why a next link is not followed.
+func (w *walk) check(target string) error {
+	u, err := url.Parse(target)
+	switch {
+	case err != nil || !u.IsAbs():
+		return errors.New("the next link is no absolute URL")
+	case u.User != nil:
+		return fmt.Errorf("the next link to %s holds a user", origin.Of(u))
+	case w.c.foreign(&http.Request{URL: u}):
+		return fmt.Errorf("the next link leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(u), origin.Of(w.c.base))
+	}
+	return nil
+}
+
+// read finds the items and the next cursor in a page.
+func (p *fetched) read(how Paginator, data []byte, h http.Header, asked *url.URL) error {
+	p.doc = jsonscan.New(data)
+	path := how.ItemsPath()
+	var last []byte
+	var err error
+	p.count, last, p.has, err = p.doc.Array(path)
+	if err != nil {
+		return fmt.Errorf("the items at %q are %w", path, err)
+	}
+	a := &PageAnswer{Cursor: p.cursor, URL: asked, Header: h, Count: p.count, Last: last, doc: &p.doc}
+	if p.next, err = how.Next(a); err != nil {
+		return err
+	}
+	p.total = max(0, a.Total)
+	switch {
+	case len(p.next) > longestCursor:
+		return fmt.Errorf("the next cursor has %d bytes, above %d", len(p.next), longestCursor)
+	case p.has:
+	case path == "":
+		return errors.New("it is no array of items")
+	default:
+		// Null is how some say none, on the last page.
+		if v, _ := p.doc.Value(path); string(v) != "null" {
+			return fmt.Errorf("there are no items at %q", path)
+		}
+		if p.next != "" {
+			return fmt.Errorf("the items at %q are null, but there is a next page", path)
+		}
+	}
+	return nil
+}
+
+// goesOn reports whether there is a page behind p that is to be fetched, or why it must not be.
+func (w *walk) goesOn(p *fetched) (bool, error) {
+	if p.next == "" {
+		return false, nil
+	}
+	if w.empty++; p.count > 0 {
+		w.empty = 0
+	}
+	switch {
+	case w.o.most > 0 && p.number >= w.o.most:
+		return false, w.fail(Verdict{Class: ClassData, Scope: ScopeCall}, fmt.Errorf("%w: above %d (MaxPages)", ErrTooManyPages, w.o.most))
+	case w.empty >= mostEmptyPages:
+		return false, p.broken(fmt.Errorf("%d empty pages in a row", w.empty))
+	case w.guard.seen(p.cursor, p.next):
+		return false, p.broken(errors.New("its next cursor came before"))
+	}
+	return true, nil
+}
+
+// oneByOne fetches a page when the one before has been handled.
+func (w *walk) oneByOne(cursor string, yield func(*fetched, error) bool) {
+	for number := 1; ; number++ {
+		p, err := w.fetch(w.ctx, cursor, number)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		cursor = p.next
+		more, err := w.goesOn(p)
+		if !yield(p, nil) {
+			return
+		}
+		if err != nil {
+			yield(nil, err)
+		}
+		if !more || err != nil {
+			return
+		}
+	}
+}
+
+// future is a page that is being fetched.
+type future struct {
+	cursor string
+	done   chan struct{}
+	page   *fetched
+	err    error
+}
+
+func (f *future) free() {
+	if f.page != nil {
+		f.page.free()
+	}
+}
+
+// ahead fetches pages while others are handled: side by side where a page's place is known before, and that is allowed.
+func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetched, error) bool) {
+	ctx, cancel := context.WithCancel(w.ctx)
+	n := w.o.prefetch
+	room, queue := make(chan struct{}, n), make(chan *future, n)
+	var fetchers sync.WaitGroup
+	fetchers.Go(func() { w.produce(ctx, start, number, sideBySide, room, queue, &fetchers) })
+	stop := func() {
+		cancel()
+		fetchers.Wait()
+		for f := range queue {
+			f.free()
+		}
+	}
+	defer stop() // also when the loop panics
+	for f := range queue {
+		<-f.done
+		<-room
+		if f.cursor != start { // pages are not of the size that was asked for
+			stop()
+			f.free()
+			w.ahead(start, number, false, yield)
+			return
+		}
+		if f.err != nil {
+			yield(nil, f.err)
+			return
+		}
+		start, number = f.page.next, number+1
+		more, err := w.goesOn(f.page)
+		if !yield(f.page, nil) {
+			return
+		}
+		if err != nil {
+			yield(nil, err)
+		}
+		if !more || err != nil {
+			return
+		}
+	}
+	if w.ctx.Err() != nil {
+		yield(nil, w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall}, ended(w.ctx)))
+	}
+}
+
+// produce fetches pages in their order into queue, as far as there is room, and closes it.
+func (w *walk) produce(ctx context.Context, cursor string, number int, sideBySide bool, room chan struct{}, queue chan *future, fetchers *sync.WaitGroup) {
+	defer close(queue)
+	counted, _ := w.how.(interface {
+		after(cursor string, total int) (string, bool)
+	})
+	over := make(chan struct{}) // closed when the last page has come
+	var once sync.Once
+	total := 0
+	for first := true; ; first, number = false, number+1 {
+		if w.o.most > 0 && number > w.o.most {
+			return
+		}
+		select {
+		case room <- struct{}{}:
+		case <-over:
+			return
+		case <-ctx.Done():
+			return
+		}
+		f := &future{cursor: cursor, done: make(chan struct{})}
+		queue <- f
+		get := func(at string, number int) {
+			defer close(f.done)
+			if f.page, f.err = w.fetch(ctx, at, number); f.err != nil || f.page.next == "" {
+				once.Do(func() { close(over) })
+			}
+		}
+		if first || counted == nil || !sideBySide {
+			if get(cursor, number); f.err != nil || f.page.next == "" {
+				return
+			}
+			cursor, total = f.page.next, max(total, f.page.total)
+			continue
+		}
+		at, number := cursor, number
+		fetchers.Go(func() { get(at, number) })
+		next, ok := counted.after(cursor, total)
+		if !ok {
+			return
+		}
+		cursor = next
+	}
+}
+
+// loopGuard notices a cursor that came before, in little memory: at once when it was among the last few, and a loop of any
+// length in time (Brent's way).
+type loopGuard struct {
+	seed   maphash.Seed
+	recent [64]uint64
+	n      int
+	mark   uint64
+	steps  int
+	power  int
+}
+
+// seen notes that next comes after cursor.
+func (g *loopGuard) seen(cursor, next string) bool {
+	if g.n == 0 {
+		g.note(maphash.String(g.seed, cursor))
+	}
+	h := maphash.String(g.seed, next)
+	if slices.Contains(g.recent[:min(g.n, len(g.recent))], h) || h == g.mark {
+		return true
+	}
+	g.note(h)
+	return false
+}
+
+func (g *loopGuard) note(h uint64) {
+	g.recent[g.n%len(g.recent)] = h
+	g.n++
+	if g.steps >= g.power {
+		g.mark, g.power, g.steps = h, 2*g.power+1, 0
+	}
+	g.steps++
+}
