@@ -68,7 +68,7 @@ func NewFileStore(dir string, key Secret) (*FileStore, error) {
 }
 
 // Format prints the directory alone, by any verb.
-func (s *FileStore) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "FileStore{%s}", s.dir) }
+func (s FileStore) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "FileStore{%s}", s.dir) }
 
 // path returns a key's file. Its name tells nothing of the key, which may be a customer's name.
 func (s *FileStore) path(key string) string {

@@ -194,6 +194,9 @@ func (s *tokenSource) get(ctx context.Context) (l landing) {
 	switch {
 	case l.err != nil:
 	case err != nil:
+		if context.Cause(ctx) == errAttemptTimeout {
+			err = fmt.Errorf("it was locked for too long: %w", errAttemptTimeout)
+		}
 		l.err = s.app.storeError(s.key, err)
 	default:
 		if err := t.check(); err != nil {
@@ -256,6 +259,11 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 		s.failures++
 		s.trouble, s.troubled = l.err, now
 		s.next = now.Add(max(wait, min(l.err.RetryAfter, longestHold)))
+		if l.err.Class == ClassTransient || l.err.Class == ClassRateLimited {
+			told := *l.err
+			told.RetryAfter = max(told.RetryAfter, s.next.Sub(now))
+			f.err = &told
+		}
 	}
 	s.mu.Unlock()
 	close(f.done)

@@ -138,4 +138,5 @@ func main() {
 	compare("POST 1 KiB", http.MethodPost, bytes.Repeat([]byte("x"), 1024), variants(plain)...)
 	compare("GET, with auth and an attempt timeout", http.MethodGet, nil, variants(full)...)
 	acquire()
+	pages()
 }

@@ -5,9 +5,11 @@ package jsonscan
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strings"
 )
 
@@ -19,8 +21,17 @@ func syntax(at int) error { return fmt.Errorf("%w at byte %d", ErrSyntax, at) }
 // Doc is a document, and where its items are once Array has found them.
 type Doc struct {
 	data       []byte
-	start, end int // of the array
+	start, end int      // of the array
+	ends       []uint32 // of its first elements, from start
+
+	counting bool // while the array is looked for
+	count    int
+	last     []byte
+	other    byte // what is there in its place begins with, 0 for nothing
 }
+
+// mostEnds is how many ends are kept, so that elements need not be looked for again.
+const mostEnds = 4096
 
 // New returns the document in data, which must not change while it is used.
 func New(data []byte) Doc { return Doc{data: data} }
@@ -61,9 +72,12 @@ func (d *Doc) find(i int, path string, found *[]byte) (int, error) {
 		i = d.space(i + 1)
 		begin := i
 		rest, exact, inside := match(name, path)
-		if inside {
+		switch {
+		case inside:
 			i, err = d.find(i, rest, found)
-		} else {
+		case exact && d.counting:
+			i, err = d.measure(i)
+		default:
 			i, err = d.skip(i)
 		}
 		if err != nil {
@@ -102,26 +116,57 @@ func match(name []byte, path string) (rest string, exact, inside bool) {
 // Array finds the array at path. It returns how many elements it has and the last of them. Ok is false when there is
 // nothing there, or null; anything else that is no array is an error.
 func (d *Doc) Array(path string) (count int, last []byte, ok bool, err error) {
-	v, err := d.Value(path)
-	if err != nil || len(v) == 0 || string(v) == "null" {
+	d.start, d.end, d.ends, d.counting, d.count, d.last, d.other = 0, 0, nil, true, 0, nil, 0
+	if path == "" {
+		_, err = d.measure(d.space(0))
+	} else {
+		var none []byte
+		_, err = d.find(d.space(0), path, &none)
+	}
+	d.counting = false
+	switch {
+	case err != nil:
+		d.start, d.end, d.ends = 0, 0, nil
 		return 0, nil, false, err
+	case d.other != 0:
+		return 0, nil, false, fmt.Errorf("not an array but %s", kind(d.other))
 	}
-	if v[0] != '[' {
-		return 0, nil, false, fmt.Errorf("not an array but %s", kind(v[0]))
-	}
-	// v is a part of data: its beginning is as far from the end as their capacities say.
-	d.start = cap(d.data) - cap(v)
-	d.end = d.start + len(v)
-	for it := d.Elements(); ; count++ {
-		e, more, err := it.Next()
-		if err != nil {
-			return 0, nil, false, err
+	return d.count, d.last, d.end > 0, nil
+}
+
+// measure goes through the array at i, and returns where it ends.
+func (d *Doc) measure(i int) (int, error) {
+	d.start, d.end, d.ends, d.count, d.last, d.other = 0, 0, nil, 0, nil, 0
+	if i >= len(d.data) || d.data[i] != '[' {
+		end, err := d.skip(i)
+		if err == nil && string(d.data[i:end]) != "null" {
+			d.other = d.data[i]
 		}
-		if !more {
-			return count, last, true, nil
-		}
-		last = e
+		return end, err
 	}
+	start, ends := i, make([]uint32, 0, 128)
+	for i = d.space(i + 1); ; i = d.space(i + 1) {
+		if i < len(d.data) && d.data[i] == ']' && d.count == 0 {
+			break
+		}
+		begin := i
+		var err error
+		if i, err = d.skip(i); err != nil {
+			return i, err
+		}
+		if d.last = d.data[begin:i]; d.count < mostEnds {
+			ends = append(ends, uint32(i-start))
+		}
+		d.count++
+		if i = d.space(i); i >= len(d.data) || d.data[i] != ',' && d.data[i] != ']' {
+			return i, syntax(i)
+		}
+		if d.data[i] == ']' {
+			break
+		}
+	}
+	d.start, d.end, d.ends = start, i+1, ends
+	return i + 1, nil
 }
 
 func kind(c byte) string {
@@ -138,13 +183,37 @@ func kind(c byte) string {
 
 // Elements returns the elements of the array that Array has found.
 func (d *Doc) Elements() Elements {
-	return Elements{Doc{data: d.data[d.start:d.end]}, min(1, d.end-d.start)}
+	return Elements{Doc{data: d.data[d.start:d.end]}, d.ends, min(1, d.end-d.start), 0}
 }
 
 // Elements goes through the elements of an array.
 type Elements struct {
-	doc Doc
-	pos int
+	doc  Doc
+	ends []uint32
+	pos  int
+	n    int // elements so far
+}
+
+// Several returns the next elements, at most n and of some most bytes together, as an array of their own, and how many they
+// are. It lies in the document's memory, of which two bytes are changed until done is called, before anything else is.
+func (e *Elements) Several(n, most int) (array []byte, count int, done func()) {
+	from := e.n
+	to := min(from+n, len(e.ends))
+	for to > from+1 && int(e.ends[to-1])-e.pos > most {
+		to = from + (to-from)/2
+	}
+	if to <= from {
+		return nil, 0, nil
+	}
+	data := e.doc.data
+	begin, end := e.doc.space(e.pos), int(e.ends[to-1]) // the comma before
+	if from == 0 {
+		begin = 0 // the array's own bracket
+	}
+	first, last := data[begin], data[end]
+	data[begin], data[end] = '[', ']'
+	e.pos, e.n = end, to
+	return data[begin : end+1], to - from, func() { data[begin], data[end] = first, last }
 }
 
 // Next returns the next element, or false behind the last.
@@ -163,10 +232,16 @@ func (e *Elements) Next() ([]byte, bool, error) {
 	case e.pos > 1:
 		return nil, false, syntax(i)
 	}
-	end, err := d.skip(i)
-	if err != nil {
-		return nil, false, err
+	var end int
+	if e.n < len(e.ends) {
+		end = int(e.ends[e.n])
+	} else {
+		var err error
+		if end, err = d.skip(i); err != nil {
+			return nil, false, err
+		}
 	}
+	e.n++
 	e.pos = end
 	return d.data[i:end], true, nil
 }
@@ -207,43 +282,68 @@ func (d *Doc) skip(i int) (int, error) {
 // nested returns where the object or array at i ends. It counts brackets without telling their kinds apart, which
 // encoding/json does later.
 func (d *Doc) nested(i int) (int, error) {
-	depth := 0
-	for i < len(d.data) {
-		switch d.data[i] {
-		case '"':
-			end, err := d.text(i)
-			if err != nil {
-				return i, err
-			}
-			i = end
-			continue
-		case '{', '[':
+	data, depth := d.data, 0
+	for i < len(data) {
+		switch marks[data[i]] {
+		case quote:
+			i = closing(data, i+1)
+		case opens:
 			depth++
-		case '}', ']':
+		case closes:
 			if depth--; depth == 0 {
 				return i + 1, nil
 			}
 		}
 		i++
 	}
-	return i, syntax(i)
+	return len(data), syntax(len(data))
 }
+
+// marks says what a byte means outside strings.
+var marks = [256]uint8{'"': quote, '{': opens, '[': opens, '}': closes, ']': closes}
+
+const (
+	quote = 1 + iota
+	opens
+	closes
+)
 
 // text returns where the string at i ends.
 func (d *Doc) text(i int) (int, error) {
-	for from := i + 1; ; {
-		n := bytes.IndexByte(d.data[from:], '"')
-		if n < 0 {
-			return len(d.data), syntax(len(d.data))
-		}
-		end := from + n
-		escapes := 0
-		for k := end - 1; k > i && d.data[k] == '\\'; k-- {
-			escapes++
-		}
-		if escapes%2 == 0 {
-			return end + 1, nil
-		}
-		from = end + 1
+	if i = closing(d.data, i+1); i >= len(d.data) {
+		return len(d.data), syntax(len(d.data))
 	}
+	return i + 1, nil
+}
+
+// closing returns where the quote is that ends the string whose text begins at i, or at least len(data) when there is none. It
+// looks at eight bytes at a time.
+func closing(data []byte, i int) int {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x8080808080808080
+	)
+	for i+8 <= len(data) {
+		w := binary.LittleEndian.Uint64(data[i:])
+		quotes, slashes := w^('"'*ones), w^('\\'*ones)
+		// The lowest bit that is set belongs to the first byte that is either.
+		found := ((quotes-ones)&^quotes | (slashes-ones)&^slashes) & highs
+		if found == 0 {
+			i += 8
+			continue
+		}
+		if i += bits.TrailingZeros64(found) >> 3; data[i] == '"' {
+			return i
+		}
+		i += 2
+	}
+	for ; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			return i
+		case '\\':
+			i++
+		}
+	}
+	return i
 }

@@ -1,0 +1,211 @@
+package belay_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+)
+
+// keep stores t.
+func keep(ctx context.Context, s belay.TokenStore, key string, t belay.Token) error {
+	_, err := s.Update(ctx, key, func(context.Context, belay.Token) (belay.Token, error) { return t, nil })
+	return err
+}
+
+// only returns the one file in dir that matches.
+func only(t *testing.T, dir, pattern string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, pattern))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	return files[0]
+}
+
+// What a process that was killed has left, or somebody has put there, decides nothing of a token's file.
+func TestFileStoreLeftovers(t *testing.T) {
+	for name, leave := range map[string]func(t *testing.T, path, victim string){
+		"for everybody": func(t *testing.T, path, _ string) {
+			require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+			require.NoError(t, os.Chmod(path, 0o666))
+		},
+		"a link": func(t *testing.T, path, victim string) { require.NoError(t, os.Symlink(victim, path)) },
+		"a link to nothing": func(t *testing.T, path, victim string) {
+			require.NoError(t, os.Symlink(victim+"-not-there", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			victim := filepath.Join(t.TempDir(), "victim")
+			require.NoError(t, os.WriteFile(victim, []byte("precious"), 0o644))
+			s := fileStore(t, dir)
+			require.NoError(t, keep(t.Context(), s, "acme", aToken("one", "r", time.Time{})))
+			path := only(t, dir, "*.token")
+			leave(t, path+".new", victim)
+			require.NoError(t, keep(t.Context(), s, "acme", aToken("two", "r", time.Time{})))
+			info, err := os.Lstat(path)
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o600), info.Mode(), "a plain file, for its owner alone")
+			data, err := os.ReadFile(victim)
+			require.NoError(t, err)
+			require.Equal(t, "precious", string(data))
+			require.NoFileExists(t, victim+"-not-there")
+			got, err := s.Load(t.Context(), "acme")
+			require.NoError(t, err)
+			require.Equal(t, "two", got.Access.Reveal())
+		})
+	}
+}
+
+// A directory that everybody can write to is refused; one that is missing is made for its owner alone.
+func TestFileStoreDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	fileStore(t, dir)
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	require.NoError(t, os.Chmod(dir, 0o777))
+	_, err = belay.NewFileStore(dir, belay.NewSecret(strings.Repeat("k", 32)))
+	require.ErrorIs(t, err, belay.ErrInvalid)
+	require.ErrorContains(t, err, dir)
+}
+
+// After a lock's file was deleted under its holder, those that come go one at a time all the same.
+func TestFileStoreLockIsDeleted(t *testing.T) {
+	bubble(t, "deleted", func(t *testing.T) {
+		dir := t.TempDir()
+		var in, most, done atomic.Int32
+		update := func() error {
+			_, err := fileStore(t, dir).Update(t.Context(), "acme", func(_ context.Context, have belay.Token) (belay.Token, error) {
+				most.Store(max(most.Load(), in.Add(1)))
+				time.Sleep(50 * time.Millisecond)
+				in.Add(-1)
+				done.Add(1)
+				return have, nil
+			})
+			return err
+		}
+		holder := make(chan error, 1)
+		held, end := make(chan struct{}), make(chan struct{})
+		go func() {
+			_, err := fileStore(t, dir).Update(t.Context(), "acme", func(_ context.Context, have belay.Token) (belay.Token, error) {
+				close(held)
+				<-end
+				return have, nil
+			})
+			holder <- err
+		}()
+		<-held
+		waits := make(chan error, 1)
+		go func() { waits <- update() }()
+		time.Sleep(20 * time.Millisecond)
+		synctest.Wait()
+		require.Zero(t, in.Load(), "it waits")
+		require.NoError(t, os.Remove(only(t, dir, "*.lock")))
+		require.Empty(t, work(4, 4, func(int) error { return update() }))
+		require.NoError(t, <-waits)
+		close(end)
+		require.NoError(t, <-holder)
+		require.Equal(t, int32(1), most.Load())
+		require.Equal(t, int32(5), done.Load())
+	})
+}
+
+// A token that could not be read again is not stored, by any store.
+func TestTokensThatCannotBeKept(t *testing.T) {
+	dir := t.TempDir()
+	for _, store := range []belay.TokenStore{fileStore(t, dir), belay.NewMemoryStore()} {
+		o := app(t, newIssuer(time.Hour), func(cfg *belay.OAuth2Config) { cfg.Store = store })
+		require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret(strings.Repeat("<", 64<<10)), Refresh: belay.NewSecret("é")}))
+		for _, bad := range []belay.Token{
+			{Access: belay.NewSecret(strings.Repeat("<", 64<<10+1))},
+			{Access: belay.NewSecret("abc\xff\xfedef")},
+			{Access: belay.NewSecret("a"), Refresh: belay.NewSecret(strings.Repeat("<", 64<<10+1))},
+			{Access: belay.NewSecret("a"), Refresh: belay.NewSecret("\xff\xff\xff\xff")},
+		} {
+			err := o.Put(t.Context(), "acme", bad)
+			require.ErrorIs(t, err, belay.ErrInvalid)
+			require.NotContains(t, err.Error(), "<<<")
+		}
+		kept, err := store.Load(t.Context(), "acme")
+		require.NoError(t, err)
+		require.Len(t, kept.Access.Reveal(), 64<<10)
+		require.Equal(t, "é", kept.Refresh.Reveal())
+	}
+}
+
+// The zero Token takes away what there was, the file too.
+func TestZeroTokenRemoves(t *testing.T) {
+	dir := t.TempDir()
+	for _, store := range []belay.TokenStore{fileStore(t, dir), belay.NewMemoryStore()} {
+		require.NoError(t, keep(t.Context(), store, "acme", aToken("a", "r", time.Time{})))
+		for range 2 { // and taking away what is not there is no error
+			require.NoError(t, keep(t.Context(), store, "acme", belay.Token{}))
+			kept, err := store.Load(t.Context(), "acme")
+			require.NoError(t, err)
+			require.Empty(t, kept.Access.Reveal()+kept.Refresh.Reveal())
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*.token*"))
+	require.NoError(t, err)
+	for _, path := range left {
+		require.True(t, strings.HasSuffix(path, ".lock"), path)
+	}
+}
+
+// A file that cannot be read is named, and that is not trouble that passes.
+func TestTokenFileIsNamed(t *testing.T) {
+	bubble(t, "torn", func(t *testing.T) {
+		dir, i := t.TempDir(), newIssuer(time.Hour)
+		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = fileStore(t, dir) })
+		seeded(t, o, "acme", past())
+		path := only(t, dir, "*.token")
+		require.NoError(t, os.WriteFile(path, []byte("torn"), 0o600))
+		for _, err := range []error{
+			o.Put(t.Context(), "acme", aToken("a", "r", time.Time{})),
+			get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"),
+		} {
+			require.ErrorIs(t, err, belay.ErrTokenFile)
+			require.NotErrorIs(t, err, belay.ErrTransient)
+			require.ErrorContains(t, err, path)
+		}
+		require.Zero(t, i.asked())
+	})
+}
+
+// A store prints nothing of its key nor of its tokens, by any verb, by itself or within others.
+func TestFileStoreDoesNotPrint(t *testing.T) {
+	const key = "0123456789abcdef0123456789ABCDEF"
+	s, err := belay.NewFileStore(t.TempDir(), belay.NewSecret(key))
+	require.NoError(t, err)
+	require.NoError(t, keep(t.Context(), s, "acme", aToken("access-x-secret", "refresh-x-secret", time.Time{})))
+	o := app(t, roundTrip(nil), func(cfg *belay.OAuth2Config) { cfg.Store = s })
+	cfg := belay.OAuth2Config{TokenURL: "https://partner.test/token", Store: s}
+	bad := []string{"-secret", key[:8], key[24:], "48 49 50 51", "30 31 32 33", "30313233", "0x30, 0x31", "0x30313233", "0x33323130"}
+	for at := 0; at < len(key); at += 4 { // as the round keys of the cipher hold it
+		word := []byte(key[at : at+4])
+		for _, n := range []uint32{binary.BigEndian.Uint32(word), binary.LittleEndian.Uint32(word)} {
+			bad = append(bad, fmt.Sprint(n), fmt.Sprintf("%x", n))
+		}
+	}
+	for name, v := range map[string]any{
+		"pointer": s, "value": *s, "within": struct{ S *belay.FileStore }{s}, "hidden": struct{ s belay.TokenStore }{s}, "config": cfg, "app": o, "credential": o.RefreshToken("acme"),
+	} {
+		text := verbs(v) + fmt.Sprintf("%o %X %U %c %e %b", v, v, v, v, v, v)
+		for _, b := range bad {
+			require.NotContains(t, text, b, name)
+		}
+	}
+	require.NotContains(t, fmt.Sprint(errors.Unwrap(keep(t.Context(), s, "acme", belay.Token{}))), key)
+}

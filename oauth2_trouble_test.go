@@ -1,0 +1,867 @@
+package belay_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+)
+
+// diary is an observer that keeps what it is told.
+type diary struct {
+	mu     sync.Mutex
+	events []belay.Event
+}
+
+func (d *diary) Observe(_ context.Context, e belay.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.events = append(d.events, e)
+}
+
+// kinds returns what was told so far, without what is on its way.
+func (d *diary) kinds() (kinds []string) {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.events {
+		kinds = append(kinds, strings.TrimPrefix(fmt.Sprintf("%T", e), "belay."))
+	}
+	return kinds
+}
+
+// text is all that the events hold.
+func (d *diary) text() string {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	data, _ := json.Marshal(d.events)
+	return fmt.Sprintf("%v %+v %#v %s", d.events, d.events, d.events, data)
+}
+
+func (d *diary) into(cfg *belay.OAuth2Config) { cfg.Observer = d }
+
+// shown is all that an error holds.
+func shown(err error) string {
+	text := ""
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		data, _ := json.Marshal(e)
+		text += fmt.Sprintf("%v %+v %#v %q %s ", e, e, e, e, data)
+	}
+	var e *belay.Error
+	if errors.As(err, &e) {
+		text += fmt.Sprint(e.Fields, e.Code, e.Message, e.RequestID, e.URL)
+	}
+	return text
+}
+
+// aToken returns one that is stored.
+func aToken(access, refresh string, expiry time.Time) belay.Token {
+	return belay.Token{Access: belay.NewSecret(access), Refresh: belay.NewSecret(refresh), Obtained: time.Now(), Expiry: expiry}
+}
+
+func past() time.Time { return time.Now().Add(-time.Hour) }
+
+// authorization returns what a call would be sent with now.
+func authorization(t *testing.T, a belay.Authenticator) string {
+	t.Helper()
+	cred, err := a.Credential(t.Context())
+	require.NoError(t, err)
+	req, err := http.NewRequest(http.MethodGet, "https://partner.test/", nil)
+	require.NoError(t, err)
+	require.NoError(t, cred.Apply(req))
+	return req.Header.Get("Authorization")
+}
+
+// Trouble that passes does not end a grant, and tells nothing of the thing that was called for.
+func TestPassingTroubleDoesNotEndAGrant(t *testing.T) {
+	for name, answer := range map[string]func() *http.Response{
+		"403 of a firewall":    func() *http.Response { return raw(403, "text/html", "<html>blocked") },
+		"403 with Retry-After": func() *http.Response { return reply(403, "Retry-After", "5") },
+		"404":                  func() *http.Response { return raw(404, "text/html", "not found") },
+		"302":                  func() *http.Response { return reply(302, "Location", "https://status.test") },
+		"400 temporarily_unavailable": func() *http.Response {
+			return jsonReply(400, map[string]string{"error": "temporarily_unavailable"})
+		},
+		"200 internal_error": func() *http.Response { return jsonReply(200, map[string]any{"ok": false, "error": "internal_error"}) },
+		"200 ratelimited":    func() *http.Response { return jsonReply(200, map[string]any{"ok": false, "error": "ratelimited"}) },
+		"425":                func() *http.Response { return reply(425) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			i, d := newIssuer(time.Hour), &diary{}
+			i.answers(func(int, url.Values) *http.Response { return answer() })
+			o := app(t, i, d.into)
+			seeded(t, o, "acme", past())
+			c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+			err := get(t.Context(), c, "/", belay.MaxAttempts(1))
+			var e *belay.Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, "acme", e.Integration)
+			require.NotEmpty(t, e.Message)
+			for _, not := range []error{belay.ErrNotFound, belay.ErrInvalid, belay.ErrConflict, belay.ErrForbidden} {
+				require.NotErrorIs(t, err, not)
+			}
+			says := strings.Contains(name, "_") || strings.Contains(name, "limited") || strings.Contains(name, "425") || strings.Contains(name, "After")
+			require.Equal(t, says, errors.Is(err, belay.ErrUnavailable), "it says that it passes: %v", err)
+			i.answers(nil)
+			time.Sleep(10 * time.Minute)
+			require.NoError(t, get(t.Context(), c, "/"))
+			require.Equal(t, []string{"TokenRefreshFailed", "TokenRefreshed"}, d.kinds())
+			require.Zero(t, i.reused)
+		})
+	}
+}
+
+// failsOnce is a store that fails to keep the second thing it is to keep.
+type failsOnce struct {
+	*belay.MemoryStore
+	n int
+}
+
+func (s *failsOnce) Update(ctx context.Context, key string, f func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
+	return s.MemoryStore.Update(ctx, key, func(ctx context.Context, have belay.Token) (belay.Token, error) {
+		t, err := f(ctx, have)
+		if s.n++; s.n == 2 && err == nil {
+			return t, errors.New("connection lost")
+		}
+		return t, err
+	})
+}
+
+// A token that could not be kept is kept by the next flight, and the refresh token that was spent for it is not sent again.
+func TestTokenThatCouldNotBeKept(t *testing.T) {
+	bubble(t, "commit", func(t *testing.T) {
+		i, d, store := newIssuer(time.Hour), &diary{}, &failsOnce{MemoryStore: belay.NewMemoryStore()}
+		o := app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store })
+		seeded(t, o, "acme", past())
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		err := get(t.Context(), c, "/", belay.MaxAttempts(1))
+		require.ErrorIs(t, err, belay.ErrTransient)
+		require.ErrorContains(t, err, "connection lost")
+		time.Sleep(time.Minute)
+		require.NoError(t, get(t.Context(), c, "/", belay.MaxAttempts(1)))
+		require.Equal(t, 1, i.asked())
+		kept, err := store.Load(t.Context(), "acme")
+		require.NoError(t, err)
+		require.Equal(t, "access-1-secret refresh-1-secret", kept.Access.Reveal()+" "+kept.Refresh.Reveal())
+		require.Equal(t, []string{"TokenRefreshFailed", "TokenRefreshed"}, d.kinds())
+		time.Sleep(2 * time.Hour)
+		require.NoError(t, get(t.Context(), c, "/"))
+		require.Zero(t, i.reused)
+	})
+	bubble(t, "one call outlasts it", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = &failsOnce{MemoryStore: belay.NewMemoryStore()} })
+		seeded(t, o, "acme", past())
+		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+		require.Equal(t, 1, i.asked())
+	})
+}
+
+// A long secret is taken out before a text is cut, so that no part of it is shown.
+func TestLongSecretsAreNotShownInPart(t *testing.T) {
+	jwt := "eyJhbGciOiJSUzI1NiJ9." + strings.Repeat("Abcdefghij0123456789", 60)
+	for name, answer := range map[string]func(said string) *http.Response{
+		"error_description": func(said string) *http.Response {
+			return jsonReply(400, map[string]string{"error": "invalid_grant", "error_description": "unknown: " + said})
+		},
+		"message": func(said string) *http.Response {
+			return jsonReply(400, map[string]string{"status": "BAD_REFRESH_TOKEN", "message": "unknown: " + said})
+		},
+		"message of a 500": func(said string) *http.Response {
+			return jsonReply(500, map[string]string{"message": "unknown: " + said})
+		},
+		"error": func(said string) *http.Response { return jsonReply(400, map[string]string{"error": said}) },
+		"code":  func(said string) *http.Response { return jsonReply(400, map[string]string{"code": said}) },
+		"X-Request-Id": func(said string) *http.Response {
+			return reply(500, "X-Request-Id", "for "+said)
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d := &diary{}
+			s := &server{token: func(_ int, form url.Values, _ http.Header) *http.Response { return answer(form.Get("refresh_token")) }}
+			o := app(t, s, d.into)
+			require.NoError(t, o.Put(t.Context(), "acme", aToken("x", jwt, past())))
+			err := get(t.Context(), newClient(t, s, belay.WithAuth(o.RefreshToken("acme"))), "/")
+			require.Error(t, err)
+			require.NotEmpty(t, s.forms)
+			require.NotContains(t, shown(err)+d.text(), jwt[:20])
+		})
+	}
+	for _, status := range []int{200, 404, 500} {
+		bubble(t, fmt.Sprint("X-Request-Id of the API, ", status), func(t *testing.T) {
+			d := &diary{}
+			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+				r := jsonReply(status, map[string]string{"request_id": "for " + req.Header.Get("Authorization")})
+				r.Header.Set("X-Request-Id", "for "+req.Header.Get("Authorization"))
+				return r, nil
+			})
+			var info belay.Info
+			c := newClient(t, rt, belay.WithAuth(belay.Bearer(belay.NewSecret(jwt))), belay.WithObserver(d))
+			err := get(t.Context(), c, "/", belay.Into(&info))
+			require.Equal(t, status != 200, err != nil)
+			require.NotContains(t, shown(err)+d.text()+info.RequestID, jwt[:20])
+			require.Contains(t, info.RequestID, "for ")
+		})
+	}
+}
+
+// A token endpoint in trouble is not hammered by a worker that calls in a loop.
+func TestTroubledEndpointIsNotHammered(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer func() *http.Response
+		is     error
+		most   int // token requests in a minute
+	}{
+		{"429 for an hour", func() *http.Response { return reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, 1},
+		{"200 HTML", func() *http.Response { return raw(200, "text/html", "<html>") }, belay.ErrData, 7},
+		{"503", func() *http.Response { return reply(503) }, belay.ErrTransient, 18},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			i := newIssuer(time.Hour)
+			i.answers(func(int, url.Values) *http.Response { return c.answer() })
+			o := app(t, i)
+			seeded(t, o, "acme", past())
+			client := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+			var inAMinute atomic.Int32
+			time.AfterFunc(time.Minute, func() { inAMinute.Store(int32(i.asked())) })
+			for start := time.Now(); time.Since(start) <= time.Minute; time.Sleep(100 * time.Millisecond) {
+				err := get(t.Context(), client, "/")
+				require.ErrorIs(t, err, c.is)
+				if wait, _ := belay.RetryAfter(err); c.is == belay.ErrRateLimited {
+					require.InDelta(t, time.Hour-time.Since(start), wait, float64(time.Second))
+				}
+			}
+			require.LessOrEqual(t, int(inAMinute.Load()), c.most)
+			require.Positive(t, inAMinute.Load())
+			require.Zero(t, i.calls)
+		})
+	}
+}
+
+// A 401 drops the token also where the call cannot be sent again: the next call has another.
+func TestTokenIsDroppedWithoutASecondAttempt(t *testing.T) {
+	for name, option := range map[string]belay.Option{"a body that is read once": belay.WithName("partner"), "without retries": belay.Without(belay.LayerRetry)} {
+		bubble(t, name, func(t *testing.T) {
+			i := newIssuer(time.Hour)
+			o := app(t, i)
+			seeded(t, o, "acme", time.Time{}) // which the partner does not know
+			c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), option)
+			call := func() error {
+				_, err := belay.Post[belay.None](t.Context(), c, "/up", belay.Reader("text/plain", io.LimitReader(strings.NewReader("x"), 1)))
+				return err
+			}
+			require.ErrorIs(t, call(), belay.ErrAuth)
+			require.Equal(t, 1, i.calls)
+			require.NoError(t, call())
+			require.Equal(t, 1, i.asked())
+			require.Equal(t, 2, i.calls)
+		})
+	}
+}
+
+// slowStore lets go of the lock first, and returns later.
+type slowStore struct {
+	*belay.MemoryStore
+	slow int // the Update that is
+	mu   sync.Mutex
+	n    int
+}
+
+func (s *slowStore) Update(ctx context.Context, key string, f func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
+	s.mu.Lock()
+	s.n++
+	n := s.n
+	s.mu.Unlock()
+	t, err := s.MemoryStore.Update(ctx, key, f)
+	if n == s.slow {
+		time.Sleep(100 * time.Millisecond)
+	}
+	return t, err
+}
+
+// What was stored last is in use, whichever Update returns last.
+func TestPutDuringAFlight(t *testing.T) {
+	setup := func(t *testing.T, slow int) (*issuer, *diary, *belay.OAuth2, *slowStore) {
+		i, d, store := newIssuer(time.Hour), &diary{}, &slowStore{MemoryStore: belay.NewMemoryStore(), slow: slow}
+		return i, d, app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store }), store
+	}
+	// begin makes a flight that has let go of the store, and has not landed.
+	begin := func(t *testing.T, src belay.Authenticator) (landed chan error) {
+		landed = make(chan error, 1)
+		go func() {
+			_, err := src.Credential(t.Context())
+			landed <- err
+		}()
+		time.Sleep(250 * time.Millisecond)
+		return landed
+	}
+	bubble(t, "a flight that succeeds", func(t *testing.T) {
+		i, _, o, store := setup(t, 2)
+		src := o.RefreshToken("acme")
+		seeded(t, o, "acme", past())
+		landed := begin(t, src)
+		require.NoError(t, o.Put(t.Context(), "acme", aToken("from-put", "r", time.Time{})))
+		require.NoError(t, <-landed)
+		require.Equal(t, "Bearer from-put", authorization(t, src))
+		kept, err := store.Load(t.Context(), "acme")
+		require.NoError(t, err)
+		require.Equal(t, "from-put", kept.Access.Reveal())
+		require.Equal(t, 1, i.asked())
+	})
+	bubble(t, "a flight that is refused", func(t *testing.T) {
+		i, d, o, _ := setup(t, 2)
+		i.revoked = true
+		src := o.RefreshToken("acme")
+		seeded(t, o, "acme", past())
+		landed := begin(t, src)
+		require.NoError(t, o.Put(t.Context(), "acme", aToken("from-put", "r", time.Time{})))
+		require.NoError(t, <-landed)
+		require.Equal(t, "Bearer from-put", authorization(t, src))
+		require.Empty(t, d.kinds())
+		require.Equal(t, 1, i.asked())
+	})
+	bubble(t, "a flight that is refused, and a token that is to be refreshed", func(t *testing.T) {
+		i, d, o, _ := setup(t, 2)
+		i.revoked = true
+		src := o.RefreshToken("acme")
+		seeded(t, o, "acme", past())
+		landed := begin(t, src)
+		i.mu.Lock()
+		i.revoked, i.refresh = false, "r"
+		i.mu.Unlock()
+		require.NoError(t, o.Put(t.Context(), "acme", aToken("from-put", "r", past())))
+		<-landed
+		require.Equal(t, "Bearer access-2-secret", authorization(t, src))
+		require.Equal(t, []string{"TokenRefreshed"}, d.kinds())
+	})
+	bubble(t, "two at once", func(t *testing.T) {
+		_, _, o, store := setup(t, 1)
+		src := o.RefreshToken("acme")
+		first := make(chan error, 1)
+		go func() { first <- o.Put(t.Context(), "acme", aToken("first", "r", time.Time{})) }()
+		synctest.Wait()
+		require.NoError(t, o.Put(t.Context(), "acme", aToken("second", "r", time.Time{})))
+		require.NoError(t, <-first)
+		kept, err := store.Load(t.Context(), "acme")
+		require.NoError(t, err)
+		require.Equal(t, "second", kept.Access.Reveal())
+		require.Equal(t, "Bearer second", authorization(t, src))
+	})
+}
+
+// A token that ends while its call waits in line is renewed when its turn has come, which it keeps.
+func TestTokenEndsInLine(t *testing.T) {
+	bubble(t, "line", func(t *testing.T) {
+		i := newIssuer(time.Minute)
+		c := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")), belay.WithRateLimit(belay.Every(1, 2*time.Minute)))
+		start := time.Now()
+		require.Empty(t, work(5, 5, func(int) error { return get(t.Context(), c, "/") }))
+		require.Equal(t, 5, i.calls)
+		require.Less(t, time.Since(start), 8*time.Minute+2*time.Second, "one permit each")
+	})
+}
+
+// What a token endpoint answers says nothing of the thing that was called for, by whatever way.
+func TestTokenEndpointsStatusIsNotTheCalls(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		is     error
+	}{{400, belay.ErrInvalid}, {404, belay.ErrNotFound}, {409, belay.ErrConflict}} {
+		for _, code := range []string{"invalid_grant", "odd"} {
+			for _, how := range []string{"expired", "after a 401", "transport", "code"} {
+				bubble(t, fmt.Sprint(c.status, code, how), func(t *testing.T) {
+					i := newIssuer(time.Hour)
+					i.answers(func(int, url.Values) *http.Response { return jsonReply(c.status, map[string]string{"error": code}) })
+					o := app(t, i)
+					expiry := past()
+					if how == "after a 401" {
+						expiry = time.Time{}
+					}
+					seeded(t, o, "acme", expiry)
+					client := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+					var err error
+					switch how {
+					case "transport":
+						_, err = client.HTTPClient().Get("https://partner.test/records/1")
+					case "code":
+						consent, cerr := o.AuthCodeURL(nil)
+						require.NoError(t, cerr)
+						err = o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}})
+					default:
+						err = get(t.Context(), client, "/records/1")
+					}
+					require.ErrorIs(t, err, belay.ErrAuth)
+					require.NotErrorIs(t, err, c.is)
+					require.Equal(t, 1, i.asked())
+				})
+			}
+		}
+	}
+}
+
+// A secret that comes back in another writing is taken out too.
+func TestSecretsInOtherWritings(t *testing.T) {
+	const secret = `re+fresh/sec"ret<&>=`
+	basic := base64.StdEncoding.EncodeToString([]byte("app:client-secret"))
+	inJSON, err := json.Marshal(map[string]string{"refresh_token": secret})
+	require.NoError(t, err)
+	for name, c := range map[string]struct{ said, hides string }{
+		"as it is":                    {secret, secret},
+		"percent":                     {url.QueryEscape(secret), "re%2Bfresh"},
+		"percent in lower case":       {"re%2bfresh%2fsec%22ret%3c%26%3e%3d", "re%2bfresh"},
+		"base64":                      {base64.StdEncoding.EncodeToString([]byte(secret)), base64.StdEncoding.EncodeToString([]byte(secret))[:20]},
+		"base64 for URLs, no padding": {base64.RawURLEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret))[:20]},
+		"Basic":                       {"Basic " + basic, basic},
+		"JSON in JSON":                {string(inJSON), "fresh/sec"},
+		"HTML":                        {"re+fresh/sec&#34;ret&lt;&amp;&gt;=", "fresh/sec"},
+		"the client's":                {"client-secret", "client-secret"},
+		"one that was handed out":     {"brand-new-access-token and brand-new-refresh-token", "brand-new"},
+	} {
+		for _, style := range []belay.ClientAuthStyle{belay.ClientAuthBody, belay.ClientAuthHeader} {
+			for _, status := range []int{400, 500} {
+				bubble(t, fmt.Sprint(name, style, status), func(t *testing.T) {
+					d := &diary{}
+					s := &server{token: func(_ int, form url.Values, h http.Header) *http.Response {
+						require.Equal(t, secret, form.Get("refresh_token"))
+						if style == belay.ClientAuthHeader {
+							require.Equal(t, "Basic "+basic, h.Get("Authorization"))
+						}
+						return jsonReply(status, map[string]string{
+							"error": "invalid_grant", "error_description": "got " + c.said + " there",
+							"access_token": "brand-new-access-token", "refresh_token": "brand-new-refresh-token",
+						})
+					}}
+					o := app(t, s, d.into, func(cfg *belay.OAuth2Config) { cfg.Style = style })
+					require.NoError(t, o.Put(t.Context(), "acme", aToken("x", secret, past())))
+					err := get(t.Context(), newClient(t, s, belay.WithAuth(o.RefreshToken("acme"))), "/")
+					require.ErrorContains(t, err, "got ")
+					require.ErrorContains(t, err, "REDACTED")
+					require.NotContains(t, shown(err)+d.text(), c.hides)
+				})
+			}
+		}
+	}
+}
+
+// lockFor holds the lock of a key for d, beside the test.
+func lockFor(t *testing.T, store belay.TokenStore, key string, d time.Duration) {
+	go func() {
+		_, _ = store.Update(t.Context(), key, func(ctx context.Context, have belay.Token) (belay.Token, error) {
+			select {
+			case <-time.After(d):
+			case <-ctx.Done():
+			}
+			return have, nil
+		})
+	}()
+	synctest.Wait()
+}
+
+// A refresh is not begun where too little time is left to keep what it brings, and that is trouble, not the caller's cancel.
+func TestStoreIsLockedForLong(t *testing.T) {
+	setup := func(t *testing.T, held time.Duration) (*issuer, func() error) {
+		i, store := newIssuer(time.Hour), belay.NewMemoryStore()
+		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store, cfg.Timeout = store, time.Second })
+		seeded(t, o, "acme", past())
+		lockFor(t, store, "acme", held)
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		return i, func() error { return get(t.Context(), c, "/", belay.MaxAttempts(1)) }
+	}
+	for _, held := range []time.Duration{4500 * time.Millisecond, 10 * time.Second} { // of a flight's six seconds
+		bubble(t, held.String(), func(t *testing.T) {
+			i, call := setup(t, held)
+			err := call()
+			require.ErrorIs(t, err, belay.ErrTransient)
+			require.ErrorContains(t, err, "token store")
+			require.NotErrorIs(t, err, context.Canceled)
+			require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller has none")
+			require.Zero(t, i.asked())
+			time.Sleep(time.Minute)
+			require.NoError(t, call())
+			require.Equal(t, 1, i.asked())
+		})
+	}
+	bubble(t, "enough is left", func(t *testing.T) {
+		i, call := setup(t, 3500*time.Millisecond)
+		require.NoError(t, call())
+		require.Equal(t, 1, i.asked())
+	})
+}
+
+// torn ends before its end.
+type torn struct{ r io.Reader }
+
+func (b torn) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// An answer that breaks off is trouble on the way: the request is repeated.
+func TestTokenAnswerBreaksOff(t *testing.T) {
+	for _, status := range []int{200, 503} {
+		bubble(t, fmt.Sprint(status), func(t *testing.T) {
+			i := newIssuer(time.Hour)
+			i.answers(func(n int, _ url.Values) *http.Response {
+				if n > 1 {
+					return nil
+				}
+				r := reply(status, "Content-Type", "application/json")
+				r.Body = io.NopCloser(torn{strings.NewReader(`{"access_token":"a`)})
+				return r
+			})
+			c := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")))
+			require.NoError(t, get(t.Context(), c, "/", belay.MaxAttempts(1)))
+			require.Equal(t, 2, i.asked())
+		})
+	}
+}
+
+// Patience and attempts outlast an outage of the token endpoint, for a POST too, as nothing was sent.
+func TestOutageOfTheTokenEndpoint(t *testing.T) {
+	for name, option := range map[string]belay.CallOption{"patience": belay.Patience(10 * time.Minute), "attempts": belay.MaxAttempts(10)} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			bubble(t, name+method, func(t *testing.T) {
+				i := newIssuer(time.Hour)
+				start := time.Now()
+				i.answers(func(int, url.Values) *http.Response {
+					if time.Since(start) < time.Minute {
+						return reply(503)
+					}
+					return nil
+				})
+				c := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")))
+				_, err := belay.Send[belay.None](t.Context(), c, method, "/", nil, option)
+				require.NoError(t, err)
+				require.Equal(t, 1, i.calls)
+				require.Less(t, time.Since(start), 3*time.Minute)
+			})
+		}
+	}
+}
+
+// Each death of a grant is told, and the next grant is not told to be dead for the one before.
+func TestTwoDeaths(t *testing.T) {
+	bubble(t, "deaths", func(t *testing.T) {
+		i, d, store := newIssuer(time.Hour), &diary{}, belay.NewMemoryStore()
+		i.revoked = true
+		share := func(cfg *belay.OAuth2Config) { cfg.Store = store }
+		o, other := app(t, i, d.into, share), app(t, i, share) // which is another process
+		seeded(t, o, "acme", past())
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		require.ErrorContains(t, get(t.Context(), c, "/"), "invalid_grant")
+		require.Equal(t, []string{"TokenRevoked"}, d.kinds())
+		time.Sleep(time.Minute)
+		require.NoError(t, other.Put(t.Context(), "acme", aToken("second", "second-refresh", past())))
+		require.ErrorContains(t, get(t.Context(), c, "/"), "invalid_grant")
+		require.Equal(t, []string{"TokenRevoked", "TokenRevoked"}, d.kinds())
+		require.Equal(t, 2, i.asked())
+		i.answers(func(int, url.Values) *http.Response { return reply(503) })
+		require.NoError(t, other.Put(t.Context(), "acme", aToken("third", "third-refresh", past())))
+		time.Sleep(time.Minute)
+		for range 3 {
+			err := get(t.Context(), c, "/", belay.MaxAttempts(1))
+			require.ErrorIs(t, err, belay.ErrTransient)
+			require.NotErrorIs(t, err, belay.ErrAuth)
+			require.NotContains(t, err.Error(), "invalid_grant")
+		}
+		i.answers(nil)
+		i.mu.Lock()
+		i.revoked, i.refresh = false, "third-refresh"
+		i.mu.Unlock()
+		time.Sleep(time.Minute)
+		require.NoError(t, get(t.Context(), c, "/"))
+	})
+}
+
+// Parameters of several values are sent with all of them, and those of the grant are not taken from outside.
+func TestParameters(t *testing.T) {
+	bubble(t, "several values", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Params = url.Values{"resource": {"a", "b"}} })
+		consent, err := o.AuthCodeURL(url.Values{"resource": {"a", "b"}, "prompt": {"x"}})
+		require.NoError(t, err)
+		u, err := url.Parse(consent.URL)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "b"}, u.Query()["resource"])
+		require.NoError(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}))
+		i.expire()
+		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+		require.Equal(t, 2, i.asked())
+		for _, form := range i.requests {
+			require.Equal(t, []string{"a", "b"}, form["resource"])
+		}
+		for _, name := range []string{"state", "client_id", "redirect_uri", "response_type", "code_challenge", "code_challenge_method"} {
+			_, err := o.AuthCodeURL(url.Values{name: {"mine"}})
+			require.ErrorIs(t, err, belay.ErrInvalid)
+			require.ErrorContains(t, err, fmt.Sprintf("%q", name))
+		}
+	})
+	for _, name := range []string{"client_id", "client_secret", "code", "code_verifier", "redirect_uri", "refresh_token"} {
+		_, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "https://partner.test/token", ClientID: "app", Params: url.Values{name: {"value"}}})
+		require.ErrorIs(t, err, belay.ErrInvalid)
+		require.ErrorContains(t, err, fmt.Sprintf("%q", name))
+		require.NotContains(t, err.Error(), "value")
+	}
+	_, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "https://partner.test/token", ClientID: "app", Scopes: []string{"a"}, Params: url.Values{"scope": {"b"}}})
+	require.ErrorContains(t, err, "beside Scopes")
+}
+
+// forgetful is a store that returns something else than it was given.
+type forgetful struct {
+	*belay.MemoryStore
+	returns belay.Token
+}
+
+func (s forgetful) Update(ctx context.Context, key string, f func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
+	_, err := s.MemoryStore.Update(ctx, key, f)
+	return s.returns, err
+}
+
+// A store that returns no token, or one that cannot be sent, is at fault, and nothing is sent.
+func TestStoreReturnsABadToken(t *testing.T) {
+	for name, bad := range map[string]belay.Token{
+		"none": {}, "a line break": {Access: belay.NewSecret("a\nX-Evil: 1")}, "a type of two words": {Access: belay.NewSecret("a"), Type: "a b"},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			i := newIssuer(time.Hour)
+			o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = forgetful{belay.NewMemoryStore(), bad} })
+			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.ClientCredentials(""))), "/", belay.MaxAttempts(1))
+			var e *belay.Error
+			require.ErrorAs(t, err, &e)
+			require.ErrorContains(t, err, "token store")
+			require.ErrorIs(t, err, belay.ErrTransient)
+			require.Zero(t, i.calls)
+		})
+	}
+}
+
+// exits is a store whose first Update ends its goroutine.
+type exits struct {
+	*belay.MemoryStore
+	n int
+}
+
+func (s *exits) Update(ctx context.Context, key string, f func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
+	if s.n++; s.n == 1 {
+		runtime.Goexit()
+	}
+	return s.MemoryStore.Update(ctx, key, f)
+}
+
+// A transport or store that panics or ends its goroutine strands nobody, and holds no place at the token endpoint.
+func TestFlightLandsWhateverHappens(t *testing.T) {
+	for name, end := range map[string]func(){"exit": runtime.Goexit, "panic": func() { panic("refresh-0-secret") }} {
+		bubble(t, "transport: "+name, func(t *testing.T) {
+			i := newIssuer(time.Hour)
+			n := 0
+			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+				if n++; n == 1 {
+					end()
+				}
+				return i.RoundTrip(req)
+			})
+			src := app(t, rt, func(cfg *belay.OAuth2Config) { cfg.Limits = []belay.Limit{belay.PerSecond(1)} }).ClientCredentials("")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := src.Credential(ctx)
+			require.ErrorIs(t, err, belay.ErrTransient)
+			require.NotContains(t, shown(err), "secret")
+			time.Sleep(2 * time.Second)
+			_, err = src.Credential(ctx)
+			require.NoError(t, err)
+		})
+	}
+	bubble(t, "store: exit", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		src := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = &exits{MemoryStore: belay.NewMemoryStore()} }).ClientCredentials("")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := src.Credential(ctx)
+		require.ErrorIs(t, err, belay.ErrTransient)
+		time.Sleep(2 * time.Second)
+		_, err = src.Credential(ctx)
+		require.NoError(t, err)
+	})
+	bubble(t, "a code's panic is its caller's", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		n := 0
+		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			if n++; n == 1 {
+				panic("as it was")
+			}
+			return i.RoundTrip(req)
+		})
+		o := app(t, rt, func(cfg *belay.OAuth2Config) { cfg.Limits = []belay.Limit{belay.PerSecond(1)} })
+		consent, err := o.AuthCodeURL(nil)
+		require.NoError(t, err)
+		callback := url.Values{"state": {consent.State}, "code": {"c"}}
+		require.PanicsWithValue(t, "as it was", func() { _ = o.Exchange(t.Context(), "acme", consent, callback) })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.NoError(t, o.Exchange(ctx, "acme", consent, callback))
+	})
+}
+
+// A token request has none of the options that a context holds for the caller's own.
+func TestRefreshHasNoneOfTheCallersOptions(t *testing.T) {
+	bubble(t, "CallContext", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		o := app(t, newClient(t, i).Transport())
+		ctx := belay.CallContext(t.Context(), belay.Header("X-Tenant", "42"), belay.Auth(o.ClientCredentials("")))
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		require.NoError(t, get(ctx, newClient(t, i), "/"))
+		require.Equal(t, 1, i.asked())
+		require.Empty(t, i.headers[0].Get("X-Tenant"))
+		require.Empty(t, i.headers[0].Get("Authorization"))
+	})
+}
+
+// The lifetime and the fields beside it, in shapes that are not the grammar's: the token is taken, as it may be the only one.
+func TestOddTokenAnswersAreTaken(t *testing.T) {
+	const none = -time.Second
+	for body, life := range map[string]time.Duration{
+		`{"access_token":"a","refresh_token":"R2","expires_in":3600.0}`:                      time.Hour,
+		`{"access_token":"a","refresh_token":"R2","expires_in":3599.98}`:                     time.Hour,
+		`{"access_token":"a","refresh_token":"R2","expires_in":1e3}`:                         1000 * time.Second,
+		`{"access_token":"a","refresh_token":"R2","expires_in":"3600.5"}`:                    time.Hour,
+		`{"access_token":"a","refresh_token":"R2","expires_in":""}`:                          none,
+		`{"access_token":"a","refresh_token":"R2","expires_in":true}`:                        none,
+		`{"access_token":"a","refresh_token":"R2","expires_in":-4294963696}`:                 none,
+		`{"access_token":"a","refresh_token":"R2","expires_in":99999999999999999999}`:        longestLife,
+		`{"access_token":"a","refresh_token":"R2","expires_in":3600,"error":false}`:          time.Hour,
+		`{"access_token":"a","refresh_token":"R2","expires_in":3600,"error":null}`:           time.Hour,
+		`{"access_token":"a","refresh_token":"R2","expires_in":3600,"error_description":{}}`: time.Hour,
+		"\xef\xbb\xbf" + `{"access_token":"a","refresh_token":"R2","expires_in":3600}`:       time.Hour,
+	} {
+		bubble(t, body, func(t *testing.T) {
+			s, store := &server{token: gives(body)}, belay.NewMemoryStore()
+			o := app(t, s, func(cfg *belay.OAuth2Config) { cfg.Store = store })
+			seeded(t, o, "acme", past())
+			require.NoError(t, get(t.Context(), newClient(t, s, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+			require.Equal(t, []string{"Bearer a"}, s.calls)
+			kept, err := store.Load(t.Context(), "acme")
+			require.NoError(t, err)
+			require.Equal(t, "R2", kept.Refresh.Reveal())
+			if life == none {
+				require.Zero(t, kept.Expiry)
+			} else {
+				require.InDelta(t, life, kept.Expiry.Sub(kept.Obtained), float64(2*time.Second))
+			}
+		})
+	}
+	bubble(t, "an end in the past, and a slow endpoint", func(t *testing.T) {
+		s := &server{token: func(int, url.Values, http.Header) *http.Response {
+			time.Sleep(2 * time.Second)
+			return raw(200, "application/json", `{"access_token":"a","expires_in":-1}`)
+		}}
+		c := newClient(t, s, belay.WithAuth(app(t, s).ClientCredentials("")))
+		for range 5 {
+			require.NoError(t, get(t.Context(), c, "/"))
+		}
+		require.Len(t, s.forms, 1)
+	})
+}
+
+// The longest lifetime that is believed.
+const longestLife = (1<<31 - 1) * time.Second
+
+// An error is one line, whatever the integration is called.
+func TestKeyWithALineBreak(t *testing.T) {
+	bubble(t, "key", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		err := get(t.Context(), newClient(t, i, belay.WithAuth(app(t, i).RefreshToken("acme\r\nlevel=ERROR forged"))), "/")
+		require.ErrorIs(t, err, belay.ErrAuth)
+		require.ErrorContains(t, err, "acme  level=ERROR forged")
+		require.NotContains(t, err.Error(), "\n")
+		require.NotContains(t, err.Error(), "\r")
+	})
+}
+
+// An integration that was forgotten has no token, which is no revocation, until there is another.
+func TestForget(t *testing.T) {
+	bubble(t, "forget", func(t *testing.T) {
+		i, d, store := newIssuer(time.Hour), &diary{}, belay.NewMemoryStore()
+		i.access["access-0-secret"] = time.Time{}
+		o := app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store })
+		seeded(t, o, "acme", time.Time{})
+		seeded(t, o, "other", time.Time{})
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		require.NoError(t, get(t.Context(), c, "/"))
+		require.NoError(t, o.Forget(t.Context(), "acme"))
+		kept, err := store.Load(t.Context(), "acme")
+		require.NoError(t, err)
+		require.Empty(t, kept.Access.Reveal()+kept.Refresh.Reveal())
+		for _, a := range []belay.Authenticator{nil, o.RefreshToken("acme")} { // the one from before, and one made afterwards
+			err = get(t.Context(), c, "/", belay.MaxAttempts(1), orOwn(a))
+			require.ErrorIs(t, err, belay.ErrAuth)
+			require.ErrorContains(t, err, "no token")
+		}
+		require.Empty(t, d.kinds())
+		require.Zero(t, i.asked())
+		require.Equal(t, 1, i.calls)
+		require.Equal(t, "Bearer access-0-secret", authorization(t, o.RefreshToken("other")))
+		seeded(t, o, "acme", time.Time{})
+		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+		require.NoError(t, o.Forget(t.Context(), "never was"))
+		require.ErrorIs(t, o.Forget(t.Context(), ""), belay.ErrInvalid)
+		var none *belay.OAuth2
+		require.ErrorIs(t, none.Forget(t.Context(), "acme"), belay.ErrInvalid)
+	})
+}
+
+func orOwn(a belay.Authenticator) belay.CallOption {
+	if a == nil {
+		return nil
+	}
+	return belay.Auth(a)
+}
+
+// A secret that was written down without Reveal is lost, and nothing takes it for one.
+func TestSecretsThatWereWrittenDown(t *testing.T) {
+	i := newIssuer(time.Hour)
+	o := app(t, i)
+	consent, err := o.AuthCodeURL(nil)
+	require.NoError(t, err)
+	data, err := json.Marshal(consent)
+	require.NoError(t, err)
+	var back belay.Consent
+	require.ErrorContains(t, json.Unmarshal(data, &back), "REDACTED")
+	data, err = json.Marshal(aToken("a", "r", time.Time{}))
+	require.NoError(t, err)
+	var token belay.Token
+	require.ErrorContains(t, json.Unmarshal(data, &token), "REDACTED")
+	var secret belay.Secret
+	require.Error(t, secret.UnmarshalText([]byte("REDACTED")))
+	require.Empty(t, secret.Reveal())
+	lost := belay.NewSecret("REDACTED")
+	_, err = belay.New("https://partner.test", belay.WithAuth(belay.Bearer(lost)))
+	require.ErrorIs(t, err, belay.ErrInvalid)
+	_, err = belay.NewOAuth2(belay.OAuth2Config{TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: lost})
+	require.ErrorIs(t, err, belay.ErrInvalid)
+	require.ErrorIs(t, o.Put(t.Context(), "acme", belay.Token{Access: lost}), belay.ErrInvalid)
+	require.ErrorIs(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret("a"), Refresh: lost}), belay.ErrInvalid)
+	consent.Verifier = lost
+	require.ErrorIs(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}), belay.ErrInvalid)
+	require.Zero(t, i.asked())
+}

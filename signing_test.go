@@ -1,0 +1,124 @@
+package belay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+)
+
+// inQuery signs in the query, in place.
+func inQuery(n *atomic.Int32) func(*http.Request) {
+	return func(req *http.Request) {
+		q := req.URL.Query()
+		q.Add("sig", fmt.Sprintf("signature-%d-secret", n.Add(1)))
+		req.URL.RawQuery = q.Encode()
+		req.Header.Add("X-Sig", "of "+req.URL.Path)
+	}
+}
+
+// byOwn is an authenticator of the user's that changes a request in place.
+type byOwn struct{ f func(*http.Request) }
+
+func (b *byOwn) Credential(context.Context) (belay.Credential, error) { return b, nil }
+func (b *byOwn) Apply(req *http.Request) error                        { b.f(req); return nil }
+
+func inPlace() map[string]belay.Authenticator {
+	var a, b atomic.Int32
+	sign := inQuery(&a)
+	return map[string]belay.Authenticator{
+		"Sign": belay.Sign(func(req *http.Request, _ []byte) error { sign(req); return nil }),
+		"own":  &byOwn{inQuery(&b)},
+	}
+}
+
+// A credential that changes a request in place changes its attempt's alone: each is signed by itself, and the caller's stays.
+func TestSignInPlace(t *testing.T) {
+	for name, auth := range inPlace() {
+		bubble(t, name, func(t *testing.T) {
+			var seen []string
+			d := &diary{}
+			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+				seen = append(seen, req.URL.RawQuery+" "+strings.Join(req.Header["X-Sig"], ","))
+				if len(seen) < 3 {
+					return reply(503), nil
+				}
+				return jsonReply(400, map[string]string{"message": "bad signature " + req.URL.Query().Get("sig") + " at " + req.URL.String()}), nil
+			})
+			c := newClient(t, rt, belay.WithAuth(auth), belay.WithObserver(d))
+			req, err := c.NewRequest(t.Context(), http.MethodGet, "/x?a=1", nil)
+			require.NoError(t, err)
+			_, err = c.Do(req)
+			require.Equal(t, []string{
+				"a=1&sig=signature-1-secret of /x", "a=1&sig=signature-2-secret of /x", "a=1&sig=signature-3-secret of /x",
+			}, seen)
+			require.Equal(t, "https://partner.test/x?a=1", req.URL.String())
+			require.Empty(t, req.Header["X-Sig"])
+			require.ErrorContains(t, err, "bad signature REDACTED")
+			require.NotContains(t, shown(err)+d.text(), "-secret")
+		})
+	}
+}
+
+// Each hop of a redirect is signed by itself, and one that leads elsewhere is not.
+func TestSignInPlaceAndRedirects(t *testing.T) {
+	for name, auth := range inPlace() {
+		bubble(t, name, func(t *testing.T) {
+			var seen []string
+			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+				seen = append(seen, fmt.Sprint(req.URL, " ", strings.Join(req.Header["X-Sig"], ","), " ", req.Header.Get("Referer")))
+				switch req.URL.Path {
+				case "/a":
+					return reply(307, "Location", "/b?page=2"), nil
+				case "/b":
+					return reply(302, "Location", "https://other.test/c?sig="+req.URL.Query().Get("sig")), nil
+				}
+				return reply(200), nil
+			})
+			c := newClient(t, rt, belay.WithAuth(auth), belay.WithRedirects(belay.RedirectAny))
+			require.NoError(t, get(t.Context(), c, "/a"))
+			require.Equal(t, []string{
+				"https://partner.test/a?sig=signature-1-secret of /a ",
+				"https://partner.test/b?page=2&sig=signature-2-secret of /b https://partner.test/a",
+				"https://other.test/c  ",
+			}, seen)
+		})
+	}
+}
+
+// An answer that is told after a rotation does not show the credential of before.
+func TestKeptAnswerShowsNoFormerCredential(t *testing.T) {
+	bubble(t, "rotated meanwhile", func(t *testing.T) {
+		r, err := belay.NewRotating(belay.Bearer(belay.NewSecret("old-key-secret")))
+		require.NoError(t, err)
+		d := &diary{}
+		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			require.NoError(t, r.Rotate(t.Context(), belay.Bearer(belay.NewSecret("new-key-secret")), nil))
+			key := req.Header.Get("Authorization")
+			resp := jsonReply(503, map[string]any{"errors": map[string]string{"auth": "saw " + key}, "message": "saw " + key})
+			resp.Header.Set("X-Request-Id", "r-"+key)
+			return resp, nil
+		})
+		opened := 0
+		body := belay.Stream("text/plain", 1, func() (io.ReadCloser, error) {
+			if opened++; opened > 1 {
+				return nil, errors.New("the file is gone")
+			}
+			return io.NopCloser(strings.NewReader("x")), nil
+		})
+		_, err = belay.Put[belay.None](t.Context(), newClient(t, rt, belay.WithAuth(r), belay.WithObserver(d)), "/x", body)
+		var e *belay.Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, 503, e.StatusCode)
+		require.ErrorContains(t, err, "the file is gone")
+		require.NotContains(t, shown(err)+d.text(), "key-secret")
+	})
+}
