@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,12 +106,16 @@ func (c *call) receive(b *body, resp *http.Response) error {
 	b.rc, b.max, b.left = resp.Body, c.max, c.max
 	resp.Body = b
 	if !c.whole {
+		events := eventStream(resp.Header) // silent for as long as nothing happens, and without end
+		if events {
+			b.max, b.left = -1, -1
+		}
 		if b.rc == http.NoBody {
 			_ = b.Close()
 			resp.Body = http.NoBody
 		} else if b.timeout != nil {
 			b.timeout.timer.Stop()
-			b.timeout.read = true
+			b.timeout.read = !events
 		}
 		return nil
 	}
@@ -129,6 +134,14 @@ func (c *call) receive(b *body, resp *http.Response) error {
 	}
 	return nil
 }
+
+// eventStream reports whether an answer is a stream of server-sent events (HTML, section 9.2).
+func eventStream(h http.Header) bool {
+	v := h["Content-Type"]
+	return len(v) > 0 && len(v[0]) >= len(eventStreamType) && strings.EqualFold(v[0][:len(eventStreamType)], eventStreamType)
+}
+
+const eventStreamType = "text/event-stream"
 
 // buffer is a pooled buffer for bodies that are read whole.
 type buffer struct{ bytes.Buffer }

@@ -38,6 +38,7 @@ type callOptions struct {
 	noAuth      bool
 	into        *Info
 	route       string
+	unbounded   bool // no bound on the answer
 	err         error
 }
 

@@ -249,6 +249,9 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 	}
 	c := calls.Get().(*call)
 	c.stack, c.ctx, c.req, c.opts, c.max = s, ctx, req, opts, s.set.maxBytes
+	if opts.unbounded {
+		c.max = -1
+	}
 	if opts.err != nil {
 		return nil, opts.err
 	}

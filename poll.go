@@ -1,0 +1,152 @@
+package belay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/belay-go/belay/internal/hint"
+)
+
+// The waits between two looks at work that goes on at the partner's: the first, what each is longer by, and the longest.
+const (
+	firstPoll  = time.Second
+	pollGrowth = 1.5
+	mostPoll   = 30 * time.Second
+)
+
+// Await sends a request that the partner may take longer for. While the answer is 202 (RFC 9110 section 15.3.3) it asks again: at
+// the answer's Operation-Location or Location, by GET, otherwise at path; after Retry-After, or a second at first and up to half a
+// minute. It returns the first answer that is none. The context bounds it: without a deadline it may take as long as the partner
+// likes. The link must be of the partner's origin. Method, path, body, T and opts are as for [Send]; an idempotency key and
+// the body are the first request's alone.
+func Await[T any](ctx context.Context, c *Client, method, path string, body any, opts ...CallOption) (T, error) {
+	var out, zero T
+	pending := json.RawMessage{}
+	var h http.Header
+	status := 0
+	var asked *url.URL
+	send := func(method, target string, body any, opts []CallOption) error {
+		k, resp, err := c.open(ctx, method, target, body, opts, func(data []byte, _ http.Header) error {
+			pending = append(pending[:0], data...)
+			return nil
+		}, func(u *url.URL) { asked = u })
+		if err != nil {
+			return err
+		}
+		status, h = resp.StatusCode, resp.Header
+		_ = resp.Body.Close()
+		k.freeBuffer()
+		return nil
+	}
+	if err := send(method, path, body, opts); err != nil {
+		return zero, err
+	}
+	later := pollOptions(path, opts)
+	wait := firstPoll
+	target := path
+	for ; status == http.StatusAccepted; wait = longer(wait) {
+		next := h.Get("Operation-Location")
+		if next == "" {
+			next = h.Get("Location")
+		}
+		pollOpts := opts
+		if next != "" {
+			u, err := asked.Parse(next)
+			if err != nil {
+				return zero, c.dataError(path, errors.New("the link to the operation is no URL"))
+			}
+			w := &walk{c: c, path: path}
+			if err := w.check(u.String()); err != nil {
+				return zero, c.dataError(path, err)
+			}
+			target = u.String()
+		}
+		if target != path {
+			pollOpts = later
+		}
+		if err := c.pause(ctx, path, wait, h); err != nil {
+			return zero, err
+		}
+		pending = pending[:0]
+		if err := send(http.MethodGet, target, nil, pollOpts); err != nil {
+			return zero, err
+		}
+	}
+	switch to := any(&out).(type) {
+	case *None:
+	case *[]byte:
+		*to = pending
+	default:
+		if status == http.StatusNoContent || status == http.StatusResetContent {
+			return zero, nil
+		}
+		if err := decodeJSON(pending, h, &out); err != nil {
+			return zero, c.dataError(path, err)
+		}
+	}
+	return out, nil
+}
+
+// Poll fetches path until done says so: an operation resource, whose JSON tells how far it is. Between two looks it waits as
+// [Await] does. An error of done ends it, as when the operation has failed, and is returned as it is.
+func Poll[T any](ctx context.Context, c *Client, path string, done func(T) (bool, error), opts ...CallOption) (T, error) {
+	var zero T
+	if done == nil {
+		return zero, invalid("Poll: done is nil")
+	}
+	for wait := firstPoll; ; wait = longer(wait) {
+		var got T
+		k, resp, err := c.open(ctx, http.MethodGet, path, nil, opts, func(data []byte, h http.Header) error { return decodeJSON(data, h, &got) }, nil)
+		if err != nil {
+			return zero, err
+		}
+		_ = resp.Body.Close()
+		k.freeBuffer()
+		over, err := done(got)
+		if err != nil || over {
+			return got, err
+		}
+		if err := c.pause(ctx, path, wait, resp.Header); err != nil {
+			return got, err
+		}
+	}
+}
+
+func longer(wait time.Duration) time.Duration {
+	return min(mostPoll, time.Duration(float64(wait)*pollGrowth))
+}
+
+// pollOptions are those of a link, which holds the path's values and the query already.
+func pollOptions(path string, opts []CallOption) []CallOption {
+	return append(append([]CallOption{}, opts...), callOption(func(o *callOptions) {
+		o.values, o.query, o.key = nil, nil, ""
+		o.route, _, _ = strings.Cut(path, "?")
+	}))
+}
+
+// pause waits until work at the partner's is worth another look.
+func (c *Client) pause(ctx context.Context, path string, wait time.Duration, h http.Header) error {
+	asked, _ := hint.Wait(h, time.Now(), false)
+	wait = max(wait, asked)
+	fail := func(err error) error {
+		w := &walk{c: c, path: path}
+		return w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall, RetryAfter: wait}, fmt.Errorf("the partner has not finished: %w", err))
+	}
+	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) {
+		return fail(&waitError{"the next look would be in", wait})
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fail(ended(ctx))
+	}
+}
