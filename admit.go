@@ -38,7 +38,7 @@ func (c *call) enter() error {
 		}
 		err := c.acquire()
 		if err == nil {
-			if err = c.enabled(); err == nil {
+			if err = c.allowed(); err == nil {
 				if b == nil {
 					return nil
 				}

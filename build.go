@@ -53,7 +53,7 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	if b := cfg.shared.settings.breaker; b != nil && c.limiter != nil {
 		b.serves(c.limiter.line)
 	}
-	c.stack = stack{set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, who: whoIs(cfg.auth), base: cfg.base, integration: cfg.integration}
+	c.stack = stack{set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, who: whoIs(cfg.auth), base: cfg.base, integration: cfg.integration, enabled: cfg.enabled}
 	return c, nil
 }
 
@@ -144,6 +144,7 @@ type config struct {
 	base        *url.URL
 	integration string
 	auth        Authenticator
+	enabled     func() bool
 	limits      []Limit         // to add to the limiter
 	adaptive    *AdaptivePolicy // for the limiter; nil leaves it as it is
 }

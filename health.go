@@ -113,7 +113,7 @@ func (c *Client) Health() (h Health) {
 		h.Circuit, h.OpenFor = b.State()
 	}
 	switch {
-	case c.set.enabled != nil && !c.set.enabled():
+	case c.enabled != nil && !c.enabled():
 		h.State = HealthDisabled
 	case h.Circuit != BreakerClosed, h.Failures > 0 && f != nil && f.verdict.Class == ClassAuth:
 		h.State = HealthDown

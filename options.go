@@ -255,10 +255,19 @@ func WithClassifier(f Classifier) Option {
 	return func(c *config) error { c.own().classifier = f; return nil }
 }
 
-// WithEnabled asks f before each attempt whether calls may be sent: a kill switch. Nil means always. It
-// must be fast and safe for concurrent use.
+// WithEnabled asks f before each attempt whether calls may be sent: a kill switch. In [Client.With] it is asked beside the
+// parent's. Nil means always. It must be fast and safe for concurrent use.
 func WithEnabled(f func() bool) Option {
-	return func(c *config) error { c.own().enabled = f; return nil }
+	return func(c *config) error {
+		parent := c.enabled
+		switch {
+		case parent == nil:
+			c.enabled = f
+		case f != nil:
+			c.enabled = func() bool { return parent() && f() }
+		}
+		return nil
+	}
 }
 
 // WithCallMiddleware adds middlewares above the retries: they see each call once. The first is outermost.

@@ -207,6 +207,7 @@ func TestBatcher(t *testing.T) {
 		a, b := make1(t, ok)
 		var wg sync.WaitGroup
 		for _, key := range []int{1, 2, 3, 1, 2, 404} {
+			synctest.Wait()
 			wg.Go(func() {
 				v, err := b.Get(t.Context(), key)
 				if key == 404 {

@@ -48,28 +48,36 @@ type step func(*call) (*http.Response, error)
 // lies the base transport, under the user's attempt middlewares.
 var order = [...]struct {
 	step step
-	on   func(s *settings, auth bool) bool
+	on   func(s *settings, of kind) bool
 }{
-	{(*call).observe, func(s *settings, _ bool) bool { return len(s.observers) > 0 }},
-	{(*call).gate, func(s *settings, _ bool) bool { return s.enabled != nil || s.timeout > 0 }},
-	{(*call).outerMiddleware, func(s *settings, _ bool) bool { return s.callMiddleware != nil }},
-	{(*call).retry, func(s *settings, _ bool) bool { return s.retry != nil }},
-	{(*call).token, func(_ *settings, auth bool) bool { return auth }},
+	{(*call).observe, func(s *settings, _ kind) bool { return len(s.observers) > 0 }},
+	{(*call).gate, func(s *settings, of kind) bool { return of&switched != 0 || s.timeout > 0 }},
+	{(*call).outerMiddleware, func(s *settings, _ kind) bool { return s.callMiddleware != nil }},
+	{(*call).retry, func(s *settings, _ kind) bool { return s.retry != nil }},
+	{(*call).token, func(_ *settings, of kind) bool { return of&withAuth != 0 }},
 	{(*call).admit, always},
-	{(*call).sign, func(_ *settings, auth bool) bool { return auth }},
+	{(*call).sign, func(_ *settings, of kind) bool { return of&withAuth != 0 }},
 	{(*call).send, always},
 }
 
-func always(*settings, bool) bool { return true }
+func always(*settings, kind) bool { return true }
+
+// kind is what tells calls of the same settings apart: whether they have a credential, and a kill switch.
+type kind uint8
+
+const (
+	withAuth kind = 1 << iota
+	switched
+	kinds
+)
 
 // settings is what a client and all clients derived from it share. It does not change once it is built.
 type settings struct {
 	name           string
-	retry          *RetryPolicy // nil: no retries
-	breaker        *Breaker     // nil: none
-	limiter        *Limiter     // nil: none
-	classifier     Classifier   // nil: Classify
-	enabled        func() bool
+	retry          *RetryPolicy  // nil: no retries
+	breaker        *Breaker      // nil: none
+	limiter        *Limiter      // nil: none
+	classifier     Classifier    // nil: Classify
 	timeout        time.Duration // 0: none
 	attemptTimeout time.Duration // 0: none
 	keyHeader      string        // canonical, empty: no keys are made
@@ -84,8 +92,7 @@ type settings struct {
 	maxBytes       int64                   // of a response, negative: no bound
 	callMiddleware Middleware
 	base           http.RoundTripper
-	steps          []step // of order, those that are on
-	open           []step // the same for calls without a credential
+	steps          [kinds][]step // of order, those that are on
 }
 
 // stack is the layers with what belongs to one integration.
@@ -96,6 +103,7 @@ type stack struct {
 	who         uint64   // auth, as limits know it
 	base        *url.URL // nil: every request is the partner's
 	integration string
+	enabled     func() bool // nil: always
 	outcomes    outcomes
 }
 
@@ -108,13 +116,12 @@ func newStack(next http.RoundTripper, s *settings) http.RoundTripper {
 }
 
 func (s *settings) compile() {
-	s.steps, s.open = nil, nil
-	for _, o := range order {
-		if o.on(s, true) {
-			s.steps = append(s.steps, o.step)
-		}
-		if o.on(s, false) {
-			s.open = append(s.open, o.step)
+	for k := range kinds {
+		s.steps[k] = nil
+		for _, o := range order {
+			if o.on(s, k) {
+				s.steps[k] = append(s.steps[k], o.step)
+			}
 		}
 	}
 }
@@ -256,9 +263,14 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 		return nil, opts.err
 	}
 	c.start = c.clock()
-	if c.steps = s.set.open; c.authenticator() != nil {
-		c.steps = s.set.steps
+	var of kind
+	if c.authenticator() != nil {
+		of = withAuth
 	}
+	if s.enabled != nil {
+		of |= switched
+	}
+	c.steps = s.set.steps[of]
 	c.addHeaders()
 	return c, nil
 }
@@ -334,7 +346,7 @@ func (c *call) next() (*http.Response, error) {
 
 // gate is the layer that asks the kill switch and sets the total timeout.
 func (c *call) gate() (*http.Response, error) {
-	if err := c.enabled(); err != nil {
+	if err := c.allowed(); err != nil {
 		return nil, err
 	}
 	if c.set.timeout > 0 {
@@ -343,9 +355,9 @@ func (c *call) gate() (*http.Response, error) {
 	return c.next()
 }
 
-// enabled asks the kill switch: at once, and before each attempt when all waiting is over.
-func (c *call) enabled() error {
-	if c.set.enabled == nil || c.set.enabled() {
+// allowed asks the kill switch: at once, and before each attempt when all waiting is over.
+func (c *call) allowed() error {
+	if c.enabled == nil || c.enabled() {
 		return nil
 	}
 	return c.stop(refuse(ErrDisabled, 0))

@@ -1,0 +1,44 @@
+package driver
+
+import (
+	"context"
+
+	"github.com/belay-go/belay"
+)
+
+// Result is what became of one item of [Each].
+type Result[R any] struct {
+	Value R
+	// RequestID is the partner's id of the call, to quote to its support, and Attempts how many were sent.
+	RequestID string
+	Attempts  int
+	Err       error
+}
+
+// Each calls f for each item, five at a time, or as [belay.Parallel] says: upserts at a partner that takes one at a time. F hands
+// info to its call by [belay.Into]. The results are in the order of the items; one that fails does not stop the others. When
+// ctx ends, those that were not begun have its error.
+func Each[T, R any](ctx context.Context, items []T, f func(ctx context.Context, item T, info *belay.Info) (R, error), opts ...belay.ForEachOption) []Result[R] {
+	results := make([]Result[R], len(items))
+	begun := make([]bool, len(items))
+	index := make([]int, len(items))
+	for i := range index {
+		index[i] = i
+	}
+	err := belay.ForEach(ctx, belay.Values(index), func(ctx context.Context, i int) error {
+		begun[i] = true
+		var info belay.Info
+		r := &results[i]
+		r.Value, r.Err = f(ctx, items[i], &info)
+		r.RequestID, r.Attempts = info.RequestID, info.Attempts
+		return r.Err
+	}, opts...)
+	for i := range results {
+		if !begun[i] {
+			if results[i].Err = err; err == nil {
+				results[i].Err = context.Canceled
+			}
+		}
+	}
+	return results
+}

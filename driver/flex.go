@@ -1,0 +1,137 @@
+package driver
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// FlexString is text that a partner sends as text, a number or a boolean, as it likes. Null and a missing field are empty.
+type FlexString string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *FlexString) UnmarshalJSON(data []byte) error {
+	text, _, err := scalar(data, "a FlexString")
+	if err == nil {
+		*s = FlexString(text)
+	}
+	return err
+}
+
+// FlexInt is a whole number that a partner sends as a number or as text ("12", "12.0", "1e3"). Null and empty text are 0.
+type FlexInt int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (i *FlexInt) UnmarshalJSON(data []byte) error {
+	text, isText, err := scalar(data, "a FlexInt")
+	if err != nil {
+		return err
+	}
+	if text == "" && (isText || string(data) == "null") {
+		*i = 0
+		return nil
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		*i = FlexInt(n)
+		return nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || f != math.Trunc(f) || math.Abs(f) >= 1<<63 || strings.ContainsAny(text, "xXpPiInN_") {
+		return fmt.Errorf("%s is not a whole number", shown(text))
+	}
+	*i = FlexInt(f)
+	return nil
+}
+
+// FlexBool is a truth that a partner sends as a boolean, a number (0 is false) or text (true, yes, y, on, 1 and their opposites, in
+// any case). Null and empty text are false.
+type FlexBool bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *FlexBool) UnmarshalJSON(data []byte) error {
+	text, _, err := scalar(data, "a FlexBool")
+	if err != nil {
+		return err
+	}
+	switch strings.ToLower(text) {
+	case "true", "yes", "y", "on", "1", "t":
+		*b = true
+	case "false", "no", "n", "off", "0", "f", "":
+		*b = false
+	default:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fmt.Errorf("%s is neither true nor false", shown(text))
+		}
+		*b = f != 0
+	}
+	return nil
+}
+
+// FlexTime is a time that a partner sends in one of many forms: RFC 3339 with or without zone and fraction, with a space
+// for the T, a date alone, RFC 1123, seconds or milliseconds since 1970, as a number or text. What has no zone is UTC.
+// Null and empty text are the zero time.
+type FlexTime struct{ time.Time }
+
+var timeForms = []string{
+	time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
+	"2006-01-02 15:04:05.999999999Z0700", "2006-01-02 15:04:05.999999999 Z0700", "2006-01-02 15:04:05.999999999 MST", "2006-01-02 15:04:05.999999999",
+	"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02", time.RFC1123, time.RFC1123Z, time.RFC850, time.ANSIC,
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *FlexTime) UnmarshalJSON(data []byte) error {
+	text, _, err := scalar(data, "a FlexTime")
+	if err != nil {
+		return err
+	}
+	text = strings.TrimSpace(text)
+	if text == "" {
+		t.Time = time.Time{}
+		return nil
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && !strings.ContainsAny(text, "xXpPiInN_") {
+		// Above the year 5138 in seconds, it is milliseconds.
+		if math.Abs(f) >= 1e11 {
+			f /= 1000
+		}
+		if math.Abs(f) >= 1e11 {
+			return fmt.Errorf("%s is not a time", shown(text))
+		}
+		whole, part := math.Modf(f)
+		t.Time = time.Unix(int64(whole), int64(math.Round(part*1e6))*1000).UTC()
+		return nil
+	}
+	for _, form := range timeForms {
+		if parsed, err := time.Parse(form, text); err == nil {
+			t.Time = parsed
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not a time in any of the usual forms", shown(text))
+}
+
+// scalar returns the text of a JSON scalar, and whether it was text. Null is empty.
+func scalar(data []byte, what string) (text string, isText bool, err error) {
+	data = bytes.TrimSpace(data)
+	switch {
+	case len(data) == 0:
+		return "", false, errors.New("empty JSON")
+	case string(data) == "null":
+		return "", false, nil
+	case data[0] == '"':
+		err = json.Unmarshal(data, &text)
+		return text, true, err
+	case data[0] == '{' || data[0] == '[':
+		return "", false, fmt.Errorf("an object or array cannot be %s", what)
+	}
+	return string(data), false, nil
+}
+
+// shown is a value in an error: what a partner sends may be anything.
+func shown(s string) string { return strconv.Quote(s[:min(len(s), 40)]) }
