@@ -1,0 +1,166 @@
+package importer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/belay-go/belay"
+)
+
+// Watermarks keep how far incremental imports are, by key.
+type Watermarks interface {
+	// Load returns what was saved under key, nil when nothing was.
+	Load(ctx context.Context, key string) ([]byte, error)
+	// Save replaces it.
+	Save(ctx context.Context, key string, mark []byte) error
+}
+
+// Incremental imports what has changed since the last time: each run asks for what was updated since the last watermark less Lag,
+// and leaves out the versions that it has had before. Rows on the boundary, and rows that share a time, are neither
+// lost nor doubled; rows whose transaction commits late at the partner are found as long as Lag covers that.
+type Incremental[Raw, Rec any] struct {
+	// Job is the import.
+	Job Job[Raw, Rec]
+	// Key names the import among the Watermarks. It must not be empty.
+	Key string
+	// Watermarks keep how far it is. Nil keeps it by [Batch.Mark] alone: hand that back as Mark.
+	Watermarks Watermarks
+	// Mark is what the last batch of the last run held, where Watermarks is nil. Nil begins with everything.
+	Mark []byte
+	// Lag is how far each run looks back: longer than the partner's longest transaction and its clock's jumps. Zero means five
+	// minutes, negative is an error.
+	Lag time.Duration
+	// ID and Updated say which record it is, and when the partner says that it changed.
+	ID      func(Rec) string
+	Updated func(Rec) time.Time
+	// Pages asks the partner for what was updated at since or later. A zero since means everything.
+	Pages func(ctx context.Context, since time.Time) iter.Seq2[belay.Page[Raw], error]
+}
+
+const (
+	defaultLag = 5 * time.Minute
+	mostSeen   = 100_000 // versions of a run before those that are too old are forgotten
+)
+
+// mark is what a watermark holds: the latest time, and the versions within Lag of it.
+type mark struct {
+	High time.Time         `json:"high"`
+	Seen map[string]string `json:"seen,omitempty"` // by id, the version's hash, and its time
+}
+
+// seenKey is a version: the record and when it changed.
+func seenKey(id string, at time.Time) string { return at.UTC().Format(time.RFC3339Nano) + " " + id }
+
+func (inc Incremental[Raw, Rec]) check() error {
+	var errs []error
+	bad := func(cond bool, format string, args ...any) {
+		if cond {
+			errs = append(errs, fmt.Errorf("importer: Incremental."+format, args...))
+		}
+	}
+	bad(inc.Watermarks != nil && inc.Key == "", "Key is empty")
+	bad(inc.Lag < 0, "Lag is %s, must not be negative", inc.Lag)
+	bad(inc.ID == nil, "ID is nil")
+	bad(inc.Updated == nil, "Updated is nil")
+	bad(inc.Pages == nil, "Pages is nil")
+	return errors.Join(errs...)
+}
+
+// Run makes one run. The watermark moves when it has been complete, by the last batch's Mark and then by Watermarks: on an error the
+// next run begins where this one did.
+func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
+	if err := inc.check(); err != nil {
+		return Stats{}, err
+	}
+	if inc.Lag == 0 {
+		inc.Lag = defaultLag
+	}
+	data := inc.Mark
+	if inc.Watermarks != nil {
+		var err error
+		if data, err = inc.Watermarks.Load(ctx, inc.Key); err != nil {
+			return Stats{}, fmt.Errorf("importer: loading the watermark %q: %w", inc.Key, err)
+		}
+	}
+	var old mark
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &old); err != nil {
+			return Stats{}, fmt.Errorf("importer: the watermark %q is malformed: %w", inc.Key, err)
+		}
+	}
+	var since time.Time
+	if !old.High.IsZero() {
+		since = old.High.Add(-inc.Lag)
+	}
+	next := mark{High: old.High, Seen: make(map[string]string)}
+	var saved []byte
+	limit := mostSeen
+	stats, err := inc.Job.run(ctx, inc.Pages(ctx, since), func(rec Rec) bool {
+		at := inc.Updated(rec)
+		if at.After(next.High) {
+			next.High = at
+		}
+		key, version := seenKey(inc.ID(rec), at), versionOf(rec)
+		_, again := next.Seen[key]
+		again = again && next.Seen[key] == version
+		next.Seen[key] = version
+		if len(next.Seen) >= limit {
+			next.prune(inc.Lag)
+			limit = max(mostSeen, 2*len(next.Seen))
+		}
+		return again || old.Seen[key] == version
+	}, func() (_ []byte, err error) {
+		for key, version := range old.Seen { // what this run was not shown may be shown again
+			if _, there := next.Seen[key]; !there {
+				next.Seen[key] = version
+			}
+		}
+		next.prune(inc.Lag)
+		saved, err = json.Marshal(next)
+		return saved, err
+	})
+	if err != nil {
+		return stats, err
+	}
+	if inc.Watermarks != nil {
+		if err := inc.Watermarks.Save(ctx, inc.Key, saved); err != nil {
+			return stats, fmt.Errorf("importer: saving the watermark %q: %w", inc.Key, err)
+		}
+	}
+	return stats, nil
+}
+
+// prune forgets versions that the next run does not ask for.
+func (m *mark) prune(lag time.Duration) {
+	since := m.High.Add(-lag)
+	for key := range m.Seen {
+		at, err := time.Parse(time.RFC3339Nano, key[:max(0, indexSpace(key))])
+		if err != nil || at.Before(since) {
+			delete(m.Seen, key)
+		}
+	}
+}
+
+func indexSpace(s string) int {
+	for i := range len(s) {
+		if s[i] == ' ' {
+			return i
+		}
+	}
+	return -1
+}
+
+// versionOf tells two contents apart that have the same id and time.
+func versionOf(rec any) string {
+	data, err := json.Marshal(rec)
+	if err != nil {
+		data = fmt.Appendf(nil, "%+v", rec)
+	}
+	full := sha256.Sum256(data)
+	return string(fmt.Appendf(nil, "%x", full[:8]))
+}
