@@ -287,29 +287,38 @@ func (c *call) stripLocation(resp *http.Response) {
 	}
 }
 
-// unsigned takes out of a URL of the partner's what the authenticator put into the query.
+// unsigned takes out of a link of the partner's the parameters that hold the credential: whoever keeps the link would keep it.
 func (c *call) unsigned(link string) string {
-	if c.signed == nil || c.signed.URL.RawQuery == c.req.URL.RawQuery {
+	before, raw, ok := strings.Cut(link, "?")
+	if !ok || c.signed == nil {
 		return link
 	}
-	u, err := url.Parse(link)
-	if err != nil || u.RawQuery == "" {
-		return link
-	}
-	own, query := c.req.URL.Query(), u.Query()
-	kept, pairs := make([]string, 0, 4), strings.Split(u.RawQuery, "&")
-	for _, pair := range pairs {
-		name, _, _ := strings.Cut(pair, "=")
-		if plain, err := url.QueryUnescape(name); err == nil {
-			name = plain
+	secrets := slices.DeleteFunc(c.secrets(), func(s string) bool { return len(s) < 4 })
+	raw, fragment, _ := strings.Cut(raw, "#")
+	holds := func(pair string) bool {
+		_, value, _ := strings.Cut(pair, "=")
+		for range 3 { // links may stand in links
+			if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(value, s) }) {
+				return true
+			}
+			plain, err := url.QueryUnescape(value)
+			if err != nil || plain == value {
+				return false
+			}
+			value = plain
 		}
-		if signed := c.signed.URL.Query()[name]; len(own[name]) > 0 || len(signed) == 0 || !slices.Contains(signed, query.Get(name)) {
-			kept = append(kept, pair)
-		}
+		return false
 	}
+	pairs := strings.FieldsFunc(raw, func(r rune) bool { return r == '&' || r == ';' })
+	kept := slices.DeleteFunc(slices.Clone(pairs), holds)
 	if len(kept) == len(pairs) {
 		return link
 	}
-	u.RawQuery = strings.Join(kept, "&")
-	return u.String()
+	if len(kept) > 0 {
+		before += "?" + strings.Join(kept, "&")
+	}
+	if fragment != "" {
+		before += "#" + fragment
+	}
+	return before
 }

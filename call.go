@@ -54,16 +54,16 @@ func Delete[T any](ctx context.Context, c *Client, path string, opts ...CallOpti
 // the attempt, up to [WithMaxResponseBytes], so that one that breaks off is retried. Errors are [*Error].
 func Send[T any](ctx context.Context, c *Client, method, path string, body any, opts ...CallOption) (T, error) {
 	var out T
-	var decode func(data []byte, h http.Header) error
+	var decode func(data []byte, resp *http.Response) error
 	switch p := any(&out).(type) {
 	case *None:
 	case *[]byte:
-		decode = func(data []byte, _ http.Header) error {
+		decode = func(data []byte, _ *http.Response) error {
 			*p = append([]byte{}, data...)
 			return nil
 		}
 	default:
-		decode = func(data []byte, h http.Header) error { return decodeJSON(data, h, &out) }
+		decode = func(data []byte, resp *http.Response) error { return decodeJSON(data, resp.Header, &out) }
 	}
 	if err := c.call(ctx, method, path, body, opts, decode); err != nil {
 		var zero T
@@ -87,8 +87,8 @@ func decodeJSON(data []byte, h http.Header, out any) error {
 }
 
 // call is Send without its type. A nil decode does not read the body.
-func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, http.Header) error) error {
-	k, resp, err := c.open(ctx, method, path, content, opts, decode, nil)
+func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, *http.Response) error) error {
+	k, resp, err := c.open(ctx, method, path, content, opts, decode)
 	if err != nil {
 		return err
 	}
@@ -101,9 +101,8 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 	return nil
 }
 
-// open makes the request and sends it. The answer's memory is the caller's to free. Asked, where it is not nil, is told the
-// URL before.
-func (c *Client) open(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, http.Header) error, asked func(*url.URL)) (k *call, resp *http.Response, err error) {
+// open makes the request and sends it. The answer's memory is the caller's to free.
+func (c *Client) open(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, *http.Response) error) (k *call, resp *http.Response, err error) {
 	sent := false
 	defer func() {
 		if sent {
@@ -136,9 +135,11 @@ func (c *Client) open(ctx context.Context, method, path string, content any, opt
 	if o.err != nil {
 		return nil, nil, o.err
 	}
-	target, err := o.expand(path)
-	if err != nil {
-		return nil, nil, err
+	target := path
+	if !o.literal {
+		if target, err = o.expand(path); err != nil {
+			return nil, nil, err
+		}
 	}
 	u, err := c.resolve(target)
 	if err != nil {
@@ -158,9 +159,6 @@ func (c *Client) open(ctx context.Context, method, path string, content any, opt
 		return nil, nil, err
 	}
 	sent = true
-	if asked != nil {
-		asked(u)
-	}
 	return c.exchange(req, o, decode)
 }
 
@@ -183,8 +181,9 @@ func (c *call) decoded(resp *http.Response) {
 	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent || c.req.Method == http.MethodHead {
 		return
 	}
-	if err := decode(data, resp.Header); err != nil {
+	if err := decode(data, resp); err != nil {
 		c.verdict, c.extra = Verdict{Class: ClassData, Scope: ScopeCall}, err
+		c.noteOutcome(resp)
 	}
 }
 

@@ -39,6 +39,7 @@ type callOptions struct {
 	into        *Info
 	route       string
 	unbounded   bool // no bound on the answer
+	literal     bool // the path is a link of the partner's, not a template
 	err         error
 }
 

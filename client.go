@@ -114,7 +114,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 
 // exchange sends req, follows redirects, decodes (nil: leaves the body to be read), and makes an error of
 // what is not a success.
-func (s *stack) exchange(req *http.Request, opts *callOptions, decode func([]byte, http.Header) error) (*call, *http.Response, error) {
+func (s *stack) exchange(req *http.Request, opts *callOptions, decode func([]byte, *http.Response) error) (*call, *http.Response, error) {
 	if s.foreign(req) {
 		closeBody(req)
 		return nil, nil, invalid("the request leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(req.URL), origin.Of(s.base))

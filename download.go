@@ -109,7 +109,7 @@ func (g *download) next(ctx context.Context) error {
 			}
 		}
 	})
-	_, resp, err := g.client.open(ctx, http.MethodGet, g.path, nil, append(slices.Clip(g.opts), ranged), nil, nil)
+	_, resp, err := g.client.open(ctx, http.MethodGet, g.path, nil, append(slices.Clip(g.opts), ranged), nil)
 	if err != nil {
 		var e *Error
 		if errors.As(err, &e) && e.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 && g.validator != "" {

@@ -46,6 +46,7 @@ type fetched struct {
 	doc          jsonscan.Doc
 	has          bool // there is an array of items
 	buffer       *buffer
+	call         *call // that it came by
 	header       http.Header
 	cursor, next string
 	count, total int
@@ -62,6 +63,9 @@ func (p *fetched) free() {
 func (p *fetched) broken(err error) error {
 	if err == nil {
 		return nil
+	}
+	if p.call != nil {
+		err = p.call.clean(err)
 	}
 	return p.walk.fail(Verdict{Class: ClassData, Scope: ScopeCall}, fmt.Errorf("page %d: %w", p.number, err))
 }
@@ -191,7 +195,7 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 			o.safe, o.readOnly = true, true
 		}
 		if o.route = route; r.URL != "" { // which holds all that there was
-			o.values, o.query = nil, nil
+			o.values, o.query, o.literal = nil, nil, true
 		}
 		if o.query == nil {
 			o.query = r.Query
@@ -199,18 +203,17 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 		}
 		maps.Copy(o.query, r.Query)
 	}))
-	var asked *url.URL
-	k, resp, err := w.c.open(ctx, method, target, content, opts, func(data []byte, h http.Header) error {
-		if err := p.read(w.how, data, h, asked); err != nil {
+	k, resp, err := w.c.open(ctx, method, target, content, opts, func(data []byte, resp *http.Response) error {
+		if err := p.read(w.how, data, resp); err != nil {
 			return fmt.Errorf("page %d: %w", number, err)
 		}
 		return nil
-	}, func(u *url.URL) { asked = u })
+	})
 	if err != nil {
 		return nil, err
 	}
 	p.header = resp.Header
-	p.next = k.unsigned(p.next)
+	p.call, p.next = k, k.unsigned(p.next)
 	p.buffer, k.buffer, k.data = k.buffer, nil, nil
 	_ = resp.Body.Close()
 	return p, nil
@@ -231,7 +234,7 @@ func (w *walk) check(target string) error {
 }
 
 // read finds the items and the next cursor in a page.
-func (p *fetched) read(how Paginator, data []byte, h http.Header, asked *url.URL) error {
+func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 	p.doc = jsonscan.New(data)
 	path := how.ItemsPath()
 	var last []byte
@@ -240,7 +243,7 @@ func (p *fetched) read(how Paginator, data []byte, h http.Header, asked *url.URL
 	if err != nil {
 		return fmt.Errorf("the items at %q are %w", path, err)
 	}
-	a := &PageAnswer{Cursor: p.cursor, URL: asked, Header: h, Count: p.count, Last: last, doc: &p.doc}
+	a := &PageAnswer{Cursor: p.cursor, URL: resp.Request.URL, Header: resp.Header, Count: p.count, Last: last, doc: &p.doc}
 	if p.next, err = how.Next(a); err != nil {
 		return err
 	}
@@ -310,6 +313,8 @@ type future struct {
 	done   chan struct{}
 	page   *fetched
 	err    error
+
+	panicked any
 }
 
 func (f *future) free() {
@@ -333,9 +338,13 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 		}
 	}
 	defer stop() // also when the loop panics
+	goesOn := true
 	for f := range queue {
 		<-f.done
 		<-room
+		if f.panicked != nil { // of the paginator
+			panic(f.panicked)
+		}
 		if f.cursor != start { // pages are not of the size that was asked for
 			stop()
 			f.free()
@@ -347,28 +356,36 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 			return
 		}
 		start, number = f.page.next, number+1
-		more, err := w.goesOn(f.page)
+		var err error
+		goesOn, err = w.goesOn(f.page)
 		if !yield(f.page, nil) {
 			return
 		}
 		if err != nil {
 			yield(nil, err)
 		}
-		if !more || err != nil {
+		if !goesOn || err != nil {
 			return
 		}
 	}
-	if w.ctx.Err() != nil {
+	switch {
+	case w.ctx.Err() != nil:
 		yield(nil, w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall}, ended(w.ctx)))
+	case goesOn: // there is more than the total said
+		w.ahead(start, number, false, yield)
 	}
 }
 
 // produce fetches pages in their order into queue, as far as there is room, and closes it.
 func (w *walk) produce(ctx context.Context, cursor string, number int, sideBySide bool, room chan struct{}, queue chan *future, fetchers *sync.WaitGroup) {
 	defer close(queue)
-	counted, _ := w.how.(interface {
-		after(cursor string, total int) (string, bool)
-	})
+	var after func(cursor string, total int) (string, bool)
+	switch how := w.how.(type) { // not what embeds them, whose methods may not be for several goroutines
+	case OffsetPages:
+		after = how.after
+	case NumberPages:
+		after = how.after
+	}
 	over := make(chan struct{}) // closed when the last page has come
 	var once sync.Once
 	total := 0
@@ -387,12 +404,17 @@ func (w *walk) produce(ctx context.Context, cursor string, number int, sideBySid
 		queue <- f
 		get := func(at string, number int) {
 			defer close(f.done)
+			defer func() {
+				if f.panicked = recover(); f.panicked != nil {
+					once.Do(func() { close(over) })
+				}
+			}()
 			if f.page, f.err = w.fetch(ctx, at, number); f.err != nil || f.page.next == "" {
 				once.Do(func() { close(over) })
 			}
 		}
-		if first || counted == nil || !sideBySide {
-			if get(cursor, number); f.err != nil || f.page.next == "" {
+		if first || after == nil || !sideBySide {
+			if get(cursor, number); f.page == nil || f.page.next == "" {
 				return
 			}
 			cursor, total = f.page.next, max(total, f.page.total)
@@ -400,7 +422,7 @@ func (w *walk) produce(ctx context.Context, cursor string, number int, sideBySid
 		}
 		at, number := cursor, number
 		fetchers.Go(func() { get(at, number) })
-		next, ok := counted.after(cursor, total)
+		next, ok := after(cursor, total)
 		if !ok {
 			return
 		}

@@ -52,7 +52,8 @@ func Pages[T any](ctx context.Context, c *Client, path string, p Paginator, opts
 }
 
 // Items fetches the items of a list one by one; see [Pages]. Only one page is held at a time, and its items are decoded as the
-// loop asks for them: use json.RawMessage for T to decode them yourself.
+// loop asks for them, some at a time: use json.RawMessage for T to decode them yourself. An UnmarshalJSON of T's must copy what it
+// keeps, as encoding/json wants it.
 func Items[T any](ctx context.Context, c *Client, path string, p Paginator, opts ...PageOption) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
@@ -120,6 +121,9 @@ func eachItem[T any](p *fetched, f func(*T) bool) error {
 			}
 			var item T
 			if to, ok := any(&item).(*json.RawMessage); ok {
+				if !json.Valid(element) {
+					return p.broken(fmt.Errorf("item %d: malformed JSON", n))
+				}
 				*to = append(json.RawMessage(nil), element...)
 			} else if err := json.Unmarshal(element, &item); err != nil {
 				return p.broken(fmt.Errorf("item %d: the JSON does not fit: %w", n, err))

@@ -178,7 +178,7 @@ func TestPagesBadInput(t *testing.T) {
 	for body, says := range map[string]string{
 		`{}`: `no items at "d"`, `{"d":{}}`: "not an array but an object", `{"d":"x"}`: "not an array but a string", `{"d":null,"next":"x"}`: "null, but there is a next page",
 		`{"d":[],"next":{}}`: "next is neither text nor a number", `{"d":[],"next":true}`: "neither", `[]`: `no items at "d"`, `{"d":[1,2`: "malformed JSON", `{"d":[1]`: "malformed",
-		`<html>`: `no items at "d"`, ``: "malformed", `{"d":[{"id":1},{"id":]}`: "malformed", `{"d":[5]}`: "item 0: the JSON does not fit", `{"d":[{"id":1},7]}`: "item 1",
+		`<html>`: "malformed", `{"d":[],}`: "malformed", `{"d":[],"x":zzz}`: "malformed", `{"d":[]}{"d":[1]}`: "malformed", `{"d":[],"next":nul}`: "next is malformed", ``: "malformed", `{"d":[{"id":1},{"id":]}`: "malformed", `{"d":[5]}`: "item 0: the JSON does not fit", `{"d":[{"id":1},7]}`: "item 1",
 		`{"d":[{"id":tru}]}`: "item 0", `{"d":[],"next":"` + strings.Repeat("x", 17000) + `"}`: "the next cursor has 17000 bytes",
 	} {
 		_, err := collect(belay.Items[thing](t.Context(), newClient(t, answer(body)), "/", cursors))

@@ -93,6 +93,9 @@ func plain(what string, v []byte) (string, error) {
 	case '{', '[', 't', 'f':
 		return "", fmt.Errorf("%s is neither text nor a number", what)
 	}
+	if !json.Valid(v) {
+		return "", fmt.Errorf("%s is malformed", what)
+	}
 	return string(v), nil
 }
 

@@ -32,14 +32,14 @@ func Await[T any](ctx context.Context, c *Client, method, path string, body any,
 	status := 0
 	var asked *url.URL
 	send := func(method, target string, body any, opts []CallOption) error {
-		k, resp, err := c.open(ctx, method, target, body, opts, func(data []byte, _ http.Header) error {
+		k, resp, err := c.open(ctx, method, target, body, opts, func(data []byte, _ *http.Response) error {
 			pending = append(pending[:0], data...)
 			return nil
-		}, func(u *url.URL) { asked = u })
+		})
 		if err != nil {
 			return err
 		}
-		status, h = resp.StatusCode, resp.Header
+		status, h, asked = resp.StatusCode, resp.Header, resp.Request.URL
 		_ = resp.Body.Close()
 		k.freeBuffer()
 		return nil
@@ -102,7 +102,7 @@ func Poll[T any](ctx context.Context, c *Client, path string, done func(T) (bool
 	}
 	for wait := firstPoll; ; wait = longer(wait) {
 		var got T
-		k, resp, err := c.open(ctx, http.MethodGet, path, nil, opts, func(data []byte, h http.Header) error { return decodeJSON(data, h, &got) }, nil)
+		k, resp, err := c.open(ctx, http.MethodGet, path, nil, opts, func(data []byte, resp *http.Response) error { return decodeJSON(data, resp.Header, &got) })
 		if err != nil {
 			return zero, err
 		}
@@ -125,7 +125,7 @@ func longer(wait time.Duration) time.Duration {
 // pollOptions are those of a link, which holds the path's values and the query already.
 func pollOptions(path string, opts []CallOption) []CallOption {
 	return append(append([]CallOption{}, opts...), callOption(func(o *callOptions) {
-		o.values, o.query, o.key = nil, nil, ""
+		o.values, o.query, o.key, o.literal = nil, nil, "", true
 		o.route, _, _ = strings.Cut(path, "?")
 	}))
 }

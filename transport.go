@@ -148,12 +148,12 @@ type call struct {
 	ticket   Ticket
 	caller   caller
 	permit   permit
-	turn     bool                            // it is this call's turn to probe, but it has no permit yet
-	probe    bool                            // this attempt is a breaker's probe
-	bodyUsed bool                            // the request's body has been handed to the transport
-	whole    bool                            // read the body within the attempt
-	max      int64                           // bytes of the response, negative for no bound
-	decode   func([]byte, http.Header) error // what was read whole; nil when it has been done
+	turn     bool                               // it is this call's turn to probe, but it has no permit yet
+	probe    bool                               // this attempt is a breaker's probe
+	bodyUsed bool                               // the request's body has been handed to the transport
+	whole    bool                               // read the body within the attempt
+	max      int64                              // bytes of the response, negative for no bound
+	decode   func([]byte, *http.Response) error // what was read whole; nil when it has been done
 	data     []byte
 	buffer   *buffer // that data lies in, when it is pooled
 

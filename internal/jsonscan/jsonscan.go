@@ -90,7 +90,9 @@ func (d *Doc) find(i int, path string, found *[]byte) (int, error) {
 			return i, syntax(i)
 		}
 		if d.data[i] == ',' {
-			i = d.space(i + 1)
+			if i = d.space(i + 1); i < len(d.data) && d.data[i] == '}' {
+				return i, syntax(i)
+			}
 		}
 	}
 }
@@ -117,13 +119,16 @@ func match(name []byte, path string) (rest string, exact, inside bool) {
 // nothing there, or null; anything else that is no array is an error.
 func (d *Doc) Array(path string) (count int, last []byte, ok bool, err error) {
 	d.start, d.end, d.ends, d.counting, d.count, d.last, d.other = 0, 0, nil, true, 0, nil, 0
+	var end int
 	if path == "" {
-		_, err = d.measure(d.space(0))
+		end, err = d.measure(d.space(0))
 	} else {
 		var none []byte
-		_, err = d.find(d.space(0), path, &none)
+		end, err = d.find(d.space(0), path, &none)
 	}
-	d.counting = false
+	if d.counting = false; err == nil && d.space(end) < len(d.data) {
+		err = syntax(d.space(end)) // there is more than one document
+	}
 	switch {
 	case err != nil:
 		d.start, d.end, d.ends = 0, 0, nil
@@ -267,7 +272,8 @@ func (d *Doc) skip(i int) (int, error) {
 		return d.text(i)
 	case '{', '[':
 		return d.nested(i)
-	case ',', ':', '}', ']':
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 't', 'f', 'n':
+	default:
 		return i, syntax(i)
 	}
 	for j := i; j < len(d.data); j++ {

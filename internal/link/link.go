@@ -7,7 +7,7 @@ import "strings"
 // come several times, and a relation among others of one link.
 func Next(values []string) string {
 	for _, v := range values {
-		for v = strings.TrimSpace(v); v != ""; {
+		for v = strings.TrimLeft(v, ", \t"); v != ""; { // elements of a list may be empty (RFC 9110 section 5.6.1)
 			if v[0] != '<' {
 				break // not a link
 			}
