@@ -174,7 +174,7 @@ func TestNoCassetteLeaks(t *testing.T) {
 			data, err := os.ReadFile(path + ".yaml")
 			require.NoError(t, err)
 			require.False(t, seen(string(data)), string(data))
-			require.Contains(t, string(data), "REDACTED")
+			require.Contains(t, string(data), "MASKED-")
 		}
 	}
 }

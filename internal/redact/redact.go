@@ -54,10 +54,10 @@ func LooksSecret(name string) bool {
 // LooksSecretField reports whether a parameter or a field of JSON of that name is likely to hold a credential.
 func LooksSecretField(name string) bool {
 	switch name = strings.ToLower(name); name {
-	case "code", "sig", "hmac":
+	case "code", "sig", "hmac", "jwt", "pwd", "pin":
 		return true
 	}
-	return strings.Contains(name, "assertion") || LooksSecret(name)
+	return strings.Contains(name, "assertion") || strings.Contains(name, "credential") || strings.Contains(name, "passw") || LooksSecret(name)
 }
 
 // KnownHeader reports whether the values of a header of that name may be printed.
@@ -125,7 +125,7 @@ func Values(s string, secrets []string) string {
 			continue // too short to be a secret, and it would tear the text apart
 		}
 		s = strings.ReplaceAll(s, secret, Mask)
-		for _, written := range forms(secret) {
+		for _, written := range Forms(secret) {
 			if written != secret {
 				s = strings.ReplaceAll(s, written, Mask)
 			}
@@ -134,7 +134,8 @@ func Values(s string, secrets []string) string {
 	return s
 }
 
-func forms(secret string) []string {
+// Forms returns how a secret may be written in URLs, JSON, HTML and base64.
+func Forms(secret string) []string {
 	query, path := url.QueryEscape(secret), url.PathEscape(secret)
 	var inJSON bytes.Buffer // without escaping of HTML, as many write it
 	e := json.NewEncoder(&inJSON)

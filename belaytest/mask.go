@@ -1,0 +1,401 @@
+package belaytest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"gopkg.in/dnaeon/go-vcr.v3/cassette"
+
+	"github.com/belay-go/belay/internal/redact"
+)
+
+// mask takes out of requests and answers what must not be written, by the names of what holds it; and remembers the values, to
+// take them out wherever else they stand.
+type mask struct {
+	Cassette
+	marks   map[string]string // by value
+	secrets []string          // of those, what is looked for elsewhere
+}
+
+func newMask(c Cassette) *mask { return &mask{Cassette: c, marks: make(map[string]string)} }
+
+const markPrefix = "MASKED-"
+
+var mark = regexp.MustCompile(markPrefix + `[0-9]+`)
+
+// fits reports whether got is what was stored, where what is masked in either fits anything.
+func fits(stored, got string) bool {
+	got = mark.ReplaceAllString(got, markPrefix+"0")
+	parts := mark.Split(mark.ReplaceAllString(stored, markPrefix+"0"), -1)
+	if len(parts) == 1 {
+		return stored == got
+	}
+	rest, ok := strings.CutPrefix(got, parts[0])
+	if !ok {
+		return false
+	}
+	for _, part := range parts[1 : len(parts)-1] {
+		n := strings.Index(rest, part)
+		if n < 0 {
+			return false
+		}
+		rest = rest[n+len(part):]
+	}
+	return strings.HasSuffix(rest, parts[len(parts)-1])
+}
+
+// hidden returns the mark that stands for value. Elsewhere says that it is to be looked for in other places too.
+func (m *mask) hidden(value string, elsewhere bool) string {
+	if value == "" || mark.MatchString(value) && mark.ReplaceAllString(value, "") == "" {
+		return value
+	}
+	if elsewhere && len(value) >= shortestSecret && !slices.Contains(m.secrets, value) {
+		m.secrets = append(m.secrets, value)
+	}
+	if m.marks[value] == "" {
+		m.marks[value] = fmt.Sprintf("%s%d", markPrefix, len(m.marks)+1)
+	}
+	return m.marks[value]
+}
+
+const (
+	shortestSecret = 6  // below that a value would tear texts apart
+	longValue      = 16 // from there on the value of an unknown header or parameter may be a secret, by its length alone
+)
+
+// cleaner returns what masks the secrets in a text, in every form that they may have there, the longest first, as one may hold another.
+func (m *mask) cleaner() func(string) string {
+	slices.SortStableFunc(m.secrets, func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
+	for _, s := range m.secrets {
+		mark := m.hidden(s, false)
+		pairs = append(pairs, s, mark)
+		for _, form := range redact.Forms(s) {
+			pairs = append(pairs, form, mark)
+		}
+	}
+	return strings.NewReplacer(pairs...).Replace
+}
+
+func (m *mask) request(q cassette.Request) cassette.Request {
+	contentType := q.Headers.Get("Content-Type")
+	body, contentType := m.body(contentType, q.Body, true)
+	h := m.header(q.Headers, true)
+	if contentType != "" {
+		h.Set("Content-Type", contentType)
+	}
+	return cassette.Request{Method: q.Method, URL: m.url(q.URL), Headers: h, Body: body, ContentLength: int64(len(body))}
+}
+
+func (m *mask) response(method string, p cassette.Response) cassette.Response {
+	h, text := p.Headers.Clone(), p.Body
+	if strings.EqualFold(h.Get("Content-Encoding"), "gzip") {
+		if plain, err := unzipped(text); err == nil {
+			text = plain
+			h.Del("Content-Encoding")
+			p.Uncompressed = true
+		}
+	}
+	body, contentType := m.body(h.Get("Content-Type"), text, false)
+	out := cassette.Response{Code: p.Code, Body: body, Headers: m.header(h, false), ContentLength: p.ContentLength, Uncompressed: p.Uncompressed}
+	if contentType != "" {
+		out.Headers.Set("Content-Type", contentType)
+	}
+	if method != http.MethodHead && body != p.Body { // lengths that would be wrong
+		out.ContentLength = int64(len(body))
+		out.Headers.Del("Content-Length")
+	}
+	if method != http.MethodHead && p.ContentLength >= 0 {
+		out.ContentLength = int64(len(body))
+	}
+	return out
+}
+
+func unzipped(s string) (string, error) {
+	z, err := gzip.NewReader(strings.NewReader(s))
+	if err != nil {
+		return "", err
+	}
+	data, err := io.ReadAll(z)
+	return string(data), err
+}
+
+func has(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(k string) bool { return strings.EqualFold(k, name) })
+}
+
+// linked are headers that hold URLs, which are masked by their parameters.
+func linked(name string) bool {
+	switch name {
+	case "Link", "Location", "Content-Location", "Operation-Location", "Referer":
+		return true
+	}
+	return false
+}
+
+func (m *mask) header(h http.Header, request bool) http.Header {
+	out := make(http.Header, len(h))
+	for name, values := range h {
+		for _, v := range values {
+			secret := redact.LooksSecret(name)
+			switch {
+			case linked(name):
+				v = m.urls(v)
+			case redact.KnownHeader(name), has(m.KeepHeaders, name):
+			case request && !secret:
+				v = m.hidden(v, len(v) >= longValue)
+			default:
+				if secret {
+					m.parts(v)
+				}
+				v = m.hidden(v, secret)
+			}
+			out[name] = append(out[name], v)
+		}
+	}
+	return out
+}
+
+// parts hides what the value of a header is made of: a scheme and a token, pairs with quotes, cookies.
+func (m *mask) parts(v string) {
+	if _, rest, ok := strings.Cut(v, " "); ok {
+		m.hidden(rest, true)
+		if plain, err := base64.StdEncoding.DecodeString(rest); err == nil {
+			user, password, _ := strings.Cut(string(plain), ":")
+			m.hidden(string(plain), true)
+			if m.hidden(password, true); password == "" {
+				m.hidden(user, true)
+			}
+		}
+	}
+	for pair := range strings.FieldsFuncSeq(v, func(r rune) bool { return r == ';' || r == ',' || r == ' ' }) {
+		if _, value, ok := strings.Cut(pair, "="); ok {
+			m.hidden(strings.Trim(value, `"`), true)
+		}
+	}
+}
+
+// urls masks the URLs of a Link header, in their angle brackets, or one that stands alone.
+func (m *mask) urls(v string) string {
+	if !strings.Contains(v, "<") {
+		return m.url(v)
+	}
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(v, "<")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		inner, after, _ := strings.Cut(rest, ">")
+		b.WriteString("<" + m.url(inner) + ">")
+		v = after
+	}
+}
+
+func (m *mask) url(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return m.hidden(raw, false)
+	}
+	if u.User != nil {
+		password, _ := u.User.Password()
+		m.hidden(password, true)
+		m.hidden(u.User.Username(), true)
+	}
+	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	pairs := strings.Split(u.RawQuery, "&")
+	for n, pair := range pairs {
+		name, value, ok := strings.Cut(pair, "=")
+		plainName, err := url.QueryUnescape(name)
+		if err != nil {
+			plainName = name
+		}
+		if !ok || redact.KnownParam(plainName) || has(m.KeepParams, plainName) {
+			continue
+		}
+		plain, err := url.QueryUnescape(value)
+		if err != nil {
+			plain = value
+		}
+		pairs[n] = name + "=" + m.hidden(plain, redact.LooksSecretField(plainName) || len(plain) >= longValue)
+	}
+	u.RawQuery = strings.Join(pairs, "&")
+	return u.String()
+}
+
+// secretField reports whether a field of that name is likely to hold a secret. An error's code in an answer does not.
+func secretField(name string, request bool) bool {
+	switch lower := strings.ToLower(name); lower {
+	case "code":
+		return request
+	case "token_type", "expires_in", "scope", "tokentype":
+		return false
+	}
+	return redact.LooksSecretField(name)
+}
+
+// body masks a body, and returns its content type, where that changes with it.
+func (m *mask) body(contentType, body string, request bool) (masked, newType string) {
+	if m.Redact != nil && body != "" {
+		body = m.Redact(contentType, body)
+	}
+	kind, params, _ := mime.ParseMediaType(contentType)
+	trimmed := strings.TrimSpace(body)
+	switch {
+	case trimmed == "":
+		return body, ""
+	case strings.HasPrefix(kind, "multipart/") && params["boundary"] != "":
+		return m.multipart(kind, params["boundary"], body, request)
+	case strings.Contains(kind, "json"), trimmed[0] == '{', trimmed[0] == '[':
+		if out, ok := m.json(body, request); ok {
+			return out, ""
+		}
+	case kind == "application/x-www-form-urlencoded", !strings.ContainsAny(trimmed, " <\n") && strings.Contains(trimmed, "="):
+		if out, ok := m.form(body, request); ok {
+			return out, ""
+		}
+	default:
+		return body, ""
+	}
+	if redact.LooksSecretField(body) { // it cannot be read, and may hold one
+		return m.hidden(body, false), ""
+	}
+	return body, ""
+}
+
+func (m *mask) form(body string, request bool) (string, bool) {
+	pairs := strings.FieldsFunc(body, func(r rune) bool { return r == '&' || r == ';' })
+	masked := false
+	for n, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		plainName, err1 := url.QueryUnescape(name)
+		plain, err2 := url.QueryUnescape(value)
+		if err1 != nil || err2 != nil {
+			return "", false
+		}
+		if secretField(plainName, request) {
+			pairs[n], masked = name+"="+m.hidden(plain, true), true
+		}
+	}
+	if !masked {
+		return body, true
+	}
+	return strings.Join(pairs, "&"), true
+}
+
+// json masks fields that look like secrets, in each of several documents (NDJSON). What has none stays as it is, to the letter.
+func (m *mask) json(body string, request bool) (string, bool) {
+	d := json.NewDecoder(strings.NewReader(body))
+	d.UseNumber()
+	var out bytes.Buffer
+	changed, documents := false, 0
+	for ; ; documents++ {
+		var v any
+		if err := d.Decode(&v); err == io.EOF {
+			break
+		} else if err != nil {
+			return "", false
+		}
+		v, masked := m.walk(v, false, request)
+		changed = changed || masked
+		if documents > 0 {
+			out.WriteByte('\n')
+		}
+		e := json.NewEncoder(&out)
+		e.SetEscapeHTML(false)
+		if e.Encode(v) != nil {
+			return "", false
+		}
+		out.Truncate(out.Len() - 1)
+	}
+	if !changed {
+		return body, true
+	}
+	if strings.HasSuffix(body, "\n") {
+		out.WriteByte('\n')
+	}
+	return out.String(), true
+}
+
+// walk masks what lies below v; all text of it, where inside a field that looks like a secret.
+func (m *mask) walk(v any, inside, request bool) (_ any, masked bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, value := range v {
+			new, changed := m.walk(value, inside || secretField(name, request), request)
+			v[name], masked = new, masked || changed
+		}
+		return v, masked
+	case []any:
+		for n, item := range v {
+			new, changed := m.walk(item, inside, request)
+			v[n], masked = new, masked || changed
+		}
+		return v, masked
+	case string:
+		if inside && v != "" {
+			return m.hidden(v, true), true
+		}
+		if t := strings.TrimSpace(v); len(t) > 1 && (t[0] == '{' || t[0] == '[') { // JSON in JSON
+			if out, ok := m.json(v, request); ok {
+				return out, out != v
+			}
+		}
+	case json.Number:
+		if inside && len(v) >= shortestSecret {
+			return m.hidden(v.String(), true), true
+		}
+	}
+	return v, false
+}
+
+// boundary takes the place of those that are made anew each time.
+const boundary = "belaytest-boundary"
+
+func (m *mask) multipart(kind, was, body string, request bool) (masked, newType string) {
+	var out bytes.Buffer
+	w := multipart.NewWriter(&out)
+	_ = w.SetBoundary(boundary)
+	r := multipart.NewReader(strings.NewReader(body), was)
+	for {
+		part, err := r.NextRawPart()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return m.hidden(body, false), ""
+		}
+		data, err := io.ReadAll(part)
+		if err != nil {
+			return m.hidden(body, false), ""
+		}
+		text := string(data)
+		if secretField(part.FormName(), request) {
+			text = m.hidden(text, true)
+		} else {
+			text, _ = m.body(part.Header.Get("Content-Type"), text, request)
+		}
+		p, err := w.CreatePart(textproto.MIMEHeader(part.Header))
+		if err == nil {
+			_, err = io.WriteString(p, text)
+		}
+		if err != nil {
+			return m.hidden(body, false), ""
+		}
+	}
+	_ = w.Close()
+	return out.String(), kind + "; boundary=" + boundary
+}
