@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The README is short, and the program in it compiles as it stands.
+// The README is short, and the programs in it and in docs compile as they stand.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("README.md")
@@ -37,7 +37,15 @@ func TestReadme(t *testing.T) {
 		"func a() {\n" + blocks[1][1] + "_ = sdk }\nfunc b() {\n" + blocks[2][1] + "_ = rt }\n" +
 		"func c() {\n" + blocks[3][1] + "}\n" +
 		"func d(t *testing.T) {\n" + blocks[4][1] + "}\nfunc main() {}\n"
-	for name, source := range map[string]string{"program": program, "fragments": fragments} {
+	sources := map[string]string{"program": program, "fragments": fragments}
+	for _, doc := range []string{"docs/drivers.md", "docs/importing.md"} {
+		data, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		block := regexp.MustCompile("(?s)```go\n(.*?)```").FindStringSubmatch(string(data))
+		require.NotNil(t, block, doc)
+		sources[doc] = block[1] + map[bool]string{true: "\nfunc main() { _ = run }\n"}[strings.Contains(block[1], "package main")]
+	}
+	for name, source := range sources {
 		dir, err := os.MkdirTemp("examples", "readme") // within the module
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
