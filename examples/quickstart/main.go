@@ -108,6 +108,8 @@ func withBelay(url string, s *stats) (func(context.Context, string) (record, err
 	client, err := belay.New(url,
 		belay.WithRateLimit(belay.PerSecond(20)),
 		belay.WithIdempotencyKeys("Idempotency-Key"),
+		// The outages of this partner are short, and one probe in eleven meets a 500 or a reset all the same.
+		belay.WithBreakerPolicy(belay.BreakerPolicy{Cooldown: 2 * time.Second, MaxCooldown: 4 * time.Second}),
 		belay.WithObserver(s))
 	if err != nil {
 		panic(err)
