@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/belay-go/belay/internal/jsonscan"
 	"github.com/belay-go/belay/internal/origin"
@@ -304,129 +303,6 @@ func (w *walk) oneByOne(cursor string, yield func(*fetched, error) bool) {
 		if !more || err != nil {
 			return
 		}
-	}
-}
-
-// future is a page that is being fetched.
-type future struct {
-	cursor string
-	done   chan struct{}
-	page   *fetched
-	err    error
-
-	panicked any
-}
-
-func (f *future) free() {
-	if f.page != nil {
-		f.page.free()
-	}
-}
-
-// ahead fetches pages while others are handled: side by side where a page's place is known before, and that is allowed.
-func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetched, error) bool) {
-	ctx, cancel := context.WithCancel(w.ctx)
-	n := w.o.prefetch
-	room, queue := make(chan struct{}, n), make(chan *future, n)
-	var fetchers sync.WaitGroup
-	fetchers.Go(func() { w.produce(ctx, start, number, sideBySide, room, queue, &fetchers) })
-	stop := func() {
-		cancel()
-		fetchers.Wait()
-		for f := range queue {
-			f.free()
-		}
-	}
-	defer stop() // also when the loop panics
-	goesOn := true
-	for f := range queue {
-		<-f.done
-		<-room
-		if f.panicked != nil { // of the paginator
-			panic(f.panicked)
-		}
-		if f.cursor != start { // pages are not of the size that was asked for
-			stop()
-			f.free()
-			w.ahead(start, number, false, yield)
-			return
-		}
-		if f.err != nil {
-			yield(nil, f.err)
-			return
-		}
-		start, number = f.page.next, number+1
-		var err error
-		goesOn, err = w.goesOn(f.page)
-		if !yield(f.page, nil) {
-			return
-		}
-		if err != nil {
-			yield(nil, err)
-		}
-		if !goesOn || err != nil {
-			return
-		}
-	}
-	switch {
-	case w.ctx.Err() != nil:
-		yield(nil, w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall}, ended(w.ctx)))
-	case goesOn: // there is more than the total said
-		w.ahead(start, number, false, yield)
-	}
-}
-
-// produce fetches pages in their order into queue, as far as there is room, and closes it.
-func (w *walk) produce(ctx context.Context, cursor string, number int, sideBySide bool, room chan struct{}, queue chan *future, fetchers *sync.WaitGroup) {
-	defer close(queue)
-	var after func(cursor string, total int) (string, bool)
-	switch how := w.how.(type) { // not what embeds them, whose methods may not be for several goroutines
-	case OffsetPages:
-		after = how.after
-	case NumberPages:
-		after = how.after
-	}
-	over := make(chan struct{}) // closed when the last page has come
-	var once sync.Once
-	total := 0
-	for first := true; ; first, number = false, number+1 {
-		if w.o.most > 0 && number > w.o.most {
-			return
-		}
-		select {
-		case room <- struct{}{}:
-		case <-over:
-			return
-		case <-ctx.Done():
-			return
-		}
-		f := &future{cursor: cursor, done: make(chan struct{})}
-		queue <- f
-		get := func(at string, number int) {
-			defer close(f.done)
-			defer func() {
-				if f.panicked = recover(); f.panicked != nil {
-					once.Do(func() { close(over) })
-				}
-			}()
-			if f.page, f.err = w.fetch(ctx, at, number); f.err != nil || f.page.next == "" {
-				once.Do(func() { close(over) })
-			}
-		}
-		if first || after == nil || !sideBySide {
-			if get(cursor, number); f.page == nil || f.page.next == "" {
-				return
-			}
-			cursor, total = f.page.next, max(total, f.page.total)
-			continue
-		}
-		at, number := cursor, number
-		fetchers.Go(func() { get(at, number) })
-		next, ok := after(cursor, total)
-		if !ok {
-			return
-		}
-		cursor = next
 	}
 }
 

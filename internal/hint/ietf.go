@@ -1,0 +1,111 @@
+package hint
+
+import (
+	"strings"
+	"time"
+)
+
+// items reads RateLimit: `"default";r=50;t=30` since draft -08, `limit=100, remaining=50, reset=5` in -07.
+func (ds *drafts) items(v string) bool {
+	v = strings.TrimSpace(v)
+	if !strings.HasPrefix(v, `"`) {
+		return ds.of("ratelimit").triple(v, ",")
+	}
+	return eachItem(v, func(name string, params map[string]string) bool {
+		left, ok := count(params["r"])
+		if !ok {
+			return false
+		}
+		d := ds.of("ietf " + name)
+		d.left = left
+		if t, ok := number(params["t"], time.Second); ok {
+			d.reset = t
+		}
+		return true
+	})
+}
+
+// policy reads RateLimit-Policy: `"burst";q=100;w=60` since draft -08, `100;w=10, 1000;w=3600` before.
+func (ds *drafts) policy(v string) bool {
+	v = strings.TrimSpace(v)
+	if strings.HasPrefix(v, `"`) {
+		return eachItem(v, func(name string, params map[string]string) bool {
+			q, ok := count(params["q"])
+			if unit := params["qu"]; !ok || unit != "" && unit != `"requests"` {
+				return ok
+			}
+			d := ds.of("ietf " + name)
+			d.limit = q
+			if w, ok := number(params["w"], time.Second); ok {
+				d.window = w
+			}
+			return true
+		})
+	}
+	// The one whose number is the limit told beside it is the one that is counted there; alone it is the limit.
+	d := ds.of("ratelimit")
+	parts := strings.Split(v, ",")
+	for _, part := range parts {
+		head, params, _ := strings.Cut(strings.TrimSpace(part), ";")
+		q, ok := count(head)
+		if !ok {
+			return false
+		}
+		for p := range strings.SplitSeq(params, ";") {
+			if name, value, _ := strings.Cut(strings.TrimSpace(p), "="); name == "w" && (len(parts) == 1 || d.limit == q) {
+				w, ok := number(value, time.Second)
+				if !ok {
+					return false
+				}
+				d.window = w
+			}
+		}
+		if len(parts) == 1 && d.limit < 0 {
+			d.limit = q
+		}
+	}
+	return true
+}
+
+// eachItem calls f for each item of a structured field (RFC 9651) that is a list of strings with parameters.
+func eachItem(v string, f func(name string, params map[string]string) bool) bool {
+	for v = strings.TrimSpace(v); v != ""; {
+		if v[0] != '"' {
+			return false
+		}
+		end := strings.IndexByte(v[1:], '"')
+		if end < 1 || end > 64 {
+			return false
+		}
+		name := v[1 : 1+end]
+		v = strings.TrimSpace(v[2+end:])
+		params := make(map[string]string)
+		for strings.HasPrefix(v, ";") {
+			v = strings.TrimLeft(v[1:], " ")
+			stop, quoted := len(v), false
+			for i := range len(v) {
+				if v[i] == '"' {
+					quoted = !quoted
+				}
+				if !quoted && (v[i] == ';' || v[i] == ',') {
+					stop = i
+					break
+				}
+			}
+			key, value, _ := strings.Cut(strings.TrimSpace(v[:stop]), "=")
+			params[key] = value
+			v = v[stop:]
+		}
+		if !f(name, params) {
+			return false
+		}
+		if v == "" {
+			return true
+		}
+		if v[0] != ',' {
+			return false
+		}
+		v = strings.TrimSpace(v[1:])
+	}
+	return true
+}

@@ -1,0 +1,170 @@
+package hint
+
+import (
+	"strings"
+	"time"
+)
+
+// role is what a header tells of a quota.
+type role uint8
+
+const (
+	isLimit    role = iota // permits in all
+	isLeft                 // what is left of them
+	isUsed                 // what is used
+	isReset                // when it begins anew
+	isWindow               // its length
+	isShare                // "39/40": used and limit
+	isUsage                // "api-usage=18/5000"
+	isTriple               // "total=100; remaining=99; resets=41"
+	isItems                // RateLimit of the IETF
+	isPolicy               // RateLimit-Policy of the IETF
+	isResource             // names the quota, which is for some requests only
+)
+
+// unit is how a time is written.
+type unit uint8
+
+const (
+	auto    unit = iota // see Reset
+	delta               // seconds from now, decimals too
+	millis              // milliseconds
+	counted             // no time
+)
+
+// row is one known header.
+type row struct {
+	header string        // canonical
+	quota  string        // which it belongs to
+	role   role          // what it tells of it
+	unit   unit          // of a time
+	window time.Duration // the quota's length, where that is known from the name
+	other  bool          // it does not count requests, or may not
+}
+
+const (
+	minute = time.Minute
+	hour   = time.Hour
+	day    = 24 * time.Hour
+)
+
+// table has a row for each header that partners are known to send. Calls cannot be counted against quotas of
+// tokens and bytes, so those only tell how long to wait when they are used up.
+var table = index([]row{
+	// GitHub, Discord, Intercom, Calendly and most others: epoch seconds, with decimals at Discord.
+	{"X-Ratelimit-Limit", "", isLimit, counted, 0, false},
+	{"X-Ratelimit-Remaining", "", isLeft, counted, 0, false},
+	{"X-Ratelimit-Used", "", isUsed, counted, 0, false},
+	{"X-Ratelimit-Reset", "", isReset, auto, 0, false},
+	{"X-Ratelimit-Reset-After", "", isReset, delta, 0, false}, // Discord
+	{"X-Ratelimit-Resource", "", isResource, counted, 0, false},
+	{"X-Ratelimit-Bucket", "", isResource, counted, 0, false},
+	// X (Twitter), Gravitee (epoch milliseconds).
+	{"X-Rate-Limit-Limit", "x-rate-limit", isLimit, counted, 0, false},
+	{"X-Rate-Limit-Remaining", "x-rate-limit", isLeft, counted, 0, false},
+	{"X-Rate-Limit-Reset", "x-rate-limit", isReset, auto, 0, false},
+	{"X-Rate-Limit", "x-rate-limit", isLimit, counted, 0, false}, // Zendesk, beside Ratelimit-*, which tells the reset
+	// Guesty.
+	{"X-Ratelimit-Limit-Second", "second", isLimit, counted, time.Second, false},
+	{"X-Ratelimit-Remaining-Second", "second", isLeft, counted, time.Second, false},
+	{"X-Ratelimit-Limit-Minute", "minute", isLimit, counted, minute, false},
+	{"X-Ratelimit-Remaining-Minute", "minute", isLeft, counted, minute, false},
+	{"X-Ratelimit-Limit-Hour", "hour", isLimit, counted, hour, false},
+	{"X-Ratelimit-Remaining-Hour", "hour", isLeft, counted, hour, false},
+	{"X-Ratelimit-Limit-Day", "day", isLimit, counted, day, false},
+	{"X-Ratelimit-Remaining-Day", "day", isLeft, counted, day, false},
+	// HubSpot.
+	{"X-Hubspot-Ratelimit-Max", "interval", isLimit, counted, 0, false},
+	{"X-Hubspot-Ratelimit-Remaining", "interval", isLeft, counted, 0, false},
+	{"X-Hubspot-Ratelimit-Interval-Milliseconds", "interval", isWindow, millis, 0, false},
+	{"X-Hubspot-Ratelimit-Secondly", "secondly", isLimit, counted, time.Second, false},
+	{"X-Hubspot-Ratelimit-Secondly-Remaining", "secondly", isLeft, counted, time.Second, false},
+	{"X-Hubspot-Ratelimit-Daily", "daily", isLimit, counted, day, false},
+	{"X-Hubspot-Ratelimit-Daily-Remaining", "daily", isLeft, counted, day, false},
+	// Shopify: a bucket that empties in 20 s, whatever its size.
+	{"X-Shopify-Shop-Api-Call-Limit", "shop", isShare, counted, 20 * time.Second, false},
+	// OpenAI: Go durations.
+	{"X-Ratelimit-Limit-Requests", "requests", isLimit, counted, 0, false},
+	{"X-Ratelimit-Remaining-Requests", "requests", isLeft, counted, 0, false},
+	{"X-Ratelimit-Reset-Requests", "requests", isReset, auto, 0, false},
+	{"X-Ratelimit-Limit-Tokens", "tokens", isLimit, counted, 0, true},
+	{"X-Ratelimit-Remaining-Tokens", "tokens", isLeft, counted, 0, true},
+	{"X-Ratelimit-Reset-Tokens", "tokens", isReset, auto, 0, true},
+	// Linear: epoch milliseconds.
+	{"X-Ratelimit-Requests-Limit", "requests", isLimit, counted, 0, false},
+	{"X-Ratelimit-Requests-Remaining", "requests", isLeft, counted, 0, false},
+	{"X-Ratelimit-Requests-Reset", "requests", isReset, auto, 0, false},
+	// Anthropic: RFC 3339.
+	{"Anthropic-Ratelimit-Requests-Limit", "requests", isLimit, counted, 0, false},
+	{"Anthropic-Ratelimit-Requests-Remaining", "requests", isLeft, counted, 0, false},
+	{"Anthropic-Ratelimit-Requests-Reset", "requests", isReset, auto, 0, false},
+	{"Anthropic-Ratelimit-Tokens-Limit", "tokens", isLimit, counted, 0, true},
+	{"Anthropic-Ratelimit-Tokens-Remaining", "tokens", isLeft, counted, 0, true},
+	{"Anthropic-Ratelimit-Tokens-Reset", "tokens", isReset, auto, 0, true},
+	// Salesforce: a rolling day.
+	{"Sforce-Limit-Info", "api-usage", isUsage, counted, day, false},
+	// The IETF's drafts: three fields of their own up to -06, one dictionary in -07, lists of named quotas since.
+	{"Ratelimit-Limit", "ratelimit", isLimit, counted, 0, false},
+	{"Ratelimit-Remaining", "ratelimit", isLeft, counted, 0, false},
+	{"Ratelimit-Reset", "ratelimit", isReset, delta, 0, false},
+	{"Ratelimit", "ratelimit", isItems, delta, 0, false},
+	{"Ratelimit-Policy", "ratelimit", isPolicy, delta, 0, false},
+})
+
+func index(rows []row) map[string]row {
+	m := make(map[string]row, len(rows))
+	for _, r := range rows {
+		m[r.header] = r
+	}
+	return m
+}
+
+// find returns the row of a header: of the table, or one by its name, where that is plausible.
+func find(name string) (r row, ok bool) {
+	if !strings.Contains(name, "imit") || len(name) > 64 {
+		return r, false
+	}
+	if r, ok = table[name]; ok {
+		return r, true
+	}
+	lower := strings.ToLower(name)
+	before, after, ok := strings.Cut(lower, "ratelimit-")
+	if !ok {
+		before, after, ok = strings.Cut(lower, "rate-limit-")
+	}
+	if !ok {
+		return r, false
+	}
+	if before == "zendesk-" { // one for each endpoint
+		return row{name, after, isTriple, delta, 0, false}, true
+	}
+	for _, other := range [...]string{"type", "policy", "scope", "date", "reason", "tier", "bucket", "resource", "interval"} {
+		if strings.Contains(after, other) {
+			return r, false
+		}
+	}
+	for _, part := range [...]struct {
+		word string
+		role role
+		unit unit
+	}{{"limit", isLimit, counted}, {"remaining", isLeft, counted}, {"used", isUsed, counted}, {"reset-ms", isReset, millis}, {"reset", isReset, auto}} {
+		rest, ok := strings.CutSuffix(after, part.word)
+		if !ok {
+			rest, ok = strings.CutPrefix(after, part.word)
+		}
+		if ok && (rest == "" || strings.HasSuffix(rest, "-") || strings.HasPrefix(rest, "-")) {
+			rest = strings.Trim(rest, "-")
+			// With other words it may be of something else: uploads, credits, tokens.
+			_, window := named[rest]
+			other := rest != "" && rest != "requests" && !window || strings.HasPrefix(before, "x-") && before != "x-" || strings.Count(before, "-") > 1
+			return row{name, before + rest, part.role, part.unit, named[rest], other}, true
+		}
+	}
+	return r, false
+}
+
+// named are the windows that names tell.
+var named = map[string]time.Duration{
+	"second": time.Second, "secondly": time.Second, "minute": minute, "minutely": minute,
+	"hour": hour, "hourly": hour, "day": day, "daily": day,
+}

@@ -1,0 +1,173 @@
+package belay
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// OffsetPages counts items: Attio, Guesty. It ends at a page that has less than Limit, or, where Total is known, when there
+// were as many. A partner that gives less than Limit on pages in between needs Total, or UntilEmpty.
+type OffsetPages struct {
+	// Items is the path of the items; empty when the page is the array.
+	Items string
+	// Limit is how many items a page has, at least 1 and no more than the partner allows.
+	Limit int
+	// OffsetParam and LimitParam are the parameters that take them, "offset" and "limit" where empty; with InBody in the body of
+	// [PostBody], as numbers.
+	OffsetParam, LimitParam string
+	InBody                  bool
+	// Total is the path of how many items there are in all. Empty means that the partner does not say.
+	Total string
+	// UntilEmpty ends at a page without items only.
+	UntilEmpty bool
+}
+
+// Check implements [Paginator].
+func (p OffsetPages) Check() error {
+	if p.Limit < 1 {
+		return fmt.Errorf("OffsetPages.Limit is %d, must be at least 1", p.Limit)
+	}
+	return nil
+}
+
+// ItemsPath implements [Paginator].
+func (p OffsetPages) ItemsPath() string { return p.Items }
+
+// Ask implements [Paginator].
+func (p OffsetPages) Ask(r *PageRequest) error {
+	offset, err := parseCount(r.Cursor, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.set(p.InBody, or(p.OffsetParam, "offset"), offset), r.set(p.InBody, or(p.LimitParam, "limit"), p.Limit))
+}
+
+// Next implements [Paginator].
+func (p OffsetPages) Next(a *PageAnswer) (string, error) {
+	offset, err := parseCount(a.Cursor, 0)
+	if err != nil {
+		return "", err
+	}
+	next := offset + a.Count
+	if p.Total != "" {
+		if a.Total, err = a.number(p.Total); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case p.Total != "" && a.Total >= 0:
+		if a.Count == 0 && next < a.Total {
+			return "", fmt.Errorf("%s says %d, but there is nothing at %d", p.Total, a.Total, offset)
+		}
+		if next >= a.Total {
+			return "", nil
+		}
+	case a.Count == 0, a.Count < p.Limit && !p.UntilEmpty:
+		return "", nil
+	}
+	return strconv.Itoa(next), nil
+}
+
+// after returns the cursor of the page behind the one at cursor, if that is full.
+func (p OffsetPages) after(cursor string, total int) (string, bool) {
+	offset, _ := parseCount(cursor, 0)
+	next := offset + p.Limit
+	return strconv.Itoa(next), total == 0 || next < total
+}
+
+// NumberPages counts pages. It ends at a page that has less than Size, at the last of Pages, where More says so, or with
+// UntilEmpty at a page without items: one of them must be set.
+type NumberPages struct {
+	// Items is the path of the items; empty when the page is the array.
+	Items string
+	// Param takes the page's number; "page" where empty. With InBody in the body of [PostBody].
+	Param  string
+	InBody bool
+	// First is the number of the first page. Zero is 1; for a partner that begins with 0 set FromZero.
+	First    int
+	FromZero bool
+	// Size is how many items a page has, and SizeParam the parameter that takes it, such as "per_page"; empty sends none.
+	Size      int
+	SizeParam string
+	// Pages is the path of how many pages there are, and Total of how many items. Empty means that the partner does not say.
+	Pages, Total string
+	// More is the path of a boolean that says whether there are more. Empty means that there is none.
+	More string
+	// UntilEmpty ends at a page without items.
+	UntilEmpty bool
+}
+
+// Check implements [Paginator].
+func (p NumberPages) Check() error {
+	switch {
+	case p.Size < 0 || p.First < 0:
+		return fmt.Errorf("NumberPages.Size is %d and First is %d, must not be negative", p.Size, p.First)
+	case p.FromZero && p.First != 0:
+		return fmt.Errorf("NumberPages.First is %d beside FromZero", p.First)
+	case p.SizeParam != "" && p.Size == 0:
+		return errors.New("NumberPages.SizeParam is set, but Size is 0")
+	case p.Size == 0 && p.Pages == "" && p.More == "" && !p.UntilEmpty:
+		return errors.New("NumberPages has no rule by which it ends: set Size, Pages, More or UntilEmpty")
+	}
+	return nil
+}
+
+// ItemsPath implements [Paginator].
+func (p NumberPages) ItemsPath() string { return p.Items }
+
+func (p NumberPages) first() int {
+	if p.First == 0 && !p.FromZero {
+		return 1
+	}
+	return p.First
+}
+
+// Ask implements [Paginator].
+func (p NumberPages) Ask(r *PageRequest) error {
+	n, err := parseCount(r.Cursor, p.first())
+	if err != nil {
+		return err
+	}
+	if p.SizeParam != "" {
+		err = r.set(p.InBody, p.SizeParam, p.Size)
+	}
+	return errors.Join(err, r.set(p.InBody, or(p.Param, "page"), n))
+}
+
+// Next implements [Paginator].
+func (p NumberPages) Next(a *PageAnswer) (string, error) {
+	n, err := parseCount(a.Cursor, p.first())
+	if err != nil {
+		return "", err
+	}
+	if p.Total != "" {
+		if a.Total, err = a.number(p.Total); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case p.More != "":
+		more, err := a.flag(p.More)
+		if err != nil || !more {
+			return "", err
+		}
+	case p.Pages != "":
+		pages, err := a.number(p.Pages)
+		if err == nil && pages < 0 {
+			err = fmt.Errorf("there is no %s", p.Pages)
+		}
+		if err != nil || n-p.first()+1 >= pages {
+			return "", err
+		}
+	case a.Count == 0, a.Count < p.Size && !p.UntilEmpty:
+		return "", nil
+	}
+	return strconv.Itoa(n + 1), nil
+}
+
+// after returns the cursor of the page behind the one at cursor, if there is one.
+func (p NumberPages) after(cursor string, total int) (string, bool) {
+	n, _ := parseCount(cursor, p.first())
+	return strconv.Itoa(n + 1), total == 0 || p.Size == 0 || (n-p.first()+1)*p.Size < total
+}
