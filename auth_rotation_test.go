@@ -26,6 +26,7 @@ import (
 // A rotation tests the new credential, takes it, tests it again, and takes the old one back where that fails; calls
 // meanwhile use the one or the other, never neither.
 func TestRotate(t *testing.T) {
+	t.Parallel()
 	good := map[string]bool{"Bearer old": true, "Bearer new": true}
 	var neither atomic.Int32
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
@@ -142,6 +143,7 @@ func (i incomparable) Credential(ctx context.Context) (belay.Credential, error) 
 
 // A signature is made of what is sent, anew for each attempt, after all waiting.
 func TestSign(t *testing.T) {
+	t.Parallel()
 	bubble(t, "sign", func(t *testing.T) {
 		var stamps []string
 		n := 0
@@ -192,6 +194,7 @@ func fileStore(t *testing.T, dir string) *belay.FileStore {
 
 // A token's file holds it whole, encrypted, for its owner alone; another key or a torn file is a clear error, and the file stays.
 func TestFileStore(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := fileStore(t, dir)
 	none, err := s.Load(t.Context(), "acme")
@@ -312,6 +315,7 @@ func TestStoreKilled(t *testing.T) {
 
 // A memory store waits for whoever updates the same key, by context, and forgets its locks.
 func TestMemoryStore(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := belay.NewMemoryStore()
 		n := 0

@@ -30,6 +30,7 @@ func serve(t *testing.T, h http.HandlerFunc, opts ...belay.Option) *belay.Client
 }
 
 func TestOptionsOutOfRangeAreOneErrorThatNamesEach(t *testing.T) {
+	t.Parallel()
 	_, err := belay.New("ftp://partner.test",
 		belay.WithMaxInFlight(0), belay.WithMaxQueue(-1), belay.WithTimeout(-time.Second), belay.WithAttemptTimeout(-1),
 		belay.WithRateLimit(belay.PerSecond(0)), belay.WithRateLimit(belay.Every(5, -1)), belay.WithRateLimit(belay.Limit{}),
@@ -86,6 +87,7 @@ func TestOptionsOutOfRangeAreOneErrorThatNamesEach(t *testing.T) {
 }
 
 func TestNilIsAnErrorThatSaysSo(t *testing.T) {
+	t.Parallel()
 	var none *belay.Client
 	_, err := none.Do(httptest.NewRequest(http.MethodPost, "/", strings.NewReader("x")))
 	require.ErrorContains(t, err, "client is nil")
@@ -224,6 +226,7 @@ func TestHostileAnswers(t *testing.T) {
 
 // The same for streams that the caller reads.
 func TestStreamIsBoundedAfterDecompression(t *testing.T) {
+	t.Parallel()
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
@@ -251,6 +254,7 @@ func TestStreamIsBoundedAfterDecompression(t *testing.T) {
 
 // Transports that break the contract cannot break the client.
 func TestBrokenTransports(t *testing.T) {
+	t.Parallel()
 	closed := 0
 	for name, rt := range map[string]roundTrip{
 		"neither": func(*http.Request) (*http.Response, error) { return nil, nil },
@@ -291,6 +295,7 @@ func (nothing) Read([]byte) (int, error) { return 0, nil }
 
 // A panic below or in a callback frees what the attempt held; one in an observer is contained.
 func TestPanics(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		panics := true
 		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
@@ -313,6 +318,7 @@ func TestPanics(t *testing.T) {
 }
 
 func TestPathsAndBodiesThatCannotBeSent(t *testing.T) {
+	t.Parallel()
 	var got string
 	c, err := belay.New("https://partner.test/v2/", belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
 		got = req.Method + " " + req.URL.String()
@@ -392,6 +398,7 @@ func (s strict) Validate() error {
 
 // A cost that no window can ever admit is an error, not an endless wait.
 func TestCostAboveLimit(t *testing.T) {
+	t.Parallel()
 	c, err := belay.New("https://partner.test", belay.WithTransport(stub{}), belay.WithRateLimit(belay.PerSecond(10)))
 	require.NoError(t, err)
 	_, err = belay.Get[belay.None](t.Context(), c, "/", belay.Cost(11))

@@ -105,6 +105,7 @@ func after(d time.Duration, f func() error) func() (time.Duration, error) {
 
 // A pause concerns those in the verdict's scope, and nobody else.
 func TestPauseScopes(t *testing.T) {
+	t.Parallel()
 	bubble(t, "429 is one credential's", func(t *testing.T) {
 		rt := script(func(n int, req *http.Request) (*http.Response, error) {
 			if n == 1 {
@@ -246,6 +247,7 @@ func TestPauseScopes(t *testing.T) {
 
 // The breaker, half open: who probes, and what a probe's end means.
 func TestBreakerProbes(t *testing.T) {
+	t.Parallel()
 	policy := belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1, Cooldown: 10 * time.Second, MaxCooldown: 25 * time.Second})
 	once := belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})
 	bubble(t, "cooldown doubles up to its bound", func(t *testing.T) {
@@ -465,6 +467,7 @@ func TestBreakerProbes(t *testing.T) {
 
 // The line of waiters.
 func TestLine(t *testing.T) {
+	t.Parallel()
 	isWrite := func(req *http.Request) bool { return req.Method == http.MethodPost }
 	bubble(t, "a read passes a stuck write, which does not starve", func(t *testing.T) {
 		l, err := belay.NewLimiter(belay.PerSecond(2), belay.Every(1, 10*time.Second).When(isWrite))
@@ -624,6 +627,7 @@ func TestLine(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
+	t.Parallel()
 	hang := func(_ int, req *http.Request) (*http.Response, error) {
 		<-req.Context().Done()
 		return nil, req.Context().Err()
@@ -726,6 +730,7 @@ func (d *drip) Read(p []byte) (int, error) {
 func (d *drip) Close() error { return nil }
 
 func TestRetries(t *testing.T) {
+	t.Parallel()
 	bubble(t, "a refusal later returns the answer before it", func(t *testing.T) {
 		on := true
 		rt := script(func(int, *http.Request) (*http.Response, error) {
@@ -856,6 +861,7 @@ func TestRetries(t *testing.T) {
 
 // Bodies of every kind are sent, and sent again.
 func TestBodies(t *testing.T) {
+	t.Parallel()
 	var got []string
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 		data, err := io.ReadAll(req.Body)
@@ -910,6 +916,7 @@ func TestBodies(t *testing.T) {
 
 // Four attempts at a real server use one connection.
 func TestConnectionsAreReused(t *testing.T) {
+	t.Parallel()
 	var conns atomic.Int32
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -933,6 +940,7 @@ func TestConnectionsAreReused(t *testing.T) {
 
 // Middlewares of the user's may send twice, change the request, answer by themselves.
 func TestCallMiddleware(t *testing.T) {
+	t.Parallel()
 	bubble(t, "sends twice", func(t *testing.T) {
 		rt := script(func(n int, _ *http.Request) (*http.Response, error) { return reply(200 + n), nil })
 		twice := func(next http.RoundTripper) http.RoundTripper {
@@ -984,6 +992,7 @@ func TestCallMiddleware(t *testing.T) {
 
 // Redirects keep method and body as RFC 9110 section 15.4 has it, within the origin.
 func TestRedirects(t *testing.T) {
+	t.Parallel()
 	for code, want := range map[int]string{301: "GET ", 302: "GET ", 303: "GET ", 307: `POST {"a":"b"}`, 308: `POST {"a":"b"}`} {
 		var got string
 		c := serve(t, func(w http.ResponseWriter, req *http.Request) {
@@ -1012,6 +1021,7 @@ func TestRedirects(t *testing.T) {
 
 // What With changes belongs to the derived client; the rest is shared.
 func TestWith(t *testing.T) {
+	t.Parallel()
 	var got []string
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 		got = append(got, fmt.Sprint(req.URL, " ", req.Header.Get("User-Agent"), " ", req.Header.Get("X-A")))
@@ -1036,6 +1046,7 @@ func TestWith(t *testing.T) {
 
 // The policies alone, around any transport, in any order.
 func TestWraps(t *testing.T) {
+	t.Parallel()
 	bubble(t, "all", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{
 			Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second)}, ErrorRate: 0.1, ResetRate: 0.1, Latency: time.Millisecond, Seed: 3,
@@ -1081,6 +1092,7 @@ func (f failing) Credential(context.Context) (belay.Credential, error) { return 
 
 // An authenticator that fails ends the call as ErrAuth, unless the caller gave up.
 func TestAuthenticatorFails(t *testing.T) {
+	t.Parallel()
 	rt := script(func(int, *http.Request) (*http.Response, error) { return reply(200), nil })
 	for _, why := range []error{nil, errors.New("the vault is sealed")} {
 		c := newClient(t, rt, belay.WithAuth(failing{why}))
@@ -1100,6 +1112,7 @@ func TestAuthenticatorFails(t *testing.T) {
 
 // Request bodies are logged as their shape, or as the redactor says.
 func TestRedactor(t *testing.T) {
+	t.Parallel()
 	rt := script(func(int, *http.Request) (*http.Response, error) { return reply(422), nil })
 	var shown []string
 	see := belay.ObserverFunc(func(_ context.Context, e belay.Event) {

@@ -35,6 +35,7 @@ func clientOf(t *testing.T, rt http.RoundTripper, opts ...Option) *Client {
 
 // A waiter that is admitted in the moment it gives up gives everything back.
 func TestCancelledWhileAdmitted(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		kept, gone := 0, 0
 		for range 200 {
@@ -69,6 +70,7 @@ func TestCancelledWhileAdmitted(t *testing.T) {
 
 // Many credentials paused at once are bounded: beyond that everybody waits.
 func TestPausesAreBounded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, err := NewLimiter()
 		require.NoError(t, err)
@@ -95,6 +97,7 @@ func TestPausesAreBounded(t *testing.T) {
 
 // One credential may be paused twice, by its route too; the longer pause holds.
 func TestTwoPauses(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, err := NewLimiter(PerSecond(1000))
 		require.NoError(t, err)
@@ -134,6 +137,7 @@ func TestTwoPauses(t *testing.T) {
 
 // More limits than a ticket has room for by itself.
 func TestManyLimits(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var limits []Limit
 		for i := range 10 {
@@ -158,6 +162,7 @@ func TestManyLimits(t *testing.T) {
 
 // The ramp grows after its hold, starts again its quiet time on a failure, and ends when nobody waits for it.
 func TestRamp(t *testing.T) {
+	t.Parallel()
 	var r ramp
 	for now := time.Duration(0); now < 30*time.Second; now += 100 * time.Millisecond {
 		r.note(now)
@@ -196,6 +201,7 @@ func TestRamp(t *testing.T) {
 }
 
 func TestWriteDoesNotProbeBeforeAReadThatIsParked(t *testing.T) {
+	t.Parallel()
 	b := newBreaker(BreakerPolicy{}.withDefaults(0))
 	require.False(t, b.others())
 	b.parked = []*parked{{unsafe: true}, {}}
@@ -205,6 +211,7 @@ func TestWriteDoesNotProbeBeforeAReadThatIsParked(t *testing.T) {
 }
 
 func TestErrorTexts(t *testing.T) {
+	t.Parallel()
 	var none *Error
 	require.Equal(t, "belay: <nil>", none.Error())
 	e := &Error{Verdict: Verdict{Class: ClassTransient}}
@@ -235,6 +242,7 @@ func TestErrorTexts(t *testing.T) {
 }
 
 func TestClassifyCorners(t *testing.T) {
+	t.Parallel()
 	require.Equal(t, ClassClient, Classify(&Attempt{}).Class)
 	req := httptest.NewRequest(http.MethodGet, "/", nil)
 	for _, c := range []struct {
@@ -274,6 +282,7 @@ func TestClassifyCorners(t *testing.T) {
 }
 
 func TestPeek(t *testing.T) {
+	t.Parallel()
 	a := &Attempt{Response: &http.Response{Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, Body: io.NopCloser(strings.NewReader(`{"a":1}` + strings.Repeat(" ", 100<<10)))}}
 	require.Len(t, a.Peek(), maxErrorBody)
 	require.Len(t, a.Peek(), maxErrorBody)
@@ -292,6 +301,7 @@ func TestPeek(t *testing.T) {
 
 // A request with a context of its own, and what belongs to it, comes back unchanged.
 func TestRawRequests(t *testing.T) {
+	t.Parallel()
 	c := clientOf(t, answer(200, "ok"), WithTimeout(time.Minute), WithEnabled(func() bool { return true }))
 	req := httptest.NewRequest(http.MethodGet, "https://partner.test/x", nil)
 	req.RequestURI, req.Header, req.Method = "", nil, ""
@@ -319,6 +329,7 @@ func TestRawRequests(t *testing.T) {
 
 // An upgraded connection is the caller's.
 func TestSwitchingProtocols(t *testing.T) {
+	t.Parallel()
 	type pipe struct{ io.ReadWriteCloser }
 	rt := transportFunc(func(req *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 101, Header: http.Header{}, Body: pipe{}, Request: req}, nil
@@ -335,6 +346,7 @@ func TestSwitchingProtocols(t *testing.T) {
 
 // A body that cannot be opened again for a retry is named.
 func TestGetBodyFails(t *testing.T) {
+	t.Parallel()
 	c := clientOf(t, answer(500, ""), WithRetry(RetryPolicy{BaseDelay: time.Nanosecond}))
 	opened := 0
 	_, err := Put[None](t.Context(), c, "/", Stream("text/plain", -1, func() (io.ReadCloser, error) {
@@ -354,6 +366,7 @@ func (o odd) Apply(*http.Request) error                      { return o.err }
 
 // An authenticator that cannot be compared, and a credential that cannot be applied.
 func TestOddAuthenticators(t *testing.T) {
+	t.Parallel()
 	type slice struct {
 		odd
 		_ []int
@@ -368,6 +381,7 @@ func TestOddAuthenticators(t *testing.T) {
 
 // A classifier's word holds, but what the transport knows stays.
 func TestClassifierAndTransportErrors(t *testing.T) {
+	t.Parallel()
 	n := 0
 	rt := transportFunc(func(*http.Request) (*http.Response, error) { n++; return nil, io.EOF })
 	c := clientOf(t, rt, WithClassifier(func(*Attempt) Verdict { return Verdict{Class: ClassTransient, RetryAfter: -5} }), WithRetry(RetryPolicy{BaseDelay: time.Nanosecond}))
@@ -382,6 +396,7 @@ func TestClassifierAndTransportErrors(t *testing.T) {
 
 // Discarded answers: large ones are not read, endless ones not for long.
 func TestDiscard(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for name, rt := range map[string]transportFunc{
 			"large": func(req *http.Request) (*http.Response, error) {
@@ -411,6 +426,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestSmallParts(t *testing.T) {
+	t.Parallel()
 	require.Equal(t, "/a/b", joinPath("/a", "b"))
 	require.Equal(t, "/a/b", joinPath("/a/", "/b"))
 	require.Equal(t, "/a/b", joinPath("/a/", "b"))
@@ -466,6 +482,7 @@ func mustBody(t *testing.T, v any) *Body {
 
 // A redirect elsewhere whose answer is read whole, bounded, and one that breaks off.
 func TestRedirectElsewhere(t *testing.T) {
+	t.Parallel()
 	body := io.Reader(strings.NewReader(`{"a":1}`))
 	rt := transportFunc(func(req *http.Request) (*http.Response, error) {
 		if req.URL.Host == "partner.test" {
@@ -491,6 +508,7 @@ func TestRedirectElsewhere(t *testing.T) {
 
 // The logger leaves out what is empty, and writes every kind of event.
 func TestLogEvents(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	o := logObserver{slog.New(slog.NewTextHandler(&b, nil))}
 	for _, e := range []Event{

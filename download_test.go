@@ -68,6 +68,7 @@ func (s *file) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // A download goes on where it broke off, skips what it has where the partner knows no ranges, and never mixes two versions.
 func TestDownload(t *testing.T) {
+	t.Parallel()
 	content := bytes.Repeat([]byte("0123456789abcdef"), 8<<10) // 128 KiB
 	for _, c := range []struct {
 		name     string
@@ -149,6 +150,7 @@ func replyWithBody(body string, header ...string) *http.Response {
 
 // Work that goes on at the partner's is asked after as the partner says, at its own origin only.
 func TestAwaitAndPoll(t *testing.T) {
+	t.Parallel()
 	type op struct{ Status string }
 	bubble(t, "202, Location, Retry-After", func(t *testing.T) {
 		var asked []string
@@ -224,6 +226,7 @@ func TestAwaitAndPoll(t *testing.T) {
 
 // A stream of events may be silent for hours, and longer than any other answer; other streams may not.
 func TestServerSentEvents(t *testing.T) {
+	t.Parallel()
 	bubble(t, "silent for an hour", func(t *testing.T) {
 		for contentType, survives := range map[string]bool{"text/event-stream": true, "Text/Event-Stream; charset=utf-8": true, "application/x-ndjson": false} {
 			rt := roundTrip(func(req *http.Request) (*http.Response, error) {

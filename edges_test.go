@@ -26,6 +26,7 @@ func (c closing) Close() error { *c.closed = true; return nil }
 
 // What was not made by its constructor says so, and nothing panics.
 func TestZeroValues(t *testing.T) {
+	t.Parallel()
 	var zero belay.Client
 	_, err := zero.Do(httptest.NewRequest(http.MethodGet, "/", nil))
 	require.ErrorContains(t, err, "make one with New")
@@ -52,6 +53,7 @@ func TestZeroValues(t *testing.T) {
 
 // A typed call does not hang on an upgraded connection; a status that is none is no success.
 func TestStatusesThatAreNone(t *testing.T) {
+	t.Parallel()
 	closed := false
 	status := 101
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
@@ -68,6 +70,7 @@ func TestStatusesThatAreNone(t *testing.T) {
 
 // A layer that is left out comes back with an option that configures it; limits that would not count are an error.
 func TestWithoutAndBack(t *testing.T) {
+	t.Parallel()
 	all := belay.Without(belay.LayerRetry, belay.LayerBreaker, belay.LayerTimeout, belay.LayerLimits)
 	_, err := belay.New("https://partner.test", all, belay.WithRateLimit(belay.PerSecond(1)))
 	require.ErrorContains(t, err, "would not count")
@@ -86,6 +89,7 @@ func TestWithoutAndBack(t *testing.T) {
 
 // A body that cannot be sent is closed all the same, and named.
 func TestBodiesThatAreNotSent(t *testing.T) {
+	t.Parallel()
 	closed := false
 	c := newClient(t, stub{})
 	_, err := belay.Post[belay.None](t.Context(), c, "/{id}", closing{strings.NewReader("x"), &closed})
@@ -108,6 +112,7 @@ func (*closingReader) Read([]byte) (int, error) { return 0, io.EOF }
 
 // No URL of a transport's error is shown, however deep it stands; a redactor's panic is contained.
 func TestDeepURLAndPanickingRedactor(t *testing.T) {
+	t.Parallel()
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 		if req.Method == http.MethodPost {
 			return reply(422), nil
@@ -126,6 +131,7 @@ func TestDeepURLAndPanickingRedactor(t *testing.T) {
 
 // A body of exactly the bound is whole.
 func TestBodyOfExactlyTheBound(t *testing.T) {
+	t.Parallel()
 	c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {
 		resp := reply(200)
 		resp.Body, resp.ContentLength = io.NopCloser(strings.NewReader("12345678")), -1
@@ -147,6 +153,7 @@ func TestBodyOfExactlyTheBound(t *testing.T) {
 
 // A redirect that wants a body again that is gone, and waits that end by the caller's cancel.
 func TestRedirectOfOneShotBody(t *testing.T) {
+	t.Parallel()
 	c := newClient(t, roundTrip(func(req *http.Request) (*http.Response, error) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		return reply(307, "Location", "/elsewhere"), nil
@@ -157,6 +164,7 @@ func TestRedirectOfOneShotBody(t *testing.T) {
 }
 
 func TestParkedCallIsCancelled(t *testing.T) {
+	t.Parallel()
 	bubble(t, "parked", func(t *testing.T) {
 		rt := script(func(int, *http.Request) (*http.Response, error) { return reply(500), nil })
 		c := newClient(t, rt, belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}))

@@ -33,6 +33,7 @@ func enqueue(t *testing.T, wg *sync.WaitGroup, l *belay.Limiter, n int, ticket f
 
 // One customer's 10,000 queued calls delay another's single one by one turn of each who waits.
 func TestTenantsTakeTurns(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const interval = 100 * time.Millisecond
 		l, err := belay.NewLimiter(belay.Every(1, interval))
@@ -66,6 +67,7 @@ func TestTenantsTakeTurns(t *testing.T) {
 
 // A queue that one tenant has filled is full for it alone.
 func TestQueueIsFullForOne(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{})
 		c := newClient(t, p, belay.WithRateLimit(belay.PerSecond(1)), belay.WithMaxQueue(3), belay.WithIntegration("a"))
@@ -85,6 +87,7 @@ func TestQueueIsFullForOne(t *testing.T) {
 
 // High passes Low and Normal, Normal passes Low, and of those passed one goes at the latest after fifteen.
 func TestPriorities(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const interval = 100 * time.Millisecond
 		l, err := belay.NewLimiter(belay.Every(1, interval))
@@ -137,6 +140,7 @@ func TestPriorities(t *testing.T) {
 
 // Refusals of one credential leave the other 999 at full pace.
 func TestOneCredentialsRefusals(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const tenants = 1000
 		var served, refused atomic.Int32
@@ -179,6 +183,7 @@ func TestOneCredentialsRefusals(t *testing.T) {
 
 // A limit can be changed while calls wait: they go by the new one at once, and what was sent before counts.
 func TestSetLimits(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, err := belay.NewLimiter(belay.PerMinute(1))
 		require.NoError(t, err)
@@ -250,6 +255,7 @@ func (s *store) Take(ctx context.Context, n int) (time.Duration, error) {
 
 // A shared limit: only the head asks, and a store that is slow or dead is bounded in time.
 func TestSharedQuota(t *testing.T) {
+	t.Parallel()
 	run := func(t *testing.T, s *store, limit belay.Limit, workers, calls int) (took time.Duration, failed []error, p *belaytest.Partner) {
 		p = belaytest.New(belaytest.Config{Latency: 5 * time.Millisecond})
 		c := newClient(t, p, belay.WithRateLimit(limit.Shared(s)))

@@ -35,6 +35,7 @@ func only(t *testing.T, dir, pattern string) string {
 
 // What a process that was killed has left, or somebody has put there, decides nothing of a token's file.
 func TestFileStoreLeftovers(t *testing.T) {
+	t.Parallel()
 	for name, leave := range map[string]func(t *testing.T, path, victim string){
 		"for everybody": func(t *testing.T, path, _ string) {
 			require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
@@ -70,6 +71,7 @@ func TestFileStoreLeftovers(t *testing.T) {
 
 // A directory that everybody can write to is refused; one that is missing is made for its owner alone.
 func TestFileStoreDirectory(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	fileStore(t, dir)
 	info, err := os.Stat(dir)
@@ -83,6 +85,7 @@ func TestFileStoreDirectory(t *testing.T) {
 
 // After a lock's file was deleted under its holder, those that come go one at a time all the same.
 func TestFileStoreLockIsDeleted(t *testing.T) {
+	t.Parallel()
 	bubble(t, "deleted", func(t *testing.T) {
 		dir := t.TempDir()
 		var in, most, done atomic.Int32
@@ -124,6 +127,7 @@ func TestFileStoreLockIsDeleted(t *testing.T) {
 
 // A token that could not be read again is not stored, by any store.
 func TestTokensThatCannotBeKept(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, store := range []belay.TokenStore{fileStore(t, dir), belay.NewMemoryStore()} {
 		o := app(t, newIssuer(time.Hour), func(cfg *belay.OAuth2Config) { cfg.Store = store })
@@ -147,6 +151,7 @@ func TestTokensThatCannotBeKept(t *testing.T) {
 
 // The zero Token takes away what there was, the file too.
 func TestZeroTokenRemoves(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, store := range []belay.TokenStore{fileStore(t, dir), belay.NewMemoryStore()} {
 		require.NoError(t, keep(t.Context(), store, "acme", aToken("a", "r", time.Time{})))
@@ -166,6 +171,7 @@ func TestZeroTokenRemoves(t *testing.T) {
 
 // A file that cannot be read is named, and that is not trouble that passes.
 func TestTokenFileIsNamed(t *testing.T) {
+	t.Parallel()
 	bubble(t, "torn", func(t *testing.T) {
 		dir, i := t.TempDir(), newIssuer(time.Hour)
 		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = fileStore(t, dir) })
@@ -186,6 +192,7 @@ func TestTokenFileIsNamed(t *testing.T) {
 
 // A store prints nothing of its key nor of its tokens, by any verb, by itself or within others.
 func TestFileStoreDoesNotPrint(t *testing.T) {
+	t.Parallel()
 	const key = "0123456789abcdef0123456789ABCDEF"
 	s, err := belay.NewFileStore(t.TempDir(), belay.NewSecret(key))
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 
 // Health follows the client's own traffic, for each integration apart.
 func TestHealth(t *testing.T) {
+	t.Parallel()
 	bubble(t, "states", func(t *testing.T) {
 		status, on := 200, true
 		rt := roundTrip(func(*http.Request) (*http.Response, error) { return reply(status, "Retry-After", "0"), nil })

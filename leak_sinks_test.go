@@ -54,6 +54,7 @@ func leakyApp(t *testing.T, style belay.ClientAuthStyle, o belay.Observer, rt ht
 // A token endpoint that says back all that it was sent, in every shape, to every sink: access and refresh token,
 // client secret, code, verifier and parameters are in none.
 func TestNoTokenRequestLeaks(t *testing.T) {
+	t.Parallel()
 	echo := map[string]func(text string) *http.Response{
 		"refused": func(text string) *http.Response {
 			return jsonReply(400, map[string]string{"error": "invalid_grant", "error_description": text, "error_uri": text})
@@ -158,6 +159,7 @@ func tell(log io.Writer, events *[]belay.Event) belay.Observer {
 
 // A cassette of any call holds no credential.
 func TestNoCassetteLeaks(t *testing.T) {
+	t.Parallel()
 	auths := laterAuths(t)
 	auths["Bearer"], auths["Basic"] = belay.Bearer(belay.NewSecret(canary)), belay.Basic("user", belay.NewSecret(canary))
 	auths["APIKeyQuery"], auths["own"], auths["own by URL"] = belay.APIKeyQuery("api_key", belay.NewSecret(canary)), ownAuth{}, ownAuth{query: true}
@@ -181,6 +183,7 @@ func TestNoCassetteLeaks(t *testing.T) {
 
 // What a panic holds that is contained goes nowhere.
 func TestNoPanicLeaks(t *testing.T) {
+	t.Parallel()
 	w := &world{partner: "https://partner.test", code: 400}
 	boom := func() { panic("holds " + canary) }
 	for name, option := range map[string]belay.Option{
@@ -207,6 +210,7 @@ func (panickingStore) Update(context.Context, string, func(context.Context, bela
 
 // The sinks are looked at: each of them notices what it is shown.
 func TestSinksNotice(t *testing.T) {
+	t.Parallel()
 	shown := "holds " + canary
 	require.NotEmpty(t, leaks(&world{}, shown, nil, nil, nil))
 	require.NotEmpty(t, leaks(&world{visitors: []string{shown}}, "", nil, nil, nil))

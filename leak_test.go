@@ -226,6 +226,7 @@ func (a ownAuth) Apply(req *http.Request) error {
 
 // A credential that the caller put onto the request itself is not repeated either.
 func TestOwnHeaderIsNotRepeated(t *testing.T) {
+	t.Parallel()
 	w := &world{partner: "https://partner.test", code: 400}
 	c, err := belay.New(w.partner, belay.WithTransport(w))
 	require.NoError(t, err)
@@ -239,6 +240,7 @@ func TestOwnHeaderIsNotRepeated(t *testing.T) {
 
 // The matrix would notice a leak: here is a client that has one.
 func TestLeakMatrixNotices(t *testing.T) {
+	t.Parallel()
 	leaky := func(next http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(req *http.Request) (*http.Response, error) {
 			clone := req.Clone(req.Context())
@@ -264,6 +266,7 @@ func verbs(v any) (out string) {
 }
 
 func TestSecretDoesNotPrint(t *testing.T) {
+	t.Parallel()
 	type config struct {
 		Token  belay.Secret
 		hidden belay.Secret
@@ -290,6 +293,7 @@ func TestSecretDoesNotPrint(t *testing.T) {
 
 // A credential goes to the partner's origin and to trusted ones, and to no other.
 func TestCredentialsStayWithThePartner(t *testing.T) {
+	t.Parallel()
 	var got []string
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 		got = append(got, req.URL.Host+" "+req.Header.Get("Authorization"))

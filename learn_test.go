@@ -55,6 +55,7 @@ func refuse(retryAfter string) *http.Response {
 
 // A partner that refuses in a way that no limit explains slows the work down, but not for good.
 func TestOddPartners(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		calls    int
@@ -165,6 +166,7 @@ func untilThen(n int, until time.Duration) func() func(*odd, time.Duration, *htt
 
 // Headers that say something odd slow nothing down for longer than they are true.
 func TestOddHeaders(t *testing.T) {
+	t.Parallel()
 	quota := func(limit, left, reset any) *http.Response {
 		return reply(200, "X-RateLimit-Limit", fmt.Sprint(limit), "X-RateLimit-Remaining", fmt.Sprint(left), "X-RateLimit-Reset", fmt.Sprint(reset))
 	}
@@ -220,6 +222,7 @@ func TestOddHeaders(t *testing.T) {
 
 // A partner that takes nothing at all is asked by one call at a time, at growing distances.
 func TestAlwaysRefused(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := &odd{start: time.Now(), answer: func(*odd, time.Duration, *http.Request) *http.Response { return refuse("") }}
 		client := newClient(t, o)

@@ -16,6 +16,7 @@ import (
 
 // Limits that are counted by a store that cannot be compared may be set again, and hold.
 func TestSetLimitsWithAStoreThatCannotBeCompared(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		store := quotaFunc(func(context.Context, int) (time.Duration, error) { asked++; return 0, nil })
@@ -32,6 +33,7 @@ func (*downQuota) Take(context.Context, int) (time.Duration, error) { return 0, 
 
 // The fallback of a limit changes with the limit, though its store stays.
 func TestSetLimitsChangesTheFallback(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &downQuota{}
 		l := limiterOf(t, PerDay(4).Shared(store).Fallback(FallbackClosed))
@@ -44,6 +46,7 @@ func TestSetLimitsChangesTheFallback(t *testing.T) {
 
 // The same limit given twice is no smaller than once.
 func TestSetLimitsTheSameTwice(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerMinute(10))
 		require.NoError(t, l.SetLimits(PerMinute(10), PerMinute(10)))
@@ -53,6 +56,7 @@ func TestSetLimitsTheSameTwice(t *testing.T) {
 
 // New limits are given to those who wait by priority, not in the order in which they were moved.
 func TestSetLimitsKeepsPriorities(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerHour(1))
 		send(t, l, &Ticket{})
@@ -84,6 +88,7 @@ func TestSetLimitsKeepsPriorities(t *testing.T) {
 
 // A new limit counts what was sent before it came.
 func TestNewLimitCountsWhatWasSent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerSecond(10))
 		for range 10 {
@@ -97,6 +102,7 @@ func TestNewLimitCountsWhatWasSent(t *testing.T) {
 
 // A refusal that pauses nobody takes nothing away from what a new limit counts.
 func TestNewLimitCountsWhatWasSentBeforeARefusal(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerMinute(100))
 		for range 89 {
@@ -112,6 +118,7 @@ func TestNewLimitCountsWhatWasSentBeforeARefusal(t *testing.T) {
 
 // A limit that is lowered and raised again has forgotten nothing.
 func TestLoweredAndRaisedLimitForgetsNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerMinute(10))
 		require.Equal(t, 10, sendSome(t, l, 20))
@@ -123,6 +130,7 @@ func TestLoweredAndRaisedLimitForgetsNothing(t *testing.T) {
 
 // A new limit, too, counts calls without an answer as long as the partner may have counted them after they were sent.
 func TestNewLimitCountsUpToTheSlack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerSecond(10))
 		require.Equal(t, 10, sendSome(t, l, 10))
@@ -136,6 +144,7 @@ func TestNewLimitCountsUpToTheSlack(t *testing.T) {
 
 // Limits that change all the time do not make a waiter wait anew each time.
 func TestSetLimitsOftenHoldsBackNobody(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerMinute(10))
 		require.Equal(t, 10, sendSome(t, l, 10))

@@ -201,6 +201,7 @@ func strictPartner(t *testing.T, seed uint64) {
 
 // Headers that make no sense, however many, stop no call and become no limit.
 func TestSenselessHeadersStopNobody(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var headers []string
 		for i := range 500 {
@@ -223,6 +224,7 @@ func TestSenselessHeadersStopNobody(t *testing.T) {
 
 // However many quotas the answers name, only a few are kept, and reading thousands takes no time to speak of.
 func TestManyQuotasAreBounded(t *testing.T) {
+	t.Parallel()
 	l := limiterOf(t)
 	start := time.Now()
 	for round := range 3 {
@@ -240,6 +242,7 @@ func TestManyQuotasAreBounded(t *testing.T) {
 
 // A quota whose limit and window change from one answer to the next is the one that was told last.
 func TestToldWindowMayChange(t *testing.T) {
+	t.Parallel()
 	for name, told := range map[string][]string{
 		"second to hour": {"5000, 5000;w=1", "6000, 6000;w=3600"}, "hour to second": {"6000, 6000;w=3600", "5000, 5000;w=1"},
 		"large to small": {"5000, 5000;w=60", "1200, 1200;w=60"}, "a millisecond": {"5000, 5000;w=0.001", "5000, 5000;w=0.001", "6000, 6000;w=3600"},
@@ -267,6 +270,7 @@ func TestToldWindowMayChange(t *testing.T) {
 
 // A window that was told once holds for answers that do not name it again.
 func TestToldWindowHoldsWithoutBeingNamed(t *testing.T) {
+	t.Parallel()
 	for _, reset := range [][]string{nil, {"RateLimit-Reset", "30"}} {
 		synctest.Test(t, func(t *testing.T) {
 			l := limiterOf(t)
@@ -279,6 +283,7 @@ func TestToldWindowHoldsWithoutBeingNamed(t *testing.T) {
 
 // A window whose end was told soon at first, and an hour off in the next one, has not ended after a minute.
 func TestToldWindowEndsWhenItIsTold(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
 		tell := func(left, reset int) {
@@ -296,6 +301,7 @@ func TestToldWindowEndsWhenItIsTold(t *testing.T) {
 
 // A quota that is told to be used up for months is asked about again after an hour.
 func TestToldForMonthsIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
 		ticket := func() *Ticket { return &Ticket{by: &caller{maxPause: time.Minute}} }
@@ -309,6 +315,7 @@ func TestToldForMonthsIsAskedAgain(t *testing.T) {
 // A partner of fixed windows that it tells of refuses few calls, and keeps nobody long who shares them with calls that
 // are given up.
 func TestToldFixedWindows(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(12) {
 		synctest.Test(t, func(t *testing.T) {
 			n, per := 5+2*int(seed), time.Duration(5+4*seed)*time.Second
@@ -345,6 +352,7 @@ func TestToldFixedWindows(t *testing.T) {
 
 // Fixed windows of any length, told by what is left and when they end, are kept to: at most each worker is refused once.
 func TestToldWindowsOfAnyLength(t *testing.T) {
+	t.Parallel()
 	const workers, calls = 10, 200
 	for _, seconds := range []int{1, 2, 3, 4, 6, 7, 11, 12, 17, 31, 45, 59, 62, 69} {
 		synctest.Test(t, func(t *testing.T) {

@@ -75,6 +75,7 @@ var errStoreDown = errors.New("the store is down")
 
 // Who waits for a limit of its own for long does not keep others from waking when theirs is free.
 func TestReadPassesAStuckWrite(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerSecond(2), PerMinute(1).When(Writes))
 		send(t, l, ticketFor(http.MethodPost))
@@ -92,6 +93,7 @@ func TestReadPassesAStuckWrite(t *testing.T) {
 
 // While somebody waits for long, others are let through without looking at the line again and again.
 func TestStuckWriteCostsNoRounds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, Every(1, 100*time.Millisecond), PerMinute(1).When(Writes))
 		send(t, l, ticketFor(http.MethodPost))
@@ -110,6 +112,7 @@ func TestStuckWriteCostsNoRounds(t *testing.T) {
 
 // A call that is given up while its store is asked gives back what another's permits let it have, and the next one goes.
 func TestCancelledWhileAsking(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		l := limiterOf(t, PerSecond(10).Shared(quotaFunc(func(ctx context.Context, _ int) (time.Duration, error) {
@@ -139,6 +142,7 @@ func TestCancelledWhileAsking(t *testing.T) {
 
 // Those who wait until a quota that they were told of begins anew hold no places in flight meanwhile.
 func TestThoseWhoWaitLongHoldNoPlaces(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, Limit{n: 10, kind: slotLimit}, PerSecond(1000))
 		ticket := func(who uint64) *Ticket { return &Ticket{by: &caller{who: who*2 + 1}} }
@@ -160,6 +164,7 @@ func TestThoseWhoWaitLongHoldNoPlaces(t *testing.T) {
 
 // The only place in flight is not kept free for a call that has to wait for a limit.
 func TestOnlyPlaceIsNotKeptFree(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, Limit{n: 1, kind: slotLimit}, PerMinute(1).When(Writes))
 		send(t, l, ticketFor(http.MethodPost))
@@ -175,6 +180,7 @@ func TestOnlyPlaceIsNotKeptFree(t *testing.T) {
 
 // Calls that are given up in line use up no turns of their tenant.
 func TestCancelledCallsUseNoTurns(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, Every(1, 100*time.Millisecond))
 		send(t, l, &Ticket{Tenant: "x"})
@@ -212,6 +218,7 @@ func TestCancelledCallsUseNoTurns(t *testing.T) {
 
 // A call that looks for its limits while they are changed waits for the new ones.
 func TestLimitsThatChangeWhileACallLooksForThem(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		looking, changed := make(chan struct{}), make(chan struct{})
 		var stop atomic.Bool
@@ -237,6 +244,7 @@ func TestLimitsThatChangeWhileACallLooksForThem(t *testing.T) {
 
 // A condition of a new limit that panics ends the call of those who waited under the old one, and nobody else's.
 func TestPanickingConditionLeavesTheLine(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerDay(1))
 		send(t, l, ticketFor(http.MethodGet))
@@ -258,6 +266,7 @@ func TestPanickingConditionLeavesTheLine(t *testing.T) {
 
 // A call that costs more than a limit that was told goes when all of that is free.
 func TestCostAboveAToldLimit(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
 		send(t, l, &Ticket{}, "RateLimit-Limit", "10, 10;w=1", "RateLimit-Remaining", "9")
@@ -273,6 +282,7 @@ func TestCostAboveAToldLimit(t *testing.T) {
 
 // A call that costs more than a limit that was learnt goes when all of that is free.
 func TestCostAboveALearntLimit(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
 		answered := func(v Verdict) {
@@ -300,6 +310,7 @@ func TestCostAboveALearntLimit(t *testing.T) {
 
 // A waiter is under the fallback only until the store is asked again.
 func TestStoreIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		l := limiterOf(t, PerDay(4).Shared(quotaFunc(func(context.Context, int) (time.Duration, error) {
@@ -318,6 +329,7 @@ func TestStoreIsAskedAgain(t *testing.T) {
 
 // Permits that the store never gave are not given back to it: those of its fallback go with that.
 func TestFallbackLeavesNoPermits(t *testing.T) {
+	t.Parallel()
 	for name, outage := range map[string]func(t *testing.T, l *Limiter, up func()){
 		"one after the other": func(t *testing.T, l *Limiter, up func()) {
 			for range 100 {
@@ -376,6 +388,7 @@ func TestFallbackLeavesNoPermits(t *testing.T) {
 
 // Permits of a store that were not used are good for a second from when it gave them, and do not add up over longer.
 func TestUnusedPermitsDoNotAddUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var last time.Time
 		l := limiterOf(t, PerSecond(1).Shared(quotaFunc(func(context.Context, int) (time.Duration, error) {
@@ -398,6 +411,7 @@ func TestUnusedPermitsDoNotAddUp(t *testing.T) {
 
 // A permit that was not used may be used within a second, and is worth nothing afterwards.
 func TestUnusedPermitIsGoodForASecond(t *testing.T) {
+	t.Parallel()
 	for after, want := range map[time.Duration]int{quotaCredit / 2: 1, quotaCredit: 0, 5 * quotaCredit: 0} {
 		synctest.Test(t, func(t *testing.T) {
 			given := 0

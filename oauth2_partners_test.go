@@ -54,6 +54,7 @@ func gives(body string) func(int, url.Values, http.Header) *http.Response {
 
 // How partners differ in handing out tokens and in refusing them, a row each.
 func TestTokensAsPartnersDoThem(t *testing.T) {
+	t.Parallel()
 	own := func(o *belay.OAuth2) belay.Authenticator { return o.ClientCredentials("") }
 	granted := func(o *belay.OAuth2) belay.Authenticator { return o.RefreshToken("acme") }
 	type partner struct {

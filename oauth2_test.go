@@ -143,6 +143,7 @@ func seeded(t *testing.T, o *belay.OAuth2, key string, expiry time.Time) {
 
 // A thousand calls on an expired token make one token request, and the cancel of the first does not end it.
 func TestOneRefreshAtATime(t *testing.T) {
+	t.Parallel()
 	bubble(t, "refresh", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i)
@@ -175,6 +176,7 @@ func TestOneRefreshAtATime(t *testing.T) {
 
 // A token is refreshed before it expires, while the old one serves: nobody waits for it.
 func TestRefreshAhead(t *testing.T) {
+	t.Parallel()
 	bubble(t, "an hour: five minutes ahead", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i)
@@ -215,6 +217,7 @@ func TestRefreshAhead(t *testing.T) {
 
 // A 401 drops the token it was made with: one refresh, one more attempt, and a second 401 is final.
 func TestRejectedToken(t *testing.T) {
+	t.Parallel()
 	bubble(t, "a POST too", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i)
@@ -262,6 +265,7 @@ func TestRejectedToken(t *testing.T) {
 
 // A grant that was refused for good is not asked for again, until there is another.
 func TestDeadGrant(t *testing.T) {
+	t.Parallel()
 	bubble(t, "invalid_grant", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		i.revoked = true
@@ -299,6 +303,7 @@ func TestDeadGrant(t *testing.T) {
 
 // A grant that is refused ahead of the token's end is news, and calls go on with the token until it ends.
 func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
+	t.Parallel()
 	bubble(t, "revoked", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		var log bytes.Buffer
@@ -327,6 +332,7 @@ func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
 
 // A refusal that is not the grammar's may come from something in between: it is asked again, ever more rarely.
 func TestOddRefusalIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	bubble(t, "404", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		i.answers(func(int, url.Values) *http.Response { return reply(404) })
@@ -349,6 +355,7 @@ func TestOddRefusalIsAskedAgain(t *testing.T) {
 
 // The authorization code grant: state and PKCE, and every way that it can fail.
 func TestExchange(t *testing.T) {
+	t.Parallel()
 	bubble(t, "code", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i, func(cfg *belay.OAuth2Config) {
@@ -391,6 +398,7 @@ func TestExchange(t *testing.T) {
 // Whatever a token endpoint answers, the error is typed, names the integration and what to do, comes in time, holds no
 // secret, and the stored token stays.
 func TestTokenEndpointAnswers(t *testing.T) {
+	t.Parallel()
 	text := func(status int, contentType, body string) *http.Response {
 		resp := reply(status, "Content-Type", contentType)
 		resp.Body = io.NopCloser(strings.NewReader(body))
@@ -476,6 +484,7 @@ func (endless) Read(p []byte) (int, error) {
 
 // The lifetime in every shape that partners send it.
 func TestExpiresIn(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		answer string
 		again  bool // refreshed after two hours
@@ -507,6 +516,7 @@ func TestExpiresIn(t *testing.T) {
 
 // A token endpoint that allows five requests a day gets no more, and the call says when to come back.
 func TestTokenLimits(t *testing.T) {
+	t.Parallel()
 	bubble(t, "Guesty", func(t *testing.T) {
 		i := newIssuer(24 * time.Hour)
 		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Limits = []belay.Limit{belay.PerDay(5)} })
@@ -525,6 +535,7 @@ func TestTokenLimits(t *testing.T) {
 }
 
 func TestOAuth2BadInput(t *testing.T) {
+	t.Parallel()
 	_, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "http://partner.test/token", Timeout: -1, Style: 9, AuthURL: "::", Limits: []belay.Limit{belay.PerDay(0)}, ClientSecret: belay.NewSecret("a\n")})
 	for _, field := range []string{"TokenURL is http://partner.test", "ClientID is empty", "Timeout is -1ns", "Style is 9", "AuthURL", "Limits", "ClientSecret"} {
 		require.ErrorContains(t, err, field)
@@ -564,6 +575,7 @@ func (b brokenStore) Update(context.Context, string, func(context.Context, belay
 }
 
 func TestBrokenStore(t *testing.T) {
+	t.Parallel()
 	for _, panics := range []bool{false, true} {
 		bubble(t, fmt.Sprint(panics), func(t *testing.T) {
 			i := newIssuer(time.Hour)

@@ -90,6 +90,7 @@ func authorization(t *testing.T, a belay.Authenticator) string {
 
 // Trouble that passes does not end a grant, and tells nothing of the thing that was called for.
 func TestPassingTroubleDoesNotEndAGrant(t *testing.T) {
+	t.Parallel()
 	for name, answer := range map[string]func() *http.Response{
 		"403 of a firewall":    func() *http.Response { return raw(403, "text/html", "<html>blocked") },
 		"403 with Retry-After": func() *http.Response { return reply(403, "Retry-After", "5") },
@@ -145,6 +146,7 @@ func (s *failsOnce) Update(ctx context.Context, key string, f func(context.Conte
 
 // A token that could not be kept is kept by the next flight, and the refresh token that was spent for it is not sent again.
 func TestTokenThatCouldNotBeKept(t *testing.T) {
+	t.Parallel()
 	bubble(t, "commit", func(t *testing.T) {
 		i, d, store := newIssuer(time.Hour), &diary{}, &failsOnce{MemoryStore: belay.NewMemoryStore()}
 		o := app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store })
@@ -175,6 +177,7 @@ func TestTokenThatCouldNotBeKept(t *testing.T) {
 
 // A long secret is taken out before a text is cut, so that no part of it is shown.
 func TestLongSecretsAreNotShownInPart(t *testing.T) {
+	t.Parallel()
 	jwt := "eyJhbGciOiJSUzI1NiJ9." + strings.Repeat("Abcdefghij0123456789", 60)
 	for name, answer := range map[string]func(said string) *http.Response{
 		"error_description": func(said string) *http.Response {
@@ -223,6 +226,7 @@ func TestLongSecretsAreNotShownInPart(t *testing.T) {
 
 // A token endpoint in trouble is not hammered by a worker that calls in a loop.
 func TestTroubledEndpointIsNotHammered(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		answer func() *http.Response
@@ -257,6 +261,7 @@ func TestTroubledEndpointIsNotHammered(t *testing.T) {
 
 // A 401 drops the token also where the call cannot be sent again: the next call has another.
 func TestTokenIsDroppedWithoutASecondAttempt(t *testing.T) {
+	t.Parallel()
 	for name, option := range map[string]belay.Option{"a body that is read once": belay.WithName("partner"), "without retries": belay.Without(belay.LayerRetry)} {
 		bubble(t, name, func(t *testing.T) {
 			i := newIssuer(time.Hour)
@@ -298,6 +303,7 @@ func (s *slowStore) Update(ctx context.Context, key string, f func(context.Conte
 
 // What was stored last is in use, whichever Update returns last.
 func TestPutDuringAFlight(t *testing.T) {
+	t.Parallel()
 	setup := func(t *testing.T, slow int) (*issuer, *diary, *belay.OAuth2, *slowStore) {
 		i, d, store := newIssuer(time.Hour), &diary{}, &slowStore{MemoryStore: belay.NewMemoryStore(), slow: slow}
 		return i, d, app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store }), store
@@ -368,6 +374,7 @@ func TestPutDuringAFlight(t *testing.T) {
 
 // A token that ends while its call waits in line is renewed when its turn has come, which it keeps.
 func TestTokenEndsInLine(t *testing.T) {
+	t.Parallel()
 	bubble(t, "line", func(t *testing.T) {
 		i := newIssuer(time.Minute)
 		c := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")), belay.WithRateLimit(belay.Every(1, 2*time.Minute)))
@@ -380,6 +387,7 @@ func TestTokenEndsInLine(t *testing.T) {
 
 // What a token endpoint answers says nothing of the thing that was called for, by whatever way.
 func TestTokenEndpointsStatusIsNotTheCalls(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		status int
 		is     error
@@ -418,6 +426,7 @@ func TestTokenEndpointsStatusIsNotTheCalls(t *testing.T) {
 
 // A secret that comes back in another writing is taken out too.
 func TestSecretsInOtherWritings(t *testing.T) {
+	t.Parallel()
 	const secret = `re+fresh/sec"ret<&>=`
 	basic := base64.StdEncoding.EncodeToString([]byte("app:client-secret"))
 	inJSON, err := json.Marshal(map[string]string{"refresh_token": secret})
@@ -476,6 +485,7 @@ func lockFor(t *testing.T, store belay.TokenStore, key string, d time.Duration) 
 
 // A refresh is not begun where too little time is left to keep what it brings, and that is trouble, not the caller's cancel.
 func TestStoreIsLockedForLong(t *testing.T) {
+	t.Parallel()
 	setup := func(t *testing.T, held time.Duration) (*issuer, func() error) {
 		i, store := newIssuer(time.Hour), belay.NewMemoryStore()
 		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store, cfg.Timeout = store, time.Second })
@@ -518,6 +528,7 @@ func (b torn) Read(p []byte) (int, error) {
 
 // An answer that breaks off is trouble on the way: the request is repeated.
 func TestTokenAnswerBreaksOff(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{200, 503} {
 		bubble(t, fmt.Sprint(status), func(t *testing.T) {
 			i := newIssuer(time.Hour)
@@ -538,6 +549,7 @@ func TestTokenAnswerBreaksOff(t *testing.T) {
 
 // Patience and attempts outlast an outage of the token endpoint, for a POST too, as nothing was sent.
 func TestOutageOfTheTokenEndpoint(t *testing.T) {
+	t.Parallel()
 	for name, option := range map[string]belay.CallOption{"patience": belay.Patience(10 * time.Minute), "attempts": belay.MaxAttempts(10)} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			bubble(t, name+method, func(t *testing.T) {
@@ -561,6 +573,7 @@ func TestOutageOfTheTokenEndpoint(t *testing.T) {
 
 // Each death of a grant is told, and the next grant is not told to be dead for the one before.
 func TestTwoDeaths(t *testing.T) {
+	t.Parallel()
 	bubble(t, "deaths", func(t *testing.T) {
 		i, d, store := newIssuer(time.Hour), &diary{}, belay.NewMemoryStore()
 		i.revoked = true
@@ -595,6 +608,7 @@ func TestTwoDeaths(t *testing.T) {
 
 // Parameters of several values are sent with all of them, and those of the grant are not taken from outside.
 func TestParameters(t *testing.T) {
+	t.Parallel()
 	bubble(t, "several values", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Params = url.Values{"resource": {"a", "b"}} })
@@ -639,6 +653,7 @@ func (s forgetful) Update(ctx context.Context, key string, f func(context.Contex
 
 // A store that returns no token, or one that cannot be sent, is at fault, and nothing is sent.
 func TestStoreReturnsABadToken(t *testing.T) {
+	t.Parallel()
 	for name, bad := range map[string]belay.Token{
 		"none": {}, "a line break": {Access: belay.NewSecret("a\nX-Evil: 1")}, "a type of two words": {Access: belay.NewSecret("a"), Type: "a b"},
 	} {
@@ -670,6 +685,7 @@ func (s *exits) Update(ctx context.Context, key string, f func(context.Context, 
 
 // A transport or store that panics or ends its goroutine strands nobody, and holds no place at the token endpoint.
 func TestFlightLandsWhateverHappens(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(){"exit": runtime.Goexit, "panic": func() { panic("refresh-0-secret") }} {
 		bubble(t, "transport: "+name, func(t *testing.T) {
 			i := newIssuer(time.Hour)
@@ -724,6 +740,7 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 
 // A token request has none of the options that a context holds for the caller's own.
 func TestRefreshHasNoneOfTheCallersOptions(t *testing.T) {
+	t.Parallel()
 	bubble(t, "CallContext", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, newClient(t, i).Transport())
@@ -739,6 +756,7 @@ func TestRefreshHasNoneOfTheCallersOptions(t *testing.T) {
 
 // The lifetime and the fields beside it, in shapes that are not the grammar's: the token is taken, as it may be the only one.
 func TestOddTokenAnswersAreTaken(t *testing.T) {
+	t.Parallel()
 	const none = -time.Second
 	for body, life := range map[string]time.Duration{
 		`{"access_token":"a","refresh_token":"R2","expires_in":3600.0}`:                      time.Hour,
@@ -788,6 +806,7 @@ const longestLife = (1<<31 - 1) * time.Second
 
 // An error is one line, whatever the integration is called.
 func TestKeyWithALineBreak(t *testing.T) {
+	t.Parallel()
 	bubble(t, "key", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		err := get(t.Context(), newClient(t, i, belay.WithAuth(app(t, i).RefreshToken("acme\r\nlevel=ERROR forged"))), "/")
@@ -800,6 +819,7 @@ func TestKeyWithALineBreak(t *testing.T) {
 
 // An integration that was forgotten has no token, which is no revocation, until there is another.
 func TestForget(t *testing.T) {
+	t.Parallel()
 	bubble(t, "forget", func(t *testing.T) {
 		i, d, store := newIssuer(time.Hour), &diary{}, belay.NewMemoryStore()
 		i.access["access-0-secret"] = time.Time{}
@@ -839,6 +859,7 @@ func orOwn(a belay.Authenticator) belay.CallOption {
 
 // A secret that was written down without Reveal is lost, and nothing takes it for one.
 func TestSecretsThatWereWrittenDown(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(time.Hour)
 	o := app(t, i)
 	consent, err := o.AuthCodeURL(nil)

@@ -22,6 +22,7 @@ var cursors = belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}
 
 // Next links that lead elsewhere are errors, and nothing is sent there.
 func TestNextLinksLeadNowhereElse(t *testing.T) {
+	t.Parallel()
 	for _, next := range []string{
 		"https://evil.test/x", "http://partner.test/x", "file:///etc/passwd", "https://user:pass@partner.test/x", "//evil.test/x", "https://partner.test:8443/x",
 		"https://partner.test.evil.test/x", "javascript:alert(1)", "https://[::1", "\\\\evil.test\\x", "https:/\\evil.test", "ftp://partner.test/x", "https://sub.partner.test/",
@@ -63,6 +64,7 @@ func TestNextLinksLeadNowhereElse(t *testing.T) {
 
 // A partner that says the credential back in its next link: it is not in the cursor, nor sent twice.
 func TestNextLinkWithACredential(t *testing.T) {
+	t.Parallel()
 	var asked []string
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 		asked = append(asked, req.URL.RequestURI())
@@ -81,6 +83,7 @@ func TestNextLinkWithACredential(t *testing.T) {
 
 // Cursors that come again are noticed at once where the loop is short, and in time where it is long.
 func TestCursorLoops(t *testing.T) {
+	t.Parallel()
 	for _, length := range []int{1, 2, 7, 64, 65, 500} {
 		for _, prefetch := range []int{0, 2} {
 			bubble(t, fmt.Sprint(length, prefetch), func(t *testing.T) {
@@ -172,6 +175,7 @@ func TestEndlessLists(t *testing.T) {
 
 // What a page may lack, and what a paginator may: named errors, and pages before them are whole.
 func TestPagesBadInput(t *testing.T) {
+	t.Parallel()
 	answer := func(body string) http.RoundTripper {
 		return roundTrip(func(*http.Request) (*http.Response, error) { return raw(200, "application/json", body), nil })
 	}
@@ -367,6 +371,7 @@ func (breaking) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // While one page is handled the next come, in order, and no more than so many.
 func TestPrefetch(t *testing.T) {
+	t.Parallel()
 	for _, how := range []belay.Paginator{belay.OffsetPages{Items: "d", Limit: 2}, belay.OffsetPages{Items: "d", Limit: 2, Total: "n"}, belay.NumberPages{Items: "d", Size: 2, Param: "offset", FromZero: true}} {
 		bubble(t, fmt.Sprintf("%+v", how), func(t *testing.T) {
 			const pages = 40

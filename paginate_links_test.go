@@ -15,6 +15,7 @@ import (
 
 // Pages that are not of the size asked for, and totals that change, lose nothing, however many are fetched ahead.
 func TestPrefetchLosesNothing(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		how   belay.Paginator
@@ -82,6 +83,7 @@ func serial(rt http.RoundTripper) http.RoundTripper {
 
 // A next link is the partner's own text: no template, relative to where the page really was, and whole.
 func TestNextLinksAreFollowedAsTheyAre(t *testing.T) {
+	t.Parallel()
 	bubble(t, "braces", func(t *testing.T) {
 		s := &shelf{pages: map[string]string{`GET /list`: ids(0, 1), `GET /list?filter={"a":1}&page=2`: ids(1, 1)}, header: map[string]http.Header{
 			`GET /list`: {"Link": {`, <https://partner.test/list?filter={"a":1}&page=2>; rel="next"`}},
@@ -112,6 +114,7 @@ func TestNextLinksAreFollowedAsTheyAre(t *testing.T) {
 
 // However a partner writes the credential into its next link, it is in no cursor and no error.
 func TestCursorsHoldNoCredential(t *testing.T) {
+	t.Parallel()
 	secret := belay.NewSecret("key-canary+/")
 	for name, auth := range map[string]belay.Authenticator{"query": belay.APIKeyQuery("api_key", secret), "header": belay.Bearer(secret)} {
 		for _, query := range []string{
@@ -144,6 +147,7 @@ func TestCursorsHoldNoCredential(t *testing.T) {
 
 // What is not JSON is an error, also where the items are not decoded.
 func TestRawItemsAreJSON(t *testing.T) {
+	t.Parallel()
 	for body, n := range map[string]int{`[1,nope]`: 1, `[1,{"a":[}}]`: 1, `["x\q"]`: 0, `[{"a":[1},{"b":2]}]`: 0, `[01]`: 0, `[1,+5]`: 0, `[1][2]`: 0} {
 		rt := roundTrip(func(*http.Request) (*http.Response, error) { return raw(200, "application/json", body), nil })
 		got := 0
@@ -181,6 +185,7 @@ func (countdown) Next(a *belay.PageAnswer) (string, error) {
 }
 
 func TestOwnPaginator(t *testing.T) {
+	t.Parallel()
 	s := &shelf{pages: map[string]string{"GET /?before=": `{"rows":` + ids(0, 2) + `,"oldest":2}`, "GET /?before=2": `{"rows":` + ids(2, 1) + `,"oldest":1}`, "GET /?before=1": `{"rows":[]}`}}
 	for _, prefetch := range []int{0, 2} {
 		got, err := collect(belay.Items[thing](t.Context(), newClient(t, s), "/", countdown{}, belay.Prefetch(prefetch)))

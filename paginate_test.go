@@ -86,6 +86,7 @@ func numbers(n int) (out []string) {
 // Every partner pages in a way of its own: the shapes are theirs, with a first page, an empty one in the middle where they have
 // that, and their way to end.
 func TestPagesAsPartnersDoThem(t *testing.T) {
+	t.Parallel()
 	link := func(url string) http.Header {
 		return http.Header{"Link": {`<https://partner.test/first>; rel="first", <` + url + `>; rel="next"`}}
 	}

@@ -151,6 +151,7 @@ func TestOutageIsOutlived(t *testing.T) {
 
 // A thousand cancelled waiters leave nothing behind.
 func TestCancelledWaitersLeaveNothing(t *testing.T) {
+	t.Parallel()
 	for _, limit := range []belay.Limit{belay.PerSecond(10).Bucket(1), belay.Every(1, 100*time.Millisecond), belay.Every(1, 100*time.Millisecond).Fixed()} {
 		synctest.Test(t, func(t *testing.T) {
 			l, err := belay.NewLimiter(limit)

@@ -28,6 +28,7 @@ func told(c *belay.Client) (limits []string) {
 
 // What partners tell in headers becomes a limit that the client keeps to.
 func TestToldLimits(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		header []string
@@ -72,6 +73,7 @@ func TestToldLimits(t *testing.T) {
 
 // A quota of some requests only, GitHub's search, slows those down and no others.
 func TestToldForARoute(t *testing.T) {
+	t.Parallel()
 	bubble(t, "search", func(t *testing.T) {
 		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 			resource, left := "core", "4000"
@@ -102,6 +104,7 @@ func TestToldForARoute(t *testing.T) {
 
 // A partner that names a new quota in every answer makes nothing grow.
 func TestToldIsBounded(t *testing.T) {
+	t.Parallel()
 	bubble(t, "names", func(t *testing.T) {
 		n := 0
 		rt := roundTrip(func(*http.Request) (*http.Response, error) {
@@ -122,6 +125,7 @@ func TestToldIsBounded(t *testing.T) {
 
 // Off is off: headers tell nothing, and a refusal only pauses.
 func TestAdaptiveOff(t *testing.T) {
+	t.Parallel()
 	bubble(t, "off", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second)}, Headers: true, Latency: time.Millisecond})
 		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}))
@@ -144,6 +148,7 @@ func TestAdaptiveOff(t *testing.T) {
 
 // GitHub's secondary limit says in its text alone what it is: then it is a minute.
 func TestSecondaryLimit(t *testing.T) {
+	t.Parallel()
 	bubble(t, "secondary", func(t *testing.T) {
 		n := 0
 		c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {

@@ -24,6 +24,7 @@ import (
 
 // Patience outlives an outage that is too quiet to open the circuit.
 func TestPatienceAtLowTraffic(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []belaytest.Kind{belaytest.Unavailable, belaytest.Refuse, belaytest.Reset} {
 		synctest.Test(t, func(t *testing.T) {
 			p := belaytest.New(belaytest.Config{Outages: []belaytest.Outage{{For: 30 * time.Second, Kind: kind}}})
@@ -37,6 +38,7 @@ func TestPatienceAtLowTraffic(t *testing.T) {
 
 // A policy that wraps a transport by itself has no origin to keep a credential for.
 func TestWrapSendsNoCredential(t *testing.T) {
+	t.Parallel()
 	var got []string
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 		got = append(got, req.Header.Get("Authorization")+req.Header.Get("X-Secret"))
@@ -54,6 +56,7 @@ func TestWrapSendsNoCredential(t *testing.T) {
 
 // A partner that says the query back in a redirect does not take a query credential elsewhere.
 func TestRedirectThatEchoesTheQuery(t *testing.T) {
+	t.Parallel()
 	var urls []string
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 		urls = append(urls, req.URL.String())
@@ -69,6 +72,7 @@ func TestRedirectThatEchoesTheQuery(t *testing.T) {
 
 // The caller's own headers do not go with a redirect to another origin either.
 func TestRedirectCarriesNoUnknownHeader(t *testing.T) {
+	t.Parallel()
 	var got http.Header
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 		if req.URL.Host == "partner.test" {
@@ -84,6 +88,7 @@ func TestRedirectCarriesNoUnknownHeader(t *testing.T) {
 
 // A secret that a long message would cut in two is not shown in part.
 func TestEchoCutInTwo(t *testing.T) {
+	t.Parallel()
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 		resp := reply(400)
 		resp.Body = io.NopCloser(strings.NewReader(`{"message":"` + strings.Repeat("x", 290) + req.Header.Get("X-Api-Key") + `"}`))
@@ -99,6 +104,7 @@ func (f authFunc) Credential(ctx context.Context) (belay.Credential, error) { re
 
 // An authenticator of a type that can be compared may hold what cannot.
 func TestAuthenticatorThatCannotBeCompared(t *testing.T) {
+	t.Parallel()
 	type named struct {
 		belay.Authenticator
 		name string
@@ -115,6 +121,7 @@ func TestAuthenticatorThatCannotBeCompared(t *testing.T) {
 
 // A fixed window recovers from calls that were answered after its end.
 func TestFixedWindowRecovers(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := script(func(int, *http.Request) (*http.Response, error) {
 			time.Sleep(150 * time.Millisecond)
@@ -129,6 +136,7 @@ func TestFixedWindowRecovers(t *testing.T) {
 
 // Limits, gates and transports that panic or refuse give back what the call held.
 func TestWhatACallHeldComesBack(t *testing.T) {
+	t.Parallel()
 	bubble(t, "a panic while it is its turn to probe", func(t *testing.T) {
 		var down, bad atomic.Bool
 		down.Store(true)
@@ -204,6 +212,7 @@ func (f credential) Apply(req *http.Request) error                        { retu
 
 // Several probes: those that succeeded count towards closing, and nobody spins meanwhile.
 func TestSeveralProbes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
@@ -233,6 +242,7 @@ func TestSeveralProbes(t *testing.T) {
 
 // What the caller got wrong does not count against the partner.
 func TestCallersOwnFaults(t *testing.T) {
+	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { _, _ = io.Copy(io.Discard, req.Body) }))
 	defer s.Close()
 	breaker, err := belay.NewBreaker(belay.BreakerPolicy{Failures: 1})
@@ -271,6 +281,7 @@ func (r *failingReader) Read(p []byte) (int, error) {
 
 // One customer's pause or queue does not make another's call fail for want of time.
 func TestNoisyNeighbour(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rt := script(func(_ int, req *http.Request) (*http.Response, error) {
 			if req.Header.Get("Authorization") == "Bearer token of a" {
@@ -303,6 +314,7 @@ func TestNoisyNeighbour(t *testing.T) {
 
 // Those who wait already are turned away by a pause that is too long, as those who come then are.
 func TestPauseTurnsAwayWhoWaits(t *testing.T) {
+	t.Parallel()
 	for _, scope := range []belay.Scope{belay.ScopePartner, belay.ScopeRoute} {
 		synctest.Test(t, func(t *testing.T) {
 			rt := script(func(int, *http.Request) (*http.Response, error) {
@@ -331,6 +343,7 @@ func TestPauseTurnsAwayWhoWaits(t *testing.T) {
 
 // Nobody behind a waiter takes from a shared limit what that one needs.
 func TestNobodyStarves(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		isBig := func(req *http.Request) bool { return req.Method == http.MethodPut }
 		l, err := belay.NewLimiter(belay.PerSecond(4), belay.PerSecond(100).When(isBig))
@@ -362,6 +375,7 @@ func TestNobodyStarves(t *testing.T) {
 
 // A middleware's answer is taken for what it is.
 func TestMiddlewareAnswers(t *testing.T) {
+	t.Parallel()
 	inner := roundTrip(func(req *http.Request) (*http.Response, error) {
 		if req.URL.Path == "/bad" {
 			return reply(503), nil
@@ -439,6 +453,7 @@ func TestMiddlewareAnswers(t *testing.T) {
 
 // Headers: the caller's key stays, the client's User-Agent and Accept are sent.
 func TestHeadersOfCallAndClient(t *testing.T) {
+	t.Parallel()
 	var got http.Header
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) { got = req.Header.Clone(); return reply(200), nil })
 	c := newClient(t, rt, belay.WithIdempotencyKeys(""), belay.WithUserAgent("acme/1"), belay.WithHeader("Accept", "application/vnd.acme+json"))
@@ -452,6 +467,7 @@ func TestHeadersOfCallAndClient(t *testing.T) {
 
 // Values stay values, whatever else the template holds.
 func TestPathValuesStayEscaped(t *testing.T) {
+	t.Parallel()
 	var got string
 	rt := roundTrip(func(req *http.Request) (*http.Response, error) { got = req.URL.RequestURI(); return reply(200), nil })
 	c := newClient(t, rt)
@@ -474,6 +490,7 @@ func TestPathValuesStayEscaped(t *testing.T) {
 
 // A redirect's hops share the total timeout, add up, and keep their verdicts.
 func TestRedirectHops(t *testing.T) {
+	t.Parallel()
 	bubble(t, "loop", func(t *testing.T) {
 		c := newClient(t, script(func(int, *http.Request) (*http.Response, error) { return reply(302, "Location", "/x"), nil }))
 		var info belay.Info
@@ -522,6 +539,7 @@ func TestRedirectHops(t *testing.T) {
 
 // A broken transport does not make a write unsafe, nor does an earlier answer stand in a later error.
 func TestOneAttemptsTroubleStaysItsOwn(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rt := script(func(int, *http.Request) (*http.Response, error) { return nil, nil })
 		c := newClient(t, rt, belay.WithRetry(belay.RetryPolicy{RetryIf: func(*belay.Attempt, belay.Verdict) bool { return true }}))
@@ -547,6 +565,7 @@ func TestOneAttemptsTroubleStaysItsOwn(t *testing.T) {
 
 // What the caller gets is what the events tell.
 func TestEventsTellWhatTheCallerGets(t *testing.T) {
+	t.Parallel()
 	var done []belay.CallDone
 	see := belay.ObserverFunc(func(_ context.Context, e belay.Event) {
 		if d, ok := e.(belay.CallDone); ok {
@@ -563,6 +582,7 @@ func TestEventsTellWhatTheCallerGets(t *testing.T) {
 
 // Clients that share a breaker but not a limiter are all eased in.
 func TestSharedBreakerEasesEverybodyIn(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		breaker, err := belay.NewBreaker(belay.BreakerPolicy{})
 		require.NoError(t, err)

@@ -22,6 +22,7 @@ func rotating(t *testing.T, s string, opts ...belay.RotatingOption) *belay.Rotat
 
 // A panic of the second check takes the old credential back, and lets the next rotation begin.
 func TestRotateCheckPanics(t *testing.T) {
+	t.Parallel()
 	bubble(t, "panic", func(t *testing.T) {
 		r := rotating(t, "old")
 		n := 0
@@ -42,6 +43,7 @@ func TestRotateCheckPanics(t *testing.T) {
 
 // With a context that has ended nothing is rotated.
 func TestRotateWithAnEndedContext(t *testing.T) {
+	t.Parallel()
 	bubble(t, "ended", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -61,6 +63,7 @@ func TestRotateWithAnEndedContext(t *testing.T) {
 
 // A credential is not rotated to itself, nor to none.
 func TestRotateToItself(t *testing.T) {
+	t.Parallel()
 	r := rotating(t, "old")
 	var none *belay.Rotating
 	for _, next := range []belay.Authenticator{r, none, &belay.Rotating{}} {
@@ -75,6 +78,7 @@ func TestRotateToItself(t *testing.T) {
 
 // Within an overlap a new credential that can be refreshed is asked first, and is not taken back for a token that has ended.
 func TestOverlapAsksTheRefresherFirst(t *testing.T) {
+	t.Parallel()
 	bubble(t, "refresher", func(t *testing.T) {
 		i, d := newIssuer(time.Hour), &diary{}
 		i.access["old"] = time.Time{}

@@ -15,6 +15,7 @@ import (
 
 // Waiters go in order of arrival.
 func TestArrivalOrder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, err := NewLimiter(Every(1, time.Second))
 		require.NoError(t, err)
@@ -43,6 +44,7 @@ func TestArrivalOrder(t *testing.T) {
 
 // A 429 within a known limit, answered later than the slack, doubles the slack up to the answer.
 func TestSlackDoubles(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, err := NewLimiter(PerSecond(10))
 		require.NoError(t, err)
@@ -63,6 +65,7 @@ func TestSlackDoubles(t *testing.T) {
 
 // The backoff is drawn evenly below a bound that doubles up to MaxDelay.
 func TestBackoffBounds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 300
 		sums := make([]time.Duration, 6)
@@ -95,6 +98,7 @@ func TestBackoffBounds(t *testing.T) {
 
 // What a retry cost comes back with its success; a first-try success adds one.
 func TestBudgetComesBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		rt := transportFunc(func(req *http.Request) (*http.Response, error) {
@@ -116,6 +120,7 @@ func TestBudgetComesBack(t *testing.T) {
 
 // Headroom leaves its share to others, of a burst too.
 func TestHeadroomHolds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for limit, want := range map[int]Limit{8: PerMinute(10).Headroom(0.8), 5: PerMinute(10).Bucket(10).Headroom(0.5), 3: PerMinute(10).Fixed().Headroom(0.3)} {
 			l, err := NewLimiter(want)
@@ -138,6 +143,7 @@ func TestHeadroomHolds(t *testing.T) {
 
 // ReadOnly lets a search by POST be retried.
 func TestReadOnlyIsRetried(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		rt := transportFunc(func(req *http.Request) (*http.Response, error) { n++; return answer(503, "")(req) })
@@ -150,6 +156,7 @@ func TestReadOnlyIsRetried(t *testing.T) {
 
 // Defaults that follow from others.
 func TestDerivedDefaults(t *testing.T) {
+	t.Parallel()
 	require.Equal(t, time.Minute, BreakerPolicy{}.withDefaults(time.Second).Window)
 	require.Equal(t, 90*time.Second, BreakerPolicy{}.withDefaults(30*time.Second).Window)
 	require.Equal(t, time.Second, BreakerPolicy{MaxCooldown: time.Second}.withDefaults(0).Cooldown)
@@ -164,6 +171,7 @@ func TestDerivedDefaults(t *testing.T) {
 
 // A write that waited in line while the circuit opened does not take the probe from a read that is parked.
 func TestWriteInLineDoesNotProbeFirst(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var sent []string
@@ -197,6 +205,7 @@ func TestWriteInLineDoesNotProbeFirst(t *testing.T) {
 
 // A circuit that opens again while calls are eased in does not take the eased pace for the usual one.
 func TestRampsDoNotCompound(t *testing.T) {
+	t.Parallel()
 	var r ramp
 	now := time.Duration(0)
 	for ; now < 30*time.Second; now += 50 * time.Millisecond {
@@ -217,6 +226,7 @@ func TestRampsDoNotCompound(t *testing.T) {
 
 // Redirects to a trusted origin are within the origin.
 func TestRedirectToTrustedOrigin(t *testing.T) {
+	t.Parallel()
 	var got []string
 	rt := transportFunc(func(req *http.Request) (*http.Response, error) {
 		got = append(got, req.URL.Host+" "+req.Header.Get("Authorization"))
@@ -235,6 +245,7 @@ func TestRedirectToTrustedOrigin(t *testing.T) {
 
 // A body is closed also where a call that is over before it is sent meets no limiter.
 func TestCancelledCallClosesItsBody(t *testing.T) {
+	t.Parallel()
 	c := clientOf(t, answer(200, "{}"), Without(LayerLimits))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -246,6 +257,7 @@ func TestCancelledCallClosesItsBody(t *testing.T) {
 
 // A pause that grows turns away those who sat out the shorter one.
 func TestPauseThatGrows(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, err := NewLimiter()
 		require.NoError(t, err)

@@ -42,6 +42,7 @@ func inPlace() map[string]belay.Authenticator {
 
 // A credential that changes a request in place changes its attempt's alone: each is signed by itself, and the caller's stays.
 func TestSignInPlace(t *testing.T) {
+	t.Parallel()
 	for name, auth := range inPlace() {
 		bubble(t, name, func(t *testing.T) {
 			var seen []string
@@ -70,6 +71,7 @@ func TestSignInPlace(t *testing.T) {
 
 // Each hop of a redirect is signed by itself, and one that leads elsewhere is not.
 func TestSignInPlaceAndRedirects(t *testing.T) {
+	t.Parallel()
 	for name, auth := range inPlace() {
 		bubble(t, name, func(t *testing.T) {
 			var seen []string
@@ -96,6 +98,7 @@ func TestSignInPlaceAndRedirects(t *testing.T) {
 
 // An answer that is told after a rotation does not show the credential of before.
 func TestKeptAnswerShowsNoFormerCredential(t *testing.T) {
+	t.Parallel()
 	bubble(t, "rotated meanwhile", func(t *testing.T) {
 		r, err := belay.NewRotating(belay.Bearer(belay.NewSecret("old-key-secret")))
 		require.NoError(t, err)

@@ -22,6 +22,7 @@ import (
 
 // Status says of each limit how much is used, who waits, and when the next is free.
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	bubble(t, "status", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{Latency: 10 * time.Millisecond})
 		c := newClient(t, p, belay.WithRateLimit(belay.Every(2, 10*time.Second), belay.PerHour(100).When(belay.Writes)))
@@ -70,6 +71,7 @@ func answers(statuses ...int) http.RoundTripper {
 
 // Events tell when four fifths of a limit are in use, and when a pause begins and ends, and why.
 func TestLimitEvents(t *testing.T) {
+	t.Parallel()
 	bubble(t, "events", func(t *testing.T) {
 		var events []string
 		log := belay.ObserverFunc(func(_ context.Context, e belay.Event) {
@@ -108,6 +110,7 @@ func TestLimitEvents(t *testing.T) {
 
 // ErrWaitTooLong says which limit, and for how long.
 func TestWaitTooLongNamesTheLimit(t *testing.T) {
+	t.Parallel()
 	bubble(t, "deadline", func(t *testing.T) {
 		c := newClient(t, answers(200), belay.WithRateLimit(belay.PerSecond(10), belay.PerMinute(1)))
 		require.NoError(t, get(t.Context(), c, "/"))
@@ -149,6 +152,7 @@ func TestWaitTooLongNamesTheLimit(t *testing.T) {
 
 // A budget of calls bounds what a piece of work sends, retries among them, and sends nothing by halves.
 func TestCallBudget(t *testing.T) {
+	t.Parallel()
 	bubble(t, "an import of 301 calls", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{ErrorRate: 0.1, Seed: 1})
 		c := newClient(t, p)
@@ -199,6 +203,7 @@ func TestCallBudget(t *testing.T) {
 
 // Costs: by the call, by the client, and above a limit.
 func TestCosts(t *testing.T) {
+	t.Parallel()
 	bubble(t, "costs", func(t *testing.T) {
 		c := newClient(t, answers(200), belay.WithRateLimit(belay.Every(10, time.Minute)), belay.WithCost(func(req *http.Request) int {
 			if req.Method == http.MethodPut {

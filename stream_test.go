@@ -43,6 +43,7 @@ func failAt(n int, err error) iter.Seq2[int, error] {
 
 // Several at a time, all of them, and what fails does not stop the others.
 func TestForEach(t *testing.T) {
+	t.Parallel()
 	bubble(t, "five at a time", func(t *testing.T) {
 		for _, n := range []int{0, 1, 3} {
 			var now, most, done atomic.Int32
@@ -139,6 +140,7 @@ func TestForEach(t *testing.T) {
 }
 
 func TestBatch(t *testing.T) {
+	t.Parallel()
 	var got [][]int
 	for b, err := range belay.Batch(belay.Values([]int{1, 2, 3, 4, 5}), 2) {
 		require.NoError(t, err)
@@ -168,6 +170,7 @@ func TestBatch(t *testing.T) {
 
 // Lookups that come together are one call, of no more than so many; one bad key fails alone.
 func TestBatcher(t *testing.T) {
+	t.Parallel()
 	type asked struct {
 		mu    sync.Mutex
 		calls [][]int

@@ -39,6 +39,7 @@ func certificate(t *testing.T, name string) (tls.Certificate, *x509.Certificate)
 
 // A client certificate is the transport's; one that the partner does not take is ErrAuth, and not tried again.
 func TestClientCertificate(t *testing.T) {
+	t.Parallel()
 	cert, leaf := certificate(t, "integration")
 	other, _ := certificate(t, "another")
 	trusted := x509.NewCertPool()
