@@ -96,8 +96,14 @@ type download struct {
 // next makes a request for what is still to come, and returns nil when that was all.
 func (g *download) next(ctx context.Context) error {
 	from := g.Bytes
+	var info Info
+	var theirs *Info
 	ranged := callOption(func(o *callOptions) {
 		o.unbounded = true
+		theirs, o.into = o.into, &info
+		if o.header.Get("Range") != "" {
+			o.fail("Download: the Range is its own")
+		}
 		if o.header = o.header.Clone(); o.header == nil {
 			o.header = make(http.Header)
 		}
@@ -110,9 +116,12 @@ func (g *download) next(ctx context.Context) error {
 		}
 	})
 	_, resp, err := g.client.open(ctx, http.MethodGet, g.path, nil, append(slices.Clip(g.opts), ranged), nil)
+	if theirs != nil {
+		*theirs = info
+	}
 	if err != nil {
-		var e *Error
-		if errors.As(err, &e) && e.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 && g.validator != "" {
+		end := "bytes */" + strconv.FormatInt(from, 10)
+		if info.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 && g.validator != "" && g.total < 0 && info.Header.Get("Content-Range") == end {
 			return nil // it broke off behind the last byte
 		}
 		return err
@@ -133,6 +142,8 @@ func (g *download) next(ctx context.Context) error {
 		return out.err
 	case err != nil && (g.total < 0 || g.Bytes < g.total):
 		return g.client.brokenOff(g.path, err)
+	case resp.StatusCode == http.StatusPartialContent && g.Bytes < g.total:
+		return g.client.brokenOff(g.path, io.ErrUnexpectedEOF) // a part of what was asked for
 	case g.total >= 0 && g.Bytes != g.total:
 		return g.client.dataError(g.path, fmt.Errorf("%d bytes came of %d", g.Bytes, g.total))
 	}
@@ -145,19 +156,29 @@ func (g *download) skip(resp *http.Response, from int64) error {
 		return nil
 	}
 	have := strongValidator(resp.Header)
+	changed := g.client.dataError(g.path, fmt.Errorf("it changed while it was downloaded, after %d bytes", from))
 	if have != "" && g.validator != "" && have != g.validator {
-		return g.client.dataError(g.path, fmt.Errorf("it changed while it was downloaded, after %d bytes", from))
+		return changed
 	}
-	if resp.StatusCode == http.StatusPartialContent {
-		if begin, ok := rangeBegin(resp.Header.Get("Content-Range")); !ok || begin != from {
+	if was, now := g.Header.Get("Etag"), resp.Header.Get("Etag"); was != "" && now != "" && was != now { // weak ones too
+		return changed
+	}
+	partial := resp.StatusCode == http.StatusPartialContent
+	if g.validator == "" || have == "" && !partial { // a part came by If-Range, so it is of the same
+		return g.client.dataError(g.path, fmt.Errorf("the partner does not say whether it is still the same, after %d bytes", from))
+	}
+	if partial {
+		begin, total, ok := contentRange(resp.Header.Get("Content-Range"))
+		switch {
+		case !ok || begin != from:
 			return g.client.dataError(g.path, fmt.Errorf("asked for what follows byte %d, got the range %q", from, redact.Line(resp.Header.Get("Content-Range"), 60)))
+		case g.total >= 0 && total >= 0 && total != g.total:
+			return changed
 		}
+		g.total = max(g.total, total)
 		return nil
 	}
 	// The whole again.
-	if g.validator == "" || have == "" {
-		return g.client.dataError(g.path, fmt.Errorf("the partner knows no ranges, and does not say whether it is still the same, after %d bytes", from))
-	}
 	if _, err := io.CopyN(io.Discard, resp.Body, from); err != nil {
 		return g.client.brokenOff(g.path, err)
 	}
@@ -203,15 +224,22 @@ func strongValidator(h http.Header) string {
 	return h.Get("Last-Modified")
 }
 
-// rangeBegin reads the beginning of "bytes 100-199/1000".
-func rangeBegin(s string) (int64, bool) {
+// contentRange reads "bytes 100-199/1000": where it begins, and of how many, -1 when that is not said.
+func contentRange(s string) (begin, total int64, ok bool) {
 	rest, ok := strings.CutPrefix(strings.TrimSpace(s), "bytes ")
 	if !ok {
-		return 0, false
+		return 0, 0, false
 	}
-	first, _, ok := strings.Cut(rest, "-")
-	n, err := strconv.ParseInt(strings.TrimSpace(first), 10, 64)
-	return n, ok && err == nil
+	first, rest, ok := strings.Cut(rest, "-")
+	if !ok {
+		return 0, 0, false
+	}
+	begin, err := strconv.ParseInt(strings.TrimSpace(first), 10, 64)
+	_, of, _ := strings.Cut(rest, "/")
+	if total, perr := strconv.ParseInt(strings.TrimSpace(of), 10, 64); perr == nil {
+		return begin, total, err == nil
+	}
+	return begin, -1, err == nil
 }
 
 // sum is the checksum that the partner sent.

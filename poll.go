@@ -48,6 +48,7 @@ func Await[T any](ctx context.Context, c *Client, method, path string, body any,
 		return zero, err
 	}
 	later := pollOptions(path, opts)
+	again := append(append([]CallOption{}, opts...), callOption(func(o *callOptions) { o.key = "" }))
 	wait := firstPoll
 	target := path
 	for ; status == http.StatusAccepted; wait = longer(wait) {
@@ -55,7 +56,7 @@ func Await[T any](ctx context.Context, c *Client, method, path string, body any,
 		if next == "" {
 			next = h.Get("Location")
 		}
-		pollOpts := opts
+		pollOpts := again
 		if next != "" {
 			u, err := asked.Parse(next)
 			if err != nil {

@@ -104,10 +104,10 @@ func ForEach[T any](ctx context.Context, items iter.Seq2[T, error], f func(conte
 	var failed ItemErrors
 	var panicked any
 	var workers sync.WaitGroup
-	wait := func() { // also when the source panics
+	defer func() { // when the source panics
+		cancel()
 		workers.Wait()
-	}
-	defer wait()
+	}()
 	room := make(chan struct{}, o.parallel)
 	work := func(index int, item T) {
 		defer func() {

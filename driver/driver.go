@@ -134,12 +134,14 @@ type Factory[D Driver] struct {
 	opened  map[string]*opened[D]
 	closed  bool
 	loading map[string]*loading[D]
+	// switches are of integrations that were reloaded, whose old drivers may be in use.
+	switches map[string]*atomic.Bool
 }
 
-// opened is an integration that is in use.
+// opened is an integration that is in use. Off is shared with the drivers that it had before a reload, which may be in use still.
 type opened[D any] struct {
 	driver D
-	off    atomic.Bool
+	off    *atomic.Bool
 }
 
 // loading is an integration that somebody opens; done is closed then.
@@ -147,6 +149,9 @@ type loading[D any] struct {
 	done   chan struct{}
 	driver D
 	err    error
+	gone   bool         // who began has gone
+	stale  bool         // it was changed meanwhile, so its settings are asked for again
+	off    *atomic.Bool // of the one before, nil when there was none
 }
 
 // Register adds a partner to the registry. Open makes its driver for an integration; it is called once for each, when that is first
@@ -159,11 +164,13 @@ func Register[D Driver](r *Registry, p Partner, open func(context.Context, Integ
 		return nil, errors.New("driver: Register: Partner.Name is empty")
 	case open == nil:
 		return nil, fmt.Errorf("driver: Register %s: open is nil", p.Name)
+	case p.BaseURL == "":
+		return nil, fmt.Errorf("driver: Register %s: Partner.BaseURL is empty", p.Name)
 	}
 	if err := p.Rollout.check(); err != nil {
 		return nil, err
 	}
-	f := &Factory[D]{registry: r, partner: p, open: open, opened: make(map[string]*opened[D]), loading: make(map[string]*loading[D])}
+	f := &Factory[D]{registry: r, partner: p, open: open, opened: make(map[string]*opened[D]), loading: make(map[string]*loading[D]), switches: make(map[string]*atomic.Bool)}
 	rollout := p.Rollout.clone()
 	f.rollout.Store(&rollout)
 	r.mu.Lock()
@@ -198,7 +205,7 @@ func (f *Factory[D]) Open(ctx context.Context, integration string) (D, error) {
 		l := f.loading[integration]
 		first := l == nil
 		if first {
-			l = &loading[D]{done: make(chan struct{})}
+			l = &loading[D]{done: make(chan struct{}), off: f.switches[integration]}
 			f.loading[integration] = l
 		}
 		f.mu.Unlock()
@@ -207,7 +214,7 @@ func (f *Factory[D]) Open(ctx context.Context, integration string) (D, error) {
 		}
 		select {
 		case <-l.done:
-			if l.err != nil && ctx.Err() == nil && isContext(l.err) {
+			if l.err != nil && ctx.Err() == nil && l.gone {
 				continue // who was first has gone; that is no reason for the others
 			}
 			return l.driver, l.err
@@ -217,36 +224,47 @@ func (f *Factory[D]) Open(ctx context.Context, integration string) (D, error) {
 	}
 }
 
-func isContext(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-}
-
-// make opens an integration.
+// make opens an integration, again where it was changed meanwhile.
 func (f *Factory[D]) make(ctx context.Context, integration string, l *loading[D]) (D, error) {
 	l.err = fmt.Errorf("driver: opening %s of %s panicked", integration, f.partner.Name)
 	defer func() { // after a panic too
 		f.mu.Lock()
-		delete(f.loading, integration)
+		if f.loading[integration] == l {
+			delete(f.loading, integration)
+		}
+		l.gone = ctx.Err() != nil
 		f.mu.Unlock()
 		close(l.done)
 	}()
-	o, err := f.build(ctx, integration)
-	if err != nil {
-		l.err = fmt.Errorf("driver: opening %s of %s: %w", integration, f.partner.Name, err)
-		return l.driver, l.err
+	for {
+		o, err := f.build(ctx, integration, l)
+		if err != nil {
+			l.err = fmt.Errorf("driver: opening %s of %s: %w", integration, f.partner.Name, err)
+			return l.driver, l.err
+		}
+		f.mu.Lock()
+		stale, closed := l.stale, f.closed
+		if l.stale = false; !stale && !closed {
+			f.opened[integration] = o
+			l.driver, l.err = o.driver, nil
+		}
+		f.mu.Unlock()
+		switch {
+		case closed:
+			l.err = ErrClosed
+			return l.driver, errors.Join(l.err, closeDriver(o.driver))
+		case !stale:
+			return o.driver, nil
+		}
+		l.off = o.off
+		if err := closeDriver(o.driver); err != nil {
+			l.err = fmt.Errorf("driver: closing %s of %s: %w", integration, f.partner.Name, err)
+			return l.driver, l.err
+		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		l.err = ErrClosed
-		return l.driver, errors.Join(l.err, closeDriver(o.driver))
-	}
-	f.opened[integration] = o
-	l.driver, l.err = o.driver, nil
-	return o.driver, nil
 }
 
-func (f *Factory[D]) build(ctx context.Context, integration string) (*opened[D], error) {
+func (f *Factory[D]) build(ctx context.Context, integration string, l *loading[D]) (*opened[D], error) {
 	s, err := f.registry.load(ctx, f.partner.Name, integration)
 	if err != nil {
 		return nil, err
@@ -255,9 +273,12 @@ func (f *Factory[D]) build(ctx context.Context, integration string) (*opened[D],
 	if err != nil {
 		return nil, err
 	}
-	o := new(opened[D])
-	o.off.Store(s.Disabled)
-	options := []belay.Option{belay.WithIntegration(integration), belay.WithAuth(s.Auth), belay.WithEnabled(func() bool { return !o.off.Load() })}
+	off := l.off
+	if off == nil {
+		off = new(atomic.Bool)
+	}
+	off.Store(s.Disabled)
+	options := []belay.Option{belay.WithIntegration(integration), belay.WithAuth(s.Auth), belay.WithEnabled(func() bool { return !off.Load() })}
 	if s.BaseURL != "" {
 		options = append(options, belay.WithBaseURL(s.BaseURL))
 	}
@@ -268,6 +289,7 @@ func (f *Factory[D]) build(ctx context.Context, integration string) (*opened[D],
 	if err != nil {
 		return nil, err
 	}
+	o := &opened[D]{off: off}
 	o.driver, err = f.open(ctx, Integration{integration, s.Labels, client, f.rollout.Load().Version(integration)})
 	return o, err
 }
@@ -296,7 +318,13 @@ func (f *Factory[D]) Client() (*belay.Client, error) {
 func (f *Factory[D]) Reload(integration string) error {
 	f.mu.Lock()
 	o := f.opened[integration]
+	if o != nil {
+		f.switches[integration] = o.off
+	}
 	delete(f.opened, integration)
+	if l := f.loading[integration]; l != nil {
+		l.stale = true
+	}
 	f.mu.Unlock()
 	if o == nil {
 		return nil
@@ -304,11 +332,17 @@ func (f *Factory[D]) Reload(integration string) error {
 	return closeDriver(o.driver)
 }
 
-// SetDisabled switches an open integration off or on, at once, for calls that wait too. It reports whether it was open; one that is
-// not gets it from its settings.
+// SetDisabled switches an integration off or on, at once, for calls that wait too, and for drivers that were opened before a reload.
+// It reports whether it was open. Store it in the settings first: one that is not open, or is just being opened, gets it from there.
 func (f *Factory[D]) SetDisabled(integration string, disabled bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if off := f.switches[integration]; off != nil {
+		off.Store(disabled)
+	}
+	if l := f.loading[integration]; l != nil {
+		l.stale = true
+	}
 	o := f.opened[integration]
 	if o != nil {
 		o.off.Store(disabled)
@@ -329,6 +363,9 @@ func (f *Factory[D]) SetRollout(r Rollout) error {
 		if old.Version(integration) != r.Version(integration) {
 			changed = append(changed, integration)
 		}
+	}
+	for _, l := range f.loading {
+		l.stale = true
 	}
 	f.mu.Unlock()
 	var errs []error

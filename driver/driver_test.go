@@ -185,15 +185,15 @@ func TestOpenFails(t *testing.T) {
 	r, err := driver.NewRegistry(settings)
 	require.NoError(t, err)
 	for says, p := range map[string]driver.Partner{
-		"Partner.Name is empty": {BaseURL: "https://x.test"}, "Percent is 101": {Name: "x", Rollout: driver.Rollout{Percent: 101}},
-		"Percent is NaN": {Name: "x", Rollout: driver.Rollout{Percent: math.NaN()}}, "Rollout.Next is empty": {Name: "x", Rollout: driver.Rollout{Percent: 1}},
+		"Partner.Name is empty": {BaseURL: "https://x.test"}, "Percent is 101": {Name: "x", BaseURL: "https://x.test", Rollout: driver.Rollout{Percent: 101}},
+		"Percent is NaN": {Name: "x", BaseURL: "https://x.test", Rollout: driver.Rollout{Percent: math.NaN()}}, "Partner.BaseURL is empty": {Name: "x"}, "Rollout.Next is empty": {Name: "x", BaseURL: "https://x.test", Rollout: driver.Rollout{Percent: 1}},
 	} {
 		_, err := driver.Register(r, p, open)
 		require.ErrorContains(t, err, says)
 	}
-	_, err = driver.Register(r, driver.Partner{Name: "x"}, open)
+	_, err = driver.Register(r, driver.Partner{Name: "x", BaseURL: "https://x.test"}, open)
 	require.NoError(t, err)
-	_, err = driver.Register(r, driver.Partner{Name: "x"}, open)
+	_, err = driver.Register(r, driver.Partner{Name: "x", BaseURL: "https://x.test"}, open)
 	require.ErrorContains(t, err, "registered already")
 	_, err = driver.Register[*crm](r, driver.Partner{Name: "y"}, nil)
 	require.ErrorContains(t, err, "open is nil")

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 
 	"github.com/belay-go/belay"
 )
@@ -14,6 +15,9 @@ type Result[R any] struct {
 	Attempts  int
 	Err       error
 }
+
+// ErrNotBegun is an item that was not begun, as another failed and belay.StopOnError was set.
+var ErrNotBegun = errors.New("driver: the item was not begun")
 
 // Each calls f for each item, five at a time, or as [belay.Parallel] says: upserts at a partner that takes one at a time. F hands
 // info to its call by [belay.Into]. The results are in the order of the items; one that fails does not stop the others. When
@@ -35,8 +39,10 @@ func Each[T, R any](ctx context.Context, items []T, f func(ctx context.Context, 
 	}, opts...)
 	for i := range results {
 		if !begun[i] {
-			if results[i].Err = err; err == nil {
-				results[i].Err = context.Canceled
+			if results[i].Err = ErrNotBegun; ctx != nil && ctx.Err() != nil {
+				results[i].Err = context.Cause(ctx)
+			} else if errors.Is(err, belay.ErrInvalid) {
+				results[i].Err = err
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func (i *FlexInt) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f != math.Trunc(f) || math.Abs(f) >= 1<<63 || strings.ContainsAny(text, "xXpPiInN_") {
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 || strings.ContainsAny(text, "xXpPiInN_") {
 		return fmt.Errorf("%s is not a whole number", shown(text))
 	}
 	*i = FlexInt(f)
@@ -65,7 +65,7 @@ func (b *FlexBool) UnmarshalJSON(data []byte) error {
 		*b = false
 	default:
 		f, err := strconv.ParseFloat(text, 64)
-		if err != nil {
+		if err != nil || strings.ContainsAny(text, "xXpPiInN_") {
 			return fmt.Errorf("%s is neither true nor false", shown(text))
 		}
 		*b = f != 0
@@ -74,7 +74,7 @@ func (b *FlexBool) UnmarshalJSON(data []byte) error {
 }
 
 // FlexTime is a time that a partner sends in one of many forms: RFC 3339 with or without zone and fraction, with a space
-// for the T, a date alone, RFC 1123, seconds or milliseconds since 1970, as a number or text. What has no zone is UTC.
+// for the T, a date alone (with or without hyphens), RFC 1123, seconds or milliseconds since 1970, as a number or text. What has no zone is UTC.
 // Null and empty text are the zero time.
 type FlexTime struct{ time.Time }
 
@@ -86,7 +86,7 @@ var timeForms = []string{
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (t *FlexTime) UnmarshalJSON(data []byte) error {
-	text, _, err := scalar(data, "a FlexTime")
+	text, isText, err := scalar(data, "a FlexTime")
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,13 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 		t.Time = time.Time{}
 		return nil
 	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil && !strings.ContainsAny(text, "xXpPiInN_") {
+	if isText && len(text) == len("20060102") {
+		if day, err := time.Parse("20060102", text); err == nil {
+			t.Time = day
+			return nil
+		}
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && !(isText && len(text) < len("100000000")) && !strings.ContainsAny(text, "xXpPiInN_") {
 		// Above the year 5138 in seconds, it is milliseconds.
 		if math.Abs(f) >= 1e11 {
 			f /= 1000
@@ -108,10 +114,16 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	for _, form := range timeForms {
-		if parsed, err := time.Parse(form, text); err == nil {
-			t.Time = parsed
-			return nil
+		parsed, err := time.Parse(form, text)
+		if err != nil {
+			continue
 		}
+		// An abbreviation that time does not know gets an offset of zero, which is wrong.
+		if zone, offset := parsed.Zone(); offset == 0 && zone != "UTC" && zone != "GMT" && zone != "" {
+			return fmt.Errorf("the zone of %s is not known", shown(text))
+		}
+		t.Time = parsed
+		return nil
 	}
 	return fmt.Errorf("%s is not a time in any of the usual forms", shown(text))
 }

@@ -129,27 +129,26 @@ func (c *Changes[Rec]) UnmarshalJSON(data []byte) error {
 
 // Full runs a job over the whole list, saves what was added and updated, and then calls deleted with the ids that are gone: only
 // when the pass was complete, and no record was rejected, which may be there all the same. Deleted is called before the pass
-// counts as complete; its error leaves it to be done again.
+// counts as complete; its error leaves it to be done again. The pages begin at the first: a pass that broke off is begun anew, so there
+// is no cursor in its batches.
 func Full[Raw, Rec any](ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], pages iter.Seq2[belay.Page[Raw], error], deleted func(ctx context.Context, ids []string) error) (Stats, error) {
 	if c == nil || c.id == nil {
 		return Stats{}, errors.New("importer: Full: the Changes were not made by NewChanges")
 	}
 	c.Begin()
-	var broken error
-	stats, err := j.run(ctx, pages, func(rec Rec) bool {
-		change, err := c.See(rec)
-		if err != nil && broken == nil {
-			broken = err
+	if save := j.Save; save != nil {
+		j.Save = func(ctx context.Context, b Batch[Rec]) error {
+			b.Cursor = "" // half a pass cannot be gone on with: what it has seen is not kept
+			return save(ctx, b)
 		}
-		return err == nil && change == Same
+	}
+	stats, err := j.run(ctx, pages, func(rec Rec) (bool, error) {
+		change, err := c.See(rec)
+		return err == nil && change == Same, err
 	}, nil)
-	switch {
-	case err != nil:
+	stats.Cursor = ""
+	if err != nil || stats.Rejected > 0 {
 		return stats, err
-	case broken != nil:
-		return stats, broken
-	case stats.Rejected > 0:
-		return stats, nil
 	}
 	was := maps.Clone(c.known)
 	ids := c.Complete()

@@ -41,7 +41,7 @@ func ExampleJob() {
 
 // Each run asks for what changed since the last one.
 func ExampleIncremental() {
-	noon := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	noon := time.Date(2020, 11, 22, 12, 0, 0, 0, time.UTC)
 	rows := []row{{"a", 1, noon}}
 	contacts := importer.Incremental[row, row]{
 		Watermarks: make(marks), Key: "contacts", // beside your data
@@ -105,7 +105,7 @@ func ExampleGuard() {
 	if err != nil {
 		panic(err)
 	}
-	noon := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	noon := time.Date(2020, 11, 22, 12, 0, 0, 0, time.UTC)
 	fmt.Println(guard.Accept("contact-7", importer.Version{Partner: noon}))
 	fmt.Println(guard.Accept("contact-7", importer.Version{Partner: noon.Add(-time.Minute)}))
 	// Output:

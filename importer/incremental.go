@@ -98,12 +98,20 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 		since = old.High.Add(-inc.Lag)
 	}
 	next := mark{High: old.High, Seen: make(map[string]string)}
+	began := time.Now()
 	var saved []byte
 	limit := mostSeen
-	stats, err := inc.Job.run(ctx, inc.Pages(ctx, since), func(rec Rec) bool {
+	stats, err := inc.Job.run(ctx, inc.Pages(ctx, since), func(rec Rec) (bool, error) {
 		at := inc.Updated(rec)
+		if year := at.UTC().Year(); year < 1 || year > 9999 {
+			return false, fmt.Errorf("importer: it changed in the year %d", year)
+		}
+		// What changed while this run was reading may be on pages that it had read: the next one begins before this one. And a
+		// record from the future must not hide all others.
 		if at.After(next.High) {
-			next.High = at
+			if next.High = at; at.After(began) {
+				next.High = began
+			}
 		}
 		key, version := seenKey(inc.ID(rec), at), versionOf(rec)
 		_, again := next.Seen[key]
@@ -113,7 +121,7 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 			next.prune(inc.Lag)
 			limit = max(mostSeen, 2*len(next.Seen))
 		}
-		return again || old.Seen[key] == version
+		return again || old.Seen[key] == version, nil
 	}, func() (_ []byte, err error) {
 		for key, version := range old.Seen { // what this run was not shown may be shown again
 			if _, there := next.Seen[key]; !there {

@@ -41,7 +41,8 @@ type Job[Raw, Rec any] struct {
 	Validate func(Rec) error
 	// Save stores a batch, records and cursor in one transaction. When it fails, the records are saved one by one, as Partial
 	// batches, to find the one that cannot be; after a crash in the midst of that they come again, so it must be able to save a record
-	// twice (an upsert). Where a Partial batch without records cannot be saved either, it is the store that fails, and the run ends.
+	// twice (an upsert). Where a Partial batch without records
+	// cannot be saved either, or none of several records can, it is the store that fails, and the run ends.
 	Save func(context.Context, Batch[Rec]) error
 	// Reject sets a record aside with its reason; after a crash it may come twice. An error ends the run before the batch is saved.
 	// Nil only counts them.
@@ -56,6 +57,9 @@ type Job[Raw, Rec any] struct {
 	RejectLimit float64
 	// Progress is told after each batch, on the run's goroutine. Nil tells nobody.
 	Progress func(Stats)
+	// Start is the cursor at which the pages begin, as handed to belay.StartAt, so that Stats.Cursor is true before anything was
+	// saved. Empty is the beginning.
+	Start string
 	// Schema is what records are expected to look like. Raw must be json.RawMessage then. Nil expects nothing.
 	Schema *Schema
 }
@@ -91,7 +95,7 @@ type run[Raw, Rec any] struct {
 	why     error  // of the last that was rejected
 	records []Rec
 	raws    []Raw
-	skip    func(Rec) bool
+	skip    func(Rec) (bool, error)
 	mark    func() ([]byte, error)
 }
 
@@ -122,7 +126,7 @@ func (j Job[Raw, Rec]) check() error {
 	return errors.Join(errs...)
 }
 
-func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw], error], skip func(Rec) bool, mark func() ([]byte, error)) (Stats, error) {
+func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw], error], skip func(Rec) (bool, error), mark func() ([]byte, error)) (Stats, error) {
 	if err := j.check(); err != nil {
 		return Stats{}, err
 	}
@@ -135,7 +139,8 @@ func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw],
 	if j.RejectLimit == 0 {
 		j.RejectLimit = 0.1
 	}
-	r := &run[Raw, Rec]{job: j, began: time.Now(), skip: skip, mark: mark}
+	r := &run[Raw, Rec]{job: j, began: time.Now(), skip: skip, mark: mark, pending: j.Start}
+	r.stats.Cursor = j.Start
 	ended := false
 	for page, err := range pages {
 		if err == nil {
@@ -143,7 +148,8 @@ func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw],
 		}
 		if err != nil {
 			// What is whole and not saved yet is saved with its cursor, so that the next run need not read it again.
-			return r.stats, errors.Join(err, r.flushed(context.WithoutCancel(ctx), false))
+			err = errors.Join(err, r.flushed(context.WithoutCancel(ctx), false))
+			return r.stats, err
 		}
 		if err := r.take(ctx, page); err != nil {
 			return r.stats, err
@@ -155,7 +161,8 @@ func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw],
 			}
 		}
 	}
-	return r.stats, r.flush(ctx, true)
+	err := r.flush(ctx, true)
+	return r.stats, err
 }
 
 // flushed saves what there is, if there is anything that was not saved.
@@ -198,12 +205,16 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 	}
 	for i, a := range out {
 		r.stats.Read++
+		skip := false
+		if a.err == nil && r.skip != nil {
+			skip, a.err = r.skipped(a.rec)
+		}
 		switch {
-		case a.err == nil && r.skip != nil && r.skip(a.rec):
+		case skip:
 			r.stats.Skipped++
 		case a.err == nil:
 			r.records, r.raws = append(r.records, a.rec), append(r.raws, page.Items[i])
-		case errors.As(a.err, new(*schemaError)) && r.job.Schema.Mode == SchemaFail:
+		case r.job.Schema != nil && r.job.Schema.Mode == SchemaFail && errors.As(a.err, new(*schemaError)):
 			return a.err
 		default:
 			if err := r.reject(ctx, page.Items[i], a.err); err != nil {
@@ -215,6 +226,16 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 	r.stats.Total = max(r.stats.Total, page.Total)
 	r.pending = page.Cursor
 	return r.tooMany()
+}
+
+// skipped asks the strategy, whose functions are the user's.
+func (r *run[Raw, Rec]) skipped(rec Rec) (skip bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("importer: looking at it panicked: %v", p)
+		}
+	}()
+	return r.skip(rec)
 }
 
 func (j Job[Raw, Rec]) adapt(raw Raw) (rec Rec, err error) {
@@ -282,28 +303,36 @@ func (r *run[Raw, Rec]) flush(ctx context.Context, done bool) error {
 	r.stats.Saved += saved
 	r.stats.Batches++
 	r.stats.Cursor, r.stats.Done = b.Cursor, done
-	clear(r.records) // not kept alive by the memory that is used again
-	clear(r.raws)
-	r.records, r.raws = r.records[:0], r.raws[:0]
+	r.records, r.raws = nil, nil // the batch is Save's to keep
 	r.told()
 	return nil
 }
 
-// oneByOne saves the records of a batch that could not be saved whole, and rejects those that cannot be.
+// oneByOne saves the records of a batch that could not be saved whole, and rejects those that cannot be. Where none can, it is the
+// store that fails.
 func (r *run[Raw, Rec]) oneByOne(ctx context.Context, whole error) error {
+	bad := make(map[int]error)
 	for i, rec := range r.records {
-		err := r.job.Save(ctx, Batch[Rec]{Records: []Rec{rec}, Partial: true})
+		save := func() error { return r.job.Save(ctx, Batch[Rec]{Records: []Rec{rec}, Partial: true}) }
+		err := save()
 		if err == nil {
 			continue
 		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("importer: saving a batch: %w", err)
+		if ctx.Err() != nil || r.job.Save(ctx, Batch[Rec]{Partial: true}) != nil {
+			return fmt.Errorf("importer: saving a batch: %w", whole)
 		}
-		if probe := r.job.Save(ctx, Batch[Rec]{Partial: true}); probe != nil {
-			return fmt.Errorf("importer: saving a batch: %w", whole) // it is the store
+		if err = save(); err != nil { // the store is up, and it was not down a moment ago
+			bad[i] = err
 		}
-		if err := r.reject(ctx, r.raws[i], err); err != nil {
-			return err
+	}
+	if len(bad) == len(r.records) && len(bad) > 1 {
+		return fmt.Errorf("importer: saving a batch: %w", whole)
+	}
+	for i := range r.records {
+		if err := bad[i]; err != nil {
+			if err := r.reject(ctx, r.raws[i], err); err != nil {
+				return err
+			}
 		}
 	}
 	return r.tooMany()

@@ -136,13 +136,14 @@ func (s *Schema) look(raw json.RawMessage) error {
 	}
 	if s.Closed {
 		for name := range fields {
-			if _, known := s.Fields[name]; !known && len(d.Unknown) < mostNames {
+			if _, known := s.Fields[name]; !known {
 				d.Unknown = append(d.Unknown, name[:min(len(name), 100)])
 			}
 		}
 	}
 	slices.Sort(d.Missing)
 	slices.Sort(d.Unknown)
+	d.Unknown = d.Unknown[:min(len(d.Unknown), mostNames)]
 	text := d.String()
 	if text == "" {
 		return nil
