@@ -41,7 +41,7 @@ func (i *FlexInt) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 || strings.ContainsAny(text, "xXpPiInN_") {
+	if err != nil || f != math.Trunc(f) || math.Abs(f) >= 1<<53 || strings.ContainsAny(text, "xXpPiInN_") {
 		return fmt.Errorf("%s is not a whole number", shown(text))
 	}
 	*i = FlexInt(f)

@@ -148,7 +148,7 @@ func run(ctx context.Context) error {
 	bar := progress(began)
 	stats, err := importer.Job[record, record]{
 		Adapt: func(r record) (record, error) { return r, nil },
-		Save:  save(db), BatchSize: 2 * pageSize, Progress: bar,
+		Save:  save(db), BatchSize: 2 * pageSize, Progress: bar, Start: cursor,
 	}.Run(ctx, belay.Pages[record](ctx, client, "/records", belay.OffsetPages{Items: "data", Limit: pageSize, Total: "total"}, belay.StartAt(cursor), belay.Prefetch(1)))
 	if err != nil {
 		return err
