@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"time"
 
@@ -114,11 +115,12 @@ func belayLoop(rt http.RoundTripper, n, prefetch int) (items int, err error) {
 
 // live returns what is reachable, at its highest while f runs: every tenth of a second the collector is asked.
 func live(f func()) (peak uint64) {
+	// What the last collection has marked: what was allocated since is not known to live.
 	heap := func() uint64 {
 		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
+		sample := [1]metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(sample[:])
+		return sample[0].Value.Uint64()
 	}
 	before := heap()
 	stop, done := make(chan struct{}), make(chan struct{})
