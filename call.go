@@ -113,12 +113,8 @@ func (c *Client) open(ctx context.Context, method, path string, content any, opt
 		}
 		if e, ok := err.(*Error); ok && !c.isNil() {
 			named := *e // the options' error is shared by all calls of a context
-			route, _, _ := strings.Cut(path, "?")
 			named.Partner, named.Integration = c.set.name, c.integration
-			named.Method, named.URL = method, redact.Line(c.base.Scheme+"://"+c.base.Host+joinPath(c.base.EscapedPath(), route), 1024)
-			if absolute(path) {
-				named.URL = redact.URL(c.base)
-			}
+			named.Method, named.URL = method, c.labelled(path)
 			err = &named
 		}
 	}()

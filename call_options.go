@@ -179,8 +179,8 @@ func MaxAttempts(n int) CallOption {
 // transport by itself, which knows no origin to keep it for.
 func Auth(a Authenticator) CallOption {
 	return callOption(func(o *callOptions) {
-		if s, ok := a.(interface{ check() error }); ok {
-			if err := s.check(); err != nil {
+		if a != nil {
+			if err := checkAuth(a); err != nil {
 				o.fail("Auth: %w", err)
 			}
 		}

@@ -2,6 +2,7 @@ package belay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -207,6 +208,20 @@ func (s *stack) resolve(path string) (*url.URL, error) {
 	}
 	u.Path, u.RawPath, u.RawQuery = plain, joined, query
 	return &u, nil
+}
+
+// checkLink returns why a link of the partner's is not followed.
+func (s *stack) checkLink(link string) error {
+	u, err := url.Parse(link)
+	switch {
+	case err != nil || !u.IsAbs():
+		return errors.New("is no absolute URL")
+	case u.User != nil:
+		return fmt.Errorf("to %s holds a user", origin.Of(u))
+	case s.foreign(&http.Request{URL: u}):
+		return fmt.Errorf("leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(u), origin.Of(s.base))
+	}
+	return nil
 }
 
 // absolute reports whether path is a URL with a scheme.

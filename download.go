@@ -52,7 +52,7 @@ func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...
 		err := g.next(ctx)
 		if err == nil {
 			if g.Verified, err = g.sum.check(); err != nil {
-				err = c.dataError(path, err)
+				err = g.broken(err)
 			}
 			return g.Downloaded, err
 		}
@@ -62,11 +62,7 @@ func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...
 		if !errors.Is(err, errBrokenOff) || ctx.Err() != nil || stuck == mostResumes {
 			return g.Downloaded, err
 		}
-		timer := time.NewTimer(resumeWait << stuck)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if sleep(ctx, resumeWait<<stuck) != nil {
 			return g.Downloaded, err
 		}
 	}
@@ -74,12 +70,6 @@ func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...
 
 // errBrokenOff is a body that can be gone on with.
 var errBrokenOff = errors.New("the body broke off")
-
-// dataError makes an error of an answer that is not what was promised.
-func (c *Client) dataError(path string, err error) error {
-	w := &walk{c: c, path: path}
-	return w.fail(Verdict{Class: ClassData, Scope: ScopeCall}, err)
-}
 
 // download is a download under way.
 type download struct {
@@ -141,11 +131,11 @@ func (g *download) next(ctx context.Context) error {
 	case out.err != nil:
 		return out.err
 	case err != nil && (g.total < 0 || g.Bytes < g.total):
-		return g.client.brokenOff(g.path, err)
+		return g.brokenOff(err)
 	case resp.StatusCode == http.StatusPartialContent && g.Bytes < g.total:
-		return g.client.brokenOff(g.path, io.ErrUnexpectedEOF) // a part of what was asked for
+		return g.brokenOff(io.ErrUnexpectedEOF) // a part of what was asked for
 	case g.total >= 0 && g.Bytes != g.total:
-		return g.client.dataError(g.path, fmt.Errorf("%d bytes came of %d", g.Bytes, g.total))
+		return g.broken(fmt.Errorf("%d bytes came of %d", g.Bytes, g.total))
 	}
 	return nil
 }
@@ -156,7 +146,7 @@ func (g *download) skip(resp *http.Response, from int64) error {
 		return nil
 	}
 	have := strongValidator(resp.Header)
-	changed := g.client.dataError(g.path, fmt.Errorf("it changed while it was downloaded, after %d bytes", from))
+	changed := g.broken(fmt.Errorf("it changed while it was downloaded, after %d bytes", from))
 	if have != "" && g.validator != "" && have != g.validator {
 		return changed
 	}
@@ -165,13 +155,13 @@ func (g *download) skip(resp *http.Response, from int64) error {
 	}
 	partial := resp.StatusCode == http.StatusPartialContent
 	if g.validator == "" || have == "" && !partial { // a part came by If-Range, so it is of the same
-		return g.client.dataError(g.path, fmt.Errorf("the partner does not say whether it is still the same, after %d bytes", from))
+		return g.broken(fmt.Errorf("the partner does not say whether it is still the same, after %d bytes", from))
 	}
 	if partial {
 		begin, total, ok := contentRange(resp.Header.Get("Content-Range"))
 		switch {
 		case !ok || begin != from:
-			return g.client.dataError(g.path, fmt.Errorf("asked for what follows byte %d, got the range %q", from, redact.Line(resp.Header.Get("Content-Range"), 60)))
+			return g.broken(fmt.Errorf("asked for what follows byte %d, got the range %q", from, redact.Line(resp.Header.Get("Content-Range"), 60)))
 		case g.total >= 0 && total >= 0 && total != g.total:
 			return changed
 		}
@@ -180,19 +170,21 @@ func (g *download) skip(resp *http.Response, from int64) error {
 	}
 	// The whole again.
 	if _, err := io.CopyN(io.Discard, resp.Body, from); err != nil {
-		return g.client.brokenOff(g.path, err)
+		return g.brokenOff(err)
 	}
 	return nil
 }
 
+// broken makes the error of an answer that is not what was promised.
+func (g *download) broken(err error) error { return g.client.dataFault(http.MethodGet, g.path, err) }
+
 // brokenOff makes the error of a body that ended too early.
-func (c *Client) brokenOff(path string, err error) error {
-	w := &walk{c: c, path: path}
+func (g *download) brokenOff(err error) error {
 	v := Verdict{Class: ClassTransient, Scope: ScopeCall}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		v.Class = ClassCanceled
 	}
-	return w.fail(v, both(errBrokenOff, withoutURL(err)))
+	return g.client.fault(http.MethodGet, g.path, v, both(errBrokenOff, withoutURL(err)))
 }
 
 // counting writes to w and to the checksum, and remembers what w failed with.
@@ -261,10 +253,12 @@ func sumOf(h http.Header) *sum {
 	if v := h.Get("Content-Md5"); v != "" {
 		sent["md5"] = v
 	}
-	for kind, of := range map[string]func() hash.Hash{"sha-512": sha512.New, "sha-256": sha256.New, "md5": md5.New} {
-		stronger := kind == "sha-512" || kind == "sha-256" && sent["sha-512"] == "" || kind == "md5" && sent["sha-512"] == "" && sent["sha-256"] == ""
-		if want := sent[kind]; want != "" && stronger {
-			return &sum{of(), kind, want}
+	for _, known := range [...]struct {
+		kind string
+		of   func() hash.Hash
+	}{{"sha-512", sha512.New}, {"sha-256", sha256.New}, {"md5", md5.New}} {
+		if want := sent[known.kind]; want != "" {
+			return &sum{known.of(), known.kind, want}
 		}
 	}
 	return nil

@@ -217,6 +217,25 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 	})
 }
 
+// labelled is the URL of a route, the way that errors and events show it: the path template, without a query.
+func (s *stack) labelled(route string) string {
+	route, _, _ = strings.Cut(route, "?")
+	if absolute(route) {
+		return redact.URL(s.base)
+	}
+	return redact.Line(s.base.Scheme+"://"+s.base.Host+joinPath(s.base.EscapedPath(), route), 1024)
+}
+
+// fault makes the error of a call that came to an end outside the layers.
+func (s *stack) fault(method, route string, v Verdict, err error) error {
+	return &Error{Partner: s.set.name, Integration: s.integration, Method: method, URL: s.labelled(route), Verdict: v, Err: err}
+}
+
+// dataFault is the fault of an answer that is not what was promised.
+func (s *stack) dataFault(method, route string, err error) error {
+	return s.fault(method, route, Verdict{Class: ClassData, Scope: ScopeCall}, err)
+}
+
 // RetryAfter tells a job runner when to come back: how long the partner asked to wait, or an open circuit
 // stays open, or a limit would have made the call wait. It returns false when err does not say.
 func RetryAfter(err error) (time.Duration, bool) {

@@ -137,12 +137,8 @@ func (s *FileStore) lock(ctx context.Context, key string) (unlock func(), err er
 		if err != nil {
 			return nil, fmt.Errorf("locking a token: %w", err)
 		}
-		timer := time.NewTimer(lockRecheck)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, fmt.Errorf("locking a token: %w", ended(ctx))
+		if err := sleep(ctx, lockRecheck); err != nil {
+			return nil, fmt.Errorf("locking a token: %w", err)
 		}
 	}
 }

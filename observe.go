@@ -203,7 +203,7 @@ func (c *call) clock() (t time.Time) {
 
 func (c *call) emit(e Event) {
 	for _, o := range c.set.observers {
-		c.tell(o, e)
+		tell(c.ctx, o, e)
 	}
 }
 
@@ -220,9 +220,13 @@ func (c *call) named(e Event) Event {
 	return e
 }
 
-func (c *call) tell(o Observer, e Event) {
+// tell hands an event to an observer, which may be nil, and contains its panic.
+func tell(ctx context.Context, o Observer, e Event) {
+	if o == nil {
+		return
+	}
 	defer func() { _ = recover() }()
-	o.Observe(c.ctx, e)
+	o.Observe(ctx, e)
 }
 
 func (c *call) emitAttempt(resp *http.Response, err error, began time.Time) {
@@ -285,7 +289,7 @@ func (c *call) url() string {
 	if c.opts.route == "" || c.base == nil {
 		return redact.URL(c.req.URL)
 	}
-	return redact.Line(c.base.Scheme+"://"+c.base.Host+joinPath(c.base.EscapedPath(), c.opts.route), 1024)
+	return c.labelled(c.opts.route)
 }
 
 // logObserver writes slog records.

@@ -68,8 +68,8 @@ func parseBase(s string) (*url.URL, error) {
 // [WithTrustedOrigins] only, and over plain http only to loopback or with [WithInsecureCredentials].
 func WithAuth(a Authenticator) Option {
 	return func(c *config) error {
-		if s, ok := a.(interface{ check() error }); ok {
-			if err := s.check(); err != nil {
+		if a != nil {
+			if err := checkAuth(a); err != nil {
 				return fmt.Errorf("WithAuth: %w", err)
 			}
 		}

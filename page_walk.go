@@ -9,13 +9,10 @@ import (
 	"iter"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/belay-go/belay/internal/jsonscan"
-	"github.com/belay-go/belay/internal/origin"
-	"github.com/belay-go/belay/internal/redact"
 )
 
 // ErrTooManyPages is a list that goes on behind MaxPages.
@@ -66,22 +63,19 @@ func (p *fetched) broken(err error) error {
 	if p.call != nil {
 		err = p.call.clean(err)
 	}
-	return p.walk.fail(Verdict{Class: ClassData, Scope: ScopeCall}, fmt.Errorf("page %d: %w", p.number, err))
+	return p.walk.c.dataFault(p.walk.method(), p.walk.path, fmt.Errorf("page %d: %w", p.number, err))
+}
+
+// method is the one that pages are asked for with.
+func (w *walk) method() string {
+	if w.o.post {
+		return http.MethodPost
+	}
+	return http.MethodGet
 }
 
 // fail makes an error of the walk.
-func (w *walk) fail(v Verdict, err error) error {
-	method := http.MethodGet
-	if w.o.post {
-		method = http.MethodPost
-	}
-	route, _, _ := strings.Cut(w.path, "?")
-	c := w.c
-	return &Error{
-		Partner: c.set.name, Integration: c.integration, Method: method, Verdict: v, Err: err,
-		URL: redact.Line(c.base.Scheme+"://"+c.base.Host+joinPath(c.base.EscapedPath(), route), 1024),
-	}
-}
+func (w *walk) fail(v Verdict, err error) error { return w.c.fault(w.method(), w.path, v, err) }
 
 // walkPages is Pages without its type. A page's memory is its receiver's to free.
 func walkPages(ctx context.Context, c *Client, path string, how Paginator, opts []PageOption) iter.Seq2[*fetched, error] {
@@ -171,7 +165,7 @@ func object(v any) (map[string]any, error) {
 func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, error) {
 	p := &fetched{walk: w, number: number, cursor: cursor}
 	r := &PageRequest{Cursor: cursor}
-	method, target := http.MethodGet, w.path
+	target := w.path
 	var content any
 	if w.o.post {
 		r.Body = maps.Clone(w.body)
@@ -180,12 +174,12 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 		return nil, w.named(invalid("page %d: %w", number, err))
 	}
 	if w.o.post {
-		method, content = http.MethodPost, r.Body
+		content = r.Body
 	}
 	if r.URL != "" {
 		target = r.URL
-		if err := w.check(target); err != nil {
-			return nil, p.broken(err)
+		if err := w.c.checkLink(target); err != nil {
+			return nil, p.broken(fmt.Errorf("the next link %w", err))
 		}
 	}
 	route, _, _ := strings.Cut(w.path, "?")
@@ -202,7 +196,7 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 		}
 		maps.Copy(o.query, r.Query)
 	}))
-	k, resp, err := w.c.open(ctx, method, target, content, opts, func(data []byte, resp *http.Response) error {
+	k, resp, err := w.c.open(ctx, w.method(), target, content, opts, func(data []byte, resp *http.Response) error {
 		if err := p.read(w.how, data, resp); err != nil {
 			return fmt.Errorf("page %d: %w", number, err)
 		}
@@ -216,20 +210,6 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 	p.buffer, k.buffer, k.data = k.buffer, nil, nil
 	_ = resp.Body.Close()
 	return p, nil
-}
-
-// check returns why a next link is not followed.
-func (w *walk) check(target string) error {
-	u, err := url.Parse(target)
-	switch {
-	case err != nil || !u.IsAbs():
-		return errors.New("the next link is no absolute URL")
-	case u.User != nil:
-		return fmt.Errorf("the next link to %s holds a user", origin.Of(u))
-	case w.c.foreign(&http.Request{URL: u}):
-		return fmt.Errorf("the next link leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(u), origin.Of(w.c.base))
-	}
-	return nil
 }
 
 // read finds the items and the next cursor in a page.
@@ -275,7 +255,7 @@ func (w *walk) goesOn(p *fetched) (bool, error) {
 	}
 	switch {
 	case w.o.most > 0 && p.number >= w.o.most:
-		return false, w.fail(Verdict{Class: ClassData, Scope: ScopeCall}, fmt.Errorf("%w: above %d (MaxPages)", ErrTooManyPages, w.o.most))
+		return false, w.c.dataFault(w.method(), w.path, fmt.Errorf("%w: above %d (MaxPages)", ErrTooManyPages, w.o.most))
 	case w.empty >= mostEmptyPages:
 		return false, p.broken(fmt.Errorf("%d empty pages in a row", w.empty))
 	case w.guard.seen(p.cursor, p.next):

@@ -60,11 +60,10 @@ func Await[T any](ctx context.Context, c *Client, method, path string, body any,
 		if next != "" {
 			u, err := asked.Parse(next)
 			if err != nil {
-				return zero, c.dataError(path, errors.New("the link to the operation is no URL"))
+				return zero, c.dataFault(method, path, errors.New("the link to the operation is no URL"))
 			}
-			w := &walk{c: c, path: path}
-			if err := w.check(u.String()); err != nil {
-				return zero, c.dataError(path, err)
+			if err := c.checkLink(u.String()); err != nil {
+				return zero, c.dataFault(method, path, fmt.Errorf("the link to the operation %w", err))
 			}
 			target = u.String()
 		}
@@ -88,7 +87,7 @@ func Await[T any](ctx context.Context, c *Client, method, path string, body any,
 			return zero, nil
 		}
 		if err := decodeJSON(pending, h, &out); err != nil {
-			return zero, c.dataError(path, err)
+			return zero, c.dataFault(method, path, err)
 		}
 	}
 	return out, nil
@@ -136,18 +135,13 @@ func (c *Client) pause(ctx context.Context, path string, wait time.Duration, h h
 	asked, _ := hint.Wait(h, time.Now(), false)
 	wait = max(wait, asked)
 	fail := func(err error) error {
-		w := &walk{c: c, path: path}
-		return w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall, RetryAfter: wait}, fmt.Errorf("the partner has not finished: %w", err))
+		return c.fault(http.MethodGet, path, Verdict{Class: ClassCanceled, Scope: ScopeCall, RetryAfter: wait}, fmt.Errorf("the partner has not finished: %w", err))
 	}
 	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) {
 		return fail(&waitError{"the next look would be in", wait})
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return fail(ended(ctx))
+	if err := sleep(ctx, wait); err != nil {
+		return fail(err)
 	}
+	return nil
 }

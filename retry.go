@@ -2,6 +2,7 @@ package belay
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -330,14 +331,19 @@ func (c *call) also(err, why error) error {
 
 // sleep waits for d, or returns the cause of the caller's cancel.
 func (c *call) sleep(d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	began := time.Now()
 	defer func() { c.waits.Backoff += time.Since(began) }()
+	return sleep(c.ctx, d)
+}
+
+// sleep waits for d, or returns why ctx ended before.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
-	case <-c.ctx.Done():
-		return ended(c.ctx)
+	case <-ctx.Done():
+		return ended(ctx)
 	}
 }

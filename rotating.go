@@ -113,7 +113,7 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 	if r.old != nil && time.Now().Before(r.until) {
 		r.now, r.old = r.old, nil
 		r.mu.Unlock()
-		r.emit(ctx, RotationRolledBack{Integration: r.integration, Action: "check the new credential with the partner, and rotate again", Err: ErrAuth})
+		tell(ctx, r.observer, RotationRolledBack{Integration: r.integration, Action: "check the new credential with the partner, and rotate again", Err: ErrAuth})
 		return true
 	}
 	r.mu.Unlock()
@@ -160,7 +160,7 @@ func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(co
 		return fmt.Errorf("belay: waiting for another rotation: %w", ended(ctx))
 	}
 	if err := check(ctx, next); err != nil {
-		r.emit(ctx, RotationRolledBack{Integration: r.integration, Action: "the new credential does not work: check it with the partner; the old one stays", Err: err})
+		tell(ctx, r.observer, RotationRolledBack{Integration: r.integration, Action: "the new credential does not work: check it with the partner; the old one stays", Err: err})
 		return fmt.Errorf("belay: the new credential was not taken, as it does not work: %w", err)
 	}
 	r.mu.Lock()
@@ -189,17 +189,9 @@ func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(co
 		return fmt.Errorf("belay: the old credential was taken back: the new one was answered with a 401: %w", ErrAuth)
 	}
 	if err != nil {
-		r.emit(ctx, RotationRolledBack{Integration: r.integration, Action: "the new credential failed after it was taken: check it with the partner; the old one is in use again", Err: err})
+		tell(ctx, r.observer, RotationRolledBack{Integration: r.integration, Action: "the new credential failed after it was taken: check it with the partner; the old one is in use again", Err: err})
 		return fmt.Errorf("belay: the old credential was taken back: %w", err)
 	}
-	r.emit(ctx, CredentialRotated{Integration: r.integration, Was: old.since})
+	tell(ctx, r.observer, CredentialRotated{Integration: r.integration, Was: old.since})
 	return nil
-}
-
-func (r *Rotating) emit(ctx context.Context, e Event) {
-	if r.observer == nil {
-		return
-	}
-	defer func() { _ = recover() }()
-	r.observer.Observe(ctx, e)
 }

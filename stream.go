@@ -99,12 +99,11 @@ func ForEach[T any](ctx context.Context, items iter.Seq2[T, error], f func(conte
 		return invalid("ForEach: the context, the items or the function is nil")
 	}
 	inner, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var mu sync.Mutex
 	var failed ItemErrors
 	var panicked any
 	var workers sync.WaitGroup
-	defer func() { // when the source panics
+	defer func() { // workers end too when the source panics
 		cancel()
 		workers.Wait()
 	}()

@@ -88,11 +88,7 @@ func (o *OAuth2) request(ctx context.Context, key string, form url.Values, scope
 		if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || wait > o.cfg.Timeout {
 			return t, err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if sleep(ctx, wait) != nil {
 			return t, err
 		}
 	}

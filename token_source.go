@@ -16,27 +16,28 @@ type tokenSource struct {
 	own bool // the app's own credentials, which need no refresh token
 
 	mu       sync.Mutex
-	now      Token     // the zero value before the first
-	version  uint64    // of now, in the order in which the store has kept them
-	worked   time.Time // when a token was last got
-	rejected string    // an access token that the partner answered with a 401
-	flight   *flight   // that is under way
-	unsaved  *renewal  // what was got, but the store could not keep
-	dead     *Error    // the grant was refused for good
-	died     Token     // the one that it was refused for
-	since    time.Time // when
-	looked   time.Time // when the store was last asked whether it has come back
-	trouble  *Error    // why the last flight failed otherwise
-	troubled time.Time // when
-	failures int       // in a row
-	next     time.Time // no flight before it
+	now      Token      // the zero value before the first
+	cred     Credential // which it is as
+	version  uint64     // of now, in the order in which the store has kept them
+	worked   time.Time  // when a token was last got
+	rejected string     // an access token that the partner answered with a 401
+	flight   *flight    // that is under way
+	unsaved  *renewal   // what was got, but the store could not keep
+	dead     *Error     // the grant was refused for good
+	died     Token      // the one that it was refused for
+	since    time.Time  // when
+	looked   time.Time  // when the store was last asked whether it has come back
+	trouble  *Error     // why the last flight failed otherwise
+	troubled time.Time  // when
+	failures int        // in a row
+	next     time.Time  // no flight before it
 }
 
 // flight gets a token, from the store or the partner. Done is closed when it has ended.
 type flight struct {
 	done   chan struct{}
 	before uint64 // the version that it began with
-	token  Token
+	cred   Credential
 	err    error
 }
 
@@ -54,8 +55,7 @@ const (
 func (s *tokenSource) Credential(ctx context.Context) (Credential, error) {
 	s.mu.Lock()
 	now := time.Now()
-	use, fresh := s.now.lasts(now)
-	good := s.now.Access.Reveal() != "" && use > 0 && s.now.Access.Reveal() != s.rejected
+	good, fresh := s.good(now)
 	if !good && s.flight == nil {
 		if err := s.remembered(now); err != nil {
 			s.mu.Unlock()
@@ -63,9 +63,9 @@ func (s *tokenSource) Credential(ctx context.Context) (Credential, error) {
 		}
 	}
 	if good && (fresh > 0 || s.flight != nil || now.Before(s.next) || !s.refreshable()) {
-		t := s.now
+		cred := s.cred
 		s.mu.Unlock()
-		return issued{t}, nil
+		return cred, nil
 	}
 	f := s.flight
 	if f == nil {
@@ -73,17 +73,17 @@ func (s *tokenSource) Credential(ctx context.Context) (Credential, error) {
 		s.flight = f
 		go s.fly(ctx, f)
 	}
-	t := s.now
+	cred := s.cred
 	s.mu.Unlock()
 	if good { // the old one serves meanwhile
-		return issued{t}, nil
+		return cred, nil
 	}
 	select {
 	case <-f.done:
 		if f.err != nil {
 			return nil, f.err
 		}
-		return issued{f.token}, nil
+		return f.cred, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for a token: %w", ended(ctx))
 	}
@@ -101,6 +101,13 @@ func (s *tokenSource) remembered(now time.Time) error {
 		return &err
 	}
 	return nil
+}
+
+// good reports whether the present token can be sent, and for how long it need not be refreshed.
+func (s *tokenSource) good(now time.Time) (good bool, fresh time.Duration) {
+	use, fresh := s.now.lasts(now)
+	access := s.now.Access.Reveal()
+	return access != "" && access != s.rejected && use > 0, fresh
 }
 
 // refreshable reports whether the present token can be exchanged for another.
@@ -234,11 +241,9 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 	case l.err == nil:
 		s.unsaved, s.worked = nil, now
 		s.take(l.token, l.version)
-		f.token = s.now
+		f.cred = s.cred
 	case s.version != f.before: // Put has brought another meanwhile
-		f.token = s.now
-		l.err = nil
-		l.asked = false
+		f.cred, l.err, l.asked = s.cred, nil, false
 	case l.err.Class == ClassAuth && lasting(l.err.Code):
 		f.err = l.err
 		if s.dead == nil {
@@ -253,7 +258,7 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 			most = refusedAgain
 		}
 		wait := min(most, time.Second<<min(s.failures, 10))
-		if use, _ := s.now.lasts(now); use > 0 && s.now.Access.Reveal() != "" && s.now.Access.Reveal() != s.rejected {
+		if good, _ := s.good(now); good {
 			wait = refreshAgain
 		}
 		s.failures++
@@ -270,11 +275,11 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 	partner := s.app.cfg.Name
 	switch {
 	case l.err == nil && l.asked:
-		s.app.emit(ctx, TokenRefreshed{Partner: partner, Integration: s.key, Expiry: l.token.Expiry})
+		tell(ctx, s.app.cfg.Observer, TokenRefreshed{Partner: partner, Integration: s.key, Expiry: l.token.Expiry})
 	case died:
-		s.app.emit(ctx, TokenRevoked{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
+		tell(ctx, s.app.cfg.Observer, TokenRevoked{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
 	case l.err != nil && !lasting(l.err.Code):
-		s.app.emit(ctx, TokenRefreshFailed{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
+		tell(ctx, s.app.cfg.Observer, TokenRefreshFailed{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
 	}
 }
 
@@ -283,7 +288,7 @@ func (s *tokenSource) take(t Token, version uint64) {
 	if version < s.version {
 		return
 	}
-	s.now, s.version = t, version
+	s.now, s.cred, s.version = t, issued{t}, version
 	s.rejected, s.dead, s.trouble, s.failures, s.next = "", nil, nil, 0, time.Time{}
 }
 
@@ -295,12 +300,4 @@ func (s *tokenSource) renewed(t Token, version uint64) {
 		s.worked = time.Now()
 	}
 	s.take(t, version)
-}
-
-func (o *OAuth2) emit(ctx context.Context, e Event) {
-	if o.cfg.Observer == nil {
-		return
-	}
-	defer func() { _ = recover() }()
-	o.cfg.Observer.Observe(ctx, e)
 }

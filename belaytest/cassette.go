@@ -2,7 +2,6 @@ package belaytest
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -163,7 +162,7 @@ func (t *tape) save() error {
 		}
 	}
 	t.tape.Interactions = out
-	return errors.Join(t.tape.Save())
+	return t.tape.Save()
 }
 
 // YAML loses a line break at the beginning of a text.

@@ -131,17 +131,11 @@ type Factory[D Driver] struct {
 
 	mu      sync.Mutex
 	client  *belay.Client // of the partner, once an integration was opened
-	opened  map[string]*opened[D]
+	opened  map[string]D
 	closed  bool
 	loading map[string]*loading[D]
-	// switches are of integrations that were reloaded, whose old drivers may be in use.
-	switches map[string]*atomic.Bool
-}
-
-// opened is an integration that is in use. Off is shared with the drivers that it had before a reload, which may be in use still.
-type opened[D any] struct {
-	driver D
-	off    *atomic.Bool
+	// off are the kill switches, by integration. They outlast a reload, as the driver from before it may be in use still.
+	off map[string]*atomic.Bool
 }
 
 // loading is an integration that somebody opens; done is closed then.
@@ -149,9 +143,8 @@ type loading[D any] struct {
 	done   chan struct{}
 	driver D
 	err    error
-	gone   bool         // who began has gone
-	stale  bool         // it was changed meanwhile, so its settings are asked for again
-	off    *atomic.Bool // of the one before, nil when there was none
+	gone   bool // who began has gone
+	stale  bool // it was changed meanwhile, so its settings are asked for again
 }
 
 // Register adds a partner to the registry. Open makes its driver for an integration; it is called once for each, when that is first
@@ -170,7 +163,7 @@ func Register[D Driver](r *Registry, p Partner, open func(context.Context, Integ
 	if err := p.Rollout.check(); err != nil {
 		return nil, err
 	}
-	f := &Factory[D]{registry: r, partner: p, open: open, opened: make(map[string]*opened[D]), loading: make(map[string]*loading[D]), switches: make(map[string]*atomic.Bool)}
+	f := &Factory[D]{registry: r, partner: p, open: open, opened: make(map[string]D), loading: make(map[string]*loading[D]), off: make(map[string]*atomic.Bool)}
 	rollout := p.Rollout.clone()
 	f.rollout.Store(&rollout)
 	r.mu.Lock()
@@ -198,14 +191,14 @@ func (f *Factory[D]) Open(ctx context.Context, integration string) (D, error) {
 			f.mu.Unlock()
 			return none, ErrClosed
 		}
-		if o := f.opened[integration]; o != nil {
+		if d, ok := f.opened[integration]; ok {
 			f.mu.Unlock()
-			return o.driver, nil
+			return d, nil
 		}
 		l := f.loading[integration]
 		first := l == nil
 		if first {
-			l = &loading[D]{done: make(chan struct{}), off: f.switches[integration]}
+			l = &loading[D]{done: make(chan struct{})}
 			f.loading[integration] = l
 		}
 		f.mu.Unlock()
@@ -237,7 +230,7 @@ func (f *Factory[D]) make(ctx context.Context, integration string, l *loading[D]
 		close(l.done)
 	}()
 	for {
-		o, err := f.build(ctx, integration, l)
+		d, err := f.build(ctx, integration)
 		if err != nil {
 			l.err = fmt.Errorf("driver: opening %s of %s: %w", integration, f.partner.Name, err)
 			return l.driver, l.err
@@ -245,38 +238,40 @@ func (f *Factory[D]) make(ctx context.Context, integration string, l *loading[D]
 		f.mu.Lock()
 		stale, closed := l.stale, f.closed
 		if l.stale = false; !stale && !closed {
-			f.opened[integration] = o
-			l.driver, l.err = o.driver, nil
+			f.opened[integration] = d
+			l.driver, l.err = d, nil
 		}
 		f.mu.Unlock()
 		switch {
 		case closed:
 			l.err = ErrClosed
-			return l.driver, errors.Join(l.err, closeDriver(o.driver))
+			return l.driver, errors.Join(l.err, closeDriver(d))
 		case !stale:
-			return o.driver, nil
+			return d, nil
 		}
-		l.off = o.off
-		if err := closeDriver(o.driver); err != nil {
+		if err := closeDriver(d); err != nil {
 			l.err = fmt.Errorf("driver: closing %s of %s: %w", integration, f.partner.Name, err)
 			return l.driver, l.err
 		}
 	}
 }
 
-func (f *Factory[D]) build(ctx context.Context, integration string, l *loading[D]) (*opened[D], error) {
+func (f *Factory[D]) build(ctx context.Context, integration string) (d D, err error) {
 	s, err := f.registry.load(ctx, f.partner.Name, integration)
 	if err != nil {
-		return nil, err
+		return d, err
 	}
 	parent, err := f.Client()
 	if err != nil {
-		return nil, err
+		return d, err
 	}
-	off := l.off
+	f.mu.Lock()
+	off := f.off[integration]
 	if off == nil {
 		off = new(atomic.Bool)
+		f.off[integration] = off
 	}
+	f.mu.Unlock()
 	off.Store(s.Disabled)
 	options := []belay.Option{belay.WithIntegration(integration), belay.WithAuth(s.Auth), belay.WithEnabled(func() bool { return !off.Load() })}
 	if s.BaseURL != "" {
@@ -287,11 +282,9 @@ func (f *Factory[D]) build(ctx context.Context, integration string, l *loading[D
 	}
 	client, err := parent.With(options...)
 	if err != nil {
-		return nil, err
+		return d, err
 	}
-	o := &opened[D]{off: off}
-	o.driver, err = f.open(ctx, Integration{integration, s.Labels, client, f.rollout.Load().Version(integration)})
-	return o, err
+	return f.open(ctx, Integration{integration, s.Labels, client, f.rollout.Load().Version(integration)})
 }
 
 // Client returns the partner's own client, which all integrations derive from: its limits, breaker and connections. It is made when
@@ -317,19 +310,16 @@ func (f *Factory[D]) Client() (*belay.Client, error) {
 // changed. Calls under way, and who holds the old driver, go on with that. The error is the old driver's Close.
 func (f *Factory[D]) Reload(integration string) error {
 	f.mu.Lock()
-	o := f.opened[integration]
-	if o != nil {
-		f.switches[integration] = o.off
-	}
+	d, open := f.opened[integration]
 	delete(f.opened, integration)
 	if l := f.loading[integration]; l != nil {
 		l.stale = true
 	}
 	f.mu.Unlock()
-	if o == nil {
+	if !open {
 		return nil
 	}
-	return closeDriver(o.driver)
+	return closeDriver(d)
 }
 
 // SetDisabled switches an integration off or on, at once, for calls that wait too, and for drivers that were opened before a reload.
@@ -337,17 +327,14 @@ func (f *Factory[D]) Reload(integration string) error {
 func (f *Factory[D]) SetDisabled(integration string, disabled bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if off := f.switches[integration]; off != nil {
+	if off := f.off[integration]; off != nil {
 		off.Store(disabled)
 	}
 	if l := f.loading[integration]; l != nil {
 		l.stale = true
 	}
-	o := f.opened[integration]
-	if o != nil {
-		o.off.Store(disabled)
-	}
-	return o != nil
+	_, open := f.opened[integration]
+	return open
 }
 
 // SetRollout changes which version integrations get, and reloads those that are open with another.
@@ -389,8 +376,8 @@ func (f *Factory[D]) close() error {
 	f.opened, f.client = nil, nil
 	f.mu.Unlock()
 	var errs []error
-	for _, o := range open {
-		errs = append(errs, closeDriver(o.driver))
+	for _, d := range open {
+		errs = append(errs, closeDriver(d))
 	}
 	if client != nil {
 		errs = append(errs, client.Close())

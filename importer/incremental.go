@@ -50,7 +50,7 @@ const (
 // mark is what a watermark holds: the latest time, and the versions within Lag of it.
 type mark struct {
 	High time.Time         `json:"high"`
-	Seen map[string]string `json:"seen,omitempty"` // by id, the version's hash, and its time
+	Seen map[string]string `json:"seen,omitempty"` // the content's hash, by the version's time and id
 }
 
 // seenKey is a version: the record and when it changed.

@@ -41,8 +41,9 @@ type Job[Raw, Rec any] struct {
 	Validate func(Rec) error
 	// Save stores a batch, records and cursor in one transaction. When it fails, the records are saved one by one, as Partial
 	// batches, to find the one that cannot be; after a crash in the midst of that they come again, so it must be able to save a record
-	// twice (an upsert). Where a Partial batch without records
-	// cannot be saved either, or none of several records can, it is the store that fails, and the run ends.
+	// twice (an upsert). Where a Partial batch without records cannot be saved either, or none of several records can, it is the store
+	// that fails, and the run ends. After an error of the pages, or the context's end, what was whole is saved, for half a minute at
+	// the most.
 	Save func(context.Context, Batch[Rec]) error
 	// Reject sets a record aside with its reason; after a crash it may come twice. An error ends the run before the batch is saved.
 	// Nil only counts them.
@@ -69,8 +70,8 @@ var ErrTooManyRejects = errors.New("importer: too many records rejected")
 
 // Stats say how far a run is, and at its end what it did.
 type Stats struct {
-	// Pages and Read count what came, Saved, Rejected and Skipped what became of the records. Skipped are those that an
-	// [Incremental] has seen before.
+	// Pages and Read count what came, Saved, Rejected and Skipped what became of the records. Skipped are those that [Incremental]
+	// has had before, and that [Full] found the same.
 	Pages, Read, Saved, Rejected, Skipped int
 	Batches                               int
 	// Total is how many records there are, where the partner says so; otherwise 0.
@@ -141,21 +142,23 @@ func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw],
 	}
 	r := &run[Raw, Rec]{job: j, began: time.Now(), skip: skip, mark: mark, pending: j.Start}
 	r.stats.Cursor = j.Start
-	ended := false
 	for page, err := range pages {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			// What is whole and not saved yet is saved with its cursor, so that the next run need not read it again.
-			err = errors.Join(err, r.flushed(context.WithoutCancel(ctx), false))
+			if r.pending != r.stats.Cursor {
+				last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+				err = errors.Join(err, r.flush(last, false))
+				cancel()
+			}
 			return r.stats, err
 		}
 		if err := r.take(ctx, page); err != nil {
 			return r.stats, err
 		}
-		ended = page.Cursor == ""
-		if len(r.records) >= j.BatchSize && !ended {
+		if len(r.records) >= j.BatchSize && page.Cursor != "" {
 			if err := r.flush(ctx, false); err != nil {
 				return r.stats, err
 			}
@@ -165,13 +168,8 @@ func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw],
 	return r.stats, err
 }
 
-// flushed saves what there is, if there is anything that was not saved.
-func (r *run[Raw, Rec]) flushed(ctx context.Context, done bool) error {
-	if r.stats.Cursor == r.pending {
-		return nil
-	}
-	return r.flush(ctx, done)
-}
+// lastSave is how long the save of what was whole may take when the run has ended, maybe by its context.
+const lastSave = 30 * time.Second
 
 // take adapts the records of a page.
 func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {

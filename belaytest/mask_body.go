@@ -1,0 +1,178 @@
+package belaytest
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/textproto"
+	"net/url"
+	"strings"
+
+	"github.com/belay-go/belay/internal/redact"
+)
+
+// secretField reports whether a field of that name is likely to hold a secret. An error's code in an answer does not.
+func secretField(name string, request bool) bool {
+	switch lower := strings.ToLower(name); lower {
+	case "code":
+		return request
+	case "token_type", "expires_in", "scope", "tokentype":
+		return false
+	}
+	return redact.LooksSecretField(name)
+}
+
+// body masks a body, and returns its content type, where that changes with it.
+func (m *mask) body(contentType, body string, request bool) (masked, newType string) {
+	if m.Redact != nil && body != "" {
+		body = m.Redact(contentType, body)
+	}
+	kind, params, _ := mime.ParseMediaType(contentType)
+	trimmed := strings.TrimSpace(body)
+	switch {
+	case trimmed == "":
+		return body, ""
+	case strings.HasPrefix(kind, "multipart/") && params["boundary"] != "":
+		return m.multipart(kind, params["boundary"], body, request)
+	case strings.Contains(kind, "json"), trimmed[0] == '{', trimmed[0] == '[':
+		if out, ok := m.json(body, request); ok {
+			return out, ""
+		}
+	case kind == "application/x-www-form-urlencoded", !strings.ContainsAny(trimmed, " <\n") && strings.Contains(trimmed, "="):
+		if out, ok := m.form(body, request); ok {
+			return out, ""
+		}
+	default:
+		return body, ""
+	}
+	if redact.LooksSecretField(body) { // it cannot be read, and may hold one
+		return m.hidden(body, false), ""
+	}
+	return body, ""
+}
+
+func (m *mask) form(body string, request bool) (string, bool) {
+	pairs := strings.FieldsFunc(body, func(r rune) bool { return r == '&' || r == ';' })
+	masked := false
+	for n, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		plainName, err1 := url.QueryUnescape(name)
+		plain, err2 := url.QueryUnescape(value)
+		if err1 != nil || err2 != nil {
+			return "", false
+		}
+		if secretField(plainName, request) {
+			pairs[n], masked = name+"="+m.hidden(plain, true), true
+		}
+	}
+	if !masked {
+		return body, true
+	}
+	return strings.Join(pairs, "&"), true
+}
+
+// json masks fields that look like secrets, in each of several documents (NDJSON). What has none stays as it is, to the letter.
+func (m *mask) json(body string, request bool) (string, bool) {
+	d := json.NewDecoder(strings.NewReader(body))
+	d.UseNumber()
+	var out bytes.Buffer
+	changed, documents := false, 0
+	for ; ; documents++ {
+		var v any
+		if err := d.Decode(&v); err == io.EOF {
+			break
+		} else if err != nil {
+			return "", false
+		}
+		v, masked := m.walk(v, false, request)
+		changed = changed || masked
+		if documents > 0 {
+			out.WriteByte('\n')
+		}
+		e := json.NewEncoder(&out)
+		e.SetEscapeHTML(false)
+		if e.Encode(v) != nil {
+			return "", false
+		}
+		out.Truncate(out.Len() - 1)
+	}
+	if !changed {
+		return body, true
+	}
+	if strings.HasSuffix(body, "\n") {
+		out.WriteByte('\n')
+	}
+	return out.String(), true
+}
+
+// walk masks what lies below v; all text of it, where inside a field that looks like a secret.
+func (m *mask) walk(v any, inside, request bool) (_ any, masked bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, value := range v {
+			new, changed := m.walk(value, inside || secretField(name, request), request)
+			v[name], masked = new, masked || changed
+		}
+		return v, masked
+	case []any:
+		for n, item := range v {
+			new, changed := m.walk(item, inside, request)
+			v[n], masked = new, masked || changed
+		}
+		return v, masked
+	case string:
+		if inside && v != "" {
+			return m.hidden(v, true), true
+		}
+		if t := strings.TrimSpace(v); len(t) > 1 && (t[0] == '{' || t[0] == '[') { // JSON in JSON
+			if out, ok := m.json(v, request); ok {
+				return out, out != v
+			}
+		}
+	case json.Number:
+		if inside && len(v) >= shortestSecret {
+			return m.hidden(v.String(), true), true
+		}
+	}
+	return v, false
+}
+
+// boundary takes the place of those that are made anew each time.
+const boundary = "belaytest-boundary"
+
+func (m *mask) multipart(kind, was, body string, request bool) (masked, newType string) {
+	var out bytes.Buffer
+	w := multipart.NewWriter(&out)
+	_ = w.SetBoundary(boundary)
+	r := multipart.NewReader(strings.NewReader(body), was)
+	for {
+		part, err := r.NextRawPart()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return m.hidden(body, false), ""
+		}
+		data, err := io.ReadAll(part)
+		if err != nil {
+			return m.hidden(body, false), ""
+		}
+		text := string(data)
+		if secretField(part.FormName(), request) {
+			text = m.hidden(text, true)
+		} else {
+			text, _ = m.body(part.Header.Get("Content-Type"), text, request)
+		}
+		p, err := w.CreatePart(textproto.MIMEHeader(part.Header))
+		if err == nil {
+			_, err = io.WriteString(p, text)
+		}
+		if err != nil {
+			return m.hidden(body, false), ""
+		}
+	}
+	_ = w.Close()
+	return out.String(), kind + "; boundary=" + boundary
+}
