@@ -7,3 +7,10 @@ require (
 	github.com/sony/gobreaker/v2 v2.4.0
 	golang.org/x/time v0.16.0
 )
+
+require (
+	github.com/google/go-github/v75 v75.0.0 // indirect
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // indirect
+	github.com/stripe/stripe-go/v82 v82.5.1 // indirect
+	github.com/svix/svix-webhooks v1.44.0 // indirect
+)

@@ -18,6 +18,7 @@ import (
 )
 
 var (
+	only   = flag.String("only", "", "webhooks measures those alone")
 	rounds = flag.Int("rounds", 101, "rounds in which every variant takes its turn")
 	ops    = flag.Int("ops", 3000, "calls in a turn")
 )
@@ -116,6 +117,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench: -rounds and -ops must be positive")
 		os.Exit(2)
 	}
+	if *only == "webhooks" {
+		webhooks()
+		return
+	}
 	bare := &http.Client{Transport: stub{}}
 	hand := &http.Client{Transport: newHandMade(stub{})}
 	plain := client(belay.Without(belay.LayerTimeout))
@@ -139,4 +144,5 @@ func main() {
 	compare("GET, with auth and an attempt timeout", http.MethodGet, nil, variants(full)...)
 	acquire()
 	pages()
+	webhooks()
 }

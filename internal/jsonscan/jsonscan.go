@@ -58,18 +58,11 @@ func (d *Doc) find(i int, path string, found *[]byte) (int, error) {
 		if i < len(d.data) && d.data[i] == '}' {
 			return i + 1, nil
 		}
-		if i >= len(d.data) || d.data[i] != '"' {
-			return i, syntax(i)
-		}
-		end, err := d.text(i)
+		name, at, err := d.name(i)
 		if err != nil {
 			return i, err
 		}
-		name := d.data[i+1 : end-1]
-		if i = d.space(end); i >= len(d.data) || d.data[i] != ':' {
-			return i, syntax(i)
-		}
-		i = d.space(i + 1)
+		i = at
 		begin := i
 		rest, exact, inside := match(name, path)
 		switch {
@@ -86,13 +79,100 @@ func (d *Doc) find(i int, path string, found *[]byte) (int, error) {
 		if exact {
 			*found = d.data[begin:i]
 		}
-		if i = d.space(i); i >= len(d.data) || d.data[i] != ',' && d.data[i] != '}' {
+		if i, err = d.after(i); err != nil {
+			return i, err
+		}
+	}
+}
+
+// name returns the name of the member at i, and where its value begins.
+func (d *Doc) name(i int) (name []byte, value int, err error) {
+	if i >= len(d.data) || d.data[i] != '"' {
+		return nil, i, syntax(i)
+	}
+	end, err := d.text(i)
+	if err != nil {
+		return nil, i, err
+	}
+	name = d.data[i+1 : end-1]
+	if i = d.space(end); i >= len(d.data) || d.data[i] != ':' {
+		return nil, i, syntax(i)
+	}
+	return name, d.space(i + 1), nil
+}
+
+// after returns where the next member begins, or the brace that ends the object.
+func (d *Doc) after(i int) (int, error) {
+	if i = d.space(i); i >= len(d.data) || d.data[i] != ',' && d.data[i] != '}' {
+		return i, syntax(i)
+	}
+	if d.data[i] == ',' {
+		if i = d.space(i + 1); i < len(d.data) && d.data[i] == '}' {
 			return i, syntax(i)
 		}
-		if d.data[i] == ',' {
-			if i = d.space(i + 1); i < len(d.data) && d.data[i] == '}' {
-				return i, syntax(i)
+	}
+	return i, nil
+}
+
+// MaxPaths is how many paths Values takes.
+const MaxPaths = 8
+
+// Values leaves in found what stands at each of the paths, in one pass; nil where there is nothing. It is Value for several,
+// at most MaxPaths, none of which ends in a dot.
+func (d *Doc) Values(paths []string, found [][]byte) error {
+	var rest [MaxPaths]string
+	clear(found)
+	end, err := d.findAll(d.space(0), rest[:copy(rest[:], paths)], found)
+	if err == nil && d.space(end) < len(d.data) {
+		err = syntax(d.space(end)) // there is more than one document
+	}
+	return err
+}
+
+// findAll looks for the paths that are not empty in the value at i, and returns where that ends.
+func (d *Doc) findAll(i int, paths []string, found [][]byte) (int, error) {
+	if i >= len(d.data) || d.data[i] != '{' {
+		return d.skip(i)
+	}
+	var rest [MaxPaths]string
+	for i = d.space(i + 1); ; {
+		if i < len(d.data) && d.data[i] == '}' {
+			return i + 1, nil
+		}
+		name, at, err := d.name(i)
+		if err != nil {
+			return i, err
+		}
+		within, here := false, uint(0) // here has a bit for each path that ends with this name
+		escaped := bytes.IndexByte(name, '\\') >= 0
+		for k, path := range paths {
+			rest[k] = ""
+			if path == "" || !escaped && (len(path) < len(name) || len(name) > 0 && path[0] != name[0]) {
+				continue
 			}
+			more, exact, inside := match(name, path)
+			if inside {
+				rest[k], within = more, true
+			}
+			if exact {
+				here |= 1 << k
+			}
+		}
+		if within {
+			i, err = d.findAll(at, rest[:len(paths)], found)
+		} else {
+			i, err = d.skip(at)
+		}
+		if err != nil {
+			return i, err
+		}
+		for k := 0; here != 0; k, here = k+1, here>>1 {
+			if here&1 != 0 {
+				found[k] = d.data[at:i]
+			}
+		}
+		if i, err = d.after(i); err != nil {
+			return i, err
 		}
 	}
 }
@@ -323,13 +403,28 @@ func (d *Doc) text(i int) (int, error) {
 }
 
 // closing returns where the quote is that ends the string whose text begins at i, or at least len(data) when there is none. It
-// looks at eight bytes at a time.
+// looks at eight bytes at a time, and at more where the text is long.
 func closing(data []byte, i int) int {
 	const (
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
 	)
-	for i+8 <= len(data) {
+	for long := i + 64; i+8 <= len(data); {
+		if i >= long {
+			end := bytes.IndexByte(data[i:], '"')
+			if end < 0 {
+				end = len(data) - i
+			}
+			if slash := bytes.IndexByte(data[i:i+end], '\\'); slash >= 0 {
+				end = slash
+			}
+			if i += end; i >= len(data) || data[i] == '"' {
+				return i
+			}
+			i += 2
+			long = i + 64
+			continue
+		}
 		w := binary.LittleEndian.Uint64(data[i:])
 		quotes, slashes := w^('"'*ones), w^('\\'*ones)
 		// The lowest bit that is set belongs to the first byte that is either.

@@ -1,0 +1,242 @@
+package belay
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// The reasons for which a webhook is not believed. An answer of 401 fits all of them. A body above the limit is
+// [ErrBodyTooLarge], one that is signed well but is not what the scheme promises [ErrData].
+var (
+	// ErrNoSignature is a request that is not signed.
+	ErrNoSignature = errors.New("belay: webhook is not signed")
+	// ErrMalformedSignature is a signature, or a time beside it, that cannot be read.
+	ErrMalformedSignature = errors.New("belay: webhook signature is malformed")
+	// ErrBadSignature is a signature that none of the secrets makes.
+	ErrBadSignature = errors.New("belay: webhook signature does not match")
+	// ErrTooOld is a signature that matches, of a time further back than the tolerance.
+	ErrTooOld = errors.New("belay: webhook is too old")
+	// ErrTooNew is a signature that matches, of a time further ahead than the tolerance.
+	ErrTooNew = errors.New("belay: webhook is from the future")
+)
+
+// Delivery is one request of a partner, verified. It may carry several events.
+type Delivery struct {
+	// ID is the same when the partner sends the delivery again. Where it gives none, it is "sha256:" and the hash of the body.
+	ID string
+	// Partner is the scheme's name, Integration whose events these are: a [Verifier] does not know, a receiver does.
+	Partner, Integration string
+	// Header and Body are as they came. Neither is copied.
+	Header http.Header
+	Body   []byte
+	// Events has at least one, but when Answer is not nil.
+	Events []WebhookEvent
+	// Answer is what to answer at once to a request that carries no event, but asks whether the endpoint is alive and
+	// ours. Nil for all others.
+	Answer *Answer
+}
+
+// WebhookEvent is one thing that happened at the partner.
+type WebhookEvent struct {
+	// ID tells events apart, and is the same when one comes again. Where the partner gives none, it is the delivery's, in
+	// an array with "#" and the event's place behind it.
+	ID string
+	// Type is the partner's name for what happened, empty when it does not say.
+	Type string
+	// Time is when it happened by the partner's clock, zero when it does not say.
+	Time time.Time
+	// Data is the event's JSON: the delivery's body, or one element of it. Nil when the body is none.
+	Data json.RawMessage
+}
+
+// Answer is a response that the partner waits for.
+type Answer struct {
+	Status      int
+	ContentType string // of Body; empty when there is none
+	Body        []byte
+}
+
+// Verifier tells a partner's webhooks from anybody's. It is safe for concurrent use. A nil Verifier believes nothing.
+type Verifier struct {
+	scheme Scheme
+	keys   []*webhookKey
+	signed []signedPart
+	fields fields
+	at     places // of the signature
+	stamp  places // of its time
+	within time.Duration
+	limit  int64
+}
+
+// NewVerifier returns a verifier of what any of the secrets has signed: the current one and, while it is changed, the one
+// before or after. No secret, an empty one, one that the scheme cannot use and a scheme that lacks something are errors.
+//
+// What a secret is, is the partner's choice: text that is used as it stands; for [StandardWebhooksScheme] and [SvixScheme]
+// base64 behind "whsec_", or a public key behind "whpk_"; for [DiscordScheme] a public key in hex, for [SendGridScheme] one in
+// base64.
+func NewVerifier(s Scheme, secrets ...Secret) (*Verifier, error) {
+	v := &Verifier{scheme: s, within: s.tolerance(), limit: s.maxBytes()}
+	errs := []error{v.compile()}
+	if len(secrets) == 0 {
+		errs = append(errs, errors.New("no secret"))
+	}
+	for i, secret := range secrets {
+		k, err := newWebhookKey(s, secret)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("secret %d of %d: %w", i+1, len(secrets), err))
+		}
+		v.keys = append(v.keys, k)
+	}
+	if err := errors.Join(errs...); err != nil {
+		name := s.Name
+		if name == "" {
+			name = s.Header
+		}
+		return nil, fmt.Errorf("belay: NewVerifier: %s: %w", name, err)
+	}
+	return v, nil
+}
+
+// Scheme returns what the verifier was made with. It holds no secret.
+func (v *Verifier) Scheme() Scheme {
+	if v == nil {
+		return Scheme{}
+	}
+	return v.scheme
+}
+
+// Verify returns the delivery of which h and body are the header and the body, byte by byte as they came, or why it is not
+// believed. It is for what comes by a queue or a function; a scheme that signs the URL takes Scheme.URL with its query as it
+// was called, and POST as the method. The delivery keeps h and body.
+func (v *Verifier) Verify(h http.Header, body []byte) (Delivery, error) {
+	if v == nil {
+		return Delivery{}, fmt.Errorf("%w: the verifier is nil", ErrBadSignature)
+	}
+	return v.verify(http.MethodPost, v.scheme.URL, h, body)
+}
+
+// VerifyRequest reads the request's body, at most Scheme.MaxBytes of it, and returns the delivery, or why it is not believed.
+// The body can then be read again by who comes next. Where the scheme signs the URL, scheme, host and path are those of
+// Scheme.URL, whatever proxies have made of them, and the query is the request's.
+func (v *Verifier) VerifyRequest(r *http.Request) (Delivery, error) {
+	if v == nil || r == nil {
+		return Delivery{}, fmt.Errorf("%w: the verifier or the request is nil", ErrBadSignature)
+	}
+	body, err := readWebhook(r, v.limit)
+	if err != nil {
+		return Delivery{}, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	at := v.scheme.URL
+	if r.URL != nil && at != "" && r.URL.RawQuery != "" {
+		at, _, _ = strings.Cut(at, "?")
+		at += "?" + r.URL.RawQuery
+	}
+	return v.verify(r.Method, at, r.Header, body)
+}
+
+// readWebhook reads a body of at most limit bytes. It takes memory as the bytes come, not as they are announced.
+func readWebhook(r *http.Request, limit int64) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	if r.ContentLength > limit {
+		return nil, fmt.Errorf("%w: %d bytes are announced, %d are taken", ErrBodyTooLarge, r.ContentLength, limit)
+	}
+	const first = 16 << 10
+	size := int64(512)
+	if r.ContentLength > 0 {
+		size = min(r.ContentLength, first) + 1 // one more, so that the end is seen without growing
+	}
+	body := make([]byte, 0, size)
+	for {
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			return nil, fmt.Errorf("%w: more than %d bytes", ErrBodyTooLarge, limit)
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			var tooLarge *http.MaxBytesError
+			if errors.As(err, &tooLarge) {
+				return nil, fmt.Errorf("%w: more than %d bytes", ErrBodyTooLarge, tooLarge.Limit)
+			}
+			return nil, fmt.Errorf("belay: webhook: reading the body: %w", err)
+		}
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+	}
+}
+
+// incoming is what is to be verified.
+type incoming struct {
+	method, url string
+	header      http.Header
+	body        []byte
+}
+
+func (v *Verifier) verify(method, url string, h http.Header, body []byte) (d Delivery, err error) {
+	if int64(len(body)) > v.limit {
+		return d, fmt.Errorf("%w: %d bytes, %d are taken", ErrBodyTooLarge, len(body), v.limit)
+	}
+	in, m := incoming{method, url, h, body}, message{}
+	if err = v.read(&in, &m); err != nil {
+		return d, err
+	}
+	if err = v.match(&in, &m); err != nil {
+		return d, err
+	}
+	// The time comes after the signature: who cannot sign learns nothing of it.
+	if v.scheme.Timestamp != "" {
+		if err = v.checkTime(m.timestamp); err != nil {
+			return d, err
+		}
+	}
+	d.Partner, d.Header, d.Body = v.scheme.Name, h, body
+	if v.scheme.Handshake != nil {
+		d.Answer = v.scheme.Handshake(h, body)
+	}
+	if d.Answer == nil {
+		if err = v.fields.extract(&d); err != nil {
+			return Delivery{}, err
+		}
+	}
+	return d, nil
+}
+
+// checkTime compares the signed time with the clock.
+func (v *Verifier) checkTime(raw string) error {
+	at, err := v.scheme.Unit.parse(raw)
+	if err != nil {
+		return fmt.Errorf("%w: the time: %w", ErrMalformedSignature, err)
+	}
+	tolerance := v.within
+	if tolerance < 0 {
+		return nil
+	}
+	switch age := time.Since(at); {
+	case age > tolerance:
+		return fmt.Errorf("%w: signed %v ago, the tolerance is %v", ErrTooOld, age.Round(time.Second), tolerance)
+	case age < -tolerance:
+		return fmt.Errorf("%w: signed %v ahead, the tolerance is %v", ErrTooNew, -age.Round(time.Second), tolerance)
+	}
+	return nil
+}
+
+// checkURL returns why a URL cannot be one that partners call.
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
+		return errors.New("the URL must be the endpoint's, in full and as the partner calls it")
+	}
+	return nil
+}

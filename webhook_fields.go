@@ -1,0 +1,396 @@
+package belay
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/belay-go/belay/internal/jsonscan"
+)
+
+const (
+	maxEventText = 512    // bytes of an id or a type
+	maxEvents    = 10_000 // in one delivery
+)
+
+// find returns the first value that is there, "" for none.
+func (ps places) find(in *incoming) (string, error) {
+	for _, p := range ps {
+		if p.header != "" {
+			value, err := one(in.header, p.header)
+			if value != "" || err != nil {
+				return value, err
+			}
+			continue
+		}
+		doc := jsonscan.New(in.body)
+		raw, err := doc.Value(p.path)
+		if err != nil {
+			return "", fmt.Errorf("%w: the body: %w", ErrMalformedSignature, err)
+		}
+		text, err := appendText(nil, raw)
+		if err != nil || len(text) > 0 {
+			return string(text), err
+		}
+	}
+	return "", nil
+}
+
+// one returns a header's value. Several are an error: which of them somebody in between has looked at is not known. Names in
+// another case, as queues and functions hand them on, are found too.
+func one(h http.Header, name string) (string, error) {
+	values := h[name]
+	if len(values) == 1 {
+		return values[0], nil
+	}
+	if len(values) == 0 {
+		for k, v := range h {
+			if strings.EqualFold(k, name) {
+				values = append(values, v...)
+			}
+		}
+	}
+	switch len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return values[0], nil
+	}
+	return "", fmt.Errorf("%w: %d headers %s", ErrMalformedSignature, len(values), name)
+}
+
+// headerName reports whether s can be a header's name (RFC 9110, section 5.6.2).
+func headerName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func jsonPath(s string) bool {
+	return s != "" && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".")
+}
+
+// fields say where an event's id, type and time stand.
+type fields struct {
+	paths       []string // in the body, or in each element of events
+	id, typ, at []field  // the first that is there
+	events      string   // path of the array, "." for the body
+}
+
+// field is a header, or the values at some of the paths together.
+type field struct {
+	header string
+	paths  []int
+}
+
+func newFields(s Scheme) (fields, error) {
+	f := fields{events: s.Events}
+	for _, x := range []struct {
+		name, text string
+		to         *[]field
+	}{{"ID", s.ID, &f.id}, {"Type", s.Type, &f.typ}, {"Time", s.Time, &f.at}} {
+		if x.text == "" {
+			continue
+		}
+		for part := range strings.SplitSeq(x.text, "|") {
+			list, inBody := strings.CutPrefix(part, "json:")
+			if !inBody {
+				if !headerName(part) {
+					return f, fmt.Errorf("%s: %q is neither a header's name nor json: and a path", x.name, part)
+				}
+				*x.to = append(*x.to, field{header: http.CanonicalHeaderKey(part)})
+				continue
+			}
+			var at field
+			for path := range strings.SplitSeq(list, "+") {
+				if !jsonPath(path) {
+					return f, fmt.Errorf("%s: %q has a path that is empty or begins or ends with a dot", x.name, part)
+				}
+				at.paths = append(at.paths, len(f.paths))
+				f.paths = append(f.paths, path)
+			}
+			*x.to = append(*x.to, at)
+		}
+	}
+	if len(f.paths) > jsonscan.MaxPaths {
+		return f, fmt.Errorf("ID, Type and Time: %d paths, at most %d", len(f.paths), jsonscan.MaxPaths)
+	}
+	return f, nil
+}
+
+// extract fills in the delivery's id and events.
+func (f *fields) extract(d *Delivery) error {
+	isJSON, err := looksLikeJSON(d.Header, d.Body)
+	if err != nil {
+		return err
+	}
+	if isJSON && f.events != "" {
+		return f.extractArray(d)
+	}
+	d.Events = make([]WebhookEvent, 1)
+	e := &d.Events[0]
+	if isJSON {
+		e.Data = d.Body
+	}
+	if err := f.event(d, e); err != nil {
+		return err
+	}
+	if e.ID == "" {
+		e.ID = bodyID(d.Body)
+	}
+	d.ID = e.ID
+	return nil
+}
+
+// extractArray makes an event of each element.
+func (f *fields) extractArray(d *Delivery) error {
+	doc := jsonscan.New(d.Body)
+	path := f.events
+	if path == "." {
+		path = ""
+	}
+	n, _, found, err := doc.Array(path)
+	if err != nil && path == "" && d.Body[0] == '{' {
+		found, err = false, nil // one event without its array
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: webhook: the events: %w", ErrData, err)
+	case n > maxEvents:
+		return fmt.Errorf("%w: webhook: %d events, at most %d", ErrData, n, maxEvents)
+	case found && n == 0:
+		return fmt.Errorf("%w: webhook: no event", ErrData)
+	case !found:
+		one := *f
+		one.events = ""
+		return one.extract(d)
+	}
+	var whole WebhookEvent
+	inHeader := fields{id: headersOf(f.id)}
+	if err := inHeader.event(d, &whole); err != nil {
+		return err
+	}
+	if d.ID = whole.ID; d.ID == "" {
+		d.ID = bodyID(d.Body)
+	}
+	ownIDs := len(headersOf(f.id)) == 0
+	d.Events = make([]WebhookEvent, n)
+	elements := doc.Elements()
+	for i := range d.Events {
+		data, _, err := elements.Next()
+		if err != nil {
+			return fmt.Errorf("%w: webhook: event %d: %w", ErrData, i+1, err)
+		}
+		e := &d.Events[i]
+		e.Data = data
+		if err := f.event(d, e); err != nil {
+			return err
+		}
+		if !ownIDs || e.ID == "" {
+			e.ID = d.ID + "#" + strconv.Itoa(i)
+		}
+	}
+	return nil
+}
+
+func headersOf(fs []field) (only []field) {
+	for _, f := range fs {
+		if f.header != "" {
+			only = append(only, f)
+		}
+	}
+	return only
+}
+
+// event fills in what e.Data and the headers say.
+func (f *fields) event(d *Delivery, e *WebhookEvent) (err error) {
+	if len(f.paths) == 0 {
+		if e.ID, err = f.header(d.Header, f.id); err == nil {
+			e.Type, err = f.header(d.Header, f.typ)
+		}
+		if err == nil && len(f.at) > 0 {
+			e.Time = f.time(d.Header, nil)
+		}
+		return err
+	}
+	var found [jsonscan.MaxPaths][]byte
+	if e.Data != nil {
+		doc := jsonscan.New(e.Data)
+		if err := doc.Values(f.paths, found[:len(f.paths)]); err != nil {
+			return fmt.Errorf("%w: webhook: %w", ErrData, err)
+		}
+	}
+	var room [128]byte
+	text := room[:0] // id and type together, so that they cost one allocation
+	if e.ID, text, err = f.pick(d.Header, f.id, &found, text); err != nil {
+		return err
+	}
+	split := len(text)
+	if e.Type, text, err = f.pick(d.Header, f.typ, &found, text); err != nil {
+		return err
+	}
+	if len(text) > 0 {
+		all := string(text)
+		if split > 0 {
+			e.ID = all[:split]
+		}
+		if split < len(all) {
+			e.Type = all[split:]
+		}
+	}
+	e.Time = f.time(d.Header, &found)
+	return nil
+}
+
+// header returns the first header of those.
+func (f *fields) header(h http.Header, fs []field) (string, error) {
+	for _, x := range fs {
+		value, err := one(h, x.header)
+		switch {
+		case err != nil:
+			return "", err
+		case len(value) > maxEventText:
+			return "", fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", ErrData, len(value), x.header, maxEventText)
+		case value != "":
+			return value, nil
+		}
+	}
+	return "", nil
+}
+
+// pick returns the first of those that is there: a header's value, or what it has appended to text.
+func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byte, text []byte) (string, []byte, error) {
+	for i, x := range fs {
+		if x.header != "" {
+			value, err := f.header(h, fs[i:i+1])
+			if value != "" || err != nil {
+				return value, text, err
+			}
+			continue
+		}
+		start := len(text)
+		for k, p := range x.paths {
+			if k > 0 {
+				text = append(text, '-')
+			}
+			var err error
+			if text, err = appendText(text, found[p]); err != nil {
+				return "", text, err
+			}
+		}
+		switch size := len(text) - start; {
+		case size > maxEventText:
+			return "", text, fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", ErrData, size, f.paths[x.paths[0]], maxEventText)
+		case size > len(x.paths)-1:
+			return "", text, nil
+		}
+		text = text[:start]
+	}
+	return "", text, nil
+}
+
+// time returns the first time that can be read, zero for none.
+func (f *fields) time(h http.Header, found *[jsonscan.MaxPaths][]byte) (t time.Time) {
+	for _, x := range f.at {
+		if x.header != "" {
+			value, _ := one(h, x.header)
+			t = eventTime([]byte(value))
+		} else if found != nil {
+			raw := found[x.paths[0]]
+			if len(raw) > 1 && raw[0] == '"' {
+				raw = raw[1 : len(raw)-1]
+			}
+			t = eventTime(raw)
+		}
+		if !t.IsZero() {
+			break
+		}
+	}
+	return t
+}
+
+func bodyID(body []byte) string {
+	sum := sha256.Sum256(body)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// looksLikeJSON reports whether a body is to be read as JSON. One that must be and is not is an error.
+func looksLikeJSON(h http.Header, body []byte) (bool, error) {
+	if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
+		return false, fmt.Errorf("%w: webhook: the body begins with a byte order mark", ErrData)
+	}
+	for _, c := range body {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '{', '[':
+			return true, nil
+		}
+		break
+	}
+	kind, _ := one(h, "Content-Type")
+	if kind, _, _ = strings.Cut(kind, ";"); strings.HasSuffix(strings.TrimSpace(kind), "json") {
+		return false, fmt.Errorf("%w: webhook: the body is %s by its header, and is not", ErrData, strings.TrimSpace(kind))
+	}
+	return false, nil
+}
+
+// appendText appends what a JSON string or number says; nothing for other values.
+func appendText(to, raw []byte) ([]byte, error) {
+	switch {
+	case len(raw) == 0:
+		return to, nil
+	case raw[0] != '"':
+		if raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
+			return append(to, raw...), nil
+		}
+		return to, nil
+	case len(raw) > 8*maxEventText:
+		return to, fmt.Errorf("%w: webhook: %d bytes where an id, a type or a time should be", ErrData, len(raw))
+	case bytes.IndexByte(raw, '\\') < 0:
+		return append(to, raw[1:len(raw)-1]...), nil
+	}
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return to, fmt.Errorf("%w: webhook: text that is no JSON", ErrData)
+	}
+	return append(to, s...), nil
+}
+
+// eventTime reads RFC 3339, or a number of seconds, milliseconds or microseconds since 1970, which their size tells apart.
+func eventTime(raw []byte) time.Time {
+	if len(raw) == 0 || len(raw) > 40 {
+		return time.Time{}
+	}
+	n, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil {
+		t, err := time.Parse(time.RFC3339, string(raw))
+		if err != nil {
+			return time.Time{}
+		}
+		return t
+	}
+	switch {
+	case !(n > 0): // NaN too
+		return time.Time{}
+	case n < 1e11: // the year 5138
+		sec, frac := math.Modf(n)
+		return time.Unix(int64(sec), int64(frac*1e9))
+	case n < 1e14:
+		return time.UnixMilli(int64(n))
+	case n < 1e17:
+		return time.UnixMicro(int64(n))
+	}
+	return time.Time{}
+}

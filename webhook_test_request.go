@@ -1,0 +1,193 @@
+package belay
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// SignTest returns a request as the partner would send it, for tests of what receives webhooks: a POST of e.Data to the scheme's
+// URL, signed with the secret. Where the scheme has a header for it, e.ID and e.Type stand there, and e.Time is the time of the
+// signature; no ID is one made at random, no Time now. Times and signatures that stand in the body are put into it, which writes
+// it anew. Data that is not JSON is sent as a form.
+//
+// For the schemes of public keys the secret is the private one: "whsk_" and base64 for Standard Webhooks, 32 or 64 bytes in hex
+// for ed25519, base64 of the DER (PKCS #8 or SEC 1) for ECDSA.
+func SignTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
+	req, err := signTest(s, secret, e)
+	if err != nil {
+		return nil, fmt.Errorf("belay: SignTest: %s: %w", s.Name, err)
+	}
+	return req, nil
+}
+
+func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
+	signer, public, err := testSigner(s, secret)
+	if err != nil {
+		return nil, err
+	}
+	v, err := NewVerifier(s, public)
+	if err != nil {
+		return nil, err
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if e.ID == "" {
+		e.ID = "msg_" + rand.Text()
+	}
+	m := message{timestamp: s.Unit.write(e.Time), id: e.ID, urls: noURL}
+	url := s.URL
+	if url == "" {
+		url = "https://example.com/webhooks"
+	}
+	in := incoming{http.MethodPost, url, make(http.Header), bytes.Clone(e.Data)}
+	kind := "application/json"
+	if isJSON, err := looksLikeJSON(nil, in.body); !isJSON || err != nil {
+		kind = "application/x-www-form-urlencoded"
+	}
+	in.header.Set("Content-Type", kind)
+	for _, x := range []struct{ at, value string }{{s.ID, e.ID}, {s.Type, e.Type}, {s.Timestamp, m.timestamp}} {
+		if first, _, _ := strings.Cut(x.at, "|"); headerName(first) && x.value != "" {
+			in.header.Set(first, x.value)
+		} else if x.at == s.Timestamp {
+			if in.body, err = insert(in.body, first, m.timestamp); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, p := range v.signed {
+		switch p.kind {
+		case partJSON:
+			if have, _ := p.at.find(&in); have == "" {
+				if in.body, err = insert(in.body, "json:"+p.at[0].path, rand.Text()); err != nil {
+					return nil, err
+				}
+			}
+		case partForm:
+			if err := in.readForm(&m); err != nil {
+				return nil, err
+			}
+		}
+	}
+	k := v.keys[0]
+	scratch := k.idle.Get().(*scratch)
+	k.digest(v, scratch, &in, &m, in.url)
+	signature, err := signer(scratch)
+	if err != nil {
+		return nil, err
+	}
+	text := hex.EncodeToString(signature)
+	switch {
+	case s.Algorithm == PlainToken:
+		text = secret.Reveal()
+	case s.Encoding == Base64:
+		text = base64.StdEncoding.EncodeToString(signature)
+	}
+	text = k.prefix + text
+	if strings.HasSuffix(s.Timestamp, "=") {
+		text = s.Timestamp + m.timestamp + s.Separator + text
+	}
+	first, _, _ := strings.Cut(s.Header, "|")
+	if headerName(first) {
+		in.header.Set(first, text)
+	} else if in.body, err = insert(in.body, first, text); err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequest(in.method, in.url, bytes.NewReader(in.body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = in.header
+	return req, nil
+}
+
+// testSigner returns what makes a signature from a digest, and the secret that verifies it.
+func testSigner(s Scheme, secret Secret) (func(*scratch) ([]byte, error), Secret, error) {
+	text := secret.Reveal()
+	private, isPrivate := strings.CutPrefix(text, "whsk_")
+	switch {
+	case s.Base64Key && isPrivate, s.Algorithm == Ed25519:
+		raw, err := hex.DecodeString(private)
+		if err != nil {
+			raw, err = strictBase64.DecodeString(private)
+		}
+		var key ed25519.PrivateKey
+		switch {
+		case err == nil && len(raw) == ed25519.SeedSize:
+			key = ed25519.NewKeyFromSeed(raw)
+		case err == nil && len(raw) == ed25519.PrivateKeySize:
+			key = raw
+		default:
+			return nil, Secret{}, errors.New("the secret is not an ed25519 private key: 32 or 64 bytes in hex or base64")
+		}
+		public := base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))
+		if isPrivate {
+			public = "whpk_" + public
+		}
+		return func(s *scratch) ([]byte, error) { return ed25519.Sign(key, s.text), nil }, NewSecret(public), nil
+	case s.Algorithm == ECDSAP256:
+		key, err := ecdsaPrivateKey(text)
+		if err != nil {
+			return nil, Secret{}, err
+		}
+		der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+		sign := func(s *scratch) ([]byte, error) { return key.Sign(rand.Reader, s.sum, crypto.SHA256) }
+		return sign, NewSecret(base64.StdEncoding.EncodeToString(der)), err
+	}
+	return func(s *scratch) ([]byte, error) { return s.sum, nil }, secret, nil
+}
+
+func ecdsaPrivateKey(text string) (*ecdsa.PrivateKey, error) {
+	if der, err := strictBase64.DecodeString(text); err == nil {
+		if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+			if k, ok := key.(*ecdsa.PrivateKey); ok && k.Curve == elliptic.P256() {
+				return k, nil
+			}
+		}
+		if k, err := x509.ParseECPrivateKey(der); err == nil && k.Curve == elliptic.P256() {
+			return k, nil
+		}
+	}
+	return nil, errors.New("the secret is not a P-256 private key: its DER in base64")
+}
+
+// insert sets what stands at a place in the body, "json:" and a path, making objects on the way.
+func insert(body []byte, at, value string) ([]byte, error) {
+	path, ok := strings.CutPrefix(at, "json:")
+	if !ok {
+		return body, nil
+	}
+	var whole map[string]any
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := d.Decode(&whole); err != nil || whole == nil {
+		return nil, errors.New("the data must be a JSON object, as the signature or its time stand in it")
+	}
+	names, object := strings.Split(path, "."), whole
+	for _, name := range names[:len(names)-1] {
+		inner, _ := object[name].(map[string]any)
+		if inner == nil {
+			inner = make(map[string]any)
+			object[name] = inner
+		}
+		object = inner
+	}
+	object[names[len(names)-1]] = value
+	if strings.Trim(value, "0123456789") == "" {
+		object[names[len(names)-1]] = json.Number(value)
+	}
+	return json.Marshal(whole)
+}
