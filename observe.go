@@ -25,7 +25,8 @@ type ObserverFunc func(ctx context.Context, e Event)
 func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
 // Event is one of [CallDone], [AttemptDone], [Retrying], [Paused], [Resumed], [LimitNear], [CircuitChanged],
-// [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated] and [RotationRolledBack].
+// [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated], [RotationRolledBack], [DeliveryReceived],
+// [DeliveryRejected] and [EventHandled].
 type Event interface{ event() }
 
 // CallInfo says which call an event belongs to.
@@ -328,6 +329,8 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 			slog.String("limit", e.Limit), slog.String("source", e.Source.String()), slog.Int("used", e.Used), slog.Int("max", e.Max))
 	case TokenRefreshed, TokenRefreshFailed, TokenRevoked, CredentialRotated, RotationRolledBack:
 		o.logToken(ctx, e)
+	case DeliveryReceived, DeliveryRejected, EventHandled:
+		o.logWebhook(ctx, e)
 	case CircuitChanged:
 		o.write(ctx, slog.LevelWarn, "circuit", e.Call, Verdict{}, nil,
 			slog.String("state", e.State.String()), slog.Int64("open_ms", e.OpenFor.Milliseconds()))

@@ -56,7 +56,9 @@ func vectors(t *testing.T) []vector {
 		return vector{
 			name, s, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 			[]string{family + "-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", family + "-timestamp", "1614265330", family + "-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="},
-			`{"test": 2432232314}`, []string{family + "-id", family + "-timestamp", family + "-signature"}, 1614265330, "msg_p5jXN8AQM9LWM0D4loKWxJek", "",
+			`{"test": 2432232314}`,
+			[]string{family + "-id", family + "-timestamp", family + "-signature"},
+			1614265330, "msg_p5jXN8AQM9LWM0D4loKWxJek", "",
 		}
 	}
 	twilioVector := func(name, at, signature, kind, body string) vector {
@@ -75,7 +77,9 @@ func vectors(t *testing.T) []vector {
 		{
 			"SW-2", belay.StandardWebhooksScheme(), "whsec_plJ3nmyCDGBKInavdOK15jsl",
 			[]string{"webhook-id", "msg_loFOjxBNrRLzqYUf", "webhook-timestamp", "1731705121", "webhook-signature", "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="},
-			`{"event_type":"ping","data":{"success":true}}`, []string{"webhook-id", "webhook-timestamp", "webhook-signature"}, 1731705121, "msg_loFOjxBNrRLzqYUf", "",
+			`{"event_type":"ping","data":{"success":true}}`,
+			[]string{"webhook-id", "webhook-timestamp", "webhook-signature"},
+			1731705121, "msg_loFOjxBNrRLzqYUf", "",
 		},
 		{
 			"SW-neg list", belay.StandardWebhooksScheme(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -83,7 +87,9 @@ func vectors(t *testing.T) []vector {
 				"webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp", "1614265330",
 				"webhook-signature", "v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v2,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc=",
 			},
-			`{"test": 2432232314}`, []string{"webhook-id", "webhook-timestamp"}, 1614265330, "", "",
+			`{"test": 2432232314}`,
+			[]string{"webhook-id", "webhook-timestamp"},
+			1614265330, "", "",
 		},
 		{
 			"SW-A1", belay.StandardWebhooksScheme(), "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
@@ -91,12 +97,16 @@ func vectors(t *testing.T) []vector {
 				"webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp", "1614265330",
 				"webhook-signature", "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==",
 			},
-			`{"test": 2432232314}`, []string{"webhook-id", "webhook-timestamp", "webhook-signature"}, 1614265330, "", "",
+			`{"test": 2432232314}`,
+			[]string{"webhook-id", "webhook-timestamp", "webhook-signature"},
+			1614265330, "", "",
 		},
 		{
 			"STR-1", belay.StripeScheme(), "webhook_secret",
 			[]string{"Stripe-Signature", "t=1533204620,v1=2220f87ef101a04665f11cdf770523143f875572008577fa0f20882ddb9cc3c7"},
-			string(stripe), []string{"Stripe-Signature"}, 1533204620, "evt_123", "customer.created",
+			string(stripe),
+			[]string{"Stripe-Signature"},
+			1533204620, "evt_123", "customer.created",
 		},
 		{
 			"STR-1 with v0", belay.StripeScheme(), "webhook_secret",
@@ -121,18 +131,22 @@ func vectors(t *testing.T) []vector {
 			"SLK-1", belay.SlackScheme(), "8f742231b10e8888abcd99yyyzzz85a5",
 			[]string{"X-Slack-Request-Timestamp", "1531420618", "X-Slack-Signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503", "Content-Type", form},
 			"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c",
-			[]string{"X-Slack-Request-Timestamp", "X-Slack-Signature"}, 1531420618, "", "",
+			[]string{"X-Slack-Request-Timestamp", "X-Slack-Signature"},
+			1531420618, "", "",
 		},
 		{
 			"SLK-2", belay.SlackScheme(), "e6b19c573432dcc6b075501d51b51bb8",
 			[]string{"X-Slack-Request-Timestamp", "1531431954", "X-Slack-Signature", "v0=adada4ed31709aef585c2580ca3267678c6a8eaeb7e0c1aca3ee57b656886b2c", "Content-Type", "application/json"},
 			`{"token":"aF5ynEYQH0dFN9imlgcADxDB","team_id":"XXXXXXXXX","api_app_id":"YYYYYYYYY","event":{"type":"app_mention","user":"AAAAAAAAA","text":"<@EEEEEEEEE> hello world","client_msg_id":"477cc591-ch73-a14z-4db8-g0cd76321bec","ts":"1531431954.000073","channel":"TTTTTTTTT","event_ts":"1531431954.000073"},"type":"event_callback","event_id":"TvBP7LRED7","event_time":1531431954,"authed_users":["EEEEEEEEE"]}`,
-			[]string{"X-Slack-Request-Timestamp", "X-Slack-Signature"}, 1531431954, "TvBP7LRED7", "app_mention",
+			[]string{"X-Slack-Request-Timestamp", "X-Slack-Signature"},
+			1531431954, "TvBP7LRED7", "app_mention",
 		},
 		{
-			"HS-1", belay.HubSpotV1Scheme(), hubSpot, []string{"X-HubSpot-Signature", "232db2615f3d666fe21a8ec971ac7b5402d33b9a925784df3ca654d05f4817de"},
+			"HS-1", belay.HubSpotV1Scheme(), hubSpot,
+			[]string{"X-HubSpot-Signature", "232db2615f3d666fe21a8ec971ac7b5402d33b9a925784df3ca654d05f4817de"},
 			`[{"eventId":1,"subscriptionId":12345,"portalId":62515,"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":0,"objectId":123,"changeSource":"CRM","changeFlag":"NEW","appId":54321}]`,
-			[]string{"X-HubSpot-Signature"}, 0, "12345-123-1564113600000-1", "contact.creation",
+			[]string{"X-HubSpot-Signature"},
+			0, "12345-123-1564113600000-1", "contact.creation",
 		},
 		{"HS-3", v2(hubSpotURL), hubSpot, []string{"X-HubSpot-Signature", "9569219f8ba981ffa6f6f16aa0f48637d35d728c7e4d93d0d52efaa512af7900"}, `{"example_field":"example_value"}`, []string{"X-HubSpot-Signature"}, 0, "", ""},
 		{"HS-4", plainHubSpot(belay.HubSpotV1Scheme()), hubSpot, []string{"X-HubSpot-Signature", "69fc6631a867edd4f9e9e627fc5c1148e3fbdd8b21837b6d2b8901c1fa57f750"}, singleQuotes, []string{"X-HubSpot-Signature"}, 0, "", ""},
@@ -153,7 +167,8 @@ func vectors(t *testing.T) []vector {
 			"SQ-1", belay.SquareScheme("https://webhook.site/679a4f3a-dcfa-49ee-bac5-9d0edad886b9"), "Ibxx_5AKakO-3qeNVR61Dw",
 			[]string{"x-square-hmacsha256-signature", "GF4YkrJgGBDZ9NIYbNXBnMzqb2HoL4RW/S6vkZ9/2N4="},
 			`{"merchant_id":"MLEFBHHSJGVHD","type":"webhooks.test_notification","event_id":"ac3ac95b-f97d-458c-a6e6-18981597e05f","created_at":"2022-07-13T20:30:59.037339943Z","data":{"type":"webhooks","id":"bc368e64-01aa-407e-b46e-3231809b1129"}}`,
-			[]string{"x-square-hmacsha256-signature"}, 0, "ac3ac95b-f97d-458c-a6e6-18981597e05f", "webhooks.test_notification",
+			[]string{"x-square-hmacsha256-signature"},
+			0, "ac3ac95b-f97d-458c-a6e6-18981597e05f", "webhooks.test_notification",
 		},
 		{"SQ-2", belay.SquareScheme("https://webhook.site/webhooks"), "signature-key", []string{"x-square-hmacsha256-signature", "W3FlCNk5IA3ZQ2LHTWoajvzfaDu/OwY2tNHIHC3IUOA="}, `{"data":{"type":"webhooks","id":"fake_id"}}`, []string{"x-square-hmacsha256-signature"}, 0, "", ""},
 		{"SQ-3", belay.SquareScheme("https://webhook.site/webhooks"), "signature-key", []string{"x-square-hmacsha256-signature", "Cxt7+aTi4rKgcA0bC4g9EHdVtLSDWdqccmL5MvihU4U="}, `{"data":{"type":"webhooks","id":">id<"}}`, []string{"x-square-hmacsha256-signature"}, 0, "", ""},
@@ -161,7 +176,8 @@ func vectors(t *testing.T) []vector {
 			"SendGrid", belay.SendGridScheme(), "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==",
 			[]string{"X-Twilio-Email-Event-Webhook-Timestamp", "1600112502", "X-Twilio-Email-Event-Webhook-Signature", "MEUCIGHQVtGj+Y3LkG9fLcxf3qfI10QysgDWmMOVmxG0u6ZUAiEAyBiXDWzM+uOe5W0JuG+luQAbPIqHh89M15TluLtEZtM="},
 			`[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address","sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA","sg_message_id":"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0","smtp-id":"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>","timestamp":1600112492}]` + "\r\n",
-			[]string{"X-Twilio-Email-Event-Webhook-Timestamp", "X-Twilio-Email-Event-Webhook-Signature"}, 1600112502, "ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA", "dropped",
+			[]string{"X-Twilio-Email-Event-Webhook-Timestamp", "X-Twilio-Email-Event-Webhook-Signature"},
+			1600112502, "ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA", "dropped",
 		},
 		{"P-1", belay.Scheme{Name: "generic", Header: "X-Signature", Base64Key: true}, "CwsLCwsLCwsLCwsLCwsLCwsLCws=", []string{"X-Signature", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"}, "Hi There", []string{"X-Signature"}, 0, "", ""},
 		{"P-2", plain("X-Signature", "", belay.Hex, belay.HMACSHA256), "Jefe", []string{"X-Signature", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"}, "what do ya want for nothing?", []string{"X-Signature"}, 0, "", ""},
@@ -170,7 +186,9 @@ func vectors(t *testing.T) []vector {
 		{
 			"P-5", belay.ZendeskScheme(), "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==",
 			[]string{"X-Zendesk-Webhook-Signature-Timestamp", "2021-03-25T05:09:27Z", "X-Zendesk-Webhook-Signature", "S/RDdU2ERmj7LHDDoWJ2onPYH+t7/f2+LTM4dL7UiLM="},
-			`{"event":"ticket.updated","id":123}`, []string{"X-Zendesk-Webhook-Signature-Timestamp", "X-Zendesk-Webhook-Signature"}, 1616648967, "123", "",
+			`{"event":"ticket.updated","id":123}`,
+			[]string{"X-Zendesk-Webhook-Signature-Timestamp", "X-Zendesk-Webhook-Signature"},
+			1616648967, "123", "",
 		},
 	}
 }

@@ -1,0 +1,136 @@
+package inbox
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"time"
+)
+
+// Filter chooses among the events that were set aside. What is empty chooses all.
+type Filter struct {
+	Partner, Integration, Type string
+	// IDs are the events' own.
+	IDs []string
+	// Since and Until bound when they were received.
+	Since, Until time.Time
+	// State is Dead or Unhandled; zero means both.
+	State State
+}
+
+func (f *Filter) takes(it *Item) bool {
+	return it.State != Pending && it.State != Handled &&
+		(f.State == Pending || f.State == it.State) &&
+		(f.Partner == "" || f.Partner == it.Partner) &&
+		(f.Integration == "" || f.Integration == it.Integration) &&
+		(f.Type == "" || f.Type == it.Type) &&
+		(len(f.IDs) == 0 || slices.Contains(f.IDs, it.ID)) &&
+		(f.Since.IsZero() || !it.Received.Before(f.Since)) &&
+		(f.Until.IsZero() || it.Received.Before(f.Until))
+}
+
+// Aside returns the events that were set aside, those that arrived first before the others. An error is the last.
+func (w *Worker) Aside(ctx context.Context, f Filter) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		for it, err := range w.store.Items(ctx) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				yield(Item{}, err)
+				return
+			}
+			if f.takes(&it) && !yield(it, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Replay says how events that were set aside are handled again.
+type Replay struct {
+	// Pace is the time between two of them; zero or less means none.
+	Pace time.Duration
+	// DryRun counts and changes nothing.
+	DryRun bool
+}
+
+// Replay has events that were set aside handled again, from their first attempt, and returns how many it has handed back. It waits
+// while MaxPending events wait already. When it ends early, by ctx or an error, the others stay where they are.
+func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err error) {
+	for it, err := range w.Aside(ctx, f) {
+		if err != nil {
+			return n, err
+		}
+		if !how.DryRun {
+			if n > 0 && how.Pace > 0 {
+				if err := pause(ctx, how.Pace); err != nil {
+					return n, err
+				}
+			}
+			if err := w.revive(ctx, it); err != nil {
+				return n, err
+			}
+		}
+		n++
+	}
+	return n, nil
+}
+
+// revive makes one event pending again.
+func (w *Worker) revive(ctx context.Context, it Item) error {
+	for {
+		err := w.reserve(1)
+		if err == nil {
+			break
+		}
+		if w.isClosed() {
+			return err
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	now := time.Now()
+	err := w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: it.Seq, State: Pending, Due: now}})
+	w.mu.Lock()
+	w.reserved--
+	if err == nil && w.schedule.all[it.Seq] == nil { // else somebody else has revived it
+		w.schedule.add(&job{it.Seq, it.Key, now, it.Received, 0})
+	}
+	w.mu.Unlock()
+	w.poke()
+	return err
+}
+
+// Discard lets events go that were set aside, and returns how many. They are not handled when the partner sends them again.
+func (w *Worker) Discard(ctx context.Context, f Filter) (n int, err error) {
+	for it, err := range w.Aside(ctx, f) {
+		if err != nil {
+			return n, err
+		}
+		if err := w.store.Settle(ctx, []Change{{Seq: it.Seq, State: Handled}}); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (w *Worker) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
+}
+
+// pause waits for d, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

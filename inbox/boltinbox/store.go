@@ -1,0 +1,343 @@
+// Package boltinbox keeps webhooks in one file, for a service that has no database to keep them in. What it has taken outlives
+// a crash of the process and, as far as the disk does what it is told, of the machine: an event is on disk before the partner
+// is answered. Deliveries that arrive together share one fsync.
+//
+// It is a [inbox.Store], over bbolt. One process at a time has the file open.
+package boltinbox
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/belay-go/belay/inbox"
+)
+
+// Config bounds a store. The zero value works.
+type Config struct {
+	// Days is how long the IDs of events are remembered, and how long events are kept that were set aside. A partner that sends again
+	// later than that has its event handled again. Zero means 30; negative is an error.
+	Days int
+	// MaxBytes is how much is held, IDs and events together; the file may be twice as large. Beyond it the oldest of those set aside
+	// go, and then [inbox.ErrFull] is returned. Zero means 1 GiB; negative is an error.
+	MaxBytes int64
+}
+
+// Store is an [inbox.Store] in a file. It is safe for concurrent use.
+type Store struct {
+	db    *bolt.DB
+	cfg   Config
+	bytes atomic.Int64 // in use
+}
+
+var (
+	items   = []byte("items")    // seq → meta, body
+	states  = []byte("states")   // seq → what Settle noted
+	known   = []byte("known")    // DedupeKey → nothing
+	knownAt = []byte("known at") // time, DedupeKey → nothing
+	aside   = []byte("aside")    // seq of what was set aside
+)
+
+const knownSize = 120 // about, of an ID with its pages
+
+// meta is an item without its body.
+type meta struct {
+	Partner, Integration, Delivery, ID, Type, Key string
+	Time, Received                                time.Time
+	Header                                        http.Header `json:",omitempty"`
+}
+
+// note is what Settle writes.
+type note struct {
+	State    inbox.State
+	Attempts int
+	Due      time.Time
+	Error    string `json:",omitempty"`
+}
+
+// Open opens the file, and makes it if there is none. A file that another process has open, or that is no such file, is an error.
+func Open(path string, cfg Config) (*Store, error) {
+	if cfg.Days < 0 || cfg.MaxBytes < 0 {
+		return nil, fmt.Errorf("boltinbox: Days %d, MaxBytes %d: must not be negative", cfg.Days, cfg.MaxBytes)
+	}
+	cfg.Days, cfg.MaxBytes = cmp.Or(cfg.Days, 30), cmp.Or(cfg.MaxBytes, 1<<30)
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("boltinbox: %s is open in another process", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("boltinbox: %w", err)
+	}
+	db.MaxBatchDelay = time.Millisecond
+	s := &Store{db: db, cfg: cfg}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{items, states, known, knownAt, aside} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		var n int64
+		_ = tx.Bucket(items).ForEach(func(_, v []byte) error { n += itemSize(v); return nil })
+		n += int64(tx.Bucket(known).Inspect().KeyN) * knownSize
+		s.bytes.Store(n)
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("boltinbox: %s: %w", path, err), db.Close())
+	}
+	return s, nil
+}
+
+// Close closes the file. The [inbox.Worker] that uses it must be shut down before.
+func (s *Store) Close() error { return s.db.Close() }
+
+// Durable returns true.
+func (s *Store) Durable() bool { return true }
+
+// Bytes returns how much is held of Config.MaxBytes.
+func (s *Store) Bytes() int64 { return s.bytes.Load() }
+
+// Add is of [inbox.Store].
+func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
+	if len(add) == 0 {
+		return nil
+	}
+	keys := make([][sha256.Size]byte, len(add))
+	values := make([][]byte, len(add))
+	need := int64(0)
+	for i, it := range add {
+		keys[i] = it.DedupeKey()
+		value, err := encode(it)
+		if err != nil {
+			return err
+		}
+		values[i] = value
+		need += itemSize(value) + knownSize
+	}
+	full := false
+	var grown int64
+	err := s.db.Batch(func(tx *bolt.Tx) error { // may run more than once
+		grown = 0
+		for _, it := range add {
+			it.Seq = 0
+		}
+		s.expire(tx, add[0].Received, 2*len(add)+2, &grown)
+		if full = !s.room(tx, need, &grown); full {
+			return nil
+		}
+		ids, times, all := tx.Bucket(known), tx.Bucket(knownAt), tx.Bucket(items)
+		all.FillPercent = 0.9 // they are added in order
+		times.FillPercent = 0.9
+		for i, it := range add {
+			if ids.Get(keys[i][:]) != nil {
+				continue
+			}
+			seq, err := all.NextSequence()
+			if err == nil {
+				err = all.Put(number(seq), values[i])
+			}
+			if err == nil {
+				err = ids.Put(keys[i][:], []byte{1})
+			}
+			if err == nil {
+				err = times.Put(append(number(uint64(it.Received.UnixNano())), keys[i][:]...), nil)
+			}
+			if err != nil {
+				return err
+			}
+			it.Seq = seq
+			grown += itemSize(values[i]) + knownSize
+		}
+		return nil
+	})
+	if err != nil {
+		for _, it := range add {
+			it.Seq = 0
+		}
+		return fmt.Errorf("boltinbox: %w", err)
+	}
+	s.bytes.Add(grown)
+	if full {
+		return fmt.Errorf("%w: %d bytes are held, %d may be", inbox.ErrFull, s.bytes.Load(), s.cfg.MaxBytes)
+	}
+	return nil
+}
+
+// expire lets go of some of what is older than Days.
+func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, grown *int64) {
+	before := number(uint64(now.AddDate(0, 0, -s.cfg.Days).UnixNano()))
+	c := tx.Bucket(knownAt).Cursor()
+	for k, _ := c.First(); k != nil && most > 0 && bytes.Compare(k[:8], before) < 0; k, _ = c.First() {
+		_ = tx.Bucket(known).Delete(k[8:])
+		_ = tx.Bucket(knownAt).Delete(k)
+		*grown -= knownSize
+		most--
+	}
+	c = tx.Bucket(aside).Cursor()
+	for k, v := c.First(); k != nil && most > 0 && bytes.Compare(v, before) < 0; k, v = c.First() {
+		s.drop(tx, bytes.Clone(k), grown)
+		most--
+	}
+}
+
+// room makes room for need bytes, of what was set aside, and reports whether there is.
+func (s *Store) room(tx *bolt.Tx, need int64, grown *int64) bool {
+	for s.bytes.Load()+*grown+need > s.cfg.MaxBytes {
+		k, _ := tx.Bucket(aside).Cursor().First()
+		if k == nil {
+			return false
+		}
+		s.drop(tx, bytes.Clone(k), grown)
+	}
+	return true
+}
+
+// drop deletes an item, but not its ID.
+func (s *Store) drop(tx *bolt.Tx, seq []byte, grown *int64) {
+	if v := tx.Bucket(items).Get(seq); v != nil {
+		*grown -= itemSize(v)
+		_ = tx.Bucket(items).Delete(seq)
+	}
+	_ = tx.Bucket(states).Delete(seq)
+	_ = tx.Bucket(aside).Delete(seq)
+}
+
+// Get is of [inbox.Store].
+func (s *Store) Get(_ context.Context, seq uint64) (it inbox.Item, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		it, err = read(tx, number(seq))
+		return err
+	})
+	return it, err
+}
+
+// Settle is of [inbox.Store].
+func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
+	var grown int64
+	err := s.db.Batch(func(tx *bolt.Tx) error {
+		grown = 0
+		for _, c := range changes {
+			seq := number(c.Seq)
+			v := tx.Bucket(items).Get(seq)
+			switch {
+			case v == nil:
+				continue
+			case c.State == inbox.Handled:
+				s.drop(tx, seq, &grown)
+				continue
+			}
+			text, err := json.Marshal(note{c.State, c.Attempts, c.Due, c.Error})
+			if err == nil {
+				err = tx.Bucket(states).Put(seq, text)
+			}
+			if err == nil && c.State == inbox.Pending {
+				err = tx.Bucket(aside).Delete(seq)
+			} else if err == nil {
+				it, _ := decode(seq, v)
+				err = tx.Bucket(aside).Put(seq, number(uint64(it.Received.UnixNano())))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("boltinbox: %w", err)
+	}
+	s.bytes.Add(grown)
+	return nil
+}
+
+// Items is of [inbox.Store]. It reads some at a time, so that the file does not grow while they are looked at.
+func (s *Store) Items(ctx context.Context) iter.Seq2[inbox.Item, error] {
+	return func(yield func(inbox.Item, error) bool) {
+		next := number(0)
+		for {
+			var some []inbox.Item
+			size := 0
+			err := s.db.View(func(tx *bolt.Tx) error {
+				c := tx.Bucket(items).Cursor()
+				for k, v := c.Seek(next); k != nil && len(some) < 256 && size < 1<<20; k, v = c.Next() {
+					it, err := read(tx, k)
+					if err != nil {
+						return err
+					}
+					size += len(v)
+					some = append(some, it)
+				}
+				return ctx.Err()
+			})
+			if err != nil {
+				yield(inbox.Item{}, err)
+				return
+			}
+			if len(some) == 0 {
+				return
+			}
+			for _, it := range some {
+				if !yield(it, nil) {
+					return
+				}
+			}
+			next = number(some[len(some)-1].Seq + 1)
+		}
+	}
+}
+
+// number is a key that sorts as its number does.
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+func itemSize(value []byte) int64 { return int64(len(value)) + 64 }
+
+func encode(it *inbox.Item) ([]byte, error) {
+	text, err := json.Marshal(meta{it.Partner, it.Integration, it.Delivery, it.ID, it.Type, it.Key, it.Time, it.Received, it.Header})
+	if err != nil {
+		return nil, fmt.Errorf("boltinbox: %w", err)
+	}
+	value := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(text)+len(it.Body)), uint32(len(text)))
+	return append(append(value, text...), it.Body...), nil
+}
+
+func decode(seq, value []byte) (it inbox.Item, err error) {
+	var m meta
+	if len(value) < 4 || int(binary.BigEndian.Uint32(value)) > len(value)-4 {
+		return it, fmt.Errorf("boltinbox: item %x cannot be read", seq)
+	}
+	end := 4 + binary.BigEndian.Uint32(value)
+	if err := json.Unmarshal(value[4:end], &m); err != nil {
+		return it, fmt.Errorf("boltinbox: item %x: %w", seq, err)
+	}
+	return inbox.Item{
+		Seq: binary.BigEndian.Uint64(seq), Partner: m.Partner, Integration: m.Integration, Delivery: m.Delivery, ID: m.ID, Type: m.Type, Key: m.Key,
+		Time: m.Time, Received: m.Received, Header: m.Header, Body: bytes.Clone(value[end:]), Due: m.Received,
+	}, nil
+}
+
+// read returns an item with what Settle noted of it.
+func read(tx *bolt.Tx, seq []byte) (inbox.Item, error) {
+	v := tx.Bucket(items).Get(seq)
+	if v == nil {
+		return inbox.Item{}, fmt.Errorf("%w: %d", inbox.ErrNoItem, binary.BigEndian.Uint64(seq))
+	}
+	it, err := decode(seq, v)
+	if text := tx.Bucket(states).Get(seq); err == nil && text != nil {
+		var n note
+		if err = json.Unmarshal(text, &n); err == nil {
+			it.State, it.Attempts, it.Due, it.Error = n.State, n.Attempts, n.Due, n.Error
+		}
+	}
+	return it, err
+}

@@ -1,0 +1,168 @@
+package inbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	memoryIDs   = 100_000
+	memoryDays  = 7
+	memoryBytes = 64 << 20
+)
+
+// Memory is a [Store] in memory, for development and tests: what it holds is lost when the process ends, and partners do not send
+// it again. It holds at most 64 MiB of events, those set aside included, of which the oldest go first; after that it is full. It
+// remembers the last 100,000 IDs, for seven days.
+type Memory struct {
+	mu    sync.Mutex
+	last  uint64
+	items map[uint64]*Item
+	aside []uint64 // those that are dead or unhandled, or were
+	bytes int
+	known map[[sha256.Size]byte]struct{}
+	order []knownID
+}
+
+type knownID struct {
+	key [sha256.Size]byte
+	at  time.Time
+}
+
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	return &Memory{items: make(map[uint64]*Item), known: make(map[[sha256.Size]byte]struct{})}
+}
+
+// Durable returns false.
+func (m *Memory) Durable() bool { return false }
+
+// Add is of [Store].
+func (m *Memory) Add(_ context.Context, items []*Item) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forget(time.Now())
+	need := 0
+	fresh := make(map[[sha256.Size]byte]*Item, len(items))
+	for _, it := range items {
+		it.Seq = 0
+		key := it.DedupeKey()
+		_, known := m.known[key]
+		if _, twice := fresh[key]; !known && !twice {
+			fresh[key] = it
+			need += it.size()
+		}
+	}
+	for m.bytes+need > memoryBytes && len(m.aside) > 0 {
+		if it := m.items[m.aside[0]]; it != nil && it.State != Pending {
+			m.drop(it)
+		}
+		m.aside = m.aside[1:]
+	}
+	if m.bytes+need > memoryBytes {
+		return fmt.Errorf("%w: %d bytes are kept in memory", ErrFull, m.bytes)
+	}
+	for _, it := range items {
+		key := it.DedupeKey()
+		if fresh[key] != it {
+			continue
+		}
+		m.last++
+		it.Seq = m.last
+		kept := *it
+		m.items[it.Seq] = &kept
+		m.bytes += kept.size()
+		m.known[key] = struct{}{}
+		m.order = append(m.order, knownID{key, it.Received})
+	}
+	return nil
+}
+
+// forget makes room among the IDs.
+func (m *Memory) forget(now time.Time) {
+	n := 0
+	for n < len(m.order) && (len(m.order)-n > memoryIDs || now.Sub(m.order[n].at) > memoryDays*24*time.Hour) {
+		delete(m.known, m.order[n].key)
+		n++
+	}
+	if m.order = m.order[n:]; n > 0 && cap(m.order) > 2*memoryIDs {
+		m.order = slices.Clone(m.order)
+	}
+}
+
+func (m *Memory) drop(it *Item) {
+	m.bytes -= it.size()
+	delete(m.items, it.Seq)
+}
+
+// Get is of [Store].
+func (m *Memory) Get(_ context.Context, seq uint64) (Item, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	it := m.items[seq]
+	if it == nil {
+		return Item{}, fmt.Errorf("%w: %d", ErrNoItem, seq)
+	}
+	return *it, nil
+}
+
+// Settle is of [Store].
+func (m *Memory) Settle(_ context.Context, changes []Change) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range changes {
+		it := m.items[c.Seq]
+		switch {
+		case it == nil:
+		case c.State == Handled:
+			m.drop(it)
+		default:
+			if c.State != Pending && it.State == Pending {
+				m.aside = append(m.aside, c.Seq)
+			}
+			m.bytes -= it.size()
+			it.State, it.Attempts, it.Due, it.Error = c.State, c.Attempts, c.Due, c.Error
+			m.bytes += it.size()
+		}
+	}
+	return nil
+}
+
+// Items is of [Store].
+func (m *Memory) Items(context.Context) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		m.mu.Lock()
+		seqs := slices.Sorted(maps.Keys(m.items))
+		m.mu.Unlock()
+		for _, seq := range seqs {
+			m.mu.Lock()
+			it := m.items[seq]
+			var got Item
+			if it != nil {
+				got = *it
+			}
+			m.mu.Unlock()
+			if it != nil && !yield(got, nil) {
+				return
+			}
+		}
+	}
+}
+
+// size is about what an item takes.
+func (it *Item) size() int {
+	n := 256 + len(it.Body) + len(it.ID) + len(it.Delivery) + len(it.Type) + len(it.Key) + len(it.Partner) + len(it.Integration) + len(it.Error)
+	for name, values := range it.Header {
+		n += len(name)
+		for _, v := range values {
+			n += len(v)
+		}
+	}
+	return n
+}
