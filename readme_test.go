@@ -38,12 +38,15 @@ func TestReadme(t *testing.T) {
 		"func c() {\n" + blocks[3][1] + "}\n" +
 		"func d(t *testing.T) {\n" + blocks[4][1] + "}\nfunc main() {}\n"
 	sources := map[string]string{"program": program, "fragments": fragments}
-	for _, doc := range []string{"docs/drivers.md", "docs/importing.md"} {
+	for _, doc := range []string{"docs/drivers.md", "docs/importing.md", "docs/webhooks.md"} {
 		data, err := os.ReadFile(doc)
 		require.NoError(t, err)
 		block := regexp.MustCompile("(?s)```go\n(.*?)```").FindStringSubmatch(string(data))
 		require.NotNil(t, block, doc)
-		sources[doc] = block[1] + map[bool]string{true: "\nfunc main() { _ = run }\n"}[strings.Contains(block[1], "package main")]
+		sources[doc] = block[1]
+		if strings.Contains(block[1], "package main") && !strings.Contains(block[1], "func main()") {
+			sources[doc] += "\nfunc main() { _ = run }\n"
+		}
 	}
 	for name, source := range sources {
 		dir, err := os.MkdirTemp("examples", "readme") // within the module

@@ -273,4 +273,3 @@ func TestAcknowledgements(t *testing.T) {
 		t.Errorf("%d handled", len(counts))
 	}
 }
-
