@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
-	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,7 +30,8 @@ var (
 
 // Delivery is one request of a partner, verified. It may carry several events.
 type Delivery struct {
-	// ID is the same when the partner sends the delivery again. Where it gives none, it is "sha256:" and the hash of the body.
+	// ID is the same when the partner sends the delivery again. Where it gives none, it is "sha256:" and a hash of the events' IDs, or
+	// of the body.
 	ID string
 	// Partner is the scheme's name, Integration whose events these are: a [Verifier] does not know, a receiver does.
 	Partner, Integration string
@@ -52,7 +54,8 @@ type WebhookEvent struct {
 	Type string
 	// Time is when it happened by the partner's clock, zero when it does not say.
 	Time time.Time
-	// Data is the event's JSON: the delivery's body, or one element of it. Nil when the body is none.
+	// Data is the event's JSON: the delivery's body, or one element of it. Nil when the body does not begin as JSON does; whether it is
+	// JSON to its end shows when it is decoded.
 	Data json.RawMessage
 }
 
@@ -70,9 +73,13 @@ type Verifier struct {
 	signed []signedPart
 	fields fields
 	at     places // of the signature
-	stamp  places // of its time
+	stamp  places // of its time, where that has a place of its own
 	within time.Duration
 	limit  int64
+
+	stampInList bool // the time stands in the list of signatures
+	dotted      bool // a dot ends the id
+	fixedURL    bool // the URL is signed as it is configured
 }
 
 // NewVerifier returns a verifier of what any of the secrets has signed: the current one and, while it is changed, the one
@@ -104,6 +111,15 @@ func NewVerifier(s Scheme, secrets ...Secret) (*Verifier, error) {
 	return v, nil
 }
 
+// Format writes the scheme's name, for every verb.
+func (v *Verifier) Format(f fmt.State, _ rune) {
+	name := "nil"
+	if v != nil {
+		name = v.scheme.Name
+	}
+	_, _ = io.WriteString(f, "belay.Verifier("+name+")")
+}
+
 // Scheme returns what the verifier was made with. It holds no secret.
 func (v *Verifier) Scheme() Scheme {
 	if v == nil {
@@ -123,8 +139,9 @@ func (v *Verifier) Verify(h http.Header, body []byte) (Delivery, error) {
 }
 
 // VerifyRequest reads the request's body, at most Scheme.MaxBytes of it, and returns the delivery, or why it is not believed.
-// The body can then be read again by who comes next. Where the scheme signs the URL, scheme, host and path are those of
-// Scheme.URL, whatever proxies have made of them, and the query is the request's.
+// A body that was read whole can be read again by who comes next. Where the scheme signs the URL, scheme, host and path are those
+// of Scheme.URL, whatever proxies have made of them; the query is the request's, and where partners call nothing but Scheme.URL, it
+// must be the same.
 func (v *Verifier) VerifyRequest(r *http.Request) (Delivery, error) {
 	if v == nil || r == nil {
 		return Delivery{}, fmt.Errorf("%w: the verifier or the request is nil", ErrBadSignature)
@@ -133,11 +150,19 @@ func (v *Verifier) VerifyRequest(r *http.Request) (Delivery, error) {
 	if err != nil {
 		return Delivery{}, err
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	if r.Method == http.MethodGet && len(body) > 0 {
+		return Delivery{}, fmt.Errorf("%w: a GET with a body", ErrMalformedSignature)
+	}
 	at := v.scheme.URL
-	if r.URL != nil && at != "" && r.URL.RawQuery != "" {
-		at, _, _ = strings.Cut(at, "?")
-		at += "?" + r.URL.RawQuery
+	if at != "" && r.URL != nil {
+		bare, query, _ := strings.Cut(at, "?")
+		if v.fixedURL && query != r.URL.RawQuery {
+			return Delivery{}, fmt.Errorf("%w: the query is not that of the scheme's URL", ErrBadSignature)
+		}
+		if at = bare; r.URL.RawQuery != "" {
+			at += "?" + r.URL.RawQuery
+		}
 	}
 	return v.verify(r.Method, at, r.Header, body)
 }
@@ -150,7 +175,7 @@ func readWebhook(r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, fmt.Errorf("%w: %d bytes are announced, %d are taken", ErrBodyTooLarge, r.ContentLength, limit)
 	}
-	const first = 16 << 10
+	const first = 32 << 10
 	size := int64(512)
 	if r.ContentLength > 0 {
 		size = min(r.ContentLength, first) + 1 // one more, so that the end is seen without growing
@@ -172,7 +197,7 @@ func readWebhook(r *http.Request, limit int64) ([]byte, error) {
 			return nil, fmt.Errorf("belay: webhook: reading the body: %w", err)
 		}
 		if len(body) == cap(body) {
-			body = append(body, 0)[:len(body)]
+			body = slices.Grow(body, max(512, min(len(body), int(limit)+1-len(body))))
 		}
 	}
 }
@@ -206,7 +231,7 @@ func (v *Verifier) verify(method, url string, h http.Header, body []byte) (d Del
 		d.Answer = v.scheme.Handshake(h, body)
 	}
 	if d.Answer == nil {
-		if err = v.fields.extract(&d); err != nil {
+		if err = v.fields.extract(&d, m.form); err != nil {
 			return Delivery{}, err
 		}
 	}
@@ -227,16 +252,7 @@ func (v *Verifier) checkTime(raw string) error {
 	case age > tolerance:
 		return fmt.Errorf("%w: signed %v ago, the tolerance is %v", ErrTooOld, age.Round(time.Second), tolerance)
 	case age < -tolerance:
-		return fmt.Errorf("%w: signed %v ahead, the tolerance is %v", ErrTooNew, -age.Round(time.Second), tolerance)
-	}
-	return nil
-}
-
-// checkURL returns why a URL cannot be one that partners call.
-func checkURL(raw string) error {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
-		return errors.New("the URL must be the endpoint's, in full and as the partner calls it")
+		return fmt.Errorf("%w: signed %v ahead, the tolerance is %v", ErrTooNew, max(-math.MaxInt64, age).Abs().Round(time.Second), tolerance)
 	}
 	return nil
 }

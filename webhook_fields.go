@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/belay-go/belay/internal/jsonscan"
 )
@@ -32,12 +33,15 @@ func (ps places) find(in *incoming) (string, error) {
 		}
 		doc := jsonscan.New(in.body)
 		raw, err := doc.Value(p.path)
-		if err != nil {
-			return "", fmt.Errorf("%w: the body: %w", ErrMalformedSignature, err)
+		var text []byte
+		if err == nil {
+			text, err = appendText(nil, raw)
 		}
-		text, err := appendText(nil, raw)
-		if err != nil || len(text) > 0 {
-			return string(text), err
+		if err != nil { // not an ErrData: nothing is signed so far
+			return "", fmt.Errorf("%w: %s in the body: %v", ErrMalformedSignature, p.path, err)
+		}
+		if len(text) > 0 {
+			return string(text), nil
 		}
 	}
 	return "", nil
@@ -51,8 +55,9 @@ func one(h http.Header, name string) (string, error) {
 		return values[0], nil
 	}
 	if len(values) == 0 {
+		values = nil // a copy: h is the caller's
 		for k, v := range h {
-			if strings.EqualFold(k, name) {
+			if len(k) == len(name) && strings.EqualFold(k, name) {
 				values = append(values, v...)
 			}
 		}
@@ -86,6 +91,7 @@ type fields struct {
 	paths       []string // in the body, or in each element of events
 	id, typ, at []field  // the first that is there
 	events      string   // path of the array, "." for the body
+	onlyJSON    bool     // anything else is refused
 }
 
 // field is a header, or the values at some of the paths together.
@@ -95,7 +101,7 @@ type field struct {
 }
 
 func newFields(s Scheme) (fields, error) {
-	f := fields{events: s.Events}
+	f := fields{events: s.Events, onlyJSON: s.Events != ""}
 	for _, x := range []struct {
 		name, text string
 		to         *[]field
@@ -126,14 +132,18 @@ func newFields(s Scheme) (fields, error) {
 	if len(f.paths) > jsonscan.MaxPaths {
 		return f, fmt.Errorf("ID, Type and Time: %d paths, at most %d", len(f.paths), jsonscan.MaxPaths)
 	}
+	f.onlyJSON = (f.onlyJSON || len(f.paths) > 0) && !s.Forms
 	return f, nil
 }
 
-// extract fills in the delivery's id and events.
-func (f *fields) extract(d *Delivery) error {
+// extract fills in the delivery's id and events. Of a form that was signed by its fields, those are what tells it apart.
+func (f *fields) extract(d *Delivery, form string) error {
 	isJSON, err := looksLikeJSON(d.Header, d.Body)
 	if err != nil {
 		return err
+	}
+	if !isJSON && f.onlyJSON {
+		return fmt.Errorf("%w: webhook: the body is no JSON", ErrData)
 	}
 	if isJSON && f.events != "" {
 		return f.extractArray(d)
@@ -146,8 +156,12 @@ func (f *fields) extract(d *Delivery) error {
 	if err := f.event(d, e); err != nil {
 		return err
 	}
-	if e.ID == "" {
-		e.ID = bodyID(d.Body)
+	switch {
+	case e.ID != "":
+	case form != "":
+		e.ID = hashID([]byte(form))
+	default:
+		e.ID = hashID(d.Body)
 	}
 	d.ID = e.ID
 	return nil
@@ -161,7 +175,7 @@ func (f *fields) extractArray(d *Delivery) error {
 		path = ""
 	}
 	n, _, found, err := doc.Array(path)
-	if err != nil && path == "" && d.Body[0] == '{' {
+	if err != nil && path == "" && bytes.TrimLeft(d.Body, " \t\r\n")[0] == '{' {
 		found, err = false, nil // one event without its array
 	}
 	switch {
@@ -174,17 +188,15 @@ func (f *fields) extractArray(d *Delivery) error {
 	case !found:
 		one := *f
 		one.events = ""
-		return one.extract(d)
+		return one.extract(d, "")
 	}
 	var whole WebhookEvent
 	inHeader := fields{id: headersOf(f.id)}
 	if err := inHeader.event(d, &whole); err != nil {
 		return err
 	}
-	if d.ID = whole.ID; d.ID == "" {
-		d.ID = bodyID(d.Body)
-	}
-	ownIDs := len(headersOf(f.id)) == 0
+	d.ID = whole.ID
+	ids := sha256.New()
 	d.Events = make([]WebhookEvent, n)
 	elements := doc.Elements()
 	for i := range d.Events {
@@ -193,13 +205,20 @@ func (f *fields) extractArray(d *Delivery) error {
 			return fmt.Errorf("%w: webhook: event %d: %w", ErrData, i+1, err)
 		}
 		e := &d.Events[i]
-		e.Data = data
+		e.Data = data[:len(data):len(data)]
 		if err := f.event(d, e); err != nil {
 			return err
 		}
-		if !ownIDs || e.ID == "" {
+		switch {
+		case d.ID != "": // the delivery's own
 			e.ID = d.ID + "#" + strconv.Itoa(i)
+		case e.ID == "":
+			e.ID = hashID(e.Data)
 		}
+		ids.Write(append([]byte(e.ID), '\n'))
+	}
+	if d.ID == "" {
+		d.ID = "sha256:" + hex.EncodeToString(ids.Sum(nil))
 	}
 	return nil
 }
@@ -279,25 +298,44 @@ func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byt
 			}
 			continue
 		}
-		start := len(text)
+		start, err := len(text), error(nil)
 		for k, p := range x.paths {
+			before := len(text)
 			if k > 0 {
 				text = append(text, '-')
 			}
-			var err error
 			if text, err = appendText(text, found[p]); err != nil {
 				return "", text, err
 			}
+			if len(text) <= before+min(k, 1) { // all of them make the ID, or none
+				text = text[:start]
+				break
+			}
+			if len(x.paths) > 1 && found[p][0] == '"' { // with its quotes, so that no dash within it joins two parts
+				text = append(text[:before+min(k, 1)], found[p]...)
+			}
 		}
-		switch size := len(text) - start; {
-		case size > maxEventText:
+		if size := len(text) - start; size > maxEventText {
 			return "", text, fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", ErrData, size, f.paths[x.paths[0]], maxEventText)
-		case size > len(x.paths)-1:
+		}
+		if len(text) > start {
+			if !printable(text[start:]) {
+				return "", text, fmt.Errorf("%w: webhook: %s has characters that no name has", ErrData, f.paths[x.paths[0]])
+			}
 			return "", text, nil
 		}
-		text = text[:start]
 	}
 	return "", text, nil
+}
+
+// printable reports whether text is UTF-8 without control characters.
+func printable(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return utf8.Valid(text)
 }
 
 // time returns the first time that can be read, zero for none.
@@ -320,7 +358,7 @@ func (f *fields) time(h http.Header, found *[jsonscan.MaxPaths][]byte) (t time.T
 	return t
 }
 
-func bodyID(body []byte) string {
+func hashID(body []byte) string {
 	sum := sha256.Sum256(body)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
@@ -339,11 +377,18 @@ func looksLikeJSON(h http.Header, body []byte) (bool, error) {
 		}
 		break
 	}
-	kind, _ := one(h, "Content-Type")
-	if kind, _, _ = strings.Cut(kind, ";"); strings.HasSuffix(strings.TrimSpace(kind), "json") {
-		return false, fmt.Errorf("%w: webhook: the body is %s by its header, and is not", ErrData, strings.TrimSpace(kind))
+	kind, err := contentType(h)
+	if err == nil && strings.HasSuffix(kind, "json") {
+		return false, fmt.Errorf("%w: webhook: the body is JSON by its header, and is not", ErrData)
 	}
 	return false, nil
+}
+
+// contentType returns the media type alone, in lower case.
+func contentType(h http.Header) (string, error) {
+	kind, err := one(h, "Content-Type")
+	kind, _, _ = strings.Cut(kind, ";")
+	return strings.ToLower(strings.TrimSpace(kind)), err
 }
 
 // appendText appends what a JSON string or number says; nothing for other values.
@@ -353,6 +398,9 @@ func appendText(to, raw []byte) ([]byte, error) {
 		return to, nil
 	case raw[0] != '"':
 		if raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
+			if len(bytes.Trim(raw, "+-.0123456789Ee")) > 0 {
+				return to, fmt.Errorf("%w: webhook: a number that is none", ErrData)
+			}
 			return append(to, raw...), nil
 		}
 		return to, nil
@@ -379,7 +427,7 @@ func eventTime(raw []byte) time.Time {
 		if err != nil {
 			return time.Time{}
 		}
-		return t
+		return t.UTC()
 	}
 	switch {
 	case !(n > 0): // NaN too

@@ -29,11 +29,11 @@ type Scheme struct {
 	Prefix string
 	// Encoding of the signature; zero is [Hex].
 	Encoding Encoding
-	// Signed is what is signed: text with {body}, {timestamp}, {id}, {url}, {method}, {secret}, {form} (a form's fields, as Twilio
-	// writes them) and {json:path} in it. Empty is "{body}". Without {body} or {form} a body that is not what was sent is not
-	// noticed.
+	// Signed is what is signed: text with {body}, {timestamp}, {id}, {url}, {url+query} (with the request's own query), {method},
+	// {secret}, {form} (a form's fields, as Twilio writes them) and {json:path} in it. Empty is "{body}". Without {body} or {form} a
+	// body that is not what was sent is not noticed.
 	Signed string
-	// URL is the endpoint's, as the partner calls it and in full, where Signed has {url}. It is never made from a request: a
+	// URL is the endpoint's, as the partner calls it and in full, where Signed has {url} or {url+query}. It is never made from a request: a
 	// proxy changes that, and a stranger chooses it.
 	URL string
 	// Timestamp is the place of the time of the signature; "t=" is the value of that element of the signature's own header.
@@ -47,17 +47,22 @@ type Scheme struct {
 	// Base64Key is a secret that is base64, behind "whsec_" or not, as Standard Webhooks have it. One behind "whpk_" is a public
 	// key, which makes it ed25519 under "v1a,".
 	Base64Key bool
-	// ID, Type and Time are the places of what [WebhookEvent] has by these names. Several paths with "+" between them make
-	// one ID together. Time is text by RFC 3339, or a number of seconds or milliseconds since 1970.
+	// ID, Type and Time are the places of what [WebhookEvent] has by these names, paths being within the event. Several paths with "+"
+	// between them make one ID together. A header that is not signed can be changed by who sends a delivery again. Time is text by RFC 3339, or a number of seconds or milliseconds since 1970.
 	ID, Type, Time string
 	// Events is the path of an array of events in the body, "." for the body itself. Empty means one event.
 	Events string
+	// Forms says that a body may also be a form, in which no ID, Type and Time are looked for. Otherwise, where these stand in the
+	// body, one that is no JSON is [ErrData].
+	Forms bool
 	// Status is the answer that the partner insists on for what was taken; zero means any 2xx.
 	Status int
 	// MaxBytes is how large a body may be. Zero is 1 MiB; negative is an error.
 	MaxBytes int64
 	// Handshake returns what to answer to a request that is signed well, but is no event. Nil when there is no such thing.
 	Handshake func(h http.Header, body []byte) *Answer
+
+	writings func(url string) ([]string, error) // what the partner may have made of the URL before it signed it; nil for nothing
 }
 
 // Algorithm makes a signature from a secret and what is signed.
@@ -109,32 +114,32 @@ const (
 // The partners: where the signature stands and how it is written, what is signed and with what, the time, what to know of the
 // event. Sources and test vectors stand in docs/webhooks.md.
 var schemes = map[string]Scheme{
-	"attio":    {Header: "Attio-Signature|X-Attio-Signature", Signed: "{body}", ID: "Idempotency-Key", Events: "events", Type: "json:event_type"},
+	"attio":    {Header: "Attio-Signature|X-Attio-Signature", Signed: "{body}", ID: "Idempotency-Key", Events: "events", Type: "json:event_type", Status: http.StatusOK},
 	"calendly": {Header: "Calendly-Webhook-Signature", Separator: ",", Prefix: "v1=", Signed: "{timestamp}.{body}", Timestamp: "t=", Tolerance: 3 * time.Minute, Type: "json:event", Time: "json:created_at"},
 	"discord":  {Header: "X-Signature-Ed25519", Algorithm: Ed25519, Signed: "{timestamp}{body}", Timestamp: "X-Signature-Timestamp", Type: "json:event.type", Time: "json:event.timestamp", Status: http.StatusNoContent, Handshake: discordPing},
 	"gitea":    {Header: "X-Gitea-Signature|X-Gogs-Signature", Signed: "{body}", ID: "X-Gitea-Delivery|X-Gogs-Delivery", Type: "X-Gitea-Event|X-Gogs-Event"},
-	"github":   {Header: "X-Hub-Signature-256", Prefix: "sha256=", Signed: "{body}", ID: "X-GitHub-Delivery", Type: "X-GitHub-Event"},
+	"github":   {Header: "X-Hub-Signature-256", Prefix: "sha256=", Signed: "{body}", ID: "X-GitHub-Delivery", Type: "X-GitHub-Event", MaxBytes: 25 << 20},
 	// GitLab's secret token signs nothing; its signing token does.
-	"gitlab token":   {Header: "X-Gitlab-Token", Algorithm: PlainToken, ID: "Idempotency-Key|X-Gitlab-Event-UUID", Type: "X-Gitlab-Event"},
-	"gitlab signing": {Header: "webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true, Signed: "{id}.{timestamp}.{body}", Timestamp: "webhook-timestamp", ID: "webhook-id", Type: "X-Gitlab-Event"},
+	"gitlab token":   {Header: "X-Gitlab-Token", Algorithm: PlainToken, ID: "Idempotency-Key", Type: "X-Gitlab-Event"},
+	"gitlab signing": {Header: "webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true, Signed: "{id}.{timestamp}.{body}", Timestamp: "webhook-timestamp", ID: "webhook-id", Type: "json:object_kind|json:event_name"},
 	"hubspot v1":     {Header: "X-HubSpot-Signature", Algorithm: WeakSHA256, Signed: "{secret}{body}", Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt"},
-	"hubspot v2":     {Header: "X-HubSpot-Signature", Algorithm: WeakSHA256, Signed: "{secret}{method}{url}{body}", Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt"},
-	"hubspot v3":     {Header: "X-HubSpot-Signature-v3", Encoding: Base64, Signed: "{method}{url}{body}{timestamp}", Timestamp: "X-HubSpot-Request-Timestamp", Unit: UnixMilliseconds, Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt"},
+	"hubspot v2":     {Header: "X-HubSpot-Signature", Algorithm: WeakSHA256, Signed: "{secret}{method}{url+query}{body}", Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt"},
+	"hubspot v3":     {Header: "X-HubSpot-Signature-v3", Encoding: Base64, Signed: "{method}{url+query}{body}{timestamp}", Timestamp: "X-HubSpot-Request-Timestamp", Unit: UnixMilliseconds, Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt", writings: withoutEscapes},
 	"intercom":       {Header: "X-Hub-Signature", Algorithm: HMACSHA1, Prefix: "sha1=", Signed: "{body}", ID: "json:id", Type: "json:topic", Time: "json:created_at"},
-	"linear":         {Header: "Linear-Signature", Signed: "{body}", Timestamp: "json:webhookTimestamp", Unit: UnixMilliseconds, Tolerance: time.Minute, ID: "Linear-Delivery", Type: "json:type", Time: "json:createdAt", Status: http.StatusOK},
-	// Mailgun signs a token and not the body.
-	"mailgun":  {Header: "json:signature.signature", Signed: "{timestamp}{json:signature.token}", Timestamp: "json:signature.timestamp", ID: "json:event-data.id", Type: "json:event-data.event", Time: "json:event-data.timestamp"},
+	"linear":         {Header: "Linear-Signature", Signed: "{body}", Timestamp: "json:webhookTimestamp", Unit: UnixMilliseconds, Tolerance: time.Minute, ID: "Linear-Delivery", Type: "json:type", Time: "json:createdAt", Status: http.StatusOK, MaxBytes: 5 << 20},
+	// Mailgun signs a token and not the body, so the token is the only ID that nobody can change.
+	"mailgun":  {Header: "json:signature.signature", Signed: "{timestamp}{json:signature.token}", Timestamp: "json:signature.timestamp", ID: "json:signature.token", Type: "json:event-data.event", Time: "json:event-data.timestamp"},
 	"notion":   {Header: "X-Notion-Signature", Prefix: "sha256=", Signed: "{body}", ID: "json:id", Type: "json:type", Time: "json:timestamp"},
 	"sendgrid": {Header: "X-Twilio-Email-Event-Webhook-Signature", Algorithm: ECDSAP256, Encoding: Base64, Signed: "{timestamp}{body}", Timestamp: "X-Twilio-Email-Event-Webhook-Timestamp", Events: ".", ID: "json:sg_event_id", Type: "json:event", Time: "json:timestamp"},
 	// One action of a merchant may cause several webhooks, which share X-Shopify-Event-Id.
 	"shopify":        {Header: "X-Shopify-Hmac-Sha256", Encoding: Base64, Signed: "{body}", ID: "X-Shopify-Webhook-Id", Type: "X-Shopify-Topic", Time: "X-Shopify-Triggered-At"},
-	"shopify events": {Header: "shopify-hmac-sha256", Encoding: Base64, Signed: "{body}", ID: "shopify-webhook-id|shopify-event-id", Type: "shopify-topic", Time: "shopify-triggered-at"},
-	"slack":          {Header: "X-Slack-Signature", Prefix: "v0=", Signed: "v0:{timestamp}:{body}", Timestamp: "X-Slack-Request-Timestamp", ID: "json:event_id", Type: "json:event.type|json:type", Time: "json:event_time", Handshake: slackChallenge},
+	"shopify events": {Header: "shopify-hmac-sha256", Encoding: Base64, Signed: "{body}", ID: "shopify-webhook-id", Type: "shopify-topic", Time: "shopify-triggered-at"},
+	"slack":          {Header: "X-Slack-Signature", Prefix: "v0=", Signed: "v0:{timestamp}:{body}", Timestamp: "X-Slack-Request-Timestamp", ID: "json:event_id", Type: "json:event.type|json:type", Time: "json:event_time", Forms: true, Handshake: slackChallenge},
 	"square":         {Header: "x-square-hmacsha256-signature", Encoding: Base64, Signed: "{url}{body}", ID: "json:event_id", Type: "json:type", Time: "json:created_at"},
 	"standard":       {Header: "webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true, Signed: "{id}.{timestamp}.{body}", Timestamp: "webhook-timestamp", ID: "webhook-id", Type: "json:type", Time: "json:timestamp"},
 	"stripe":         {Header: "Stripe-Signature", Separator: ",", Prefix: "v1=", Signed: "{timestamp}.{body}", Timestamp: "t=", ID: "json:id", Type: "json:type", Time: "json:created"},
 	"svix":           {Header: "svix-signature|webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true, Signed: "{id}.{timestamp}.{body}", Timestamp: "svix-timestamp|webhook-timestamp", ID: "svix-id|webhook-id", Type: "json:type", Time: "json:timestamp"},
-	"twilio":         {Header: "X-Twilio-Signature", Algorithm: HMACSHA1, Encoding: Base64, Signed: "{url}{form}", ID: "I-Twilio-Idempotency-Token"},
+	"twilio":         {Header: "X-Twilio-Signature", Algorithm: HMACSHA1, Encoding: Base64, Signed: "{url+query}{form}", ID: "I-Twilio-Idempotency-Token", writings: withPort},
 	"typeform":       {Header: "Typeform-Signature", Prefix: "sha256=", Encoding: Base64, Signed: "{body}", ID: "json:event_id", Type: "json:event_type", Time: "json:form_response.submitted_at"},
 	"zendesk":        {Header: "X-Zendesk-Webhook-Signature", Encoding: Base64, Signed: "{timestamp}{body}", Timestamp: "X-Zendesk-Webhook-Signature-Timestamp", Unit: RFC3339Time, ID: "json:id", Type: "json:type", Time: "json:time"},
 }
@@ -154,7 +159,7 @@ func schemeAt(name, partner, url string) Scheme {
 	return s
 }
 
-// AttioScheme is of https://docs.attio.com/rest-api/guides/webhooks: the body alone, without a time.
+// AttioScheme is of https://docs.attio.com/rest-api/guides/webhooks: the body alone, without a time. The ID is not signed.
 func AttioScheme() Scheme { return scheme("attio", "attio") }
 
 // CalendlyScheme is of Calendly's "Webhook signatures"; the tolerance is its three minutes.
@@ -163,7 +168,7 @@ func CalendlyScheme() Scheme { return scheme("calendly", "calendly") }
 // DiscordScheme is of Discord's "Webhook Events"; the secret is the application's public key. A ping is answered.
 func DiscordScheme() Scheme { return scheme("discord", "discord") }
 
-// GiteaScheme is of Gitea, Forgejo and Gogs.
+// GiteaScheme is of Gitea, Forgejo and Gogs, with JSON as the content type. Neither the ID nor the type is signed.
 func GiteaScheme() Scheme { return scheme("gitea", "gitea") }
 
 // GitHubScheme is of GitHub's "Validating webhook deliveries". Neither the delivery's id nor its type is signed.
@@ -175,7 +180,7 @@ func GitLabScheme() Scheme { return scheme("gitlab signing", "gitlab") }
 // GitLabTokenScheme is of GitLab's secret token, which signs nothing. Prefer [GitLabScheme].
 func GitLabTokenScheme() Scheme { return scheme("gitlab token", "gitlab") }
 
-// HubSpotScheme is of HubSpot's v3 signature; url is the target URL. The secret is the app's client secret.
+// HubSpotScheme is of HubSpot's v3 signature; url is the target URL, best without a query. The secret is the app's client secret.
 func HubSpotScheme(url string) Scheme { return schemeAt("hubspot v3", "hubspot", url) }
 
 // HubSpotV1Scheme is of HubSpot's v1 signature, for subscriptions that have no other. It is weak: the secret first, no time.
@@ -187,7 +192,8 @@ func HubSpotV2Scheme(url string) Scheme { return schemeAt("hubspot v2", "hubspot
 // IntercomScheme is of Intercom's "Webhook notifications"; the secret is the app's client secret.
 func IntercomScheme() Scheme { return scheme("intercom", "intercom") }
 
-// LinearScheme is of Linear's "Webhooks"; the time is the one in the body, which is signed, and the tolerance its minute.
+// LinearScheme is of Linear's "Webhooks"; the time is the one in the body, which is signed, and the tolerance its minute. The ID is
+// not signed.
 func LinearScheme() Scheme { return scheme("linear", "linear") }
 
 // MailgunScheme is of Mailgun's "Securing webhooks", as JSON. The body is not signed: what it says is no more certain than that
@@ -200,10 +206,10 @@ func NotionScheme() Scheme { return scheme("notion", "notion") }
 // SendGridScheme is of SendGrid's signed Event Webhook; the secret is its verification key.
 func SendGridScheme() Scheme { return scheme("sendgrid", "sendgrid") }
 
-// ShopifyScheme is of Shopify's webhooks; the secret is the app's client secret. The time that tells events apart is not signed.
+// ShopifyScheme is of Shopify's webhooks; the secret is the app's client secret. ID, type and time are not signed.
 func ShopifyScheme() Scheme { return scheme("shopify", "shopify") }
 
-// ShopifyEventsScheme is of Shopify's newer Events, whose headers have no "X-".
+// ShopifyEventsScheme is of Shopify's newer Events, whose headers have no "X-". ID, type and time are not signed.
 func ShopifyEventsScheme() Scheme { return scheme("shopify events", "shopify") }
 
 // SlackScheme is of Slack's "Verifying requests from Slack". A url_verification is answered.
@@ -221,7 +227,8 @@ func StripeScheme() Scheme { return scheme("stripe", "stripe") }
 // SvixScheme is of https://docs.svix.com/receiving, with the headers of either name. Guesty and many others send by Svix.
 func SvixScheme() Scheme { return scheme("svix", "svix") }
 
-// TwilioScheme is of https://www.twilio.com/docs/usage/security; url is the endpoint's, the secret the account's auth token.
+// TwilioScheme is of https://www.twilio.com/docs/usage/security; url is the endpoint's, the secret the account's auth token. Query
+// and form are signed without anything between them: believe the fields you know, and nothing in the query.
 func TwilioScheme(url string) Scheme { return schemeAt("twilio", "twilio", url) }
 
 // TypeformScheme is of Typeform's "Secure your webhooks".
@@ -246,7 +253,6 @@ func slackChallenge(_ http.Header, body []byte) *Answer {
 func discordPing(_ http.Header, body []byte) *Answer {
 	var m struct {
 		Type  *int
-		Token string
 		Event json.RawMessage
 	}
 	switch err := json.Unmarshal(body, &m); {
@@ -282,14 +288,18 @@ func (u TimeUnit) parse(raw string) (time.Time, error) {
 		}
 		return t, nil
 	}
-	if raw == "" || len(raw) > 15 {
-		return time.Time{}, fmt.Errorf("it has %d digits", len(raw))
+	// Just so many digits, from 2001 to 2286: what stands beside the time could else lend it some, or take some.
+	digits := 10
+	if u == UnixMilliseconds {
+		digits = 13
 	}
 	n, err := strconv.ParseUint(raw, 10, 63)
-	if err != nil {
+	switch {
+	case err != nil:
 		return time.Time{}, errors.New("it is not a number")
-	}
-	if u == UnixMilliseconds {
+	case len(raw) != digits:
+		return time.Time{}, fmt.Errorf("it has %d digits, not %d", len(raw), digits)
+	case u == UnixMilliseconds:
 		return time.UnixMilli(int64(n)), nil
 	}
 	return time.Unix(int64(n), 0), nil

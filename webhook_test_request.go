@@ -77,9 +77,18 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 				}
 			}
 		case partForm:
-			if err := in.readForm(&m); err != nil {
+			if m.form, err = in.readForm(); err != nil {
 				return nil, err
 			}
+		}
+	}
+	for _, p := range v.signed {
+		if p.kind == partJSON {
+			value, err := p.at.find(&in)
+			if err != nil {
+				return nil, err
+			}
+			m.json = append(m.json, value)
 		}
 	}
 	k := v.keys[0]
@@ -111,6 +120,9 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 		return nil, err
 	}
 	req.Header = in.header
+	if _, err := v.verify(in.method, in.url, in.header, in.body); err != nil && !errors.Is(err, ErrTooOld) && !errors.Is(err, ErrTooNew) {
+		return nil, fmt.Errorf("what is signed so is refused: %w", err)
+	}
 	return req, nil
 }
 

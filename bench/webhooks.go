@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strings"
@@ -33,6 +34,19 @@ func webhooks() {
 			allocs float64
 		}
 		rows := []*row{{name: fmt.Sprintf("hmac.New, %d KiB", size>>10), do: raw}}
+		signed, err := belay.SignTest(belay.GitHubScheme(), belay.NewSecret(secret), belay.WebhookEvent{ID: "id", Type: "push", Data: body})
+		if err != nil {
+			panic(err)
+		}
+		rows = append(rows, &row{name: "by hand: header, hex, Equal, id, type", do: func() {
+			text, ok := strings.CutPrefix(signed.Header.Get("X-Hub-Signature-256"), "sha256=")
+			signature, err := hex.DecodeString(text)
+			m := hmac.New(sha256.New, []byte(secret))
+			m.Write(body)
+			if !ok || err != nil || !hmac.Equal(m.Sum(nil), signature) || signed.Header.Get("X-GitHub-Delivery") == "" || signed.Header.Get("X-GitHub-Event") == "" {
+				panic("refused")
+			}
+		}})
 		for _, s := range []belay.Scheme{belay.GitHubScheme(), belay.SlackScheme(), belay.StripeScheme()} {
 			s.Tolerance = time.Hour
 			req, err := belay.SignTest(s, belay.NewSecret(secret), belay.WebhookEvent{ID: "id", Type: "push", Data: body})

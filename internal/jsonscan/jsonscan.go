@@ -1,5 +1,5 @@
 // Package jsonscan finds values in JSON by their path, and the elements of an array, without decoding what lies
-// between. It checks no more of the JSON than it needs to find its way: what it returns is decoded by encoding/json, which
+// between. It checks no more of the JSON than it needs to find its way: what it returns is to be decoded by encoding/json, which
 // checks the rest.
 package jsonscan
 
@@ -180,8 +180,18 @@ func (d *Doc) findAll(i int, paths []string, found [][]byte) (int, error) {
 // match reports whether name is path, or path goes on inside it with rest.
 func match(name []byte, path string) (rest string, exact, inside bool) {
 	if bytes.IndexByte(name, '\\') >= 0 {
+		if len(name) > 6*len(path) { // the longest that a byte can be written
+			return "", false, false
+		}
 		var plain string
-		if json.Unmarshal([]byte(`"`+string(name)+`"`), &plain) != nil {
+		var first byte // of the name; 0 for one that has to be decoded to be known
+		switch {
+		case name[0] != '\\':
+			first = name[0]
+		case len(name) > 1 && name[1] != 'u':
+			first = name[1] // a control character, a quote or a slash: of these, only the last two can be in a path
+		}
+		if len(path) > 0 && first != 0 && first != path[0] || json.Unmarshal([]byte(`"`+string(name)+`"`), &plain) != nil {
 			return "", false, false
 		}
 		name = []byte(plain)
@@ -408,12 +418,15 @@ func closing(data []byte, i int) int {
 	const (
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
+
+		window = 1024
 	)
 	for long := i + 64; i+8 <= len(data); {
 		if i >= long {
-			end := bytes.IndexByte(data[i:], '"')
+			part := data[i:min(len(data), i+window)] // what is looked through for nothing is bounded so
+			end := bytes.IndexByte(part, '"')
 			if end < 0 {
-				end = len(data) - i
+				end = len(part)
 			}
 			if slash := bytes.IndexByte(data[i:i+end], '\\'); slash >= 0 {
 				end = slash
@@ -421,8 +434,10 @@ func closing(data []byte, i int) int {
 			if i += end; i >= len(data) || data[i] == '"' {
 				return i
 			}
-			i += 2
-			long = i + 64
+			if data[i] == '\\' {
+				i += 2
+				long = i + 64
+			}
 			continue
 		}
 		w := binary.LittleEndian.Uint64(data[i:])

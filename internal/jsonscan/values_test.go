@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -47,4 +48,25 @@ func FuzzValues(f *testing.F) {
 			require.Equal(t, string(alone), string(found[i]), path)
 		}
 	})
+}
+
+// Text full of escapes takes time in proportion to its length, and names full of them no memory.
+func TestEscapesAreLinear(t *testing.T) {
+	t.Parallel()
+	for _, unit := range []string{`\\`, `\n` + strings.Repeat("x", 62), `\n`, strings.Repeat("y", 63) + `\"`} {
+		took := func(n int) time.Duration {
+			doc := New([]byte(`{"a":"` + strings.Repeat(unit, n/len(unit)) + `","b":1}`))
+			best := time.Hour
+			for range 10 {
+				start := time.Now()
+				raw, err := doc.Value("b")
+				best = min(best, time.Since(start))
+				require.NoError(t, err)
+				require.Equal(t, "1", string(raw))
+			}
+			return best
+		}
+		small, large := took(1<<17), took(1<<20)
+		require.Less(t, large, 40*small, unit) // eight times as long; 64 times would be its square
+	}
 }

@@ -1,0 +1,167 @@
+package belay
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// partKind is what a part of Scheme.Signed stands for.
+type partKind uint8
+
+const (
+	partText partKind = iota
+	partBody
+	partTimestamp
+	partID
+	partURL
+	partURLQuery
+	partMethod
+	partSecret
+	partForm
+	partJSON
+)
+
+var partNames = map[string]partKind{
+	"body": partBody, "timestamp": partTimestamp, "id": partID, "url": partURL, "url+query": partURLQuery, "method": partMethod,
+	"secret": partSecret, "form": partForm,
+}
+
+type signedPart struct {
+	kind partKind
+	text string // itself, or the place of what is in the body
+	at   places
+}
+
+// compile reads the scheme, and returns what it lacks.
+func (v *Verifier) compile() error {
+	s := v.scheme
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var err error
+	if v.at, err = newPlaces(s.Header); err != nil || s.Header == "" {
+		add("Header %q: it must name where the signature stands", s.Header)
+	}
+	v.stampInList = strings.HasSuffix(s.Timestamp, "=")
+	if v.stampInList && s.Separator == "" {
+		add("Timestamp %q: there is no list without a Separator", s.Timestamp)
+	}
+	if !v.stampInList {
+		if v.stamp, err = newPlaces(s.Timestamp); err != nil {
+			add("Timestamp: %w", err)
+		}
+	}
+	if v.fields, err = newFields(s); err != nil {
+		errs = append(errs, err)
+	}
+	for _, x := range []struct {
+		name    string
+		n, most int
+	}{
+		{"Algorithm", int(s.Algorithm), int(PlainToken)}, {"Encoding", int(s.Encoding), int(Base64)}, {"Unit", int(s.Unit), int(RFC3339Time)},
+	} {
+		if x.n > x.most {
+			add("%s %d: there is none", x.name, x.n)
+		}
+	}
+	if s.MaxBytes < 0 {
+		add("MaxBytes %d: must not be negative", s.MaxBytes)
+	}
+	if s.Status != 0 && (s.Status < 200 || s.Status > 299) {
+		add("Status %d: must be a 2xx", s.Status)
+	}
+	if s.Base64Key && s.Algorithm > HMACSHA512 {
+		add("Base64Key: it is for the HMACs; public keys are base64 anyway")
+	}
+	uses, err := v.parseSigned()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	v.fixedURL = uses[partURL]
+	inBody := strings.HasPrefix(s.Timestamp, "json:") && (uses[partBody] || uses[partJSON])
+	switch {
+	case uses[partTimestamp] && s.Timestamp == "":
+		add("Timestamp: it is signed, so it must have a place")
+	case s.Timestamp != "" && !uses[partTimestamp] && !inBody:
+		add("Timestamp %q: it is not signed, so it says nothing", s.Timestamp)
+	}
+	if s.Algorithm != PlainToken && !uses[partBody] && !uses[partForm] && !uses[partJSON] && err == nil {
+		add("Signed %q: nothing of the body is signed", s.Signed)
+	}
+	if uses[partURL] || uses[partURLQuery] {
+		if err := checkURL(s.URL); err != nil {
+			add("URL %q: %w", shownURL(s.URL), err)
+		}
+	}
+	if (s.Algorithm == WeakSHA256) != uses[partSecret] && err == nil {
+		add("Signed %q: WeakSHA256 needs the {secret} in it, and nothing else takes it", s.Signed)
+	}
+	return errors.Join(errs...)
+}
+
+// parseSigned makes parts of Scheme.Signed, and returns which there are.
+func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
+	s := v.scheme
+	uses = make(map[partKind]bool)
+	rest := s.Signed
+	switch {
+	case s.Algorithm == PlainToken:
+		return uses, nil
+	case rest == "":
+		rest = "{body}"
+	}
+	v.dotted = strings.Contains(rest, "{id}.")
+	for rest != "" {
+		text, after, found := strings.Cut(rest, "{")
+		if text != "" {
+			v.signed = append(v.signed, signedPart{text: text})
+		}
+		if !found {
+			break
+		}
+		name, after, found := strings.Cut(after, "}")
+		kind, known := partNames[name]
+		p := signedPart{kind: kind, text: name}
+		switch {
+		case found && strings.HasPrefix(name, "json:"):
+			p.kind = partJSON
+			p.at, err = newPlaces(name)
+		case !found || !known:
+			err = errors.New("not known")
+		case p.kind == partID:
+			if p.at, err = newPlaces(s.ID); s.ID == "" {
+				err = errors.New("ID has no place")
+			}
+		}
+		if err != nil {
+			return uses, fmt.Errorf("the Signed text %q: {%s}: %w", s.Signed, name, err)
+		}
+		uses[p.kind] = true
+		v.signed = append(v.signed, p)
+		rest = after
+	}
+	return uses, nil
+}
+
+// places are where a value may stand.
+type places []place
+
+type place struct{ header, path string }
+
+func newPlaces(text string) (places, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var ps places
+	for part := range strings.SplitSeq(text, "|") {
+		if path, ok := strings.CutPrefix(part, "json:"); ok && jsonPath(path) && !strings.Contains(path, "+") {
+			ps = append(ps, place{path: path})
+		} else if !ok && headerName(part) {
+			ps = append(ps, place{header: http.CanonicalHeaderKey(part)})
+		} else {
+			return nil, fmt.Errorf("%q is neither a header's name nor json: and a path", part)
+		}
+	}
+	return ps, nil
+}

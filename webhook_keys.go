@@ -1,0 +1,121 @@
+package belay
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"strings"
+	"sync"
+)
+
+var strictBase64 = base64.StdEncoding.Strict() // else the last character has bits that nobody looks at
+
+const minBase64Key = 16 // bytes; Standard Webhooks ask for 24
+
+// webhookKey is a secret, ready for use.
+type webhookKey struct {
+	algorithm Algorithm
+	prefix    string
+	secret    func() []byte // of the HMACs and WeakSHA256, the hash of a PlainToken; a func, so that it does not print
+	edwards   ed25519.PublicKey
+	ecdsa     *ecdsa.PublicKey
+	idle      sync.Pool // of *scratch: the keyed state is kept, which saves two blocks of hashing for each delivery
+}
+
+// scratch is what one verification writes to.
+type scratch struct {
+	hash           hash.Hash // nil for ed25519 and a token
+	text, sum, sig []byte
+	room           [256]byte
+}
+
+func newWebhookKey(s Scheme, secret Secret) (*webhookKey, error) {
+	if err := secret.check(); err != nil {
+		return nil, err
+	}
+	text := secret.Reveal()
+	if strings.TrimSpace(text) == "" {
+		return nil, errors.New("the secret is blank")
+	}
+	k := &webhookKey{algorithm: s.Algorithm, prefix: s.Prefix}
+	raw, err := []byte(text), error(nil)
+	switch {
+	case s.Base64Key && strings.HasPrefix(text, "whpk_"):
+		k.algorithm, k.prefix = Ed25519, "v1a,"
+		k.edwards, err = edwardsKey(text[len("whpk_"):])
+	case s.Base64Key && strings.HasPrefix(text, "whsk_"):
+		err = errors.New("it is a private key (whsk_), which only the sender has")
+	case s.Base64Key:
+		if raw, err = strictBase64.DecodeString(strings.TrimPrefix(text, "whsec_")); err != nil {
+			err = errors.New("it is not base64, with or without whsec_ before it")
+		} else if len(raw) < minBase64Key {
+			err = fmt.Errorf("it has %d bytes, and must have at least %d", len(raw), minBase64Key)
+		}
+	case s.Algorithm == Ed25519:
+		k.edwards, err = edwardsKey(text)
+	case s.Algorithm == ECDSAP256:
+		k.ecdsa, err = ecdsaKey(text)
+	case s.Algorithm == PlainToken:
+		sum := sha256.Sum256(raw)
+		raw = sum[:]
+	}
+	k.secret = func() []byte { return raw }
+	k.idle.New = func() any { return &scratch{hash: k.newHash()} }
+	return k, err
+}
+
+func (k *webhookKey) newHash() hash.Hash {
+	switch k.algorithm {
+	case HMACSHA1:
+		return hmac.New(sha1.New, k.secret())
+	case HMACSHA512:
+		return hmac.New(sha512.New, k.secret())
+	case HMACSHA256:
+		return hmac.New(sha256.New, k.secret())
+	case ECDSAP256, WeakSHA256:
+		return sha256.New()
+	}
+	return nil
+}
+
+func edwardsKey(text string) (ed25519.PublicKey, error) {
+	key, err := hex.DecodeString(text)
+	if err != nil {
+		key, err = strictBase64.DecodeString(text)
+	}
+	if err != nil || len(key) != ed25519.PublicKeySize {
+		return nil, errors.New("it is not an ed25519 public key: 32 bytes in hex or base64")
+	}
+	// Of the few keys of small order one signature fits every message, or one in eight.
+	anything := make([]byte, ed25519.SignatureSize)
+	anything[0] = 1
+	for i := range byte(64) {
+		if ed25519.Verify(key, []byte{i}, anything) {
+			return nil, errors.New("the public key is one that anybody can sign for")
+		}
+	}
+	return key, nil
+}
+
+func ecdsaKey(text string) (*ecdsa.PublicKey, error) {
+	der, err := strictBase64.DecodeString(text)
+	if err == nil {
+		var key any
+		if key, err = x509.ParsePKIXPublicKey(der); err == nil {
+			if k, ok := key.(*ecdsa.PublicKey); ok && k.Curve == elliptic.P256() {
+				return k, nil
+			}
+		}
+	}
+	return nil, errors.New("it is not a P-256 public key: its DER in base64")
+}

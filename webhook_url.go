@@ -1,0 +1,131 @@
+package belay
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+const maxFormFields = 2000
+
+// urls returns the ways in which a partner may have written a URL before it signed it.
+func (s *Scheme) urls(raw string) ([]string, error) {
+	if s.writings == nil {
+		return []string{raw}, nil
+	}
+	return s.writings(raw)
+}
+
+// withPort adds the URL with, or without, the port that goes without saying: Twilio signs either.
+func withPort(raw string) ([]string, error) {
+	scheme, rest, _ := strings.Cut(raw, "://")
+	port := map[string]string{"https": ":443", "http": ":80"}[scheme]
+	host := rest
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		host = rest[:i]
+	}
+	path := rest[len(host):]
+	if bare, ok := strings.CutSuffix(host, port); ok {
+		return []string{raw, scheme + "://" + bare + path}, nil
+	}
+	if u, err := url.Parse(raw); err != nil || u.Port() != "" {
+		return []string{raw}, nil
+	}
+	return []string{raw, scheme + "://" + host + port + path}, nil
+}
+
+// withoutEscapes adds the URL with some escapes undone, as HubSpot's documentation says; its libraries do not. A semicolon in the
+// query would then be the same with and without its escape, though to what reads the query it is not.
+func withoutEscapes(raw string) ([]string, error) {
+	if _, query, _ := strings.Cut(raw, "?"); strings.Contains(query, ";") {
+		return nil, fmt.Errorf("%w: a semicolon in the query", ErrMalformedSignature)
+	}
+	if plain := hubSpotEscapes.Replace(raw); plain != raw {
+		return []string{raw, plain}, nil
+	}
+	return []string{raw}, nil
+}
+
+var hubSpotEscapes = strings.NewReplacer("%3A", ":", "%2F", "/", "%3F", "?", "%40", "@", "%21", "!", "%24", "$", "%27", "'", "%28", "(",
+	"%29", ")", "%2A", "*", "%2C", ",", "%3B", ";", "%3a", ":", "%2f", "/", "%3f", "?", "%2a", "*", "%2c", ",", "%3b", ";")
+
+// readForm returns a form's fields as Twilio signs them: sorted by name, name and value without anything between, of several
+// values of one name each once. A body that is no form is signed by its hash in the URL's query.
+func (in *incoming) readForm() (string, error) {
+	kind, err := contentType(in.header)
+	if err != nil {
+		return "", err
+	}
+	form := kind == "application/x-www-form-urlencoded"
+	u, err := url.Parse(in.url)
+	if err != nil {
+		return "", fmt.Errorf("%w: the URL", ErrMalformedSignature)
+	}
+	const param = "bodySHA256"
+	sum := sha256.Sum256(in.body)
+	want := hex.EncodeToString(sum[:])
+	if told, _ := url.ParseQuery(u.RawQuery); told.Has(param) {
+		if subtle.ConstantTimeCompare([]byte(strings.ToLower(told.Get(param))), []byte(want)) != 1 {
+			return "", fmt.Errorf("%w: the body is not the one that %s names", ErrBadSignature, param)
+		}
+	} else if !form && len(in.body) > 0 {
+		separator := "?"
+		if u.RawQuery != "" {
+			separator = "&"
+		}
+		in.url += separator + param + "=" + want
+	}
+	if !form {
+		return "", nil
+	}
+	if bytes.Count(in.body, []byte("&")) >= maxFormFields {
+		return "", fmt.Errorf("%w: more than %d form fields", ErrMalformedSignature, maxFormFields)
+	}
+	fields, err := url.ParseQuery(string(in.body))
+	if err != nil {
+		return "", fmt.Errorf("%w: the form cannot be read", ErrMalformedSignature)
+	}
+	var b strings.Builder
+	names := make([]string, 0, len(fields))
+	for name := range fields {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		values := fields[name]
+		slices.Sort(values)
+		for _, value := range slices.Compact(values) {
+			b.WriteString(name)
+			b.WriteString(value)
+		}
+	}
+	return b.String(), nil
+}
+
+// checkURL returns why a URL cannot be one that partners call.
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(raw, " \t\r\n") || strings.HasSuffix(u.Host, ":"),
+		!strings.HasPrefix(raw, "https://") && !strings.HasPrefix(raw, "http://"):
+		return errors.New("it must be the endpoint's, in full and as the partner calls it")
+	case strings.Contains(raw, "#"):
+		return errors.New("it must be without what follows #, which is not sent")
+	}
+	return nil
+}
+
+// shownURL is a URL as errors show it.
+func shownURL(raw string) string {
+	before, _, _ := strings.Cut(raw, "?")
+	if raw != "" && !strings.Contains(before, "://") || strings.Contains(before, "@") {
+		return redacted
+	}
+	return before
+}
