@@ -2,6 +2,7 @@ package belay
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ type Verifier struct {
 	limit  int64
 
 	stampInList bool // the time stands in the list of signatures
-	dotted      bool // a dot ends the id
+	dotted      bool // a dot ends the id, and nothing else tells where it ends
 	fixedURL    bool // the URL is signed as it is configured
 }
 
@@ -102,11 +103,8 @@ func NewVerifier(s Scheme, secrets ...Secret) (*Verifier, error) {
 		v.keys = append(v.keys, k)
 	}
 	if err := errors.Join(errs...); err != nil {
-		name := s.Name
-		if name == "" {
-			name = s.Header
-		}
-		return nil, fmt.Errorf("belay: NewVerifier: %s: %w", name, err)
+		name := cmp.Or(s.Name, "the scheme")
+		return nil, invalid("NewVerifier: %s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return v, nil
 }
@@ -146,6 +144,9 @@ func (v *Verifier) VerifyRequest(r *http.Request) (Delivery, error) {
 	if v == nil || r == nil {
 		return Delivery{}, fmt.Errorf("%w: the verifier or the request is nil", ErrBadSignature)
 	}
+	if unsigned := v.unsigned(r.Header); unsigned != nil { // the body is not worth reading
+		return Delivery{}, unsigned
+	}
 	body, err := readWebhook(r, v.limit)
 	if err != nil {
 		return Delivery{}, err
@@ -165,6 +166,19 @@ func (v *Verifier) VerifyRequest(r *http.Request) (Delivery, error) {
 		}
 	}
 	return v.verify(r.Method, at, r.Header, body)
+}
+
+// unsigned returns ErrNoSignature when no header holds a signature, where one should.
+func (v *Verifier) unsigned(h http.Header) error {
+	for _, p := range v.at {
+		if p.header == "" {
+			return nil
+		}
+		if value, err := one(h, p.header); value != "" || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: no %s", ErrNoSignature, v.scheme.Header)
 }
 
 // readWebhook reads a body of at most limit bytes. It takes memory as the bytes come, not as they are announced.
@@ -231,7 +245,7 @@ func (v *Verifier) verify(method, url string, h http.Header, body []byte) (d Del
 		d.Answer = v.scheme.Handshake(h, body)
 	}
 	if d.Answer == nil {
-		if err = v.fields.extract(&d, m.form); err != nil {
+		if err = v.fields.extract(&d, method, m.form); err != nil {
 			return Delivery{}, err
 		}
 	}
@@ -246,6 +260,9 @@ func (v *Verifier) checkTime(raw string) error {
 	}
 	tolerance := v.within
 	if tolerance < 0 {
+		if !v.scheme.Unit.usual(raw) {
+			return fmt.Errorf("%w: the time has %d digits", ErrMalformedSignature, len(raw))
+		}
 		return nil
 	}
 	switch age := time.Since(at); {

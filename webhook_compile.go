@@ -111,7 +111,7 @@ func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
 	case rest == "":
 		rest = "{body}"
 	}
-	v.dotted = strings.Contains(rest, "{id}.")
+	v.dotted = v.within < 0 && strings.Contains(rest, "{id}.")
 	for rest != "" {
 		text, after, found := strings.Cut(rest, "{")
 		if text != "" {
@@ -130,8 +130,8 @@ func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
 		case !found || !known:
 			err = errors.New("not known")
 		case p.kind == partID:
-			if p.at, err = newPlaces(s.ID); s.ID == "" {
-				err = errors.New("ID has no place")
+			if p.at, err = newPlaces(s.ID); s.ID == "" || err != nil {
+				err = fmt.Errorf("ID %q: must be one place", s.ID)
 			}
 		}
 		if err != nil {

@@ -102,6 +102,9 @@ type field struct {
 
 func newFields(s Scheme) (fields, error) {
 	f := fields{events: s.Events, onlyJSON: s.Events != ""}
+	if s.Events != "" && s.Events != "." && (!jsonPath(s.Events) || strings.HasPrefix(s.Events, "json:")) {
+		return f, fmt.Errorf("Events %q: it must be a path without json:, or a dot", s.Events)
+	}
 	for _, x := range []struct {
 		name, text string
 		to         *[]field
@@ -136,13 +139,14 @@ func newFields(s Scheme) (fields, error) {
 	return f, nil
 }
 
-// extract fills in the delivery's id and events. Of a form that was signed by its fields, those are what tells it apart.
-func (f *fields) extract(d *Delivery, form string) error {
+// extract fills in the delivery's id and events. Of a form that was signed by its fields, those are what tells it apart. Where a
+// body is looked into, only what is asked for by GET may have none.
+func (f *fields) extract(d *Delivery, method, form string) error {
 	isJSON, err := looksLikeJSON(d.Header, d.Body)
 	if err != nil {
 		return err
 	}
-	if !isJSON && f.onlyJSON {
+	if !isJSON && f.onlyJSON && (len(d.Body) > 0 || method != http.MethodGet) {
 		return fmt.Errorf("%w: webhook: the body is no JSON", ErrData)
 	}
 	if isJSON && f.events != "" {
@@ -188,7 +192,7 @@ func (f *fields) extractArray(d *Delivery) error {
 	case !found:
 		one := *f
 		one.events = ""
-		return one.extract(d, "")
+		return one.extract(d, "", "")
 	}
 	var whole WebhookEvent
 	inHeader := fields{id: headersOf(f.id)}
@@ -298,29 +302,31 @@ func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byt
 			}
 			continue
 		}
-		start, err := len(text), error(nil)
+		start, missing := len(text), false
 		for k, p := range x.paths {
-			before := len(text)
 			if k > 0 {
 				text = append(text, '-')
 			}
+			before, err := len(text), error(nil)
 			if text, err = appendText(text, found[p]); err != nil {
 				return "", text, err
 			}
-			if len(text) <= before+min(k, 1) { // all of them make the ID, or none
-				text = text[:start]
-				break
+			if missing = missing || len(text) == before; len(x.paths) > 1 && len(text) > before && found[p][0] == '"' {
+				text = append(text[:before], found[p]...) // with its quotes, so that no dash within it joins two parts
 			}
-			if len(x.paths) > 1 && found[p][0] == '"' { // with its quotes, so that no dash within it joins two parts
-				text = append(text[:before+min(k, 1)], found[p]...)
-			}
+		}
+		if !utf8.Valid(text[start:]) {
+			text = append(text[:start], bytes.ToValidUTF8(text[start:], []byte("\ufffd"))...) // as encoding/json does
 		}
 		if size := len(text) - start; size > maxEventText {
 			return "", text, fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", ErrData, size, f.paths[x.paths[0]], maxEventText)
 		}
+		if missing { // all of them make the ID, or none
+			text = text[:start]
+		}
 		if len(text) > start {
-			if !printable(text[start:]) {
-				return "", text, fmt.Errorf("%w: webhook: %s has characters that no name has", ErrData, f.paths[x.paths[0]])
+			if bytes.ContainsFunc(text[start:], isControl) {
+				return "", text, fmt.Errorf("%w: webhook: %s has control characters", ErrData, f.paths[x.paths[0]])
 			}
 			return "", text, nil
 		}
@@ -328,15 +334,7 @@ func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byt
 	return "", text, nil
 }
 
-// printable reports whether text is UTF-8 without control characters.
-func printable(text []byte) bool {
-	for _, c := range text {
-		if c < ' ' || c == 0x7f {
-			return false
-		}
-	}
-	return utf8.Valid(text)
-}
+func isControl(r rune) bool { return r < ' ' }
 
 // time returns the first time that can be read, zero for none.
 func (f *fields) time(h http.Header, found *[jsonscan.MaxPaths][]byte) (t time.Time) {

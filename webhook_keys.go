@@ -58,6 +58,8 @@ func newWebhookKey(s Scheme, secret Secret) (*webhookKey, error) {
 	case s.Base64Key:
 		if raw, err = strictBase64.DecodeString(strings.TrimPrefix(text, "whsec_")); err != nil {
 			err = errors.New("it is not base64, with or without whsec_ before it")
+		} else if len(raw) == 0 {
+			err = errors.New("the secret is empty")
 		} else if len(raw) < minBase64Key {
 			err = fmt.Errorf("it has %d bytes, and must have at least %d", len(raw), minBase64Key)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -288,21 +287,26 @@ func (u TimeUnit) parse(raw string) (time.Time, error) {
 		}
 		return t, nil
 	}
-	// Just so many digits, from 2001 to 2286: what stands beside the time could else lend it some, or take some.
-	digits := 10
-	if u == UnixMilliseconds {
-		digits = 13
-	}
 	n, err := strconv.ParseUint(raw, 10, 63)
 	switch {
-	case err != nil:
-		return time.Time{}, errors.New("it is not a number")
-	case len(raw) != digits:
-		return time.Time{}, fmt.Errorf("it has %d digits, not %d", len(raw), digits)
+	case err != nil || len(raw) > 15:
+		return time.Time{}, errors.New("it is not a number, or too large a one")
 	case u == UnixMilliseconds:
 		return time.UnixMilli(int64(n)), nil
 	}
 	return time.Unix(int64(n), 0), nil
+}
+
+// usual reports whether a time is one of the years 2001 to 2286, by how long it is. Where nobody compares it with the clock, what is
+// signed beside it could else lend it digits, or take some.
+func (u TimeUnit) usual(raw string) bool {
+	switch u {
+	case UnixSeconds:
+		return len(raw) == 10
+	case UnixMilliseconds:
+		return len(raw) == 13
+	}
+	return true
 }
 
 // write is the opposite of parse.

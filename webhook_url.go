@@ -123,7 +123,10 @@ func checkURL(raw string) error {
 
 // shownURL is a URL as errors show it.
 func shownURL(raw string) string {
-	before, _, _ := strings.Cut(raw, "?")
+	before := raw
+	if i := strings.IndexAny(raw, "?#"); i >= 0 {
+		before = raw[:i]
+	}
 	if raw != "" && !strings.Contains(before, "://") || strings.Contains(before, "@") {
 		return redacted
 	}

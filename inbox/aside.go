@@ -95,8 +95,12 @@ func (w *Worker) revive(ctx context.Context, it Item) error {
 	err := w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: it.Seq, State: Pending, Due: now}})
 	w.mu.Lock()
 	w.reserved--
-	if err == nil && w.schedule.all[it.Seq] == nil { // else somebody else has revived it
-		w.schedule.add(&job{it.Seq, it.Key, now, it.Received, 0})
+	if err == nil {
+		if j := w.schedule.all[it.Seq]; j != nil {
+			j.revived = true // its last attempt is being noted, or somebody else has revived it
+		} else {
+			w.schedule.add(&job{seq: it.Seq, key: it.Key, due: now, received: it.Received})
+		}
 	}
 	w.mu.Unlock()
 	w.poke()

@@ -99,6 +99,8 @@ type Store interface {
 	// none: when it returns an error, nothing is. ErrFull is such an error. Body and Header are not
 	// changed afterwards by anybody.
 	Add(ctx context.Context, items []*Item) error
+	// Known reports whether it knows the item's DedupeKey.
+	Known(ctx context.Context, it *Item) (bool, error)
 	// Get returns an item that is not handled, or ErrNoItem.
 	Get(ctx context.Context, seq uint64) (Item, error)
 	// Settle notes changes, all or none. What is Handled goes, but for its DedupeKey; what is not there is

@@ -26,6 +26,7 @@ type Memory struct {
 	items map[uint64]*Item
 	aside []uint64 // those that are dead or unhandled, or were
 	bytes int
+	idle  int // of them, what was set aside
 	known map[[sha256.Size]byte]struct{}
 	order []knownID
 }
@@ -59,14 +60,14 @@ func (m *Memory) Add(_ context.Context, items []*Item) error {
 			need += it.size()
 		}
 	}
+	if need > 0 && m.bytes-m.idle+need > memoryBytes {
+		return fmt.Errorf("%w: %d bytes are kept in memory", ErrFull, m.bytes)
+	}
 	for m.bytes+need > memoryBytes && len(m.aside) > 0 {
 		if it := m.items[m.aside[0]]; it != nil && it.State != Pending {
 			m.drop(it)
 		}
 		m.aside = m.aside[1:]
-	}
-	if m.bytes+need > memoryBytes {
-		return fmt.Errorf("%w: %d bytes are kept in memory", ErrFull, m.bytes)
 	}
 	for _, it := range items {
 		key := it.DedupeKey()
@@ -77,11 +78,19 @@ func (m *Memory) Add(_ context.Context, items []*Item) error {
 		it.Seq = m.last
 		kept := *it
 		m.items[it.Seq] = &kept
-		m.bytes += kept.size()
+		m.count(&kept, 1)
 		m.known[key] = struct{}{}
 		m.order = append(m.order, knownID{key, it.Received})
 	}
 	return nil
+}
+
+// Known is of [Store].
+func (m *Memory) Known(_ context.Context, it *Item) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, known := m.known[it.DedupeKey()]
+	return known, nil
 }
 
 // forget makes room among the IDs.
@@ -96,8 +105,16 @@ func (m *Memory) forget(now time.Time) {
 	}
 }
 
+// count adds an item to what is kept, or takes it away.
+func (m *Memory) count(it *Item, sign int) {
+	m.bytes += sign * it.size()
+	if it.State != Pending {
+		m.idle += sign * it.size()
+	}
+}
+
 func (m *Memory) drop(it *Item) {
-	m.bytes -= it.size()
+	m.count(it, -1)
 	delete(m.items, it.Seq)
 }
 
@@ -126,9 +143,9 @@ func (m *Memory) Settle(_ context.Context, changes []Change) error {
 			if c.State != Pending && it.State == Pending {
 				m.aside = append(m.aside, c.Seq)
 			}
-			m.bytes -= it.size()
+			m.count(it, -1)
 			it.State, it.Attempts, it.Due, it.Error = c.State, c.Attempts, c.Due, c.Error
-			m.bytes += it.size()
+			m.count(it, 1)
 		}
 	}
 	return nil

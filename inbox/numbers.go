@@ -37,7 +37,7 @@ type slot struct {
 }
 
 func (n *numbers) note(r result, now time.Time) {
-	if r.again || r.gone {
+	if r.again || r.silent {
 		return
 	}
 	at := now.UnixNano() / int64(slotTime)

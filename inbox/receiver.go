@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,8 +47,8 @@ type Receiver struct {
 	Status int
 	// ReadTimeout is how long a body may take. Zero means 10 s; negative means as long as the server lets it.
 	ReadTimeout time.Duration
-	// MaxReading is how many bytes of bodies are held at once; beyond it requests are answered with 503. Zero means 64 MiB,
-	// less than zero no bound.
+	// MaxReading is how many bytes of bodies are held at once; beyond it requests are answered with 503. They may take twice the
+	// memory while they are read. Zero means 32 MiB, less than zero no bound.
 	MaxReading int64
 	// RetryAfter is when a partner should send again what was answered with 503. Zero or less means 30 s.
 	RetryAfter time.Duration
@@ -116,8 +117,20 @@ func (rc *Receiver) Numbers() Received {
 // ServeHTTP answers one request.
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
+	body := &countedBody{rc: rc, body: r.Body, eof: r.ContentLength == 0}
+	defer func() { rc.reading.Add(-body.n) }()
+	if r.Body != nil {
+		r.Body = body
+	}
+	control, limit := http.NewResponseController(w), cmp.Or(rc.ReadTimeout, 10*time.Second)
+	if limit > 0 {
+		_ = control.SetReadDeadline(began.Add(limit)) // until all of the body is here; some ResponseWriters have none
+	}
 	reject := func(why, status int, err error) {
 		rc.counts[why].Add(1)
+		if !body.eof {
+			w.Header().Set("Connection", "close") // or the server would wait for the rest of it
+		}
 		if status == http.StatusServiceUnavailable {
 			after := rc.RetryAfter
 			if after <= 0 {
@@ -148,16 +161,15 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reject(byUnstored, http.StatusServiceUnavailable, err)
 		return
 	}
-	d, err := rc.read(w, r, verifier)
-	defer func() { rc.reading.Add(-int64(len(d.Body))) }()
+	d, err := verifier.VerifyRequest(r)
+	if limit > 0 && body.eof {
+		_ = control.SetReadDeadline(time.Time{}) // or it would end the request's context later
+	}
 	if errors.Is(err, belay.ErrNoSignature) && rc.verificationToken(r) {
 		w.WriteHeader(http.StatusOK)
 		return
 	}
 	if err != nil {
-		if errors.Is(err, belay.ErrBodyTooLarge) {
-			w.Header().Set("Connection", "close") // the rest of it is not read
-		}
 		why, status := refusal(err)
 		reject(why, status, err)
 		return
@@ -212,35 +224,12 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// read verifies a request, whose body may not take for ever.
-func (rc *Receiver) read(w http.ResponseWriter, r *http.Request, v *belay.Verifier) (belay.Delivery, error) {
-	limit := rc.ReadTimeout
-	if limit == 0 {
-		limit = 10 * time.Second
-	}
-	if limit > 0 {
-		control := http.NewResponseController(w)
-		if control.SetReadDeadline(time.Now().Add(limit)) == nil {
-			defer func() { _ = control.SetReadDeadline(time.Time{}) }() // or it would end the request's context later
-		}
-	}
-	counted := &countedBody{rc: rc, body: r.Body}
-	if r.Body != nil {
-		r.Body = counted
-	}
-	d, err := v.VerifyRequest(r)
-	if err != nil || d.Answer != nil {
-		rc.reading.Add(-counted.n)
-		d.Body = nil
-	}
-	return d, err
-}
-
 // countedBody counts what all requests hold.
 type countedBody struct {
 	rc   *Receiver
 	body io.ReadCloser
 	n    int64
+	eof  bool
 }
 
 var errBusy = errors.New("inbox: too many bodies at once")
@@ -248,10 +237,8 @@ var errBusy = errors.New("inbox: too many bodies at once")
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	b.n += int64(n)
-	most := b.rc.MaxReading
-	if most == 0 {
-		most = 64 << 20
-	}
+	b.eof = b.eof || err == io.EOF
+	most := cmp.Or(b.rc.MaxReading, 32<<20)
 	if held := b.rc.reading.Add(int64(n)); most > 0 && held > most {
 		return n, errBusy
 	}
@@ -289,7 +276,7 @@ func (rc *Receiver) verificationToken(r *http.Request) bool {
 	if rc.VerificationToken == nil {
 		return false
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, 4<<10)) // which has been read whole, and can be again
+	body, err := io.ReadAll(io.LimitReader(r.Body, 4<<10)) // what is not signed has not been read so far
 	if err != nil {
 		return false
 	}
@@ -302,9 +289,10 @@ func (rc *Receiver) verificationToken(r *http.Request) bool {
 	return rc.VerificationToken(r, belay.NewSecret(token)) == nil
 }
 
-// sensitive reports whether a header's name is one of a credential.
+// sensitive reports whether a header's name is one of a credential, or of a signature.
 func sensitive(name string) bool {
-	return redact.LooksSecret(name) || strings.HasPrefix(strings.ToLower(name), "proxy-")
+	name = strings.ToLower(name)
+	return redact.LooksSecret(name) && name != "idempotency-key" || strings.Contains(name, "hmac") || strings.HasPrefix(name, "proxy-")
 }
 
 // printable is what may be shown of a stranger's path.

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -20,24 +21,41 @@ type job struct {
 	due      time.Time
 	received time.Time
 	attempts int
+
+	at      int  // its place in the heap
+	revived bool // it was replayed while its last attempt was noted
 }
 
-// keyLine holds those behind the first of a key.
-type keyLine struct{ behind []*job }
+// keyLine is the first of a key and those behind it, in order of Seq.
+type keyLine struct {
+	first  *job
+	taken  bool // the first is at work
+	behind []*job
+}
 
 func newSchedule() schedule {
 	return schedule{keys: make(map[string]*keyLine), all: make(map[uint64]*job)}
 }
 
-// add puts a job in its place.
+// add puts a job in its place: by Seq within its key, although those that were stored at the same time may come in any order.
 func (s *schedule) add(j *job) {
 	s.all[j.seq] = j
-	if j.key != "" {
-		if line := s.keys[j.key]; line != nil {
-			line.behind = append(line.behind, j)
-			return
+	line := s.keys[j.key]
+	switch {
+	case j.key == "":
+	case line == nil:
+		s.keys[j.key] = &keyLine{first: j}
+	case j.seq < line.first.seq && !line.taken && line.first.attempts == 0:
+		heap.Remove(&s.due, line.first.at)
+		line.behind = slices.Insert(line.behind, 0, line.first)
+		line.first = j
+	default:
+		at := len(line.behind)
+		for at > 0 && line.behind[at-1].seq > j.seq {
+			at--
 		}
-		s.keys[j.key] = &keyLine{}
+		line.behind = slices.Insert(line.behind, at, j)
+		return
 	}
 	heap.Push(&s.due, j)
 }
@@ -50,11 +68,20 @@ func (s *schedule) next(now time.Time, all bool) (*job, time.Duration) {
 	if wait := s.due[0].due.Sub(now); wait > 0 && !all {
 		return nil, wait
 	}
-	return heap.Pop(&s.due).(*job), 0
+	j := heap.Pop(&s.due).(*job)
+	if j.revived = false; j.key != "" {
+		s.keys[j.key].taken = true
+	}
+	return j, 0
 }
 
 // again puts a job that was taken back, to wait until it is due.
-func (s *schedule) again(j *job) { heap.Push(&s.due, j) }
+func (s *schedule) again(j *job) {
+	if j.key != "" {
+		s.keys[j.key].taken = false
+	}
+	heap.Push(&s.due, j)
+}
 
 // done forgets a job that was taken, and lets the next of its key come.
 func (s *schedule) done(j *job) {
@@ -67,9 +94,10 @@ func (s *schedule) done(j *job) {
 		delete(s.keys, j.key)
 		return
 	}
-	heap.Push(&s.due, line.behind[0])
+	line.first, line.taken = line.behind[0], false
 	line.behind[0] = nil
 	line.behind = line.behind[1:]
+	heap.Push(&s.due, line.first)
 }
 
 // oldest returns when the longest waiting was received, zero when none waits.
@@ -91,8 +119,17 @@ func (h dueHeap) Less(i, j int) bool {
 	}
 	return h[i].seq < h[j].seq
 }
-func (h dueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(x any)   { *h = append(*h, x.(*job)) }
+
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+
+func (h *dueHeap) Push(x any) {
+	j := x.(*job)
+	j.at = len(*h)
+	*h = append(*h, j)
+}
 
 func (h *dueHeap) Pop() any {
 	last := len(*h) - 1

@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -45,7 +46,8 @@ type Config struct {
 	// Timeout is how long one attempt may take. Zero means one minute; negative means no bound.
 	Timeout time.Duration
 	// Key returns what an event belongs to, such as its record: those of one key are handled one after the other, as they
-	// arrived, and one that fails holds up those behind it until it is handled or set aside. Nil, and an empty key, mean any order.
+	// arrived, and one that fails holds up those behind it until it is handled or set aside. Deliveries that arrive at the same moment
+	// have no order. Nil, and an empty key, mean any order.
 	Key func(Item) string
 	// Observers are told [belay.EventHandled]; [belay.LogTo] writes to a log.
 	Observers []belay.Observer
@@ -113,7 +115,7 @@ type result struct {
 	change Change
 	told   belay.EventHandled
 	again  bool // nothing is to be noted: it was cut short by Shutdown
-	gone   bool // there was nothing to handle
+	silent bool // it was no attempt, and is neither counted nor told
 }
 
 // Start returns a Worker that goes on with what the store holds. It has goroutines of its own, until [Worker.Shutdown]. A nil
@@ -136,16 +138,12 @@ func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 			return nil, fmt.Errorf("inbox: Start: reading what is kept: %w", err)
 		}
 		if it.State == Pending {
-			w.schedule.add(&job{it.Seq, it.Key, it.Due, it.Received, it.Attempts})
+			w.schedule.add(&job{seq: it.Seq, key: it.Key, due: it.Due, received: it.Received, attempts: it.Attempts})
 		}
 	}
 	var workers sync.WaitGroup
 	for range cfg.Workers {
-		workers.Go(func() {
-			for j := range w.work {
-				w.ended <- w.attempt(j)
-			}
-		})
+		workers.Go(func() { w.run(&workers) })
 	}
 	go func() {
 		w.dispatch()
@@ -177,8 +175,11 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 			Partner: d.Partner, Integration: d.Integration, Delivery: d.ID, ID: e.ID, Type: e.Type, Time: e.Time,
 			Received: now, Due: now, Header: d.Header, Body: e.Data,
 		}
-		if e.Data == nil {
+		switch {
+		case e.Data == nil:
 			it.Body = d.Body
+		case len(d.Events) > 1:
+			it.Body = bytes.Clone(e.Data) // or each would hold on to all of them
 		}
 		if w.cfg.Key != nil {
 			it.Key = w.cfg.Key(*it)
@@ -186,28 +187,50 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 		items[i] = it
 	}
 	if err := w.reserve(len(items)); err != nil {
+		if errors.Is(err, ErrFull) && w.known(ctx, items) {
+			return false, nil // the partner need not send it again
+		}
 		return false, err
 	}
-	// From here on the caller's cancel would leave open whether it was kept.
-	err = w.store.Add(context.WithoutCancel(ctx), items)
-	w.mu.Lock()
-	w.reserved -= len(items)
-	if err == nil {
+	added := false
+	defer func() { // also when the store panics
+		w.mu.Lock()
+		w.reserved -= len(items)
 		for _, it := range items {
-			if it.Seq == 0 {
+			switch {
+			case !added:
+			case it.Seq == 0:
 				w.numbers.duplicates++
-				continue
+			default:
+				w.numbers.received++
+				w.schedule.add(&job{seq: it.Seq, key: it.Key, due: it.Due, received: it.Received})
 			}
-			stored = true
-			w.numbers.received++
-			w.schedule.add(&job{it.Seq, it.Key, it.Due, it.Received, 0})
+		}
+		w.mu.Unlock()
+		w.poke()
+	}()
+	// From here on the caller's cancel would leave open whether it was kept.
+	if err := w.store.Add(context.WithoutCancel(ctx), items); err != nil {
+		return false, err
+	}
+	added = true
+	for _, it := range items {
+		stored = stored || it.Seq != 0
+	}
+	return stored, nil
+}
+
+// known reports whether the store knows all of them.
+func (w *Worker) known(ctx context.Context, items []*Item) bool {
+	for _, it := range items {
+		if known, err := w.store.Known(ctx, it); err != nil || !known {
+			return false
 		}
 	}
-	w.mu.Unlock()
-	if stored {
-		w.poke()
-	}
-	return stored, err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.numbers.duplicates += uint64(len(items))
+	return true
 }
 
 // reserve takes places for n events.
@@ -277,23 +300,38 @@ func (w *Worker) put(j *job) {
 	w.schedule.again(j)
 }
 
+// run hands out events until there are no more. A handler that ends its goroutine, as runtime.Goexit does, has failed, and another
+// goroutine goes on.
+func (w *Worker) run(workers *sync.WaitGroup) {
+	for j := range w.work {
+		func() {
+			r, returned := w.judge(j, Item{}, errGoexit, time.Now()), false
+			defer func() {
+				w.ended <- r
+				if !returned {
+					workers.Go(func() { w.run(workers) })
+				}
+			}()
+			r, returned = w.attempt(j), true
+		}()
+	}
+}
+
+var errGoexit = errors.New("inbox: the handler ended its goroutine")
+
 // attempt hands one event to the handler.
-func (w *Worker) attempt(j *job) (r result) {
-	r.job = j
+func (w *Worker) attempt(j *job) result {
 	if w.ctx.Err() != nil {
-		r.again = true
-		return r
+		return result{job: j, again: true}
 	}
 	it, err := w.store.Get(w.ctx, j.seq)
 	switch {
 	case errors.Is(err, ErrNoItem): // discarded, or handled after it was replayed twice
-		r.change = Change{Seq: j.seq, State: Handled}
-		r.gone = true
-		return r
+		return result{job: j, change: Change{Seq: j.seq, State: Handled}, silent: true}
 	case err != nil: // the store's trouble, and no attempt
-		r.change = Change{j.seq, Pending, j.attempts, time.Now().Add(w.cfg.MaxDelay), oneLine(err)}
-		r.told = belay.EventHandled{ID: fmt.Sprint(j.seq), Attempt: j.attempts + 1, Retry: w.cfg.MaxDelay, Err: fmt.Errorf("inbox: reading an event: %w", err)}
-		return r
+		w.tell(belay.EventHandled{ID: fmt.Sprint(j.seq), Attempt: j.attempts + 1, Retry: w.cfg.MaxDelay, Err: fmt.Errorf("inbox: reading an event: %w", err)})
+		_ = pause(w.ctx, 100*time.Millisecond) // when all is handed out at once, it is at its turn again soon
+		return result{job: j, change: Change{j.seq, Pending, j.attempts, time.Now().Add(w.cfg.MaxDelay), oneLine(err)}, silent: true}
 	}
 	ctx, cancel := w.ctx, context.CancelFunc(func() {})
 	if w.cfg.Timeout > 0 {
@@ -302,13 +340,16 @@ func (w *Worker) attempt(j *job) (r result) {
 	defer cancel()
 	it.Attempts = j.attempts
 	began := time.Now()
-	err = w.call(ctx, it)
+	return w.judge(j, it, w.call(ctx, it), began)
+}
+
+// judge says what follows from how an attempt went.
+func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	now := time.Now()
-	r.change = Change{Seq: j.seq, State: Handled, Attempts: j.attempts + 1}
-	r.told = belay.EventHandled{
+	r := result{job: j, change: Change{Seq: j.seq, State: Handled, Attempts: j.attempts + 1}, told: belay.EventHandled{
 		Partner: it.Partner, Integration: it.Integration, ID: it.ID, Type: it.Type,
-		Attempt: j.attempts + 1, Age: now.Sub(it.Received), Duration: now.Sub(began), Err: err,
-	}
+		Attempt: j.attempts + 1, Age: now.Sub(j.received), Duration: now.Sub(began), Err: err,
+	}}
 	if err == nil {
 		return r
 	}
@@ -392,12 +433,15 @@ func (w *Worker) settle() {
 				w.schedule.again(r.job)
 			default:
 				w.schedule.done(r.job)
+				if r.job.revived { // between the note of it and now
+					w.schedule.add(&job{seq: r.job.seq, key: r.job.key, due: time.Now(), received: r.job.received})
+				}
 			}
 			w.numbers.note(r, time.Now())
 		}
 		w.mu.Unlock()
 		for _, r := range batch {
-			if !r.again && !r.gone {
+			if !r.again && !r.silent {
 				w.tell(r.told)
 			}
 		}

@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +41,16 @@ type Config struct {
 type Store struct {
 	db    *bolt.DB
 	cfg   Config
-	bytes atomic.Int64 // in use
+	bytes atomic.Int64 // in use, with what is being added
+	idle  atomic.Int64 // of them, what was set aside
+}
+
+// growth is what a transaction changes of them.
+type growth struct{ bytes, idle int64 }
+
+func (s *Store) grow(g growth) {
+	s.bytes.Add(g.bytes)
+	s.idle.Add(g.idle)
 }
 
 var (
@@ -73,31 +84,54 @@ func Open(path string, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("boltinbox: Days %d, MaxBytes %d: must not be negative", cfg.Days, cfg.MaxBytes)
 	}
 	cfg.Days, cfg.MaxBytes = cmp.Or(cfg.Days, 30), cmp.Or(cfg.MaxBytes, 1<<30)
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	s := &Store{cfg: cfg}
+	if err := s.open(path); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// open makes an error of what bbolt panics with, or faults on, when a file was cut off.
+func (s *Store) open(path string) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("boltinbox: %s is damaged: %v", path, p)
+		}
+	}()
+	s.db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("boltinbox: %s is open in another process", path)
+		return fmt.Errorf("boltinbox: %s is open in another process", path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("boltinbox: %w", err)
+		return fmt.Errorf("boltinbox: %s: %w", path, err)
 	}
-	db.MaxBatchDelay = time.Millisecond
-	s := &Store{db: db, cfg: cfg}
-	err = db.Update(func(tx *bolt.Tx) error {
+	s.db.MaxBatchDelay = time.Millisecond
+	err = s.db.Update(func(tx *bolt.Tx) error {
+		if file, err := os.Stat(path); err != nil || file.Size() < tx.Size() {
+			return errors.Join(errors.New("the file was cut off"), err)
+		}
 		for _, name := range [][]byte{items, states, known, knownAt, aside} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		var n int64
-		_ = tx.Bucket(items).ForEach(func(_, v []byte) error { n += itemSize(v); return nil })
-		n += int64(tx.Bucket(known).Inspect().KeyN) * knownSize
-		s.bytes.Store(n)
-		return nil
+		all, idle := int64(tx.Bucket(known).Inspect().KeyN)*knownSize, int64(0)
+		err := tx.Bucket(items).ForEach(func(k, v []byte) error {
+			all += itemSize(v)
+			if tx.Bucket(aside).Get(k) != nil {
+				idle += itemSize(v)
+			}
+			return nil
+		})
+		s.bytes.Store(all)
+		s.idle.Store(idle)
+		return err
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("boltinbox: %s: %w", path, err), db.Close())
+		return errors.Join(fmt.Errorf("boltinbox: %s: %w", path, err), s.db.Close())
 	}
-	return s, nil
+	return nil
 }
 
 // Close closes the file. The [inbox.Worker] that uses it must be shut down before.
@@ -116,7 +150,7 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 	}
 	keys := make([][sha256.Size]byte, len(add))
 	values := make([][]byte, len(add))
-	need := int64(0)
+	announced := int64(0)
 	for i, it := range add {
 		keys[i] = it.DedupeKey()
 		value, err := encode(it)
@@ -124,22 +158,25 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 			return err
 		}
 		values[i] = value
-		need += itemSize(value) + knownSize
+		announced += itemSize(value) + knownSize
 	}
+	s.bytes.Add(announced) // so that those who share a transaction know of each other
 	full := false
-	var grown int64
+	var g growth
 	err := s.db.Batch(func(tx *bolt.Tx) error { // may run more than once
-		grown = 0
-		for _, it := range add {
-			it.Seq = 0
+		g, full = growth{}, false
+		s.expire(tx, add[0].Received, 2*len(add)+2, &g)
+		ids, times, all := tx.Bucket(known), tx.Bucket(knownAt), tx.Bucket(items)
+		all.FillPercent, times.FillPercent = 0.9, 0.9 // they are added in order
+		need := int64(0)
+		for i, it := range add {
+			if it.Seq = 0; ids.Get(keys[i][:]) == nil {
+				need += itemSize(values[i]) + knownSize
+			}
 		}
-		s.expire(tx, add[0].Received, 2*len(add)+2, &grown)
-		if full = !s.room(tx, need, &grown); full {
+		if full = need > 0 && !s.room(tx, need-announced, &g); full {
 			return nil
 		}
-		ids, times, all := tx.Bucket(known), tx.Bucket(knownAt), tx.Bucket(items)
-		all.FillPercent = 0.9 // they are added in order
-		times.FillPercent = 0.9
 		for i, it := range add {
 			if ids.Get(keys[i][:]) != nil {
 				continue
@@ -158,56 +195,75 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 				return err
 			}
 			it.Seq = seq
-			grown += itemSize(values[i]) + knownSize
+			g.bytes += itemSize(values[i]) + knownSize
 		}
 		return nil
 	})
+	s.bytes.Add(-announced)
 	if err != nil {
 		for _, it := range add {
 			it.Seq = 0
 		}
 		return fmt.Errorf("boltinbox: %w", err)
 	}
-	s.bytes.Add(grown)
+	s.grow(g)
 	if full {
 		return fmt.Errorf("%w: %d bytes are held, %d may be", inbox.ErrFull, s.bytes.Load(), s.cfg.MaxBytes)
 	}
 	return nil
 }
 
+// Known is of [inbox.Store].
+func (s *Store) Known(_ context.Context, it *inbox.Item) (is bool, err error) {
+	key := it.DedupeKey()
+	err = s.db.View(func(tx *bolt.Tx) error {
+		is = tx.Bucket(known).Get(key[:]) != nil
+		return nil
+	})
+	return is, err
+}
+
 // expire lets go of some of what is older than Days.
-func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, grown *int64) {
+func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, g *growth) {
 	before := number(uint64(now.AddDate(0, 0, -s.cfg.Days).UnixNano()))
 	c := tx.Bucket(knownAt).Cursor()
 	for k, _ := c.First(); k != nil && most > 0 && bytes.Compare(k[:8], before) < 0; k, _ = c.First() {
 		_ = tx.Bucket(known).Delete(k[8:])
 		_ = tx.Bucket(knownAt).Delete(k)
-		*grown -= knownSize
+		g.bytes -= knownSize
 		most--
 	}
 	c = tx.Bucket(aside).Cursor()
 	for k, v := c.First(); k != nil && most > 0 && bytes.Compare(v, before) < 0; k, v = c.First() {
-		s.drop(tx, bytes.Clone(k), grown)
+		s.drop(tx, bytes.Clone(k), g)
 		most--
 	}
 }
 
-// room makes room for need bytes, of what was set aside, and reports whether there is.
-func (s *Store) room(tx *bolt.Tx, need int64, grown *int64) bool {
-	for s.bytes.Load()+*grown+need > s.cfg.MaxBytes {
+// room makes room for more bytes than are counted so far, of what was set aside, and reports whether there is. When there is not, it
+// takes nothing.
+func (s *Store) room(tx *bolt.Tx, more int64, g *growth) bool {
+	over := func() int64 { return s.bytes.Load() + g.bytes + more - s.cfg.MaxBytes }
+	if over() > s.idle.Load()+g.idle {
+		return false
+	}
+	for over() > 0 {
 		k, _ := tx.Bucket(aside).Cursor().First()
 		if k == nil {
 			return false
 		}
-		s.drop(tx, bytes.Clone(k), grown)
+		s.drop(tx, bytes.Clone(k), g)
 	}
 	return true
 }
 
 // drop deletes an item, but not its ID.
-func (s *Store) drop(tx *bolt.Tx, seq []byte, grown *int64) {
+func (s *Store) drop(tx *bolt.Tx, seq []byte, g *growth) {
 	if v := tx.Bucket(items).Get(seq); v != nil {
-		*grown -= itemSize(v)
+		g.bytes -= itemSize(v)
+		if tx.Bucket(aside).Get(seq) != nil {
+			g.idle -= itemSize(v)
+		}
 		_ = tx.Bucket(items).Delete(seq)
 	}
 	_ = tx.Bucket(states).Delete(seq)
@@ -225,9 +281,9 @@ func (s *Store) Get(_ context.Context, seq uint64) (it inbox.Item, err error) {
 
 // Settle is of [inbox.Store].
 func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
-	var grown int64
+	var g growth
 	err := s.db.Batch(func(tx *bolt.Tx) error {
-		grown = 0
+		g = growth{}
 		for _, c := range changes {
 			seq := number(c.Seq)
 			v := tx.Bucket(items).Get(seq)
@@ -235,16 +291,23 @@ func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 			case v == nil:
 				continue
 			case c.State == inbox.Handled:
-				s.drop(tx, seq, &grown)
+				s.drop(tx, seq, &g)
 				continue
 			}
 			text, err := json.Marshal(note{c.State, c.Attempts, c.Due, c.Error})
-			if err == nil {
-				err = tx.Bucket(states).Put(seq, text)
+			if err != nil {
+				return err
 			}
-			if err == nil && c.State == inbox.Pending {
+			if err := tx.Bucket(states).Put(seq, text); err != nil {
+				return err
+			}
+			was, is := tx.Bucket(aside).Get(seq) != nil, c.State != inbox.Pending
+			switch {
+			case was && !is:
+				g.idle -= itemSize(v)
 				err = tx.Bucket(aside).Delete(seq)
-			} else if err == nil {
+			case is && !was:
+				g.idle += itemSize(v)
 				it, _ := decode(seq, v)
 				err = tx.Bucket(aside).Put(seq, number(uint64(it.Received.UnixNano())))
 			}
@@ -257,7 +320,7 @@ func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 	if err != nil {
 		return fmt.Errorf("boltinbox: %w", err)
 	}
-	s.bytes.Add(grown)
+	s.grow(g)
 	return nil
 }
 
@@ -303,7 +366,7 @@ func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 func itemSize(value []byte) int64 { return int64(len(value)) + 64 }
 
 func encode(it *inbox.Item) ([]byte, error) {
-	text, err := json.Marshal(meta{it.Partner, it.Integration, it.Delivery, it.ID, it.Type, it.Key, it.Time, it.Received, it.Header})
+	text, err := json.Marshal(meta{it.Partner, it.Integration, it.Delivery, it.ID, it.Type, it.Key, it.Time.UTC(), it.Received.UTC(), it.Header})
 	if err != nil {
 		return nil, fmt.Errorf("boltinbox: %w", err)
 	}

@@ -1,0 +1,74 @@
+package boltinbox_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/inbox/boltinbox"
+)
+
+// What is known already is not refused, however full the file is.
+func TestKnownWhenFull(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{MaxBytes: 10_000})
+	for i := 0; ; i++ {
+		if _, err := addAt(t, s, time.Now(), 3000, fmt.Sprint(i)); err != nil {
+			break
+		}
+	}
+	if _, err := addAt(t, s, time.Now(), 3000, "0"); err != nil {
+		t.Error("known, and refused:", err)
+	}
+}
+
+// What is refused costs nothing that was set aside.
+func TestRefusalKeepsWhatWasSetAside(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{MaxBytes: 10_000})
+	addAt(t, s, time.Now(), 1000, "a", "b", "c")
+	_ = s.Settle(t.Context(), []inbox.Change{{Seq: 1, State: inbox.Dead}, {Seq: 2, State: inbox.Dead}, {Seq: 3, State: inbox.Dead}})
+	_, err := addAt(t, s, time.Now(), 20_000, "huge")
+	if !errors.Is(err, inbox.ErrFull) || len(kept(t, s)) != 3 {
+		t.Error("refused, and yet", 3-len(kept(t, s)), "dead letters are gone:", err)
+	}
+}
+
+// What is known already needs no room.
+func TestKnownKeepsWhatWasSetAside(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{MaxBytes: 10_000})
+	addAt(t, s, time.Now(), 4000, "a", "b")
+	_ = s.Settle(t.Context(), []inbox.Change{{Seq: 1, State: inbox.Dead}})
+	addAt(t, s, time.Now(), 4000, "b") // known: nothing to store
+	if len(kept(t, s)) != 2 {
+		t.Error("a duplicate has cost a dead letter")
+	}
+}
+
+// The bound holds when many are added in one transaction.
+func TestBoundHoldsAtOnce(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{MaxBytes: 100_000})
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() { addAt(t, s, time.Now(), 10_000, fmt.Sprint(i)) })
+	}
+	wg.Wait()
+	if s.Bytes() > 110_000 {
+		t.Error(s.Bytes(), "of 100000")
+	}
+}
+
+// A time that encoding/json does not write is kept all the same.
+func TestOddTimeZone(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{})
+	at, err := time.Parse(time.RFC3339, "2026-11-22T10:00:00+24:00")
+	if err != nil {
+		t.Skip(err)
+	}
+	it := &inbox.Item{ID: "a", Received: time.Now(), Time: at}
+	if err := s.Add(t.Context(), []*inbox.Item{it}); err != nil {
+		t.Error("never to be stored:", err)
+	}
+}
