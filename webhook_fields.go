@@ -103,7 +103,7 @@ type field struct {
 func newFields(s Scheme) (fields, error) {
 	f := fields{events: s.Events, onlyJSON: s.Events != ""}
 	if s.Events != "" && s.Events != "." && (!jsonPath(s.Events) || strings.HasPrefix(s.Events, "json:")) {
-		return f, fmt.Errorf("Events %q: it must be a path without json:, or a dot", s.Events)
+		return f, fmt.Errorf("the Events path %q must be one without json:, or a dot", s.Events)
 	}
 	for _, x := range []struct {
 		name, text string
@@ -135,7 +135,10 @@ func newFields(s Scheme) (fields, error) {
 	if len(f.paths) > jsonscan.MaxPaths {
 		return f, fmt.Errorf("ID, Type and Time: %d paths, at most %d", len(f.paths), jsonscan.MaxPaths)
 	}
-	f.onlyJSON = (f.onlyJSON || len(f.paths) > 0) && !s.Forms
+	for _, x := range f.id {
+		f.onlyJSON = f.onlyJSON || x.header == ""
+	}
+	f.onlyJSON = f.onlyJSON && !s.Forms
 	return f, nil
 }
 
@@ -325,16 +328,14 @@ func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byt
 			text = text[:start]
 		}
 		if len(text) > start {
-			if bytes.ContainsFunc(text[start:], isControl) {
-				return "", text, fmt.Errorf("%w: webhook: %s has control characters", ErrData, f.paths[x.paths[0]])
+			if bytes.IndexByte(text[start:], 0) >= 0 { // which few databases keep in a text
+				return "", text, fmt.Errorf("%w: webhook: %s has a zero byte in it", ErrData, f.paths[x.paths[0]])
 			}
 			return "", text, nil
 		}
 	}
 	return "", text, nil
 }
-
-func isControl(r rune) bool { return r < ' ' }
 
 // time returns the first time that can be read, zero for none.
 func (f *fields) time(h http.Header, found *[jsonscan.MaxPaths][]byte) (t time.Time) {

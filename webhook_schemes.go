@@ -51,8 +51,8 @@ type Scheme struct {
 	ID, Type, Time string
 	// Events is the path of an array of events in the body, "." for the body itself. Empty means one event.
 	Events string
-	// Forms says that a body may also be a form, in which no ID, Type and Time are looked for. Otherwise, where these stand in the
-	// body, one that is no JSON is [ErrData].
+	// Forms says that a body may also be a form, in which no ID, Type and Time are looked for. Otherwise, where the ID or Events stand
+	// in the body, one that is no JSON is [ErrData].
 	Forms bool
 	// Status is the answer that the partner insists on for what was taken; zero means any 2xx.
 	Status int

@@ -783,14 +783,14 @@ func TestWebhookBodyBounds(t *testing.T) {
 			// What is announced as too large is not read at all.
 			for _, announced := range []int64{limit + 1, math.MaxInt64} {
 				e := &bottomless{}
-				_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: http.Header{}, Body: e, ContentLength: announced})
+				_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: headersOf("X-Hub-Signature-256", "sha256=00"), Body: e, ContentLength: announced})
 				require.ErrorIs(t, err, belay.ErrBodyTooLarge)
 				require.Zero(t, e.read)
 			}
 			// What has no end, whatever is announced, is read to the limit and a buffer more.
 			for _, announced := range []int64{-1, 0, 1, limit} {
 				e := &bottomless{}
-				_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: http.Header{}, Body: e, ContentLength: announced})
+				_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: headersOf("X-Hub-Signature-256", "sha256=00"), Body: e, ContentLength: announced})
 				require.ErrorIs(t, err, belay.ErrBodyTooLarge)
 				require.LessOrEqual(t, e.read, limit+limit/2+16<<10+1)
 			}
@@ -803,13 +803,13 @@ func TestWebhookBodyErrors(t *testing.T) {
 	t.Parallel()
 	v := mustVerifier(t, belay.GitHubScheme(), "secret")
 	cut := io.MultiReader(strings.NewReader("{"), iotest.ErrReader(io.ErrUnexpectedEOF))
-	_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: http.Header{}, Body: io.NopCloser(cut), ContentLength: -1})
+	_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: headersOf("X-Hub-Signature-256", "sha256=00"), Body: io.NopCloser(cut), ContentLength: -1})
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	for _, sentinel := range []error{belay.ErrNoSignature, belay.ErrBadSignature, belay.ErrMalformedSignature, belay.ErrData, belay.ErrBodyTooLarge} {
 		require.NotErrorIs(t, err, sentinel)
 	}
 	bounded := http.MaxBytesReader(nil, io.NopCloser(&bottomless{}), 1000)
-	_, err = v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: http.Header{}, Body: bounded, ContentLength: -1})
+	_, err = v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: headersOf("X-Hub-Signature-256", "sha256=00"), Body: bounded, ContentLength: -1})
 	require.ErrorIs(t, err, belay.ErrBodyTooLarge)
 	require.ErrorContains(t, err, "1000")
 }
