@@ -44,6 +44,7 @@ bench: ## compare with bare net/http and a stack made by hand, interleaved, medi
 test-integration: ## Stripe's mock server through a fault proxy, and an authorization server from npm (skipped without Node), an import that is killed twenty times, webhooks whose receiver is killed
 	cd integration && go test $(RACE) -count=1 -v -timeout 10m ./...
 	cd examples/importer && go test -count=1 -v -timeout 10m .
+	BELAY_LOAD=1 go test -count=1 -v -run TestLoad ./inbox
 	cd inbox/boltinbox && go test $(RACE) -count=1 -short ./... && go test -count=1 -v -run 'Killed|Acknowledgements' -timeout 10m .
 	cd examples/webhooks && go run .
 	cd bench && go test -count=1 ./...

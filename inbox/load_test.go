@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -90,10 +91,11 @@ func forge(c net.Conn) error {
 
 // Five hundred connections that do harm, and fifty good events a second: all of these are taken, and memory stays bounded.
 func TestLoad(t *testing.T) {
-	if testing.Short() {
-		t.Skip("five seconds for each kind of load")
+	if os.Getenv("BELAY_LOAD") == "" {
+		t.Skip("BELAY_LOAD is not set: five seconds for each kind of load")
 	}
-	for name, one := range map[string]attack{
+	var turn atomic.Int64
+	kinds := map[string]attack{
 		"half a header": func(ctx context.Context, c net.Conn) error {
 			return trickle(ctx, c, "POST /webhooks/standard/one HTTP/1.1\r\nHost: us.exa")
 		},
@@ -107,7 +109,12 @@ func TestLoad(t *testing.T) {
 			return flood(c, loadHead+"Transfer-Encoding: chunked\r\n\r\n", "10000\r\n", "\r\n")
 		},
 		"forged": func(_ context.Context, c net.Conn) error { return forge(c) },
-	} {
+	}
+	kinds["all of it"] = func(ctx context.Context, c net.Conn) error {
+		of := []string{"half a header", "a byte a second", "10 MB", "half a header", "a byte a second", "10 MB in chunks", "half a header", "a byte a second", "forged", "a byte a second"}
+		return kinds[of[turn.Add(1)%int64(len(of))]](ctx, c)
+	}
+	for name, one := range kinds {
 		t.Run(name, func(t *testing.T) {
 			connections := 500
 			if name == "10 MB in chunks" {
@@ -141,8 +148,11 @@ func underLoad(t *testing.T, connections int, during time.Duration, one attack) 
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var opened atomic.Int64
-	for range connections {
+	for i := range connections {
 		attackers.Go(func() {
+			first := time.NewTicker(time.Duration(i+1) * 2 * time.Second / time.Duration(connections))
+			pause(ctx, first)
+			first.Stop()
 			again := time.NewTicker(5 * time.Second) // the load is the server's, not the machine's
 			defer again.Stop()
 			for ; ctx.Err() == nil; pause(ctx, again) {
