@@ -300,3 +300,14 @@ func printable(s string) string { return redact.Line(s, 100) }
 
 // oneLine is an error as it is kept.
 func oneLine(err error) string { return redact.Line(err.Error(), 500) }
+
+// headers returns a copy of h without what must not be kept.
+func headers(h http.Header, without map[string]bool) http.Header {
+	kept := make(http.Header, len(h))
+	for name, values := range h {
+		if !without[http.CanonicalHeaderKey(name)] && !sensitive(name) {
+			kept[name] = values
+		}
+	}
+	return kept
+}

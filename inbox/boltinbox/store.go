@@ -10,12 +10,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
-	"net/http"
 	"os"
 	"runtime/debug"
 	"sync/atomic"
@@ -62,21 +60,6 @@ var (
 )
 
 const knownSize = 120 // about, of an ID with its pages
-
-// meta is an item without its body.
-type meta struct {
-	Partner, Integration, Delivery, ID, Type, Key string
-	Time, Received                                time.Time
-	Header                                        http.Header `json:",omitempty"`
-}
-
-// note is what Settle writes.
-type note struct {
-	State    inbox.State
-	Attempts int
-	Due      time.Time
-	Error    string `json:",omitempty"`
-}
 
 // Open opens the file, and makes it if there is none. A file that another process has open, or that is no such file, is an error.
 func Open(path string, cfg Config) (*Store, error) {
@@ -358,49 +341,4 @@ func (s *Store) Items(ctx context.Context) iter.Seq2[inbox.Item, error] {
 			next = number(some[len(some)-1].Seq + 1)
 		}
 	}
-}
-
-// number is a key that sorts as its number does.
-func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
-
-func itemSize(value []byte) int64 { return int64(len(value)) + 64 }
-
-func encode(it *inbox.Item) ([]byte, error) {
-	text, err := json.Marshal(meta{it.Partner, it.Integration, it.Delivery, it.ID, it.Type, it.Key, it.Time.UTC(), it.Received.UTC(), it.Header})
-	if err != nil {
-		return nil, fmt.Errorf("boltinbox: %w", err)
-	}
-	value := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(text)+len(it.Body)), uint32(len(text)))
-	return append(append(value, text...), it.Body...), nil
-}
-
-func decode(seq, value []byte) (it inbox.Item, err error) {
-	var m meta
-	if len(value) < 4 || int(binary.BigEndian.Uint32(value)) > len(value)-4 {
-		return it, fmt.Errorf("boltinbox: item %x cannot be read", seq)
-	}
-	end := 4 + binary.BigEndian.Uint32(value)
-	if err := json.Unmarshal(value[4:end], &m); err != nil {
-		return it, fmt.Errorf("boltinbox: item %x: %w", seq, err)
-	}
-	return inbox.Item{
-		Seq: binary.BigEndian.Uint64(seq), Partner: m.Partner, Integration: m.Integration, Delivery: m.Delivery, ID: m.ID, Type: m.Type, Key: m.Key,
-		Time: m.Time, Received: m.Received, Header: m.Header, Body: bytes.Clone(value[end:]), Due: m.Received,
-	}, nil
-}
-
-// read returns an item with what Settle noted of it.
-func read(tx *bolt.Tx, seq []byte) (inbox.Item, error) {
-	v := tx.Bucket(items).Get(seq)
-	if v == nil {
-		return inbox.Item{}, fmt.Errorf("%w: %d", inbox.ErrNoItem, binary.BigEndian.Uint64(seq))
-	}
-	it, err := decode(seq, v)
-	if text := tx.Bucket(states).Get(seq); err == nil && text != nil {
-		var n note
-		if err = json.Unmarshal(text, &n); err == nil {
-			it.State, it.Attempts, it.Due, it.Error = n.State, n.Attempts, n.Due, n.Error
-		}
-	}
-	return it, err
 }

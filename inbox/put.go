@@ -1,0 +1,100 @@
+package inbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/belay-go/belay"
+)
+
+// Put keeps the events of a delivery that are new, before it returns, and reports whether there was any. ErrFull and ErrClosed
+// mean that nothing was kept, as does an error of the store.
+func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if len(d.Events) == 0 {
+		return false, nil
+	}
+	now := time.Now()
+	items := make([]*Item, len(d.Events))
+	for i := range d.Events {
+		e := &d.Events[i]
+		it := &Item{
+			Partner: d.Partner, Integration: d.Integration, Delivery: d.ID, ID: e.ID, Type: e.Type, Time: e.Time,
+			Received: now, Due: now, Header: d.Header, Body: e.Data,
+		}
+		switch {
+		case e.Data == nil:
+			it.Body = d.Body
+		case len(d.Events) > 1:
+			it.Body = bytes.Clone(e.Data) // or each would hold on to all of them
+		}
+		if w.cfg.Key != nil {
+			it.Key = w.cfg.Key(*it)
+		}
+		items[i] = it
+	}
+	if err := w.reserve(len(items)); err != nil {
+		if errors.Is(err, ErrFull) && w.known(ctx, items) {
+			return false, nil // the partner need not send it again
+		}
+		return false, err
+	}
+	added := false
+	defer func() { // also when the store panics
+		w.mu.Lock()
+		w.reserved -= len(items)
+		for _, it := range items {
+			switch {
+			case !added:
+			case it.Seq == 0:
+				w.numbers.duplicates++
+			default:
+				w.numbers.received++
+				w.schedule.add(&job{seq: it.Seq, key: it.Key, due: it.Due, received: it.Received})
+			}
+		}
+		w.mu.Unlock()
+		w.poke()
+	}()
+	// From here on the caller's cancel would leave open whether it was kept.
+	if err := w.store.Add(context.WithoutCancel(ctx), items); err != nil {
+		return false, err
+	}
+	added = true
+	for _, it := range items {
+		stored = stored || it.Seq != 0
+	}
+	return stored, nil
+}
+
+// known reports whether the store knows all of them.
+func (w *Worker) known(ctx context.Context, items []*Item) bool {
+	for _, it := range items {
+		if known, err := w.store.Known(ctx, it); err != nil || !known {
+			return false
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.numbers.duplicates += uint64(len(items))
+	return true
+}
+
+// reserve takes places for n events.
+func (w *Worker) reserve(n int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	if have := len(w.schedule.all) + w.reserved; have+n > w.cfg.MaxPending {
+		return fmt.Errorf("%w: %d events wait, %d may", ErrFull, have, w.cfg.MaxPending)
+	}
+	w.reserved += n
+	return nil
+}

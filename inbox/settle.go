@@ -1,0 +1,72 @@
+package inbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/belay-go/belay"
+)
+
+// settle notes how attempts went, as many at once as have ended meanwhile.
+func (w *Worker) settle() {
+	for r := range w.ended {
+		batch := []result{r}
+		for more := true; more && len(batch) < cap(w.ended); {
+			select {
+			case r, ok := <-w.ended:
+				if more = ok; ok {
+					batch = append(batch, r)
+				}
+			default:
+				more = false
+			}
+		}
+		changes := make([]Change, 0, len(batch))
+		for _, r := range batch {
+			if !r.again {
+				changes = append(changes, r.change)
+			}
+		}
+		for wait := 100 * time.Millisecond; len(changes) > 0; wait = min(2*wait, 10*time.Second) {
+			err := w.store.Settle(context.Background(), changes)
+			if err == nil {
+				break
+			}
+			// Nothing is lost: what could not be noted is handled again after a start.
+			w.tell(belay.EventHandled{ID: fmt.Sprint(changes[0].Seq), Retry: wait, Err: fmt.Errorf("inbox: noting %d changes: %w", len(changes), err)})
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+				continue
+			case <-w.ctx.Done():
+				timer.Stop()
+			}
+			break
+		}
+		w.mu.Lock()
+		for _, r := range batch {
+			w.working--
+			switch {
+			case r.again:
+				w.schedule.again(r.job)
+			case r.change.State == Pending:
+				r.job.attempts, r.job.due = r.change.Attempts, r.change.Due
+				w.schedule.again(r.job)
+			default:
+				w.schedule.done(r.job)
+				if r.job.revived { // between the note of it and now
+					w.schedule.add(&job{seq: r.job.seq, key: r.job.key, due: time.Now(), received: r.job.received})
+				}
+			}
+			w.numbers.note(r, time.Now())
+		}
+		w.mu.Unlock()
+		for _, r := range batch {
+			if !r.again && !r.silent {
+				w.tell(r.told)
+			}
+		}
+		w.poke()
+	}
+}

@@ -1,0 +1,92 @@
+package belay
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// looksLikeJSON reports whether a body is to be read as JSON. One that must be and is not is an error.
+func looksLikeJSON(h http.Header, body []byte) (bool, error) {
+	if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
+		return false, fmt.Errorf("%w: webhook: the body begins with a byte order mark", ErrData)
+	}
+	for _, c := range body {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '{', '[':
+			return true, nil
+		}
+		break
+	}
+	kind, err := contentType(h)
+	if err == nil && strings.HasSuffix(kind, "json") {
+		return false, fmt.Errorf("%w: webhook: the body is JSON by its header, and is not", ErrData)
+	}
+	return false, nil
+}
+
+// contentType returns the media type alone, in lower case.
+func contentType(h http.Header) (string, error) {
+	kind, err := one(h, "Content-Type")
+	kind, _, _ = strings.Cut(kind, ";")
+	return strings.ToLower(strings.TrimSpace(kind)), err
+}
+
+// appendText appends what a JSON string or number says; nothing for other values.
+func appendText(to, raw []byte) ([]byte, error) {
+	switch {
+	case len(raw) == 0:
+		return to, nil
+	case raw[0] != '"':
+		if raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
+			if len(bytes.Trim(raw, "+-.0123456789Ee")) > 0 {
+				return to, fmt.Errorf("%w: webhook: a number that is none", ErrData)
+			}
+			return append(to, raw...), nil
+		}
+		return to, nil
+	case len(raw) > 8*maxEventText:
+		return to, fmt.Errorf("%w: webhook: %d bytes where an id, a type or a time should be", ErrData, len(raw))
+	case bytes.IndexByte(raw, '\\') < 0:
+		return append(to, raw[1:len(raw)-1]...), nil
+	}
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return to, fmt.Errorf("%w: webhook: text that is no JSON", ErrData)
+	}
+	return append(to, s...), nil
+}
+
+// eventTime reads RFC 3339, or a number of seconds, milliseconds or microseconds since 1970, which their size tells apart.
+func eventTime(raw []byte) time.Time {
+	if len(raw) == 0 || len(raw) > 40 {
+		return time.Time{}
+	}
+	n, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil {
+		t, err := time.Parse(time.RFC3339, string(raw))
+		if err != nil {
+			return time.Time{}
+		}
+		return t.UTC()
+	}
+	switch {
+	case !(n > 0): // NaN too
+		return time.Time{}
+	case n < 1e11: // the year 5138
+		sec, frac := math.Modf(n)
+		return time.Unix(int64(sec), int64(frac*1e9))
+	case n < 1e14:
+		return time.UnixMilli(int64(n))
+	case n < 1e17:
+		return time.UnixMicro(int64(n))
+	}
+	return time.Time{}
+}
