@@ -48,8 +48,9 @@ type Delivery struct {
 
 // WebhookEvent is one thing that happened at the partner.
 type WebhookEvent struct {
-	// ID tells events apart, and is the same when one comes again. Where the partner gives none, it is the delivery's, in
-	// an array with "#" and the event's place behind it.
+	// ID tells events apart, and is the same when one comes again. Where the partner gives none, it is the delivery's; of several
+	// events it is the delivery's with "#" and the event's place behind it or, where that has none either, "sha256:" and the hash of
+	// Data.
 	ID string
 	// Type is the partner's name for what happened, empty when it does not say.
 	Type string

@@ -128,7 +128,7 @@ func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
 			p.kind = partJSON
 			p.at, err = newPlaces(name)
 		case !found || !known:
-			err = errors.New("not known")
+			err = errors.New("not one of {body}, {timestamp}, {id}, {url}, {url+query}, {method}, {secret}, {form} and {json:path}")
 		case p.kind == partID:
 			if p.at, err = newPlaces(s.ID); s.ID == "" || err != nil {
 				err = fmt.Errorf("ID %q: must be one place", s.ID)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -116,6 +117,9 @@ func newFields(s Scheme) (fields, error) {
 				if !headerName(part) {
 					return f, fmt.Errorf("%s: %q is neither a header's name nor json: and a path", x.name, part)
 				}
+				if strings.Contains(part, ".") {
+					return f, fmt.Errorf("%s: %q: a path in the body has json: before it", x.name, part)
+				}
 				*x.to = append(*x.to, field{header: http.CanonicalHeaderKey(part)})
 				continue
 			}
@@ -124,8 +128,11 @@ func newFields(s Scheme) (fields, error) {
 				if !jsonPath(path) {
 					return f, fmt.Errorf("%s: %q has a path that is empty or begins or ends with a dot", x.name, part)
 				}
-				at.paths = append(at.paths, len(f.paths))
-				f.paths = append(f.paths, path)
+				slot := slices.Index(f.paths, path)
+				if slot < 0 {
+					slot, f.paths = len(f.paths), append(f.paths, path)
+				}
+				at.paths = append(at.paths, slot)
 			}
 			*x.to = append(*x.to, at)
 		}
@@ -202,6 +209,7 @@ func (f *fields) extractArray(d *Delivery) error {
 	}
 	d.ID = whole.ID
 	ids := sha256.New()
+	same := make(map[string]int) // of those known by what they say alone
 	d.Events = make([]WebhookEvent, n)
 	elements := doc.Elements()
 	for i := range d.Events {
@@ -219,6 +227,9 @@ func (f *fields) extractArray(d *Delivery) error {
 			e.ID = d.ID + "#" + strconv.Itoa(i)
 		case e.ID == "":
 			e.ID = hashID(e.Data)
+			if same[e.ID]++; same[e.ID] > 1 {
+				e.ID += "#" + strconv.Itoa(same[e.ID])
+			}
 		}
 		ids.Write(append([]byte(e.ID), '\n'))
 	}

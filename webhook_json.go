@@ -72,10 +72,10 @@ func eventTime(raw []byte) time.Time {
 	n, err := strconv.ParseFloat(string(raw), 64)
 	if err != nil {
 		t, err := time.Parse(time.RFC3339, string(raw))
-		if err != nil {
+		if t = t.UTC(); err != nil || t.Year() < 1 || t.Year() > 9999 { // which encoding/json would not write
 			return time.Time{}
 		}
-		return t.UTC()
+		return t
 	}
 	switch {
 	case !(n > 0): // NaN too

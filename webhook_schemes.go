@@ -16,7 +16,7 @@ import (
 // A place is where in a delivery a value stands: the name of a header, or "json:" and a path within the body, as in
 // "json:data.id". Several with "|" between them are tried in order.
 type Scheme struct {
-	// Name becomes [Delivery].Partner.
+	// Name becomes [Delivery].Partner; a receiver that knows better replaces it.
 	Name string
 	// Algorithm makes the signature; zero is [HMACSHA256].
 	Algorithm Algorithm
@@ -30,7 +30,7 @@ type Scheme struct {
 	Encoding Encoding
 	// Signed is what is signed: text with {body}, {timestamp}, {id}, {url}, {url+query} (with the request's own query), {method},
 	// {secret}, {form} (a form's fields, as Twilio writes them) and {json:path} in it. Empty is "{body}". Without {body} or {form} a
-	// body that is not what was sent is not noticed.
+	// changed body goes unnoticed.
 	Signed string
 	// URL is the endpoint's, as the partner calls it and in full, where Signed has {url} or {url+query}. It is never made from a request: a
 	// proxy changes that, and a stranger chooses it.
@@ -111,7 +111,7 @@ const (
 )
 
 // The partners: where the signature stands and how it is written, what is signed and with what, the time, what to know of the
-// event. Sources and test vectors stand in docs/webhooks.md.
+// event.
 var schemes = map[string]Scheme{
 	"attio":    {Header: "Attio-Signature|X-Attio-Signature", Signed: "{body}", ID: "Idempotency-Key", Events: "events", Type: "json:event_type", Status: http.StatusOK},
 	"calendly": {Header: "Calendly-Webhook-Signature", Separator: ",", Prefix: "v1=", Signed: "{timestamp}.{body}", Timestamp: "t=", Tolerance: 3 * time.Minute, Type: "json:event", Time: "json:created_at"},
@@ -143,8 +143,8 @@ var schemes = map[string]Scheme{
 	"zendesk":        {Header: "X-Zendesk-Webhook-Signature", Encoding: Base64, Signed: "{timestamp}{body}", Timestamp: "X-Zendesk-Webhook-Signature-Timestamp", Unit: RFC3339Time, ID: "json:id", Type: "json:type", Time: "json:time"},
 }
 
-// HubSpot's eventId alone is not unique.
-const hubSpotID = "json:subscriptionId+objectId+occurredAt+eventId"
+// HubSpot's eventId alone is not unique. A changed association has two objects.
+const hubSpotID = "json:subscriptionId+objectId+occurredAt+eventId|json:subscriptionId+fromObjectId+toObjectId+occurredAt+eventId"
 
 func scheme(name, partner string) Scheme {
 	s := schemes[name]

@@ -963,6 +963,11 @@ func TestWebhookEvents(t *testing.T) {
 			"HubSpot, one alone", belay.HubSpotV1Scheme(), `{"subscriptionId":1,"objectId":2,"occurredAt":3,"eventId":4,"subscriptionType":"a"}`, "1-2-3-4",
 			[]event{{"1-2-3-4", "a", `{"subscriptionId":1,"objectId":2,"occurredAt":3,"eventId":4,"subscriptionType":"a"}`}},
 		},
+		{
+			"HubSpot, associations", belay.HubSpotV1Scheme(), `[{"subscriptionId":1,"fromObjectId":5,"toObjectId":6,"occurredAt":3,"eventId":4,"attemptNumber":1}]`, "",
+			[]event{{"1-5-6-3-4", "", `{"subscriptionId":1,"fromObjectId":5,"toObjectId":6,"occurredAt":3,"eventId":4,"attemptNumber":1}`}},
+		},
+		{"HubSpot, the same twice", belay.HubSpotV1Scheme(), "[1,1]", "", []event{{"", "", "1"}, {"sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b#2", "", "1"}}},
 		{"HubSpot without ids", belay.HubSpotV1Scheme(), "[{},\n1]", "", []event{{"", "", "{}"}, {"", "", "1"}}},
 		{
 			"SendGrid", belay.SendGridScheme(), "[{\"sg_event_id\":\"x\",\"event\":\"open\"},{\"event\":\"click\"},{\"sg_event_id\":\"z\",\"event\":\"drop\"}]\r\n", "",

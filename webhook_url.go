@@ -112,7 +112,7 @@ func (in *incoming) readForm() (string, error) {
 func checkURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(raw, " \t\r\n") || strings.HasSuffix(u.Host, ":"),
+	case err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(raw, " \t\r\n") || strings.HasSuffix(u.Host, ":"), strings.HasSuffix(raw, "?"),
 		!strings.HasPrefix(raw, "https://") && !strings.HasPrefix(raw, "http://"):
 		return errors.New("it must be the endpoint's, in full and as the partner calls it")
 	case strings.Contains(raw, "#"):

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"time"
@@ -68,8 +69,12 @@ func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err e
 					return n, err
 				}
 			}
-			if err := w.revive(ctx, it); err != nil {
+			revived, err := w.revive(ctx, it)
+			if err != nil {
 				return n, err
+			}
+			if !revived {
+				continue
 			}
 		}
 		n++
@@ -77,25 +82,30 @@ func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err e
 	return n, nil
 }
 
-// revive makes one event pending again.
-func (w *Worker) revive(ctx context.Context, it Item) error {
+// revive makes one event pending again, if it is still set aside.
+func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 	for {
 		err := w.reserve(1)
 		if err == nil {
 			break
 		}
 		if w.isClosed() {
-			return err
+			return false, err
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return err
+			return false, err
 		}
 	}
+	w.reviving.Lock()
+	defer w.reviving.Unlock()
 	now := time.Now()
-	err := w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: it.Seq, State: Pending, Due: now}})
+	is, err := w.isAside(ctx, it.Seq)
+	if is {
+		err = w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: it.Seq, State: Pending, Due: now}})
+	}
 	w.mu.Lock()
 	w.reserved--
-	if err == nil {
+	if is && err == nil {
 		if j := w.schedule.all[it.Seq]; j != nil {
 			j.revived = true // its last attempt is being noted, or somebody else has revived it
 		} else {
@@ -104,7 +114,7 @@ func (w *Worker) revive(ctx context.Context, it Item) error {
 	}
 	w.mu.Unlock()
 	w.poke()
-	return err
+	return is && err == nil, err
 }
 
 // Discard lets events go that were set aside, and returns how many. They are not handled when the partner sends them again.
@@ -113,12 +123,34 @@ func (w *Worker) Discard(ctx context.Context, f Filter) (n int, err error) {
 		if err != nil {
 			return n, err
 		}
-		if err := w.store.Settle(ctx, []Change{{Seq: it.Seq, State: Handled}}); err != nil {
+		gone, err := w.discard(ctx, it.Seq)
+		if err != nil {
 			return n, err
 		}
-		n++
+		if gone {
+			n++
+		}
 	}
 	return n, nil
+}
+
+func (w *Worker) discard(ctx context.Context, seq uint64) (bool, error) {
+	w.reviving.Lock()
+	defer w.reviving.Unlock()
+	is, err := w.isAside(ctx, seq)
+	if !is || err != nil {
+		return false, err
+	}
+	return true, w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: seq, State: Handled}})
+}
+
+// isAside reports whether an event is still set aside.
+func (w *Worker) isAside(ctx context.Context, seq uint64) (bool, error) {
+	it, err := w.store.Get(ctx, seq)
+	if errors.Is(err, ErrNoItem) {
+		return false, nil
+	}
+	return err == nil && it.State != Pending, err
 }
 
 func (w *Worker) isClosed() bool {

@@ -26,9 +26,10 @@ type Config struct {
 	Timeout time.Duration
 	// Key returns what an event belongs to, such as its record: those of one key are handled one after the other, as they
 	// arrived, and one that fails holds up those behind it until it is handled or set aside. Deliveries that arrive at the same moment
-	// have no order. Nil, and an empty key, mean any order.
+	// have no order, and one that is replayed comes when it is replayed. Put the partner and the integration into the key, where
+	// their records may have the same names. It is asked once, when the event arrives. Nil, and an empty key, mean any order.
 	Key func(Item) string
-	// Observers are told [belay.EventHandled]; [belay.LogTo] writes to a log.
+	// Observers are told [belay.EventHandled]; [belay.LogTo] writes to a log. They are told one after the other: a slow one slows all.
 	Observers []belay.Observer
 }
 

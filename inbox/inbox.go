@@ -13,11 +13,11 @@ import (
 )
 
 var (
-	// ErrFull is an inbox that holds as much as it may. A [Receiver] answers it with 503, so that the event is sent again.
+	// ErrFull means that the inbox holds as much as it may. A [Receiver] answers it with 503, so that the event is sent again.
 	ErrFull = errors.New("inbox: full")
-	// ErrClosed is an inbox that is shutting down. It is answered with 503 too.
+	// ErrClosed means that the inbox is shutting down. It is answered with 503 too.
 	ErrClosed = errors.New("inbox: shutting down")
-	// ErrNoItem is an item that a store does not have, or no longer.
+	// ErrNoItem means that a store does not have an item, or no longer.
 	ErrNoItem = errors.New("inbox: no such item")
 )
 
@@ -66,7 +66,7 @@ type Item struct {
 	Key string
 
 	State    State
-	Attempts int       // that have failed
+	Attempts int       // how many have failed
 	Due      time.Time // when the next attempt is due
 	Error    string    // of the last attempt, one line; empty when there was none
 }

@@ -141,6 +141,9 @@ func (m *Memory) Settle(_ context.Context, changes []Change) error {
 			m.drop(it)
 		default:
 			if c.State != Pending && it.State == Pending {
+				if len(m.aside) > 2*len(m.items) { // some were replayed, and stand there twice
+					m.aside = slices.DeleteFunc(m.aside, func(seq uint64) bool { return seq == c.Seq || m.items[seq] == nil })
+				}
 				m.aside = append(m.aside, c.Seq)
 			}
 			m.count(it, -1)

@@ -26,8 +26,8 @@ type prefixRoute struct {
 	handler Handler
 }
 
-// On makes h the handler of a partner's events of a type. An empty partner is any; a type that ends in "*" is every one that
-// begins like it. The partner's own goes before any's, the exact type before the longest beginning. A nil handler, an empty
+// On makes h the handler of a partner's events of a type. The partner is the one in the request's path, or the scheme's Name where
+// the path has none; an empty one is any. A type that ends in "*" is every one that begins like it, "*" alone also none. The partner's own goes before any's, the exact type before the longest beginning. A nil handler, an empty
 // type and one that has a handler already panic, as they are mistakes in the program.
 func (m *Mux) On(partner, typ string, h Handler) {
 	if h == nil || typ == "" {

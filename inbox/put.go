@@ -23,6 +23,9 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 	items := make([]*Item, len(d.Events))
 	for i := range d.Events {
 		e := &d.Events[i]
+		if e.ID == "" {
+			return false, fmt.Errorf("inbox: event %d of %d has no ID", i+1, len(d.Events))
+		}
 		it := &Item{
 			Partner: d.Partner, Integration: d.Integration, Delivery: d.ID, ID: e.ID, Type: e.Type, Time: e.Time,
 			Received: now, Due: now, Header: d.Header, Body: e.Data,
@@ -40,7 +43,7 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 	}
 	if err := w.reserve(len(items)); err != nil {
 		if errors.Is(err, ErrFull) && w.known(ctx, items) {
-			return false, nil // the partner need not send it again
+			return false, nil // it need not come again
 		}
 		return false, err
 	}
@@ -92,7 +95,7 @@ func (w *Worker) reserve(n int) error {
 	if w.closed {
 		return ErrClosed
 	}
-	if have := len(w.schedule.all) + w.reserved; have+n > w.cfg.MaxPending {
+	if have := len(w.schedule.all) + w.reserved; have > 0 && have+n > w.cfg.MaxPending {
 		return fmt.Errorf("%w: %d events wait, %d may", ErrFull, have, w.cfg.MaxPending)
 	}
 	w.reserved += n

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/inbox"
 )
 
@@ -126,5 +127,72 @@ func TestDrainDoesNotHammer(t *testing.T) {
 		defer cancel()
 		_ = w.Shutdown(ctx)
 		require.Less(t, calls.Load(), int64(100))
+	})
+}
+
+// unnoted is a durable store that cannot note results.
+type unnoted struct{ inbox.Store }
+
+func (unnoted) Durable() bool                                { return true }
+func (unnoted) Settle(context.Context, []inbox.Change) error { return errTrouble }
+
+// Shutdown ends, and says so, when the store cannot note what was handled.
+func TestShutdownWithoutNotes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, unnoted{inbox.NewMemory()}, func(context.Context, inbox.Item) error { return nil }, inbox.Config{})
+		put(t, w, "a")
+		put(t, w, "b")
+		synctest.Wait()
+		began := time.Now()
+		require.ErrorContains(t, w.Shutdown(context.Background()), "could not be noted")
+		require.Less(t, time.Since(began), time.Minute)
+	})
+}
+
+// Discard leaves what Replay has handed back meanwhile.
+func TestDiscardAfterReplay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n, fixed := 0, false
+		w := start(t, inbox.NewMemory(), func(context.Context, inbox.Item) error {
+			if n++; !fixed {
+				return inbox.Permanent(errTrouble)
+			}
+			time.Sleep(time.Minute)
+			return nil
+		}, inbox.Config{Workers: 1})
+		put(t, w, "a")
+		put(t, w, "b")
+		synctest.Wait()
+		fixed = true
+		gone := 0
+		for it, err := range w.Aside(t.Context(), inbox.Filter{}) { // a list that is old by the time it is used
+			require.NoError(t, err)
+			if it.ID == "a" {
+				k, err := w.Replay(t.Context(), inbox.Filter{}, inbox.Replay{})
+				require.NoError(t, err)
+				require.Equal(t, 2, k)
+			}
+			k, err := w.Discard(t.Context(), inbox.Filter{IDs: []string{it.ID}})
+			require.NoError(t, err)
+			gone += k
+		}
+		require.Zero(t, gone)
+		pass(time.Hour)
+		require.EqualValues(t, 2, w.Numbers().Handled)
+	})
+}
+
+// Several events that fit into no inbox are taken by an empty one, and one without an ID by none.
+func TestOddDeliveries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, inbox.NewMemory(), func(context.Context, inbox.Item) error { return nil }, inbox.Config{MaxPending: 2})
+		stored, err := w.Put(t.Context(), belay.Delivery{Events: []belay.WebhookEvent{{ID: "a"}, {ID: "b"}, {ID: "c"}}})
+		require.NoError(t, err)
+		require.True(t, stored)
+		_, err = w.Put(t.Context(), belay.Delivery{Events: []belay.WebhookEvent{{ID: "d"}, {}}})
+		require.ErrorContains(t, err, "event 2 of 2 has no ID")
 	})
 }

@@ -45,9 +45,11 @@ type Receiver struct {
 	Inbox Inbox
 	// Status is the answer to what was kept, a 2xx. Zero means 202.
 	Status int
-	// ReadTimeout is how long a body may take. Zero means 10 s; negative means as long as the server lets it.
+	// ReadTimeout is how long a body may take. Zero means 10 s, or the http.Server's own ReadTimeout where that is shorter; negative means
+	// as long as the server lets it. A middleware that wraps the http.ResponseWriter needs an Unwrap method, as
+	// [http.ResponseController] says; behind one without it there is only the server's ReadTimeout.
 	ReadTimeout time.Duration
-	// MaxReading is how many bytes of bodies are held at once; beyond it requests are answered with 503. They may take twice the
+	// MaxReading is how many bytes of bodies are held at once; beyond it requests are answered with 503, but for one that is alone. They may take twice the
 	// memory while they are read. Zero means 32 MiB, less than zero no bound.
 	MaxReading int64
 	// RetryAfter is when a partner should send again what was answered with 503. Zero or less means 30 s.
@@ -123,12 +125,15 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = body
 	}
 	control, limit := http.NewResponseController(w), cmp.Or(rc.ReadTimeout, 10*time.Second)
+	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.ReadTimeout > 0 {
+		limit = min(max(limit, 0), server.ReadTimeout)
+	}
 	if limit > 0 {
 		_ = control.SetReadDeadline(began.Add(limit)) // until all of the body is here; some ResponseWriters have none
 	}
 	reject := func(why, status int, err error) {
 		rc.counts[why].Add(1)
-		if !body.eof {
+		if !body.eof && r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // or the server would wait for the rest of it
 		}
 		if status == http.StatusServiceUnavailable {
@@ -239,7 +244,7 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	b.n += int64(n)
 	b.eof = b.eof || err == io.EOF
 	most := cmp.Or(b.rc.MaxReading, 32<<20)
-	if held := b.rc.reading.Add(int64(n)); most > 0 && held > most {
+	if held := b.rc.reading.Add(int64(n)); most > 0 && held > most && held > b.n {
 		return n, errBusy
 	}
 	return n, err

@@ -8,6 +8,9 @@ import (
 	"github.com/belay-go/belay"
 )
 
+// lastTries is how often Shutdown has the store asked to note results.
+const lastTries = 5
+
 // settle notes how attempts went, as many at once as have ended meanwhile.
 func (w *Worker) settle() {
 	for r := range w.ended {
@@ -28,20 +31,23 @@ func (w *Worker) settle() {
 				changes = append(changes, r.change)
 			}
 		}
-		for wait := 100 * time.Millisecond; len(changes) > 0; wait = min(2*wait, 10*time.Second) {
+		for wait, left := 100*time.Millisecond, lastTries; len(changes) > 0; wait = min(2*wait, 10*time.Second) {
 			err := w.store.Settle(context.Background(), changes)
 			if err == nil {
 				break
 			}
+			if w.isClosed() {
+				wait = min(wait, time.Second)
+				left--
+			}
 			// Nothing is lost: what could not be noted is handled again after a start.
 			w.tell(belay.EventHandled{ID: fmt.Sprint(changes[0].Seq), Retry: wait, Err: fmt.Errorf("inbox: noting %d changes: %w", len(changes), err)})
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
+			if left > 0 && pause(w.ctx, wait) == nil {
 				continue
-			case <-w.ctx.Done():
-				timer.Stop()
 			}
+			w.mu.Lock()
+			w.unnoted += len(changes)
+			w.mu.Unlock()
 			break
 		}
 		w.mu.Lock()

@@ -24,10 +24,13 @@ type Worker struct {
 	ended  chan result
 	done   chan struct{} // all of it has ended
 
+	reviving sync.Mutex // so that Replay and Discard take turns with each event
+
 	mu       sync.Mutex
 	schedule schedule
 	reserved int  // places of those that are being stored
 	working  int  // taken and not settled
+	unnoted  int  // results that could not be noted
 	closed   bool // no more is taken in
 	numbers  numbers
 }
@@ -61,6 +64,10 @@ func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 			return nil, fmt.Errorf("inbox: Start: reading what is kept: %w", err)
 		}
 		if it.State == Pending {
+			// A clock that was ahead when it was written must not hold it for as long.
+			if latest := time.Now().Add(max(cfg.MaxDelay, 24*time.Hour)); it.Attempts == 0 || it.Due.After(latest) {
+				it.Due = time.Now()
+			}
 			w.schedule.add(&job{seq: it.Seq, key: it.Key, due: it.Due, received: it.Received, attempts: it.Attempts})
 		}
 	}
@@ -150,7 +157,8 @@ func tell(ctx context.Context, observers []belay.Observer, e belay.Event) {
 
 // Shutdown takes in no more, and returns when the handlers at work have ended. Where the store is not durable, it first has all that
 // waits handled, at once and without delays between attempts. When ctx is done first, the handlers' context is cancelled, and they get
-// a second to return; the error then says how many have not, and how many events are lost with a store that is not durable.
+// a second to return; the error then says how many have not, how many results could not be noted, so that these events are handled
+// again, and how many events are lost with a store that is not durable.
 // It leaves the store open, and can be called again.
 func (w *Worker) Shutdown(ctx context.Context) error {
 	w.mu.Lock()
@@ -179,6 +187,9 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	case <-w.done:
 	default:
 		errs = append(errs, fmt.Errorf("inbox: %d events are still being handled: %w", w.working, context.Cause(ctx)))
+	}
+	if w.unnoted > 0 {
+		errs = append(errs, fmt.Errorf("inbox: %d results could not be noted", w.unnoted))
 	}
 	if n := len(w.schedule.all); n > 0 && !w.store.Durable() {
 		errs = append(errs, fmt.Errorf("inbox: %d events are lost", n))

@@ -2,7 +2,7 @@
 // a crash of the process and, as far as the disk does what it is told, of the machine: an event is on disk before the partner
 // is answered. Deliveries that arrive together share one fsync.
 //
-// It is a [inbox.Store], over bbolt. One process at a time has the file open.
+// It is an [inbox.Store], over bbolt. One process at a time has the file open.
 package boltinbox
 
 import (
@@ -16,6 +16,7 @@ import (
 	"iter"
 	"os"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,19 +38,75 @@ type Config struct {
 
 // Store is an [inbox.Store] in a file. It is safe for concurrent use.
 type Store struct {
-	db    *bolt.DB
-	cfg   Config
-	bytes atomic.Int64 // in use, with what is being added
-	idle  atomic.Int64 // of them, what was set aside
+	db  *bolt.DB
+	cfg Config
+
+	commits sync.Mutex   // one transaction after the other
+	bytes   atomic.Int64 // in use; changed by who has commits
+	idle    int64        // of them, what was set aside
+
+	mu      sync.Mutex
+	waiting []*change // for the next transaction
+}
+
+// change is a part of a transaction.
+type change struct {
+	do   func(tx *bolt.Tx, g *growth) error
+	over bool // it was tried, by who had commits
+	err  error
+}
+
+// commit has a change made, together with those of all who wait for the transaction before it: they share one fsync.
+func (s *Store) commit(do func(tx *bolt.Tx, g *growth) error) error {
+	c := &change{do: do}
+	s.mu.Lock()
+	s.waiting = append(s.waiting, c)
+	s.mu.Unlock()
+
+	s.commits.Lock()
+	defer s.commits.Unlock()
+	if c.over { // somebody before has made it too
+		return c.err
+	}
+	s.mu.Lock()
+	batch := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	if err := s.update(batch); err != nil && len(batch) > 1 { // one of them is to blame
+		for i := range batch {
+			batch[i].err = s.update(batch[i : i+1])
+		}
+	} else {
+		for _, c := range batch {
+			c.err = err
+		}
+	}
+	for _, c := range batch {
+		c.over = true
+	}
+	return c.err
+}
+
+// update makes changes in one transaction.
+func (s *Store) update(batch []*change) error {
+	var g growth
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		for _, c := range batch {
+			if err := c.do(tx, &g); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		s.bytes.Add(g.bytes)
+		s.idle += g.idle
+	}
+	return err
 }
 
 // growth is what a transaction changes of them.
 type growth struct{ bytes, idle int64 }
-
-func (s *Store) grow(g growth) {
-	s.bytes.Add(g.bytes)
-	s.idle.Add(g.idle)
-}
 
 var (
 	items   = []byte("items")    // seq → meta, body
@@ -89,7 +146,6 @@ func (s *Store) open(path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("boltinbox: %s: %w", path, err)
 	}
-	s.db.MaxBatchDelay = time.Millisecond
 	err = s.db.Update(func(tx *bolt.Tx) error {
 		if file, err := os.Stat(path); err != nil || file.Size() < tx.Size() {
 			return errors.Join(errors.New("the file was cut off"), err)
@@ -108,7 +164,7 @@ func (s *Store) open(path string) (err error) {
 			return nil
 		})
 		s.bytes.Store(all)
-		s.idle.Store(idle)
+		s.idle = idle
 		return err
 	})
 	if err != nil {
@@ -133,7 +189,6 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 	}
 	keys := make([][sha256.Size]byte, len(add))
 	values := make([][]byte, len(add))
-	announced := int64(0)
 	for i, it := range add {
 		keys[i] = it.DedupeKey()
 		value, err := encode(it)
@@ -141,14 +196,10 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 			return err
 		}
 		values[i] = value
-		announced += itemSize(value) + knownSize
 	}
-	s.bytes.Add(announced) // so that those who share a transaction know of each other
 	full := false
-	var g growth
-	err := s.db.Batch(func(tx *bolt.Tx) error { // may run more than once
-		g, full = growth{}, false
-		s.expire(tx, add[0].Received, 2*len(add)+2, &g)
+	err := s.commit(func(tx *bolt.Tx, g *growth) error { // may run more than once
+		s.expire(tx, add[0].Received, 2*len(add)+2, g)
 		ids, times, all := tx.Bucket(known), tx.Bucket(knownAt), tx.Bucket(items)
 		all.FillPercent, times.FillPercent = 0.9, 0.9 // they are added in order
 		need := int64(0)
@@ -157,7 +208,7 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 				need += itemSize(values[i]) + knownSize
 			}
 		}
-		if full = need > 0 && !s.room(tx, need-announced, &g); full {
+		if full = need > 0 && !s.room(tx, need, g); full {
 			return nil
 		}
 		for i, it := range add {
@@ -182,15 +233,13 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 		}
 		return nil
 	})
-	s.bytes.Add(-announced)
-	if err != nil {
+	switch {
+	case err != nil:
 		for _, it := range add {
 			it.Seq = 0
 		}
 		return fmt.Errorf("boltinbox: %w", err)
-	}
-	s.grow(g)
-	if full {
+	case full:
 		return fmt.Errorf("%w: %d bytes are held, %d may be", inbox.ErrFull, s.bytes.Load(), s.cfg.MaxBytes)
 	}
 	return nil
@@ -223,11 +272,10 @@ func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, g *growth) {
 	}
 }
 
-// room makes room for more bytes than are counted so far, of what was set aside, and reports whether there is. When there is not, it
-// takes nothing.
+// room makes room for more bytes, of what was set aside, and reports whether there is. When there is not, it takes nothing.
 func (s *Store) room(tx *bolt.Tx, more int64, g *growth) bool {
 	over := func() int64 { return s.bytes.Load() + g.bytes + more - s.cfg.MaxBytes }
-	if over() > s.idle.Load()+g.idle {
+	if over() > s.idle+g.idle {
 		return false
 	}
 	for over() > 0 {
@@ -264,9 +312,7 @@ func (s *Store) Get(_ context.Context, seq uint64) (it inbox.Item, err error) {
 
 // Settle is of [inbox.Store].
 func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
-	var g growth
-	err := s.db.Batch(func(tx *bolt.Tx) error {
-		g = growth{}
+	err := s.commit(func(tx *bolt.Tx, g *growth) error {
 		for _, c := range changes {
 			seq := number(c.Seq)
 			v := tx.Bucket(items).Get(seq)
@@ -274,7 +320,7 @@ func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 			case v == nil:
 				continue
 			case c.State == inbox.Handled:
-				s.drop(tx, seq, &g)
+				s.drop(tx, seq, g)
 				continue
 			}
 			text, err := json.Marshal(note{c.State, c.Attempts, c.Due, c.Error})
@@ -303,7 +349,6 @@ func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 	if err != nil {
 		return fmt.Errorf("boltinbox: %w", err)
 	}
-	s.grow(g)
 	return nil
 }
 
