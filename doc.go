@@ -37,4 +37,9 @@
 // A call waits in line for a rate limit as long as its context lets it, sits out a pause that the
 // partner asks for up to a minute, and backs off between attempts. It does not wait for an open circuit:
 // it fails at once with [ErrCircuitOpen], unless it has [Patience].
+//
+// # Webhooks
+//
+// A [Verifier] tells a partner's webhooks from anybody's, by the [Scheme] of some twenty-five partners or your own. Package inbox
+// receives them, keeps them and hands them out.
 package belay

@@ -158,82 +158,82 @@ func schemeAt(name, partner, url string) Scheme {
 	return s
 }
 
-// AttioScheme is of https://docs.attio.com/rest-api/guides/webhooks: the body alone, without a time. The ID is not signed.
+// AttioScheme follows https://docs.attio.com/rest-api/guides/webhooks: the body alone, without a time. The ID is not signed.
 func AttioScheme() Scheme { return scheme("attio", "attio") }
 
-// CalendlyScheme is of Calendly's "Webhook signatures"; the tolerance is its three minutes.
+// CalendlyScheme follows Calendly's "Webhook signatures"; the tolerance is its three minutes.
 func CalendlyScheme() Scheme { return scheme("calendly", "calendly") }
 
-// DiscordScheme is of Discord's "Webhook Events"; the secret is the application's public key. A ping is answered.
+// DiscordScheme follows Discord's "Webhook Events"; the secret is the application's public key. A ping is answered.
 func DiscordScheme() Scheme { return scheme("discord", "discord") }
 
-// GiteaScheme is of Gitea, Forgejo and Gogs, with JSON as the content type. Neither the ID nor the type is signed.
+// GiteaScheme is for Gitea, Forgejo and Gogs, with JSON as the content type. Neither the ID nor the type is signed.
 func GiteaScheme() Scheme { return scheme("gitea", "gitea") }
 
-// GitHubScheme is of GitHub's "Validating webhook deliveries". Neither the delivery's id nor its type is signed.
+// GitHubScheme follows GitHub's "Validating webhook deliveries". Neither the delivery's id nor its type is signed.
 func GitHubScheme() Scheme { return scheme("github", "github") }
 
-// GitLabScheme is of GitLab's signing token, from version 19.0 on.
+// GitLabScheme follows GitLab's signing token, from version 19.0 on.
 func GitLabScheme() Scheme { return scheme("gitlab signing", "gitlab") }
 
-// GitLabTokenScheme is of GitLab's secret token, which signs nothing. Prefer [GitLabScheme].
+// GitLabTokenScheme follows GitLab's secret token, which signs nothing. Prefer [GitLabScheme].
 func GitLabTokenScheme() Scheme { return scheme("gitlab token", "gitlab") }
 
-// HubSpotScheme is of HubSpot's v3 signature; url is the target URL, best without a query. The secret is the app's client secret.
+// HubSpotScheme follows HubSpot's v3 signature; url is the target URL, best without a query. The secret is the app's client secret.
 func HubSpotScheme(url string) Scheme { return schemeAt("hubspot v3", "hubspot", url) }
 
-// HubSpotV1Scheme is of HubSpot's v1 signature, for subscriptions that have no other. It is weak: the secret first, no time.
+// HubSpotV1Scheme follows HubSpot's v1 signature, for subscriptions that have no other. It is weak: the secret first, no time.
 func HubSpotV1Scheme() Scheme { return scheme("hubspot v1", "hubspot") }
 
-// HubSpotV2Scheme is of HubSpot's v2 signature, of workflows and cards. It is weak: the secret first, no time.
+// HubSpotV2Scheme follows HubSpot's v2 signature, of workflows and cards. It is weak: the secret first, no time.
 func HubSpotV2Scheme(url string) Scheme { return schemeAt("hubspot v2", "hubspot", url) }
 
-// IntercomScheme is of Intercom's "Webhook notifications"; the secret is the app's client secret.
+// IntercomScheme follows Intercom's "Webhook notifications"; the secret is the app's client secret.
 func IntercomScheme() Scheme { return scheme("intercom", "intercom") }
 
-// LinearScheme is of Linear's "Webhooks"; the time is the one in the body, which is signed, and the tolerance its minute. The ID is
+// LinearScheme follows Linear's "Webhooks"; the time is the one in the body, which is signed, and the tolerance its minute. The ID is
 // not signed.
 func LinearScheme() Scheme { return scheme("linear", "linear") }
 
-// MailgunScheme is of Mailgun's "Securing webhooks", as JSON. The body is not signed: what it says is no more certain than that
+// MailgunScheme follows Mailgun's "Securing webhooks", as JSON. The body is not signed: what it says is no more certain than that
 // nobody else saw a signature of the last five minutes.
 func MailgunScheme() Scheme { return scheme("mailgun", "mailgun") }
 
-// NotionScheme is of Notion's "Webhooks"; the secret is the subscription's verification token.
+// NotionScheme follows Notion's "Webhooks"; the secret is the subscription's verification token.
 func NotionScheme() Scheme { return scheme("notion", "notion") }
 
-// SendGridScheme is of SendGrid's signed Event Webhook; the secret is its verification key.
+// SendGridScheme follows SendGrid's signed Event Webhook; the secret is its verification key.
 func SendGridScheme() Scheme { return scheme("sendgrid", "sendgrid") }
 
-// ShopifyScheme is of Shopify's webhooks; the secret is the app's client secret. ID, type and time are not signed.
+// ShopifyScheme follows Shopify's webhooks; the secret is the app's client secret. ID, type and time are not signed.
 func ShopifyScheme() Scheme { return scheme("shopify", "shopify") }
 
-// ShopifyEventsScheme is of Shopify's newer Events, whose headers have no "X-". ID, type and time are not signed.
+// ShopifyEventsScheme follows Shopify's newer Events, whose headers have no "X-". ID, type and time are not signed.
 func ShopifyEventsScheme() Scheme { return scheme("shopify events", "shopify") }
 
-// SlackScheme is of Slack's "Verifying requests from Slack". A url_verification is answered.
+// SlackScheme follows Slack's "Verifying requests from Slack". A url_verification is answered.
 func SlackScheme() Scheme { return scheme("slack", "slack") }
 
-// SquareScheme is of Square's webhooks; url is the notification URL exactly as it is configured there.
+// SquareScheme follows Square's webhooks; url is the notification URL exactly as it is configured there.
 func SquareScheme(url string) Scheme { return schemeAt("square", "square", url) }
 
-// StandardWebhooksScheme is of https://www.standardwebhooks.com, v1 with a "whsec_" secret and v1a with a "whpk_" key.
+// StandardWebhooksScheme follows https://www.standardwebhooks.com, v1 with a "whsec_" secret and v1a with a "whpk_" key.
 func StandardWebhooksScheme() Scheme { return scheme("standard", "standard") }
 
-// StripeScheme is of https://docs.stripe.com/webhooks; the secret is used with its "whsec_".
+// StripeScheme follows https://docs.stripe.com/webhooks; the secret is used with its "whsec_".
 func StripeScheme() Scheme { return scheme("stripe", "stripe") }
 
-// SvixScheme is of https://docs.svix.com/receiving, with the headers of either name. Guesty and many others send by Svix.
+// SvixScheme follows https://docs.svix.com/receiving, with the headers of either name. Guesty and many others send by Svix.
 func SvixScheme() Scheme { return scheme("svix", "svix") }
 
-// TwilioScheme is of https://www.twilio.com/docs/usage/security; url is the endpoint's, the secret the account's auth token. Query
+// TwilioScheme follows https://www.twilio.com/docs/usage/security; url is the endpoint's, the secret the account's auth token. Query
 // and form are signed without anything between them: believe the fields you know, and nothing in the query.
 func TwilioScheme(url string) Scheme { return schemeAt("twilio", "twilio", url) }
 
-// TypeformScheme is of Typeform's "Secure your webhooks".
+// TypeformScheme follows Typeform's "Secure your webhooks".
 func TypeformScheme() Scheme { return scheme("typeform", "typeform") }
 
-// ZendeskScheme is of Zendesk's "Verifying webhooks"; the secret is used as it stands, though it looks like base64.
+// ZendeskScheme follows Zendesk's "Verifying webhooks"; the secret is used as it stands, though it looks like base64.
 func ZendeskScheme() Scheme { return scheme("zendesk", "zendesk") }
 
 // slackChallenge answers Slack's url_verification.

@@ -14,7 +14,7 @@ type Arrivals struct {
 	waiting map[route]chan struct{}
 }
 
-// Observe is of [belay.Observer].
+// Observe implements [belay.Observer].
 func (a *Arrivals) Observe(_ context.Context, e belay.Event) {
 	if d, ok := e.(belay.DeliveryReceived); ok {
 		a.mu.Lock()

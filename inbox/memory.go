@@ -44,7 +44,7 @@ func NewMemory() *Memory {
 // Durable returns false.
 func (m *Memory) Durable() bool { return false }
 
-// Add is of [Store].
+// Add implements [Store].
 func (m *Memory) Add(_ context.Context, items []*Item) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -85,7 +85,7 @@ func (m *Memory) Add(_ context.Context, items []*Item) error {
 	return nil
 }
 
-// Known is of [Store].
+// Known implements [Store].
 func (m *Memory) Known(_ context.Context, it *Item) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,7 +118,7 @@ func (m *Memory) drop(it *Item) {
 	delete(m.items, it.Seq)
 }
 
-// Get is of [Store].
+// Get implements [Store].
 func (m *Memory) Get(_ context.Context, seq uint64) (Item, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -129,7 +129,7 @@ func (m *Memory) Get(_ context.Context, seq uint64) (Item, error) {
 	return *it, nil
 }
 
-// Settle is of [Store].
+// Settle implements [Store].
 func (m *Memory) Settle(_ context.Context, changes []Change) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -154,7 +154,7 @@ func (m *Memory) Settle(_ context.Context, changes []Change) error {
 	return nil
 }
 
-// Items is of [Store].
+// Items implements [Store].
 func (m *Memory) Items(context.Context) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		m.mu.Lock()

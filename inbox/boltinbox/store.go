@@ -182,7 +182,7 @@ func (s *Store) Durable() bool { return true }
 // Bytes returns how much is held of Config.MaxBytes.
 func (s *Store) Bytes() int64 { return s.bytes.Load() }
 
-// Add is of [inbox.Store].
+// Add implements [inbox.Store].
 func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 	if len(add) == 0 {
 		return nil
@@ -245,7 +245,7 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 	return nil
 }
 
-// Known is of [inbox.Store].
+// Known implements [inbox.Store].
 func (s *Store) Known(_ context.Context, it *inbox.Item) (is bool, err error) {
 	key := it.DedupeKey()
 	err = s.db.View(func(tx *bolt.Tx) error {
@@ -301,7 +301,7 @@ func (s *Store) drop(tx *bolt.Tx, seq []byte, g *growth) {
 	_ = tx.Bucket(aside).Delete(seq)
 }
 
-// Get is of [inbox.Store].
+// Get implements [inbox.Store].
 func (s *Store) Get(_ context.Context, seq uint64) (it inbox.Item, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		it, err = read(tx, number(seq))
@@ -310,7 +310,7 @@ func (s *Store) Get(_ context.Context, seq uint64) (it inbox.Item, err error) {
 	return it, err
 }
 
-// Settle is of [inbox.Store].
+// Settle implements [inbox.Store].
 func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 	err := s.commit(func(tx *bolt.Tx, g *growth) error {
 		for _, c := range changes {
@@ -352,7 +352,7 @@ func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 	return nil
 }
 
-// Items is of [inbox.Store]. It reads some at a time, so that the file does not grow while they are looked at.
+// Items implements [inbox.Store]. It reads some at a time, so that the file does not grow while they are looked at.
 func (s *Store) Items(ctx context.Context) iter.Seq2[inbox.Item, error] {
 	return func(yield func(inbox.Item, error) bool) {
 		next := number(0)
