@@ -16,14 +16,15 @@ import (
 func (w *Worker) run(workers *sync.WaitGroup) {
 	for j := range w.work {
 		func() {
-			r, returned := w.judge(j, Item{}, errGoexit, time.Now()), false
+			var r result
 			defer func() {
-				w.ended <- r
-				if !returned {
+				if r.job == nil { // attempt has not returned
+					r = w.judge(j, Item{}, errGoexit, time.Now())
 					workers.Go(func() { w.run(workers) })
 				}
+				w.ended <- r
 			}()
-			r, returned = w.attempt(j), true
+			r = w.attempt(j)
 		}()
 	}
 }
