@@ -93,7 +93,7 @@ type Change struct {
 	Error    string
 }
 
-// Store keeps items for a [Worker]. It must be safe for concurrent use.
+// Store keeps items for a [Worker], one at a time. It must be safe for concurrent use. Package storetest tests what is promised here.
 type Store interface {
 	// Add keeps those items whose DedupeKey it does not know and sets their Seq; it leaves 0 in the others. All are kept or
 	// none: when it returns an error, nothing is. ErrFull is such an error. Body and Header are not

@@ -1,0 +1,141 @@
+package jsonscan
+
+import (
+	"fmt"
+)
+
+// Array finds the array at path. It returns how many elements it has and the last of them. Ok is false when there is
+// nothing there, or null; anything else that is no array is an error.
+func (d *Doc) Array(path string) (count int, last []byte, ok bool, err error) {
+	d.start, d.end, d.ends, d.counting, d.count, d.last, d.other = 0, 0, nil, true, 0, nil, 0
+	var end int
+	if path == "" {
+		end, err = d.measure(d.space(0))
+	} else {
+		var none []byte
+		end, err = d.find(d.space(0), path, &none)
+	}
+	if d.counting = false; err == nil && d.space(end) < len(d.data) {
+		err = syntax(d.space(end)) // there is more than one document
+	}
+	switch {
+	case err != nil:
+		d.start, d.end, d.ends = 0, 0, nil
+		return 0, nil, false, err
+	case d.other != 0:
+		return 0, nil, false, fmt.Errorf("not an array but %s", kind(d.other))
+	}
+	return d.count, d.last, d.end > 0, nil
+}
+
+// measure goes through the array at i, and returns where it ends.
+func (d *Doc) measure(i int) (int, error) {
+	d.start, d.end, d.ends, d.count, d.last, d.other = 0, 0, nil, 0, nil, 0
+	if i >= len(d.data) || d.data[i] != '[' {
+		end, err := d.skip(i)
+		if err == nil && string(d.data[i:end]) != "null" {
+			d.other = d.data[i]
+		}
+		return end, err
+	}
+	start, ends := i, make([]uint32, 0, 128)
+	for i = d.space(i + 1); ; i = d.space(i + 1) {
+		if i < len(d.data) && d.data[i] == ']' && d.count == 0 {
+			break
+		}
+		begin := i
+		var err error
+		if i, err = d.skip(i); err != nil {
+			return i, err
+		}
+		if d.last = d.data[begin:i]; d.count < mostEnds {
+			ends = append(ends, uint32(i-start))
+		}
+		d.count++
+		if i = d.space(i); i >= len(d.data) || d.data[i] != ',' && d.data[i] != ']' {
+			return i, syntax(i)
+		}
+		if d.data[i] == ']' {
+			break
+		}
+	}
+	d.start, d.end, d.ends = start, i+1, ends
+	return i + 1, nil
+}
+
+func kind(c byte) string {
+	switch c {
+	case '{':
+		return "an object"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	}
+	return "a number"
+}
+
+// Elements returns the elements of the array that Array has found.
+func (d *Doc) Elements() Elements {
+	return Elements{Doc{data: d.data[d.start:d.end]}, d.ends, min(1, d.end-d.start), 0}
+}
+
+// Elements goes through the elements of an array.
+type Elements struct {
+	doc  Doc
+	ends []uint32
+	pos  int
+	n    int // elements so far
+}
+
+// Several returns the next elements, at most n and of some most bytes together, as an array of their own, and how many they
+// are. It lies in the document's memory, of which two bytes are changed until done is called, before anything else is.
+func (e *Elements) Several(n, most int) (array []byte, count int, done func()) {
+	from := e.n
+	to := min(from+n, len(e.ends))
+	for to > from+1 && int(e.ends[to-1])-e.pos > most {
+		to = from + (to-from)/2
+	}
+	if to <= from {
+		return nil, 0, nil
+	}
+	data := e.doc.data
+	begin, end := e.doc.space(e.pos), int(e.ends[to-1]) // the comma before
+	if from == 0 {
+		begin = 0 // the array's own bracket
+	}
+	first, last := data[begin], data[end]
+	data[begin], data[end] = '[', ']'
+	e.pos, e.n = end, to
+	return data[begin : end+1], to - from, func() { data[begin], data[end] = first, last }
+}
+
+// Next returns the next element, or false behind the last.
+func (e *Elements) Next() ([]byte, bool, error) {
+	d := &e.doc
+	i := d.space(e.pos)
+	switch {
+	case i >= len(d.data) && e.pos == 0: // no array at all
+		return nil, false, nil
+	case i >= len(d.data):
+		return nil, false, syntax(i)
+	case d.data[i] == ']':
+		return nil, false, nil
+	case d.data[i] == ',' && e.pos > 1:
+		i = d.space(i + 1)
+	case e.pos > 1:
+		return nil, false, syntax(i)
+	}
+	var end int
+	if e.n < len(e.ends) {
+		end = int(e.ends[e.n])
+	} else {
+		var err error
+		if end, err = d.skip(i); err != nil {
+			return nil, false, err
+		}
+	}
+	e.n++
+	e.pos = end
+	return d.data[i:end], true, nil
+}
