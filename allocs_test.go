@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -113,4 +114,23 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// Verifying a webhook allocates its events, and the text of their IDs and types.
+func TestAllocationsOfVerify(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	body := []byte(`{"id":"evt_1","event_id":"evt_1","type":"customer.created","created":1700000000,"data":"` + strings.Repeat("x", 900) + `"}`)
+	for _, s := range []belay.Scheme{belay.GitHubScheme(), belay.ShopifyScheme(), belay.StripeScheme(), belay.SlackScheme()} {
+		req, err := belay.SignTest(s, belay.NewSecret("secret"), belay.WebhookEvent{ID: "id", Type: "type", Data: body})
+		require.NoError(t, err)
+		v, err := belay.NewVerifier(s, belay.NewSecret("secret"))
+		require.NoError(t, err)
+		require.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
+			if _, err := v.Verify(req.Header, body); err != nil {
+				t.Fatal(err)
+			}
+		}), 2.0, s.Name)
+	}
 }
