@@ -137,10 +137,9 @@ func (w *Worker) Discard(ctx context.Context, f Filter) (n int, err error) {
 func (w *Worker) discard(ctx context.Context, seq uint64) (bool, error) {
 	w.reviving.Lock()
 	defer w.reviving.Unlock()
-	is, err := w.isAside(ctx, seq)
-	if !is || err != nil {
-		return false, err
-	}
+	if is, err := w.isAside(ctx, seq); !is && err == nil {
+		return false, nil
+	} // what cannot be read can go
 	return true, w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: seq, State: Handled}})
 }
 

@@ -220,3 +220,42 @@ func TestClockWasAhead(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An item that cannot be read any more holds up no other: the service starts, it is listed, and can be let go.
+func TestDamagedItem(t *testing.T) {
+	t.Parallel()
+	s := opened(t, filepath.Join(t.TempDir(), "x.db"), Config{})
+	defer s.Close()
+	if err := s.Add(t.Context(), []*inbox.Item{itemOf("bad", 10), itemOf("good", 10)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(items).Put(number(1), []byte("\x00\x00\x00\x02{")) }); err != nil {
+		t.Fatal(err)
+	}
+	handled := make(chan string, 1)
+	w, err := inbox.Start(s, func(_ context.Context, it inbox.Item) error { handled <- it.ID; return nil }, inbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id := <-handled; id != "good" {
+		t.Error(id)
+	}
+	listed := 0
+	for it, err := range w.Aside(t.Context(), inbox.Filter{}) {
+		if listed++; err != nil || it.Seq != 1 || it.Error == "" {
+			t.Error(it, err)
+		}
+	}
+	if _, err := w.Replay(t.Context(), inbox.Filter{}, inbox.Replay{}); err == nil {
+		t.Error("what cannot be read was handed back")
+	}
+	if n, err := w.Discard(t.Context(), inbox.Filter{}); n != 1 || err != nil || listed != 1 {
+		t.Error(n, err, listed)
+	}
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for it := range s.Items(t.Context()) {
+		t.Error(it)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -352,7 +353,8 @@ func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 	return nil
 }
 
-// Items implements [inbox.Store]. It reads some at a time, so that the file does not grow while they are looked at.
+// Items implements [inbox.Store]. It reads some at a time, so that the file does not grow while they are looked at. An item
+// that cannot be read is Dead, with nothing but its Seq and why.
 func (s *Store) Items(ctx context.Context) iter.Seq2[inbox.Item, error] {
 	return func(yield func(inbox.Item, error) bool) {
 		next := number(0)
@@ -363,8 +365,8 @@ func (s *Store) Items(ctx context.Context) iter.Seq2[inbox.Item, error] {
 				c := tx.Bucket(items).Cursor()
 				for k, v := c.Seek(next); k != nil && len(some) < 256 && size < 1<<20; k, v = c.Next() {
 					it, err := read(tx, k)
-					if err != nil {
-						return err
+					if err != nil { // damaged: it must not hold up the others
+						it = inbox.Item{Seq: binary.BigEndian.Uint64(k), State: inbox.Dead, Error: err.Error()}
 					}
 					size += len(v)
 					some = append(some, it)
