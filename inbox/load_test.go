@@ -89,7 +89,8 @@ func forge(c net.Conn) error {
 	}
 }
 
-// Five hundred connections that do harm, and fifty good events a second: all of these are taken, and memory stays bounded.
+// Five hundred connections that do harm, and fifty good events a second: all of these are taken, and memory stays bounded. How long they
+// take is logged and not asserted: what else the machine does would decide.
 func TestLoad(t *testing.T) {
 	if os.Getenv("BELAY_LOAD") == "" {
 		t.Skip("BELAY_LOAD is not set: five seconds for each kind of load")
@@ -120,10 +121,7 @@ func TestLoad(t *testing.T) {
 			if name == "10 MB in chunks" {
 				connections = 50 // the first megabyte of each is read
 			}
-			p99 := underLoad(t, connections, 5*time.Second, one)
-			if !strings.HasPrefix(name, "10 MB") { // those fill the machine by their own copying
-				require.Less(t, p99, time.Second)
-			}
+			underLoad(t, connections, 5*time.Second, one)
 		})
 	}
 }
@@ -135,7 +133,7 @@ func pause(ctx context.Context, again *time.Ticker) {
 	}
 }
 
-func underLoad(t *testing.T, connections int, during time.Duration, one attack) time.Duration {
+func underLoad(t *testing.T, connections int, during time.Duration, one attack) {
 	var handled atomic.Int64
 	worker, err := inbox.Start(inbox.NewMemory(), func(context.Context, inbox.Item) error { handled.Add(1); return nil }, inbox.Config{})
 	require.NoError(t, err)
@@ -222,5 +220,4 @@ func underLoad(t *testing.T, connections int, during time.Duration, one attack) 
 	t.Logf("%d good: p50 %v, p99 %v, max %v; heap at most %d MiB; %d connections, rejected %v", n, took[len(took)/2].Round(10*time.Microsecond),
 		p99.Round(10*time.Microsecond), took[len(took)-1].Round(10*time.Microsecond), most>>20, opened.Load(), rc.Numbers().Rejected)
 	require.Less(t, most, uint64(128<<20))
-	return p99
 }
