@@ -259,3 +259,44 @@ func TestDamagedItem(t *testing.T) {
 		t.Error(it)
 	}
 }
+
+// A panic within a transaction is an error for all who share it: none of them may take it for done.
+func TestPanicInATransaction(t *testing.T) {
+	t.Parallel()
+	s := opened(t, filepath.Join(t.TempDir(), "x.db"), Config{})
+	defer s.Close()
+	s.commits.Lock() // so that all wait for one transaction
+	var wg sync.WaitGroup
+	var panicked, done atomic.Int64
+	for i := range 8 {
+		wg.Go(func() {
+			defer func() {
+				if recover() != nil {
+					panicked.Add(1)
+				}
+			}()
+			err := s.commit(func(*bolt.Tx, *growth) error {
+				if i == 3 {
+					panic("a page is damaged")
+				}
+				return nil
+			})
+			if err == nil {
+				done.Add(1)
+			}
+		})
+	}
+	for waiting := 0; waiting < 8; {
+		s.mu.Lock()
+		waiting = len(s.waiting)
+		s.mu.Unlock()
+	}
+	s.commits.Unlock()
+	wg.Wait()
+	if panicked.Load() != 1 || done.Load() != 0 {
+		t.Errorf("%d panicked, %d took it for done", panicked.Load(), done.Load())
+	}
+	if err := s.Add(t.Context(), []*inbox.Item{itemOf("a", 1)}); err != nil {
+		t.Error(err)
+	}
+}

@@ -63,9 +63,9 @@ func TestBoundHoldsAtOnce(t *testing.T) {
 // A time that encoding/json does not write is kept all the same.
 func TestOddTimeZone(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{})
-	at, err := time.Parse(time.RFC3339, "2026-11-22T10:00:00+24:00")
-	if err != nil {
-		t.Skip(err)
+	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.FixedZone("", 24*60*60))
+	if _, err := at.MarshalJSON(); err == nil {
+		t.Fatal("encoding/json writes it")
 	}
 	it := &inbox.Item{ID: "a", Received: time.Now(), Time: at}
 	if err := s.Add(t.Context(), []*inbox.Item{it}); err != nil {

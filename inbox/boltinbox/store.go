@@ -73,6 +73,9 @@ func (s *Store) commit(do func(tx *bolt.Tx, g *growth) error) error {
 	batch := s.waiting
 	s.waiting = nil
 	s.mu.Unlock()
+	for _, c := range batch { // so that nobody takes it for done when bbolt panics
+		c.over, c.err = true, errAborted
+	}
 	if err := s.update(batch); err != nil && len(batch) > 1 { // one of them is to blame
 		for i := range batch {
 			batch[i].err = s.update(batch[i : i+1])
@@ -82,11 +85,10 @@ func (s *Store) commit(do func(tx *bolt.Tx, g *growth) error) error {
 			c.err = err
 		}
 	}
-	for _, c := range batch {
-		c.over = true
-	}
 	return c.err
 }
+
+var errAborted = errors.New("the transaction was aborted")
 
 // update makes changes in one transaction.
 func (s *Store) update(batch []*change) error {
