@@ -50,7 +50,7 @@ type Delivery struct {
 type WebhookEvent struct {
 	// ID tells events apart, and is the same when one comes again. Where the partner gives none, it is the delivery's; of several
 	// events it is the delivery's with "#" and the event's place behind it or, where that has none either, "sha256:" and the hash of
-	// Data.
+	// Data, with "#2" and so on behind it for those that say the same.
 	ID string
 	// Type is the partner's name for what happened, empty when it does not say.
 	Type string
@@ -145,8 +145,10 @@ func (v *Verifier) VerifyRequest(r *http.Request) (Delivery, error) {
 	if v == nil || r == nil {
 		return Delivery{}, fmt.Errorf("%w: the verifier or the request is nil", ErrBadSignature)
 	}
-	if unsigned := v.unsigned(r.Header); unsigned != nil { // the body is not worth reading
-		return Delivery{}, unsigned
+	if !v.at.inBody() {
+		if _, err := v.signatures(&incoming{header: r.Header}); err != nil { // the body is not worth reading
+			return Delivery{}, err
+		}
 	}
 	body, err := readWebhook(r, v.limit)
 	if err != nil {
@@ -167,19 +169,6 @@ func (v *Verifier) VerifyRequest(r *http.Request) (Delivery, error) {
 		}
 	}
 	return v.verify(r.Method, at, r.Header, body)
-}
-
-// unsigned returns ErrNoSignature when no header holds a signature, where one should.
-func (v *Verifier) unsigned(h http.Header) error {
-	for _, p := range v.at {
-		if p.header == "" {
-			return nil
-		}
-		if value, err := one(h, p.header); value != "" || err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("%w: no %s", ErrNoSignature, v.scheme.Header)
 }
 
 // readWebhook reads a body of at most limit bytes. It takes memory as the bytes come, not as they are announced.

@@ -155,13 +155,41 @@ func newPlaces(text string) (places, error) {
 	}
 	var ps places
 	for part := range strings.SplitSeq(text, "|") {
-		if path, ok := strings.CutPrefix(part, "json:"); ok && jsonPath(path) && !strings.Contains(path, "+") {
-			ps = append(ps, place{path: path})
-		} else if !ok && headerName(part) {
-			ps = append(ps, place{header: http.CanonicalHeaderKey(part)})
-		} else {
-			return nil, fmt.Errorf("%q is neither a header's name nor json: and a path", part)
+		header, paths, err := parsePlace(part)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(paths) > 1:
+			return nil, fmt.Errorf("%q: one value is one path", part)
+		case header != "":
+			ps = append(ps, place{header: header})
+		default:
+			ps = append(ps, place{path: paths[0]})
 		}
 	}
 	return ps, nil
+}
+
+// parsePlace returns the header that a place names, or the paths in the body.
+func parsePlace(text string) (header string, paths []string, err error) {
+	list, inBody := strings.CutPrefix(text, "json:")
+	switch {
+	case inBody:
+		paths = strings.Split(list, "+")
+		for _, path := range paths {
+			if !jsonPath(path) {
+				return "", nil, fmt.Errorf("%q has a path that is empty or begins or ends with a dot", text)
+			}
+		}
+		return "", paths, nil
+	case !token(text):
+		return "", nil, fmt.Errorf("%q is neither a header's name nor json: and a path", text)
+	case strings.Contains(text, "."):
+		return "", nil, fmt.Errorf("%q: a path in the body has json: before it", text)
+	}
+	return http.CanonicalHeaderKey(text), nil, nil
+}
+
+func jsonPath(s string) bool {
+	return s != "" && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".")
 }

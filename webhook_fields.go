@@ -46,6 +46,11 @@ func (ps places) find(in *incoming) (string, error) {
 	return "", nil
 }
 
+// inBody reports whether the body has to be read to know.
+func (ps places) inBody() bool {
+	return slices.ContainsFunc(ps, func(p place) bool { return p.path != "" })
+}
+
 // one returns a header's value. Several are an error: which of them somebody in between has looked at is not known. Names in
 // another case, as queues and functions hand them on, are found too.
 func one(h http.Header, name string) (string, error) {
@@ -68,21 +73,6 @@ func one(h http.Header, name string) (string, error) {
 		return values[0], nil
 	}
 	return "", fmt.Errorf("%w: %d headers %s", ErrMalformedSignature, len(values), name)
-}
-
-// headerName reports whether s can be a header's name (RFC 9110, section 5.6.2).
-func headerName(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func jsonPath(s string) bool {
-	return s != "" && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".")
 }
 
 // fields say where an event's id, type and time stand.
@@ -112,22 +102,12 @@ func newFields(s Scheme) (fields, error) {
 			continue
 		}
 		for part := range strings.SplitSeq(x.text, "|") {
-			list, inBody := strings.CutPrefix(part, "json:")
-			if !inBody {
-				if !headerName(part) {
-					return f, fmt.Errorf("%s: %q is neither a header's name nor json: and a path", x.name, part)
-				}
-				if strings.Contains(part, ".") {
-					return f, fmt.Errorf("%s: %q: a path in the body has json: before it", x.name, part)
-				}
-				*x.to = append(*x.to, field{header: http.CanonicalHeaderKey(part)})
-				continue
+			header, paths, err := parsePlace(part)
+			if err != nil {
+				return f, fmt.Errorf("%s: %w", x.name, err)
 			}
-			var at field
-			for path := range strings.SplitSeq(list, "+") {
-				if !jsonPath(path) {
-					return f, fmt.Errorf("%s: %q has a path that is empty or begins or ends with a dot", x.name, part)
-				}
+			at := field{header: header}
+			for _, path := range paths {
 				slot := slices.Index(f.paths, path)
 				if slot < 0 {
 					slot, f.paths = len(f.paths), append(f.paths, path)
@@ -198,9 +178,9 @@ func (f *fields) extractArray(d *Delivery) error {
 	case found && n == 0:
 		return fmt.Errorf("%w: webhook: no event", ErrData)
 	case !found:
-		one := *f
-		one.events = ""
-		return one.extract(d, "", "")
+		alone := *f
+		alone.events = ""
+		return alone.extract(d, "", "")
 	}
 	var whole WebhookEvent
 	inHeader := fields{id: headersOf(f.id)}

@@ -82,11 +82,11 @@ func eventTime(raw []byte) time.Time {
 		return time.Time{}
 	case n < 1e11: // the year 5138
 		sec, frac := math.Modf(n)
-		return time.Unix(int64(sec), int64(frac*1e9))
+		return time.Unix(int64(sec), int64(frac*1e9)).UTC()
 	case n < 1e14:
-		return time.UnixMilli(int64(n))
+		return time.UnixMilli(int64(n)).UTC()
 	case n < 1e17:
-		return time.UnixMicro(int64(n))
+		return time.UnixMicro(int64(n)).UTC()
 	}
 	return time.Time{}
 }

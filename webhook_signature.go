@@ -30,14 +30,10 @@ var noURL = []string{""}
 
 // read finds the signatures and what is signed beside the body.
 func (v *Verifier) read(in *incoming, m *message) (err error) {
-	if m.signatures, err = v.at.find(in); err != nil {
+	if m.signatures, err = v.signatures(in); err != nil {
 		return err
 	}
 	switch {
-	case m.signatures == "":
-		return fmt.Errorf("%w: no %s", ErrNoSignature, v.scheme.Header)
-	case len(m.signatures) > maxSignatureBytes:
-		return fmt.Errorf("%w: %d bytes", ErrMalformedSignature, len(m.signatures))
 	case v.stampInList:
 		m.timestamp = element(m.signatures, v.scheme.Separator, v.scheme.Timestamp)
 	case v.stamp != nil:
@@ -80,6 +76,20 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 		m.urls, err = v.scheme.urls(in.url)
 	}
 	return err
+}
+
+// signatures returns what stands where the signatures should.
+func (v *Verifier) signatures(in *incoming) (string, error) {
+	text, err := v.at.find(in)
+	switch {
+	case err != nil:
+		return "", err
+	case text == "":
+		return "", fmt.Errorf("%w: no %s", ErrNoSignature, v.scheme.Header)
+	case len(text) > maxSignatureBytes:
+		return "", fmt.Errorf("%w: %d bytes", ErrMalformedSignature, len(text))
+	}
+	return text, nil
 }
 
 // element returns what stands behind prefix in the first element of list that has it.

@@ -20,8 +20,8 @@ import (
 
 // SignTest returns a request as the partner would send it, for tests of what receives webhooks: a POST of e.Data to the scheme's
 // URL, signed with the secret. Where the scheme has a header for it, e.ID and e.Type stand there, and e.Time is the time of the
-// signature; no ID is one made at random, no Time now. Times and signatures that stand in the body are put into it, which writes
-// it anew. Data that is not JSON is sent as a form.
+// signature; no ID is one made at random, no Time now. Times, signatures and tokens that stand in the body are put into it, which
+// writes it anew; IDs and types that stand there are what Data says. Data that is not JSON is sent as a form.
 //
 // For the schemes of public keys the secret is the private one: "whsk_" and base64 for Standard Webhooks, 32 or 64 bytes in hex
 // for ed25519, base64 of the DER (PKCS #8 or SEC 1) for ECDSA.
@@ -60,7 +60,7 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 	}
 	in.header.Set("Content-Type", kind)
 	for _, x := range []struct{ at, value string }{{s.ID, e.ID}, {s.Type, e.Type}, {s.Timestamp, m.timestamp}} {
-		if first, _, _ := strings.Cut(x.at, "|"); headerName(first) && x.value != "" {
+		if first, _, _ := strings.Cut(x.at, "|"); token(first) && x.value != "" {
 			in.header.Set(first, x.value)
 		} else if x.at == s.Timestamp {
 			if in.body, err = insert(in.body, first, m.timestamp); err != nil {
@@ -71,34 +71,26 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 	for _, p := range v.signed {
 		switch p.kind {
 		case partJSON:
-			if have, _ := p.at.find(&in); have == "" {
-				value := rand.Text()
-				if p.text == s.ID {
+			value, _ := p.at.find(&in)
+			if value == "" {
+				if value = rand.Text(); p.text == s.ID {
 					value = e.ID
 				}
 				if in.body, err = insert(in.body, p.text, value); err != nil {
 					return nil, err
 				}
 			}
+			m.json = append(m.json, value)
 		case partForm:
 			if m.form, err = in.readForm(); err != nil {
 				return nil, err
 			}
 		}
 	}
-	for _, p := range v.signed {
-		if p.kind == partJSON {
-			value, err := p.at.find(&in)
-			if err != nil {
-				return nil, err
-			}
-			m.json = append(m.json, value)
-		}
-	}
 	k := v.keys[0]
-	scratch := k.idle.Get().(*scratch)
-	k.digest(v, scratch, &in, &m, in.url)
-	signature, err := signer(scratch)
+	room := k.idle.Get().(*scratch)
+	k.digest(v, room, &in, &m, in.url)
+	signature, err := signer(room)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +106,7 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 		text = s.Timestamp + m.timestamp + s.Separator + text
 	}
 	first, _, _ := strings.Cut(s.Header, "|")
-	if headerName(first) {
+	if token(first) {
 		in.header.Set(first, text)
 	} else if in.body, err = insert(in.body, first, text); err != nil {
 		return nil, err

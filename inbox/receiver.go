@@ -49,8 +49,8 @@ type Receiver struct {
 	// as long as the server lets it. A middleware that wraps the http.ResponseWriter needs an Unwrap method, as
 	// [http.ResponseController] says; behind one without it there is only the server's ReadTimeout.
 	ReadTimeout time.Duration
-	// MaxReading is how many bytes of bodies are held at once; beyond it requests are answered with 503, but for one that is alone. They may take twice the
-	// memory while they are read. Zero means 32 MiB, less than zero no bound.
+	// MaxReading is how many bytes of bodies are held at once; beyond it requests are answered with 503, but for one that is alone.
+	// They may take twice the memory while they are read. Zero means 32 MiB, less than zero no bound.
 	MaxReading int64
 	// RetryAfter is when a partner should send again what was answered with 503. Zero or less means 30 s.
 	RetryAfter time.Duration
