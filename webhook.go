@@ -78,6 +78,7 @@ type Verifier struct {
 	stamp  places // of its time, where that has a place of its own
 	within time.Duration
 	limit  int64
+	plain  *plainPlaces // nil unless the scheme is as plain as that
 
 	stampInList bool // the time stands in the list of signatures
 	dotted      bool // a dot ends the id, and nothing else tells where it ends
@@ -107,6 +108,7 @@ func NewVerifier(s Scheme, secrets ...Secret) (*Verifier, error) {
 		name := cmp.Or(s.Name, "the scheme")
 		return nil, invalid("NewVerifier: %s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
+	v.plain = v.plainPlaces()
 	return v, nil
 }
 
@@ -130,45 +132,54 @@ func (v *Verifier) Scheme() Scheme {
 // Verify returns the delivery of which h and body are the header and the body, byte by byte as they came, or why it is not
 // believed. It is for what comes by a queue or a function; a scheme that signs the URL takes Scheme.URL with its query as it
 // was called, and POST as the method. The delivery keeps h and body.
-func (v *Verifier) Verify(h http.Header, body []byte) (Delivery, error) {
+func (v *Verifier) Verify(h http.Header, body []byte) (d Delivery, err error) {
+	d.Events = make([]WebhookEvent, 1) // on the caller's stack, where this is inlined and d stays there
+	err = v.verifyPost(&d, h, body)
+	return d, err
+}
+
+func (v *Verifier) verifyPost(d *Delivery, h http.Header, body []byte) error {
 	if v == nil {
-		return Delivery{}, fmt.Errorf("%w: the verifier is nil", ErrBadSignature)
+		*d = Delivery{}
+		return fmt.Errorf("%w: the verifier is nil", ErrBadSignature)
 	}
-	return v.verify(http.MethodPost, v.scheme.URL, h, body)
+	return v.verify(d, &incoming{http.MethodPost, v.scheme.URL, h, body})
 }
 
 // VerifyRequest reads the request's body, at most Scheme.MaxBytes of it, and returns the delivery, or why it is not believed.
 // A body that was read whole can be read again by who comes next. Where the scheme signs the URL, scheme, host and path are those
 // of Scheme.URL, whatever proxies have made of them; the query is the request's, and where partners call nothing but Scheme.URL, it
 // must be the same.
-func (v *Verifier) VerifyRequest(r *http.Request) (Delivery, error) {
+func (v *Verifier) VerifyRequest(r *http.Request) (d Delivery, err error) {
 	if v == nil || r == nil {
-		return Delivery{}, fmt.Errorf("%w: the verifier or the request is nil", ErrBadSignature)
+		return d, fmt.Errorf("%w: the verifier or the request is nil", ErrBadSignature)
 	}
 	if !v.at.inBody() {
 		if _, err := v.signatures(&incoming{header: r.Header}); err != nil { // the body is not worth reading
-			return Delivery{}, err
+			return d, err
 		}
 	}
 	body, err := readWebhook(r, v.limit)
 	if err != nil {
-		return Delivery{}, err
+		return d, err
 	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	if r.Method == http.MethodGet && len(body) > 0 {
-		return Delivery{}, fmt.Errorf("%w: a GET with a body", ErrMalformedSignature)
+		return d, fmt.Errorf("%w: a GET with a body", ErrMalformedSignature)
 	}
 	at := v.scheme.URL
 	if at != "" && r.URL != nil {
 		bare, query, _ := strings.Cut(at, "?")
 		if v.fixedURL && query != r.URL.RawQuery {
-			return Delivery{}, fmt.Errorf("%w: the query is not that of the scheme's URL", ErrBadSignature)
+			return d, fmt.Errorf("%w: the query is not that of the scheme's URL", ErrBadSignature)
 		}
 		if at = bare; r.URL.RawQuery != "" {
 			at += "?" + r.URL.RawQuery
 		}
 	}
-	return v.verify(r.Method, at, r.Header, body)
+	d.Events = make([]WebhookEvent, 1)
+	err = v.verify(&d, &incoming{r.Method, at, r.Header, body})
+	return d, err
 }
 
 // readWebhook reads a body of at most limit bytes. It takes memory as the bytes come, not as they are announced.
@@ -213,33 +224,45 @@ type incoming struct {
 	body        []byte
 }
 
-func (v *Verifier) verify(method, url string, h http.Header, body []byte) (d Delivery, err error) {
-	if int64(len(body)) > v.limit {
-		return d, fmt.Errorf("%w: %d bytes, %d are taken", ErrBodyTooLarge, len(body), v.limit)
+// verify fills in d, which has room for one event, or empties it. That room stays where it is, with Verify's caller, for as long as
+// nothing below keeps or returns d.Events.
+func (v *Verifier) verify(d *Delivery, in *incoming) error {
+	if v.plain != nil && v.acceptPlain(d, in.header, in.body) {
+		return nil
 	}
-	in, m := incoming{method, url, h, body}, message{}
-	if err = v.read(&in, &m); err != nil {
-		return d, err
+	err := v.weigh(d, in)
+	if err != nil {
+		*d = Delivery{}
 	}
-	if err = v.match(&in, &m); err != nil {
-		return d, err
+	return err
+}
+
+// weigh does so for every scheme, and for whatever may come.
+func (v *Verifier) weigh(d *Delivery, in *incoming) error {
+	if int64(len(in.body)) > v.limit {
+		return fmt.Errorf("%w: %d bytes, %d are taken", ErrBodyTooLarge, len(in.body), v.limit)
+	}
+	var m message
+	if err := v.read(in, &m); err != nil {
+		return err
+	}
+	if err := v.match(in, &m); err != nil {
+		return err
 	}
 	// The time comes after the signature: who cannot sign learns nothing of it.
 	if v.scheme.Timestamp != "" {
-		if err = v.checkTime(m.timestamp); err != nil {
-			return d, err
+		if err := v.checkTime(m.timestamp); err != nil {
+			return err
 		}
 	}
-	d.Partner, d.Header, d.Body = v.scheme.Name, h, body
+	d.Partner, d.Header, d.Body = v.scheme.Name, in.header, in.body
 	if v.scheme.Handshake != nil {
-		d.Answer = v.scheme.Handshake(h, body)
-	}
-	if d.Answer == nil {
-		if err = v.fields.extract(&d, method, m.form); err != nil {
-			return Delivery{}, err
+		if d.Answer = v.scheme.Handshake(in.header, in.body); d.Answer != nil {
+			d.Events = nil
+			return nil
 		}
 	}
-	return d, nil
+	return v.fields.extract(d, in, m.form)
 }
 
 // checkTime compares the signed time with the clock.

@@ -129,23 +129,22 @@ func newFields(s Scheme) (fields, error) {
 
 // extract fills in the delivery's id and events. Of a form that was signed by its fields, those are what tells it apart. Where a
 // body is looked into, only what is asked for by GET may have none.
-func (f *fields) extract(d *Delivery, method, form string) error {
-	isJSON, err := looksLikeJSON(d.Header, d.Body)
+func (f *fields) extract(d *Delivery, in *incoming, form string) error {
+	isJSON, err := looksLikeJSON(in.header, in.body)
 	if err != nil {
 		return err
 	}
-	if !isJSON && f.onlyJSON && (len(d.Body) > 0 || method != http.MethodGet) {
+	if !isJSON && f.onlyJSON && (len(in.body) > 0 || in.method != http.MethodGet) {
 		return fmt.Errorf("%w: webhook: the body is no JSON", ErrData)
 	}
 	if isJSON && f.events != "" {
-		return f.extractArray(d)
+		return f.extractArray(d, in)
 	}
-	d.Events = make([]WebhookEvent, 1)
 	e := &d.Events[0]
 	if isJSON {
-		e.Data = d.Body
+		e.Data = in.body
 	}
-	if err := f.event(d, e); err != nil {
+	if err := f.event(e, in.header, e.Data); err != nil {
 		return err
 	}
 	switch {
@@ -153,21 +152,21 @@ func (f *fields) extract(d *Delivery, method, form string) error {
 	case form != "":
 		e.ID = hashID([]byte(form))
 	default:
-		e.ID = hashID(d.Body)
+		e.ID = hashID(in.body)
 	}
 	d.ID = e.ID
 	return nil
 }
 
 // extractArray makes an event of each element.
-func (f *fields) extractArray(d *Delivery) error {
-	doc := jsonscan.New(d.Body)
+func (f *fields) extractArray(d *Delivery, in *incoming) error {
+	doc := jsonscan.New(in.body)
 	path := f.events
 	if path == "." {
 		path = ""
 	}
 	n, _, found, err := doc.Array(path)
-	if err != nil && path == "" && bytes.TrimLeft(d.Body, " \t\r\n")[0] == '{' {
+	if err != nil && path == "" && bytes.TrimLeft(in.body, " \t\r\n")[0] == '{' {
 		found, err = false, nil // one event without its array
 	}
 	switch {
@@ -180,11 +179,11 @@ func (f *fields) extractArray(d *Delivery) error {
 	case !found:
 		alone := *f
 		alone.events = ""
-		return alone.extract(d, "", "")
+		return alone.extract(d, in, "")
 	}
 	var whole WebhookEvent
 	inHeader := fields{id: headersOf(f.id)}
-	if err := inHeader.event(d, &whole); err != nil {
+	if err := inHeader.event(&whole, in.header, nil); err != nil {
 		return err
 	}
 	d.ID = whole.ID
@@ -199,7 +198,7 @@ func (f *fields) extractArray(d *Delivery) error {
 		}
 		e := &d.Events[i]
 		e.Data = data[:len(data):len(data)]
-		if err := f.event(d, e); err != nil {
+		if err := f.event(e, in.header, e.Data); err != nil {
 			return err
 		}
 		switch {
@@ -228,31 +227,31 @@ func headersOf(fs []field) (only []field) {
 	return only
 }
 
-// event fills in what e.Data and the headers say.
-func (f *fields) event(d *Delivery, e *WebhookEvent) (err error) {
+// event fills in what the headers and the event's data say, nil for none.
+func (f *fields) event(e *WebhookEvent, h http.Header, data []byte) (err error) {
 	if len(f.paths) == 0 {
-		if e.ID, err = f.header(d.Header, f.id); err == nil {
-			e.Type, err = f.header(d.Header, f.typ)
+		if e.ID, err = f.header(h, f.id); err == nil {
+			e.Type, err = f.header(h, f.typ)
 		}
 		if err == nil && len(f.at) > 0 {
-			e.Time = f.time(d.Header, nil)
+			e.Time = f.time(h, nil)
 		}
 		return err
 	}
 	var found [jsonscan.MaxPaths][]byte
-	if e.Data != nil {
-		doc := jsonscan.New(e.Data)
+	if data != nil {
+		doc := jsonscan.New(data)
 		if err := doc.Values(f.paths, found[:len(f.paths)]); err != nil {
 			return fmt.Errorf("%w: webhook: %w", ErrData, err)
 		}
 	}
 	var room [128]byte
 	text := room[:0] // id and type together, so that they cost one allocation
-	if e.ID, text, err = f.pick(d.Header, f.id, &found, text); err != nil {
+	if e.ID, text, err = f.pick(h, f.id, &found, text); err != nil {
 		return err
 	}
 	split := len(text)
-	if e.Type, text, err = f.pick(d.Header, f.typ, &found, text); err != nil {
+	if e.Type, text, err = f.pick(h, f.typ, &found, text); err != nil {
 		return err
 	}
 	if len(text) > 0 {
@@ -264,7 +263,7 @@ func (f *fields) event(d *Delivery, e *WebhookEvent) (err error) {
 			e.Type = all[split:]
 		}
 	}
-	e.Time = f.time(d.Header, &found)
+	e.Time = f.time(h, &found)
 	return nil
 }
 

@@ -116,7 +116,7 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 		return nil, err
 	}
 	req.Header = in.header
-	switch _, err := v.verify(in.method, in.url, in.header, in.body); {
+	switch err := v.verify(&Delivery{Events: make([]WebhookEvent, 1)}, &in); {
 	case err == nil, errors.Is(err, ErrTooOld), errors.Is(err, ErrTooNew), errors.Is(err, ErrData), errors.Is(err, ErrBodyTooLarge):
 		return req, nil // as it was asked for
 	default:

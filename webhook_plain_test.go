@@ -1,0 +1,98 @@
+package belay
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What acceptPlain accepts, weigh accepts too and makes the same of it, whatever becomes of a delivery on its way; and it accepts what
+// comes as it was sent.
+func TestPlainDeliveriesAreWeighedAlike(t *testing.T) {
+	t.Parallel()
+	ours := Scheme{Name: "ours", Header: "X-Sig", Prefix: "v=", Separator: ",", Algorithm: HMACSHA512, ID: "X-Id", Type: "X-Type|X-Kind", Time: "X-Time", MaxBytes: 90}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, s := range []Scheme{GitHubScheme(), GiteaScheme(), ShopifyScheme(), ours} {
+		v, err := NewVerifier(s, NewSecret("the secret of today"), NewSecret("the secret of yesterday"))
+		require.NoError(t, err)
+		require.NotNil(t, v.plain, s.Name)
+		accepted, refused := 0, 0
+		for range 1500 {
+			h, body, changed := disturbed(t, rng, s, v.plain)
+			plain := Delivery{Events: make([]WebhookEvent, 1)}
+			ok := v.acceptPlain(&plain, h, body)
+			weighed := Delivery{Events: make([]WebhookEvent, 1)}
+			err := v.weigh(&weighed, &incoming{http.MethodPost, s.URL, h, body})
+			if ok {
+				require.NoError(t, err, "%s: %v %q", s.Name, h, body)
+				require.Equal(t, weighed, plain)
+				accepted++
+			} else {
+				require.True(t, changed, "%s: %v %q", s.Name, h, body)
+				require.Zero(t, plain.Events[0])
+				refused++
+			}
+			got, gotErr := v.Verify(h, body)
+			if err != nil {
+				weighed = Delivery{}
+			}
+			require.Equal(t, err, gotErr)
+			require.Equal(t, weighed, got)
+		}
+		require.Greater(t, accepted, 300, s.Name)
+		require.Greater(t, refused, 300, s.Name)
+	}
+}
+
+// disturbed returns a delivery, most of the time with something about it that is not as it nearly always is.
+func disturbed(t *testing.T, rng *rand.Rand, s Scheme, p *plainPlaces) (h http.Header, body []byte, changed bool) {
+	secret := NewSecret("the secret of today")
+	body = []byte(`{"n":` + strings.Repeat("1", 1+rng.IntN(90)) + `}`)
+	e := WebhookEvent{ID: "id-1", Type: "made", Data: body}
+	what := rng.IntN(26) // half of them nothing
+	switch what {
+	case 0:
+		e.Data = []byte("a=b")
+	case 1:
+		e.Data = []byte(" [1]")
+	case 2:
+		secret = NewSecret("the secret of yesterday")
+	case 3:
+		secret = NewSecret("another secret")
+	case 4:
+		e.ID = strings.Repeat("x", maxEventText+1)
+	}
+	req, err := SignTest(s, secret, e)
+	require.NoError(t, err)
+	h, body = req.Header, bytes.Clone(e.Data)
+	if s.Time != "" {
+		h.Set(s.Time, "2026-11-22T10:00:00Z")
+	}
+	at := []string{p.at, p.id, p.typ}[rng.IntN(3)]
+	switch what {
+	case 5:
+		h.Add(at, h.Get(at))
+	case 6:
+		h[strings.ToLower(at)] = h[at]
+		delete(h, at)
+	case 7:
+		h.Del(at)
+	case 8:
+		h.Set(at, "")
+	case 9:
+		text := []byte(h.Get(p.at))
+		text[rng.IntN(len(text))] ^= 1 << rng.IntN(7)
+		h.Set(p.at, string(text))
+	case 10:
+		body[rng.IntN(len(body))] ^= 1 << rng.IntN(8)
+	case 11:
+		h.Set(p.at, h.Get(p.at)+strings.Repeat("a", 1+rng.IntN(600)))
+	case 12:
+		h.Set(p.at, strings.ToUpper(h.Get(p.at)))
+	}
+	return h, body, what < 13 || s.MaxBytes > 0 && int64(len(body)) > s.MaxBytes
+}
