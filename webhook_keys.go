@@ -36,7 +36,6 @@ type webhookKey struct {
 type scratch struct {
 	hash           hash.Hash // nil for ed25519 and a token
 	text, sum, sig []byte
-	room           [256]byte
 }
 
 func newWebhookKey(s Scheme, secret Secret) (*webhookKey, error) {

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	maxSignatures     = 16 // in one header; of public keys, which cost more,
+	maxSignature      = 256 // bytes of one, as it is written
+	maxSignatures     = 16  // in one header; of public keys, which cost more,
 	maxPublicKeyTries = 4
 	maxSignatureBytes = 16 << 10 // of all of them
 	keptScratch       = 64 << 10
@@ -184,27 +185,26 @@ func (k *webhookKey) digest(v *Verifier, s *scratch, in *incoming, m *message, a
 // among reports whether one of the signatures in list fits, and whether one could be read at all. Which byte is wrong makes no
 // difference to the time it takes.
 func (k *webhookKey) among(list string, scheme *Scheme, s *scratch) (same, readable bool) {
+	if scheme.Separator == "" {
+		text, ok := strings.CutPrefix(list, k.prefix)
+		readable = ok && k.decode(text, scheme.Encoding, s)
+		return readable && k.fits(s), readable
+	}
 	left := maxSignatures
 	if k.algorithm == Ed25519 || k.algorithm == ECDSAP256 {
 		left = maxPublicKeyTries
 	}
-	for rest, more := list, true; more && left > 0; {
-		e := rest
-		if more = false; scheme.Separator != "" {
-			e, rest, more = strings.Cut(rest, scheme.Separator)
-			e = strings.TrimSpace(e)
-		}
-		text, ok := strings.CutPrefix(e, k.prefix)
+	for e := range strings.SplitSeq(list, scheme.Separator) {
+		text, ok := strings.CutPrefix(strings.TrimSpace(e), k.prefix)
 		if !ok {
 			continue
 		}
-		left--
-		if !k.decode(text, scheme.Encoding, s) {
-			continue
+		if k.decode(text, scheme.Encoding, s) {
+			readable = true
+			same = k.fits(s) || same
 		}
-		readable = true
-		if k.fits(s) {
-			same = true
+		if left--; left == 0 {
+			break
 		}
 	}
 	return same, readable
@@ -219,20 +219,17 @@ func (k *webhookKey) decode(text string, encoding Encoding, s *scratch) bool {
 		sum := sha256.Sum256([]byte(text))
 		s.sig = append(s.sig[:0], sum[:]...)
 		return true
-	case len(text) > len(s.room):
+	case len(text) > maxSignature:
 		return false
 	}
 	var err error
 	switch {
 	case encoding == Hex:
-		var n int
-		s.sig = append(s.sig[:0], text...)
-		n, err = hex.Decode(s.sig, s.sig) // in place, as hex.DecodeString does
-		s.sig = s.sig[:n]
+		s.sig, err = hex.AppendDecode(s.sig[:0], []byte(text))
 	case strings.ContainsAny(text, "\r\n"): // which the decoder passes over
 		return false
 	default:
-		s.sig, err = strictBase64.AppendDecode(s.sig[:0], s.room[:copy(s.room[:], text)])
+		s.sig, err = strictBase64.AppendDecode(s.sig[:0], []byte(text))
 	}
 	if err != nil {
 		return false
