@@ -126,10 +126,12 @@ var schemes = map[string]Scheme{
 	"hubspot v3":     {Header: "X-HubSpot-Signature-v3", Encoding: Base64, Signed: "{method}{url+query}{body}{timestamp}", Timestamp: "X-HubSpot-Request-Timestamp", Unit: UnixMilliseconds, Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt", writings: withoutEscapes},
 	"intercom":       {Header: "X-Hub-Signature", Algorithm: HMACSHA1, Prefix: "sha1=", Signed: "{body}", ID: "json:id", Type: "json:topic", Time: "json:created_at"},
 	"linear":         {Header: "Linear-Signature", Signed: "{body}", Timestamp: "json:webhookTimestamp", Unit: UnixMilliseconds, Tolerance: time.Minute, ID: "Linear-Delivery", Type: "json:type", Time: "json:createdAt", Status: http.StatusOK, MaxBytes: 5 << 20},
-	// Mailgun signs a token and not the body, so the token is the only ID that nobody can change.
-	"mailgun":  {Header: "json:signature.signature", Signed: "{timestamp}{json:signature.token}", Timestamp: "json:signature.timestamp", ID: "json:signature.token", Type: "json:event-data.event", Time: "json:event-data.timestamp"},
-	"notion":   {Header: "X-Notion-Signature", Prefix: "sha256=", Signed: "{body}", ID: "json:id", Type: "json:type", Time: "json:timestamp"},
-	"sendgrid": {Header: "X-Twilio-Email-Event-Webhook-Signature", Algorithm: ECDSAP256, Encoding: Base64, Signed: "{timestamp}{body}", Timestamp: "X-Twilio-Email-Event-Webhook-Timestamp", Events: ".", ID: "json:sg_event_id", Type: "json:event", Time: "json:timestamp"},
+	// Mailgun signs a token and not the body, so the token is the only ID that nobody can change. It takes no answer but 200, and tries
+	// for eight hours; whether it signs each attempt anew it does not say.
+	"mailgun": {Header: "json:signature.signature", Signed: "{timestamp}{json:signature.token}", Timestamp: "json:signature.timestamp", Tolerance: 9 * time.Hour, Status: http.StatusOK, ID: "json:signature.token", Type: "json:event-data.event", Time: "json:event-data.timestamp"},
+	"notion":  {Header: "X-Notion-Signature", Prefix: "sha256=", Signed: "{body}", ID: "json:id", Type: "json:type", Time: "json:timestamp"},
+	// SendGrid tries until 24 hours after the event, and does not say either whether it signs each attempt anew.
+	"sendgrid": {Header: "X-Twilio-Email-Event-Webhook-Signature", Algorithm: ECDSAP256, Encoding: Base64, Signed: "{timestamp}{body}", Timestamp: "X-Twilio-Email-Event-Webhook-Timestamp", Tolerance: 25 * time.Hour, Events: ".", ID: "json:sg_event_id", Type: "json:event", Time: "json:timestamp"},
 	// One action of a merchant may cause several webhooks, which share X-Shopify-Event-Id.
 	"shopify":        {Header: "X-Shopify-Hmac-Sha256", Encoding: Base64, Signed: "{body}", ID: "X-Shopify-Webhook-Id", Type: "X-Shopify-Topic", Time: "X-Shopify-Triggered-At"},
 	"shopify events": {Header: "shopify-hmac-sha256", Encoding: Base64, Signed: "{body}", ID: "shopify-webhook-id", Type: "shopify-topic", Time: "shopify-triggered-at"},
@@ -195,14 +197,14 @@ func IntercomScheme() Scheme { return scheme("intercom", "intercom") }
 // not signed.
 func LinearScheme() Scheme { return scheme("linear", "linear") }
 
-// MailgunScheme follows Mailgun's "Securing webhooks", as JSON. The body is not signed: what it says is no more certain than that
-// nobody else saw a signature of the last five minutes.
+// MailgunScheme follows Mailgun's "Securing webhooks", as JSON, and "Webhooks": the tolerance is as long as it tries. The body is not
+// signed: what it says is no more certain than that nobody else saw a signature of that time. An inbox takes each token once.
 func MailgunScheme() Scheme { return scheme("mailgun", "mailgun") }
 
 // NotionScheme follows Notion's "Webhooks"; the secret is the subscription's verification token.
 func NotionScheme() Scheme { return scheme("notion", "notion") }
 
-// SendGridScheme follows SendGrid's signed Event Webhook; the secret is its verification key.
+// SendGridScheme follows SendGrid's signed Event Webhook; the secret is its verification key, and the tolerance as long as it tries.
 func SendGridScheme() Scheme { return scheme("sendgrid", "sendgrid") }
 
 // ShopifyScheme follows Shopify's webhooks; the secret is the app's client secret. ID, type and time are not signed.
