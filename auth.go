@@ -156,10 +156,12 @@ func (c *call) token() (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := c.next()
-	if resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth && !c.renewed {
-		if r, ok := auth.(Refresher); ok {
+	if resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth {
+		if r, ok := auth.(Refresher); ok && !c.renewed {
 			c.renewed = true
 			c.renew = r.Reject(c.ctx, c.cred)
+		} else if s, ok := auth.(*tokenSource); ok {
+			s.rejectedAnew(c.cred)
 		}
 	}
 	return resp, err

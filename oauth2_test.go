@@ -37,6 +37,7 @@ type issuer struct {
 	revoked  bool
 	answer   func(n int, form url.Values) *http.Response // in place of the issuer's own, where it is not nil
 	calls    int
+	refuse   func(*http.Request) bool // with a 401, whatever the token; nil refuses none
 }
 
 func newIssuer(lifetime time.Duration) *issuer {
@@ -57,7 +58,7 @@ func (i *issuer) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer i.mu.Unlock()
 		i.calls++
 		until, ok := i.access[strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")]
-		if !ok || !until.IsZero() && !time.Now().Before(until) {
+		if !ok || !until.IsZero() && !time.Now().Before(until) || i.refuse != nil && i.refuse(req) {
 			return reply(401), nil
 		}
 		return reply(200), nil
@@ -260,6 +261,79 @@ func TestRejectedToken(t *testing.T) {
 		require.ErrorIs(t, err, belay.ErrAuth)
 		require.ErrorContains(t, err, "connect again")
 		require.Zero(t, i.asked())
+	})
+}
+
+// A 401 that a new token does not mend is no reason to ask for more of them: of a route that the token's scopes do not cover, and while
+// the partner refuses everybody. Other calls go on with the token meanwhile.
+func TestRefusedWhateverTheToken(t *testing.T) {
+	t.Parallel()
+	bubble(t, "one route", func(t *testing.T) {
+		i := newIssuer(100 * time.Hour)
+		o := app(t, i)
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		seeded(t, o, "acme", time.Now().Add(-time.Hour))
+		i.refuse = func(req *http.Request) bool { return req.URL.Path == "/admin" }
+		for range 600 {
+			require.ErrorIs(t, get(t.Context(), c, "/admin"), belay.ErrAuth)
+			require.NoError(t, get(t.Context(), c, "/"))
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, 3, i.asked(), "the first token, one for a 401, one more after five minutes")
+		require.Equal(t, 600+2+600, i.calls)
+	})
+	bubble(t, "the partner's bad hours", func(t *testing.T) {
+		i := newIssuer(100 * time.Hour)
+		o := app(t, i)
+		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
+		require.NoError(t, get(t.Context(), c, "/"))
+		i.refuse = func(*http.Request) bool { return true }
+		for minute := range 10 * 60 {
+			if minute == 60 {
+				require.Equal(t, 1+4, i.asked(), "at once, after 5, 15 and 35 minutes")
+			}
+			require.Len(t, work(10, 10, func(int) error { return get(t.Context(), c, "/") }), 10)
+			time.Sleep(time.Minute)
+		}
+		require.LessOrEqual(t, i.asked(), 1+15, "after 5, 10, 20 and 40 minutes, then every hour")
+		require.Greater(t, i.asked(), 10)
+		i.refuse = nil
+		require.NoError(t, get(t.Context(), c, "/"))
+		time.Sleep(3 * time.Hour)
+		i.expire()
+		require.NoError(t, get(t.Context(), c, "/"), "a 401 that a new token mends")
+		asked := i.asked()
+		i.refuse = func(*http.Request) bool { return true }
+		for range 12 {
+			require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
+			time.Sleep(time.Minute)
+		}
+		require.Equal(t, asked+2, i.asked(), "other bad hours begin anew")
+	})
+	bubble(t, "no refresh token", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		revoked := 0
+		o := app(t, i, func(cfg *belay.OAuth2Config) {
+			cfg.Observer = belay.ObserverFunc(func(_ context.Context, e belay.Event) {
+				if _, ok := e.(belay.TokenRevoked); ok {
+					revoked++
+				}
+			})
+		})
+		require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret("for-ever")}))
+		i.access["for-ever"] = time.Time{}
+		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
+		i.refuse = func(*http.Request) bool { return true }
+		for range 60 {
+			require.ErrorContains(t, get(t.Context(), c, "/"), "connect again")
+			time.Sleep(10 * time.Second)
+		}
+		require.LessOrEqual(t, i.calls, 25, "it is tried now and then")
+		synctest.Wait()
+		require.Equal(t, 1, revoked, "told once")
+		i.refuse = nil
+		time.Sleep(30 * time.Second)
+		require.NoError(t, get(t.Context(), c, "/"), "it was the partner after all")
 	})
 }
 

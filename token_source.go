@@ -21,6 +21,9 @@ type tokenSource struct {
 	version  uint64     // of now, in the order in which the store has kept them
 	worked   time.Time  // when a token was last got
 	rejected string     // an access token that the partner answered with a 401
+	refused  time.Time  // when
+	futile   int        // renewals in a row after which the partner answered with a 401 again
+	spared   time.Time  // until then no token is rejected
 	flight   *flight    // that is under way
 	unsaved  *renewal   // what was got, but the store could not keep
 	dead     *Error     // the grant was refused for good
@@ -49,6 +52,8 @@ const (
 	refreshAgain = 30 * time.Second // after a refresh failed while the old token is good, and at the most after trouble
 	refusedAgain = 5 * time.Minute  // at the most after refusals for no known reason
 	askAgain     = time.Hour        // after the app's own credentials were refused
+	spareFor     = 5 * time.Minute  // after a new token was refused like the one before; doubled each time, up to the following
+	spareMost    = time.Hour
 )
 
 // Credential returns a token that is good, after getting one where there is none.
@@ -113,7 +118,8 @@ func (s *tokenSource) good(now time.Time) (good bool, fresh time.Duration) {
 // refreshable reports whether the present token can be exchanged for another.
 func (s *tokenSource) refreshable() bool { return s.own || s.now.Refresh.Reveal() != "" }
 
-// Reject says that the partner answered the credential with a 401. It reports whether another is worth a try.
+// Reject says that the partner answered the credential with a 401. It reports whether another is worth a try: not when one has been
+// tried of late to no avail. Then the token stays, for the calls that the partner lets through.
 func (s *tokenSource) Reject(_ context.Context, c Credential) (retry bool) {
 	was, ok := c.(issued)
 	if !ok {
@@ -124,11 +130,30 @@ func (s *tokenSource) Reject(_ context.Context, c Credential) (retry bool) {
 	if !s.now.same(was.token) {
 		return true // it has been renewed since
 	}
-	s.rejected = was.token.Access.Reveal()
+	now := time.Now()
+	if now.Before(s.spared) {
+		return false
+	}
+	s.rejected, s.refused = was.token.Access.Reveal(), now
 	if s.trouble == nil || s.trouble.RetryAfter == 0 {
 		s.next = time.Time{}
 	}
 	return true
+}
+
+// rejectedAnew says that the partner answered with a 401 again, to a credential that came after one that it had rejected.
+func (s *tokenSource) rejectedAnew(c Credential) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if was, ok := c.(issued); !ok || !s.now.same(was.token) || now.Before(s.spared) {
+		return
+	}
+	if now.Sub(s.spared) > spareMost { // the last time was long ago, or never
+		s.futile = 0
+	}
+	s.spared = now.Add(min(spareMost, spareFor<<min(s.futile, 10)))
+	s.futile++
 }
 
 // fly makes a flight. It outlives the caller that began it, and whatever the store and the transport do, it lands.
@@ -149,7 +174,7 @@ func (s *tokenSource) fly(ctx context.Context, f *flight) {
 type landing struct {
 	token   Token
 	version uint64 // of it, 0 when the store was not reached
-	tried   Token  // what was sent for it
+	tried   Token  // what was spent for it, or could not be
 	asked   bool   // the partner was asked
 	err     *Error
 }
@@ -167,6 +192,10 @@ func (s *tokenSource) get(ctx context.Context) (l landing) {
 		if s.dead != nil && (!s.died.sameGrant(have) || s.own && time.Since(s.since) > askAgain) {
 			s.dead = nil // there is something new to try
 		}
+		access, alone := have.Access.Reveal(), !s.own && have.Refresh.Reveal() == ""
+		if alone && rejected != "" && access == rejected && time.Since(s.refused) >= lookAgain {
+			s.rejected, s.dead, rejected = "", nil, "" // it is all that there is: the partner may have been wrong
+		}
 		dead := s.dead
 		s.mu.Unlock()
 		if unsaved != nil {
@@ -177,11 +206,11 @@ func (s *tokenSource) get(ctx context.Context) (l landing) {
 			l.err = dead
 			return have, dead
 		}
-		access := have.Access.Reveal()
-		if use, fresh := have.lasts(time.Now()); access != "" && access != rejected && use > 0 && (fresh > 0 || !have.same(now)) {
+		if use, fresh := have.lasts(time.Now()); access != "" && access != rejected && use > 0 && (fresh > 0 || alone || !have.same(now)) {
 			return have, nil // another process has renewed it
 		}
-		if !s.own && have.Refresh.Reveal() == "" {
+		if alone {
+			l.tried = have
 			l.err = s.app.fail(s.key, noRefreshToken, "the token is no longer good and cannot be refreshed: ask the customer to connect again", nil)
 			if access == "" {
 				l.err = s.app.fail(s.key, noToken, "there is no token in the store: connect the integration", nil)
@@ -246,7 +275,7 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 		f.cred, l.err, l.asked = s.cred, nil, false
 	case l.err.Class == ClassAuth && lasting(l.err.Code):
 		f.err = l.err
-		if s.dead == nil {
+		if told := s.died.sameGrant(l.tried) && now.Sub(s.since) < askAgain; s.dead == nil && !told {
 			died = l.err.Code != noToken
 			s.died, s.since = l.tried, now
 		}
