@@ -8,7 +8,7 @@ type plainPlaces struct{ at, id, typ string }
 // plainPlaces returns nil for a scheme that is not as plain as that.
 func (v *Verifier) plainPlaces() *plainPlaces {
 	s, f := &v.scheme, &v.fields
-	if s.Algorithm > HMACSHA512 || s.Timestamp != "" || s.Handshake != nil || s.Events != "" || len(v.signed) != 1 ||
+	if v.keys[0].algorithm > HMACSHA512 || s.Timestamp != "" || s.Handshake != nil || s.Events != "" || len(v.signed) != 1 ||
 		v.signed[0].kind != partBody || v.at.inBody() || len(f.paths) > 0 || len(f.id) == 0 || len(f.typ) == 0 {
 		return nil
 	}

@@ -2,6 +2,8 @@ package belay
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"encoding/base64"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -46,6 +48,30 @@ func TestPlainDeliveriesAreWeighedAlike(t *testing.T) {
 		require.Greater(t, accepted, 300, s.Name)
 		require.Greater(t, refused, 300, s.Name)
 	}
+}
+
+// A secret may make another kind of signature of the scheme's: then nothing is plain.
+func TestPublicKeysAreNotPlain(t *testing.T) {
+	t.Parallel()
+	public, private, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	s := Scheme{Name: "ours", Header: "X-Sig", Base64Key: true, ID: "X-Id", Type: "X-Type"}
+	secret := NewSecret("whpk_" + base64.StdEncoding.EncodeToString(public))
+	v, err := NewVerifier(s, secret)
+	require.NoError(t, err)
+	require.Nil(t, v.plain)
+	req, err := SignTest(s, NewSecret("whsk_"+base64.StdEncoding.EncodeToString(private)), WebhookEvent{ID: "1", Type: "a", Data: []byte("{}")})
+	require.NoError(t, err)
+	d, err := v.VerifyRequest(req)
+	require.NoError(t, err)
+	require.Equal(t, "1", d.ID)
+	_, err = v.Verify(http.Header{"X-Sig": {"x"}, "X-Id": {"1"}, "X-Type": {"a"}}, []byte("{}"))
+	require.ErrorIs(t, err, ErrMalformedSignature)
+	v, err = NewVerifier(s, NewSecret("whsec_"+base64.StdEncoding.EncodeToString(make([]byte, 24))), secret)
+	require.NoError(t, err)
+	require.NotNil(t, v.plain)
+	_, err = v.Verify(req.Header, []byte("{}"))
+	require.NoError(t, err, "the second secret's")
 }
 
 // disturbed returns a delivery, most of the time with something about it that is not as it nearly always is.
