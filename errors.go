@@ -240,7 +240,7 @@ func (s *stack) dataFault(method, route string, err error) error {
 // stays open, or a limit would have made the call wait. It returns false when err does not say.
 func RetryAfter(err error) (time.Duration, bool) {
 	var e *Error
-	if errors.As(err, &e) && e.RetryAfter > 0 {
+	if errors.As(err, &e) && e != nil && e.RetryAfter > 0 {
 		return e.RetryAfter, true
 	}
 	return 0, false

@@ -63,7 +63,7 @@ type WebhookEvent struct {
 
 // Answer is a response that the partner waits for.
 type Answer struct {
-	Status      int
+	Status      int    // zero means 200
 	ContentType string // of Body; empty when there is none
 	Body        []byte
 }

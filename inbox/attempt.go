@@ -84,7 +84,8 @@ func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	return r
 }
 
-// call contains a panic. What it panicked with is not shown but for errors of the runtime: it may be anything.
+// call contains a panic, also of the error that the handler returns: a nil pointer in an error is found when it is asked what it says.
+// What was panicked with is not shown but for errors of the runtime: it may be anything.
 func (w *Worker) call(ctx context.Context, it Item) (err error) {
 	defer func() {
 		switch p := recover().(type) {
@@ -95,5 +96,9 @@ func (w *Worker) call(ctx context.Context, it Item) (err error) {
 			err = fmt.Errorf("inbox: the handler panicked with a %T", p)
 		}
 	}()
-	return w.handle(ctx, it)
+	if err = w.handle(ctx, it); err != nil {
+		var final permanent
+		_, _, _, _ = err.Error(), errors.Is(err, ErrUnhandled), errors.As(err, &final), errors.As(err, new(*belay.Error))
+	}
+	return err
 }

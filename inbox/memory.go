@@ -177,12 +177,6 @@ func (m *Memory) Items(context.Context) iter.Seq2[Item, error] {
 
 // size is about what an item takes.
 func (it *Item) size() int {
-	n := 256 + len(it.Body) + len(it.ID) + len(it.Delivery) + len(it.Type) + len(it.Key) + len(it.Partner) + len(it.Integration) + len(it.Error)
-	for name, values := range it.Header {
-		n += len(name)
-		for _, v := range values {
-			n += len(v)
-		}
-	}
-	return n
+	return 256 + len(it.Body) + len(it.ID) + len(it.Delivery) + len(it.Type) + len(it.Key) + len(it.Partner) + len(it.Integration) + len(it.Error) +
+		headerBytes(it.Header)
 }

@@ -33,8 +33,8 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 		switch {
 		case e.Data == nil:
 			it.Body = d.Body
-		case len(d.Events) > 1:
-			it.Body = bytes.Clone(e.Data) // or each would hold on to all of them
+		case len(e.Data) < len(d.Body):
+			it.Body = bytes.Clone(e.Data) // or it would hold on to all of the delivery
 		}
 		if w.cfg.Key != nil {
 			it.Key = w.cfg.Key(*it)

@@ -183,7 +183,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if a.ContentType != "" {
 			w.Header().Set("Content-Type", a.ContentType)
 		}
-		w.WriteHeader(a.Status)
+		w.WriteHeader(cmp.Or(a.Status, http.StatusOK))
 		_, _ = w.Write(a.Body)
 		return
 	}
@@ -202,6 +202,10 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		without[http.CanonicalHeaderKey(name)] = true
 	}
 	d.Header = headers(r.Header, without)
+	if n := headerBytes(d.Header); n > maxHeaderBytes {
+		reject(bySize, http.StatusRequestHeaderFieldsTooLarge, fmt.Errorf("inbox: %d bytes of headers, at most %d", n, maxHeaderBytes))
+		return
+	}
 	stored, err := rc.Inbox.Put(r.Context(), d)
 	switch {
 	case errors.Is(err, ErrFull), errors.Is(err, ErrClosed):
@@ -227,6 +231,18 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tell(r.Context(), rc.Observers, belay.DeliveryReceived{
 		Partner: d.Partner, Integration: d.Integration, ID: d.ID, Events: len(d.Events), Stored: stored, Bytes: len(d.Body), Duration: time.Since(began),
 	})
+}
+
+// maxHeaderBytes is what the headers of a delivery may be: they are kept with each of its events, and nobody signs them.
+const maxHeaderBytes = 16 << 10
+
+func headerBytes(h http.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
 }
 
 // countedBody counts what all requests hold.

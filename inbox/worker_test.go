@@ -322,6 +322,51 @@ func TestPanics(t *testing.T) {
 	}
 }
 
+// coded is an error as many write it: a nil pointer of it cannot be asked what it says.
+type coded struct{ code int }
+
+func (e *coded) Error() string { return fmt.Sprint("code ", e.code) }
+
+// An error that panics when it is asked what it says is one like another.
+func TestErrorsThatPanic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		answers := []error{(*coded)(nil), (*belay.Error)(nil), fmt.Errorf("saving: %w", &coded{7}), nil}
+		seen, n := newWatcher(), 0
+		w := start(t, inbox.NewMemory(), func(context.Context, inbox.Item) error {
+			n++
+			return answers[n-1]
+		}, inbox.Config{Observers: []belay.Observer{seen}})
+		put(t, w, "evt_1")
+		pass(time.Hour)
+		require.Equal(t, len(answers), n)
+		all := seen.handled()
+		require.ErrorContains(t, all[0].Err, "nil pointer")
+		require.ErrorContains(t, all[1].Err, "nil pointer")
+		require.ErrorContains(t, all[2].Err, "saving: code 7")
+		require.NoError(t, all[3].Err)
+	})
+}
+
+// What is kept of an event does not hold on to the rest of its delivery.
+func TestPartsAreCloned(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var got string
+		w := start(t, inbox.NewMemory(), func(_ context.Context, it inbox.Item) error {
+			got = string(it.Body)
+			return nil
+		}, inbox.Config{})
+		body := []byte(`{"events":[{"n":1}],"pad":"a megabyte"}`)
+		stored, err := w.Put(t.Context(), belay.Delivery{Partner: "acme", ID: "a", Body: body, Events: []belay.WebhookEvent{{ID: "a", Data: body[11:18]}}})
+		require.NoError(t, err)
+		require.True(t, stored)
+		clear(body)
+		synctest.Wait()
+		require.Equal(t, `{"n":1}`, got)
+	})
+}
+
 // An attempt that takes too long is cut short and tried again; a negative Timeout cuts none.
 func TestTimeout(t *testing.T) {
 	t.Parallel()

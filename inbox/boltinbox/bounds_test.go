@@ -72,3 +72,55 @@ func TestOddTimeZone(t *testing.T) {
 		t.Error("never to be stored:", err)
 	}
 }
+
+// The IDs of what was handled long ago give way to new events: a file is not full of what it has done. Those of the last day stay.
+func TestOldIDsGiveWay(t *testing.T) {
+	s, now := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{MaxBytes: 10_000}), time.Now()
+	n := 0
+	handled := func(at time.Time) error {
+		n++
+		seqs, err := addAt(t, s, at, 100, fmt.Sprint(n))
+		if err != nil {
+			return err
+		}
+		return s.Settle(t.Context(), []inbox.Change{{Seq: seqs[0], State: inbox.Handled}})
+	}
+	for day := range 4 {
+		for range 40 {
+			if err := handled(now.AddDate(0, 0, day).Add(time.Duration(n) * time.Millisecond)); err != nil {
+				t.Fatal("day", day, err)
+			}
+		}
+	}
+	if s.Bytes() > 10_000 {
+		t.Error(s.Bytes(), "of 10000")
+	}
+	last := now.AddDate(0, 0, 3).Add(time.Second)
+	if seqs, err := addAt(t, s, last, 100, fmt.Sprint(n), fmt.Sprint(n-39)); err != nil || seqs[0] != 0 || seqs[1] != 0 {
+		t.Error("an ID of the last day is forgotten", seqs, err)
+	}
+	var err error
+	for i := 0; i < 200 && err == nil; i++ {
+		err = handled(last)
+	}
+	if !errors.Is(err, inbox.ErrFull) {
+		t.Error("full of the last day's IDs:", err)
+	}
+	if err := handled(last.AddDate(0, 0, 2)); err != nil {
+		t.Error("two days later:", err)
+	}
+}
+
+// A number of days that means "for ever" forgets nothing.
+func TestForEver(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{Days: 36_500})
+	for range 3 {
+		addAt(t, s, time.Now(), 100, "a", "b")
+	}
+	if seqs, err := addAt(t, s, time.Now(), 100, "a", "b"); err != nil || seqs[0] != 0 || seqs[1] != 0 {
+		t.Error("forgotten", seqs, err)
+	}
+	if _, err := boltinbox.Open(filepath.Join(t.TempDir(), "x"), boltinbox.Config{Days: 36_501}); err == nil {
+		t.Error("more days than a time can be taken back by")
+	}
+}

@@ -30,10 +30,11 @@ import (
 // Config bounds a store. The zero value works.
 type Config struct {
 	// Days is how long the IDs of events are remembered, and how long events are kept that were set aside. A partner that sends again
-	// later than that has its event handled again. Zero means 30; negative is an error.
+	// later than that has its event handled again. Zero means 30; negative is an error, as is more than 36,500.
 	Days int
 	// MaxBytes is how much is held, IDs and events together; the file may be twice as large. Beyond it the oldest of those set aside
-	// go, and then [inbox.ErrFull] is returned. Zero means 1 GiB; negative is an error.
+	// go, then the IDs that are older than a day, and then [inbox.ErrFull] is returned. An ID takes 120 bytes: 100 events a second for a
+	// day are 1 GiB. Zero means 1 GiB; negative is an error.
 	MaxBytes int64
 }
 
@@ -119,12 +120,15 @@ var (
 	aside   = []byte("aside")    // seq of what was set aside
 )
 
-const knownSize = 120 // about, of an ID with its pages
+const (
+	knownSize = 120    // about, of an ID with its pages
+	maxDays   = 36_500 // a hundred years
+)
 
 // Open opens the file, and makes it if there is none. A file that another process has open, or that is no such file, is an error.
 func Open(path string, cfg Config) (*Store, error) {
-	if cfg.Days < 0 || cfg.MaxBytes < 0 {
-		return nil, fmt.Errorf("boltinbox: Days %d, MaxBytes %d: must not be negative", cfg.Days, cfg.MaxBytes)
+	if cfg.Days < 0 || cfg.MaxBytes < 0 || cfg.Days > maxDays {
+		return nil, fmt.Errorf("boltinbox: Days %d, MaxBytes %d: must not be negative, nor Days above %d", cfg.Days, cfg.MaxBytes, maxDays)
 	}
 	cfg.Days, cfg.MaxBytes = cmp.Or(cfg.Days, 30), cmp.Or(cfg.MaxBytes, 1<<30)
 	s := &Store{cfg: cfg}
@@ -211,7 +215,7 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 				need += itemSize(values[i]) + knownSize
 			}
 		}
-		if full = need > 0 && !s.room(tx, need, g); full {
+		if full = need > 0 && !s.room(tx, need, add[0].Received, g); full {
 			return nil
 		}
 		for i, it := range add {
@@ -260,12 +264,10 @@ func (s *Store) Known(_ context.Context, it *inbox.Item) (is bool, err error) {
 
 // expire lets go of some of what is older than Days.
 func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, g *growth) {
-	before := number(uint64(now.AddDate(0, 0, -s.cfg.Days).UnixNano()))
+	before := earlier(now, s.cfg.Days)
 	c := tx.Bucket(knownAt).Cursor()
 	for k, _ := c.First(); k != nil && most > 0 && bytes.Compare(k[:8], before) < 0; k, _ = c.First() {
-		_ = tx.Bucket(known).Delete(k[8:])
-		_ = tx.Bucket(knownAt).Delete(k)
-		g.bytes -= knownSize
+		s.forget(tx, bytes.Clone(k), g)
 		most--
 	}
 	c = tx.Bucket(aside).Cursor()
@@ -275,20 +277,46 @@ func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, g *growth) {
 	}
 }
 
-// room makes room for more bytes, of what was set aside, and reports whether there is. When there is not, it takes nothing.
-func (s *Store) room(tx *bolt.Tx, more int64, g *growth) bool {
+// room makes room for more bytes, of what was set aside and of IDs, and reports whether there is. When there is not, it takes nothing.
+func (s *Store) room(tx *bolt.Tx, more int64, now time.Time, g *growth) bool {
 	over := func() int64 { return s.bytes.Load() + g.bytes + more - s.cfg.MaxBytes }
-	if over() > s.idle+g.idle {
-		return false
+	var old [][]byte // of knownAt
+	if left := over() - s.idle - g.idle; left > 0 {
+		before, c := earlier(now, rememberedDays), tx.Bucket(knownAt).Cursor()
+		for k, _ := c.First(); left > 0; k, _ = c.Next() {
+			if k == nil || bytes.Compare(k[:8], before) >= 0 {
+				return false
+			}
+			old = append(old, bytes.Clone(k))
+			left -= knownSize
+		}
 	}
 	for over() > 0 {
 		k, _ := tx.Bucket(aside).Cursor().First()
 		if k == nil {
-			return false
+			break
 		}
 		s.drop(tx, bytes.Clone(k), g)
 	}
-	return true
+	for _, k := range old {
+		s.forget(tx, k, g)
+	}
+	return over() <= 0
+}
+
+// rememberedDays is for how long IDs are remembered at least, however full it is.
+const rememberedDays = 1
+
+// forget deletes an ID; at is its key in knownAt.
+func (s *Store) forget(tx *bolt.Tx, at []byte, g *growth) {
+	_ = tx.Bucket(known).Delete(at[8:])
+	_ = tx.Bucket(knownAt).Delete(at)
+	g.bytes -= knownSize
+}
+
+// earlier is the key of a time that was days before now.
+func earlier(now time.Time, days int) []byte {
+	return number(uint64(max(0, now.AddDate(0, 0, -days).UnixNano())))
 }
 
 // drop deletes an item, but not its ID.
