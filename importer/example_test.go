@@ -99,16 +99,25 @@ func ExampleFull() {
 	// gone [a]
 }
 
-// An event that comes late does not overwrite.
+// An event that comes late does not overwrite, and one whose write fails is not taken for written.
 func ExampleGuard() {
 	guard, err := importer.NewGuard(100_000)
 	if err != nil {
 		panic(err)
 	}
 	noon := time.Date(2020, 11, 22, 12, 0, 0, 0, time.UTC)
-	fmt.Println(guard.Accept("contact-7", importer.Version{Partner: noon}))
-	fmt.Println(guard.Accept("contact-7", importer.Version{Partner: noon.Add(-time.Minute)}))
+	for _, e := range []struct {
+		at     time.Time
+		broken error // the database
+	}{{noon, nil}, {noon.Add(-time.Minute), nil}, {noon.Add(time.Hour), errors.New("no connection")}, {noon.Add(time.Hour), nil}} {
+		called, err := guard.Do(context.Background(), "acme/contact-7", importer.Version{Partner: e.at}, func() error {
+			return e.broken // or db.Put
+		})
+		fmt.Println(e.at.Format("15:04"), called, err)
+	}
 	// Output:
-	// true
-	// false
+	// 12:00 true <nil>
+	// 11:59 false <nil>
+	// 13:00 true no connection
+	// 13:00 true <nil>
 }

@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -512,19 +514,83 @@ func TestGuard(t *testing.T) {
 	}
 	g, err := importer.NewGuard(100)
 	require.NoError(t, err)
-	require.True(t, g.Accept("a", importer.Version{Partner: at(10)}))
-	require.False(t, g.Accept("a", importer.Version{Partner: at(9), Ours: at(100)}))
-	require.True(t, g.Accept("a", importer.Version{Partner: at(11)}))
+	accept := func(id string, v importer.Version) bool {
+		called, err := g.Do(t.Context(), id, v, func() error { return nil })
+		require.NoError(t, err)
+		return called
+	}
+	require.True(t, accept("a", importer.Version{Partner: at(10)}))
+	require.False(t, accept("a", importer.Version{Partner: at(9), Ours: at(100)}))
+	require.True(t, accept("a", importer.Version{Partner: at(11)}))
 	for i := range 99 {
-		require.True(t, g.Accept(fmt.Sprint(i), importer.Version{Partner: at(i + 1)}))
+		require.True(t, accept(fmt.Sprint(i), importer.Version{Partner: at(i + 1)}))
 	}
-	require.False(t, g.Accept("a", importer.Version{Partner: at(5)}), "still remembered")
+	require.False(t, accept("a", importer.Version{Partner: at(5)}), "still remembered")
 	for i := range 100_000 {
-		g.Accept(fmt.Sprint("x", i), importer.Version{Ours: at(i)})
+		accept(fmt.Sprint("x", i), importer.Version{Ours: at(i)})
 	}
-	require.True(t, g.Accept("a", importer.Version{Partner: at(1)}), "long forgotten: it does not grow")
+	require.True(t, accept("a", importer.Version{Partner: at(1)}), "long forgotten: it does not grow")
 	_, err = importer.NewGuard(0)
 	require.Error(t, err)
+}
+
+// What was not written is not remembered: not after an error, not after a panic, and of several all or none.
+func TestGuardRemembersWhatWasWritten(t *testing.T) {
+	at := func(s int) importer.Version { return importer.Version{Partner: time.Unix(int64(s), 0)} }
+	g, err := importer.NewGuard(100)
+	require.NoError(t, err)
+	broken := errors.New("no connection")
+	for range 3 {
+		called, err := g.Do(t.Context(), "a", at(5), func() error { return broken })
+		require.True(t, called)
+		require.ErrorIs(t, err, broken)
+		require.Panics(t, func() { _, _ = g.Do(t.Context(), "a", at(5), func() error { panic("x") }) })
+	}
+	called, err := g.Do(t.Context(), "a", at(5), func() error { return nil })
+	require.True(t, called)
+	require.NoError(t, err)
+	batch := map[string]importer.Version{"a": at(4), "b": at(1), "c": at(1)}
+	var got map[string]importer.Version
+	require.ErrorIs(t, g.DoAll(t.Context(), batch, func(newer map[string]importer.Version) error { got = newer; return broken }), broken)
+	require.Equal(t, map[string]importer.Version{"b": at(1), "c": at(1)}, got)
+	require.NoError(t, g.DoAll(t.Context(), batch, func(newer map[string]importer.Version) error { got = newer; return nil }))
+	require.Len(t, got, 2)
+	require.NoError(t, g.DoAll(t.Context(), batch, func(map[string]importer.Version) error { panic("none is newer") }))
+}
+
+// Writes of one record take turns, so that the newer one is the last; others do not wait, and a wait ends with its context.
+func TestGuardTakesTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := func(s int) importer.Version { return importer.Version{Partner: time.Unix(int64(s), 0)} }
+		g, err := importer.NewGuard(100)
+		require.NoError(t, err)
+		var mu sync.Mutex
+		table := make(map[string]int)
+		var wg sync.WaitGroup
+		began := time.Now()
+		for _, id := range []string{"a", "b"} {
+			for n := range 20 {
+				wg.Go(func() {
+					_, err := g.Do(t.Context(), id, at(n), func() error {
+						time.Sleep(time.Second)
+						mu.Lock()
+						defer mu.Unlock()
+						table[id] = n
+						return nil
+					})
+					require.NoError(t, err)
+				})
+			}
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err = g.Do(ctx, "a", at(99), func() error { panic("its turn has not come") })
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		wg.Wait()
+		require.Equal(t, map[string]int{"a": 19, "b": 19}, table)
+		require.LessOrEqual(t, time.Since(began), 20*time.Second, "the records do not wait for each other")
+	})
 }
 
 // The calls of a run are bounded by the context's budget; what was read is saved.

@@ -159,13 +159,15 @@ func Example_staleEvents() {
 	if err != nil {
 		panic(err)
 	}
-	worker, err := inbox.Start(inbox.NewMemory(), func(_ context.Context, it inbox.Item) error {
-		if !guard.Accept(it.Key, importer.Version{Partner: it.Time, Ours: it.Received}) {
-			fmt.Println("stale", it.ID)
+	worker, err := inbox.Start(inbox.NewMemory(), func(ctx context.Context, it inbox.Item) error {
+		newer, err := guard.Do(ctx, it.Key, importer.Version{Partner: it.Time, Ours: it.Received}, func() error {
+			fmt.Println("saved", it.ID) // an error would have the event come again, and the guard none the wiser
 			return nil
+		})
+		if !newer {
+			fmt.Println("stale", it.ID)
 		}
-		fmt.Println("saved", it.ID)
-		return nil
+		return err
 	}, inbox.Config{Key: func(it inbox.Item) string { return it.Partner + " contact 7" }}) // from its body
 	if err != nil {
 		panic(err)

@@ -209,7 +209,9 @@ func TestRejected(t *testing.T) {
 		{name: "larger than announced", status: 413, reason: "size", req: std(func(r *http.Request) { r.ContentLength, r.Body = 10, io.NopCloser(&endless{}) })},
 		{name: "a limit of the server's", status: 413, reason: "size", req: std(func(r *http.Request) { r.Body = http.MaxBytesReader(nil, r.Body, 10) })},
 
-		{name: "too large headers", status: 431, reason: "size", req: std(func(r *http.Request) { r.Header["X-Pad"] = []string{strings.Repeat("x", 8<<10), strings.Repeat("x", 8<<10)} })},
+		{name: "too large headers", status: 431, reason: "size", req: std(func(r *http.Request) {
+			r.Header["X-Pad"] = []string{strings.Repeat("x", 8<<10), strings.Repeat("x", 8<<10)}
+		})},
 
 		{name: "no signature", status: 401, reason: "unsigned", req: std(func(r *http.Request) { r.Header.Del("webhook-signature") })},
 		{name: "an empty signature", status: 401, reason: "unsigned", req: std(func(r *http.Request) { r.Header.Set("webhook-signature", "") })},
