@@ -299,20 +299,12 @@ type logObserver struct{ log *slog.Logger }
 func (o logObserver) Observe(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case AttemptDone:
-		level := slog.LevelDebug
-		if e.Verdict.Class != ClassOK {
-			level = slog.LevelWarn
-		}
-		o.write(ctx, level, "attempt", e.Call, e.Verdict, e.Err,
+		o.write(ctx, min(slog.LevelWarn, failureLevel(e.Verdict, e.StatusCode)), "attempt", e.Call, e.Verdict, e.Err,
 			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()), slog.Int("attempt", e.Number),
 			slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
 			slog.String("request_body", e.RequestBody), slog.String("ignored_header", e.Ignored))
 	case CallDone:
-		level := slog.LevelDebug
-		if e.Verdict.Class != ClassOK {
-			level = slog.LevelError
-		}
-		o.write(ctx, level, "call", e.Call, e.Verdict, e.Err,
+		o.write(ctx, failureLevel(e.Verdict, e.StatusCode), "call", e.Call, e.Verdict, e.Err,
 			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
 			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()))
 	case Retrying:
@@ -325,7 +317,7 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 		o.write(ctx, slog.LevelInfo, "resumed", e.Call, e.Verdict, nil,
 			slog.String("scope", e.Scope.String()), slog.Int64("after_ms", e.After.Milliseconds()))
 	case LimitNear:
-		o.write(ctx, slog.LevelWarn, "limit near", e.Call, Verdict{}, nil,
+		o.write(ctx, slog.LevelInfo, "limit near", e.Call, Verdict{}, nil,
 			slog.String("limit", e.Limit), slog.String("source", e.Source.String()), slog.Int("used", e.Used), slog.Int("max", e.Max))
 	case TokenRefreshed, TokenRefreshFailed, TokenRevoked, CredentialRotated, RotationRolledBack:
 		o.logToken(ctx, e)
@@ -335,6 +327,24 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 		o.write(ctx, slog.LevelWarn, "circuit", e.Call, Verdict{}, nil,
 			slog.String("state", e.State.String()), slog.Int64("open_ms", e.OpenFor.Milliseconds()))
 	}
+}
+
+// failureLevel is error where somebody has to look at the partner or at the credential, less for what a caller may have expected.
+func failureLevel(v Verdict, status int) slog.Level {
+	switch v.Class {
+	case ClassOK:
+		return slog.LevelDebug
+	case ClassCanceled:
+		return slog.LevelInfo
+	case ClassRefused:
+		return slog.LevelWarn
+	case ClassClient:
+		if status == http.StatusNotFound || status == http.StatusGone || status == http.StatusConflict {
+			return slog.LevelInfo
+		}
+		return slog.LevelWarn
+	}
+	return slog.LevelError
 }
 
 // logToken writes the events of credentials.

@@ -4,7 +4,9 @@ package errbody
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +58,13 @@ func Decode(body []byte) Info {
 	case '[':
 		in.list(body)
 	}
+	if in.Message == "" { // what there is by field
+		var all []string
+		for _, name := range slices.Sorted(maps.Keys(in.Fields)) {
+			all = append(all, name+": "+in.Fields[name])
+		}
+		in.Message = redact.Line(strings.Join(all, "; "), maxText)
+	}
 	low := strings.ToLower(in.Code)
 	in.Limit = limitCodes[low] || strings.Contains(strings.ToLower(in.Message), "secondary rate limit")
 	return in
@@ -104,6 +113,7 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 	}
 	if raw := m["details"]; len(raw) > 0 && raw[0] == '[' {
 		in.googleDetails(raw)
+		in.complaints(raw)
 	}
 	if p := text(m["param"]); p != "" {
 		in.field(p, in.Message)
@@ -187,6 +197,29 @@ func fieldName(m map[string]json.RawMessage) string {
 		set(&name, source, "pointer", "parameter", "header")
 	}
 	return name
+}
+
+// complaints reads an array of objects of which each may be about a field.
+func (in *Info) complaints(raw json.RawMessage) {
+	var items []map[string]json.RawMessage
+	if json.Unmarshal(raw, &items) != nil {
+		return
+	}
+	for i := 0; i < min(len(items), maxFields); i++ {
+		m := items[i]
+		if inner := m["fieldViolations"]; len(inner) > 0 { // google.rpc.BadRequest
+			var violations []map[string]json.RawMessage
+			if json.Unmarshal(inner, &violations) == nil {
+				items = append(items, violations...)
+			}
+			continue
+		}
+		var message string
+		set(&message, m, "message", "detail", "description", "issue", "reason", "title")
+		if message != "" {
+			in.field(fieldName(m), message)
+		}
+	}
 }
 
 // googleDetails reads google.rpc.ErrorInfo and google.rpc.RetryInfo.

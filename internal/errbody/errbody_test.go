@@ -22,7 +22,7 @@ func TestDecode(t *testing.T) {
 		"hubspot":           {Code: "VALIDATION_ERROR", Message: "Invalid input JSON", RequestID: "aeb5f871-7f07-4993-9211-075dc63e7cbf", Fields: map[string]string{"email": "is not valid"}},
 		"hubspot_limit":     {Code: "RATE_LIMIT", Message: "You have reached your secondly limit.", RequestID: "c1", Limit: true},
 		"shopify":           {Message: "Not Found"},
-		"shopify_fields":    {Fields: map[string]string{"title": "can't be blank; is too short"}},
+		"shopify_fields":    {Message: "title: can't be blank; is too short", Fields: map[string]string{"title": "can't be blank; is too short"}},
 		"slack":             {Code: "missing_scope", Scope: "chat:write"},
 		"google":            {Code: "RATE_LIMIT_EXCEEDED", Message: "Quota exceeded.", RetryAfter: 30 * time.Second, Limit: true},
 		"google_old":        {Code: "rateLimitExceeded", Message: "Rate Limit Exceeded", Limit: true},
@@ -39,6 +39,20 @@ func TestDecode(t *testing.T) {
 		data, err := os.ReadFile(filepath.Join("..", "..", "testdata", "errors", name+".json"))
 		require.NoError(t, err)
 		require.Equal(t, want, Decode(data), name)
+	}
+	for text, want := range map[string]Info{
+		`{"errors":{"nights":["must be positive"],"at":"is in the past"}}`: {
+			Message: "at: is in the past; nights: must be positive", Fields: map[string]string{"nights": "must be positive", "at": "is in the past"},
+		},
+		`{"message":"Invalid.","details":[{"path":"guest.email","message":"is no address"},{"field":"nights","issue":"is negative"},{"note":"x"},7]}`: {Message: "Invalid."},
+		`{"message":"Invalid.","details":[{"path":"guest.email","message":"is no address"},{"field":"nights","issue":"is negative"},{"note":"x"}]}`: {
+			Message: "Invalid.", Fields: map[string]string{"guest.email": "is no address", "nights": "is negative"},
+		},
+		`{"error":{"status":"INVALID_ARGUMENT","message":"Bad.","details":[{"@type":"google.rpc.BadRequest","fieldViolations":[{"field":"name","description":"is empty"}]}]}}`: {
+			Code: "INVALID_ARGUMENT", Message: "Bad.", Fields: map[string]string{"name": "is empty"},
+		},
+	} {
+		require.Equal(t, want, Decode([]byte(text)), text)
 	}
 	for _, nothing := range []string{"", " ", "<html>502</html>", "{", "[", "[1,2]", "null", `{"error":`, `"text"`, `{"errors":7,"message":[],"error":null}`} {
 		require.Equal(t, Info{}, Decode([]byte(nothing)), nothing)

@@ -1,0 +1,57 @@
+package belay_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+)
+
+// What a caller may have expected wakes nobody: only what is wrong with the partner or the credential is an error.
+func TestLogLevels(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int][2]string{
+		200: {"DEBUG", "DEBUG"}, 404: {"INFO", "INFO"}, 409: {"INFO", "INFO"}, 410: {"INFO", "INFO"}, 400: {"WARN", "WARN"}, 422: {"WARN", "WARN"},
+		401: {"WARN", "ERROR"}, 403: {"WARN", "ERROR"}, 429: {"WARN", "ERROR"}, 500: {"WARN", "ERROR"},
+		0: {"INFO", "INFO"}, // cancelled
+	} {
+		var log bytes.Buffer
+		ctx, cancel := context.WithCancel(t.Context())
+		c, err := belay.New("https://partner.test", belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
+			belay.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+			belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+				if status == 0 {
+					cancel()
+					return nil, req.Context().Err()
+				}
+				return reply(status), nil
+			})))
+		require.NoError(t, err)
+		_, err = belay.Get[belay.None](ctx, c, "/")
+		require.Equal(t, status == 200, err == nil)
+		cancel()
+		var got [2]string
+		for i, what := range []string{"attempt", "call"} {
+			found := regexp.MustCompile(`level=(\w+) msg="belay: ` + what + `"`).FindStringSubmatch(log.String())
+			require.NotNil(t, found, log.String())
+			got[i] = found[1]
+		}
+		require.Equal(t, want, got, status)
+	}
+	// A call that is not sent, as it would wait for too long.
+	var log bytes.Buffer
+	c, err := belay.New("https://partner.test", belay.WithRateLimit(belay.PerHour(1)), belay.WithMaxWait(1),
+		belay.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+		belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) { return reply(200), nil })))
+	require.NoError(t, err)
+	require.NoError(t, get(t.Context(), c, "/"))
+	require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrWaitTooLong)
+	require.Contains(t, log.String(), `level=WARN msg="belay: call"`)
+	require.NotContains(t, log.String(), "level=ERROR")
+}
