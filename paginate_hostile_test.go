@@ -206,6 +206,8 @@ func TestPagesBadInput(t *testing.T) {
 		says string
 	}{
 		{belay.CursorPages{Items: "d", Cursor: "next", Param: "c", More: "more"}, `{"d":[]}`, "there is no more"},
+		{belay.CursorPages{Items: "d", Cursor: "next", Param: "c", Required: true}, `{"d":[],"after":"x"}`, "there is no next, null or otherwise"},
+		{belay.NextURLPages{Items: "d", URL: "meta.next", Required: true}, `{"d":[],"meta":{}}`, "there is no meta.next, null or otherwise"},
 		{belay.CursorPages{Items: "d", Cursor: "next", Param: "c", More: "more"}, `{"d":[],"more":"yes"}`, "more is not a boolean"},
 		{belay.CursorPages{Items: "d", Cursor: "next", Param: "c", More: "more"}, `{"d":[],"more":true}`, "more is true, but there is no next"},
 		{belay.LastIDPages{Items: "d", Param: "after", More: "more"}, `{"d":[],"more":true}`, "the page is empty"},

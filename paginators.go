@@ -164,13 +164,16 @@ func (r *PageRequest) set(inBody bool, name string, value any) error {
 
 // missing makes the error of fields that must not be empty.
 func missing(kind string, fields ...string) error {
-	var errs []error
+	var empty []string
 	for i := 0; i < len(fields); i += 2 {
 		if fields[i+1] == "" {
-			errs = append(errs, fmt.Errorf("%s.%s is empty", kind, fields[i]))
+			empty = append(empty, kind+"."+fields[i]+" is empty")
 		}
 	}
-	return errors.Join(errs...)
+	if len(empty) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(empty, ", "))
 }
 
 // CursorPages follows a cursor that each page holds: Slack, HubSpot, Notion, Zendesk, Google, Attio's newer lists. It ends where
@@ -187,6 +190,10 @@ type CursorPages struct {
 	// More is the path of a boolean that says whether there are more, which is trusted over a cursor that is there (Zendesk). Empty
 	// means that there is none.
 	More string
+	// Required says that the cursor stands on every page, null or empty on the last: one without it is [ErrData], rather than the
+	// end. A cursor that the partner has renamed would end every list after its first page. It is not asked of a page that More says is
+	// the last.
+	Required bool
 }
 
 // Check implements [Paginator].
@@ -217,6 +224,12 @@ func (p CursorPages) Next(a *PageAnswer) (string, error) {
 	next, err := a.text(p.Cursor)
 	if err == nil && more && next == "" {
 		err = fmt.Errorf("%s is true, but there is no %s", p.More, p.Cursor)
+	}
+	if err == nil && p.Required && next == "" {
+		var v []byte
+		if v, err = a.doc.Value(p.Cursor); err == nil && len(v) == 0 {
+			err = fmt.Errorf("there is no %s, null or otherwise", p.Cursor)
+		}
 	}
 	return next, err
 }
@@ -252,6 +265,8 @@ type NextURLPages struct {
 	// More is the path of a boolean that says whether there are more, which is trusted over a URL that is there. Empty
 	// means that there is none.
 	More string
+	// Required says that the URL stands on every page, null or empty on the last, as of [CursorPages].
+	Required bool
 }
 
 // Check implements [Paginator].
@@ -268,7 +283,7 @@ func (p NextURLPages) Ask(r *PageRequest) error {
 
 // Next implements [Paginator].
 func (p NextURLPages) Next(a *PageAnswer) (string, error) {
-	next, err := CursorPages{Cursor: p.URL, More: p.More}.Next(a)
+	next, err := CursorPages{Cursor: p.URL, More: p.More, Required: p.Required}.Next(a)
 	if err != nil {
 		return "", err
 	}

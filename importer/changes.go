@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -128,7 +129,8 @@ func (c *Changes[Rec]) UnmarshalJSON(data []byte) error {
 }
 
 // Full runs a job over the whole list, saves what was added and updated, and then calls deleted with the ids that are gone: only
-// when the pass was complete, and no record was rejected, which may be there all the same. Deleted is called before the pass
+// when the pass was complete, and no record was rejected, which may be there all the same, and not when more than Job.DeleteLimit
+// is gone. Deleted is called before the pass
 // counts as complete; its error leaves it to be done again. The pages begin at the first: a pass that broke off is begun anew, so there
 // is no cursor in its batches.
 func Full[Raw, Rec any](ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], pages iter.Seq2[belay.Page[Raw], error], deleted func(ctx context.Context, ids []string) error) (Stats, error) {
@@ -152,6 +154,10 @@ func Full[Raw, Rec any](ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], p
 	}
 	was := maps.Clone(c.known)
 	ids := c.Complete()
+	if limit := cmp.Or(j.DeleteLimit, 0.5); len(ids) > 20 && float64(len(ids)) > limit*float64(len(was)) {
+		c.known = was
+		return stats, fmt.Errorf("%w: %d of %d (Job.DeleteLimit)", ErrTooManyDeletes, len(ids), len(was))
+	}
 	if len(ids) > 0 && deleted != nil {
 		if err := deleted(ctx, ids); err != nil {
 			c.known = was

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -532,6 +533,43 @@ func TestGuard(t *testing.T) {
 	require.True(t, accept("a", importer.Version{Partner: at(1)}), "long forgotten: it does not grow")
 	_, err = importer.NewGuard(0)
 	require.Error(t, err)
+}
+
+// A list of which most is missing is not believed to be whole: a renamed cursor ends it after the first page, without an error.
+func TestFullDoubtsAShortList(t *testing.T) {
+	c, err := importer.NewChanges(func(r row) string { return r.ID }, nil)
+	require.NoError(t, err)
+	j := importer.Job[row, row]{Adapt: func(r row) (row, error) { return r, nil }, Save: func(context.Context, importer.Batch[row]) error { return nil }}
+	var gone []string
+	pass := func(n int) error {
+		gone = nil
+		rows := make([]row, n)
+		for i := range rows {
+			rows[i] = row{ID: fmt.Sprint(i), Version: 1}
+		}
+		_, err := importer.Full(t.Context(), j, c, pagesOf(rows, 20), func(_ context.Context, ids []string) error { gone = ids; return nil })
+		return err
+	}
+	require.NoError(t, pass(95))
+	for range 2 {
+		err = pass(20)
+		require.ErrorIs(t, err, importer.ErrTooManyDeletes)
+		require.ErrorContains(t, err, "75 of 95")
+		require.Empty(t, gone)
+	}
+	require.NoError(t, pass(95), "nothing is forgotten")
+	require.NoError(t, pass(50))
+	require.Len(t, gone, 45)
+	j.DeleteLimit = 1
+	require.NoError(t, pass(1))
+	require.Len(t, gone, 49)
+	j.DeleteLimit = 0
+	require.NoError(t, pass(20))
+	require.NoError(t, pass(1), "of a few, most may go")
+	j.DeleteLimit = math.NaN()
+	require.ErrorContains(t, pass(1), "DeleteLimit is NaN")
+	j.DeleteLimit = -1
+	require.ErrorContains(t, pass(1), "DeleteLimit is -1")
 }
 
 // What was not written is not remembered: not after an error, not after a panic, and of several all or none.

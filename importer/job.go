@@ -56,6 +56,9 @@ type Job[Raw, Rec any] struct {
 	// RejectLimit is the share of rejected records that ends the run with [ErrTooManyRejects], at a page's end, once more than 20 were. Zero means a
 	// tenth, 1 allows all, negative none at all.
 	RejectLimit float64
+	// DeleteLimit is the share of the known records that may be gone in one pass of [Full], once more than 20 are: above it the pass
+	// ends with [ErrTooManyDeletes], and deletes none. Zero means a half, 1 allows all, negative is an error.
+	DeleteLimit float64
 	// Progress is told after each batch, on the run's goroutine. Nil tells nobody.
 	Progress func(Stats)
 	// Start is the cursor at which the pages begin, as handed to belay.StartAt, so that Stats.Cursor is true before anything was
@@ -64,6 +67,9 @@ type Job[Raw, Rec any] struct {
 	// Schema is what records are expected to look like. Raw must be json.RawMessage then. Nil expects nothing.
 	Schema *Schema
 }
+
+// ErrTooManyDeletes is a pass of [Full] in which so much was missing that the list is in doubt: a page's cursor may have been renamed.
+var ErrTooManyDeletes = errors.New("importer: too many records are gone")
 
 // ErrTooManyRejects is a run that was ended, as too many records could not be used: something has changed.
 var ErrTooManyRejects = errors.New("importer: too many records rejected")
@@ -118,6 +124,7 @@ func (j Job[Raw, Rec]) check() error {
 	bad(j.BatchSize < 0, "BatchSize is %d, must not be negative", j.BatchSize)
 	bad(j.Workers < 0, "Workers is %d, must not be negative", j.Workers)
 	bad(!(j.RejectLimit <= 1), "RejectLimit is %v, must be at most 1", j.RejectLimit)
+	bad(!(j.DeleteLimit >= 0 && j.DeleteLimit <= 1), "DeleteLimit is %v, must be from 0 to 1", j.DeleteLimit)
 	var raw Raw
 	_, isJSON := any(raw).(json.RawMessage)
 	bad(j.Schema != nil && !isJSON, "Schema is set, but the records are %T, not json.RawMessage", raw)
