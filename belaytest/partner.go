@@ -33,10 +33,13 @@ type Config struct {
 	ErrorRate, ResetRate, CutRate float64
 	// Outages begin and end at times since the partner's first moment.
 	Outages []Outage
-	// HonourKeys makes a write with an Idempotency-Key seen before answer as it did, without work.
+	// HonourKeys makes a write with an Idempotency-Key seen before answer as it did, without work. What was refused, with a 4xx,
+	// was not done: it is not remembered, and counts as no write.
 	HonourKeys bool
-	// Answer makes the answer to a call that is accepted: a status and a value to send as JSON. Nil
-	// answers 200 and {"ok":true}. It must be safe for concurrent use.
+	// Tokens are asked for where Path is set.
+	Tokens Tokens
+	// Answer makes the answer to a call that is accepted: a status and a value to send as JSON, or as it is if it is []byte; a [Reply]
+	// has headers too. Nil answers 200 and {"ok":true}. It must be safe for concurrent use, and must not ask the Partner.
 	Answer func(*http.Request) (status int, body any)
 	// Seed makes the randomness repeatable.
 	Seed uint64
@@ -59,6 +62,13 @@ type Outage struct {
 	From time.Duration // since the partner's first moment
 	For  time.Duration // how long it lasts
 	Kind Kind
+	When func(*http.Request) bool // whom it concerns; nil is everybody
+}
+
+// Reply is an answer with headers of its own, for [Config].Answer.
+type Reply struct {
+	Header http.Header
+	Body   any // as without a Reply
 }
 
 // Kind is a kind of trouble.
@@ -114,6 +124,7 @@ type Partner struct {
 	inFlight int
 	log      []Record
 	keys     map[string]answer
+	tokens   issued
 	writes   map[string]int
 	told     time.Time // until when a 429 told everybody to wait
 	knownAt  time.Time // when the first client could know it
@@ -140,6 +151,7 @@ func New(cfg Config) *Partner {
 	return &Partner{
 		cfg: cfg, start: time.Now(), rng: rand.New(rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15)),
 		counts: make([]count, len(cfg.Limits)), keys: make(map[string]answer), writes: make(map[string]int),
+		tokens: issued{until: make(map[string]time.Time), spent: make(map[string]bool)},
 	}
 }
 
@@ -155,12 +167,12 @@ func (p *Partner) arrive(req *http.Request, body []byte, rec *Record) answer {
 	rec.At = now
 	p.inFlight++
 	a := p.decide(req, body, now, rec)
-	if a.header == nil {
+	if a.header = a.header.Clone(); a.header == nil { // what is kept for a key is answered again
 		a.header = make(http.Header)
 	}
 	a.header.Set("Date", p.clock(now).Format(http.TimeFormat))
 	a.header.Set("X-Request-Id", fmt.Sprintf("req_%d", len(p.log)+1))
-	if len(a.body) > 0 {
+	if len(a.body) > 0 && a.header.Get("Content-Type") == "" {
 		a.header.Set("Content-Type", "application/json")
 	}
 	if p.cfg.Headers && len(p.cfg.Limits) > 0 && !a.fail {
@@ -176,12 +188,15 @@ func (p *Partner) clock(now time.Time) time.Time { return now.Add(p.cfg.Skew).UT
 
 func (p *Partner) decide(req *http.Request, body []byte, now time.Time, rec *Record) answer {
 	for _, o := range p.cfg.Outages {
-		if at := now.Sub(p.start); at >= o.From && at < o.From+o.For {
+		if at := now.Sub(p.start); at >= o.From && at < o.From+o.For && (o.When == nil || o.When(req)) {
 			if o.Kind == Unavailable {
 				return answer{status: http.StatusServiceUnavailable, body: []byte(`{"message":"down for now"}`)}
 			}
 			return answer{fail: true, kind: o.Kind}
 		}
+	}
+	if t := p.cfg.Tokens.Path; t != "" && req.URL.Path == t {
+		return p.issue(body, now)
 	}
 	if now.Before(p.told) && rec.Sent.After(p.knownAt) {
 		rec.TooEarly = true
@@ -195,16 +210,19 @@ func (p *Partner) decide(req *http.Request, body []byte, now time.Time, rec *Rec
 	}
 	p.take(req, cost, now)
 	rec.Accepted = true
+	if p.cfg.Tokens.Path != "" && !p.authorized(req, now) {
+		return answer{status: http.StatusUnauthorized, header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}, body: []byte(`{"message":"no token, or not a good one"}`)}
+	}
 	key := req.Header.Get("Idempotency-Key")
 	if kept, ok := p.keys[key]; ok && key != "" && p.cfg.HonourKeys {
 		rec.Replayed = true
 		return kept
 	}
 	a := p.work(req)
-	if write(req.Method) {
+	if refused := a.status >= 400 && a.status < 500; write(req.Method) && !refused {
 		p.writes[req.Method+" "+req.URL.Path+" "+string(body)]++
 		if key != "" {
-			p.keys[key] = answer{status: a.status, body: a.body, header: a.header.Clone()}
+			p.keys[key] = answer{status: a.status, body: a.body, header: a.header}
 		}
 	}
 	switch r := p.rng.Float64(); {
@@ -223,11 +241,15 @@ func (p *Partner) work(req *http.Request) answer {
 	if p.cfg.Answer != nil {
 		status, value = p.cfg.Answer(req)
 	}
+	var header http.Header
+	if r, ok := value.(Reply); ok {
+		header, value = r.Header.Clone(), r.Body
+	}
 	body, ok := value.([]byte)
 	if !ok && value != nil {
 		body, _ = json.Marshal(value)
 	}
-	return answer{status: status, body: body}
+	return answer{status: status, body: body, header: header}
 }
 
 // overLimit returns how long the call would have to wait, by the strictest limit.

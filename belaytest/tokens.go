@@ -1,0 +1,71 @@
+package belaytest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Tokens make a partner issue access tokens and ask for them (RFC 6749, RFC 6750): every call needs one in "Authorization: Bearer", or is
+// answered with 401. The endpoint takes every client, code and refresh token, but one that was spent; it counts against no limit.
+type Tokens struct {
+	// Path is that of the token endpoint, such as "/oauth/token". Empty means that the partner asks for no token.
+	Path string
+	// Lifetime of an access token. Zero means an hour.
+	Lifetime time.Duration
+	// Rotate gives a new refresh token with each access token, and ends the one before.
+	Rotate bool
+}
+
+// issued is what the token endpoint remembers.
+type issued struct {
+	n     int
+	until map[string]time.Time // of access tokens
+	spent map[string]bool      // refresh tokens
+}
+
+// EndTokens ends all access tokens at once: calls are answered with 401 until they come with a new one.
+func (p *Partner) EndTokens() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.tokens.until)
+}
+
+// issue answers a request to the token endpoint.
+func (p *Partner) issue(body []byte, now time.Time) answer {
+	form, err := url.ParseQuery(string(body))
+	grant, refresh := form.Get("grant_type"), form.Get("refresh_token")
+	switch {
+	case err != nil || grant == "":
+		return answer{status: http.StatusBadRequest, body: []byte(`{"error":"invalid_request"}`)}
+	case grant == "refresh_token" && (refresh == "" || p.tokens.spent[refresh]):
+		return answer{status: http.StatusBadRequest, body: []byte(`{"error":"invalid_grant","error_description":"the refresh token was spent or is missing"}`)}
+	}
+	lifetime := p.cfg.Tokens.Lifetime
+	if lifetime <= 0 {
+		lifetime = time.Hour
+	}
+	p.tokens.n++
+	access := fmt.Sprintf("access-%d", p.tokens.n)
+	p.tokens.until[access] = now.Add(lifetime)
+	out := map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": int(lifetime.Seconds())}
+	switch {
+	case grant == "client_credentials":
+	case refresh == "" || p.cfg.Tokens.Rotate:
+		if refresh != "" {
+			p.tokens.spent[refresh] = true
+		}
+		out["refresh_token"] = fmt.Sprintf("refresh-%d", p.tokens.n)
+	}
+	text, _ := json.Marshal(out)
+	return answer{status: http.StatusOK, body: text}
+}
+
+// authorized reports whether a call came with a token that is good.
+func (p *Partner) authorized(req *http.Request, now time.Time) bool {
+	token, _ := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+	return now.Before(p.tokens.until[token])
+}
