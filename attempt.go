@@ -231,7 +231,7 @@ func (b *body) explain(err error) error {
 		if errors.Is(err, parent.Err()) {
 			return err
 		}
-		return errors.Join(parent.Err(), err)
+		return both(parent.Err(), err)
 	}
 	if t := b.timeout; t != nil && context.Cause(t.ctx) == errAttemptTimeout {
 		return fmt.Errorf("%w after %s", errAttemptTimeout, t.after)

@@ -155,7 +155,15 @@ func (c *call) token() (*http.Response, error) {
 	if err := c.credential(auth); err != nil {
 		return nil, err
 	}
+	c.refetched = false
 	resp, err := c.next()
+	if err == errStale { // once: a token may last for less than the line is long
+		if err := c.credential(auth); err != nil {
+			return nil, err
+		}
+		c.refetched, c.caller.returning = true, true
+		resp, err = c.next()
+	}
 	if resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth {
 		if r, ok := auth.(Refresher); ok && !c.renewed {
 			c.renewed = true
@@ -204,8 +212,7 @@ func (c *call) confidential() error {
 
 // sign is the layer that puts the credential onto a clone, when all waiting is over.
 func (c *call) sign() (*http.Response, error) {
-	if s, ok := c.cred.(interface{ stale() bool }); ok && s.stale() {
-		// It has ended while the call waited for its turn, which is not given back for the short while that another takes.
+	if c.stale() { // for the second time: the place is not given back again
 		if err := c.credential(c.authenticator()); err != nil {
 			return nil, err
 		}

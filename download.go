@@ -117,6 +117,9 @@ func (g *download) next(ctx context.Context) error {
 		return err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+		return g.broken(fmt.Errorf("status %d is no answer to a download", resp.StatusCode))
+	}
 	if g.Header == nil {
 		g.Header, g.validator, g.total, g.sum = resp.Header, strongValidator(resp.Header), resp.ContentLength, sumOf(resp.Header)
 	}

@@ -275,3 +275,20 @@ func (b *slowBody) Read(p []byte) (int, error) {
 }
 
 func (b *slowBody) Close() error { return nil }
+
+// A redirect that is not followed is no part of a file.
+func TestDownloadOfARedirect(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{301, 302, 307, 308, 204} {
+		c, err := belay.New("https://partner.test", belay.WithRedirects(belay.RedirectNone), belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) {
+			resp := replyWithBody("moved", "Location", "/elsewhere")
+			resp.StatusCode = status
+			return resp, nil
+		})))
+		require.NoError(t, err)
+		var to bytes.Buffer
+		_, err = belay.Download(t.Context(), c, "/file", &to)
+		require.ErrorIs(t, err, belay.ErrData, status)
+		require.Zero(t, to.Len())
+	}
+}

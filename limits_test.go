@@ -258,3 +258,25 @@ func TestLimitTable(t *testing.T) {
 		})
 	}
 }
+
+// A call that was lost may never have been counted: then the next one opens the partner's fixed window.
+func TestFixedWindowOpenedByALostCall(t *testing.T) {
+	t.Parallel()
+	bubble(t, "reset", func(t *testing.T) {
+		start := time.Now()
+		p := belaytest.New(belaytest.Config{
+			Limits:  []belaytest.Limit{belaytest.Fixed(2, 10*time.Second)},
+			Outages: []belaytest.Outage{{For: time.Second, Kind: belaytest.Reset}},
+		})
+		c, err := belay.New("https://partner.test", belay.WithTransport(p), belay.WithRateLimit(belay.Every(2, 10*time.Second).Fixed()), belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}))
+		require.NoError(t, err)
+		require.Error(t, get(t.Context(), c, "/", belay.MaxAttempts(1)))
+		time.Sleep(9 * time.Second)
+		for range 5 {
+			require.NoError(t, get(t.Context(), c, "/", belay.MaxAttempts(1)))
+			time.Sleep(time.Second)
+		}
+		require.Zero(t, p.Count(429))
+		require.Less(t, time.Since(start), time.Minute, "it is not slower than it need be")
+	})
+}

@@ -261,9 +261,9 @@ func (ln *line) take(t *Ticket, gs groups, now time.Duration) {
 	ln.note(t, now, n)
 }
 
-// settle takes in what became of an attempt; its place in flight ends by leave. It returns how long a
-// pause it began, if it did.
-func (ln *line) settle(t *Ticket, v *Verdict, sent bool) (began time.Duration) {
+// settle takes in what became of an attempt: whether it was sent, and whether the partner has answered. Its place in flight ends by
+// leave. It returns how long a pause it began, if it did.
+func (ln *line) settle(t *Ticket, v *Verdict, sent, answered bool) (began time.Duration) {
 	if t.state != ticketTaken {
 		return 0
 	}
@@ -276,7 +276,7 @@ func (ln *line) settle(t *Ticket, v *Verdict, sent bool) (began time.Duration) {
 	now := ln.now()
 	t.state = ticketSettled
 	if sent {
-		ln.count(t, now)
+		ln.count(t, now, answered)
 		began = ln.learn(t, v, now)
 	} else {
 		ln.undo(t, now)
@@ -286,12 +286,16 @@ func (ln *line) settle(t *Ticket, v *Verdict, sent bool) (began time.Duration) {
 	return began
 }
 
-// count settles what t has taken: the partner has counted it by now.
-func (ln *line) count(t *Ticket, now time.Duration) {
+// count settles what t has taken: the partner has counted it by now, or, where it has not answered, perhaps never.
+func (ln *line) count(t *Ticket, now time.Duration, answered bool) {
 	at := min(now, t.sent+ln.slack)
 	for i, tier := range t.tiers.tiers {
 		if t.taken>>i&1 != 0 && tier.slots == nil {
-			tier.Settle(*t.mark(i), at, t.cost())
+			if f, ok := tier.Window.(*window.Fixed); ok && !answered {
+				f.Lost(*t.mark(i))
+			} else {
+				tier.Settle(*t.mark(i), at, t.cost())
+			}
 		}
 	}
 	if !ln.policy.Off {

@@ -62,7 +62,14 @@ type innerCall struct {
 
 func (in *inners) send(c *call, req *http.Request) (*http.Response, error) {
 	k := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, steps: c.steps, pos: c.pos, whole: c.whole, max: c.max, start: c.start}
+	panicked := true
+	defer func() {
+		if panicked {
+			k.letGo()
+		}
+	}()
 	resp, err := k.next()
+	panicked = false
 	if !k.bodyUsed {
 		closeBody(req)
 	}
@@ -86,6 +93,11 @@ func (in *inners) of(c *call, resp *http.Response, err error) (from *call) {
 	for _, d := range in.done {
 		c.attempt, c.sends = c.attempt+d.attempt, c.sends+d.sends
 		c.waits.add(d.waits)
+		if d.signed != nil && d.verdict.Class != ClassOK {
+			c.past = append(c.past, d.secrets()...)
+		} else {
+			c.past = append(c.past, d.past...)
+		}
 		same := resp != nil && d.resp != nil && d.att.Response == resp && d.resp.Body == resp.Body && d.resp.StatusCode == resp.StatusCode
 		if same || resp == nil && d.resp == nil && err == d.err {
 			from = d.call

@@ -372,7 +372,7 @@ func TestPutDuringAFlight(t *testing.T) {
 	})
 }
 
-// A token that ends while its call waits in line is renewed when its turn has come, which it keeps.
+// A token that ends while its call waits in line is renewed when its turn has come, and the call goes before the others then.
 func TestTokenEndsInLine(t *testing.T) {
 	t.Parallel()
 	bubble(t, "line", func(t *testing.T) {
@@ -885,4 +885,49 @@ func TestSecretsThatWereWrittenDown(t *testing.T) {
 	consent.Verifier = lost
 	require.ErrorIs(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}), belay.ErrInvalid)
 	require.Zero(t, i.asked())
+}
+
+// A token that ends while its call waits in line is exchanged outside of the line: no limit is exceeded by a slow token endpoint, and
+// nobody waits for it.
+func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
+	t.Parallel()
+	bubble(t, "slow endpoint", func(t *testing.T) {
+		start, asked := time.Now(), 0
+		o, err := belay.NewOAuth2(belay.OAuth2Config{
+			TokenURL: "https://partner.test/token", ClientID: "id", ClientSecret: belay.NewSecret("secret"),
+			Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+				if asked++; asked > 1 {
+					time.Sleep(8 * time.Second)
+				}
+				return jsonReply(200, map[string]any{"access_token": fmt.Sprint("t", asked), "token_type": "bearer", "expires_in": 5}), nil
+			}),
+		})
+		require.NoError(t, err)
+		var mu sync.Mutex
+		var sent []time.Duration
+		c, err := belay.New("https://partner.test", belay.WithRateLimit(belay.Every(1, 10*time.Second)), belay.WithMaxInFlight(1),
+			belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				sent = append(sent, time.Since(start))
+				return reply(200), nil
+			})))
+		require.NoError(t, err)
+		a := belay.Auth(o.ClientCredentials("k"))
+		require.NoError(t, get(t.Context(), c, "/", a))
+		var wg sync.WaitGroup
+		wg.Go(func() { require.NoError(t, get(t.Context(), c, "/", a)) }) // its turn comes at 10 s, its token ends at 5 s
+		time.Sleep(time.Second)
+		for range 3 {
+			wg.Go(func() {
+				require.NoError(t, get(t.Context(), c, "/", belay.Auth(belay.Bearer(belay.NewSecret("other")))))
+			})
+		}
+		wg.Wait()
+		require.Len(t, sent, 5)
+		for i, at := range sent[1:] {
+			require.GreaterOrEqual(t, at-sent[i], 10*time.Second, "%v", sent)
+			require.LessOrEqual(t, at-sent[i], 10*time.Second+200*time.Millisecond, "nobody waits for the token: %v", sent)
+		}
+	})
 }

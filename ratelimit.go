@@ -275,7 +275,7 @@ func (l *Limiter) Release(t *Ticket, o Outcome) {
 	if o.Response != nil {
 		t.read(l.line, o.Response)
 	}
-	l.line.settle(t, &o.Verdict, o.Sent)
+	l.line.settle(t, &o.Verdict, o.Sent, o.Response != nil || o.Verdict.Class == ClassOK)
 	l.line.leave(t)
 }
 

@@ -26,5 +26,5 @@ func (c *call) recycle() {
 // longer than any layer.
 func (c *call) uneventful() bool {
 	return c.attempt <= 1 && c.sends == 1 && c.cred == nil && c.att.Number == 0 && c.decode == nil && c.buffer == nil && c.data == nil &&
-		c.extra == nil && c.lost == nil && c.cancel == nil && c.start.IsZero() && c.waits == Waits{} && !c.turn && !c.probe && !c.caller.returning
+		c.extra == nil && c.lost == nil && c.cancel == nil && c.start.IsZero() && c.waits == Waits{} && c.waited == 0 && !c.turn && !c.probe && !c.caller.returning
 }

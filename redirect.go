@@ -32,6 +32,22 @@ var carried = map[string]bool{
 
 // checkRedirect is the http.Client's CheckRedirect.
 func (s *stack) checkRedirect(req *http.Request, via []*http.Request) error {
+	if err := s.mayRedirect(req, via); err != nil {
+		closeBody(req) // which net/http has opened for it, and leaves open
+		return err
+	}
+	// A write that goes on elsewhere is the same write, under the key that was made for it.
+	if before := req.Response; before != nil && before.Request != nil && before.Request.Method == req.Method && !s.foreign(req) {
+		for _, name := range [...]string{"Idempotency-Key", s.set.keyHeader} {
+			if key := before.Request.Header[name]; len(key) > 0 && req.Header[name] == nil {
+				req.Header[name] = key
+			}
+		}
+	}
+	return nil
+}
+
+func (s *stack) mayRedirect(req *http.Request, via []*http.Request) error {
 	if s.set.redirects == RedirectNone {
 		return http.ErrUseLastResponse
 	}
@@ -89,6 +105,7 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		c.whole, c.decode, h.last = before.whole, before.decode, c
+		c.waited = before.waited + before.waits.Total()
 		resp, h.err = c.run()
 	}
 	h.last.sends += before.sends

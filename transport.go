@@ -137,29 +137,31 @@ type call struct {
 	steps  []step
 	pos    int // of steps, the one that runs next
 
-	attempt  int // from 1; those that were sent
-	verdict  Verdict
-	att      Attempt
-	cred     Credential
-	renewed  bool     // the credential has been refused once
-	renew    bool     // and another may be got for one more attempt
-	past     []string // secrets of the attempts before
-	ticket   Ticket
-	caller   caller
-	permit   permit
-	turn     bool                               // it is this call's turn to probe, but it has no permit yet
-	probe    bool                               // this attempt is a breaker's probe
-	bodyUsed bool                               // the request's body has been handed to the transport
-	whole    bool                               // read the body within the attempt
-	max      int64                              // bytes of the response, negative for no bound
-	decode   func([]byte, *http.Response) error // what was read whole; nil when it has been done
-	data     []byte
-	buffer   *buffer // that data lies in, when it is pooled
+	attempt   int // from 1; those that were sent
+	verdict   Verdict
+	att       Attempt
+	cred      Credential
+	renewed   bool     // the credential has been refused once
+	refetched bool     // another was got, as it had ended in line
+	renew     bool     // and another may be got for one more attempt
+	past      []string // secrets of the attempts before
+	ticket    Ticket
+	caller    caller
+	permit    permit
+	turn      bool                               // it is this call's turn to probe, but it has no permit yet
+	probe     bool                               // this attempt is a breaker's probe
+	bodyUsed  bool                               // the request's body has been handed to the transport
+	whole     bool                               // read the body within the attempt
+	max       int64                              // bytes of the response, negative for no bound
+	decode    func([]byte, *http.Response) error // what was read whole; nil when it has been done
+	data      []byte
+	buffer    *buffer // that data lies in, when it is pooled
 
-	extra error   // a reason beside the answer that is returned
-	lost  *result // the answer before, when the caller cancelled
-	waits Waits
-	start time.Time // when somebody observes
+	extra  error   // a reason beside the answer that is returned
+	lost   *result // the answer before, when the caller cancelled
+	waits  Waits
+	waited time.Duration // by the hops before
+	start  time.Time     // when somebody observes
 
 	cancel context.CancelFunc // of the total timeout
 	body   *body              // of the last attempt, nil before the first
@@ -289,8 +291,15 @@ func (c *call) keyHeader() string {
 
 // run sends the call through all layers.
 func (c *call) run() (*http.Response, error) {
+	panicked := true
+	defer func() {
+		if panicked {
+			c.letGo()
+		}
+	}()
 	resp, err := c.next()
 	c.decoded(resp)
+	panicked = false
 	if !c.bodyUsed {
 		closeBody(c.req)
 	}
@@ -308,6 +317,19 @@ func (c *call) run() (*http.Response, error) {
 		c.opts.into.fill(c, resp)
 	}
 	return resp, err
+}
+
+// letGo frees what a call holds when a function of the user's has panicked.
+func (c *call) letGo() {
+	if !c.bodyUsed {
+		closeBody(c.req)
+	}
+	if c.body != nil && c.body.rc != nil && !c.body.over() {
+		_ = c.body.Close()
+	}
+	if c.cancel != nil {
+		c.cancel()
+	}
 }
 
 // next goes one layer inward. A layer may call it more than once.
@@ -372,5 +394,5 @@ func (c *call) patience() time.Duration {
 	if c.opts.patience <= 0 {
 		return 0
 	}
-	return c.opts.patience - c.waits.Total()
+	return c.opts.patience - c.waited - c.waits.Total()
 }

@@ -14,6 +14,7 @@ type Fixed struct {
 	used   int
 	late   int           // of those, the permits that the partner may count in the next window
 	last   time.Duration // when the partner will have counted the last of them
+	lost   bool          // it is not known whether the permits that may have opened the window were counted at all
 	unsure bool          // the permit that opened the window was given back: another has, it is not known which
 }
 
@@ -73,8 +74,12 @@ func (f *Fixed) Take(now, latest time.Duration, n int) int64 {
 			f.lo = now
 		}
 		f.hi = latest
-		f.used, f.late, f.unsure = f.late, 0, false
+		f.used, f.late, f.unsure, f.lost = f.late, 0, false, false
 		f.seq++
+		mark = markFirst
+	}
+	if f.lost { // then this one opens it
+		f.hi = latest
 		mark = markFirst
 	}
 	f.used += n
@@ -96,9 +101,18 @@ func (f *Fixed) Settle(mark int64, at time.Duration, n int) {
 	}
 	if mark&markFirst != 0 {
 		f.hi = min(f.hi, at)
+		f.lost = false
 	}
 	if mark&markLate != 0 && at < f.lo+f.per {
 		f.late -= n
+	}
+}
+
+// Lost says that the partner may have counted the permits by the latest of Take, or never.
+func (f *Fixed) Lost(mark int64) {
+	if mark >= 0 && mark>>markBits == f.seq && mark&markFirst != 0 {
+		f.lost = true
+		f.hi = max(f.hi, f.last) // whoever came meanwhile may have opened it
 	}
 }
 
