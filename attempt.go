@@ -34,7 +34,7 @@ func (c *call) send() (*http.Response, error) {
 	if d := c.set.attemptTimeout; d > 0 {
 		b.timeout = newTimeout(c.ctx, d)
 		req = req.WithContext(b.timeout.ctx)
-	} else if c.ctx != req.Context() {
+	} else if c.cancel != nil { // of the total timeout
 		req = req.WithContext(c.ctx)
 	}
 	resp, err := c.set.base.RoundTrip(req)

@@ -83,7 +83,7 @@ func (c *call) noteOutcome(resp *http.Response) {
 	}
 	var sent int64
 	if l := c.limiter; l != nil { // the clock has been read for it
-		sent = l.line.base.UnixNano() + int64(c.ticket.sent)
+		sent = l.line.epoch + int64(c.ticket.sent)
 	} else {
 		sent = time.Now().UnixNano()
 	}

@@ -21,6 +21,7 @@ type line struct {
 	_      [56]byte      // so that what is only read does not travel between processors with them
 
 	base       time.Time     // what the durations count from
+	epoch      int64         // as nanoseconds since 1970
 	slack      time.Duration // how long after sending the partner may count a call
 	waiting    atomic.Int32  // changed under mu
 	struck     atomic.Bool   // some group has strikes
@@ -119,7 +120,8 @@ func (t *tier) cost(n int) int {
 }
 
 func newLine() *line {
-	return &line{base: time.Now(), slack: firstSlack}
+	now := time.Now()
+	return &line{base: now, epoch: now.UnixNano(), slack: firstSlack}
 }
 
 func (ln *line) now() time.Duration { return time.Since(ln.base) }
