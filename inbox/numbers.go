@@ -1,6 +1,9 @@
 package inbox
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Numbers say how a [Worker] does, since it was started.
 type Numbers struct {
@@ -16,6 +19,15 @@ type Numbers struct {
 	HandlingTime time.Duration
 	FailureShare float64
 	Attempts     int
+}
+
+// MarshalJSON writes names like those of belay.Health, and times in milliseconds.
+func (n Numbers) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{
+		"received": n.Received, "duplicates": n.Duplicates, "handled": n.Handled, "failed": n.Failed, "dead": n.Dead, "unhandled": n.Unhandled,
+		"pending": n.Pending, "oldest_ms": n.Oldest.Milliseconds(), "handling_time_ms": n.HandlingTime.Milliseconds(),
+		"failure_share": n.FailureShare, "attempts": n.Attempts,
+	})
 }
 
 const (

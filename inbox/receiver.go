@@ -101,8 +101,9 @@ const (
 
 // Received are a [Receiver]'s numbers since its first request.
 type Received struct {
-	Stored, Duplicates uint64            // deliveries
-	Rejected           map[string]uint64 // by the reasons of [belay.DeliveryRejected]
+	Stored     uint64            `json:"stored"`     // deliveries
+	Duplicates uint64            `json:"duplicates"` // of those that were known
+	Rejected   map[string]uint64 `json:"rejected"`   // by the reasons of [belay.DeliveryRejected]
 }
 
 // Numbers returns how many deliveries were taken and rejected.

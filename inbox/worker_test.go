@@ -2,6 +2,7 @@ package inbox_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -1075,6 +1076,9 @@ func TestGetAndAddFail(t *testing.T) {
 
 // The numbers say what happened, the share that of the last five minutes.
 func TestNumbers(t *testing.T) {
+	text, err := json.Marshal(inbox.Numbers{Received: 1, Oldest: time.Second, HandlingTime: 1500 * time.Microsecond, FailureShare: 0.5})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"received":1,"duplicates":0,"handled":0,"failed":0,"dead":0,"unhandled":0,"pending":0,"oldest_ms":1000,"handling_time_ms":1,"failure_share":0.5,"attempts":0}`, string(text))
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, inbox.NewMemory(), func(_ context.Context, it inbox.Item) error {
