@@ -187,7 +187,7 @@ func (ln *line) tooLong(ctx context.Context, t *Ticket, now time.Duration) error
 		}
 		for _, tier := range g.tiers {
 			d := tier.waitFor(now, t.cost(), 0)
-			if err := longer(d, "limit "+tier.limit.String()+", "+tier.source.String(), tier.source == LimitTold); err != nil {
+			if err := longer(d, "limit "+tier.limit.String()+" ("+tier.source.String()+")", tier.source == LimitTold); err != nil {
 				return err
 			}
 		}
