@@ -11,7 +11,6 @@ import (
 // happens below, both hear of it once.
 func (c *call) admit() (*http.Response, error) {
 	c.body = &body{parent: c.ctx}
-	defer c.abandon() // after a panic only
 	if !c.opts.budget.spend() {
 		return nil, c.stop(refuse(ErrCallBudget, 0))
 	}
@@ -200,7 +199,7 @@ func (c *call) circuitChanged(b *Breaker, changes int32) {
 	c.emit(CircuitChanged{Call: c.info(), State: state, OpenFor: left})
 }
 
-// abandon frees what an attempt holds that was never reported, because something below panicked.
+// abandon frees what an attempt holds that was never reported, because something panicked.
 func (c *call) abandon() {
 	c.endTurn()
 	if c.permit.held {
@@ -211,9 +210,6 @@ func (c *call) abandon() {
 	}
 	if c.limiter != nil && c.ticket.state == ticketTaken {
 		c.limiter.Release(&c.ticket, Outcome{Verdict: Verdict{Class: ClassCanceled}, Sent: true})
-		if c.body.rc != nil {
-			_ = c.body.Close()
-		}
 	}
 }
 

@@ -241,15 +241,19 @@ func (b *body) explain(err error) error {
 
 // Read reads from the answer.
 func (b *body) Read(p []byte) (int, error) {
+	if b.left < 0 && b.timeout == nil { // neither a bound nor a time
+		n, err := b.rc.Read(p)
+		if err != nil {
+			err = b.ended(err)
+		}
+		return n, err
+	}
 	if b.left == 0 && len(p) > 0 {
 		var one [1]byte
 		n, err := b.rc.Read(one[:])
 		if n == 0 {
 			if err != nil {
-				if err != io.EOF {
-					err = b.explain(err)
-				}
-				b.finish()
+				err = b.ended(err)
 			}
 			return 0, err
 		}
@@ -271,12 +275,18 @@ func (b *body) Read(p []byte) (int, error) {
 		b.left -= int64(n)
 	}
 	if err != nil {
-		if err != io.EOF {
-			err = b.explain(err)
-		}
-		b.finish()
+		err = b.ended(err)
 	}
 	return n, err
+}
+
+// ended ends the attempt at the body's end or an error, and returns what the caller is told.
+func (b *body) ended(err error) error {
+	if err != io.EOF {
+		err = b.explain(err)
+	}
+	b.finish()
+	return err
 }
 
 // Close ends the attempt.

@@ -321,6 +321,7 @@ func (c *call) run() (*http.Response, error) {
 
 // letGo frees what a call holds when a function of the user's has panicked.
 func (c *call) letGo() {
+	c.abandon()
 	if !c.bodyUsed {
 		closeBody(c.req)
 	}
