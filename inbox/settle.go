@@ -11,6 +11,21 @@ import (
 // lastTries is how often Shutdown has the store asked to note results.
 const lastTries = 5
 
+// settleAll settles until there is no more. An observer that ends its goroutine, as a test's FailNow does, has another one go on.
+func (w *Worker) settleAll() {
+	over := false
+	defer func() {
+		if over {
+			close(w.done)
+		} else {
+			w.poke()
+			go w.settleAll()
+		}
+	}()
+	w.settle()
+	over = true
+}
+
 // settle notes how attempts went, as many at once as have ended meanwhile.
 func (w *Worker) settle() {
 	for r := range w.ended {

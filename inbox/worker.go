@@ -81,10 +81,7 @@ func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 		workers.Wait()
 		close(w.ended)
 	}()
-	go func() {
-		w.settle()
-		close(w.done)
-	}()
+	go w.settleAll()
 	return w, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -346,6 +347,23 @@ func TestErrorsThatPanic(t *testing.T) {
 		require.ErrorContains(t, all[1].Err, "nil pointer")
 		require.ErrorContains(t, all[2].Err, "saving: code 7")
 		require.NoError(t, all[3].Err)
+	})
+}
+
+// An observer that ends its goroutine, as FailNow of a test does, stops nothing.
+func TestObserverThatExits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		w := start(t, inbox.NewMemory(), func(context.Context, inbox.Item) error { n++; return nil },
+			inbox.Config{Observers: []belay.Observer{belay.ObserverFunc(func(context.Context, belay.Event) { runtime.Goexit() })}})
+		for i := range 10 {
+			put(t, w, fmt.Sprint("evt_", i))
+			synctest.Wait()
+		}
+		require.Equal(t, 10, n)
+		require.Equal(t, uint64(10), w.Numbers().Handled)
+		require.NoError(t, w.Shutdown(t.Context()))
 	})
 }
 
