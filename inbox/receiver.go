@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/redact"
@@ -191,6 +192,10 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for i, e := range d.Events {
 		if e.Data != nil && !json.Valid(e.Data) {
 			reject(byMalformed, http.StatusBadRequest, fmt.Errorf("%w: webhook: event %d of %d is no JSON", belay.ErrData, i+1, len(d.Events)))
+			return
+		}
+		if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Type) { // of a header; a store may make the same of two of them
+			reject(byMalformed, http.StatusBadRequest, fmt.Errorf("%w: webhook: the id or type of event %d of %d is no UTF-8", belay.ErrData, i+1, len(d.Events)))
 			return
 		}
 	}

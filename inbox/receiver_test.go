@@ -263,6 +263,7 @@ func TestRejected(t *testing.T) {
 		{name: "nested a hundred thousand deep", status: 400, reason: "malformed", req: body(`{"x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`)},
 		{name: "an id of 1 MB in the body", status: 400, reason: "malformed", req: of(belay.StripeScheme(), belay.WebhookEvent{Data: []byte(`{"id":"` + strings.Repeat("x", 1<<20) + `"}`)})},
 		{name: "an id of 513 bytes in a header", status: 400, reason: "malformed", req: of(belay.GitHubScheme(), belay.WebhookEvent{ID: strings.Repeat("x", 513), Data: []byte(good)})},
+		{name: "an id in a header that is no UTF-8", status: 400, reason: "malformed", req: of(belay.GitHubScheme(), belay.WebhookEvent{ID: "evt\xff", Data: []byte(good)})},
 		{name: "JSON by its header alone", status: 400, reason: "malformed", req: func(t *testing.T) *http.Request {
 			req := standard(t, "evt_1", inBody)
 			req.Header.Set("Content-Type", "application/json; charset=utf-8")
