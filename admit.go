@@ -1,7 +1,6 @@
 package belay
 
 import (
-	"errors"
 	"net/http"
 	"time"
 )
@@ -38,10 +37,7 @@ func (c *call) enter() error {
 		}
 		err := c.acquire()
 		if err == nil {
-			if err = c.allowed(); err == nil && c.stale() && !c.refetched {
-				err = errStale
-			}
-			if err == nil {
+			if err = c.allowed(); err == nil {
 				if b == nil {
 					return nil
 				}
@@ -65,15 +61,6 @@ func (c *call) enter() error {
 	}
 }
 
-// errStale is a credential that has ended while its call waited in line. The place is given back, as another may take its time.
-var errStale = errors.New("the credential has ended")
-
-// stale reports whether the call's credential has ended.
-func (c *call) stale() bool {
-	s, ok := c.cred.(interface{ stale() bool })
-	return ok && s.stale()
-}
-
 // endTurn ends this call's turn to probe, if it has it.
 func (c *call) endTurn() {
 	if c.turn {
@@ -90,9 +77,6 @@ func (c *call) acquire() error {
 	}
 	t, by := &c.ticket, &c.caller
 	t.Request, t.Cost, t.Priority, t.Tenant, t.by = c.req, c.cost(), c.opts.priority, c.integration, by
-	if c.refetched { // its turn had come
-		t.Priority = High
-	}
 	by.who, by.method, by.route, by.ask, by.left = c.identity(), c.req.Method, c.opts.route, c.observed(), -1
 	switch {
 	case c.opts.patience > 0:

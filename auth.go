@@ -155,24 +155,39 @@ func (c *call) token() (*http.Response, error) {
 	if err := c.credential(auth); err != nil {
 		return nil, err
 	}
-	c.refetched = false
 	resp, err := c.next()
-	if err == errStale { // once: a token may last for less than the line is long
-		if err := c.credential(auth); err != nil {
-			return nil, err
-		}
-		c.refetched, c.caller.returning = true, true
-		resp, err = c.next()
-	}
-	if resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth {
-		if r, ok := auth.(Refresher); ok && !c.renewed {
+	source, cred := sourceOf(auth, c.cred)
+	switch refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth; {
+	case refused && !c.renewed:
+		if r, ok := auth.(Refresher); ok {
 			c.renewed = true
 			c.renew = r.Reject(c.ctx, c.cred)
-		} else if s, ok := auth.(*tokenSource); ok {
-			s.rejectedAnew(c.cred)
 		}
+	case source == nil:
+	case refused:
+		source.rejectedAnew(cred)
+	case err == nil && c.verdict.Class == ClassOK:
+		source.accepted(cred)
 	}
 	return resp, err
+}
+
+// sourceOf returns the source of tokens that an authenticator is, or has within, and the credential as that knows it.
+func sourceOf(auth Authenticator, c Credential) (*tokenSource, Credential) {
+	for {
+		switch a := auth.(type) {
+		case *tokenSource:
+			return a, c
+		case *Rotating:
+			was, ok := c.(rotated)
+			if !ok {
+				return nil, nil
+			}
+			auth, c = was.of.Authenticator, was.Credential
+		default:
+			return nil, nil
+		}
+	}
 }
 
 // credential asks auth for one.
@@ -212,9 +227,13 @@ func (c *call) confidential() error {
 
 // sign is the layer that puts the credential onto a clone, when all waiting is over.
 func (c *call) sign() (*http.Response, error) {
-	if c.stale() { // for the second time: the place is not given back again
+	if s, ok := c.cred.(interface{ stale() bool }); ok && s.stale() {
+		// It has ended while the call waited for its turn, which is not given back for the while that another takes.
 		if err := c.credential(c.authenticator()); err != nil {
 			return nil, err
+		}
+		if c.limiter != nil {
+			c.limiter.line.moved(&c.ticket)
 		}
 	}
 	if c.signed != nil { // the attempt before

@@ -52,6 +52,12 @@ func TestPanicsHoldNothing(t *testing.T) {
 		opts   []belay.Option
 	}{
 		"RetryIf": {503, []belay.Option{belay.WithRetry(belay.RetryPolicy{RetryIf: func(*belay.Attempt, belay.Verdict) bool { panic("mine") }})}},
+		"a middleware, after the answer": {200, []belay.Option{belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper {
+			return roundTrip(func(req *http.Request) (*http.Response, error) {
+				_, _ = next.RoundTrip(req)
+				panic("mine")
+			})
+		})}},
 		"RetryIf under a middleware": {503, []belay.Option{
 			belay.WithRetry(belay.RetryPolicy{RetryIf: func(*belay.Attempt, belay.Verdict) bool { panic("mine") }}),
 			belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper { return next }),
@@ -104,22 +110,25 @@ func TestRefusedRedirectsHoldNothing(t *testing.T) {
 // All hops of a call have its patience together, and a write has one key on all of them.
 func TestHopsAreOneCall(t *testing.T) {
 	t.Parallel()
-	bubble(t, "patience", func(t *testing.T) {
+	through := belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper { return next })
+	patience := func(t *testing.T, also ...belay.Option) {
 		hops := 0
-		c, err := belay.New("https://partner.test", belay.WithRateLimit(belay.Every(1, 50*time.Second)),
+		c, err := belay.New("https://partner.test", append(also, belay.WithRateLimit(belay.Every(1, 50*time.Second)),
 			belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) {
 				if hops++; hops < 6 {
 					return reply(302, "Location", "/next"), nil
 				}
 				return reply(200), nil
-			})))
+			})))...)
 		require.NoError(t, err)
 		var info belay.Info
-		_, err = belay.Get[belay.None](t.Context(), c, "/", belay.Patience(2*time.Minute), belay.Into(&info))
+		_, err = belay.Get[belay.None](t.Context(), c, "/", belay.Patience(165*time.Second), belay.Into(&info))
 		require.ErrorIs(t, err, belay.ErrWaitTooLong)
-		require.LessOrEqual(t, info.Waited, 2*time.Minute)
-		require.Equal(t, 3, hops)
-	})
+		require.LessOrEqual(t, info.Waited, 165*time.Second)
+		require.Equal(t, 4, hops, "50, 100 and 150 s")
+	}
+	bubble(t, "patience", func(t *testing.T) { patience(t) })
+	bubble(t, "patience under a middleware", func(t *testing.T) { patience(t, through) })
 	for _, header := range []string{"", "X-Write-Id"} {
 		var keys []string
 		c, err := belay.New("https://partner.test", belay.WithIdempotencyKeys(header), belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {

@@ -323,6 +323,30 @@ func (ln *line) undo(t *Ticket, now time.Duration) {
 	}
 }
 
+// moved has what t has taken count from now, as the attempt goes later than it was admitted.
+func (ln *line) moved(t *Ticket) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	now := max(ln.now(), ln.latest)
+	ln.latest = now
+	t.sent, t.tight = now, true
+	for i, tier := range t.tiers.tiers {
+		if t.taken>>i&1 != 0 && tier.slots == nil {
+			tier.Refund(*t.mark(i), now, t.cost())
+			*t.mark(i) = tier.Take(now, now+ln.slack, t.cost())
+		}
+	}
+	for i := range t.grants {
+		g := &t.grants[i]
+		g.tier.Refund(g.mark, now, g.n)
+		g.mark = g.tier.Take(now, now+ln.slack, g.n)
+	}
+	if t.logged > 0 {
+		ln.log.Gone(t.logged, t.cost())
+		t.logged = ln.log.Note(now, t.caller().who, t.cost())
+	}
+}
+
 // leave ends a settled attempt's place in flight. It takes the lock only when somebody waits: a waiter
 // that comes meanwhile looks at the slots after it has been counted.
 func (ln *line) leave(t *Ticket) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -44,6 +45,19 @@ func TestLogLevels(t *testing.T) {
 		}
 		require.Equal(t, want, got, status)
 	}
+	// A partner that hangs.
+	bubble(t, "hangs", func(t *testing.T) {
+		var log bytes.Buffer
+		c, err := belay.New("https://partner.test", belay.WithTimeout(time.Second), belay.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+			belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+				<-req.Context().Done()
+				return nil, req.Context().Err()
+			})))
+		require.NoError(t, err)
+		require.Error(t, get(t.Context(), c, "/"))
+		require.Contains(t, log.String(), `level=WARN msg="belay: attempt"`)
+		require.Contains(t, log.String(), `level=WARN msg="belay: call"`)
+	})
 	// A call that is not sent, as it would wait for too long.
 	var log bytes.Buffer
 	c, err := belay.New("https://partner.test", belay.WithRateLimit(belay.PerHour(1)), belay.WithMaxWait(1),

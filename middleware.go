@@ -22,7 +22,14 @@ func (c *call) outerMiddleware() (*http.Response, error) {
 	if c.ctx != req.Context() {
 		req = req.WithContext(c.ctx)
 	}
+	panicked := true
+	defer func() {
+		if panicked {
+			inner.letGo()
+		}
+	}()
 	resp, err := rt.RoundTrip(req)
+	panicked = false
 	if resp == nil && err == nil {
 		err = errors.New("a call middleware returned neither response nor error")
 	}
@@ -61,7 +68,7 @@ type innerCall struct {
 }
 
 func (in *inners) send(c *call, req *http.Request) (*http.Response, error) {
-	k := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, steps: c.steps, pos: c.pos, whole: c.whole, max: c.max, start: c.start}
+	k := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, steps: c.steps, pos: c.pos, whole: c.whole, max: c.max, start: c.start, waited: c.waited}
 	panicked := true
 	defer func() {
 		if panicked {
@@ -83,6 +90,15 @@ func (in *inners) send(c *call, req *http.Request) (*http.Response, error) {
 	}
 	in.done = append(in.done, done)
 	return resp, err
+}
+
+// letGo frees what all of them hold.
+func (in *inners) letGo() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, d := range in.done {
+		d.letGo()
+	}
 }
 
 // of returns the call that resp or err is the outcome of, nil when it is the middleware's own, and adds

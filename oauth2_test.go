@@ -282,6 +282,30 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 		require.Equal(t, 3, i.asked(), "the first token, one for a 401, one more after five minutes")
 		require.Equal(t, 600+2+600, i.calls)
 	})
+	for name, opts := range map[string]func(a belay.Authenticator) []belay.Option{
+		"rotating": func(a belay.Authenticator) []belay.Option {
+			r, err := belay.NewRotating(a)
+			require.NoError(t, err)
+			return []belay.Option{belay.WithAuth(r)}
+		},
+		"without retries": func(a belay.Authenticator) []belay.Option {
+			return []belay.Option{belay.WithAuth(a), belay.Without(belay.LayerRetry)}
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			i := newIssuer(100 * time.Hour)
+			o := app(t, i)
+			c := newClient(t, i, opts(o.RefreshToken("acme"))...)
+			seeded(t, o, "acme", time.Now().Add(-time.Hour))
+			i.refuse = func(req *http.Request) bool { return req.URL.Path == "/admin" }
+			for range 240 {
+				require.ErrorIs(t, get(t.Context(), c, "/admin"), belay.ErrAuth)
+				time.Sleep(time.Second)
+			}
+			require.Equal(t, 2, i.asked())
+			require.NoError(t, get(t.Context(), c, "/"))
+		})
+	}
 	bubble(t, "the partner's bad hours", func(t *testing.T) {
 		i := newIssuer(100 * time.Hour)
 		o := app(t, i)
@@ -295,8 +319,8 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 			require.Len(t, work(10, 10, func(int) error { return get(t.Context(), c, "/") }), 10)
 			time.Sleep(time.Minute)
 		}
-		require.LessOrEqual(t, i.asked(), 1+15, "after 5, 10, 20 and 40 minutes, then every hour")
-		require.Greater(t, i.asked(), 10)
+		require.LessOrEqual(t, i.asked(), 1+23, "after 5, 10 and 20 minutes, then every half hour")
+		require.Greater(t, i.asked(), 15)
 		i.refuse = nil
 		require.NoError(t, get(t.Context(), c, "/"))
 		time.Sleep(3 * time.Hour)
@@ -334,6 +358,17 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 		i.refuse = nil
 		time.Sleep(30 * time.Second)
 		require.NoError(t, get(t.Context(), c, "/"), "it was the partner after all")
+		time.Sleep(time.Hour)
+		i.expire()
+		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
+		synctest.Wait()
+		require.Equal(t, 2, revoked, "this time it is")
+		for range 24 * 60 {
+			require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
+			time.Sleep(time.Minute)
+		}
+		synctest.Wait()
+		require.Equal(t, 2, revoked, "told once")
 	})
 }
 

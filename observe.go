@@ -2,6 +2,7 @@ package belay
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -299,12 +300,12 @@ type logObserver struct{ log *slog.Logger }
 func (o logObserver) Observe(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case AttemptDone:
-		o.write(ctx, min(slog.LevelWarn, failureLevel(e.Verdict, e.StatusCode)), "attempt", e.Call, e.Verdict, e.Err,
+		o.write(ctx, min(slog.LevelWarn, failureLevel(e.Verdict, e.StatusCode, e.Err)), "attempt", e.Call, e.Verdict, e.Err,
 			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()), slog.Int("attempt", e.Number),
 			slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
 			slog.String("request_body", e.RequestBody), slog.String("ignored_header", e.Ignored))
 	case CallDone:
-		o.write(ctx, failureLevel(e.Verdict, e.StatusCode), "call", e.Call, e.Verdict, e.Err,
+		o.write(ctx, failureLevel(e.Verdict, e.StatusCode, e.Err), "call", e.Call, e.Verdict, e.Err,
 			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
 			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()))
 	case Retrying:
@@ -330,11 +331,14 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 }
 
 // failureLevel is error where somebody has to look at the partner or at the credential, less for what a caller may have expected.
-func failureLevel(v Verdict, status int) slog.Level {
+func failureLevel(v Verdict, status int, err error) slog.Level {
 	switch v.Class {
 	case ClassOK:
 		return slog.LevelDebug
 	case ClassCanceled:
+		if errors.Is(err, context.DeadlineExceeded) {
+			return slog.LevelWarn
+		}
 		return slog.LevelInfo
 	case ClassRefused:
 		return slog.LevelWarn

@@ -232,7 +232,7 @@ func WithTransport(rt http.RoundTripper) Option {
 
 // WithLogger writes a record for each attempt and call, and one when a retry, a pause or a change of the circuit comes. Successes are
 // at debug, failed calls at error and failed attempts at warn; but what a caller may have expected is lower: 404, 409, 410 and a
-// cancelled call at info, other refusals of what was asked for (400, 422), and calls that Belay did not send, at warn. Nil, the
+// cancelled call at info; a deadline that passed, other refusals of what was asked for (400, 422), and calls that Belay did not send, at warn. Nil, the
 // default, writes none.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error { c.own().logger = l; return nil }

@@ -105,7 +105,7 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		c.whole, c.decode, h.last = before.whole, before.decode, c
-		c.waited = before.waited + before.waits.Total()
+		c.waited = before.waits.Total() // with those of all hops before it
 		resp, h.err = c.run()
 	}
 	h.last.sends += before.sends

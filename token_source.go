@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,8 @@ type tokenSource struct {
 	key string
 	own bool // the app's own credentials, which need no refresh token
 
+	unproved atomic.Bool // the present token came after one that was rejected, and has not been accepted so far
+
 	mu       sync.Mutex
 	now      Token      // the zero value before the first
 	cred     Credential // which it is as
@@ -23,7 +26,9 @@ type tokenSource struct {
 	rejected string     // an access token that the partner answered with a 401
 	refused  time.Time  // when
 	futile   int        // renewals in a row after which the partner answered with a 401 again
+	futileAt time.Time  // the last of them
 	spared   time.Time  // until then no token is rejected
+	revived  time.Time  // when a rejected token was last taken for good again, as there was no other
 	flight   *flight    // that is under way
 	unsaved  *renewal   // what was got, but the store could not keep
 	dead     *Error     // the grant was refused for good
@@ -53,7 +58,7 @@ const (
 	refusedAgain = 5 * time.Minute  // at the most after refusals for no known reason
 	askAgain     = time.Hour        // after the app's own credentials were refused
 	spareFor     = 5 * time.Minute  // after a new token was refused like the one before; doubled each time, up to the following
-	spareMost    = time.Hour
+	spareMost    = 30 * time.Minute
 )
 
 // Credential returns a token that is good, after getting one where there is none.
@@ -134,6 +139,10 @@ func (s *tokenSource) Reject(_ context.Context, c Credential) (retry bool) {
 	if now.Before(s.spared) {
 		return false
 	}
+	if s.unproved.Load() { // the one before was rejected too
+		s.spare(now)
+		return false
+	}
 	s.rejected, s.refused = was.token.Access.Reveal(), now
 	if s.trouble == nil || s.trouble.RetryAfter == 0 {
 		s.next = time.Time{}
@@ -141,19 +150,37 @@ func (s *tokenSource) Reject(_ context.Context, c Credential) (retry bool) {
 	return true
 }
 
+// accepted says that the partner took the credential.
+func (s *tokenSource) accepted(c Credential) {
+	if !s.unproved.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was, ok := c.(issued); ok && s.now.same(was.token) {
+		s.unproved.Store(false)
+	}
+}
+
 // rejectedAnew says that the partner answered with a 401 again, to a credential that came after one that it had rejected.
 func (s *tokenSource) rejectedAnew(c Credential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if was, ok := c.(issued); !ok || !s.now.same(was.token) || now.Before(s.spared) {
-		return
+	if was, ok := c.(issued); ok && s.now.same(was.token) && now.After(s.spared) {
+		s.spare(now)
 	}
-	if now.Sub(s.spared) > spareMost { // the last time was long ago, or never
+}
+
+// spare keeps the present token, whatever is said of it, for a while.
+func (s *tokenSource) spare(now time.Time) {
+	if now.Sub(s.futileAt) > 2*spareMost { // the last time was long ago, or never
 		s.futile = 0
 	}
+	s.futileAt = now
 	s.spared = now.Add(min(spareMost, spareFor<<min(s.futile, 10)))
 	s.futile++
+	s.unproved.Store(false) // when the time is over, it may be rejected
 }
 
 // fly makes a flight. It outlives the caller that began it, and whatever the store and the transport do, it lands.
@@ -194,7 +221,7 @@ func (s *tokenSource) get(ctx context.Context) (l landing) {
 		}
 		access, alone := have.Access.Reveal(), !s.own && have.Refresh.Reveal() == ""
 		if alone && rejected != "" && access == rejected && time.Since(s.refused) >= lookAgain {
-			s.rejected, s.dead, rejected = "", nil, "" // it is all that there is: the partner may have been wrong
+			s.rejected, s.dead, rejected, s.revived = "", nil, "", time.Now() // it is all that there is: the partner may have been wrong
 		}
 		dead := s.dead
 		s.mu.Unlock()
@@ -275,7 +302,7 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 		f.cred, l.err, l.asked = s.cred, nil, false
 	case l.err.Class == ClassAuth && lasting(l.err.Code):
 		f.err = l.err
-		if told := s.died.sameGrant(l.tried) && now.Sub(s.since) < askAgain; s.dead == nil && !told {
+		if told := s.died.sameGrant(l.tried) && s.refused.Sub(s.revived).Abs() < time.Minute; s.dead == nil && !told {
 			died = l.err.Code != noToken
 			s.died, s.since = l.tried, now
 		}
@@ -318,6 +345,8 @@ func (s *tokenSource) take(t Token, version uint64) {
 		return
 	}
 	s.now, s.cred, s.version = t, issued{t}, version
+	s.unproved.Store(s.rejected != "")
+	s.spared = time.Time{}
 	s.rejected, s.dead, s.trouble, s.failures, s.next = "", nil, nil, 0, time.Time{}
 }
 

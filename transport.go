@@ -137,25 +137,24 @@ type call struct {
 	steps  []step
 	pos    int // of steps, the one that runs next
 
-	attempt   int // from 1; those that were sent
-	verdict   Verdict
-	att       Attempt
-	cred      Credential
-	renewed   bool     // the credential has been refused once
-	refetched bool     // another was got, as it had ended in line
-	renew     bool     // and another may be got for one more attempt
-	past      []string // secrets of the attempts before
-	ticket    Ticket
-	caller    caller
-	permit    permit
-	turn      bool                               // it is this call's turn to probe, but it has no permit yet
-	probe     bool                               // this attempt is a breaker's probe
-	bodyUsed  bool                               // the request's body has been handed to the transport
-	whole     bool                               // read the body within the attempt
-	max       int64                              // bytes of the response, negative for no bound
-	decode    func([]byte, *http.Response) error // what was read whole; nil when it has been done
-	data      []byte
-	buffer    *buffer // that data lies in, when it is pooled
+	attempt  int // from 1; those that were sent
+	verdict  Verdict
+	att      Attempt
+	cred     Credential
+	renewed  bool     // the credential has been refused once
+	renew    bool     // and another may be got for one more attempt
+	past     []string // secrets of the attempts before
+	ticket   Ticket
+	caller   caller
+	permit   permit
+	turn     bool                               // it is this call's turn to probe, but it has no permit yet
+	probe    bool                               // this attempt is a breaker's probe
+	bodyUsed bool                               // the request's body has been handed to the transport
+	whole    bool                               // read the body within the attempt
+	max      int64                              // bytes of the response, negative for no bound
+	decode   func([]byte, *http.Response) error // what was read whole; nil when it has been done
+	data     []byte
+	buffer   *buffer // that data lies in, when it is pooled
 
 	extra  error   // a reason beside the answer that is returned
 	lost   *result // the answer before, when the caller cancelled

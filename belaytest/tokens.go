@@ -51,7 +51,7 @@ func (p *Partner) issue(body []byte, now time.Time) answer {
 	p.tokens.n++
 	access := fmt.Sprintf("access-%d", p.tokens.n)
 	p.tokens.until[access] = now.Add(lifetime)
-	out := map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": int(lifetime.Seconds())}
+	out := map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": max(1, int(lifetime.Seconds()))}
 	switch {
 	case grant == "client_credentials":
 	case refresh == "" || p.cfg.Tokens.Rotate:
@@ -66,6 +66,6 @@ func (p *Partner) issue(body []byte, now time.Time) answer {
 
 // authorized reports whether a call came with a token that is good.
 func (p *Partner) authorized(req *http.Request, now time.Time) bool {
-	token, _ := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
-	return now.Before(p.tokens.until[token])
+	token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+	return ok && now.Before(p.tokens.until[token])
 }

@@ -3,6 +3,7 @@ package importer
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 )
@@ -61,6 +62,7 @@ func (g *Guard) Do(ctx context.Context, id string, v Version, write func() error
 // DoAll is [Guard.Do] for records that are written together, in one transaction say: write is called once with those that are newer,
 // by id, and all of these are remembered or none. It is not called when there are none.
 func (g *Guard) DoAll(ctx context.Context, versions map[string]Version, write func(newer map[string]Version) error) error {
+	versions = maps.Clone(versions) // which are claimed until they are let go, whatever the caller does to its own
 	if err := g.claim(ctx, versions); err != nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func (g *Guard) DoAll(ctx context.Context, versions map[string]Version, write fu
 	if newer = g.newer(versions); len(newer) == 0 {
 		return nil
 	}
-	err := write(newer)
+	err := write(maps.Clone(newer))
 	written = err == nil
 	return err
 }

@@ -124,3 +124,22 @@ func TestForEver(t *testing.T) {
 		t.Error("more days than a time can be taken back by")
 	}
 }
+
+// What came with a delivery is not forgotten to make room for it.
+func TestOwnIDsDoNotGiveWay(t *testing.T) {
+	s, now := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{MaxBytes: 10_000}), time.Now()
+	for n := 1; ; n++ {
+		seqs, err := addAt(t, s, now.Add(time.Duration(n)*time.Millisecond), 100, fmt.Sprint(n))
+		if err != nil {
+			break
+		}
+		_ = s.Settle(t.Context(), []inbox.Change{{Seq: seqs[0], State: inbox.Handled}})
+	}
+	seqs, err := addAt(t, s, now.AddDate(0, 0, 2), 600, "1", "2", "new")
+	if err != nil || seqs[0] != 0 || seqs[1] != 0 || seqs[2] == 0 {
+		t.Error("known, and stored again, or not stored at all", seqs, err)
+	}
+	if s.Bytes() > 10_000 {
+		t.Error(s.Bytes(), "of 10000")
+	}
+}

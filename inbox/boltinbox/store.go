@@ -17,6 +17,7 @@ import (
 	"iter"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -215,7 +216,7 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 				need += itemSize(values[i]) + knownSize
 			}
 		}
-		if full = need > 0 && !s.room(tx, need, add[0].Received, g); full {
+		if full = need > 0 && !s.room(tx, need, add[0].Received, keys, g); full {
 			return nil
 		}
 		for i, it := range add {
@@ -277,8 +278,9 @@ func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, g *growth) {
 	}
 }
 
-// room makes room for more bytes, of what was set aside and of IDs, and reports whether there is. When there is not, it takes nothing.
-func (s *Store) room(tx *bolt.Tx, more int64, now time.Time, g *growth) bool {
+// room makes room for more bytes, of what was set aside and of IDs but those of keep, and reports whether there is. When there is not,
+// it takes nothing.
+func (s *Store) room(tx *bolt.Tx, more int64, now time.Time, keep [][sha256.Size]byte, g *growth) bool {
 	over := func() int64 { return s.bytes.Load() + g.bytes + more - s.cfg.MaxBytes }
 	var old [][]byte // of knownAt
 	if left := over() - s.idle - g.idle; left > 0 {
@@ -287,8 +289,10 @@ func (s *Store) room(tx *bolt.Tx, more int64, now time.Time, g *growth) bool {
 			if k == nil || bytes.Compare(k[:8], before) >= 0 {
 				return false
 			}
-			old = append(old, bytes.Clone(k))
-			left -= knownSize
+			if !slices.Contains(keep, [sha256.Size]byte(k[8:])) {
+				old = append(old, bytes.Clone(k))
+				left -= knownSize
+			}
 		}
 	}
 	for over() > 0 {

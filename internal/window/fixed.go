@@ -110,7 +110,10 @@ func (f *Fixed) Settle(mark int64, at time.Duration, n int) {
 
 // Lost says that the partner may have counted the permits by the latest of Take, or never.
 func (f *Fixed) Lost(mark int64) {
-	if mark >= 0 && mark>>markBits == f.seq && mark&markFirst != 0 {
+	if mark < 0 {
+		mark = ^mark
+	}
+	if mark>>markBits == f.seq && (mark&markFirst != 0 || f.unsure) {
 		f.lost = true
 		f.hi = max(f.hi, f.last) // whoever came meanwhile may have opened it
 	}

@@ -36,3 +36,21 @@ func TestBucketRefundAfterItWasFull(t *testing.T) {
 	require.Positive(t, n)
 	require.LessOrEqual(t, n, 20)
 }
+
+// When the permit that opened a fixed window is given back and the next one is lost, the one after it opens the partner's.
+func TestFixedLostAfterARefund(t *testing.T) {
+	const s = time.Second
+	f := NewFixed(2, 10*s)
+	a := f.Take(0, s/10, 1)
+	b := f.Take(0, s/10, 1)
+	f.Refund(a, s/20, 1)
+	f.Lost(b)
+	require.Zero(t, f.Wait(9*s, 1))
+	d := f.Take(9*s, 9*s+s/10, 1)
+	f.Settle(d, 9*s, 1)
+	at := 9 * s
+	for f.Wait(at, 2) > 0 {
+		at += f.Wait(at, 2)
+	}
+	require.GreaterOrEqual(t, at, 19*s)
+}
