@@ -2,9 +2,7 @@ package belay
 
 import (
 	"context"
-	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -292,115 +290,4 @@ func (c *call) url() string {
 		return redact.URL(c.req.URL)
 	}
 	return c.labelled(c.opts.route)
-}
-
-// logObserver writes slog records.
-type logObserver struct{ log *slog.Logger }
-
-func (o logObserver) Observe(ctx context.Context, e Event) {
-	switch e := e.(type) {
-	case AttemptDone:
-		o.write(ctx, min(slog.LevelWarn, failureLevel(e.Verdict, e.StatusCode, e.Err)), "attempt", e.Call, e.Verdict, e.Err,
-			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()), slog.Int("attempt", e.Number),
-			slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
-			slog.String("request_body", e.RequestBody), slog.String("ignored_header", e.Ignored))
-	case CallDone:
-		o.write(ctx, failureLevel(e.Verdict, e.StatusCode, e.Err), "call", e.Call, e.Verdict, e.Err,
-			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
-			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()))
-	case Retrying:
-		o.write(ctx, slog.LevelInfo, "retrying", e.Call, e.Verdict, nil,
-			slog.Int("attempt", e.Attempt), slog.Int64("wait_ms", e.Wait.Milliseconds()))
-	case Paused:
-		o.write(ctx, slog.LevelWarn, "paused", e.Call, e.Verdict, nil,
-			slog.String("scope", e.Scope.String()), slog.Int64("for_ms", e.For.Milliseconds()))
-	case Resumed:
-		o.write(ctx, slog.LevelInfo, "resumed", e.Call, e.Verdict, nil,
-			slog.String("scope", e.Scope.String()), slog.Int64("after_ms", e.After.Milliseconds()))
-	case LimitNear:
-		o.write(ctx, slog.LevelInfo, "limit near", e.Call, Verdict{}, nil,
-			slog.String("limit", e.Limit), slog.String("source", e.Source.String()), slog.Int("used", e.Used), slog.Int("max", e.Max))
-	case TokenRefreshed, TokenRefreshFailed, TokenRevoked, CredentialRotated, RotationRolledBack:
-		o.logToken(ctx, e)
-	case DeliveryReceived, DeliveryRejected, EventHandled:
-		o.logWebhook(ctx, e)
-	case CircuitChanged:
-		o.write(ctx, slog.LevelWarn, "circuit", e.Call, Verdict{}, nil,
-			slog.String("state", e.State.String()), slog.Int64("open_ms", e.OpenFor.Milliseconds()))
-	}
-}
-
-// failureLevel is error where somebody has to look at the partner or at the credential, less for what a caller may have expected.
-func failureLevel(v Verdict, status int, err error) slog.Level {
-	switch v.Class {
-	case ClassOK:
-		return slog.LevelDebug
-	case ClassCanceled:
-		if errors.Is(err, context.DeadlineExceeded) {
-			return slog.LevelWarn
-		}
-		return slog.LevelInfo
-	case ClassRefused:
-		return slog.LevelWarn
-	case ClassClient:
-		if status == http.StatusNotFound || status == http.StatusGone || status == http.StatusConflict {
-			return slog.LevelInfo
-		}
-		return slog.LevelWarn
-	}
-	return slog.LevelError
-}
-
-// logToken writes the events of credentials.
-func (o logObserver) logToken(ctx context.Context, e Event) {
-	switch e := e.(type) {
-	case TokenRefreshed:
-		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: token refreshed", slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.Time("expiry", e.Expiry))
-	case TokenRefreshFailed:
-		o.log.LogAttrs(ctx, slog.LevelWarn, "belay: token refresh failed", slog.String("partner", e.Partner), slog.String("integration", e.Integration),
-			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
-	case TokenRevoked:
-		o.log.LogAttrs(ctx, slog.LevelError, "belay: token revoked", slog.String("partner", e.Partner), slog.String("integration", e.Integration),
-			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
-	case CredentialRotated:
-		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: credential rotated", slog.String("integration", e.Integration), slog.Time("was", e.Was))
-	case RotationRolledBack:
-		o.log.LogAttrs(ctx, slog.LevelError, "belay: rotation rolled back", slog.String("integration", e.Integration), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
-	}
-}
-
-// LogTo returns an observer that writes what it is told to l, as [WithLogger] does. Nil writes nothing.
-func LogTo(l *slog.Logger) Observer {
-	if l == nil {
-		l = slog.New(slog.DiscardHandler)
-	}
-	return logObserver{l}
-}
-
-// write leaves out attributes that are empty.
-func (o logObserver) write(ctx context.Context, level slog.Level, msg string, call CallInfo, v Verdict, err error, attrs ...slog.Attr) {
-	if !o.log.Enabled(ctx, level) {
-		return
-	}
-	all := make([]slog.Attr, 0, 16)
-	route := call.Route
-	if route == "" {
-		route = call.URL
-	}
-	all = append(all, slog.String("partner", call.Partner), slog.String("integration", call.Integration),
-		slog.String("method", call.Method), slog.String("route", route))
-	all = append(all, attrs...)
-	if v.Class != ClassOK {
-		all = append(all, slog.String("class", v.Class.String()), slog.String("code", v.Code), slog.String("message", v.Message))
-	}
-	if err != nil {
-		all = append(all, slog.String("error", err.Error()))
-	}
-	kept := all[:0]
-	for _, a := range all {
-		if a.Value.Kind() != slog.KindString || a.Value.String() != "" {
-			kept = append(kept, a)
-		}
-	}
-	o.log.LogAttrs(ctx, level, "belay: "+msg, kept...)
 }
