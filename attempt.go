@@ -83,7 +83,7 @@ func (c *call) wire() (*http.Request, error) {
 		clone := *req
 		req = &clone
 	}
-	req.Body = body
+	req.Body, c.again = body, body
 	return req, nil
 }
 

@@ -2,6 +2,7 @@ package belay
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -164,6 +165,7 @@ type call struct {
 
 	cancel context.CancelFunc // of the total timeout
 	body   *body              // of the last attempt, nil before the first
+	again  io.Closer          // the request's body for it, when it is not the first
 	sends  int                // attempts that reached the transport, probes too
 }
 
@@ -321,8 +323,9 @@ func (c *call) run() (*http.Response, error) {
 // letGo frees what a call holds when a function of the user's has panicked.
 func (c *call) letGo() {
 	c.abandon()
-	if !c.bodyUsed {
-		closeBody(c.req)
+	closeBody(c.req) // also what a middleware had in hand
+	if c.again != nil {
+		_ = c.again.Close()
 	}
 	if c.body != nil && c.body.rc != nil && !c.body.over() {
 		_ = c.body.Close()
