@@ -101,6 +101,33 @@ func TestPanicsHoldNothing(t *testing.T) {
 	}
 }
 
+// Nor does a stream that panics when it is opened again, for a redirect.
+func TestPanicOnARedirectHoldsNothing(t *testing.T) {
+	t.Parallel()
+	bubble(t, "open", func(t *testing.T) {
+		c, err := belay.New("https://partner.test", belay.WithMaxInFlight(1), belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+			_ = req.Body.Close()
+			resp := blob(307)
+			resp.Header.Set("Location", "/next")
+			return resp, nil
+		})))
+		require.NoError(t, err)
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			n := 0
+			require.PanicsWithValue(t, "mine", func() {
+				_, _ = belay.Put[belay.None](ctx, c, "/", belay.Stream("text/plain", -1, func() (io.ReadCloser, error) {
+					if n++; n > 1 {
+						panic("mine")
+					}
+					return io.NopCloser(strings.NewReader("text")), nil
+				}))
+			})
+			cancel()
+		}
+	})
+}
+
 // A redirect that is not followed leaves no body open: net/http opens another before it asks.
 func TestRefusedRedirectsHoldNothing(t *testing.T) {
 	t.Parallel()

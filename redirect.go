@@ -133,7 +133,14 @@ func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
 		ctx, cancel = context.WithDeadline(req.Context(), deadline)
 		req = req.WithContext(ctx)
 	}
+	panicked := true
+	defer func() {
+		if panicked {
+			h.last.letGo()
+		}
+	}()
 	resp, err := client.Do(req)
+	panicked = false
 	last := h.last
 	if cancel != nil {
 		if err != nil || last.body == nil || last.body.over() {
