@@ -372,6 +372,33 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 	})
 }
 
+// The app's own credentials, refused from the first: told once, and asked for again after an hour.
+func TestOwnCredentialsRefused(t *testing.T) {
+	t.Parallel()
+	bubble(t, "invalid_client", func(t *testing.T) {
+		i := newIssuer(time.Hour)
+		i.answers(func(int, url.Values) *http.Response {
+			return jsonReply(401, map[string]string{"error": "invalid_client"})
+		})
+		revoked := 0
+		o := app(t, i, func(cfg *belay.OAuth2Config) {
+			cfg.Observer = belay.ObserverFunc(func(_ context.Context, e belay.Event) {
+				if _, ok := e.(belay.TokenRevoked); ok {
+					revoked++
+				}
+			})
+		})
+		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
+		for range 50 {
+			require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
+			time.Sleep(time.Minute)
+		}
+		synctest.Wait()
+		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, revoked)
+	})
+}
+
 // A grant that was refused for good is not asked for again, until there is another.
 func TestDeadGrant(t *testing.T) {
 	t.Parallel()

@@ -302,7 +302,9 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 		f.cred, l.err, l.asked = s.cred, nil, false
 	case l.err.Class == ClassAuth && lasting(l.err.Code):
 		f.err = l.err
-		if told := s.died.sameGrant(l.tried) && s.refused.Sub(s.revived).Abs() < time.Minute; s.dead == nil && !told {
+		// Told already, when it was tried again and refused at once.
+		told := !s.revived.IsZero() && s.died.sameGrant(l.tried) && s.refused.Sub(s.revived).Abs() < time.Minute
+		if s.dead == nil && !told {
 			died = l.err.Code != noToken
 			s.died, s.since = l.tried, now
 		}
@@ -358,4 +360,5 @@ func (s *tokenSource) renewed(t Token, version uint64) {
 		s.worked = time.Now()
 	}
 	s.take(t, version)
+	s.unproved.Store(false) // nobody has refused this one's like
 }

@@ -388,14 +388,3 @@ func (c *call) method() string {
 	}
 	return c.req.Method
 }
-
-// patient reports whether the call waits for the partner beyond the ordinary.
-func (c *call) patient() bool { return c.opts.patience > 0 && c.patience() > 0 }
-
-// patience returns how long the call may still wait for the partner.
-func (c *call) patience() time.Duration {
-	if c.opts.patience <= 0 {
-		return 0
-	}
-	return c.opts.patience - c.waited - c.waits.Total()
-}
