@@ -8,7 +8,7 @@ import (
 // admit is the layer of breaker and limiter. The breaker is asked first, so that nothing queues for a
 // partner that is down; its permit is taken last, so that none is held while queueing; and whatever
 // happens below, both hear of it once.
-func (c *call) admit() (*http.Response, error) {
+func (c *call) admit(in *within) (*http.Response, error) {
 	c.body = &body{parent: c.ctx}
 	if !c.opts.budget.spend() {
 		return nil, c.stop(refuse(ErrCallBudget, 0))
@@ -17,7 +17,7 @@ func (c *call) admit() (*http.Response, error) {
 		c.opts.budget.giveBack()
 		return nil, c.stop(err)
 	}
-	resp, err := c.next()
+	resp, err := in.send(c)
 	if c.verdict.unsent {
 		c.opts.budget.giveBack()
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // send is the innermost layer: one request through the base transport, and the verdict on it.
-func (c *call) send() (*http.Response, error) {
+func (c *call) send(*within) (*http.Response, error) {
 	if c.ctx.Err() != nil {
 		return nil, c.stop(ended(c.ctx))
 	}

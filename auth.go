@@ -147,7 +147,7 @@ func (c *call) authenticator() Authenticator {
 }
 
 // token is the layer that gets a fresh credential. It may block, so it comes before anything is held.
-func (c *call) token() (*http.Response, error) {
+func (c *call) token(in *within) (*http.Response, error) {
 	if err := c.confidential(); err != nil {
 		return nil, c.stop(err)
 	}
@@ -155,7 +155,7 @@ func (c *call) token() (*http.Response, error) {
 	if err := c.credential(auth); err != nil {
 		return nil, err
 	}
-	resp, err := c.next()
+	resp, err := in.send(c)
 	source, cred := sourceOf(auth, c.cred)
 	switch refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth; {
 	case refused && !c.renewed:
@@ -226,7 +226,7 @@ func (c *call) confidential() error {
 }
 
 // sign is the layer that puts the credential onto a clone, when all waiting is over.
-func (c *call) sign() (*http.Response, error) {
+func (c *call) sign(in *within) (*http.Response, error) {
 	if s, ok := c.cred.(interface{ stale() bool }); ok && s.stale() {
 		// It has ended while the call waited for its turn, which is not given back for the while that another takes.
 		if err := c.credential(c.authenticator()); err != nil {
@@ -252,7 +252,7 @@ func (c *call) sign() (*http.Response, error) {
 		return nil, c.stop(err)
 	}
 	c.out, c.signed = out, out
-	return c.next()
+	return in.send(c)
 }
 
 // secrets returns what must not be seen of the attempts: all that the authenticator put onto them,

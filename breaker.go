@@ -84,6 +84,7 @@ type Breaker struct {
 	policy BreakerPolicy
 	cb     *gobreaker.TwoStepCircuitBreaker[any]
 	base   time.Time
+	enough int64 // successes in a row that can matter: as many as keep the ratio down by themselves
 
 	// Set by gobreaker's callback, which runs under its mutex: atomics and nothing else.
 	state     atomic.Int32
@@ -93,7 +94,7 @@ type Breaker struct {
 	changes   atomic.Int32 // bits of changes nobody has taken yet
 
 	generation atomic.Uint32 // counts changes
-	successes  atomic.Int64  // since the last failure, not yet told to gobreaker
+	successes  atomic.Int64  // since the last failure, about as many as are enough; not yet told to gobreaker
 	probing    atomic.Int32  // probes in flight or that succeeded, while half open
 	turns      atomic.Int32  // parked calls whose turn it is to probe, but who have no permit yet
 
@@ -124,7 +125,10 @@ func NewBreaker(p BreakerPolicy) (*Breaker, error) {
 }
 
 func newBreaker(p BreakerPolicy) *Breaker {
-	b := &Breaker{policy: p, base: time.Now()}
+	b := &Breaker{policy: p, base: time.Now(), enough: int64(p.MinCalls)}
+	if p.FailureRatio > 0 {
+		b.enough = max(b.enough, int64(min(10_000, 2/p.FailureRatio)))
+	}
 	b.cb = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		MaxRequests:  uint32(p.Probes),
 		Interval:     p.Window,
@@ -264,7 +268,9 @@ func (b *Breaker) report(p *permit, v *Verdict, answered bool) (changes int32) {
 	case p.probe:
 		b.reportProbe(p, v.Class, answered)
 	case v.Class == ClassOK:
-		b.successes.Add(1)
+		if b.successes.Load() < b.enough { // seldom, on the successful path
+			b.successes.Add(1)
+		}
 		return 0
 	case v.Class == ClassTransient:
 		b.reportFailure(p)
@@ -295,13 +301,9 @@ func (b *Breaker) reportProbe(p *permit, c Class, answered bool) {
 }
 
 // reportFailure tells gobreaker of a failure while the circuit was closed, after the successes before
-// it, as far as they can matter: as many as keep the ratio down by themselves.
+// it, as far as they can matter.
 func (b *Breaker) reportFailure(p *permit) {
-	enough := int64(b.policy.MinCalls)
-	if b.policy.FailureRatio > 0 {
-		enough = max(enough, int64(min(10_000, 2/b.policy.FailureRatio)))
-	}
-	for range min(b.successes.Swap(0), enough) {
+	for range min(b.successes.Swap(0), b.enough) {
 		b.tell(p, nil)
 	}
 	b.tell(p, errFailure)

@@ -9,13 +9,13 @@ import (
 // outerMiddleware is the layer of the users' call middlewares. What they send goes on with the layers
 // below as a call of its own, so that they may send it twice, at once, or another; what they return is
 // taken for what it is: the answer of one of those, or an answer of their own.
-func (c *call) outerMiddleware() (*http.Response, error) {
+func (c *call) outerMiddleware(in *within) (*http.Response, error) {
 	var inner inners
 	rt := c.set.callMiddleware(roundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		if c.foreign(req) {
 			return c.set.base.RoundTrip(req)
 		}
-		return inner.send(c, req)
+		return inner.send(c, in, req)
 	}))
 	c.bodyUsed = true
 	req := c.req
@@ -67,15 +67,15 @@ type innerCall struct {
 	err  error
 }
 
-func (in *inners) send(c *call, req *http.Request) (*http.Response, error) {
-	k := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, steps: c.steps, pos: c.pos, whole: c.whole, max: c.max, start: c.start, waited: c.waited}
+func (in *inners) send(c *call, w *within, req *http.Request) (*http.Response, error) {
+	k := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, whole: c.whole, max: c.max, start: c.start, waited: c.waited}
 	panicked := true
 	defer func() {
 		if panicked {
 			k.letGo()
 		}
 	}()
-	resp, err := k.next()
+	resp, err := w.send(k)
 	panicked = false
 	if !k.bodyUsed {
 		closeBody(req)

@@ -177,8 +177,8 @@ type Redactor func(contentType string, body []byte) string
 const maxLoggedBody = 4 << 10
 
 // observe is the outermost layer.
-func (c *call) observe() (*http.Response, error) {
-	resp, err := c.next()
+func (c *call) observe(in *within) (*http.Response, error) {
+	resp, err := in.send(c)
 	c.decoded(resp)
 	e := CallDone{
 		Call: c.info(), Verdict: c.verdict, Attempts: c.sends, Waits: c.waits, Duration: time.Since(c.start),

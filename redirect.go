@@ -118,7 +118,7 @@ func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
 	c := &call{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts, max: h.last.max}
 	c.body = &body{parent: c.ctx}
 	c.whole, c.decode, h.last = h.last.whole, h.last.decode, c
-	resp, err := c.send()
+	resp, err := c.send(nil)
 	c.decoded(resp)
 	return resp, err
 }

@@ -146,7 +146,7 @@ type result struct {
 }
 
 // retry is the layer that owns the attempts.
-func (c *call) retry() (*http.Response, error) {
+func (c *call) retry(in *within) (*http.Response, error) {
 	p := c.set.retry
 	attempts := p.MaxAttempts
 	if c.opts.maxAttempts > 0 {
@@ -158,7 +158,7 @@ func (c *call) retry() (*http.Response, error) {
 	for {
 		c.attempt++
 		sent := c.sends
-		resp, err := c.next()
+		resp, err := in.send(c)
 		if c.verdict.Class == ClassOK && err == nil {
 			p.Budget.give(max(1, spent))
 			return resp, nil

@@ -41,8 +41,18 @@ type roundTripperFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// step is one layer: it does its part and calls [call.next] to go inward.
-type step func(*call) (*http.Response, error)
+// step is one layer: it does its part and sends the call inward, as often as it likes.
+type step func(c *call, in *within) (*http.Response, error)
+
+// within is what lies within a layer: the next one, with what lies within that.
+type within struct {
+	step step
+	in   *within
+}
+
+// send sends c inward. It is small enough to be no call of its own: processors predict the returns of some
+// sixteen calls, and with two for each layer there would be more.
+func (w *within) send(c *call) (*http.Response, error) { return w.step(c, w.in) }
 
 // order is the one place where the order of the layers stands, from the outside in. Below the last one
 // lies the base transport, under the user's attempt middlewares.
@@ -92,7 +102,7 @@ type settings struct {
 	maxBytes       int64                   // of a response, negative: no bound
 	callMiddleware Middleware
 	base           http.RoundTripper
-	steps          [kinds][]step // of order, those that are on
+	layers         [kinds]*within // of order, those that are on
 }
 
 // stack is the layers with what belongs to one integration.
@@ -117,10 +127,10 @@ func newStack(next http.RoundTripper, s *settings) http.RoundTripper {
 
 func (s *settings) compile() {
 	for k := range kinds {
-		s.steps[k] = nil
-		for _, o := range order {
+		s.layers[k] = nil
+		for _, o := range slices.Backward(order[:]) {
 			if o.on(s, k) {
-				s.steps[k] = append(s.steps[k], o.step)
+				s.layers[k] = &within{o.step, s.layers[k]}
 			}
 		}
 	}
@@ -135,8 +145,7 @@ type call struct {
 	out    *http.Request // what this attempt sends, when it differs
 	signed *http.Request // the last that carried a credential, nil when none did
 	opts   *callOptions
-	steps  []step
-	pos    int // of steps, the one that runs next
+	layers *within
 
 	attempt  int // from 1; those that were sent
 	verdict  Verdict
@@ -247,7 +256,7 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 	if s.enabled != nil {
 		of |= switched
 	}
-	c.steps = s.set.steps[of]
+	c.layers = s.set.layers[of]
 	c.addHeaders()
 	return c, nil
 }
@@ -298,7 +307,7 @@ func (c *call) run() (*http.Response, error) {
 			c.letGo()
 		}
 	}()
-	resp, err := c.next()
+	resp, err := c.layers.send(c)
 	c.decoded(resp)
 	panicked = false
 	if !c.bodyUsed {
@@ -335,23 +344,15 @@ func (c *call) letGo() {
 	}
 }
 
-// next goes one layer inward. A layer may call it more than once.
-func (c *call) next() (*http.Response, error) {
-	c.pos++
-	resp, err := c.steps[c.pos-1](c)
-	c.pos--
-	return resp, err
-}
-
 // gate is the layer that asks the kill switch and sets the total timeout.
-func (c *call) gate() (*http.Response, error) {
+func (c *call) gate(in *within) (*http.Response, error) {
 	if err := c.allowed(); err != nil {
 		return nil, err
 	}
 	if c.set.timeout > 0 {
 		c.ctx, c.cancel = context.WithTimeout(c.ctx, c.set.timeout)
 	}
-	return c.next()
+	return in.send(c)
 }
 
 // allowed asks the kill switch: at once, and before each attempt when all waiting is over.

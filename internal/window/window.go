@@ -41,24 +41,25 @@ func (b *busy) note(now, slack, per time.Duration, used, limit int) bool {
 
 // Slots bounds how many permits are out at once. Unlike the others it may be given back to without the lock.
 type Slots struct {
-	max  int64 // changed only while nobody asks
-	used atomic.Int64
+	max   int64 // changed only while nobody asks
+	taken int64 // ever, under the lock; so that only giving back needs an atomic write
+	given atomic.Int64
 }
 
 // NewSlots returns n slots.
 func NewSlots(n int) *Slots { return &Slots{max: int64(n)} }
 
 // Free reports whether n more can be taken.
-func (s *Slots) Free(n int) bool { return s.used.Load()+int64(n) <= s.max }
+func (s *Slots) Free(n int) bool { return s.taken-s.given.Load()+int64(n) <= s.max }
 
 // Resize changes how many there are.
 func (s *Slots) Resize(n int) { s.max = int64(n) }
 
 // Used returns how many are out.
-func (s *Slots) Used() int { return int(s.used.Load()) }
+func (s *Slots) Used() int { return int(s.taken - s.given.Load()) }
 
 // Take takes a slot.
-func (s *Slots) Take() { s.used.Add(1) }
+func (s *Slots) Take() { s.taken++ }
 
 // Give gives a slot back. It is safe for concurrent use.
-func (s *Slots) Give() { s.used.Add(-1) }
+func (s *Slots) Give() { s.given.Add(1) }
