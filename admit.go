@@ -10,7 +10,7 @@ import (
 // happens below, both hear of it once.
 func (c *call) admit(in *within) (*http.Response, error) {
 	c.body = &body{parent: c.ctx}
-	if !c.opts.budget.spend() {
+	if b := c.opts.budget; b != nil && !b.spend() {
 		return nil, c.stop(refuse(ErrCallBudget, 0))
 	}
 	if err := c.enter(); err != nil {

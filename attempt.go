@@ -49,7 +49,9 @@ func (c *call) send(*within) (*http.Response, error) {
 	}
 	if err == nil {
 		resp.Request = c.req // not the clone that carries the credential
-		c.stripLocation(resp)
+		if c.signed != nil {
+			c.stripLocation(resp)
+		}
 		if err = c.receive(b, resp); err != nil {
 			resp = nil
 		}
@@ -57,8 +59,14 @@ func (c *call) send(*within) (*http.Response, error) {
 		err = b.explain(withoutURL(err))
 		b.finish()
 	}
-	c.judge(resp, err)
-	c.emitAttempt(resp, err, began)
+	if err == nil && resp.StatusCode < 400 && c.set.classifier == nil {
+		c.verdict = Verdict{}
+	} else {
+		c.judge(resp, err)
+	}
+	if c.observed() {
+		c.emitAttempt(resp, err, began)
+	}
 	return resp, err
 }
 
@@ -158,10 +166,6 @@ func (c *call) freeBuffer() {
 
 // judge sets the verdict of the attempt.
 func (c *call) judge(resp *http.Response, err error) {
-	if err == nil && resp.StatusCode < 400 && c.set.classifier == nil {
-		c.verdict = Verdict{}
-		return
-	}
 	var secrets []string
 	if err != nil || resp.StatusCode >= 400 {
 		secrets = c.secrets()
@@ -241,13 +245,18 @@ func (b *body) explain(err error) error {
 
 // Read reads from the answer.
 func (b *body) Read(p []byte) (int, error) {
-	if b.left < 0 && b.timeout == nil { // neither a bound nor a time
-		n, err := b.rc.Read(p)
-		if err != nil {
-			err = b.ended(err)
-		}
-		return n, err
+	if b.left >= 0 || b.timeout != nil {
+		return b.readBounded(p)
 	}
+	n, err := b.rc.Read(p)
+	if err != nil {
+		err = b.ended(err)
+	}
+	return n, err
+}
+
+// readBounded is Read within a bound, or a time, or both.
+func (b *body) readBounded(p []byte) (int, error) {
 	if b.left == 0 && len(p) > 0 {
 		var one [1]byte
 		n, err := b.rc.Read(one[:])

@@ -305,9 +305,6 @@ func (c *call) secrets() []string {
 // stripLocation takes out of a redirect what the authenticator put into the query, if the partner says it
 // back: it would go wherever the redirect leads.
 func (c *call) stripLocation(resp *http.Response) {
-	if c.signed == nil {
-		return
-	}
 	if to := resp.Header.Get("Location"); to != "" {
 		if clean := c.unsigned(to); clean != to {
 			resp.Header.Set("Location", clean)

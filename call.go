@@ -161,7 +161,7 @@ func (c *Client) open(ctx context.Context, method, path string, content any, opt
 // decoded decodes an answer that is to be read whole, once. An answer that is not what was promised is the
 // call's verdict, which events and error tell alike.
 func (c *call) decoded(resp *http.Response) {
-	if c.decode == nil || resp == nil || c.verdict.Class != ClassOK || redirected(resp) && c.set.redirects != RedirectNone {
+	if resp == nil || c.verdict.Class != ClassOK || redirected(resp) && c.set.redirects != RedirectNone {
 		return
 	}
 	decode := c.decode

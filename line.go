@@ -273,6 +273,11 @@ func (ln *line) settle(t *Ticket, v *Verdict, sent, answered bool) (began time.D
 		t.state = ticketSettled
 		return 0
 	}
+	return ln.settleUp(t, v, sent, answered)
+}
+
+// settleUp is settle where the limits have to hear of it.
+func (ln *line) settleUp(t *Ticket, v *Verdict, sent, answered bool) (began time.Duration) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	now := ln.now()
@@ -371,10 +376,15 @@ func (ln *line) giveSlots(set *tierSet, taken uint64) {
 		}
 	}
 	if ln.waiting.Load() > 0 {
-		ln.mu.Lock()
-		defer ln.mu.Unlock()
-		ln.pump(ln.now())
+		ln.advance()
 	}
+}
+
+// advance lets go whom it can.
+func (ln *line) advance() {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	ln.pump(ln.now())
 }
 
 // outage and recovered are what the breaker's opening and closing mean for the line.

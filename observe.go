@@ -179,7 +179,9 @@ const maxLoggedBody = 4 << 10
 // observe is the outermost layer.
 func (c *call) observe(in *within) (*http.Response, error) {
 	resp, err := in.send(c)
-	c.decoded(resp)
+	if c.decode != nil {
+		c.decoded(resp)
+	}
 	e := CallDone{
 		Call: c.info(), Verdict: c.verdict, Attempts: c.sends, Waits: c.waits, Duration: time.Since(c.start),
 		Err: both(c.clean(err), c.clean(c.extra)),
@@ -230,9 +232,6 @@ func tell(ctx context.Context, o Observer, e Event) {
 }
 
 func (c *call) emitAttempt(resp *http.Response, err error, began time.Time) {
-	if !c.observed() {
-		return
-	}
 	e := AttemptDone{
 		Call: c.info(), Number: c.number(), Verdict: c.verdict, Duration: time.Since(began), LimitLeft: -1,
 		Probe: c.probe, Ignored: c.verdict.ignored, Err: c.clean(err),

@@ -119,7 +119,9 @@ func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
 	c.body = &body{parent: c.ctx}
 	c.whole, c.decode, h.last = h.last.whole, h.last.decode, c
 	resp, err := c.send(nil)
-	c.decoded(resp)
+	if c.decode != nil {
+		c.decoded(resp)
+	}
 	return resp, err
 }
 

@@ -147,6 +147,25 @@ type result struct {
 
 // retry is the layer that owns the attempts.
 func (c *call) retry(in *within) (*http.Response, error) {
+	c.attempt = 1
+	resp, err := in.send(c)
+	if c.verdict.Class == ClassOK && err == nil {
+		c.set.retry.Budget.give(1)
+		return resp, nil
+	}
+	return c.retryFrom(in, resp, err)
+}
+
+// resend makes another attempt, and reports whether it reached the transport.
+func (c *call) resend(in *within) (resp *http.Response, sent bool, err error) {
+	c.attempt++
+	before := c.sends
+	resp, err = in.send(c)
+	return resp, c.sends > before, err
+}
+
+// retryFrom goes on from a first attempt that was no success: its outcome is the call's, or others follow it.
+func (c *call) retryFrom(in *within, resp *http.Response, err error) (*http.Response, error) {
 	p := c.set.retry
 	attempts := p.MaxAttempts
 	if c.opts.maxAttempts > 0 {
@@ -155,17 +174,14 @@ func (c *call) retry(in *within) (*http.Response, error) {
 	var steps *backoff.ExponentialBackOff
 	var kept *result
 	var spent int64
-	for {
-		c.attempt++
-		sent := c.sends
-		resp, err := in.send(c)
-		if c.verdict.Class == ClassOK && err == nil {
+	for sent := c.sends > 0; ; resp, sent, err = c.resend(in) {
+		v := c.verdict
+		if v.Class == ClassOK && err == nil {
 			p.Budget.give(max(1, spent))
 			return resp, nil
 		}
-		v := c.verdict
 		// Trouble in getting a credential is tried again like any other.
-		if kept != nil && (v.Class == ClassCanceled || c.sends == sent && v.Class != ClassTransient && v.Class != ClassRateLimited) {
+		if kept != nil && (v.Class == ClassCanceled || !sent && v.Class != ClassTransient && v.Class != ClassRateLimited) {
 			c.attempt--
 			p.Budget.give(spent) // it was not sent
 			return c.keep(kept, err)

@@ -103,6 +103,7 @@ type settings struct {
 	callMiddleware Middleware
 	base           http.RoundTripper
 	layers         [kinds]*within // of order, those that are on
+	adds           bool           // header or keyHeader are set
 }
 
 // stack is the layers with what belongs to one integration.
@@ -126,6 +127,7 @@ func newStack(next http.RoundTripper, s *settings) http.RoundTripper {
 }
 
 func (s *settings) compile() {
+	s.adds = len(s.header) > 0 || s.keyHeader != ""
 	for k := range kinds {
 		s.layers[k] = nil
 		for _, o := range slices.Backward(order[:]) {
@@ -257,15 +259,14 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 		of |= switched
 	}
 	c.layers = s.set.layers[of]
-	c.addHeaders()
+	if s.base != nil && (s.set.adds || len(opts.header) > 0 || opts.key != "" || req.Header == nil) {
+		c.addHeaders()
+	}
 	return c, nil
 }
 
-// addHeaders puts the client's and the call's headers onto a clone of the request, if there are any.
+// addHeaders puts the client's and the call's headers onto a clone of the request.
 func (c *call) addHeaders() {
-	if c.base == nil || len(c.set.header) == 0 && len(c.opts.header) == 0 && c.keyHeader() == "" && c.req.Header != nil {
-		return
-	}
 	clone := *c.req
 	clone.Header = c.req.Header.Clone()
 	if clone.Header == nil {
@@ -308,7 +309,9 @@ func (c *call) run() (*http.Response, error) {
 		}
 	}()
 	resp, err := c.layers.send(c)
-	c.decoded(resp)
+	if c.decode != nil {
+		c.decoded(resp)
+	}
 	panicked = false
 	if !c.bodyUsed {
 		closeBody(c.req)
