@@ -42,7 +42,10 @@ func (c *call) enter() error {
 					return nil
 				}
 				var ok bool
-				if c.permit, ok = b.allow(c.turn, !c.idempotent()); ok {
+				if c.permit, ok = b.pass(); !ok {
+					c.permit, ok = b.allow(c.turn, !c.idempotent())
+				}
+				if ok {
 					c.probe = c.permit.probe
 					c.endTurn()
 					return nil
@@ -76,8 +79,14 @@ func (c *call) acquire() error {
 		return nil
 	}
 	t, by := &c.ticket, &c.caller
-	t.Request, t.Cost, t.Priority, t.Tenant, t.by = c.req, c.cost(), c.opts.priority, c.integration, by
-	by.who, by.method, by.route, by.ask, by.left = c.identity(), c.req.Method, c.opts.route, c.observed(), -1
+	t.Request, t.Cost, t.Priority, t.Tenant, t.by = c.req, c.opts.cost, c.opts.priority, c.integration, by
+	if t.Cost == 0 && c.set.cost != nil {
+		t.Cost = c.set.cost(c.req)
+	}
+	by.who, by.method, by.route, by.ask, by.left = c.who, c.req.Method, c.opts.route, c.observed(), -1
+	if c.opts.auth != nil || c.opts.noAuth {
+		by.who = c.identity()
+	}
 	switch {
 	case c.opts.patience > 0:
 		by.patience = max(1, c.patience())
@@ -87,21 +96,13 @@ func (c *call) acquire() error {
 		by.patience, by.maxPause = c.set.maxWait, defaultMaxRetryAfter
 	}
 	by.waited = 0
-	err := l.Acquire(c.ctx, t)
+	err := l.acquire(c.ctx, t)
 	c.waits.Line += by.waited
 	for _, e := range by.news {
 		c.emit(c.named(e))
 	}
 	by.news = nil
 	return err
-}
-
-// cost is how many permits the call takes.
-func (c *call) cost() int {
-	if c.opts.cost == 0 && c.set.cost != nil {
-		return c.set.cost(c.req)
-	}
-	return c.opts.cost
 }
 
 // release gives back the place of an attempt that was not sent. It is nil-safe.
@@ -165,9 +166,14 @@ func (c *call) report(resp *http.Response) {
 			t.state = ticketFree
 		}
 		if began > 0 {
-			c.emit(Paused{Call: c.info(), Scope: c.verdict.Scope, For: began, Verdict: c.verdict})
+			c.paused(began)
 		}
 	}
+}
+
+// paused tells that the partner has asked for a pause.
+func (c *call) paused(lasts time.Duration) {
+	c.emit(Paused{Call: c.info(), Scope: c.verdict.Scope, For: lasts, Verdict: c.verdict})
 }
 
 // circuitChanged lets the limiter know of the outage before anybody who was parked goes on.

@@ -114,7 +114,7 @@ func (c *call) receive(b *body, resp *http.Response) error {
 	b.rc, b.max, b.left = resp.Body, c.max, c.max
 	resp.Body = b
 	if !c.whole {
-		events := eventStream(resp.Header) // silent for as long as nothing happens, and without end
+		events := (b.left >= 0 || b.timeout != nil) && eventStream(resp.Header) // silent for as long as nothing happens, and without end
 		if events {
 			b.max, b.left = -1, -1
 		}

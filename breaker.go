@@ -237,12 +237,17 @@ type permit struct {
 	done       func(error) // a probe's
 }
 
+// pass is allow while the circuit is closed.
+func (b *Breaker) pass() (permit, bool) {
+	p := permit{held: true, generation: b.generation.Load()}
+	return p, b.closed()
+}
+
 // allow returns a permit, or false when the circuit is open or all probes are out, or promised to others:
 // turn says that one is promised to this call. An unsafe call gets none while another waits to probe.
 func (b *Breaker) allow(turn, unsafe bool) (permit, bool) {
-	generation := b.generation.Load()
-	if b.closed() {
-		return permit{held: true, generation: generation}, true
+	if p, ok := b.pass(); ok {
+		return p, true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -144,7 +144,7 @@ func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
 		now = ln.now()
 	}
 	if ln.waiting.Load() == 0 {
-		if t.tiers.windows != nil && !ln.stirred {
+		if t.tiers.plain && !ln.stirred {
 			if ln.admitPlain(t, now) {
 				ln.mu.Unlock()
 				return nil
@@ -168,29 +168,27 @@ func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
 
 // admitPlain is admit where the partner has said nothing yet and every tier is under the clock or in flight.
 func (ln *line) admitPlain(t *Ticket, now time.Duration) bool {
-	set, n := t.tiers, max(1, t.Cost)
-	for _, w := range set.windows {
-		if w != nil && w.Wait(now, n) > 0 {
+	windows, slots, n := t.tiers.windows, t.tiers.slots, max(1, t.Cost)
+	for i := range windows {
+		if windows[i].Wait(now, n) > 0 {
 			return false
 		}
 	}
-	for _, s := range set.slots {
+	for _, s := range slots {
 		if !s.Free(1) {
 			return false
 		}
 	}
-	t.sent, t.state, t.tight = now, ticketTaken, false
-	latest := now + ln.slack
-	for i, w := range set.windows {
-		if w != nil {
-			mark := w.Take(now, latest, n)
-			*t.mark(i) = mark
-			t.tight = t.tight || mark >= 0
-		}
+	all := int64(-1)
+	for i := range windows {
+		mark := windows[i].Take(now, now+ln.slack, n)
+		t.marks[windows[i].at%fewTiers] = mark
+		all &= mark
 	}
-	for _, s := range set.slots {
+	for _, s := range slots {
 		s.Take()
 	}
+	t.sent, t.state, t.tight = now, ticketTaken, all >= 0
 	ln.note(t, now, n)
 	return true
 }
@@ -364,7 +362,7 @@ func (ln *line) leave(t *Ticket) {
 
 // giveSlots gives back the slots among the tiers that were taken.
 func (ln *line) giveSlots(set *tierSet, taken uint64) {
-	if set.windows != nil { // all of its tiers were taken
+	if set.plain { // all of its tiers were taken
 		for _, s := range set.slots {
 			s.Give()
 		}

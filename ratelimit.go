@@ -37,10 +37,14 @@ type tierSet struct {
 	generation  uint64
 	conditional bool // some limit counts only some requests
 	shared      bool // some limit is counted by a store
-	// Where neither is so, the same as two lists, for the successful path: windows as in tiers, nil
-	// where that is slots.
-	windows []window.Window
-	slots   []*window.Slots
+	plain       bool // neither is so, and there are few: windows and slots say the same for the successful path
+	windows     []plainWindow
+	slots       []*window.Slots
+}
+
+type plainWindow struct {
+	window.Window
+	at uint8 // of tiers
 }
 
 const defaultMaxQueue = 10_000
@@ -112,13 +116,12 @@ func (l *Limiter) gather() *tierSet {
 		s.conditional = s.conditional || t.limit.when != nil
 		s.shared = s.shared || t.shared != nil
 	}
-	if !s.conditional && !s.shared {
-		s.windows = make([]window.Window, len(s.tiers))
+	if s.plain = !s.conditional && !s.shared && len(s.tiers) <= fewTiers; s.plain {
 		for i, t := range s.tiers {
 			if t.slots != nil {
 				s.slots = append(s.slots, t.slots)
 			} else {
-				s.windows[i] = t.Window
+				s.windows = append(s.windows, plainWindow{t.Window, uint8(i)})
 			}
 		}
 	}
@@ -128,6 +131,9 @@ func (l *Limiter) gather() *tierSet {
 
 // maxTiers is how many limits one call can be under.
 const maxTiers = 64
+
+// fewTiers is how many a ticket has room for by itself.
+const fewTiers = 4
 
 // Ticket is one attempt's place under the limits. Fill in the exported fields, hand it to
 // [Limiter.Acquire] by pointer, and give it back with [Limiter.Release]. It may be used again after
@@ -148,8 +154,8 @@ type Ticket struct {
 	logged int64            // its mark in the log, 0 when it is not there
 	quotas []hint.Quota     // that the answer told of
 	taken  uint64           // the limits that it is under
-	marks  [4]int64         // what each of them knows it by
-	more   *[maxTiers]int64 // for limits beyond the fourth
+	marks  [fewTiers]int64  // what each of them knows it by
+	more   *[maxTiers]int64 // where they are more
 	sent   time.Duration
 	state  ticketState
 	tight  bool   // some limit gains by knowing when it was counted
@@ -225,11 +231,16 @@ func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	if l == nil || l.line == nil {
 		return invalid("Acquire: the limiter was not made by NewLimiter")
 	}
-	if ctx.Err() != nil {
-		return ended(ctx)
-	}
 	if t.state != ticketFree {
 		return invalid("Acquire: the ticket is in use; Release it first")
+	}
+	return l.acquire(ctx, t)
+}
+
+// acquire is Acquire of a ticket that holds nothing.
+func (l *Limiter) acquire(ctx context.Context, t *Ticket) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
 	}
 	if t.Cost < 0 {
 		return invalid("Acquire: cost %d is negative", t.Cost)

@@ -27,9 +27,10 @@ func Of(u *url.URL) string {
 
 // Same reports whether a and b have one origin.
 func Same(a, b *url.URL) bool {
-	if a.Host == b.Host && a.Scheme == b.Scheme {
-		return a.Host != ""
-	}
+	return a.Host == b.Host && a.Scheme == b.Scheme && a.Host != "" || same(a, b)
+}
+
+func same(a, b *url.URL) bool {
 	o := Of(a)
 	return o != "" && o == Of(b)
 }
