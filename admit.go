@@ -79,30 +79,46 @@ func (c *call) acquire() error {
 		return nil
 	}
 	t, by := &c.ticket, &c.caller
-	t.Request, t.Cost, t.Priority, t.Tenant, t.by = c.req, c.opts.cost, c.opts.priority, c.integration, by
+	t.by, t.Cost = by, c.opts.cost
 	if t.Cost == 0 && c.set.cost != nil {
 		t.Cost = c.set.cost(c.req)
 	}
-	by.who, by.method, by.route, by.ask, by.left = c.who, c.req.Method, c.opts.route, c.observed(), -1
+	by.who, by.method, by.route, by.ask = c.who, c.req.Method, c.opts.route, c.observed()
 	if c.opts.auth != nil || c.opts.noAuth {
 		by.who = c.identity()
 	}
+	if t.Cost >= 0 && c.ctx.Err() == nil && l.admitPlain(t) {
+		if by.news != nil {
+			c.tellNews()
+		}
+		return nil
+	}
+	return c.standInLine()
+}
+
+// standInLine is acquire the long way.
+func (c *call) standInLine() error {
+	t, by := &c.ticket, &c.caller
+	t.Request, t.Priority, t.Tenant = c.req, c.opts.priority, c.integration
+	by.waited, by.patience, by.maxPause = 0, c.set.maxWait, defaultMaxRetryAfter
 	switch {
 	case c.opts.patience > 0:
-		by.patience = max(1, c.patience())
+		by.patience, by.maxPause = max(1, c.patience()), 0
 	case c.set.retry != nil:
-		by.patience, by.maxPause = c.set.maxWait, c.set.retry.MaxRetryAfter
-	default:
-		by.patience, by.maxPause = c.set.maxWait, defaultMaxRetryAfter
+		by.maxPause = c.set.retry.MaxRetryAfter
 	}
-	by.waited = 0
-	err := l.acquire(c.ctx, t)
+	err := c.limiter.Acquire(c.ctx, t)
 	c.waits.Line += by.waited
-	for _, e := range by.news {
+	c.tellNews()
+	return err
+}
+
+// tellNews tells what the line has noticed.
+func (c *call) tellNews() {
+	for _, e := range c.caller.news {
 		c.emit(c.named(e))
 	}
-	by.news = nil
-	return err
+	c.caller.news = nil
 }
 
 // release gives back the place of an attempt that was not sent. It is nil-safe.

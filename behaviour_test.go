@@ -232,6 +232,25 @@ func TestPauseScopes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 9*time.Minute, took)
 	})
+	bubble(t, "patience is the call's own, whatever the call before it would have sat out", func(t *testing.T) {
+		c := newClient(t, script(func(n int, _ *http.Request) (*http.Response, error) {
+			if n == 1 {
+				return reply(429, "Retry-After", "600"), nil
+			}
+			return reply(200), nil
+		}))
+		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrRateLimited)
+		other := newClient(t, script(func(int, *http.Request) (*http.Response, error) { return reply(200), nil }))
+		for range 20 {
+			resp, err := other.HTTPClient().Get("https://partner.test/")
+			require.NoError(t, err)
+			_ = resp.Body.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			err = get(ctx, c, "/", belay.Patience(time.Hour))
+			require.ErrorIs(t, err, context.Canceled, "it waits")
+		}
+	})
 	bubble(t, "patience sits out a Retry-After above the cap in the call itself", func(t *testing.T) {
 		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n == 1 {

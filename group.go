@@ -149,7 +149,7 @@ func (ln *line) groupsOf(t *Ticket) (gs groups) {
 
 // groupFor returns t's group in a scope, after making it where there is none.
 func (ln *line) groupFor(t *Ticket, scope Scope, now time.Duration) *group {
-	ln.stirred = true
+	ln.stirred.Store(true)
 	key := t.key(scope)
 	if key == 0 {
 		return &ln.all

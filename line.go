@@ -26,7 +26,7 @@ type line struct {
 	waiting    atomic.Int32  // changed under mu
 	struck     atomic.Bool   // some group has strikes
 	paced      bool          // a breaker needs the pace
-	stirred    bool          // the partner has said something, or been down
+	stirred    atomic.Bool   // the partner has said something, or been down; changed under mu
 	generation atomic.Uint64 // of the limits; SetLimits begins another
 	groups     map[uint64]*group
 	all        group // what the partner has said to everybody
@@ -143,16 +143,9 @@ func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
 		ln.mu.Lock()
 		now = ln.now()
 	}
-	if ln.waiting.Load() == 0 {
-		if t.tiers.plain && !ln.stirred {
-			if ln.admitPlain(t, now) {
-				ln.mu.Unlock()
-				return nil
-			}
-		} else if ln.all.until <= now && ln.admit(t, now) {
-			ln.mu.Unlock()
-			return nil
-		}
+	if ln.waiting.Load() == 0 && ln.all.until <= now && ln.admit(t, now) {
+		ln.mu.Unlock()
+		return nil
 	}
 	w, err := ln.join(ctx, l, t, now)
 	ln.mu.Unlock()
@@ -164,33 +157,6 @@ func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
 		t.by.waited = ln.now() - now
 	}
 	return err
-}
-
-// admitPlain is admit where the partner has said nothing yet and every tier is under the clock or in flight.
-func (ln *line) admitPlain(t *Ticket, now time.Duration) bool {
-	windows, slots, n := t.tiers.windows, t.tiers.slots, max(1, t.Cost)
-	for i := range windows {
-		if windows[i].Wait(now, n) > 0 {
-			return false
-		}
-	}
-	for _, s := range slots {
-		if !s.Free(1) {
-			return false
-		}
-	}
-	all := int64(-1)
-	for i := range windows {
-		mark := windows[i].Take(now, now+ln.slack, n)
-		t.marks[windows[i].at%fewTiers] = mark
-		all &= mark
-	}
-	for _, s := range slots {
-		s.Take()
-	}
-	t.sent, t.state, t.tight = now, ticketTaken, all >= 0
-	ln.note(t, now, n)
-	return true
 }
 
 // note writes down that t goes.
@@ -362,8 +328,8 @@ func (ln *line) leave(t *Ticket) {
 
 // giveSlots gives back the slots among the tiers that were taken.
 func (ln *line) giveSlots(set *tierSet, taken uint64) {
-	if set.plain { // all of its tiers were taken
-		for _, s := range set.slots {
+	if set.plain != nil { // all of its tiers were taken
+		for _, s := range set.plain.slots {
 			s.Give()
 		}
 	} else {
@@ -395,7 +361,7 @@ func (ln *line) outage() {
 func (ln *line) recovered(after time.Duration) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	ln.stirred = true
+	ln.stirred.Store(true)
 	ln.ramp.start(ln.now(), after)
 }
 

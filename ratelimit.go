@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/hint"
-	"github.com/belay-go/belay/internal/window"
 )
 
 // Limiter admits calls so that no limit is exceeded. All its limits are taken at once or none, by one
@@ -35,16 +34,9 @@ type Limiter struct {
 type tierSet struct {
 	tiers       []*tier
 	generation  uint64
-	conditional bool // some limit counts only some requests
-	shared      bool // some limit is counted by a store
-	plain       bool // neither is so, and there are few: windows and slots say the same for the successful path
-	windows     []plainWindow
-	slots       []*window.Slots
-}
-
-type plainWindow struct {
-	window.Window
-	at uint8 // of tiers
+	conditional bool        // some limit counts only some requests
+	shared      bool        // some limit is counted by a store
+	plain       *plainTiers // nil where it is not
 }
 
 const defaultMaxQueue = 10_000
@@ -116,15 +108,7 @@ func (l *Limiter) gather() *tierSet {
 		s.conditional = s.conditional || t.limit.when != nil
 		s.shared = s.shared || t.shared != nil
 	}
-	if s.plain = !s.conditional && !s.shared && len(s.tiers) <= fewTiers; s.plain {
-		for i, t := range s.tiers {
-			if t.slots != nil {
-				s.slots = append(s.slots, t.slots)
-			} else {
-				s.windows = append(s.windows, plainWindow{t.Window, uint8(i)})
-			}
-		}
-	}
+	s.plain = plainOf(s)
 	l.set.Store(s)
 	return s
 }
@@ -234,16 +218,14 @@ func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	if t.state != ticketFree {
 		return invalid("Acquire: the ticket is in use; Release it first")
 	}
-	return l.acquire(ctx, t)
-}
-
-// acquire is Acquire of a ticket that holds nothing.
-func (l *Limiter) acquire(ctx context.Context, t *Ticket) error {
+	if t.Cost < 0 {
+		return invalid("Acquire: cost %d is negative", t.Cost)
+	}
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}
-	if t.Cost < 0 {
-		return invalid("Acquire: cost %d is negative", t.Cost)
+	if l.admitPlain(t) {
+		return nil
 	}
 	if err := l.choose(t); err != nil {
 		return err

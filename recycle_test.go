@@ -15,7 +15,7 @@ import (
 // A call that goes back to the pool takes nothing of what happened to the next: after any success it holds no more than
 // what begin and acquire set anew.
 func TestRecycledCallsAreBlank(t *testing.T) {
-	anew := map[string]bool{"stack": true, "opts": true, "steps": true, "max": true, "caller": true, "ticket": true}
+	anew := map[string]bool{"stack": true, "opts": true, "layers": true, "max": true, "caller": true, "ticket": true}
 	n, failures := 0, 0
 	rt := transportFunc(func(req *http.Request) (*http.Response, error) {
 		if n++; n <= failures {
