@@ -50,18 +50,8 @@ func (l *Limiter) admitPlain(t *Ticket) bool {
 		return false
 	}
 	ln.latest = now
-	all := int64(-1)
-	for i := range set.plain.windows {
-		w := &set.plain.windows[i]
-		mark := w.Take(now, now+ln.slack, 1)
-		t.marks[w.at%fewTiers] = mark
-		all &= mark
-	}
-	for _, s := range set.plain.slots {
-		s.Take()
-	}
 	t.tiers, t.taken = set, 1<<len(set.tiers)-1
-	t.sent, t.state, t.tight = now, ticketTaken, all >= 0
+	t.sent, t.state, t.tight = now, ticketTaken, set.plain.take(&t.marks, now, now+ln.slack)
 	ln.note(t, now, 1)
 	ln.mu.Unlock()
 	return true
@@ -69,15 +59,30 @@ func (l *Limiter) admitPlain(t *Ticket) bool {
 
 // open reports whether all of it has room for one permit.
 func (p *plainTiers) open(now time.Duration) bool {
-	for i := range p.windows {
-		if p.windows[i].Wait(now, 1) > 0 {
-			return false
-		}
-	}
 	for _, s := range p.slots {
 		if !s.Free(1) {
 			return false
 		}
 	}
+	for i := range p.windows {
+		if p.windows[i].Wait(now, 1) > 0 {
+			return false
+		}
+	}
 	return true
+}
+
+// take takes one permit of all of it, and reports whether some of it gains by knowing when that was counted.
+func (p *plainTiers) take(marks *[fewTiers]int64, now, latest time.Duration) (tight bool) {
+	for _, s := range p.slots {
+		s.Take()
+	}
+	all := int64(-1)
+	for i := range p.windows {
+		w := &p.windows[i]
+		mark := w.Take(now, latest, 1)
+		marks[w.at%fewTiers] = mark
+		all &= mark
+	}
+	return all >= 0
 }
