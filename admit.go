@@ -9,7 +9,7 @@ import (
 // partner that is down; its permit is taken last, so that none is held while queueing; and whatever
 // happens below, both hear of it once.
 func (c *call) admit(in *within) (*http.Response, error) {
-	c.body = &body{parent: c.ctx}
+	c.newBody()
 	if b := c.opts.budget; b != nil && !b.spend() {
 		return nil, c.stop(refuse(ErrCallBudget, 0))
 	}
@@ -18,6 +18,9 @@ func (c *call) admit(in *within) (*http.Response, error) {
 		return nil, c.stop(err)
 	}
 	resp, err := in.send(c)
+	if resp == nil {
+		c.body.finish()
+	}
 	if c.verdict.unsent {
 		c.opts.budget.giveBack()
 	}

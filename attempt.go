@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -24,18 +23,15 @@ func (c *call) send(*within) (*http.Response, error) {
 	if err != nil {
 		return nil, c.stop(err)
 	}
+	if t := c.body.timeout; t != nil {
+		t.begin()
+	}
 	began := c.clock()
 	b := c.body
 	c.sends++
 	if c.att.Number > 0 { // what the attempt before has left
 		c.att = Attempt{}
 		c.freeBuffer()
-	}
-	if d := c.set.attemptTimeout; d > 0 {
-		b.timeout = newTimeout(c.ctx, d)
-		req = req.WithContext(b.timeout.ctx)
-	} else if c.cancel != nil { // of the total timeout
-		req = req.WithContext(c.ctx)
 	}
 	resp, err := c.set.base.RoundTrip(req)
 	switch {
@@ -70,11 +66,35 @@ func (c *call) send(*within) (*http.Response, error) {
 	return resp, err
 }
 
+// newBody makes what will be the body of the attempt's answer, and holds what the attempt does until then.
+func (c *call) newBody() {
+	if c.set.timeouts == nil {
+		c.body = &body{parent: c.ctx}
+		return
+	}
+	both := &struct {
+		body
+		timeout
+	}{body{parent: c.ctx}, timeout{of: c.set.timeouts}}
+	both.body.timeout = &both.timeout
+	c.body = &both.body
+}
+
+// attemptContext returns the context that requests of the attempt have, and whether it is another than the caller's.
+func (c *call) attemptContext() (ctx context.Context, another bool) {
+	if t := c.body.timeout; t != nil {
+		return t.context(c.ctx), true
+	}
+	return c.ctx, c.cancel != nil // of the total timeout
+}
+
 // wire returns the request to send: the signed clone, or the caller's own, with a body that has not been read.
 func (c *call) wire() (*http.Request, error) {
 	req := c.req
 	if c.out != nil {
 		req, c.out = c.out, nil
+	} else if ctx, another := c.attemptContext(); another {
+		req = req.WithContext(ctx)
 	}
 	if !c.bodyUsed {
 		c.bodyUsed = true
@@ -106,7 +126,7 @@ func (c *call) receive(b *body, resp *http.Response) error {
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		if b.timeout != nil {
-			b.timeout.timer.Stop()
+			b.timeout.pause()
 		}
 		b.done.Store(true) // the connection is the caller's now
 		return nil
@@ -122,8 +142,8 @@ func (c *call) receive(b *body, resp *http.Response) error {
 			_ = b.Close()
 			resp.Body = http.NoBody
 		} else if b.timeout != nil {
-			b.timeout.timer.Stop()
-			b.timeout.read = !events
+			b.timeout.pause()
+			b.timeout.reads = !events
 		}
 		return nil
 	}
@@ -211,24 +231,6 @@ type body struct {
 	done    atomic.Bool
 }
 
-// timeout ends an attempt, but not the call.
-type timeout struct {
-	after  time.Duration
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	read   bool // each Read has the time to itself
-}
-
-func newTimeout(parent context.Context, after time.Duration) *timeout {
-	t := &timeout{after: after}
-	t.ctx, t.cancel = context.WithCancelCause(parent)
-	t.timer = time.AfterFunc(after, t.expire)
-	return t
-}
-
-func (t *timeout) expire() { t.cancel(errAttemptTimeout) }
-
 // explain names the attempt's timeout where the transport only speaks of a cancelled context.
 func (b *body) explain(err error) error {
 	if parent := b.parent; parent.Err() != nil {
@@ -238,7 +240,7 @@ func (b *body) explain(err error) error {
 		return both(parent.Err(), err)
 	}
 	if t := b.timeout; t != nil && context.Cause(t.ctx) == errAttemptTimeout {
-		return fmt.Errorf("%w after %s", errAttemptTimeout, t.after)
+		return fmt.Errorf("%w after %s", errAttemptTimeout, t.of.after)
 	}
 	return err
 }
@@ -273,12 +275,12 @@ func (b *body) readBounded(p []byte) (int, error) {
 		p = p[:b.left]
 	}
 	t := b.timeout
-	if t != nil && t.read {
-		t.timer.Reset(t.after)
+	if t != nil && t.reads {
+		t.begin()
 	}
 	n, err := b.rc.Read(p)
-	if t != nil && t.read {
-		t.timer.Stop()
+	if t != nil && t.reads {
+		t.pause()
 	}
 	if b.left > 0 {
 		b.left -= int64(n)
@@ -314,8 +316,7 @@ func (b *body) finish() {
 		return
 	}
 	if t := b.timeout; t != nil {
-		t.timer.Stop()
-		t.cancel(nil)
+		t.end()
 	}
 	if b.total != nil {
 		b.total()

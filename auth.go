@@ -41,46 +41,62 @@ type Refresher interface {
 
 // Bearer sends "Authorization: Bearer" and the token (RFC 6750 section 2.1).
 func Bearer(token Secret) Authenticator {
-	return &static{name: "Bearer", header: "Authorization", secret: token, prefix: "Bearer "}
+	return inHeader("Bearer", "Authorization", "Bearer "+token.Reveal(), token.check())
 }
 
 // APIKey sends the key in a header, such as "X-Api-Key". Prefer it to [APIKeyQuery].
 func APIKey(header string, key Secret) Authenticator {
-	return &static{name: "APIKey", header: textproto.CanonicalMIMEHeaderKey(header), secret: key}
+	err := key.check()
+	switch {
+	case err != nil:
+	case header == "":
+		err = errors.New("the name of the header is empty")
+	case !token(header):
+		err = fmt.Errorf("%q is not the name of a header", header)
+	}
+	return inHeader("APIKey", textproto.CanonicalMIMEHeaderKey(header), key.Reveal(), err)
 }
 
 // APIKeyQuery sends the key as a query parameter, for partners that take it nowhere else. It is put
 // onto the wire only; errors, logs and events never hold it.
 func APIKeyQuery(param string, key Secret) Authenticator {
-	return &static{name: "APIKeyQuery", param: param, secret: key}
+	err := key.check()
+	if err == nil && param == "" {
+		err = errors.New("the name of the parameter is empty")
+	}
+	pair := url.QueryEscape(param) + "=" + url.QueryEscape(key.Reveal())
+	return &static{name: "APIKeyQuery", value: NewSecret(pair), err: err}
 }
 
 // Basic sends "Authorization: Basic" (RFC 7617). The user must not hold a colon; the password may be
 // empty when the user is the secret, as some partners want it: Basic("", key) sends key as the user.
 func Basic(user string, password Secret) Authenticator {
-	return &static{name: "Basic", header: "Authorization", user: user, basic: true, secret: password}
+	err := password.check()
+	if err == nil && strings.ContainsAny(user, ":\r\n") {
+		err = fmt.Errorf("the user %q has a colon or a line break", user)
+	}
+	pair := user + ":" + password.Reveal()
+	if user == "" {
+		pair = password.Reveal() + ":"
+	}
+	return inHeader("Basic", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)), err)
+}
+
+func inHeader(name, header, value string, err error) Authenticator {
+	return &static{name: name, header: header, value: NewSecret(value), err: err}
 }
 
 // static is a credential that does not change.
 type static struct {
-	name, header, param, prefix, user string
-	basic                             bool
-	secret                            Secret
+	name   string
+	header string // empty: value belongs to the query
+	value  Secret // all of what is sent
+	err    error  // why it cannot be
 }
 
 func (s *static) check() error {
-	err := s.secret.check()
-	switch {
-	case err != nil:
-	case s.header == "" && s.param == "":
-		err = errors.New("the name of the header or parameter is empty")
-	case s.header != "" && !token(s.header):
-		err = fmt.Errorf("%q is not the name of a header", s.header)
-	case strings.ContainsAny(s.user, ":\r\n"):
-		err = fmt.Errorf("the user %q has a colon or a line break", s.user)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+	if s.err != nil {
+		return fmt.Errorf("%s: %w", s.name, s.err)
 	}
 	return nil
 }
@@ -98,39 +114,27 @@ func token(s string) bool {
 
 // Credential returns itself.
 func (s *static) Credential(context.Context) (Credential, error) {
-	if err := s.check(); err != nil {
-		return nil, err
+	if s.err != nil {
+		return nil, s.check()
 	}
 	return s, nil
 }
 
 // Apply puts the credential onto req.
 func (s *static) Apply(req *http.Request) error {
-	value := s.secret.Reveal()
-	switch {
-	case s.param != "":
-		u := *req.URL
-		// Appended rather than parsed and encoded again: the partner's own query stays as it was.
-		pair := url.QueryEscape(s.param) + "=" + url.QueryEscape(value)
-		if u.RawQuery != "" {
-			pair = u.RawQuery + "&" + pair
-		}
-		u.RawQuery = pair
-		req.URL = &u
+	if s.header != "" {
+		req.Header[s.header] = []string{s.value.Reveal()}
 		return nil
-	case s.basic:
-		value = "Basic " + s.encoded()
 	}
-	req.Header[s.header] = []string{s.prefix + value}
+	u := *req.URL
+	// Appended rather than parsed and encoded again: the partner's own query stays as it was.
+	pair := s.value.Reveal()
+	if u.RawQuery != "" {
+		pair = u.RawQuery + "&" + pair
+	}
+	u.RawQuery = pair
+	req.URL = &u
 	return nil
-}
-
-func (s *static) encoded() string {
-	user, password := s.user, s.secret.Reveal()
-	if user == "" {
-		user, password = password, ""
-	}
-	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 }
 
 // authenticator returns the call's own, or the client's, or nil.
@@ -239,10 +243,11 @@ func (c *call) sign(in *within) (*http.Response, error) {
 	if c.signed != nil { // the attempt before
 		c.past = c.secrets()
 	}
+	ctx, _ := c.attemptContext()
 	clone := &struct {
 		req http.Request
 		url url.URL
-	}{*c.req, *c.req.URL}
+	}{*c.req.WithContext(ctx), *c.req.URL}
 	out := &clone.req
 	out.URL = &clone.url
 	if out.Header = c.req.Header.Clone(); out.Header == nil {

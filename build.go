@@ -95,6 +95,7 @@ func (s *shared) finish() {
 	if s.without[LayerTimeout] {
 		s.attemptTimeout = 0
 	}
+	s.timeouts = newTimeouts(s.attemptTimeout)
 	s.retry = nil
 	if !s.without[LayerRetry] {
 		p := s.retryPolicy.withDefaults()

@@ -19,7 +19,7 @@ func (c *call) outerMiddleware(in *within) (*http.Response, error) {
 	}))
 	c.bodyUsed = true
 	req := c.req
-	if c.ctx != req.Context() {
+	if c.cancel != nil { // of the total timeout
 		req = req.WithContext(c.ctx)
 	}
 	panicked := true

@@ -14,7 +14,7 @@ func (c *call) recycle() {
 	}
 	if c.uneventful() {
 		// What begin and acquire set anew may stay, but for what would keep the caller's memory.
-		c.ctx, c.req, c.body, c.ticket.Request = nil, nil, nil, nil
+		c.ctx, c.req, c.body, c.ticket.Request, c.cred, c.signed = nil, nil, nil, nil, nil, nil
 		c.attempt, c.sends, c.permit, c.bodyUsed, c.whole = 0, 0, permit{}, false, false
 	} else {
 		*c = call{}
@@ -25,6 +25,6 @@ func (c *call) recycle() {
 // uneventful reports whether a call that succeeded has done no more than most do: clearing the whole of it takes
 // longer than any layer.
 func (c *call) uneventful() bool {
-	return c.attempt <= 1 && c.sends == 1 && c.cred == nil && c.att.Number == 0 && c.decode == nil && c.buffer == nil && c.data == nil &&
+	return c.attempt <= 1 && c.sends == 1 && c.att.Number == 0 && c.decode == nil && c.buffer == nil && c.data == nil &&
 		c.extra == nil && c.lost == nil && c.cancel == nil && c.start.IsZero() && c.waits == Waits{} && c.waited == 0 && !c.turn && !c.probe && !c.caller.returning
 }

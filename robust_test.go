@@ -609,3 +609,17 @@ func TestSharedBreakerEasesEverybodyIn(t *testing.T) {
 		require.Less(t, log[len(log)-1].At.Sub(log[0].At), 70*time.Second)
 	})
 }
+
+// lists is a context that cannot be compared.
+type lists struct {
+	context.Context
+	_ []int
+}
+
+func TestContextsNeedNotBeComparable(t *testing.T) {
+	t.Parallel()
+	through := func(next http.RoundTripper) http.RoundTripper { return next }
+	c := newClient(t, script(func(int, *http.Request) (*http.Response, error) { return reply(200), nil }), belay.WithCallMiddleware(through),
+		belay.WithAuth(belay.Bearer(belay.NewSecret("a token"))))
+	require.NoError(t, get(lists{Context: t.Context()}, c, "/"))
+}

@@ -90,6 +90,7 @@ type settings struct {
 	classifier     Classifier    // nil: Classify
 	timeout        time.Duration // 0: none
 	attemptTimeout time.Duration // 0: none
+	timeouts       *timeouts     // that end attempts, nil: none
 	keyHeader      string        // canonical, empty: no keys are made
 	header         http.Header   // set on every request that lacks them
 	observers      []Observer
@@ -339,8 +340,11 @@ func (c *call) letGo() {
 	if c.again != nil {
 		_ = c.again.Close()
 	}
-	if c.body != nil && c.body.rc != nil && !c.body.over() {
-		_ = c.body.Close()
+	if b := c.body; b != nil && !b.over() {
+		if b.rc != nil {
+			_ = b.Close()
+		}
+		b.finish()
 	}
 	if c.cancel != nil {
 		c.cancel()
