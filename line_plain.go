@@ -50,7 +50,7 @@ func (l *Limiter) admitPlain(t *Ticket) bool {
 		return false
 	}
 	ln.latest = now
-	t.tiers, t.taken = set, 1<<len(set.tiers)-1
+	t.tiers, t.taken, t.stored = set, 1<<len(set.tiers)-1, 0
 	t.sent, t.state, t.tight = now, ticketTaken, set.plain.take(&t.marks, now, now+ln.slack)
 	ln.note(t, now, 1)
 	ln.mu.Unlock()

@@ -138,12 +138,12 @@ type Ticket struct {
 	logged int64            // its mark in the log, 0 when it is not there
 	quotas []hint.Quota     // that the answer told of
 	taken  uint64           // the limits that it is under
+	stored uint64           // of those, the ones whose permits a store gave
 	marks  [fewTiers]int64  // what each of them knows it by
 	more   *[maxTiers]int64 // where they are more
 	sent   time.Duration
 	state  ticketState
-	tight  bool   // some limit gains by knowing when it was counted
-	stored uint64 // the limits whose permits a store gave
+	tight  bool // some limit gains by knowing when it was counted
 }
 
 // caller is what a client tells its limiter of a call, and learns from it.
@@ -151,12 +151,12 @@ type caller struct {
 	who       uint64 // whom a pause of ScopeCredential concerns; 0 pauses all
 	method    string // and route: whom a pause of ScopeRoute concerns; an empty route pauses all
 	route     string
+	ask       bool          // for news, and for left
 	patience  time.Duration // the longest wait, 0 for none but the context's
 	maxPause  time.Duration // the longest pause to sit out, 0 for none but the context's
 	returning bool          // waited before, so it does not count against the queue's bound
 
 	waited time.Duration // what Acquire took
-	ask    bool          // for the following
 	left   int           // permits that the tightest limit had left, -1 without limits
 	news   []Event       // LimitNear and Resumed, without the call
 }

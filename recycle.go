@@ -22,9 +22,9 @@ func (c *call) recycle() {
 	calls.Put(c)
 }
 
-// uneventful reports whether a call that succeeded has done no more than most do: clearing the whole of it takes
-// longer than any layer.
+// uneventful reports whether a call has done no more than most do, so that nothing else is set: clearing the whole of it
+// takes longer than any layer.
 func (c *call) uneventful() bool {
-	return c.attempt <= 1 && c.sends == 1 && c.att.Number == 0 && c.decode == nil && c.buffer == nil && c.data == nil &&
-		c.extra == nil && c.lost == nil && c.cancel == nil && c.start.IsZero() && c.waits == Waits{} && c.waited == 0 && !c.turn && !c.probe && !c.caller.returning
+	return c.attempt <= 1 && c.sends == 1 && !c.whole && !c.turn && !c.probe && !c.caller.returning && !c.observed() &&
+		c.cancel == nil && c.waits == Waits{} && c.waited == 0 && c.att.Number == 0
 }

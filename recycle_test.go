@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"reflect"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -73,5 +75,33 @@ func TestRecycledCallsAreBlank(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A ticket that has held a store's permits owes it none in the next call.
+func TestRecycledTicketsOweNoStore(t *testing.T) {
+	refused := errors.New("refused")
+	dials := func(*http.Request) (*http.Response, error) { return nil, &net.OpError{Op: "dial", Err: refused} }
+	gives := quotaFunc(func(context.Context, int) (time.Duration, error) { return 0, nil })
+	for range 20 { // the pool may keep what it gets for itself
+		synctest.Test(t, func(t *testing.T) {
+			b := clientOf(t, transportFunc(dials), WithRateLimit(PerSecond(1000)), Without(LayerRetry))
+			_, err := b.HTTPClient().Get("https://partner.test/")
+			require.ErrorIs(t, err, refused)
+			n := 0
+			a := clientOf(t, transportFunc(func(req *http.Request) (*http.Response, error) {
+				if n++; n == 1 {
+					return dials(req)
+				}
+				return answer(200, "{}")(req)
+			}), WithRateLimit(PerSecond(1000).Shared(gives)), Without(LayerRetry))
+			_, err = a.HTTPClient().Get("https://partner.test/")
+			require.ErrorIs(t, err, refused)
+			resp, err := a.HTTPClient().Get("https://partner.test/") // with the permit that the first gave back
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			_, err = b.HTTPClient().Get("https://partner.test/")
+			require.ErrorIs(t, err, refused)
+		})
 	}
 }

@@ -142,43 +142,45 @@ func (s *settings) compile() {
 // call is one call on its way through the layers. It belongs to one goroutine until its response is
 // handed out; after that only its body is used.
 type call struct {
+	// What every call needs comes first, close together.
 	*stack
-	ctx    context.Context
-	req    *http.Request // the caller's, never changed
+	ctx      context.Context
+	req      *http.Request // the caller's, never changed
+	opts     *callOptions
+	layers   *within
+	body     *body // of the last attempt, nil before the first
+	max      int64 // bytes of the response, negative for no bound
+	attempt  int   // from 1; those that were sent
+	sends    int   // attempts that reached the transport, probes too
+	whole    bool  // read the body within the attempt
+	bodyUsed bool  // the request's body has been handed to the transport
+	turn     bool  // it is this call's turn to probe, but it has no permit yet
+	probe    bool  // this attempt is a breaker's probe
+	renewed  bool  // the credential has been refused once
+	renew    bool  // and another may be got for one more attempt
+	permit   permit
+	verdict  Verdict
+	caller   caller
+	ticket   Ticket
+
+	cred   Credential
 	out    *http.Request // what this attempt sends, when it differs
 	signed *http.Request // the last that carried a credential, nil when none did
-	opts   *callOptions
-	layers *within
+	past   []string      // secrets of the attempts before
 
-	attempt  int // from 1; those that were sent
-	verdict  Verdict
-	att      Attempt
-	cred     Credential
-	renewed  bool     // the credential has been refused once
-	renew    bool     // and another may be got for one more attempt
-	past     []string // secrets of the attempts before
-	ticket   Ticket
-	caller   caller
-	permit   permit
-	turn     bool                               // it is this call's turn to probe, but it has no permit yet
-	probe    bool                               // this attempt is a breaker's probe
-	bodyUsed bool                               // the request's body has been handed to the transport
-	whole    bool                               // read the body within the attempt
-	max      int64                              // bytes of the response, negative for no bound
-	decode   func([]byte, *http.Response) error // what was read whole; nil when it has been done
-	data     []byte
-	buffer   *buffer // that data lies in, when it is pooled
-
-	extra  error   // a reason beside the answer that is returned
-	lost   *result // the answer before, when the caller cancelled
 	waits  Waits
-	waited time.Duration // by the hops before
-	start  time.Time     // when somebody observes
-
+	waited time.Duration      // by the hops before
+	start  time.Time          // when somebody observes
 	cancel context.CancelFunc // of the total timeout
-	body   *body              // of the last attempt, nil before the first
-	again  io.Closer          // the request's body for it, when it is not the first
-	sends  int                // attempts that reached the transport, probes too
+
+	att   Attempt
+	extra error     // a reason beside the answer that is returned
+	lost  *result   // the answer before, when the caller cancelled
+	again io.Closer // the request's body for the attempt, when it is not the first
+
+	decode func([]byte, *http.Response) error // what was read whole; nil when it has been done
+	data   []byte
+	buffer *buffer // that data lies in, when it is pooled
 }
 
 var noOptions callOptions
