@@ -26,7 +26,7 @@
 //	   token     a fresh credential; may block, so it holds nothing      auth.go
 //	   admit     breaker, then every limit and a place in flight at once admit.go, breaker.go, ratelimit.go
 //	   sign      credential on a clone, only for the partner's origin    auth.go
-//	   attempt   timeout, body, verdict                                  attempt.go, verdict.go
+//	   attempt   timeout, body, verdict                                  attempt.go, attempt_timeout.go, verdict.go
 //	   base      http.Transport, or whatever you gave
 //
 // What became of an attempt is one [Verdict]; retry, breaker, limiter, events and [Error] go by nothing
