@@ -261,33 +261,38 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) readBounded(p []byte) (int, error) {
 	if b.left == 0 && len(p) > 0 {
 		var one [1]byte
-		n, err := b.rc.Read(one[:])
+		n, err := b.readTimed(one[:])
 		if n == 0 {
 			if err != nil {
 				err = b.ended(err)
 			}
 			return 0, err
 		}
-		b.finish()
+		_ = b.Close()
 		return 0, fmt.Errorf("%w: above %d bytes (WithMaxResponseBytes)", ErrBodyTooLarge, b.max)
 	}
 	if b.left > 0 && int64(len(p)) > b.left {
 		p = p[:b.left]
 	}
-	t := b.timeout
-	if t != nil && t.reads {
-		t.begin()
-	}
-	n, err := b.rc.Read(p)
-	if t != nil && t.reads {
-		t.pause()
-	}
+	n, err := b.readTimed(p)
 	if b.left > 0 {
 		b.left -= int64(n)
 	}
 	if err != nil {
 		err = b.ended(err)
 	}
+	return n, err
+}
+
+// readTimed is one Read of what the transport gave, with the time to itself where it has one.
+func (b *body) readTimed(p []byte) (int, error) {
+	t := b.timeout
+	if t == nil || !t.reads {
+		return b.rc.Read(p)
+	}
+	t.begin()
+	n, err := b.rc.Read(p)
+	t.pause()
 	return n, err
 }
 

@@ -1,7 +1,9 @@
 package belay
 
 import (
+	"container/heap"
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,12 +16,10 @@ type timeouts struct {
 	after time.Duration
 	base  time.Time // what times count from
 
-	mu          sync.Mutex
-	first, last *timeout // those that wait for the partner, by when they may be due
-	timer       *time.Timer
-	wake        time.Duration // when it fires
-	generation  uint64        // of timers
-	bubbled     bool          // the timer belongs to a testing/synctest bubble
+	mu    sync.Mutex
+	watch watched     // those that wait for the partner, or did
+	timer *time.Timer // for the first of them; nil where none is set
+	wake  time.Duration
 }
 
 // timeout ends an attempt, but not the call.
@@ -29,18 +29,24 @@ type timeout struct {
 	cancel context.CancelCauseFunc
 	reads  bool // each Read has the time to itself
 
-	due    atomic.Int64 // when it ends the attempt, 0 while the partner is not waited for
-	listed atomic.Bool  // changed under of.mu
+	due     atomic.Int64 // when it ends the attempt, 0 while the partner is not waited for
+	watched atomic.Bool  // changed under of.mu
 
 	// Under of.mu.
-	least      time.Duration // it is not due before
-	prev, next *timeout
-	over       bool
+	least time.Duration // it is not due before
+	index int           // in of.watch
+	over  bool
+	alone *time.Timer // its own, see age
 }
 
-// newTimeouts returns what ends attempts after that long, nil where they have no end.
+// age is more than a process lives. A time that is not within it is of another world: a testing/synctest bubble, whose clock
+// begins in 2000, and a client that was made outside it, or the other way round. An attempt there has a timer of its own, as the one
+// of another world does not fire in it.
+const age = 10 * 365 * 24 * time.Hour
+
+// newTimeouts returns what ends attempts after that long, nil where they have no end that would be lived to see.
 func newTimeouts(after time.Duration) *timeouts {
-	if after <= 0 {
+	if after <= 0 || after > math.MaxInt64/2-age {
 		return nil
 	}
 	return &timeouts{after: after, base: time.Now()}
@@ -58,126 +64,143 @@ func (t *timeout) context(parent context.Context) context.Context {
 
 // begin counts the time from now.
 func (t *timeout) begin() {
-	due := t.of.now() + t.of.after
+	now := t.of.now()
+	if now < 0 || now > age {
+		t.beginAlone()
+		return
+	}
+	due := now + t.of.after
 	t.due.Store(int64(due))
-	if !t.listed.Load() {
-		t.of.list(t, due)
+	if !t.watched.Load() {
+		t.of.add(t, due)
 	}
 }
 
+// beginAlone is begin with a timer of its own.
+func (t *timeout) beginAlone() {
+	t.of.mu.Lock()
+	defer t.of.mu.Unlock()
+	switch {
+	case t.over:
+	case t.alone == nil:
+		t.alone = time.AfterFunc(t.of.after, t.expire)
+	default:
+		t.alone.Reset(t.of.after)
+	}
+}
+
+func (t *timeout) expire() { t.cancel(errAttemptTimeout) }
+
 // pause stops the time, as nobody waits for the partner.
-func (t *timeout) pause() { t.due.Store(0) }
+func (t *timeout) pause() {
+	t.due.Store(0)
+	if t.alone != nil {
+		t.alone.Stop()
+	}
+}
 
 // end ends the attempt's context. It may be called more than once.
 func (t *timeout) end() {
 	if t.cancel == nil {
 		return
 	}
-	t.due.Store(0)
-	t.of.unlist(t)
+	t.of.forget(t)
 	t.cancel(nil)
 }
 
-// list puts t among those that are watched.
-func (o *timeouts) list(t *timeout, due time.Duration) {
+// add watches t from here on.
+func (o *timeouts) add(t *timeout, due time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if t.over || t.listed.Load() {
+	if t.over || t.watched.Load() {
 		return
 	}
-	o.insert(t, due)
-	// A timer that should have fired long ago, or not so late, is one of a bubble that is gone.
-	if now := due - o.after; o.timer == nil || now > o.wake+time.Second || now < o.wake-o.after-time.Second {
-		o.arm(now)
+	o.put(t, due)
+	if o.timer == nil {
+		o.arm(due - o.after)
 	}
 }
 
-// insert puts t where it belongs, which is nearly always the end.
-func (o *timeouts) insert(t *timeout, least time.Duration) {
+func (o *timeouts) put(t *timeout, least time.Duration) {
 	t.least = least
-	t.listed.Store(true)
-	t.prev = o.last
-	for t.prev != nil && t.prev.least > least {
-		t.next, t.prev = t.prev, t.prev.prev
-	}
-	if t.prev == nil {
-		o.first = t
-	} else {
-		t.prev.next = t
-	}
-	if t.next == nil {
-		o.last = t
-	} else {
-		t.next.prev = t
-	}
+	t.watched.Store(true)
+	heap.Push(&o.watch, t)
 }
 
-func (o *timeouts) remove(t *timeout) {
-	if t.prev == nil {
-		o.first = t.next
-	} else {
-		t.prev.next = t.next
-	}
-	if t.next == nil {
-		o.last = t.prev
-	} else {
-		t.next.prev = t.prev
-	}
-	t.prev, t.next = nil, nil
-	t.listed.Store(false)
-}
-
-func (o *timeouts) unlist(t *timeout) {
+// forget watches t no longer. The timer may fire in vain.
+func (o *timeouts) forget(t *timeout) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	t.over = true
-	if t.listed.Load() {
-		o.remove(t)
+	t.due.Store(0)
+	if t.alone != nil {
+		t.alone.Stop()
 	}
-	if o.first == nil && o.bubbled && o.timer != nil { // it must not outlive its bubble; others may fire in vain
-		o.timer.Stop()
-		o.timer = nil
+	if t.watched.Load() {
+		heap.Remove(&o.watch, t.index)
+		t.watched.Store(false)
 	}
 }
 
-// arm sets a timer for the first that may be due. A timer before it fires in vain.
+// arm sets the timer for the first that may be due.
 func (o *timeouts) arm(now time.Duration) {
-	o.generation++
-	generation, clock := o.generation, time.Now()
-	o.bubbled = clock == clock.Round(0) // there is no monotonic clock in a bubble
-	o.wake = max(now, o.first.least)
-	o.timer = time.AfterFunc(o.wake-now, func() { o.fire(generation) })
+	o.wake = max(now, o.watch[0].least)
+	o.timer = time.AfterFunc(o.wake-now, o.fire)
 }
 
 // fire ends what is due.
-func (o *timeouts) fire(generation uint64) {
-	for _, t := range o.expired(generation) {
-		t.cancel(errAttemptTimeout)
+func (o *timeouts) fire() {
+	for _, t := range o.expired() {
+		t.expire()
 	}
 }
 
 // expired returns what is due, and sets the timer for what is due next.
-func (o *timeouts) expired(generation uint64) (over []*timeout) {
+func (o *timeouts) expired() (due []*timeout) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if generation != o.generation {
-		return nil
-	}
 	o.timer = nil
 	now := max(o.now(), o.wake)
-	for t := o.first; t != nil && t.least <= now; t = o.first {
-		o.remove(t)
-		// It is out of the list when its due is read: who sets it from here on sees that.
-		switch due := time.Duration(t.due.Load()); {
-		case due == 0:
-		case due <= now:
-			over = append(over, t)
+	for len(o.watch) > 0 && o.watch[0].least <= now {
+		t := heap.Pop(&o.watch).(*timeout)
+		// It is not watched when its due is read: who sets it from here on sees that.
+		t.watched.Store(false)
+		switch at := time.Duration(t.due.Load()); {
+		case at == 0:
+		case at <= now:
+			due = append(due, t)
 		default:
-			o.insert(t, due)
+			o.put(t, at)
 		}
 	}
-	if o.first != nil {
+	if len(o.watch) > 0 {
 		o.arm(now)
 	}
-	return over
+	return due
+}
+
+// watched is a heap by when they may be due.
+type watched []*timeout
+
+func (w watched) Len() int           { return len(w) }
+func (w watched) Less(i, j int) bool { return w[i].least < w[j].least }
+func (w watched) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].index, w[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (w *watched) Push(x any) {
+	t := x.(*timeout)
+	t.index = len(*w)
+	*w = append(*w, t)
+}
+
+// Pop implements heap.Interface.
+func (w *watched) Pop() any {
+	last := len(*w) - 1
+	t := (*w)[last]
+	(*w)[last] = nil
+	*w = (*w)[:last]
+	return t
 }

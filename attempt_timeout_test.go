@@ -3,6 +3,8 @@ package belay
 import (
 	"context"
 	"errors"
+	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -13,14 +15,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// requireIdle fails unless nothing is watched any more, and no timer outlives the bubble.
+// requireIdle fails unless nothing is watched any more.
 func requireIdle(t *testing.T, o *timeouts) {
 	t.Helper()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	require.Nil(t, o.first)
-	require.Nil(t, o.last)
-	require.Nil(t, o.timer)
+	require.Empty(t, o.watch)
 }
 
 // Each attempt is ended when its own time is up, to the nanosecond, whatever the others do; and one that only pauses is not.
@@ -81,26 +81,30 @@ func TestTimeoutsKeepEachTime(t *testing.T) {
 func TestTimeoutsTakeOneTimer(t *testing.T) {
 	t.Parallel()
 	o := newTimeouts(time.Hour)
+	var timer *time.Timer
 	for range 1000 {
 		a := &timeout{of: o}
 		a.context(t.Context())
 		a.begin()
+		if timer == nil {
+			timer = o.timer
+		}
+		require.Same(t, timer, o.timer)
 		a.end()
 	}
-	require.EqualValues(t, 1, o.generation)
-	require.Nil(t, o.first)
-	o.timer.Stop()
+	require.Empty(t, o.watch)
+	timer.Stop()
 }
 
-// watched counts the contexts that are derived from it and not over.
-type watched struct {
+// parentContext counts the contexts that are derived from it and not over.
+type parentContext struct {
 	context.Context
 	children int
 }
 
-func (w *watched) Value(any) any { return nil }
+func (w *parentContext) Value(any) any { return nil }
 
-func (w *watched) AfterFunc(func()) (stop func() bool) {
+func (w *parentContext) AfterFunc(func()) (stop func() bool) {
 	w.children++
 	return func() bool { w.children--; return true }
 }
@@ -118,7 +122,7 @@ func TestTimeoutsForget(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c := clientOf(t, answer(200, "{}"), opts...)
-			parent := &watched{Context: t.Context()}
+			parent := &parentContext{Context: t.Context()}
 			func() {
 				defer func() { _ = recover() }()
 				resp, err := c.HTTPClient().Do((&http.Request{Method: http.MethodGet, URL: c.base}).WithContext(parent))
@@ -162,6 +166,141 @@ func TestTimeoutsAcrossBubbles(t *testing.T) {
 	call(t)
 	for range 3 {
 		synctest.Test(t, call)
+		synctest.Test(t, func(t *testing.T) { // and leaves a body open
+			resp, err := c.HTTPClient().Get("https://partner.test/")
+			require.NoError(t, err)
+			_, err = resp.Body.Read(make([]byte, 1))
+			require.NoError(t, err)
+		})
 	}
 	call(t)
+}
+
+// stuck is a body that stops in its middle until the attempt is over.
+type stuck struct {
+	ctx  context.Context
+	left string
+}
+
+func (s *stuck) Read(p []byte) (int, error) {
+	if s.left == "" {
+		<-s.ctx.Done()
+		return 0, s.ctx.Err()
+	}
+	n := copy(p, s.left)
+	s.left = s.left[n:]
+	return n, nil
+}
+
+func (*stuck) Close() error { return nil }
+
+func stuckAfter(text string) transportFunc {
+	return func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: -1, Body: &stuck{req.Context(), text}}, nil
+	}
+}
+
+// A body that is opened for real, and read when a bubble has used the client, has its own time; and so has one in each
+// of many bubbles at once.
+func TestTimeoutsOfManyWorlds(t *testing.T) {
+	t.Parallel()
+	c := clientOf(t, stuckAfter(""), Without(LayerRetry, LayerLimits, LayerBreaker), WithAttemptTimeout(50*time.Millisecond))
+	open := func() io.ReadCloser {
+		resp, err := c.HTTPClient().Get("https://partner.test/")
+		require.NoError(t, err)
+		return resp.Body
+	}
+	body := open()
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 20 {
+				synctest.Test(t, func(*testing.T) {
+					inside := open()
+					began := time.Now()
+					_, err := inside.Read(make([]byte, 1))
+					require.ErrorIs(t, err, errAttemptTimeout)
+					require.Equal(t, 50*time.Millisecond, time.Since(began))
+					_, _ = c.HTTPClient().Get("https://partner.test/") // never closed
+				})
+			}
+		})
+	}
+	group.Wait()
+	_, err := body.Read(make([]byte, 1))
+	require.ErrorIs(t, err, errAttemptTimeout)
+	require.NoError(t, body.Close())
+	// One that was made in a bubble has them outside.
+	synctest.Test(t, func(t *testing.T) {
+		c = clientOf(t, stuckAfter(""), Without(LayerRetry, LayerLimits, LayerBreaker), WithAttemptTimeout(50*time.Millisecond))
+		open() // never closed
+	})
+	_, err = open().Read(make([]byte, 1))
+	require.ErrorIs(t, err, errAttemptTimeout)
+}
+
+// The Read that looks whether there is more than may be has the attempt's time too.
+func TestTimeoutOfTheLastRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := clientOf(t, stuckAfter("0123456789"), WithMaxResponseBytes(10), WithAttemptTimeout(time.Minute))
+		req, err := c.NewRequest(t.Context(), http.MethodGet, "/", nil)
+		require.NoError(t, err)
+		resp, err := c.Do(req)
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = io.ReadAll(resp.Body)
+		require.ErrorIs(t, err, errAttemptTimeout)
+		require.Equal(t, time.Minute, time.Since(began))
+		require.NoError(t, resp.Body.Close())
+	})
+}
+
+// A timeout that nobody lives to see ends nothing, and its breaker counts.
+func TestTimeoutsWithoutEnd(t *testing.T) {
+	t.Parallel()
+	for _, after := range []time.Duration{math.MaxInt64, math.MaxInt64 - time.Second, math.MaxInt64 / 2, 100 * 365 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			status := 503
+			c := clientOf(t, transportFunc(func(req *http.Request) (*http.Response, error) {
+				time.Sleep(time.Hour)
+				if req.Context().Err() != nil {
+					return nil, req.Context().Err()
+				}
+				return answer(status, "{}")(req)
+			}), WithAttemptTimeout(after), Without(LayerRetry))
+			time.Sleep(time.Minute)
+			_, err := Get[None](t.Context(), c, "/")
+			require.ErrorIs(t, err, ErrTransient)
+			status = 200
+			_, err = Get[None](t.Context(), c, "/")
+			require.NoError(t, err)
+		})
+	}
+}
+
+// An attempt at another origin is forgotten too, whatever its answer.
+func TestTimeoutsElsewhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		left := []int{}
+		c := clientOf(t, transportFunc(func(req *http.Request) (*http.Response, error) {
+			if req.URL.Host != "partner.test" {
+				return answer(101, "")(req)
+			}
+			resp, err := answer(302, "")(req)
+			resp.Header.Set("Location", "https://other.test/")
+			return resp, err
+		}), WithRedirects(RedirectAny), WithObserver(ObserverFunc(func(_ context.Context, e Event) {
+			if done, ok := e.(AttemptDone); ok {
+				left = append(left, done.LimitLeft)
+			}
+		})))
+		parent := &parentContext{Context: t.Context()}
+		_, err := Get[[]byte](parent, c, "/")
+		require.ErrorContains(t, err, "101")
+		requireIdle(t, c.set.timeouts)
+		require.Zero(t, parent.children)
+		require.Equal(t, []int{-1, -1}, left)
+	})
 }

@@ -21,7 +21,7 @@ type BreakerPolicy struct {
 	FailureRatio float64
 	// MinCalls is how many calls the window must hold before FailureRatio counts. Zero means 20.
 	MinCalls int
-	// Window is how far back calls are counted. Zero means 60 s, or three attempt timeouts if that is more.
+	// Window is how far back calls are counted, at most a year. Zero means 60 s, or three attempt timeouts if that is more.
 	Window time.Duration
 	// Cooldown is how long the circuit stays open before a probe is sent. Zero means 5 s, or MaxCooldown if
 	// that is less. It doubles for
@@ -50,7 +50,7 @@ func (p BreakerPolicy) withDefaults(attemptTimeout time.Duration) BreakerPolicy 
 	if p.FailureRatio == 0 {
 		p.FailureRatio = 0.5
 	}
-	def(&p.Window, max(time.Minute, 3*attemptTimeout))
+	def(&p.Window, max(time.Minute, 3*min(attemptTimeout, longestWindow/3)))
 	if def(&p.Cooldown, 5*time.Second); p.MaxCooldown > 0 {
 		p.Cooldown = min(p.Cooldown, p.MaxCooldown)
 	}
@@ -68,12 +68,15 @@ func (p BreakerPolicy) check() error {
 	bad(p.FailureRatio > 1 || math.IsNaN(p.FailureRatio), "FailureRatio", p.FailureRatio, "must be at most 1")
 	bad(p.MinCalls < 0, "MinCalls", p.MinCalls, "must not be negative")
 	bad(p.Window < 0, "Window", p.Window, "must not be negative")
+	bad(p.Window > longestWindow, "Window", p.Window, "must be at most a year")
 	bad(p.Cooldown < 0, "Cooldown", p.Cooldown, "must not be negative")
 	bad(p.MaxCooldown < 0, "MaxCooldown", p.MaxCooldown, "must not be negative")
 	bad(p.MaxCooldown > 0 && p.MaxCooldown < p.Cooldown, "MaxCooldown", p.MaxCooldown, "must not be below Cooldown")
 	bad(p.Probes < 0 || p.Probes > 1000, "Probes", p.Probes, "must be from 0 to 1000")
 	return errors.Join(errs...)
 }
+
+const longestWindow = 365 * 24 * time.Hour
 
 // Breaker refuses calls while the partner is down, and finds out by probes when it is back. Only
 // Transient verdicts count against the partner; every other failure is neutral.

@@ -233,3 +233,28 @@ func TestEarlierSecretsBehindMiddlewares(t *testing.T) {
 		}
 	})
 }
+
+// An answer that a classifier has read beyond the bound on bytes holds its place until it is closed, by whomever.
+func TestPeekBeyondTheBoundHoldsThePlace(t *testing.T) {
+	t.Parallel()
+	open, most := 0, 0
+	c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {
+		open++
+		most = max(most, open)
+		resp := reply(200, "Content-Type", "text/plain")
+		resp.Body = &opened{Reader: strings.NewReader(strings.Repeat("x", 20)), n: &open}
+		return resp, nil
+	}), belay.WithMaxInFlight(1), belay.WithMaxQueue(0), belay.WithMaxResponseBytes(10), belay.Without(belay.LayerTimeout),
+		belay.WithClassifier(func(a *belay.Attempt) belay.Verdict { a.Peek(); return belay.Classify(a) }))
+	for range 3 {
+		req, err := c.NewRequest(t.Context(), http.MethodGet, "/", nil)
+		require.NoError(t, err)
+		if resp, err := c.Do(req); err == nil {
+			defer func() { _ = resp.Body.Close() }()
+			_, err = io.ReadAll(resp.Body)
+			require.ErrorIs(t, err, belay.ErrBodyTooLarge)
+		}
+	}
+	require.Equal(t, 1, most)
+	require.Zero(t, open)
+}

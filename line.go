@@ -307,6 +307,9 @@ func (ln *line) moved(t *Ticket) {
 	}
 	for i := range t.grants {
 		g := &t.grants[i]
+		if g.tier.slots != nil {
+			continue
+		}
 		g.tier.Refund(g.mark, now, g.n)
 		g.mark = g.tier.Take(now, now+ln.slack, g.n)
 	}

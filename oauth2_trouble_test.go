@@ -950,3 +950,27 @@ func TestTokensEndInLineInOrder(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// A token that ends while its call waits in a line that a refusal has narrowed is exchanged like any other.
+func TestTokenEndsInANarrowedLine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		app, err := belay.NewOAuth2(belay.OAuth2Config{
+			TokenURL: "https://token.test/", ClientID: "me", ClientSecret: belay.NewSecret("a secret"),
+			Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+				return raw(200, "application/json", `{"access_token":"a","token_type":"bearer","expires_in":60}`), nil
+			}),
+		})
+		require.NoError(t, err)
+		c := newClient(t, script(func(n int, _ *http.Request) (*http.Response, error) {
+			if n == 1 {
+				return reply(429, "Retry-After", "100"), nil
+			}
+			return reply(200), nil
+		}), belay.WithAuth(app.ClientCredentials("")), belay.Without(belay.LayerRetry))
+		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrRateLimited)
+		took, err := after(0, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })()
+		require.NoError(t, err)
+		require.Equal(t, 100*time.Second, took)
+	})
+}
