@@ -110,7 +110,7 @@ func (c *call) standInLine() error {
 	case c.set.retry != nil:
 		by.maxPause = c.set.retry.MaxRetryAfter
 	}
-	err := c.limiter.Acquire(c.ctx, t)
+	err := c.limiter.acquire(c.ctx, t)
 	c.waits.Line += by.waited
 	c.tellNews()
 	return err

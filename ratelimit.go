@@ -218,14 +218,19 @@ func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	if t.state != ticketFree {
 		return invalid("Acquire: the ticket is in use; Release it first")
 	}
+	if t.Cost >= 0 && ctx.Err() == nil && l.admitPlain(t) {
+		return nil
+	}
+	return l.acquire(ctx, t)
+}
+
+// acquire is Acquire the long way.
+func (l *Limiter) acquire(ctx context.Context, t *Ticket) error {
 	if t.Cost < 0 {
 		return invalid("Acquire: cost %d is negative", t.Cost)
 	}
 	if ctx.Err() != nil {
 		return ended(ctx)
-	}
-	if l.admitPlain(t) {
-		return nil
 	}
 	if err := l.choose(t); err != nil {
 		return err
