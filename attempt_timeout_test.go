@@ -77,7 +77,7 @@ func TestTimeoutsKeepEachTime(t *testing.T) {
 	}
 }
 
-// One timer serves all attempts for as long as their time, and none that hang makes it look at all others.
+// One timer serves all attempts, one after the other, for as long as their time.
 func TestTimeoutsTakeOneTimer(t *testing.T) {
 	t.Parallel()
 	o := newTimeouts(time.Hour)
@@ -116,7 +116,7 @@ func TestTimeoutsForget(t *testing.T) {
 		"answered":        nil,
 		"failed":          {WithTransport(transportFunc(func(*http.Request) (*http.Response, error) { return nil, errors.New("reset") }))},
 		"not signed":      {WithAuth(Sign(func(*http.Request, []byte) error { return errors.New("no key") }))},
-		"not replayable":  {WithTransport(answer(503, "{}"))},
+		"retried":         {WithTransport(answer(503, "{}"))},
 		"panicked":        {WithTransport(transportFunc(func(*http.Request) (*http.Response, error) { panic("mine") }))},
 		"protocol change": {WithTransport(answer(101, ""))},
 	} {

@@ -114,8 +114,8 @@ func token(s string) bool {
 
 // Credential returns itself.
 func (s *static) Credential(context.Context) (Credential, error) {
-	if s.err != nil {
-		return nil, s.check()
+	if err := s.check(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

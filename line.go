@@ -131,9 +131,7 @@ func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
 	// The clock is read before the lock, which is held for less; who comes in between has a later one.
 	now := ln.now()
 	ln.mu.Lock()
-	if now < ln.latest {
-		now = ln.latest
-	}
+	now = max(now, ln.latest)
 	ln.latest = now
 	for t.tiers.generation != ln.generation.Load() { // SetLimits came in between
 		ln.mu.Unlock()
