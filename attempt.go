@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -163,19 +160,6 @@ func (c *call) receive(b *body, resp *http.Response) error {
 	return nil
 }
 
-// eventStream reports whether an answer is a stream of server-sent events (HTML, section 9.2).
-func eventStream(h http.Header) bool {
-	v := h["Content-Type"]
-	return len(v) > 0 && len(v[0]) >= len(eventStreamType) && strings.EqualFold(v[0][:len(eventStreamType)], eventStreamType)
-}
-
-const eventStreamType = "text/event-stream"
-
-// buffer is a pooled buffer for bodies that are read whole.
-type buffer struct{ bytes.Buffer }
-
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
-
 // freeBuffer gives the buffer of the answer back. Very large ones are left to the collector.
 func (c *call) freeBuffer() {
 	if c.buffer != nil && c.buffer.Cap() <= 1<<20 {
@@ -216,117 +200,26 @@ func (c *call) judge(resp *http.Response, err error) {
 // number is the attempt's, from 1, with or without the layer that counts.
 func (c *call) number() int { return max(1, c.attempt) }
 
-// body is the response's body as the caller reads it. It ends the attempt: the place in flight, the
-// attempt's context and the total timeout's are let go when it is closed or has been read to the end.
-type body struct {
-	rc      io.ReadCloser
-	line    *line    // whose slots are held, nil when none are
-	tiers   *tierSet // and of it
-	taken   uint64   // these
-	max     int64    // bytes that may be read, negative for no bound
-	left    int64    // of those
-	parent  context.Context
-	timeout *timeout           // the attempt's, nil when it has none
-	total   context.CancelFunc // of the call's total timeout, once the body is handed out
-	done    atomic.Bool
-}
-
-// explain names the attempt's timeout where the transport only speaks of a cancelled context.
-func (b *body) explain(err error) error {
-	if parent := b.parent; parent.Err() != nil {
-		if errors.Is(err, parent.Err()) {
-			return err
-		}
-		return both(parent.Err(), err)
+// discard reads the rest of an answer that is not wanted, so that its connection can be used again, and
+// keeps its beginning in case it turns out to be the last.
+func (c *call) discard(resp *http.Response, err error) *result {
+	r := &result{resp: resp, err: err, verdict: c.verdict}
+	if resp == nil || resp.Body == nil {
+		return r
 	}
-	if t := b.timeout; t != nil && context.Cause(t.ctx) == errAttemptTimeout {
-		return fmt.Errorf("%w after %s", errAttemptTimeout, t.of.after)
+	body := resp.Body
+	if resp.ContentLength > maxErrorBody {
+		resp.Body = io.NopCloser(&tail{http.NoBody, io.ErrUnexpectedEOF}) // there was more
+		_ = body.Close()
+		return r
 	}
-	return err
-}
-
-// Read reads from the answer.
-func (b *body) Read(p []byte) (int, error) {
-	if b.left >= 0 || b.timeout != nil {
-		return b.readBounded(p)
+	head, err := readSome(body, maxErrorBody, discardBodyWait)
+	_ = body.Close()
+	if err == io.EOF {
+		err = nil
+	} else if err == nil {
+		err = io.ErrUnexpectedEOF // there was more
 	}
-	n, err := b.rc.Read(p)
-	if err != nil {
-		err = b.ended(err)
-	}
-	return n, err
-}
-
-// readBounded is Read within a bound, or a time, or both.
-func (b *body) readBounded(p []byte) (int, error) {
-	if b.left == 0 && len(p) > 0 {
-		var one [1]byte
-		n, err := b.readTimed(one[:])
-		if n == 0 {
-			if err != nil {
-				err = b.ended(err)
-			}
-			return 0, err
-		}
-		_ = b.Close()
-		return 0, fmt.Errorf("%w: above %d bytes (WithMaxResponseBytes)", ErrBodyTooLarge, b.max)
-	}
-	if b.left > 0 && int64(len(p)) > b.left {
-		p = p[:b.left]
-	}
-	n, err := b.readTimed(p)
-	if b.left > 0 {
-		b.left -= int64(n)
-	}
-	if err != nil {
-		err = b.ended(err)
-	}
-	return n, err
-}
-
-// readTimed is one Read of what the transport gave, with the time to itself where it has one.
-func (b *body) readTimed(p []byte) (int, error) {
-	t := b.timeout
-	if t == nil || !t.reads {
-		return b.rc.Read(p)
-	}
-	t.begin()
-	n, err := b.rc.Read(p)
-	t.pause()
-	return n, err
-}
-
-// ended ends the attempt at the body's end or an error, and returns what the caller is told.
-func (b *body) ended(err error) error {
-	if err != io.EOF {
-		err = b.explain(err)
-	}
-	b.finish()
-	return err
-}
-
-// Close ends the attempt.
-func (b *body) Close() error {
-	err := b.rc.Close()
-	b.finish()
-	return err
-}
-
-// over reports whether the attempt has ended.
-func (b *body) over() bool { return b.done.Load() }
-
-// finish lets go of what the attempt holds, once.
-func (b *body) finish() {
-	if b.done.Load() || b.done.Swap(true) {
-		return
-	}
-	if t := b.timeout; t != nil {
-		t.end()
-	}
-	if b.total != nil {
-		b.total()
-	}
-	if b.line != nil {
-		b.line.giveSlots(b.tiers, b.taken)
-	}
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(head), &tail{http.NoBody, err}))
+	return r
 }

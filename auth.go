@@ -5,14 +5,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"slices"
 	"strings"
-
-	"github.com/belay-go/belay/internal/origin"
-	"github.com/belay-go/belay/internal/redact"
 )
 
 // Authenticator gives the credential for an attempt. It is asked once for each attempt, before the
@@ -137,218 +134,73 @@ func (s *static) Apply(req *http.Request) error {
 	return nil
 }
 
-// authenticator returns the call's own, or the client's, or nil.
-//
-// A policy that wraps a transport by itself knows no origin to send a credential to, so it sends none.
-func (c *call) authenticator() Authenticator {
-	switch {
-	case c.base == nil || c.opts.noAuth:
-		return nil
-	case c.opts.auth != nil:
-		return c.opts.auth
+func checkAuth(a Authenticator) error {
+	if a == nil {
+		return errors.New("the authenticator is nil")
 	}
-	return c.auth
-}
-
-// token is the layer that gets a fresh credential. It may block, so it comes before anything is held.
-func (c *call) token(in *within) (*http.Response, error) {
-	if err := c.confidential(); err != nil {
-		return nil, c.stop(err)
+	if c, ok := a.(interface{ check() error }); ok {
+		return c.check()
 	}
-	auth := c.authenticator()
-	if err := c.credential(auth); err != nil {
-		return nil, err
-	}
-	resp, err := in.send(c)
-	source, cred := sourceOf(auth, c.cred)
-	switch refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth; {
-	case refused && !c.renewed:
-		if r, ok := auth.(Refresher); ok {
-			c.renewed = true
-			c.renew = r.Reject(c.ctx, c.cred)
-		}
-	case source == nil:
-	case refused:
-		source.rejectedAnew(cred)
-	case err == nil && c.verdict.Class == ClassOK:
-		source.accepted(cred)
-	}
-	return resp, err
-}
-
-// sourceOf returns the source of tokens that an authenticator is, or has within, and the credential as that knows it.
-func sourceOf(auth Authenticator, c Credential) (*tokenSource, Credential) {
-	for {
-		switch a := auth.(type) {
-		case *tokenSource:
-			return a, c
-		case *Rotating:
-			was, ok := c.(rotated)
-			if !ok {
-				return nil, nil
-			}
-			auth, c = was.of.Authenticator, was.Credential
-		default:
-			return nil, nil
-		}
-	}
-}
-
-// credential asks auth for one.
-func (c *call) credential(auth Authenticator) error {
-	cred, err := auth.Credential(c.ctx)
-	if err == nil && cred == nil {
-		err = errors.New("the authenticator returned no credential")
-	}
-	if err != nil {
-		c.stop(err)
-		if c.verdict.Class == ClassClient {
-			c.verdict.Class = ClassAuth
-		}
-		c.verdict.unsent = true
-		c.noteOutcome(nil)
-		return err
-	}
-	c.cred = cred
 	return nil
 }
 
-// reauthenticate reports whether the call is to be sent again with another credential, after a 401.
-func (c *call) reauthenticate() bool {
-	again := c.renew
-	c.renew = false
-	return again && c.replayable() == nil
+// maxSignedBody is how much of a body a signer gets.
+const maxSignedBody = 64 << 20
+
+// Sign returns a credential that f computes from the request and its body: a signature over method, path, time and body, say.
+// It runs once for each attempt, when all waiting is over, so that a timestamp is fresh, on a clone that only this
+// attempt uses. The body is nil where there is none; one that can be read only once, or above 64 MiB, cannot be signed and
+// fails the call as ErrInvalid. F must be safe for concurrent use and not keep the body. Nil is an error.
+func Sign(f func(req *http.Request, body []byte) error) Authenticator { return &signer{f} }
+
+type signer struct {
+	f func(*http.Request, []byte) error
 }
 
-// confidential refuses to send a credential where others can read it.
-func (c *call) confidential() error {
-	u := c.req.URL
-	if u.Scheme == "https" || c.set.insecure || origin.Loopback(u) {
-		return nil
+func (s *signer) check() error {
+	if s.f == nil {
+		return errors.New("Sign: the function is nil")
 	}
-	return invalid("refusing to send a credential to %s: not https, and not loopback (WithInsecureCredentials)", origin.Of(u))
+	return nil
 }
 
-// sign is the layer that puts the credential onto a clone, when all waiting is over.
-func (c *call) sign(in *within) (*http.Response, error) {
-	if s, ok := c.cred.(interface{ stale() bool }); ok && s.stale() {
-		// It has ended while the call waited for its turn, which is not given back for the while that another takes.
-		if err := c.credential(c.authenticator()); err != nil {
-			return nil, err
-		}
-		if c.limiter != nil {
-			c.limiter.line.moved(&c.ticket)
-		}
+func (s *signer) Credential(context.Context) (Credential, error) {
+	if err := s.check(); err != nil {
+		return nil, invalid("%w", err)
 	}
-	if c.signed != nil { // the attempt before
-		c.past = c.secrets()
-	}
-	ctx, _ := c.attemptContext()
-	clone := &struct {
-		req http.Request
-		url url.URL
-	}{*c.req.WithContext(ctx), *c.req.URL}
-	out := &clone.req
-	out.URL = &clone.url
-	if out.Header = c.req.Header.Clone(); out.Header == nil {
-		out.Header = make(http.Header)
-	}
-	if err := c.cred.Apply(out); err != nil {
-		return nil, c.stop(err)
-	}
-	c.out, c.signed = out, out
-	return in.send(c)
+	return s, nil
 }
 
-// secrets returns what must not be seen of the attempts: all that the authenticator put onto them,
-// whatever kind it is, and the caller's own headers that look like credentials.
-func (c *call) secrets() []string {
-	secrets := slices.Clip(c.past)
-	hide := func(value string) {
-		secrets = append(secrets, value)
-		scheme, rest, ok := strings.Cut(value, " ")
-		if !ok {
-			return
-		}
-		secrets = append(secrets, rest)
-		if plain, err := base64.StdEncoding.DecodeString(rest); err == nil && strings.EqualFold(scheme, "Basic") {
-			user, password, _ := strings.Cut(string(plain), ":")
-			if secrets = append(secrets, string(plain)); password == "" {
-				password = user
-			}
-			secrets = append(secrets, password)
-		}
+func (s *signer) Apply(req *http.Request) error {
+	data, err := signedBody(req)
+	if err != nil {
+		return err
 	}
-	for name, values := range c.req.Header {
-		if redact.LooksSecret(name) {
-			for _, v := range values {
-				hide(v)
-			}
-		}
+	if err := s.f(req, data); err != nil {
+		return fmt.Errorf("signing: %w", err)
 	}
-	if c.signed == nil {
-		return secrets
-	}
-	for name, values := range c.signed.Header {
-		if old := c.req.Header[name]; !slices.Equal(old, values) {
-			for _, v := range values {
-				hide(v)
-			}
-		}
-	}
-	if c.signed.URL.RawQuery != c.req.URL.RawQuery {
-		old := c.req.URL.Query()
-		for name, values := range c.signed.URL.Query() {
-			if !slices.Equal(old[name], values) {
-				secrets = append(secrets, values...)
-			}
-		}
-	}
-	return secrets
+	return nil
 }
 
-// stripLocation takes out of a redirect what the authenticator put into the query, if the partner says it
-// back: it would go wherever the redirect leads.
-func (c *call) stripLocation(resp *http.Response) {
-	if to := resp.Header.Get("Location"); to != "" {
-		if clean := c.unsigned(to); clean != to {
-			resp.Header.Set("Location", clean)
-		}
+// signedBody returns what the request will send.
+func signedBody(req *http.Request) ([]byte, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil, nil
 	}
-}
-
-// unsigned takes out of a link of the partner's the parameters that hold the credential: whoever keeps the link would keep it.
-func (c *call) unsigned(link string) string {
-	before, raw, ok := strings.Cut(link, "?")
-	if !ok || c.signed == nil {
-		return link
+	if req.GetBody == nil {
+		return nil, invalid("Sign: the body can be read only once, so it cannot be signed")
 	}
-	secrets := slices.DeleteFunc(c.secrets(), func(s string) bool { return len(s) < 4 })
-	raw, fragment, _ := strings.Cut(raw, "#")
-	holds := func(pair string) bool {
-		_, value, _ := strings.Cut(pair, "=")
-		for range 3 { // links may stand in links
-			if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(value, s) }) {
-				return true
-			}
-			plain, err := url.QueryUnescape(value)
-			if err != nil || plain == value {
-				return false
-			}
-			value = plain
-		}
-		return false
+	rc, err := req.GetBody()
+	if err != nil {
+		return nil, invalid("Sign: GetBody: %w", err)
 	}
-	pairs := strings.FieldsFunc(raw, func(r rune) bool { return r == '&' || r == ';' })
-	kept := slices.DeleteFunc(slices.Clone(pairs), holds)
-	if len(kept) == len(pairs) {
-		return link
+	defer rc.Close()
+	data, err := io.ReadAll(io.LimitReader(rc, maxSignedBody+1))
+	if err != nil {
+		return nil, invalid("Sign: reading the body: %w", err)
 	}
-	if len(kept) > 0 {
-		before += "?" + strings.Join(kept, "&")
+	if len(data) > maxSignedBody {
+		return nil, invalid("Sign: the body is above %d bytes", maxSignedBody)
 	}
-	if fragment != "" {
-		before += "#" + fragment
-	}
-	return before
+	return data, nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -210,18 +209,6 @@ func (b *Breaker) State() (BreakerState, time.Duration) {
 		return BreakerOpen, left
 	}
 	return BreakerHalfOpen, 0
-}
-
-// Wrap returns a RoundTripper that sends through next while the circuit is closed, and otherwise
-// returns an [*Error] that is ErrCircuitOpen and says when to come back. Nil means http.DefaultTransport.
-func (b *Breaker) Wrap(next http.RoundTripper) http.RoundTripper {
-	if b == nil || b.cb == nil {
-		return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
-			closeBody(req)
-			return nil, invalid("the breaker was not made by NewBreaker")
-		})
-	}
-	return newStack(next, &settings{breaker: b})
 }
 
 // closed is the fast question of the successful path.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/belay-go/belay/internal/redact"
@@ -189,38 +188,4 @@ func (in *Info) fill(c *call, resp *http.Response) {
 		in.StatusCode, in.Header = resp.StatusCode, resp.Header
 		in.RequestID = requestID(resp.Header, c.secrets())
 	}
-}
-
-// expand fills the template's {names}.
-func (o *callOptions) expand(template string) (string, error) {
-	var b strings.Builder
-	used := 0
-	rest := template
-	for {
-		before, after, ok := strings.Cut(rest, "{")
-		b.WriteString(before)
-		if !ok {
-			break
-		}
-		name, tail, ok := strings.Cut(after, "}")
-		value, given := o.values[name]
-		if !ok || !given {
-			return "", invalid("the path %q needs PathValue(%q, …)", template, name)
-		}
-		if strings.Contains(b.String(), "?") {
-			b.WriteString(url.QueryEscape(value))
-		} else {
-			b.WriteString(url.PathEscape(value))
-		}
-		used++
-		rest = tail
-	}
-	if used < len(o.values) {
-		for name := range o.values {
-			if !strings.Contains(template, "{"+name+"}") {
-				return "", invalid("the path %q has no {%s}", template, name)
-			}
-		}
-	}
-	return b.String(), nil
 }

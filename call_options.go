@@ -7,6 +7,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,6 +20,7 @@ type CallOption interface {
 type callOption func(*callOptions)
 
 func (f callOption) applyCall(o *callOptions) { f(o) }
+
 func (f callOption) applyPage(o *pageOptions) { o.calls = append(o.calls, f) }
 
 // callOptions are the options of one call. They do not change once the call has begun.
@@ -204,3 +206,62 @@ type Info struct {
 // Into fills info when the call is over, whether or not it succeeded. Nil fills nothing. Not for concurrent
 // calls with one info.
 func Into(info *Info) CallOption { return callOption(func(o *callOptions) { o.into = info }) }
+
+// Reads matches requests that only read, for [Limit.When]: GET, HEAD, OPTIONS, and those that [ReadOnly] says so of.
+func Reads(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
+	}
+	return optionsOf(req.Context()).readOnly
+}
+
+// Writes matches all requests that Reads does not, for [Limit.When].
+func Writes(req *http.Request) bool { return !Reads(req) }
+
+func (p Priority) applyPage(o *pageOptions) { o.calls = append(o.calls, p) }
+
+func (p Priority) applyCall(o *callOptions) {
+	if p < Low || p > High {
+		o.fail("Priority: %d is none of Low, Normal and High", int8(p))
+	}
+	o.priority = p
+}
+
+// callBudget is how many attempts a piece of work may still send. A nil one has no end.
+type callBudget struct {
+	left  atomic.Int64
+	outer *callBudget
+}
+
+// WithCallBudget returns a context whose calls may send n attempts together, retries among them: a bound on
+// what a piece of work spends of a quota. An attempt beyond it is not sent; its call fails with
+// ErrCallBudget, as Refused. One that certainly did not reach the partner counts for nothing. With n below
+// 1 nothing is sent. A budget inside another spends from both. A nil ctx means context.Background.
+func WithCallBudget(ctx context.Context, n int) context.Context {
+	return CallContext(ctx, callOption(func(o *callOptions) {
+		o.budget = &callBudget{outer: o.budget}
+		o.budget.left.Store(int64(n))
+	}))
+}
+
+// spend takes one attempt from the budget and those around it, or returns false and takes none.
+func (b *callBudget) spend() bool {
+	for at := b; at != nil; at = at.outer {
+		if at.left.Add(-1) < 0 {
+			at.left.Add(1)
+			for undo := b; undo != at; undo = undo.outer {
+				undo.left.Add(1)
+			}
+			return false
+		}
+	}
+	return true
+}
+
+// giveBack takes back a spend.
+func (b *callBudget) giveBack() {
+	for at := b; at != nil; at = at.outer {
+		at.left.Add(1)
+	}
+}

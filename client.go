@@ -2,8 +2,6 @@ package belay
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -48,17 +46,16 @@ func (c *Client) With(opts ...Option) (*Client, error) {
 	return build(c, cfg, apply(cfg, opts))
 }
 
-func errNilClient() error { return invalid("the client is nil; make one with New") }
+const nilClient = "the client is nil; make one with New"
+
+func errNilClient() error { return invalid(nilClient) }
 
 // Transport returns the layers as an http.RoundTripper, for another SDK's http.Client: a status stays a
 // response, the last one too when retries are over. Requests to other origins pass through it without
 // credential, limits or breaker. Turn that SDK's own retries off.
 func (c *Client) Transport() http.RoundTripper {
 	if c.isNil() {
-		return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
-			closeBody(req)
-			return nil, errNilClient()
-		})
+		return failing(nilClient)
 	}
 	return layered{&c.stack}
 }
@@ -184,74 +181,3 @@ func (s *stack) newRequest(ctx context.Context, method string, u *url.URL, body 
 }
 
 const userAgent = "belay (Go)"
-
-// resolve joins path to the base URL.
-func (s *stack) resolve(path string) (*url.URL, error) {
-	if absolute(path) {
-		u, err := url.Parse(path)
-		if err != nil {
-			return nil, invalid("the URL cannot be parsed")
-		}
-		if s.foreign(&http.Request{URL: u}) {
-			return nil, invalid("the URL leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(u), origin.Of(s.base))
-		}
-		u.User, u.Fragment = nil, ""
-		return u, nil
-	}
-	u := *s.base
-	path, _, _ = strings.Cut(path, "#")
-	path, query, _ := strings.Cut(path, "?")
-	joined := escapeRest(joinPath(s.base.EscapedPath(), path))
-	plain, err := url.PathUnescape(joined)
-	if err != nil {
-		return nil, invalid("the path %q is badly escaped", path)
-	}
-	u.Path, u.RawPath, u.RawQuery = plain, joined, query
-	return &u, nil
-}
-
-// checkLink returns why a link of the partner's is not followed.
-func (s *stack) checkLink(link string) error {
-	u, err := url.Parse(link)
-	switch {
-	case err != nil || !u.IsAbs():
-		return errors.New("is no absolute URL")
-	case u.User != nil:
-		return fmt.Errorf("to %s holds a user", origin.Of(u))
-	case s.foreign(&http.Request{URL: u}):
-		return fmt.Errorf("leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(u), origin.Of(s.base))
-	}
-	return nil
-}
-
-// absolute reports whether path is a URL with a scheme.
-func absolute(path string) bool {
-	scheme, _, ok := strings.Cut(path, "://")
-	return ok && !strings.ContainsAny(scheme, "/?#{")
-}
-
-// escapeRest escapes what may not stand in a URL's path and is not escaped yet, lest net/url takes the
-// whole for unescaped and undoes what was.
-func escapeRest(path string) string {
-	var b strings.Builder
-	for i := range len(path) {
-		if c := path[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}[]", c) >= 0 {
-			fmt.Fprintf(&b, "%%%02X", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
-func joinPath(base, path string) string {
-	switch {
-	case path == "":
-		return base
-	case strings.HasSuffix(base, "/") && strings.HasPrefix(path, "/"):
-		return base + path[1:]
-	case strings.HasSuffix(base, "/") || strings.HasPrefix(path, "/"):
-		return base + path
-	}
-	return base + "/" + path
-}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -79,8 +80,10 @@ type attemptTimeout struct{}
 
 var errAttemptTimeout error = attemptTimeout{}
 
-func (attemptTimeout) Error() string        { return "attempt timed out" }
-func (attemptTimeout) Timeout() bool        { return true }
+func (attemptTimeout) Error() string { return "attempt timed out" }
+
+func (attemptTimeout) Timeout() bool { return true }
+
 func (attemptTimeout) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
 // Error is a call that did not succeed. Its text is one line, without query, body or credential.
@@ -217,25 +220,6 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// labelled is the URL of a route, the way that errors and events show it: the path template, without a query.
-func (s *stack) labelled(route string) string {
-	route, _, _ = strings.Cut(route, "?")
-	if absolute(route) {
-		return redact.URL(s.base)
-	}
-	return redact.Line(s.base.Scheme+"://"+s.base.Host+joinPath(s.base.EscapedPath(), route), 1024)
-}
-
-// fault makes the error of a call that came to an end outside the layers.
-func (s *stack) fault(method, route string, v Verdict, err error) error {
-	return &Error{Partner: s.set.name, Integration: s.integration, Method: method, URL: s.labelled(route), Verdict: v, Err: err}
-}
-
-// dataFault is the fault of an answer that is not what was promised.
-func (s *stack) dataFault(method, route string, err error) error {
-	return s.fault(method, route, Verdict{Class: ClassData, Scope: ScopeCall}, err)
-}
-
 // RetryAfter tells a job runner when to come back: how long the partner asked to wait, or an open circuit
 // stays open, or a limit would have made the call wait. It returns false when err does not say.
 func RetryAfter(err error) (time.Duration, bool) {
@@ -282,8 +266,10 @@ func ended(ctx context.Context) error {
 // inputError is an ErrInvalid with a text of its own.
 type inputError struct{ err error }
 
-func (e *inputError) Error() string        { return e.err.Error() }
-func (e *inputError) Unwrap() error        { return e.err }
+func (e *inputError) Error() string { return e.err.Error() }
+
+func (e *inputError) Unwrap() error { return e.err }
+
 func (e *inputError) Is(target error) bool { return target == ErrInvalid }
 
 // fill completes an error with what the answer says.
@@ -316,3 +302,59 @@ func requestID(h http.Header, secrets []string) string {
 	}
 	return ""
 }
+
+// sleep waits for d, or returns why ctx ended before.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+}
+
+// flat is a joined error in one line.
+type flat struct{ error }
+
+func (e flat) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
+
+func (e flat) Unwrap() error { return e.error }
+
+// both joins two reasons in one line.
+func both(a, b error) error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return flat{errors.Join(a, b)}
+}
+
+// withoutURL takes a url.Error's URL out of err, wherever it stands in it.
+func withoutURL(err error) error {
+	for {
+		ue, ok := err.(*url.Error)
+		if !ok {
+			break
+		}
+		err = ue.Err
+	}
+	var ue *url.Error
+	if err == nil || !errors.As(err, &ue) {
+		return err
+	}
+	return &cleaned{err, strings.ReplaceAll(err.Error(), ue.Error(), ue.Err.Error())}
+}
+
+// cleaned is an error with another text.
+type cleaned struct {
+	err  error
+	text string
+}
+
+func (e *cleaned) Error() string { return e.text }
+
+func (e *cleaned) Is(target error) bool { return errors.Is(e.err, target) }

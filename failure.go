@@ -3,7 +3,6 @@ package belay
 import (
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/belay-go/belay/internal/redact"
@@ -53,58 +52,21 @@ func (c *call) failure(resp *http.Response, err error) error {
 	return e
 }
 
-// clean takes out of an error's text what must not be seen: a url.Error's URL, and the credential.
-func (c *call) clean(err error) error {
-	if err = withoutURL(err); err == nil {
-		return nil
+// labelled is the URL of a route, the way that errors and events show it: the path template, without a query.
+func (s *stack) labelled(route string) string {
+	route, _, _ = strings.Cut(route, "?")
+	if absolute(route) {
+		return redact.URL(s.base)
 	}
-	if secrets := c.secrets(); len(secrets) > 0 {
-		text := err.Error()
-		if clean := redact.Values(text, secrets); clean != text {
-			return &cleaned{err, clean}
-		}
-	}
-	return err
+	return redact.Line(s.base.Scheme+"://"+s.base.Host+joinPath(s.base.EscapedPath(), route), 1024)
 }
 
-// withoutURL takes a url.Error's URL out of err, wherever it stands in it.
-func withoutURL(err error) error {
-	for {
-		ue, ok := err.(*url.Error)
-		if !ok {
-			break
-		}
-		err = ue.Err
-	}
-	var ue *url.Error
-	if err == nil || !errors.As(err, &ue) {
-		return err
-	}
-	return &cleaned{err, strings.ReplaceAll(err.Error(), ue.Error(), ue.Err.Error())}
+// fault makes the error of a call that came to an end outside the layers.
+func (s *stack) fault(method, route string, v Verdict, err error) error {
+	return &Error{Partner: s.set.name, Integration: s.integration, Method: method, URL: s.labelled(route), Verdict: v, Err: err}
 }
 
-// cleaned is an error with another text.
-type cleaned struct {
-	err  error
-	text string
-}
-
-func (e *cleaned) Error() string        { return e.text }
-func (e *cleaned) Is(target error) bool { return errors.Is(e.err, target) }
-
-// flat is a joined error in one line.
-type flat struct{ error }
-
-func (e flat) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
-func (e flat) Unwrap() error { return e.error }
-
-// both joins two reasons in one line.
-func both(a, b error) error {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	return flat{errors.Join(a, b)}
+// dataFault is the fault of an answer that is not what was promised.
+func (s *stack) dataFault(method, route string, err error) error {
+	return s.fault(method, route, Verdict{Class: ClassData, Scope: ScopeCall}, err)
 }

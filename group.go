@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"hash/maphash"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 )
@@ -95,16 +94,6 @@ func (g *group) drop(t *tier) {
 			return
 		}
 	}
-}
-
-var seed = maphash.MakeSeed()
-
-// whoIs returns a number for a credential, 0 for none that could be told from another.
-func whoIs(auth Authenticator) uint64 {
-	if auth == nil || !reflect.ValueOf(auth).Comparable() {
-		return 0
-	}
-	return maphash.Comparable(seed, auth) | 1
 }
 
 // routeOf returns a number for a route.

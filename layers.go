@@ -3,7 +3,101 @@ package belay
 import (
 	"fmt"
 	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
 )
+
+// order is the one place where the order of the layers stands, from the outside in. Below the last one
+// lies the base transport, under the user's attempt middlewares.
+var order = [...]struct {
+	step step
+	on   func(s *settings, of kind) bool
+}{
+	{(*call).observe, func(s *settings, _ kind) bool { return len(s.observers) > 0 }},
+	{(*call).gate, func(s *settings, of kind) bool { return of&switched != 0 || s.timeout > 0 }},
+	{(*call).outerMiddleware, func(s *settings, _ kind) bool { return s.callMiddleware != nil }},
+	{(*call).retry, func(s *settings, _ kind) bool { return s.retry != nil }},
+	{(*call).token, func(_ *settings, of kind) bool { return of&withAuth != 0 }},
+	{(*call).admit, always},
+	{(*call).sign, func(_ *settings, of kind) bool { return of&withAuth != 0 }},
+	{(*call).send, always},
+}
+
+func always(*settings, kind) bool { return true }
+
+// kind is what tells calls of the same settings apart: whether they have a credential, and a kill switch.
+type kind uint8
+
+const (
+	withAuth kind = 1 << iota
+	switched
+	kinds
+)
+
+// step is one layer: it does its part and sends the call inward, as often as it likes.
+type step func(c *call, in *within) (*http.Response, error)
+
+// within is what lies within a layer: the next one, with what lies within that.
+type within struct {
+	step step
+	in   *within
+}
+
+// send sends c inward. It is small enough to be no call of its own: processors predict the returns of some
+// sixteen calls, and with two for each layer there would be more.
+func (w *within) send(c *call) (*http.Response, error) { return w.step(c, w.in) }
+
+// settings is what a client and all clients derived from it share. It does not change once it is built.
+type settings struct {
+	name           string
+	retry          *RetryPolicy  // nil: no retries
+	breaker        *Breaker      // nil: none
+	limiter        *Limiter      // nil: none
+	classifier     Classifier    // nil: Classify
+	timeout        time.Duration // 0: none
+	attemptTimeout time.Duration // 0: none
+	timeouts       *timeouts     // that end attempts, nil: none
+	keyHeader      string        // canonical, empty: no keys are made
+	header         http.Header   // set on every request that lacks them
+	observers      []Observer
+	redactor       Redactor
+	trusted        []*url.URL
+	insecure       bool
+	redirects      RedirectPolicy
+	cost           func(*http.Request) int // nil: 1
+	maxWait        time.Duration           // in line, 0: no bound but the context's
+	maxBytes       int64                   // of a response, negative: no bound
+	callMiddleware Middleware
+	base           http.RoundTripper
+	layers         [kinds]*within // of order, those that are on
+	adds           bool           // header or keyHeader are set
+}
+
+func (s *settings) compile() {
+	s.adds = len(s.header) > 0 || s.keyHeader != ""
+	for k := range kinds {
+		s.layers[k] = nil
+		for _, o := range slices.Backward(order[:]) {
+			if o.on(s, k) {
+				s.layers[k] = &within{o.step, s.layers[k]}
+			}
+		}
+	}
+}
+
+// stack is the layers with what belongs to one integration.
+type stack struct {
+	set         *settings
+	limiter     *Limiter // nil: none
+	auth        Authenticator
+	who         uint64   // auth, as limits know it
+	base        *url.URL // nil: every request is the partner's
+	integration string
+	enabled     func() bool // nil: always
+	outcomes    outcomes
+}
 
 // Layer is a layer that [Without] can leave out.
 type Layer uint8

@@ -1,36 +1,11 @@
 package belay
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/belay-go/belay/internal/window"
 )
-
-// AdaptivePolicy says how a limit that nobody told is found out. The zero value is the default: quotas in
-// the answers' headers are kept to, and limits are inferred from refusals. Together with known limits
-// both only ever slow down.
-type AdaptivePolicy struct {
-	// Off turns both off: a refusal only pauses.
-	Off bool
-	// Floor is the least number of calls in a window that is ever inferred. Zero means 1, negative is an error.
-	Floor int
-	// Ceiling is the most. Zero means no bound, negative or below Floor is an error.
-	Ceiling int
-}
-
-func (p AdaptivePolicy) check() error {
-	var errs []error
-	if p.Floor < 0 {
-		errs = append(errs, fmt.Errorf("AdaptivePolicy.Floor is %d, must not be negative", p.Floor))
-	}
-	if p.Ceiling < 0 || p.Ceiling > 0 && p.Ceiling < p.Floor {
-		errs = append(errs, fmt.Errorf("AdaptivePolicy.Ceiling is %d, must not be negative or below Floor", p.Ceiling))
-	}
-	return errors.Join(errs...)
-}
 
 // adapt sets the policy of l and all who share its line.
 func (l *Limiter) adapt(p AdaptivePolicy) {

@@ -205,3 +205,50 @@ func limitWindow(n int, per time.Duration) window.Window {
 	}
 	return window.NewSliding(n, per)
 }
+
+// Priority says who goes first where calls have to wait for their turn. It is a [CallOption]:
+//
+//	rec, err := belay.Get[Record](ctx, c, "/records/{id}", belay.PathValue("id", id), belay.High)
+//
+// A call passes all that wait with a lower priority, but of those one goes at the latest after fifteen have
+// passed it, so that an import still moves behind a crowd of users. Calls of the same priority
+// take turns between the integrations (see [WithIntegration]), and within one go by arrival.
+type Priority int8
+
+const (
+	// Low is for work that nobody waits for.
+	Low Priority = iota - 1
+	// Normal is what calls have that say nothing.
+	Normal
+	// High is for what a user waits for.
+	High
+)
+
+// String returns "low", "normal" or "high".
+func (p Priority) String() string { return [...]string{"high", "normal", "low"}[p.level()] }
+
+// level is 0 for the highest.
+func (p Priority) level() int { return 1 - int(max(Low, min(High, p))) }
+
+// AdaptivePolicy says how a limit that nobody told is found out. The zero value is the default: quotas in
+// the answers' headers are kept to, and limits are inferred from refusals. Together with known limits
+// both only ever slow down.
+type AdaptivePolicy struct {
+	// Off turns both off: a refusal only pauses.
+	Off bool
+	// Floor is the least number of calls in a window that is ever inferred. Zero means 1, negative is an error.
+	Floor int
+	// Ceiling is the most. Zero means no bound, negative or below Floor is an error.
+	Ceiling int
+}
+
+func (p AdaptivePolicy) check() error {
+	var errs []error
+	if p.Floor < 0 {
+		errs = append(errs, fmt.Errorf("AdaptivePolicy.Floor is %d, must not be negative", p.Floor))
+	}
+	if p.Ceiling < 0 || p.Ceiling > 0 && p.Ceiling < p.Floor {
+		errs = append(errs, fmt.Errorf("AdaptivePolicy.Ceiling is %d, must not be negative or below Floor", p.Ceiling))
+	}
+	return errors.Join(errs...)
+}

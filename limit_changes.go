@@ -2,40 +2,8 @@ package belay
 
 import (
 	"reflect"
-	"slices"
 	"time"
 )
-
-// SetLimits replaces the limits that l was made with; those of the limiters around it, and the bound on
-// calls in flight, stay. Calls that wait go by the new ones at once, and what was sent before counts against them.
-// An error names each limit that is out of range, and nothing changes then.
-func (l *Limiter) SetLimits(limits ...Limit) error {
-	if l == nil || l.line == nil {
-		return invalid("SetLimits: the limiter was not made by NewLimiter")
-	}
-	if err := l.checkLimits(limits); err != nil {
-		return invalid("SetLimits: %w", err)
-	}
-	ln := l.line
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	now := ln.now()
-	before := slices.Clone(*l.own.Load())
-	var own []*tier
-	for _, limit := range limits {
-		own = append(own, ln.successor(before, limit, now))
-	}
-	for _, t := range before {
-		if t != nil && t.slots != nil {
-			own = append(own, t)
-		}
-	}
-	l.own.Store(&own)
-	ln.generation.Add(1)
-	ln.eachWaiter(ln.move)
-	ln.pump(now)
-	return nil
-}
 
 // move brings a waiter under the limits that hold now, in its old place. Where it takes the user's functions to tell
 // which those are, it does that itself, outside the lock.

@@ -117,3 +117,42 @@ func (o logObserver) write(ctx context.Context, level slog.Level, msg string, ca
 	}
 	o.log.LogAttrs(ctx, level, "belay: "+msg, kept...)
 }
+
+// logWebhook writes the events of webhooks.
+func (o logObserver) logWebhook(ctx context.Context, e Event) {
+	level, msg := slog.LevelDebug, ""
+	var attrs []slog.Attr
+	var err error
+	switch e := e.(type) {
+	case DeliveryReceived:
+		msg = "belay: webhook received"
+		attrs = []slog.Attr{
+			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.String("id", e.ID),
+			slog.Int("events", e.Events), slog.Bool("stored", e.Stored), slog.Int("bytes", e.Bytes), slog.Int64("duration_ms", e.Duration.Milliseconds()),
+		}
+	case DeliveryRejected:
+		level, msg, err = slog.LevelWarn, "belay: webhook rejected", e.Err
+		attrs = []slog.Attr{
+			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.Int("status", e.Status), slog.String("reason", e.Reason),
+		}
+	case EventHandled:
+		msg, err = "belay: webhook handled", e.Err
+		switch {
+		case e.Aside:
+			level, msg = slog.LevelError, "belay: webhook set aside"
+		case e.Err != nil:
+			level, msg = slog.LevelWarn, "belay: webhook failed"
+		}
+		attrs = []slog.Attr{
+			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.String("id", e.ID), slog.String("type", e.Type),
+			slog.Int("attempt", e.Attempt), slog.Int64("age_ms", e.Age.Milliseconds()), slog.Int64("duration_ms", e.Duration.Milliseconds()),
+		}
+		if e.Retry > 0 {
+			attrs = append(attrs, slog.Int64("retry_ms", e.Retry.Milliseconds()))
+		}
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	o.log.LogAttrs(ctx, level, msg, attrs...)
+}

@@ -3,8 +3,52 @@ package belay
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 )
+
+// Middleware wraps a RoundTripper. It must keep to the RoundTripper contract: the request is not
+// changed, its body always closed, and a response comes with a nil error.
+type Middleware func(http.RoundTripper) http.RoundTripper
+
+// Chain puts middlewares around base, the first outermost. A nil base means http.DefaultTransport, and nil
+// middlewares are left out. The policies fit in by their Wrap methods, in the order of the layers:
+//
+//	rt := belay.Chain(http.DefaultTransport, policy.Wrap, breaker.Wrap, limiter.Wrap)
+func Chain(base http.RoundTripper, middlewares ...Middleware) http.RoundTripper {
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	for _, m := range slices.Backward(middlewares) {
+		if m == nil {
+			continue
+		}
+		if base = m(base); base == nil {
+			base = failing("a middleware returned nil")
+		}
+	}
+	return base
+}
+
+type roundTripperFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// failing returns a RoundTripper that sends nothing: every request fails with an ErrInvalid of that text.
+func failing(format string, args ...any) http.RoundTripper {
+	return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		closeBody(req)
+		return nil, invalid(format, args...)
+	})
+}
+
+// newStack wraps next by the layers that are set.
+func newStack(next http.RoundTripper, s *settings) http.RoundTripper {
+	s.base = Chain(next)
+	s.maxBytes = -1
+	s.compile()
+	return layered{&stack{set: s, limiter: s.limiter}}
+}
 
 // outerMiddleware is the layer of the users' call middlewares. What they send goes on with the layers
 // below as a call of its own, so that they may send it twice, at once, or another; what they return is
@@ -120,4 +164,32 @@ func (in *inners) of(c *call, resp *http.Response, err error) (from *call) {
 		}
 	}
 	return from
+}
+
+// Wrap returns a RoundTripper that sends through next and retries as p says. The last answer or error
+// is returned as it came. A policy that is out of range fails every call. Nil means http.DefaultTransport.
+func (p RetryPolicy) Wrap(next http.RoundTripper) http.RoundTripper {
+	if err := p.check(); err != nil {
+		return failing("%w", err)
+	}
+	p = p.withDefaults()
+	return newStack(next, &settings{retry: &p})
+}
+
+// Wrap returns a RoundTripper that sends through next while the circuit is closed, and otherwise
+// returns an [*Error] that is ErrCircuitOpen and says when to come back. Nil means http.DefaultTransport.
+func (b *Breaker) Wrap(next http.RoundTripper) http.RoundTripper {
+	if b == nil || b.cb == nil {
+		return failing("the breaker was not made by NewBreaker")
+	}
+	return newStack(next, &settings{breaker: b})
+}
+
+// Wrap returns a RoundTripper that sends through next within the limits, and holds each call's place
+// until its body is closed or read to the end. Nil means http.DefaultTransport.
+func (l *Limiter) Wrap(next http.RoundTripper) http.RoundTripper {
+	if l == nil || l.line == nil {
+		return failing("the limiter was not made by NewLimiter")
+	}
+	return newStack(next, &settings{limiter: l})
 }

@@ -47,23 +47,6 @@ func WithBaseURL(baseURL string) Option {
 	}
 }
 
-func parseBase(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return nil, errors.New("the base URL cannot be parsed") // its text may hold a password
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("the base URL's scheme is %q, must be http or https", u.Scheme)
-	case u.Hostname() == "":
-		return nil, errors.New("the base URL has no host")
-	case u.User != nil:
-		return nil, fmt.Errorf("the base URL of %s holds a user; use WithAuth(Basic(…))", u.Host)
-	case u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("the base URL of %s holds a query or a fragment", u.Host)
-	}
-	return u, nil
-}
-
 // WithAuth sets the credential. Nil sends none. It is sent to the base URL's origin and to those of
 // [WithTrustedOrigins] only, and over plain http only to loopback or with [WithInsecureCredentials].
 func WithAuth(a Authenticator) Option {

@@ -277,26 +277,33 @@ func (l *Limiter) Release(t *Ticket, o Outcome) {
 	l.line.leave(t)
 }
 
-// Wrap returns a RoundTripper that sends through next within the limits, and holds each call's place
-// until its body is closed or read to the end. Nil means http.DefaultTransport.
-func (l *Limiter) Wrap(next http.RoundTripper) http.RoundTripper {
+// SetLimits replaces the limits that l was made with; those of the limiters around it, and the bound on
+// calls in flight, stay. Calls that wait go by the new ones at once, and what was sent before counts against them.
+// An error names each limit that is out of range, and nothing changes then.
+func (l *Limiter) SetLimits(limits ...Limit) error {
 	if l == nil || l.line == nil {
-		return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
-			closeBody(req)
-			return nil, invalid("the limiter was not made by NewLimiter")
-		})
+		return invalid("SetLimits: the limiter was not made by NewLimiter")
 	}
-	return newStack(next, &settings{limiter: l})
-}
-
-// Reads matches requests that only read, for [Limit.When]: GET, HEAD, OPTIONS, and those that [ReadOnly] says so of.
-func Reads(req *http.Request) bool {
-	switch req.Method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions:
-		return true
+	if err := l.checkLimits(limits); err != nil {
+		return invalid("SetLimits: %w", err)
 	}
-	return optionsOf(req.Context()).readOnly
+	ln := l.line
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	now := ln.now()
+	before := slices.Clone(*l.own.Load())
+	var own []*tier
+	for _, limit := range limits {
+		own = append(own, ln.successor(before, limit, now))
+	}
+	for _, t := range before {
+		if t != nil && t.slots != nil {
+			own = append(own, t)
+		}
+	}
+	l.own.Store(&own)
+	ln.generation.Add(1)
+	ln.eachWaiter(ln.move)
+	ln.pump(now)
+	return nil
 }
-
-// Writes matches all requests that Reads does not, for [Limit.When].
-func Writes(req *http.Request) bool { return !Reads(req) }

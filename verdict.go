@@ -119,12 +119,6 @@ type Attempt struct {
 	secrets []string // that the partner might say back
 }
 
-const (
-	maxErrorBody    = 64 << 10
-	errorBodyWait   = 5 * time.Second
-	discardBodyWait = 100 * time.Millisecond
-)
-
 // Peek returns the beginning of the response's body (up to 64 KiB; of an error, for at most 5 s) and puts
 // it back, so that the caller still reads the whole. It returns nil without a response, and for a body
 // that is neither JSON nor text, or a stream of events.
@@ -142,81 +136,6 @@ func (a *Attempt) Peek() []byte {
 	a.peeked = head
 	a.Response.Body = &rejoined{Reader: io.MultiReader(bytes.NewReader(head), &tail{rc, err}), Closer: rc}
 	return head
-}
-
-type rejoined struct {
-	io.Reader
-	io.Closer
-}
-
-// tail goes on reading where readSome stopped, or repeats the error that it met.
-type tail struct {
-	r   io.Reader
-	err error
-}
-
-func (t *tail) Read(p []byte) (int, error) {
-	if t.err != nil {
-		return 0, t.err
-	}
-	return t.r.Read(p)
-}
-
-// interrupt makes a Read of rc that is under way return: by the attempt's context where there is one, as
-// net/http's gzip reader cannot be closed while it reads, and by closing it.
-func interrupt(rc io.ReadCloser) {
-	inner := rc
-	if r, ok := rc.(*rejoined); ok {
-		inner, _ = r.Closer.(io.ReadCloser)
-	}
-	if b, ok := inner.(*body); ok && b.timeout != nil {
-		b.timeout.cancel(errAttemptTimeout)
-	}
-	_ = rc.Close()
-}
-
-// readSome reads up to limit bytes, for at most wait; zero is no bound. The error is nil when the
-// limit was reached, io.EOF when the body ended.
-func readSome(rc io.ReadCloser, limit int, wait time.Duration) ([]byte, error) {
-	stop := func() bool { return false }
-	if wait > 0 {
-		late := make(chan struct{})
-		timer := time.AfterFunc(wait, func() {
-			interrupt(rc) // wakes the Read below
-			close(late)
-		})
-		stop = func() bool {
-			if timer.Stop() {
-				return false
-			}
-			<-late // so that nobody else has hold of rc when this returns
-			return true
-		}
-	}
-	buf := make([]byte, 0, 512)
-	for empty := 0; len(buf) < limit; {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := rc.Read(buf[len(buf):min(cap(buf), limit)])
-		buf = buf[:len(buf)+n]
-		if err != nil {
-			if stop() {
-				err = io.ErrUnexpectedEOF
-			}
-			return buf, err
-		}
-		if n > 0 {
-			empty = 0
-		} else if empty++; empty == 100 {
-			stop()
-			return buf, io.ErrNoProgress
-		}
-	}
-	if stop() {
-		return buf, io.ErrUnexpectedEOF
-	}
-	return buf, nil
 }
 
 func textual(contentType string) bool {

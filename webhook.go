@@ -286,3 +286,41 @@ func (v *Verifier) checkTime(raw string) error {
 	}
 	return nil
 }
+
+// DeliveryReceived says that a webhook was verified and is kept, or was known already.
+type DeliveryReceived struct {
+	Partner, Integration string
+	ID                   string // the delivery's
+	Events               int    // in it
+	Stored               bool   // false when all of them were known already
+	Bytes                int
+	Duration             time.Duration // from the first byte of the body to the answer
+}
+
+// DeliveryRejected says that a webhook was not taken.
+type DeliveryRejected struct {
+	Partner, Integration string
+	Status               int    // of the answer
+	Reason               string // one of a few words, for a metric's label: "signature", "size", …
+	Err                  error
+}
+
+// EventHandled says how an attempt to handle a webhook's event has ended.
+type EventHandled struct {
+	Partner, Integration string
+	ID, Type             string
+	Attempt              int           // from 1
+	Age                  time.Duration // since it was received
+	Duration             time.Duration // of the attempt
+	// Retry is when the next attempt follows, zero when none does: Err is nil then, or the event is set aside.
+	Retry time.Duration
+	// Aside is set when no more attempts follow, and the event is kept as it is.
+	Aside bool
+	Err   error
+}
+
+func (DeliveryReceived) event() {}
+
+func (DeliveryRejected) event() {}
+
+func (EventHandled) event() {}

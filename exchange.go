@@ -4,140 +4,9 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/url"
-	"slices"
+	"sync"
 	"time"
-
-	"github.com/belay-go/belay/internal/origin"
 )
-
-// Middleware wraps a RoundTripper. It must keep to the RoundTripper contract: the request is not
-// changed, its body always closed, and a response comes with a nil error.
-type Middleware func(http.RoundTripper) http.RoundTripper
-
-// Chain puts middlewares around base, the first outermost. A nil base means http.DefaultTransport, and nil
-// middlewares are left out. The policies fit in by their Wrap methods, in the order of the layers:
-//
-//	rt := belay.Chain(http.DefaultTransport, policy.Wrap, breaker.Wrap, limiter.Wrap)
-func Chain(base http.RoundTripper, middlewares ...Middleware) http.RoundTripper {
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	for _, m := range slices.Backward(middlewares) {
-		if m == nil {
-			continue
-		}
-		if base = m(base); base == nil {
-			base = roundTripperFunc(func(req *http.Request) (*http.Response, error) {
-				closeBody(req)
-				return nil, invalid("a middleware returned nil")
-			})
-		}
-	}
-	return base
-}
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
-
-// step is one layer: it does its part and sends the call inward, as often as it likes.
-type step func(c *call, in *within) (*http.Response, error)
-
-// within is what lies within a layer: the next one, with what lies within that.
-type within struct {
-	step step
-	in   *within
-}
-
-// send sends c inward. It is small enough to be no call of its own: processors predict the returns of some
-// sixteen calls, and with two for each layer there would be more.
-func (w *within) send(c *call) (*http.Response, error) { return w.step(c, w.in) }
-
-// order is the one place where the order of the layers stands, from the outside in. Below the last one
-// lies the base transport, under the user's attempt middlewares.
-var order = [...]struct {
-	step step
-	on   func(s *settings, of kind) bool
-}{
-	{(*call).observe, func(s *settings, _ kind) bool { return len(s.observers) > 0 }},
-	{(*call).gate, func(s *settings, of kind) bool { return of&switched != 0 || s.timeout > 0 }},
-	{(*call).outerMiddleware, func(s *settings, _ kind) bool { return s.callMiddleware != nil }},
-	{(*call).retry, func(s *settings, _ kind) bool { return s.retry != nil }},
-	{(*call).token, func(_ *settings, of kind) bool { return of&withAuth != 0 }},
-	{(*call).admit, always},
-	{(*call).sign, func(_ *settings, of kind) bool { return of&withAuth != 0 }},
-	{(*call).send, always},
-}
-
-func always(*settings, kind) bool { return true }
-
-// kind is what tells calls of the same settings apart: whether they have a credential, and a kill switch.
-type kind uint8
-
-const (
-	withAuth kind = 1 << iota
-	switched
-	kinds
-)
-
-// settings is what a client and all clients derived from it share. It does not change once it is built.
-type settings struct {
-	name           string
-	retry          *RetryPolicy  // nil: no retries
-	breaker        *Breaker      // nil: none
-	limiter        *Limiter      // nil: none
-	classifier     Classifier    // nil: Classify
-	timeout        time.Duration // 0: none
-	attemptTimeout time.Duration // 0: none
-	timeouts       *timeouts     // that end attempts, nil: none
-	keyHeader      string        // canonical, empty: no keys are made
-	header         http.Header   // set on every request that lacks them
-	observers      []Observer
-	redactor       Redactor
-	trusted        []*url.URL
-	insecure       bool
-	redirects      RedirectPolicy
-	cost           func(*http.Request) int // nil: 1
-	maxWait        time.Duration           // in line, 0: no bound but the context's
-	maxBytes       int64                   // of a response, negative: no bound
-	callMiddleware Middleware
-	base           http.RoundTripper
-	layers         [kinds]*within // of order, those that are on
-	adds           bool           // header or keyHeader are set
-}
-
-// stack is the layers with what belongs to one integration.
-type stack struct {
-	set         *settings
-	limiter     *Limiter // nil: none
-	auth        Authenticator
-	who         uint64   // auth, as limits know it
-	base        *url.URL // nil: every request is the partner's
-	integration string
-	enabled     func() bool // nil: always
-	outcomes    outcomes
-}
-
-// newStack wraps next by the layers that are set.
-func newStack(next http.RoundTripper, s *settings) http.RoundTripper {
-	s.base = Chain(next)
-	s.maxBytes = -1
-	s.compile()
-	return layered{&stack{set: s, limiter: s.limiter}}
-}
-
-func (s *settings) compile() {
-	s.adds = len(s.header) > 0 || s.keyHeader != ""
-	for k := range kinds {
-		s.layers[k] = nil
-		for _, o := range slices.Backward(order[:]) {
-			if o.on(s, k) {
-				s.layers[k] = &within{o.step, s.layers[k]}
-			}
-		}
-	}
-}
 
 // call is one call on its way through the layers. It belongs to one goroutine until its response is
 // handed out; after that only its body is used.
@@ -218,19 +87,6 @@ func (c *call) describe(err error) error {
 		e.Method, e.URL, e.Attempts = c.method(), c.url(), c.sends
 	}
 	return err
-}
-
-// foreign reports whether req leads elsewhere than to the partner.
-func (s *stack) foreign(req *http.Request) bool {
-	if s.base == nil || req == nil || req.URL == nil || origin.Same(s.base, req.URL) {
-		return false
-	}
-	for _, t := range s.set.trusted {
-		if origin.Same(t, req.URL) {
-			return false
-		}
-	}
-	return true
 }
 
 // begin makes the call of a request. A nil opts means those of its context.
@@ -397,4 +253,29 @@ func (c *call) method() string {
 		return http.MethodGet
 	}
 	return c.req.Method
+}
+
+// calls is where calls are taken from and go back to when nothing below can hold on to them any more:
+// after a success, without middlewares of the user's.
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+func (c *call) recycle() {
+	if c.set.callMiddleware != nil {
+		return
+	}
+	if c.uneventful() {
+		// What begin and acquire set anew may stay, but for what would keep the caller's memory.
+		c.ctx, c.req, c.body, c.ticket.Request, c.cred, c.signed = nil, nil, nil, nil, nil, nil
+		c.attempt, c.sends, c.permit, c.bodyUsed, c.whole = 0, 0, permit{}, false, false
+	} else {
+		*c = call{}
+	}
+	calls.Put(c)
+}
+
+// uneventful reports whether a call has done no more than most do, so that nothing else is set: clearing the whole of it
+// takes longer than any layer.
+func (c *call) uneventful() bool {
+	return c.attempt <= 1 && c.sends == 1 && !c.whole && !c.turn && !c.probe && !c.caller.returning && !c.observed() &&
+		c.cancel == nil && c.waits == Waits{} && c.waited == 0 && c.att.Number == 0
 }

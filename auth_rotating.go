@@ -67,16 +67,6 @@ func NewRotating(current Authenticator, opts ...RotatingOption) (*Rotating, erro
 	return r, nil
 }
 
-func checkAuth(a Authenticator) error {
-	if a == nil {
-		return errors.New("the authenticator is nil")
-	}
-	if c, ok := a.(interface{ check() error }); ok {
-		return c.check()
-	}
-	return nil
-}
-
 // rotated is a credential and whose it is.
 type rotated struct {
 	Credential

@@ -1,0 +1,146 @@
+package belay
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/belay-go/belay/internal/origin"
+)
+
+// foreign reports whether req leads elsewhere than to the partner.
+func (s *stack) foreign(req *http.Request) bool {
+	if s.base == nil || req == nil || req.URL == nil || origin.Same(s.base, req.URL) {
+		return false
+	}
+	for _, t := range s.set.trusted {
+		if origin.Same(t, req.URL) {
+			return false
+		}
+	}
+	return true
+}
+
+// resolve joins path to the base URL.
+func (s *stack) resolve(path string) (*url.URL, error) {
+	if absolute(path) {
+		u, err := url.Parse(path)
+		if err != nil {
+			return nil, invalid("the URL cannot be parsed")
+		}
+		if s.foreign(&http.Request{URL: u}) {
+			return nil, invalid("the URL leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(u), origin.Of(s.base))
+		}
+		u.User, u.Fragment = nil, ""
+		return u, nil
+	}
+	u := *s.base
+	path, _, _ = strings.Cut(path, "#")
+	path, query, _ := strings.Cut(path, "?")
+	joined := escapeRest(joinPath(s.base.EscapedPath(), path))
+	plain, err := url.PathUnescape(joined)
+	if err != nil {
+		return nil, invalid("the path %q is badly escaped", path)
+	}
+	u.Path, u.RawPath, u.RawQuery = plain, joined, query
+	return &u, nil
+}
+
+// checkLink returns why a link of the partner's is not followed.
+func (s *stack) checkLink(link string) error {
+	u, err := url.Parse(link)
+	switch {
+	case err != nil || !u.IsAbs():
+		return errors.New("is no absolute URL")
+	case u.User != nil:
+		return fmt.Errorf("to %s holds a user", origin.Of(u))
+	case s.foreign(&http.Request{URL: u}):
+		return fmt.Errorf("leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(u), origin.Of(s.base))
+	}
+	return nil
+}
+
+// absolute reports whether path is a URL with a scheme.
+func absolute(path string) bool {
+	scheme, _, ok := strings.Cut(path, "://")
+	return ok && !strings.ContainsAny(scheme, "/?#{")
+}
+
+// escapeRest escapes what may not stand in a URL's path and is not escaped yet, lest net/url takes the
+// whole for unescaped and undoes what was.
+func escapeRest(path string) string {
+	var b strings.Builder
+	for i := range len(path) {
+		if c := path[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}[]", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func joinPath(base, path string) string {
+	switch {
+	case path == "":
+		return base
+	case strings.HasSuffix(base, "/") && strings.HasPrefix(path, "/"):
+		return base + path[1:]
+	case strings.HasSuffix(base, "/") || strings.HasPrefix(path, "/"):
+		return base + path
+	}
+	return base + "/" + path
+}
+
+// expand fills the template's {names}.
+func (o *callOptions) expand(template string) (string, error) {
+	var b strings.Builder
+	used := 0
+	rest := template
+	for {
+		before, after, ok := strings.Cut(rest, "{")
+		b.WriteString(before)
+		if !ok {
+			break
+		}
+		name, tail, ok := strings.Cut(after, "}")
+		value, given := o.values[name]
+		if !ok || !given {
+			return "", invalid("the path %q needs PathValue(%q, …)", template, name)
+		}
+		if strings.Contains(b.String(), "?") {
+			b.WriteString(url.QueryEscape(value))
+		} else {
+			b.WriteString(url.PathEscape(value))
+		}
+		used++
+		rest = tail
+	}
+	if used < len(o.values) {
+		for name := range o.values {
+			if !strings.Contains(template, "{"+name+"}") {
+				return "", invalid("the path %q has no {%s}", template, name)
+			}
+		}
+	}
+	return b.String(), nil
+}
+
+func parseBase(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, errors.New("the base URL cannot be parsed") // its text may hold a password
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("the base URL's scheme is %q, must be http or https", u.Scheme)
+	case u.Hostname() == "":
+		return nil, errors.New("the base URL has no host")
+	case u.User != nil:
+		return nil, fmt.Errorf("the base URL of %s holds a user; use WithAuth(Basic(…))", u.Host)
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("the base URL of %s holds a query or a fragment", u.Host)
+	}
+	return u, nil
+}
