@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"reflect"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // admit is the layer of breaker and limiter. The breaker is asked first, so that nothing queues for a
@@ -144,7 +146,7 @@ func (c *call) awaitCircuit(b *Breaker) (err error) {
 		return circuitOpen(b)
 	}
 	if deadline, ok := c.ctx.Deadline(); left > c.patience() || ok && left > time.Until(deadline) {
-		return refuse(both(ErrCircuitOpen, &waitError{"circuit open", left}), left)
+		return refuse(fault.Join(ErrCircuitOpen, &waitError{"circuit open", left}), left)
 	}
 	most := defaultMaxQueue
 	if c.limiter != nil {

@@ -8,13 +8,14 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/redact"
 )
 
 // send is the innermost layer: one request through the base transport, and the verdict on it.
 func (c *call) send(*within) (*http.Response, error) {
 	if c.ctx.Err() != nil {
-		return nil, c.stop(ended(c.ctx))
+		return nil, c.stop(fault.Context(c.ctx))
 	}
 	req, err := c.wire()
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // Rotating is a credential that can be exchanged for another while calls go on: each of them uses the old or the new one,
@@ -138,7 +140,7 @@ func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(co
 		return invalid("Rotate: the context is nil")
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("belay: not rotated: %w", ended(ctx))
+		return fmt.Errorf("belay: not rotated: %w", fault.Context(ctx))
 	}
 	if check == nil {
 		check = func(context.Context, Authenticator) error { return nil }
@@ -147,7 +149,7 @@ func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(co
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("belay: waiting for another rotation: %w", ended(ctx))
+		return fmt.Errorf("belay: waiting for another rotation: %w", fault.Context(ctx))
 	}
 	if err := check(ctx, next); err != nil {
 		tell(ctx, r.observer, RotationRolledBack{Integration: r.integration, Action: "the new credential does not work: check it with the partner; the old one stays", Err: err})

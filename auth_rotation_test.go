@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // A rotation tests the new credential, takes it, tests it again, and takes the old one back where that fails; calls
@@ -29,18 +30,18 @@ func TestRotate(t *testing.T) {
 	t.Parallel()
 	good := map[string]bool{"Bearer old": true, "Bearer new": true}
 	var neither atomic.Int32
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		key := req.Header.Get("Authorization")
 		if key != "Bearer old" && key != "Bearer new" && key != "Bearer bad" {
 			neither.Add(1)
 		}
 		if !good[key] {
-			return reply(401), nil
+			return testkit.Reply(401), nil
 		}
-		return reply(200), nil
+		return testkit.Reply(200), nil
 	})
 	bearer := func(s string) belay.Authenticator { return belay.Bearer(belay.NewSecret(s)) }
-	bubble(t, "rotate", func(t *testing.T) {
+	testkit.Bubble(t, "rotate", func(t *testing.T) {
 		var events []string
 		log := belay.ObserverFunc(func(_ context.Context, e belay.Event) { events = append(events, fmt.Sprintf("%T", e)) })
 		r, err := belay.NewRotating(bearer("old"), belay.RotationObserver(log, "acme"))
@@ -89,7 +90,7 @@ func TestRotate(t *testing.T) {
 		require.NoError(t, cred.Apply(req))
 		require.Equal(t, "Bearer new", req.Header.Get("Authorization"))
 	})
-	bubble(t, "overlap", func(t *testing.T) {
+	testkit.Bubble(t, "overlap", func(t *testing.T) {
 		r, err := belay.NewRotating(bearer("old"), belay.RotationOverlap(time.Hour))
 		require.NoError(t, err)
 		require.NoError(t, r.Rotate(t.Context(), bearer("bad"), nil))
@@ -99,7 +100,7 @@ func TestRotate(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
 	})
-	bubble(t, "refused while it is checked", func(t *testing.T) {
+	testkit.Bubble(t, "refused while it is checked", func(t *testing.T) {
 		var events []string
 		log := belay.ObserverFunc(func(_ context.Context, e belay.Event) { events = append(events, fmt.Sprintf("%T", e)) })
 		r, err := belay.NewRotating(bearer("old"), belay.RotationOverlap(time.Hour), belay.RotationObserver(log, "acme"))
@@ -115,7 +116,7 @@ func TestRotate(t *testing.T) {
 		require.ErrorIs(t, err, belay.ErrAuth)
 		require.Equal(t, []string{"belay.RotationRolledBack"}, events)
 	})
-	bubble(t, "authenticators that cannot be compared", func(t *testing.T) {
+	testkit.Bubble(t, "authenticators that cannot be compared", func(t *testing.T) {
 		r, err := belay.NewRotating(incomparable{[]string{"old"}})
 		require.NoError(t, err)
 		c := newClient(t, rt, belay.WithAuth(r))
@@ -144,23 +145,23 @@ func (i incomparable) Credential(ctx context.Context) (belay.Credential, error) 
 // A signature is made of what is sent, anew for each attempt, after all waiting.
 func TestSign(t *testing.T) {
 	t.Parallel()
-	bubble(t, "sign", func(t *testing.T) {
+	testkit.Bubble(t, "sign", func(t *testing.T) {
 		var stamps []string
 		n := 0
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			n++
 			mac := hmac.New(sha256.New, []byte("key"))
 			data := make([]byte, 100)
 			k, _ := req.Body.Read(data)
 			fmt.Fprintf(mac, "%s %s %s %s", req.Method, req.URL.Path, req.Header.Get("X-Time"), data[:k])
 			if req.Header.Get("X-Signature") != hex.EncodeToString(mac.Sum(nil)) {
-				return reply(400), nil
+				return testkit.Reply(400), nil
 			}
 			stamps = append(stamps, req.Header.Get("X-Time"))
 			if n == 1 {
-				return reply(503, "Retry-After", "2"), nil
+				return testkit.Reply(503, "Retry-After", "2"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, belay.WithAuth(belay.Sign(func(req *http.Request, body []byte) error {
 			now := fmt.Sprint(time.Now().UnixMilli())
@@ -319,7 +320,7 @@ func TestMemoryStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := belay.NewMemoryStore()
 		n := 0
-		failed := work(50, 50, func(int) error {
+		failed := testkit.Work(50, 50, func(int) error {
 			_, err := m.Update(t.Context(), "a", func(_ context.Context, have belay.Token) (belay.Token, error) {
 				was := n
 				time.Sleep(time.Millisecond)

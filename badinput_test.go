@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // serve starts a real server and a client for it.
@@ -256,7 +257,7 @@ func TestStreamIsBoundedAfterDecompression(t *testing.T) {
 func TestBrokenTransports(t *testing.T) {
 	t.Parallel()
 	closed := 0
-	for name, rt := range map[string]roundTrip{
+	for name, rt := range map[string]testkit.RoundTrip{
 		"neither": func(*http.Request) (*http.Response, error) { return nil, nil },
 		"both": func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, Body: closer{&closed}}, errors.New("both")
@@ -298,7 +299,7 @@ func TestPanics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		panics := true
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			if panics {
 				panic("below")
 			}
@@ -320,7 +321,7 @@ func TestPanics(t *testing.T) {
 func TestPathsAndBodiesThatCannotBeSent(t *testing.T) {
 	t.Parallel()
 	var got string
-	c, err := belay.New("https://partner.test/v2/", belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+	c, err := belay.New("https://partner.test/v2/", belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		got = req.Method + " " + req.URL.String()
 		return stub{}.RoundTrip(req)
 	})))

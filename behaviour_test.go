@@ -16,102 +16,24 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/internal/testkit"
 )
-
-// scripted answers by a function of the request and its number, from 1, in virtual time.
-type scripted struct {
-	mu     sync.Mutex
-	log    []string // "method path" and when
-	at     []time.Duration
-	start  time.Time
-	answer func(n int, req *http.Request) (*http.Response, error)
-}
-
-func script(f func(n int, req *http.Request) (*http.Response, error)) *scripted {
-	return &scripted{start: time.Now(), answer: f}
-}
-
-func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
-	s.mu.Lock()
-	s.log = append(s.log, req.Method+" "+req.URL.Path)
-	s.at = append(s.at, time.Since(s.start))
-	n := len(s.log)
-	s.mu.Unlock()
-	if req.Body != nil {
-		_, _ = io.Copy(io.Discard, req.Body)
-		_ = req.Body.Close()
-	}
-	resp, err := s.answer(n, req)
-	if resp != nil {
-		resp.Request = req
-		if resp.Header == nil {
-			resp.Header = make(http.Header)
-		}
-	}
-	return resp, err
-}
-
-func reply(status int, kv ...string) *http.Response {
-	h := make(http.Header)
-	for i := 0; i+1 < len(kv); i += 2 {
-		h.Set(kv[i], kv[i+1])
-	}
-	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader("{}")), ContentLength: 2}
-}
-
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
-	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
-}
-
-func newClient(t *testing.T, rt http.RoundTripper, opts ...belay.Option) *belay.Client {
-	t.Helper()
-	c, err := belay.New("https://partner.test", append([]belay.Option{belay.WithTransport(rt)}, opts...)...)
-	require.NoError(t, err)
-	return c
-}
-
-func get(ctx context.Context, c *belay.Client, path string, opts ...belay.CallOption) error {
-	_, err := belay.Get[belay.None](ctx, c, path, opts...)
-	return err
-}
-
-func post(ctx context.Context, c *belay.Client, path string, opts ...belay.CallOption) error {
-	_, err := belay.Post[belay.None](ctx, c, path, map[string]string{"a": "b"}, opts...)
-	return err
-}
-
-// after runs f beside the test after d, and returns what to wait for.
-func after(d time.Duration, f func() error) func() (time.Duration, error) {
-	type result struct {
-		err  error
-		took time.Duration
-	}
-	done := make(chan result, 1)
-	go func() {
-		time.Sleep(d)
-		start := time.Now()
-		err := f()
-		done <- result{err, time.Since(start)}
-	}()
-	return func() (time.Duration, error) { r := <-done; return r.took, r.err }
-}
 
 // A pause concerns those in the verdict's scope, and nobody else.
 func TestPauseScopes(t *testing.T) {
 	t.Parallel()
-	bubble(t, "429 is one credential's", func(t *testing.T) {
-		rt := script(func(n int, req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "429 is one credential's", func(t *testing.T) {
+		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(429, "Retry-After", "30"), nil
+				return testkit.Reply(429, "Retry-After", "30"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		parent := newClient(t, rt)
 		tenant := func(name string) *belay.Client {
@@ -120,9 +42,9 @@ func TestPauseScopes(t *testing.T) {
 			return c
 		}
 		a, b := tenant("a"), tenant("b")
-		first := after(0, func() error { return get(t.Context(), a, "/") })
-		second := after(time.Second, func() error { return get(t.Context(), a, "/") })
-		other := after(time.Second, func() error { return get(t.Context(), b, "/") })
+		first := testkit.After(0, func() error { return get(t.Context(), a, "/") })
+		second := testkit.After(time.Second, func() error { return get(t.Context(), a, "/") })
+		other := testkit.After(time.Second, func() error { return get(t.Context(), b, "/") })
 		took, err := other()
 		require.NoError(t, err)
 		require.Zero(t, took, "the other customer goes on")
@@ -133,30 +55,30 @@ func TestPauseScopes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 30*time.Second, took)
 	})
-	bubble(t, "503 with Retry-After is everybody's, those who wait already too", func(t *testing.T) {
-		rt := script(func(n int, req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "503 with Retry-After is everybody's, those who wait already too", func(t *testing.T) {
+		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 			if n == 1 {
 				time.Sleep(time.Second)
-				return reply(503, "Retry-After", "10"), nil
+				return testkit.Reply(503, "Retry-After", "10"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, belay.WithMaxInFlight(1))
-		first := after(0, func() error { return get(t.Context(), c, "/") })
-		waiting := after(500*time.Millisecond, func() error { return get(t.Context(), c, "/") })
+		first := testkit.After(0, func() error { return get(t.Context(), c, "/") })
+		waiting := testkit.After(500*time.Millisecond, func() error { return get(t.Context(), c, "/") })
 		took, err := waiting()
 		require.NoError(t, err)
 		require.Equal(t, 10500*time.Millisecond, took)
 		_, err = first()
 		require.NoError(t, err)
 	})
-	bubble(t, "route", func(t *testing.T) {
-		rt := script(func(n int, req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "route", func(t *testing.T) {
+		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 			if n == 1 {
 				time.Sleep(time.Second)
-				return reply(429, "Retry-After", "10"), nil
+				return testkit.Reply(429, "Retry-After", "10"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, belay.WithMaxInFlight(1), belay.WithClassifier(func(a *belay.Attempt) belay.Verdict {
 			v := belay.Classify(a)
@@ -164,11 +86,11 @@ func TestPauseScopes(t *testing.T) {
 			return v
 		}))
 		id := func(s string) belay.CallOption { return belay.PathValue("id", s) }
-		first := after(0, func() error { return get(t.Context(), c, "/a/{id}", id("1")) })
-		same := after(100*time.Millisecond, func() error { return get(t.Context(), c, "/a/{id}", id("2")) })
-		other := after(200*time.Millisecond, func() error { return get(t.Context(), c, "/b/{id}", id("1")) })
+		first := testkit.After(0, func() error { return get(t.Context(), c, "/a/{id}", id("1")) })
+		same := testkit.After(100*time.Millisecond, func() error { return get(t.Context(), c, "/a/{id}", id("2")) })
+		other := testkit.After(200*time.Millisecond, func() error { return get(t.Context(), c, "/b/{id}", id("1")) })
 		canceled, cancel := context.WithCancel(t.Context())
-		gone := after(300*time.Millisecond, func() error { return get(canceled, c, "/a/{id}", id("3")) })
+		gone := testkit.After(300*time.Millisecond, func() error { return get(canceled, c, "/a/{id}", id("3")) })
 		time.Sleep(2 * time.Second)
 		cancel()
 		took, err := gone()
@@ -182,34 +104,34 @@ func TestPauseScopes(t *testing.T) {
 		require.Equal(t, 10900*time.Millisecond, took)
 		_, err = first()
 		require.NoError(t, err)
-		require.Len(t, rt.log, 4)
+		require.Len(t, rt.Log, 4)
 	})
-	bubble(t, "call", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "call", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(429, "Retry-After", "10"), nil
+				return testkit.Reply(429, "Retry-After", "10"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, belay.WithClassifier(func(a *belay.Attempt) belay.Verdict {
 			v := belay.Classify(a)
 			v.Scope = belay.ScopeCall
 			return v
 		}))
-		first := after(0, func() error { return get(t.Context(), c, "/") })
-		took, err := after(time.Second, func() error { return get(t.Context(), c, "/") })()
+		first := testkit.After(0, func() error { return get(t.Context(), c, "/") })
+		took, err := testkit.After(time.Second, func() error { return get(t.Context(), c, "/") })()
 		require.NoError(t, err)
 		require.Zero(t, took)
 		took, err = first()
 		require.NoError(t, err)
 		require.Equal(t, 10*time.Second, took)
 	})
-	bubble(t, "a pause beyond the cap is refused at once, or sat out with patience", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "a pause beyond the cap is refused at once, or sat out with patience", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(429, "Retry-After", "600"), nil
+				return testkit.Reply(429, "Retry-After", "600"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt)
 		err := get(t.Context(), c, "/")
@@ -218,29 +140,29 @@ func TestPauseScopes(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, 10*time.Minute, wait)
 		time.Sleep(time.Minute)
-		took, err := after(0, func() error { return get(t.Context(), c, "/") })()
+		took, err := testkit.After(0, func() error { return get(t.Context(), c, "/") })()
 		require.ErrorIs(t, err, belay.ErrWaitTooLong)
 		require.ErrorIs(t, err, belay.ErrUnavailable)
 		require.ErrorContains(t, err, "paused by the partner for 9m0s")
 		require.Zero(t, took)
 		wait, _ = belay.RetryAfter(err)
 		require.Equal(t, 9*time.Minute, wait)
-		took, err = after(0, func() error { return get(t.Context(), c, "/", belay.Patience(8*time.Minute)) })()
+		took, err = testkit.After(0, func() error { return get(t.Context(), c, "/", belay.Patience(8*time.Minute)) })()
 		require.ErrorIs(t, err, belay.ErrWaitTooLong)
 		require.Zero(t, took)
-		took, err = after(0, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })()
+		took, err = testkit.After(0, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })()
 		require.NoError(t, err)
 		require.Equal(t, 9*time.Minute, took)
 	})
-	bubble(t, "patience is the call's own, whatever the call before it would have sat out", func(t *testing.T) {
-		c := newClient(t, script(func(n int, _ *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "patience is the call's own, whatever the call before it would have sat out", func(t *testing.T) {
+		c := newClient(t, testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(429, "Retry-After", "600"), nil
+				return testkit.Reply(429, "Retry-After", "600"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		}))
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrRateLimited)
-		other := newClient(t, script(func(int, *http.Request) (*http.Response, error) { return reply(200), nil }))
+		other := newClient(t, testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(200), nil }))
 		for range 20 {
 			resp, err := other.HTTPClient().Get("https://partner.test/")
 			require.NoError(t, err)
@@ -251,16 +173,16 @@ func TestPauseScopes(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled, "it waits")
 		}
 	})
-	bubble(t, "patience sits out a Retry-After above the cap in the call itself", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "patience sits out a Retry-After above the cap in the call itself", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(429, "Retry-After", "600"), nil
+				return testkit.Reply(429, "Retry-After", "600"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt)
 		require.NoError(t, get(t.Context(), c, "/", belay.Patience(time.Hour)))
-		require.Equal(t, []time.Duration{0, 10 * time.Minute}, rt.at)
+		require.Equal(t, []time.Duration{0, 10 * time.Minute}, rt.At)
 	})
 }
 
@@ -269,8 +191,8 @@ func TestBreakerProbes(t *testing.T) {
 	t.Parallel()
 	policy := belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1, Cooldown: 10 * time.Second, MaxCooldown: 25 * time.Second})
 	once := belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})
-	bubble(t, "cooldown doubles up to its bound", func(t *testing.T) {
-		rt := script(func(int, *http.Request) (*http.Response, error) { return reply(500), nil })
+	testkit.Bubble(t, "cooldown doubles up to its bound", func(t *testing.T) {
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(500), nil })
 		c := newClient(t, rt, policy, once)
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 		defer cancel()
@@ -281,10 +203,10 @@ func TestBreakerProbes(t *testing.T) {
 		require.Equal(t, 10*time.Second, wait)
 		err = get(ctx, c, "/", belay.Patience(time.Hour))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Equal(t, []time.Duration{0, 10 * time.Second, 30 * time.Second, 55 * time.Second, 80 * time.Second}, rt.at)
+		require.Equal(t, []time.Duration{0, 10 * time.Second, 30 * time.Second, 55 * time.Second, 80 * time.Second}, rt.At)
 	})
-	bubble(t, "Retry-After on a 503 extends the open time", func(t *testing.T) {
-		rt := script(func(int, *http.Request) (*http.Response, error) { return reply(503, "Retry-After", "40"), nil })
+	testkit.Bubble(t, "Retry-After on a 503 extends the open time", func(t *testing.T) {
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(503, "Retry-After", "40"), nil })
 		c := newClient(t, rt, policy, once, belay.Without(belay.LayerLimits))
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrTransient)
 		time.Sleep(20 * time.Second)
@@ -293,19 +215,19 @@ func TestBreakerProbes(t *testing.T) {
 		wait, _ := belay.RetryAfter(err)
 		require.Equal(t, 20*time.Second, wait)
 	})
-	bubble(t, "an unsafe write is never the probe while another call waits", func(t *testing.T) {
-		rt := script(func(n int, req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "an unsafe write is never the probe while another call waits", func(t *testing.T) {
+		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			}
 			time.Sleep(time.Second)
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, policy, once)
 		_ = get(t.Context(), c, "/")
-		write := after(time.Second, func() error { return post(t.Context(), c, "/", belay.Patience(time.Hour)) })
-		read := after(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
-		late := after(10*time.Second, func() error { return post(t.Context(), c, "/") })
+		write := testkit.After(time.Second, func() error { return post(t.Context(), c, "/", belay.Patience(time.Hour)) })
+		read := testkit.After(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
+		late := testkit.After(10*time.Second, func() error { return post(t.Context(), c, "/") })
 		_, err := write()
 		require.NoError(t, err)
 		_, err = read()
@@ -313,37 +235,37 @@ func TestBreakerProbes(t *testing.T) {
 		took, err := late()
 		require.ErrorIs(t, err, belay.ErrCircuitOpen)
 		require.Zero(t, took)
-		require.Equal(t, []string{"GET /", "GET /", "POST /"}, rt.log)
+		require.Equal(t, []string{"GET /", "GET /", "POST /"}, rt.Log)
 	})
-	bubble(t, "a write probes when nobody else waits", func(t *testing.T) {
-		rt := script(func(n int, req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "a write probes when nobody else waits", func(t *testing.T) {
+		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, policy, once)
 		_ = get(t.Context(), c, "/")
 		require.NoError(t, post(t.Context(), c, "/", belay.Patience(time.Hour)))
 		require.NoError(t, get(t.Context(), c, "/"))
 	})
-	bubble(t, "a probe that its caller cancels is neutral, and the next one probes", func(t *testing.T) {
-		rt := script(func(n int, req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "a probe that its caller cancels is neutral, and the next one probes", func(t *testing.T) {
+		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 			switch n {
 			case 1:
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			case 2:
 				<-req.Context().Done()
 				return nil, req.Context().Err()
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, policy, once)
 		_ = get(t.Context(), c, "/")
 		ctx, cancel := context.WithCancel(t.Context())
-		probe := after(time.Second, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })
-		next := after(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
-		busy := after(11*time.Second, func() error { return get(t.Context(), c, "/") })
+		probe := testkit.After(time.Second, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })
+		next := testkit.After(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
+		busy := testkit.After(11*time.Second, func() error { return get(t.Context(), c, "/") })
 		_, err := busy()
 		require.ErrorIs(t, err, belay.ErrCircuitOpen, "a probe is out")
 		time.Sleep(4 * time.Second)
@@ -355,32 +277,32 @@ func TestBreakerProbes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 13*time.Second, took)
 	})
-	bubble(t, "whose turn it was but who gave up passes it on", func(t *testing.T) {
-		rt := script(func(n int, req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "whose turn it was but who gave up passes it on", func(t *testing.T) {
+		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, policy, once, belay.WithRateLimit(belay.Every(1, 20*time.Second)))
 		_ = get(t.Context(), c, "/") // takes the permit until 20 s
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
-		first := after(time.Second, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })
-		second := after(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
+		first := testkit.After(time.Second, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })
+		second := testkit.After(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
 		_, err := first()
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		took, err := second()
 		require.NoError(t, err)
 		require.Less(t, took, 20*time.Second)
 	})
-	bubble(t, "a probe that is answered closes the circuit, whatever the answer", func(t *testing.T) {
+	testkit.Bubble(t, "a probe that is answered closes the circuit, whatever the answer", func(t *testing.T) {
 		for _, status := range []int{404, 401, 429, 200} {
-			rt := script(func(n int, req *http.Request) (*http.Response, error) {
+			rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 				if n == 1 {
-					return reply(500), nil
+					return testkit.Reply(500), nil
 				}
-				return reply(status), nil
+				return testkit.Reply(status), nil
 			})
 			breaker, err := belay.NewBreaker(belay.BreakerPolicy{Failures: 1})
 			require.NoError(t, err)
@@ -397,53 +319,53 @@ func TestBreakerProbes(t *testing.T) {
 			require.Equal(t, belay.BreakerClosed, state, status)
 		}
 	})
-	bubble(t, "patience ends", func(t *testing.T) {
-		rt := script(func(int, *http.Request) (*http.Response, error) { return reply(500), nil })
+	testkit.Bubble(t, "patience ends", func(t *testing.T) {
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(500), nil })
 		c := newClient(t, rt, policy, once)
 		_ = get(t.Context(), c, "/")
-		took, err := after(0, func() error { return get(t.Context(), c, "/", belay.Patience(3*time.Second)) })()
+		took, err := testkit.After(0, func() error { return get(t.Context(), c, "/", belay.Patience(3*time.Second)) })()
 		require.ErrorIs(t, err, belay.ErrCircuitOpen)
 		require.ErrorIs(t, err, belay.ErrWaitTooLong)
 		require.Zero(t, took, "the next probe would come too late")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		took, err = after(0, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })()
+		took, err = testkit.After(0, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })()
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorIs(t, err, belay.ErrUnavailable)
 		require.Zero(t, took)
 		// It parks for the next probe, which another call makes and which fails; then there is no time left.
-		waiting := after(0, func() error { return get(t.Context(), c, "/", belay.Patience(12*time.Second)) })
-		probe := after(0, func() error { return get(t.Context(), c, "/", belay.Patience(11*time.Second)) })
+		waiting := testkit.After(0, func() error { return get(t.Context(), c, "/", belay.Patience(12*time.Second)) })
+		probe := testkit.After(0, func() error { return get(t.Context(), c, "/", belay.Patience(11*time.Second)) })
 		took, err = waiting()
 		require.ErrorIs(t, err, belay.ErrUnavailable)
 		require.LessOrEqual(t, took, 12*time.Second)
 		_, err = probe()
 		require.ErrorIs(t, err, belay.ErrUnavailable)
 	})
-	bubble(t, "those who park are bounded", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "those who park are bounded", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, policy, once, belay.WithMaxQueue(2))
 		_ = get(t.Context(), c, "/")
-		a := after(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
-		b := after(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
-		_, err := after(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })()
+		a := testkit.After(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
+		b := testkit.After(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
+		_, err := testkit.After(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })()
 		require.ErrorIs(t, err, belay.ErrQueueFull)
 		_, err = a()
 		require.NoError(t, err)
 		_, err = b()
 		require.NoError(t, err)
 	})
-	bubble(t, "half of twenty calls open it too", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "half of twenty calls open it too", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n%2 == 0 {
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, once)
 		for n := 1; n <= 20; n++ {
@@ -451,31 +373,31 @@ func TestBreakerProbes(t *testing.T) {
 		}
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrCircuitOpen)
 	})
-	bubble(t, "neutral failures never open it", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
-			return reply([]int{400, 401, 403, 404, 409, 422, 429}[n%7]), nil
+	testkit.Bubble(t, "neutral failures never open it", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
+			return testkit.Reply([]int{400, 401, 403, 404, 409, 422, 429}[n%7]), nil
 		})
 		c := newClient(t, rt, once, belay.Without(belay.LayerLimits))
 		for range 100 {
 			require.NotErrorIs(t, get(t.Context(), c, "/"), belay.ErrCircuitOpen)
 		}
 	})
-	bubble(t, "a result from before the circuit opened does not close or open it again", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "a result from before the circuit opened does not close or open it again", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			switch n {
 			case 1: // slow, and fails when the circuit is half open
 				time.Sleep(12 * time.Second)
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			case 2:
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			}
 			time.Sleep(5 * time.Second)
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, policy, once)
-		slow := after(0, func() error { return get(t.Context(), c, "/") })
-		bad := after(time.Second, func() error { return get(t.Context(), c, "/") })
-		probe := after(11*time.Second, func() error { return get(t.Context(), c, "/") })
+		slow := testkit.After(0, func() error { return get(t.Context(), c, "/") })
+		bad := testkit.After(time.Second, func() error { return get(t.Context(), c, "/") })
+		probe := testkit.After(11*time.Second, func() error { return get(t.Context(), c, "/") })
 		_, _ = slow()
 		_, _ = bad()
 		_, err := probe()
@@ -488,7 +410,7 @@ func TestBreakerProbes(t *testing.T) {
 func TestLine(t *testing.T) {
 	t.Parallel()
 	isWrite := func(req *http.Request) bool { return req.Method == http.MethodPost }
-	bubble(t, "a read passes a stuck write, which does not starve", func(t *testing.T) {
+	testkit.Bubble(t, "a read passes a stuck write, which does not starve", func(t *testing.T) {
 		l, err := belay.NewLimiter(belay.PerSecond(2), belay.Every(1, 10*time.Second).When(isWrite))
 		require.NoError(t, err)
 		read, write := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRequest(http.MethodPost, "/", nil)
@@ -499,9 +421,9 @@ func TestLine(t *testing.T) {
 			return err
 		}
 		require.NoError(t, acquire(write))
-		stuck := after(0, func() error { return acquire(write) })
+		stuck := testkit.After(0, func() error { return acquire(write) })
 		var reads atomic.Int32
-		stop := after(time.Second, func() error {
+		stop := testkit.After(time.Second, func() error {
 			for reads.Load() < 60 {
 				if err := acquire(read); err != nil {
 					return err
@@ -517,7 +439,7 @@ func TestLine(t *testing.T) {
 		_, err = stop()
 		require.NoError(t, err)
 	})
-	bubble(t, "a wait that would outlast the deadline is refused at once", func(t *testing.T) {
+	testkit.Bubble(t, "a wait that would outlast the deadline is refused at once", func(t *testing.T) {
 		for _, limit := range []belay.Limit{belay.PerMinute(1), belay.PerMinute(1).Bucket(1), belay.PerMinute(1).Fixed(), belay.PerMinute(10_000)} {
 			c := newClient(t, stub{}, belay.WithRateLimit(limit))
 			cost := belay.Cost(1)
@@ -526,15 +448,15 @@ func TestLine(t *testing.T) {
 			}
 			require.NoError(t, get(t.Context(), c, "/", cost))
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
-			took, err := after(0, func() error { return get(ctx, c, "/", cost) })()
+			took, err := testkit.After(0, func() error { return get(ctx, c, "/", cost) })()
 			cancel()
 			require.ErrorIs(t, err, belay.ErrWaitTooLong, limit)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.ErrorContains(t, err, limit.String())
 			require.Zero(t, took)
 			ctx, cancel = context.WithTimeout(t.Context(), 70*time.Second)
-			queued := after(0, func() error { return get(ctx, c, "/", cost) })
-			took, err = after(time.Second, func() error { return get(ctx, c, "/", cost) })()
+			queued := testkit.After(0, func() error { return get(ctx, c, "/", cost) })
+			took, err = testkit.After(time.Second, func() error { return get(ctx, c, "/", cost) })()
 			require.ErrorIs(t, err, belay.ErrWaitTooLong, "the one before it counts too")
 			require.Zero(t, took)
 			_, err = queued()
@@ -542,52 +464,52 @@ func TestLine(t *testing.T) {
 			cancel()
 		}
 	})
-	bubble(t, "the queue is bounded", func(t *testing.T) {
+	testkit.Bubble(t, "the queue is bounded", func(t *testing.T) {
 		c := newClient(t, stub{}, belay.WithRateLimit(belay.PerSecond(1)), belay.WithMaxQueue(1))
 		require.NoError(t, get(t.Context(), c, "/"))
-		waiting := after(0, func() error { return get(t.Context(), c, "/") })
-		_, err := after(time.Millisecond, func() error { return get(t.Context(), c, "/") })()
+		waiting := testkit.After(0, func() error { return get(t.Context(), c, "/") })
+		_, err := testkit.After(time.Millisecond, func() error { return get(t.Context(), c, "/") })()
 		require.ErrorIs(t, err, belay.ErrQueueFull)
 		require.ErrorIs(t, err, belay.ErrUnavailable)
 		_, err = waiting()
 		require.NoError(t, err)
 	})
-	bubble(t, "patience bounds the wait in line", func(t *testing.T) {
+	testkit.Bubble(t, "patience bounds the wait in line", func(t *testing.T) {
 		release := make(chan struct{})
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			<-release
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, belay.WithMaxInFlight(1))
-		first := after(0, func() error { return get(t.Context(), c, "/") })
-		took, err := after(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(5*time.Second)) })()
+		first := testkit.After(0, func() error { return get(t.Context(), c, "/") })
+		took, err := testkit.After(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(5*time.Second)) })()
 		require.ErrorIs(t, err, belay.ErrWaitTooLong)
 		require.Equal(t, 5*time.Second, took)
 		close(release)
 		_, err = first()
 		require.NoError(t, err)
 	})
-	bubble(t, "what never got out gives its place back", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "what never got out gives its place back", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n <= 4 {
 				return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		for _, limit := range []belay.Limit{belay.PerHour(1), belay.PerHour(1).Bucket(1), belay.PerHour(1).Fixed(), belay.PerHour(5000)} {
-			rt.log = nil
+			rt.Log = nil
 			c := newClient(t, rt, belay.WithRateLimit(limit), belay.Without(belay.LayerBreaker))
 			cost := belay.Cost(1)
 			if limit.String() == "5000 per 1h0m0s" {
 				cost = belay.Cost(5000)
 			}
 			require.ErrorIs(t, get(t.Context(), c, "/", cost), belay.ErrTransient, limit)
-			took, err := after(0, func() error { return get(t.Context(), c, "/", cost) })()
+			took, err := testkit.After(0, func() error { return get(t.Context(), c, "/", cost) })()
 			require.NoError(t, err)
 			require.Zero(t, took, limit)
 		}
 	})
-	bubble(t, "a tenant's limit is taken together with its parent's", func(t *testing.T) {
+	testkit.Bubble(t, "a tenant's limit is taken together with its parent's", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{Latency: 10 * time.Millisecond})
 		parent := newClient(t, p, belay.WithRateLimit(belay.PerSecond(10)))
 		var wg sync.WaitGroup
@@ -616,12 +538,12 @@ func TestLine(t *testing.T) {
 			}
 		}
 	})
-	bubble(t, "clients that share a limiter share its limits", func(t *testing.T) {
+	testkit.Bubble(t, "clients that share a limiter share its limits", func(t *testing.T) {
 		l, err := belay.NewLimiter(belay.PerSecond(5))
 		require.NoError(t, err)
 		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(5, time.Second)}})
 		a, b := newClient(t, p, belay.WithLimiter(l)), newClient(t, p, belay.WithLimiter(l), belay.WithMaxInFlight(2))
-		require.Empty(t, work(8, 40, func(i int) error {
+		require.Empty(t, testkit.Work(8, 40, func(i int) error {
 			if i%2 == 0 {
 				return get(t.Context(), a, "/")
 			}
@@ -629,18 +551,18 @@ func TestLine(t *testing.T) {
 		}))
 		require.Zero(t, p.Count(429))
 	})
-	bubble(t, "a derived client may have fewer in flight", func(t *testing.T) {
+	testkit.Bubble(t, "a derived client may have fewer in flight", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{Latency: time.Second, Limits: []belaytest.Limit{belaytest.Concurrent(2)}})
 		c, err := newClient(t, p).With(belay.WithMaxInFlight(2))
 		require.NoError(t, err)
-		require.Empty(t, work(8, 20, func(int) error { return get(t.Context(), c, "/") }))
+		require.Empty(t, testkit.Work(8, 20, func(int) error { return get(t.Context(), c, "/") }))
 		require.Zero(t, p.Count(429))
 	})
-	bubble(t, "a 429 within a known limit makes it wait longer for what may still be on the way", func(t *testing.T) {
+	testkit.Bubble(t, "a 429 within a known limit makes it wait longer for what may still be on the way", func(t *testing.T) {
 		// The partner counts a call when it begins to answer, a second after it arrived.
 		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(5, 5*time.Second)}, Latency: 900 * time.Millisecond, Jitter: 200 * time.Millisecond})
 		c := newClient(t, p, belay.WithRateLimit(belay.Every(5, 5*time.Second)))
-		require.Empty(t, work(5, 200, func(int) error { return get(t.Context(), c, "/") }))
+		require.Empty(t, testkit.Work(5, 200, func(int) error { return get(t.Context(), c, "/") }))
 		require.Less(t, p.Count(429), 20)
 	})
 }
@@ -651,28 +573,28 @@ func TestTimeouts(t *testing.T) {
 		<-req.Context().Done()
 		return nil, req.Context().Err()
 	}
-	bubble(t, "an attempt's is not the caller's", func(t *testing.T) {
-		rt := script(hang)
+	testkit.Bubble(t, "an attempt's is not the caller's", func(t *testing.T) {
+		rt := testkit.Script(hang)
 		c := newClient(t, rt, belay.WithAttemptTimeout(2*time.Second), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}))
 		err := get(t.Context(), c, "/")
 		require.ErrorIs(t, err, belay.ErrTransient)
 		require.NotErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		require.ErrorContains(t, err, "attempt timed out after 2s")
-		require.Len(t, rt.log, 2)
+		require.Len(t, rt.Log, 2)
 		var timeout interface{ Timeout() bool }
 		require.ErrorAs(t, err, &timeout)
 		require.True(t, timeout.Timeout())
 	})
-	bubble(t, "the total one covers waits", func(t *testing.T) {
-		rt := script(hang)
+	testkit.Bubble(t, "the total one covers waits", func(t *testing.T) {
+		rt := testkit.Script(hang)
 		c := newClient(t, rt, belay.WithAttemptTimeout(2*time.Second), belay.WithTimeout(5*time.Second))
-		took, err := after(0, func() error { return get(t.Context(), c, "/") })()
+		took, err := testkit.After(0, func() error { return get(t.Context(), c, "/") })()
 		require.True(t, errors.Is(err, context.DeadlineExceeded) || errors.Is(err, belay.ErrTransient), err)
 		require.LessOrEqual(t, took, 5*time.Second)
 	})
-	bubble(t, "a stream has it for each Read", func(t *testing.T) {
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "a stream has it for each Read", func(t *testing.T) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: -1, Request: req, Body: &drip{ctx: req.Context(), every: 2 * time.Second, n: 10}}, nil
 		})
 		c := newClient(t, rt, belay.WithAttemptTimeout(3*time.Second), belay.WithMaxInFlight(1), belay.WithMaxQueue(0))
@@ -704,8 +626,8 @@ func TestTimeouts(t *testing.T) {
 		require.ErrorContains(t, err, "attempt timed out after 1s")
 		require.NoError(t, resp.Body.Close())
 	})
-	bubble(t, "the total one ends with the body, not with Do", func(t *testing.T) {
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "the total one ends with the body, not with Do", func(t *testing.T) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: -1, Request: req, Body: &drip{ctx: req.Context(), every: time.Second, n: 3}}, nil
 		})
 		c := newClient(t, rt, belay.WithTimeout(10*time.Second))
@@ -750,11 +672,11 @@ func (d *drip) Close() error { return nil }
 
 func TestRetries(t *testing.T) {
 	t.Parallel()
-	bubble(t, "a refusal later returns the answer before it", func(t *testing.T) {
+	testkit.Bubble(t, "a refusal later returns the answer before it", func(t *testing.T) {
 		on := true
-		rt := script(func(int, *http.Request) (*http.Response, error) {
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) {
 			on = false
-			return reply(503), nil
+			return testkit.Reply(503), nil
 		})
 		c := newClient(t, rt, belay.WithEnabled(func() bool { return on }))
 		err := get(t.Context(), c, "/")
@@ -770,26 +692,26 @@ func TestRetries(t *testing.T) {
 		require.Equal(t, "{}", string(data))
 		require.NoError(t, resp.Body.Close())
 	})
-	bubble(t, "the circuit that opens meanwhile is named beside the failure", func(t *testing.T) {
-		rt := script(func(int, *http.Request) (*http.Response, error) { return nil, io.EOF })
+	testkit.Bubble(t, "the circuit that opens meanwhile is named beside the failure", func(t *testing.T) {
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return nil, io.EOF })
 		c := newClient(t, rt, belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 2}))
 		err := get(t.Context(), c, "/")
 		require.ErrorIs(t, err, belay.ErrTransient)
 		require.ErrorIs(t, err, belay.ErrCircuitOpen)
 		require.ErrorIs(t, err, io.EOF)
-		require.Len(t, rt.log, 2)
+		require.Len(t, rt.Log, 2)
 		wait, ok := belay.RetryAfter(err)
 		require.True(t, ok)
 		require.Greater(t, wait, 3*time.Second)
 	})
-	bubble(t, "a cancel in backoff keeps the cause", func(t *testing.T) {
-		rt := script(func(int, *http.Request) (*http.Response, error) {
-			return reply(503, "Retry-After", "30", "X-Request-Id", "req_7"), nil
+	testkit.Bubble(t, "a cancel in backoff keeps the cause", func(t *testing.T) {
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) {
+			return testkit.Reply(503, "Retry-After", "30", "X-Request-Id", "req_7"), nil
 		})
 		c := newClient(t, rt)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("shutting down")
-		call := after(0, func() error { return get(ctx, c, "/") })
+		call := testkit.After(0, func() error { return get(ctx, c, "/") })
 		time.Sleep(time.Second)
 		cancel(why)
 		took, err := call()
@@ -801,20 +723,20 @@ func TestRetries(t *testing.T) {
 		require.Equal(t, "req_7", e.RequestID)
 		require.Equal(t, 503, e.StatusCode)
 	})
-	bubble(t, "the budget ends retries, and successes fill it again", func(t *testing.T) {
+	testkit.Bubble(t, "the budget ends retries, and successes fill it again", func(t *testing.T) {
 		fail := true
-		rt := script(func(int, *http.Request) (*http.Response, error) {
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) {
 			if fail {
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		budget := belay.NewRetryBudget(10)
 		c := newClient(t, rt, belay.Without(belay.LayerBreaker), belay.WithRetry(belay.RetryPolicy{Budget: budget}))
 		err := get(t.Context(), c, "/")
 		require.ErrorIs(t, err, belay.ErrRetryBudget)
 		require.ErrorIs(t, err, belay.ErrTransient)
-		require.Len(t, rt.log, 3)
+		require.Len(t, rt.Log, 3)
 		require.Zero(t, budget.Tokens())
 		fail = false
 		for range 4 {
@@ -825,21 +747,21 @@ func TestRetries(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 	})
-	bubble(t, "RetryIf narrows, and never sends a write twice", func(t *testing.T) {
-		rt := script(func(int, *http.Request) (*http.Response, error) { return reply(404), nil })
+	testkit.Bubble(t, "RetryIf narrows, and never sends a write twice", func(t *testing.T) {
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(404), nil })
 		c := newClient(t, rt, belay.WithRetry(belay.RetryPolicy{RetryIf: func(a *belay.Attempt, v belay.Verdict) bool { return a.Response.StatusCode == 404 }}))
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrNotFound)
-		require.Len(t, rt.log, 4)
+		require.Len(t, rt.Log, 4)
 		require.ErrorIs(t, post(t.Context(), c, "/"), belay.ErrNotFound)
-		require.Len(t, rt.log, 5)
+		require.Len(t, rt.Log, 5)
 		require.Error(t, post(t.Context(), c, "/", belay.Idempotent()))
-		require.Len(t, rt.log, 9)
+		require.Len(t, rt.Log, 9)
 	})
-	bubble(t, "a key lets a write be sent again, with one key", func(t *testing.T) {
+	testkit.Bubble(t, "a key lets a write be sent again, with one key", func(t *testing.T) {
 		var keys []string
-		rt := script(func(_ int, req *http.Request) (*http.Response, error) {
+		rt := testkit.Script(func(_ int, req *http.Request) (*http.Response, error) {
 			keys = append(keys, req.Header.Get("X-Idem")+req.Header.Get("Idempotency-Key"))
-			return reply(500), nil
+			return testkit.Reply(500), nil
 		})
 		c := newClient(t, rt, belay.Without(belay.LayerBreaker))
 		_ = post(t.Context(), c, "/", belay.IdempotencyKey("k1"))
@@ -851,12 +773,12 @@ func TestRetries(t *testing.T) {
 		_ = get(t.Context(), keyed, "/", belay.MaxAttempts(1))
 		require.Equal(t, []string{"k2", "k2", ""}, keys)
 	})
-	bubble(t, "a patient probe spends no attempt", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "a patient probe spends no attempt", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n < 12 {
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		budget := belay.NewRetryBudget(20)
 		c := newClient(t, rt, belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, Budget: budget}), belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}))
@@ -865,12 +787,12 @@ func TestRetries(t *testing.T) {
 		require.Equal(t, 12, info.Attempts)
 		require.Greater(t, info.Waited, time.Minute)
 	})
-	bubble(t, "a skewed clock changes nothing", func(t *testing.T) {
+	testkit.Bubble(t, "a skewed clock changes nothing", func(t *testing.T) {
 		for _, skew := range []time.Duration{-time.Hour, 3 * time.Second, time.Hour} {
 			p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Fixed(1, 10*time.Second)}, Tell: belaytest.TellDate, Skew: skew})
 			c := newClient(t, p)
 			require.NoError(t, get(t.Context(), c, "/"))
-			took, err := after(0, func() error { return get(t.Context(), c, "/") })()
+			took, err := testkit.After(0, func() error { return get(t.Context(), c, "/") })()
 			require.NoError(t, err)
 			require.InDelta(t, 10, took.Seconds(), 1.1, "to the second")
 			require.Empty(t, p.TooEarly())
@@ -882,7 +804,7 @@ func TestRetries(t *testing.T) {
 func TestBodies(t *testing.T) {
 	t.Parallel()
 	var got []string
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		data, err := io.ReadAll(req.Body)
 		if err != nil {
 			return nil, err
@@ -895,7 +817,7 @@ func TestBodies(t *testing.T) {
 			contentType = "multipart"
 		}
 		got = append(got, fmt.Sprintf("%s %d %s", contentType, req.ContentLength, data))
-		return reply(500), nil
+		return testkit.Reply(500), nil
 	})
 	c := newClient(t, rt, belay.Without(belay.LayerBreaker), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}))
 	open := func(s string) func() (io.ReadCloser, error) {
@@ -960,10 +882,10 @@ func TestConnectionsAreReused(t *testing.T) {
 // Middlewares of the user's may send twice, change the request, answer by themselves.
 func TestCallMiddleware(t *testing.T) {
 	t.Parallel()
-	bubble(t, "sends twice", func(t *testing.T) {
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) { return reply(200 + n), nil })
+	testkit.Bubble(t, "sends twice", func(t *testing.T) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) { return testkit.Reply(200 + n), nil })
 		twice := func(next http.RoundTripper) http.RoundTripper {
-			return roundTrip(func(req *http.Request) (*http.Response, error) {
+			return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				resp, err := next.RoundTrip(req)
 				if err != nil {
 					return nil, err
@@ -979,10 +901,10 @@ func TestCallMiddleware(t *testing.T) {
 		require.Equal(t, 202, info.StatusCode)
 		require.Equal(t, 2, info.Attempts)
 	})
-	bubble(t, "answers by itself, or not at all", func(t *testing.T) {
-		answer := reply(200)
+	testkit.Bubble(t, "answers by itself, or not at all", func(t *testing.T) {
+		answer := testkit.Reply(200)
 		own := func(http.RoundTripper) http.RoundTripper {
-			return roundTrip(func(*http.Request) (*http.Response, error) { return answer, nil })
+			return testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return answer, nil })
 		}
 		c := newClient(t, stub{}, belay.WithCallMiddleware(own))
 		got, err := belay.Get[map[string]any](t.Context(), c, "/")
@@ -992,13 +914,13 @@ func TestCallMiddleware(t *testing.T) {
 		_, err = belay.Get[map[string]any](t.Context(), c, "/")
 		require.ErrorContains(t, err, "neither response nor error")
 	})
-	bubble(t, "goes elsewhere", func(t *testing.T) {
-		rt := script(func(_ int, req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "goes elsewhere", func(t *testing.T) {
+		rt := testkit.Script(func(_ int, req *http.Request) (*http.Response, error) {
 			require.Empty(t, req.Header.Get("Authorization"))
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		away := func(next http.RoundTripper) http.RoundTripper {
-			return roundTrip(func(req *http.Request) (*http.Response, error) {
+			return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				clone := req.Clone(req.Context())
 				clone.URL.Host = "elsewhere.test"
 				return next.RoundTrip(clone)
@@ -1042,7 +964,7 @@ func TestRedirects(t *testing.T) {
 func TestWith(t *testing.T) {
 	t.Parallel()
 	var got []string
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		got = append(got, fmt.Sprint(req.URL, " ", req.Header.Get("User-Agent"), " ", req.Header.Get("X-A")))
 		return stub{}.RoundTrip(req)
 	})
@@ -1066,7 +988,7 @@ func TestWith(t *testing.T) {
 // The policies alone, around any transport, in any order.
 func TestWraps(t *testing.T) {
 	t.Parallel()
-	bubble(t, "all", func(t *testing.T) {
+	testkit.Bubble(t, "all", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{
 			Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second)}, ErrorRate: 0.1, ResetRate: 0.1, Latency: time.Millisecond, Seed: 3,
 			Outages: []belaytest.Outage{{From: 5 * time.Second, For: 2 * time.Second, Kind: belaytest.Refuse}},
@@ -1076,7 +998,7 @@ func TestWraps(t *testing.T) {
 		limiter, err := belay.NewLimiter(belay.PerSecond(10))
 		require.NoError(t, err)
 		hc := &http.Client{Transport: belay.Chain(p, belay.RetryPolicy{MaxAttempts: 8, BaseDelay: time.Second}.Wrap, breaker.Wrap, limiter.Wrap)}
-		failed := work(4, 200, func(int) error {
+		failed := testkit.Work(4, 200, func(int) error {
 			resp, err := hc.Get("https://partner.test/")
 			if err == nil {
 				_, _ = io.Copy(io.Discard, resp.Body)
@@ -1089,10 +1011,10 @@ func TestWraps(t *testing.T) {
 			require.ErrorIs(t, err, belay.ErrCircuitOpen, "only the outage itself may lose calls without patience")
 		}
 	})
-	bubble(t, "breaker", func(t *testing.T) {
+	testkit.Bubble(t, "breaker", func(t *testing.T) {
 		breaker, err := belay.NewBreaker(belay.BreakerPolicy{Failures: 1})
 		require.NoError(t, err)
-		rt := script(func(int, *http.Request) (*http.Response, error) { return reply(500), nil })
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(500), nil })
 		hc := &http.Client{Transport: breaker.Wrap(rt)}
 		resp, err := hc.Get("https://partner.test/")
 		require.NoError(t, err)
@@ -1112,7 +1034,7 @@ func (f failing) Credential(context.Context) (belay.Credential, error) { return 
 // An authenticator that fails ends the call as ErrAuth, unless the caller gave up.
 func TestAuthenticatorFails(t *testing.T) {
 	t.Parallel()
-	rt := script(func(int, *http.Request) (*http.Response, error) { return reply(200), nil })
+	rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(200), nil })
 	for _, why := range []error{nil, errors.New("the vault is sealed")} {
 		c := newClient(t, rt, belay.WithAuth(failing{why}))
 		err := get(t.Context(), c, "/")
@@ -1126,13 +1048,13 @@ func TestAuthenticatorFails(t *testing.T) {
 	err := get(ctx, newClient(t, rt, belay.WithAuth(failing{context.Canceled})), "/")
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, belay.ErrAuth)
-	require.Empty(t, rt.log)
+	require.Empty(t, rt.Log)
 }
 
 // Request bodies are logged as their shape, or as the redactor says.
 func TestRedactor(t *testing.T) {
 	t.Parallel()
-	rt := script(func(int, *http.Request) (*http.Response, error) { return reply(422), nil })
+	rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(422), nil })
 	var shown []string
 	see := belay.ObserverFunc(func(_ context.Context, e belay.Event) {
 		if a, ok := e.(belay.AttemptDone); ok {

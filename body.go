@@ -15,6 +15,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // Body is a request's body. Make one with [Form], [Bytes], [Reader], [Stream] or [Multipart]; any other
@@ -234,7 +236,7 @@ type source struct{ io.ReadCloser }
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = &inputError{fmt.Errorf("the request's body cannot be read: %w", err)}
+		err = fault.Input(fmt.Errorf("the request's body cannot be read: %w", err))
 	}
 	return n, err
 }

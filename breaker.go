@@ -1,14 +1,16 @@
 package belay
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // BreakerPolicy says when the circuit to a partner opens. The zero value is the default of every field; a
@@ -33,36 +35,22 @@ type BreakerPolicy struct {
 }
 
 func (p BreakerPolicy) withDefaults(attemptTimeout time.Duration) BreakerPolicy {
-	def := func(d *time.Duration, to time.Duration) {
-		if *d == 0 {
-			*d = to
-		}
-	}
-	defInt := func(n *int, to int) {
-		if *n == 0 {
-			*n = to
-		}
-	}
-	defInt(&p.Failures, 5)
-	defInt(&p.MinCalls, 20)
-	defInt(&p.Probes, 1)
-	if p.FailureRatio == 0 {
-		p.FailureRatio = 0.5
-	}
-	def(&p.Window, max(time.Minute, 3*min(attemptTimeout, longestWindow/3)))
-	if def(&p.Cooldown, 5*time.Second); p.MaxCooldown > 0 {
+	p.Failures = cmp.Or(p.Failures, 5)
+	p.FailureRatio = cmp.Or(p.FailureRatio, 0.5)
+	p.MinCalls = cmp.Or(p.MinCalls, 20)
+	p.Probes = cmp.Or(p.Probes, 1)
+	p.Window = cmp.Or(p.Window, max(time.Minute, 3*min(attemptTimeout, longestWindow/3)))
+	if p.Cooldown = cmp.Or(p.Cooldown, 5*time.Second); p.MaxCooldown > 0 {
 		p.Cooldown = min(p.Cooldown, p.MaxCooldown)
 	}
-	def(&p.MaxCooldown, max(time.Minute, p.Cooldown))
+	p.MaxCooldown = cmp.Or(p.MaxCooldown, max(time.Minute, p.Cooldown))
 	return p
 }
 
 func (p BreakerPolicy) check() error {
-	var errs []error
-	bad := func(cond bool, field string, value any, want string) {
-		if cond {
-			errs = append(errs, fmt.Errorf("BreakerPolicy.%s is %v, %s", field, value, want))
-		}
+	var faults fault.List
+	bad := func(wrong bool, field string, value any, want string) {
+		faults.If(wrong, "BreakerPolicy.%s is %v, %s", field, value, want)
 	}
 	bad(p.FailureRatio > 1 || math.IsNaN(p.FailureRatio), "FailureRatio", p.FailureRatio, "must be at most 1")
 	bad(p.MinCalls < 0, "MinCalls", p.MinCalls, "must not be negative")
@@ -72,7 +60,7 @@ func (p BreakerPolicy) check() error {
 	bad(p.MaxCooldown < 0, "MaxCooldown", p.MaxCooldown, "must not be negative")
 	bad(p.MaxCooldown > 0 && p.MaxCooldown < p.Cooldown, "MaxCooldown", p.MaxCooldown, "must not be below Cooldown")
 	bad(p.Probes < 0 || p.Probes > 1000, "Probes", p.Probes, "must be from 0 to 1000")
-	return errors.Join(errs...)
+	return faults.Err()
 }
 
 const longestWindow = 365 * 24 * time.Hour

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // parked is a call that waits for the circuit to close.
@@ -93,10 +95,10 @@ func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool,
 	case <-p.wake:
 		return p.turn, nil
 	case <-ctx.Done():
-		err = ended(ctx)
+		err = fault.Context(ctx)
 	case <-timer.C:
 		_, left := b.State()
-		err = refuse(both(ErrCircuitOpen, &waitError{"patience is over, waited", patience}), left)
+		err = refuse(fault.Join(ErrCircuitOpen, &waitError{"patience is over, waited", patience}), left)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

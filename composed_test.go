@@ -35,7 +35,7 @@ func (b *tracked) Read(p []byte) (int, error) {
 func (b *tracked) Close() error { b.closed.Add(1); return nil }
 
 // script is a transport that always answers the same way, and counts.
-type script struct {
+type Script struct {
 	status int
 	header http.Header
 	err    error
@@ -48,7 +48,7 @@ type script struct {
 	key                               string
 }
 
-func (s *script) RoundTrip(req *http.Request) (*http.Response, error) {
+func (s *Script) RoundTrip(req *http.Request) (*http.Response, error) {
 	s.sent.Add(1)
 	if req.Body != nil {
 		data, err := io.ReadAll(req.Body)
@@ -91,7 +91,7 @@ func (s *script) RoundTrip(req *http.Request) (*http.Response, error) {
 // row is one combination, and what must come of it.
 type row struct {
 	name              string
-	script            *script
+	script            *Script
 	method            string
 	key               bool
 	once, with        bool // the body can be read once only; there is one
@@ -183,7 +183,7 @@ func rows() (all []row) {
 			for _, deadline := range []time.Duration{0, time.Second, canceled} {
 				for _, mode := range []string{"Do", "Transport", "Send"} {
 					r := row{
-						script: &script{status: a.status, header: a.header, err: a.err, hang: a.hang, body: `{"message":"as scripted"}`},
+						script: &Script{status: a.status, header: a.header, err: a.err, hang: a.hang, body: `{"message":"as scripted"}`},
 						method: k.method, key: k.key, with: k.with, once: k.once, deadline: deadline, mode: mode, class: a.class,
 					}
 					r.name = fmt.Sprintf("%s/%s key=%t body=%t once=%t/deadline %s/%s", a.name, k.method, k.key, k.with, k.once, deadline, mode)

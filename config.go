@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/origin"
 )
 
@@ -42,7 +43,7 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 		errs = append(errs, fmt.Errorf("WithRateLimit: %w", err))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: &inputError{flat{err}}}
+		return nil, &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: fault.Input(fault.OneLine(err))}
 	}
 	if cfg.owned {
 		cfg.shared.finish()

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 type transportFunc = roundTripperFunc
@@ -234,11 +236,11 @@ func TestErrorTexts(t *testing.T) {
 	why := errors.New("why")
 	err = invalid("what: %w", why)
 	require.ErrorIs(t, err, why)
-	require.ErrorIs(t, both(why, io.EOF), io.EOF)
-	require.ErrorIs(t, both(why, io.EOF), why)
-	require.Equal(t, "why; EOF", both(why, io.EOF).Error())
-	require.Equal(t, why, both(nil, why))
-	require.Equal(t, why, both(why, nil))
+	require.ErrorIs(t, fault.Join(why, io.EOF), io.EOF)
+	require.ErrorIs(t, fault.Join(why, io.EOF), why)
+	require.Equal(t, "why; EOF", fault.Join(why, io.EOF).Error())
+	require.Equal(t, why, fault.Join(nil, why))
+	require.Equal(t, why, fault.Join(why, nil))
 }
 
 func TestClassifyCorners(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -62,7 +63,7 @@ func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...
 		if !errors.Is(err, errBrokenOff) || ctx.Err() != nil || stuck == mostResumes {
 			return g.Downloaded, err
 		}
-		if sleep(ctx, resumeWait<<stuck) != nil {
+		if fault.Sleep(ctx, resumeWait<<stuck) != nil {
 			return g.Downloaded, err
 		}
 	}
@@ -187,7 +188,7 @@ func (g *download) brokenOff(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		v.Class = ClassCanceled
 	}
-	return g.client.fault(http.MethodGet, g.path, v, both(errBrokenOff, withoutURL(err)))
+	return g.client.fault(http.MethodGet, g.path, v, fault.Join(errBrokenOff, withoutURL(err)))
 }
 
 // counting writes to w and to the checksum, and remembers what w failed with.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // A resumed download is of the same bytes, all of them, or an error.
@@ -17,7 +18,7 @@ func TestDownloadNeverMixes(t *testing.T) {
 	t.Parallel()
 	part := func(status int, body string, length int64, breaks bool, header ...string) func() *http.Response {
 		return func() *http.Response {
-			r := reply(status, header...)
+			r := testkit.Reply(status, header...)
 			r.ContentLength = length
 			r.Body = io.NopCloser(strings.NewReader(body))
 			if breaks {
@@ -40,9 +41,9 @@ func TestDownloadNeverMixes(t *testing.T) {
 		"the same":                       {part(200, "AAAA", 8, true, "Etag", `"1"`), part(206, "BBBB", 4, false, "Content-Range", "bytes 4-7/8", "Etag", `"1"`), "AAAABBBB", ""},
 		"parts that are less than asked": {part(200, "AAAA", -1, true, "Etag", `"1"`), nil, "AAAABBCC", ""},
 	} {
-		bubble(t, name, func(t *testing.T) {
+		testkit.Bubble(t, name, func(t *testing.T) {
 			n := 0
-			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				n++
 				switch {
 				case n == 1:
@@ -68,6 +69,6 @@ func TestDownloadNeverMixes(t *testing.T) {
 			require.Equal(t, c.want, w.String())
 		})
 	}
-	_, err := belay.Download(t.Context(), newClient(t, roundTrip(func(*http.Request) (*http.Response, error) { return reply(200), nil })), "/f", io.Discard, belay.Header("Range", "bytes=1-"))
+	_, err := belay.Download(t.Context(), newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil })), "/f", io.Discard, belay.Header("Range", "bytes=1-"))
 	require.ErrorIs(t, err, belay.ErrInvalid)
 }

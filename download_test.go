@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // file serves a file, and breaks off after so many bytes of each answer.
@@ -36,7 +37,7 @@ func (s *file) RoundTrip(req *http.Request) (*http.Response, error) {
 	if s.onRequest != nil {
 		s.onRequest(len(s.requests), s)
 	}
-	r := reply(200, "Content-Type", "application/octet-stream", "Etag", s.etag)
+	r := testkit.Reply(200, "Content-Type", "application/octet-stream", "Etag", s.etag)
 	if s.etag == "" {
 		r.Header.Del("Etag")
 	}
@@ -48,7 +49,7 @@ func (s *file) RoundTrip(req *http.Request) (*http.Response, error) {
 	if spec, ok := strings.CutPrefix(req.Header.Get("Range"), "bytes="); ok && s.ranges && (req.Header.Get("If-Range") == "" || req.Header.Get("If-Range") == s.etag) {
 		from, _ = strconv.Atoi(strings.TrimSuffix(spec, "-"))
 		if from >= len(s.content) {
-			return reply(416, "Content-Range", fmt.Sprintf("bytes */%d", len(s.content))), nil
+			return testkit.Reply(416, "Content-Range", fmt.Sprintf("bytes */%d", len(s.content))), nil
 		}
 		r.StatusCode = 206
 		r.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(s.content)-1, len(s.content)))
@@ -95,7 +96,7 @@ func TestDownload(t *testing.T) {
 			s.content = append([]byte("x"), s.content[1:]...)
 		}}, 1, "sha-256", ""},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
+		testkit.Bubble(t, c.name, func(t *testing.T) {
 			c.store.content = bytes.Clone(content)
 			client := newClient(t, &c.store, belay.WithMaxResponseBytes(1000))
 			var w bytes.Buffer
@@ -112,15 +113,15 @@ func TestDownload(t *testing.T) {
 			require.Equal(t, c.verified, d.Verified)
 		})
 	}
-	bubble(t, "a checksum that does not fit", func(t *testing.T) {
-		rt := roundTrip(func(*http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "a checksum that does not fit", func(t *testing.T) {
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			return replyWithBody("abc", "Digest", "SHA-256=AAAA"), nil
 		})
 		_, err := belay.Download(t.Context(), newClient(t, rt), "/", io.Discard)
 		require.ErrorIs(t, err, belay.ErrData)
 		require.ErrorContains(t, err, "the sha-256 of what came")
 	})
-	bubble(t, "a writer that fails, a cancel, a 404", func(t *testing.T) {
+	testkit.Bubble(t, "a writer that fails, a cancel, a 404", func(t *testing.T) {
 		full := errors.New("disk full")
 		s := &file{content: content}
 		_, err := belay.Download(t.Context(), newClient(t, s), "/", writerFunc(func(p []byte) (int, error) { return 0, full }))
@@ -131,7 +132,7 @@ func TestDownload(t *testing.T) {
 		s = &file{content: content, cut: 50_000, ranges: true, onRequest: func(int, *file) { cancel() }}
 		_, err = belay.Download(ctx, newClient(t, s), "/", io.Discard)
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = belay.Download(t.Context(), newClient(t, roundTrip(func(*http.Request) (*http.Response, error) { return reply(404), nil })), "/", io.Discard)
+		_, err = belay.Download(t.Context(), newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(404), nil })), "/", io.Discard)
 		require.ErrorIs(t, err, belay.ErrNotFound)
 		_, err = belay.Download(t.Context(), newClient(t, s), "/", nil)
 		require.ErrorIs(t, err, belay.ErrInvalid)
@@ -143,7 +144,7 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func replyWithBody(body string, header ...string) *http.Response {
-	r := reply(200, header...)
+	r := testkit.Reply(200, header...)
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 	return r
 }
@@ -152,18 +153,18 @@ func replyWithBody(body string, header ...string) *http.Response {
 func TestAwaitAndPoll(t *testing.T) {
 	t.Parallel()
 	type op struct{ Status string }
-	bubble(t, "202, Location, Retry-After", func(t *testing.T) {
+	testkit.Bubble(t, "202, Location, Retry-After", func(t *testing.T) {
 		var asked []string
 		began := time.Now()
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			asked = append(asked, fmt.Sprint(req.Method, " ", req.URL.RequestURI(), " ", time.Since(began)))
 			switch len(asked) {
 			case 1:
-				return reply(202, "Location", "/operations/9?k=v"), nil
+				return testkit.Reply(202, "Location", "/operations/9?k=v"), nil
 			case 2:
-				return reply(202, "Retry-After", "20"), nil
+				return testkit.Reply(202, "Retry-After", "20"), nil
 			case 3:
-				return reply(202, "Operation-Location", "https://partner.test/operations/10", "Location", "/elsewhere"), nil
+				return testkit.Reply(202, "Operation-Location", "https://partner.test/operations/10", "Location", "/elsewhere"), nil
 			}
 			return raw(200, "application/json", `{"status":"done"}`), nil
 		})
@@ -172,11 +173,11 @@ func TestAwaitAndPoll(t *testing.T) {
 		require.Equal(t, "done", got.Status)
 		require.Equal(t, []string{"POST /exports/1?a=b 0s", "GET /operations/9?k=v 1s", "GET /operations/9?k=v 21s", "GET /operations/10 23.25s"}, asked)
 	})
-	bubble(t, "no link: the same path", func(t *testing.T) {
+	testkit.Bubble(t, "no link: the same path", func(t *testing.T) {
 		n := 0
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			if n++; n < 3 {
-				return reply(202), nil
+				return testkit.Reply(202), nil
 			}
 			return raw(204, "", ""), nil
 		})
@@ -184,15 +185,15 @@ func TestAwaitAndPoll(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 3, n)
 	})
-	bubble(t, "elsewhere, and too late", func(t *testing.T) {
+	testkit.Bubble(t, "elsewhere, and too late", func(t *testing.T) {
 		for _, link := range []string{"https://evil.test/", "http://partner.test/", "https://u:p@partner.test/", "%zz"} {
 			n := 0
-			rt := roundTrip(func(*http.Request) (*http.Response, error) { n++; return reply(202, "Location", link), nil })
+			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { n++; return testkit.Reply(202, "Location", link), nil })
 			_, err := belay.Await[op](t.Context(), newClient(t, rt), "POST", "/", nil)
 			require.ErrorIs(t, err, belay.ErrData, link)
 			require.Equal(t, 1, n)
 		}
-		rt := roundTrip(func(*http.Request) (*http.Response, error) { return reply(202, "Retry-After", "100"), nil })
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(202, "Retry-After", "100"), nil })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		began := time.Now()
@@ -203,9 +204,9 @@ func TestAwaitAndPoll(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, 100*time.Second, wait)
 	})
-	bubble(t, "Poll", func(t *testing.T) {
+	testkit.Bubble(t, "Poll", func(t *testing.T) {
 		n := 0
-		rt := roundTrip(func(*http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			n++
 			return raw(200, "application/json", fmt.Sprintf(`{"status":"%d"}`, n)), nil
 		})
@@ -227,10 +228,10 @@ func TestAwaitAndPoll(t *testing.T) {
 // A stream of events may be silent for hours, and longer than any other answer; other streams may not.
 func TestServerSentEvents(t *testing.T) {
 	t.Parallel()
-	bubble(t, "silent for an hour", func(t *testing.T) {
+	testkit.Bubble(t, "silent for an hour", func(t *testing.T) {
 		for contentType, survives := range map[string]bool{"text/event-stream": true, "Text/Event-Stream; charset=utf-8": true, "application/x-ndjson": false} {
-			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
-				r := reply(200, "Content-Type", contentType)
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				r := testkit.Reply(200, "Content-Type", contentType)
 				r.Body = &slowBody{ctx: req.Context(), parts: []string{"data: 1\n\n", "data: 2\n\n"}}
 				return r, nil
 			})
@@ -280,7 +281,7 @@ func (b *slowBody) Close() error { return nil }
 func TestDownloadOfARedirect(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 307, 308, 204} {
-		c, err := belay.New("https://partner.test", belay.WithRedirects(belay.RedirectNone), belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) {
+		c, err := belay.New("https://partner.test", belay.WithRedirects(belay.RedirectNone), belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			resp := replyWithBody("moved", "Location", "/elsewhere")
 			resp.StatusCode = status
 			return resp, nil

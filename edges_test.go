@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 type closing struct {
@@ -56,7 +57,7 @@ func TestStatusesThatAreNone(t *testing.T) {
 	t.Parallel()
 	closed := false
 	status := 101
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: status, Header: http.Header{}, Body: closing{strings.NewReader("{}"), &closed}}, nil
 	})
 	c := newClient(t, rt)
@@ -75,7 +76,7 @@ func TestWithoutAndBack(t *testing.T) {
 	_, err := belay.New("https://partner.test", all, belay.WithRateLimit(belay.PerSecond(1)))
 	require.ErrorContains(t, err, "would not count")
 	n := 0
-	rt := roundTrip(func(*http.Request) (*http.Response, error) { n++; return reply(500), nil })
+	rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { n++; return testkit.Reply(500), nil })
 	c := newClient(t, rt, all)
 	_ = get(t.Context(), c, "/")
 	require.Equal(t, 1, n)
@@ -113,9 +114,9 @@ func (*closingReader) Read([]byte) (int, error) { return 0, io.EOF }
 // No URL of a transport's error is shown, however deep it stands; a redactor's panic is contained.
 func TestDeepURLAndPanickingRedactor(t *testing.T) {
 	t.Parallel()
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		if req.Method == http.MethodPost {
-			return reply(422), nil
+			return testkit.Reply(422), nil
 		}
 		return nil, fmt.Errorf("middleware: %w", &url.Error{Op: "Get", URL: req.URL.String(), Err: io.EOF})
 	})
@@ -132,8 +133,8 @@ func TestDeepURLAndPanickingRedactor(t *testing.T) {
 // A body of exactly the bound is whole.
 func TestBodyOfExactlyTheBound(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {
-		resp := reply(200)
+	c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+		resp := testkit.Reply(200)
 		resp.Body, resp.ContentLength = io.NopCloser(strings.NewReader("12345678")), -1
 		return resp, nil
 	}), belay.WithMaxResponseBytes(8))
@@ -154,9 +155,9 @@ func TestBodyOfExactlyTheBound(t *testing.T) {
 // A redirect that wants a body again that is gone, and waits that end by the caller's cancel.
 func TestRedirectOfOneShotBody(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+	c := newClient(t, testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		_, _ = io.Copy(io.Discard, req.Body)
-		return reply(307, "Location", "/elsewhere"), nil
+		return testkit.Reply(307, "Location", "/elsewhere"), nil
 	}))
 	_, err := belay.Post[map[string]any](t.Context(), c, "/", belay.Reader("text/plain", io.NopCloser(strings.NewReader("x"))))
 	require.ErrorIs(t, err, belay.ErrNotReplayable)
@@ -165,13 +166,13 @@ func TestRedirectOfOneShotBody(t *testing.T) {
 
 func TestParkedCallIsCancelled(t *testing.T) {
 	t.Parallel()
-	bubble(t, "parked", func(t *testing.T) {
-		rt := script(func(int, *http.Request) (*http.Response, error) { return reply(500), nil })
+	testkit.Bubble(t, "parked", func(t *testing.T) {
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(500), nil })
 		c := newClient(t, rt, belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}))
 		_ = get(t.Context(), c, "/")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("shutting down")
-		call := after(0, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })
+		call := testkit.After(0, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })
 		time.Sleep(time.Second)
 		cancel(why)
 		took, err := call()

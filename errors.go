@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -53,7 +54,7 @@ var (
 	// ErrConflict is a thing that changed meanwhile, or exists already.
 	ErrConflict = errors.New("belay: conflict")
 	// ErrInvalid is a call that cannot succeed as it stands.
-	ErrInvalid = errors.New("belay: invalid")
+	ErrInvalid = fault.Invalid
 	// ErrData is an answer that is not what was promised.
 	ErrData = errors.New("belay: unexpected data")
 	// ErrCircuitOpen is a call that was not sent, because the calls before it failed.
@@ -251,26 +252,8 @@ func refuse(cause error, wait time.Duration) *Error {
 
 // invalid makes the error of a call that is wrong before it is sent.
 func invalid(format string, args ...any) error {
-	return &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: &inputError{fmt.Errorf(format, args...)}}
+	return &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: fault.Input(fmt.Errorf(format, args...))}
 }
-
-// ended returns why ctx is over: its error and, where there is another, its cause.
-func ended(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if errors.Is(cause, err) {
-		return cause
-	}
-	return both(err, cause)
-}
-
-// inputError is an ErrInvalid with a text of its own.
-type inputError struct{ err error }
-
-func (e *inputError) Error() string { return e.err.Error() }
-
-func (e *inputError) Unwrap() error { return e.err }
-
-func (e *inputError) Is(target error) bool { return target == ErrInvalid }
 
 // fill completes an error with what the answer says.
 func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
@@ -301,36 +284,6 @@ func requestID(h http.Header, secrets []string) string {
 		}
 	}
 	return ""
-}
-
-// sleep waits for d, or returns why ctx ended before.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ended(ctx)
-	}
-}
-
-// flat is a joined error in one line.
-type flat struct{ error }
-
-func (e flat) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
-
-func (e flat) Unwrap() error { return e.error }
-
-// both joins two reasons in one line.
-func both(a, b error) error {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	return flat{errors.Join(a, b)}
 }
 
 // withoutURL takes a url.Error's URL out of err, wherever it stands in it.

@@ -13,17 +13,18 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // tokenPartner answers token requests, and says which token calls came with.
-var tokenPartner = roundTrip(func(req *http.Request) (*http.Response, error) {
+var tokenPartner = testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 	if req.URL.Path == "/oauth/token" {
-		resp := reply(200, "Content-Type", "application/json")
+		resp := testkit.Reply(200, "Content-Type", "application/json")
 		resp.Body = io.NopCloser(strings.NewReader(`{"access_token":"fresh","refresh_token":"next","expires_in":3600}`))
 		return resp, nil
 	}
 	fmt.Println("called with", req.Header.Get("Authorization"))
-	return reply(200), nil
+	return testkit.Reply(200), nil
 })
 
 // An app and its customers: one OAuth2 for all, one credential for each.
@@ -70,11 +71,11 @@ func ExampleOAuth2_ClientCredentials() {
 
 // The new secret arrives by webhook: it is tried, taken, tried again, and the old one taken back if that fails.
 func ExampleRotating() {
-	partner := roundTrip(func(req *http.Request) (*http.Response, error) {
+	partner := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		if req.Header.Get("Authorization") == "Bearer typo" {
-			return reply(401), nil
+			return testkit.Reply(401), nil
 		}
-		return reply(200), nil
+		return testkit.Reply(200), nil
 	})
 	key, _ := belay.NewRotating(belay.Bearer(belay.NewSecret("old")), belay.RotationOverlap(time.Hour))
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner), belay.WithAuth(key))
@@ -104,9 +105,9 @@ func ExampleSign() {
 		req.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
 		return nil
 	})
-	partner := roundTrip(func(req *http.Request) (*http.Response, error) {
+	partner := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		fmt.Println(len(req.Header.Get("X-Signature")), "hexadecimal digits")
-		return reply(200), nil
+		return testkit.Reply(200), nil
 	})
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner), belay.WithAuth(signature))
 	_, err := belay.Post[belay.None](context.Background(), client, "/orders", map[string]int{"amount": 100})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // The policies also work alone, around any transport.
@@ -257,7 +258,7 @@ func ExampleWithEnabled() {
 func ExampleWithIdempotencyKeys() {
 	var keys []string
 	see := func(next http.RoundTripper) http.RoundTripper {
-		return roundTrip(func(req *http.Request) (*http.Response, error) {
+		return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			keys = append(keys, req.Header.Get("Idempotency-Key"))
 			return &http.Response{StatusCode: 503, Body: http.NoBody, Header: http.Header{}}, nil
 		})
@@ -276,7 +277,7 @@ func ExampleMiddleware() {
 	defer server.Close()
 	say := func(what string) belay.Middleware {
 		return func(next http.RoundTripper) http.RoundTripper {
-			return roundTrip(func(req *http.Request) (*http.Response, error) {
+			return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				fmt.Println(what)
 				return next.RoundTrip(req)
 			})

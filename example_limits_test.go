@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // quiet answers 200 to everything.
-var quiet = roundTrip(func(*http.Request) (*http.Response, error) { return reply(200), nil })
+var quiet = testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil })
 
 // A user's click goes before the nightly import that shares the limit.
 func ExamplePriority() {
@@ -77,8 +78,8 @@ func ExampleReads() {
 
 // Where each limit stands, what the partner told among them.
 func ExampleLimiter_Status() {
-	partner := roundTrip(func(*http.Request) (*http.Response, error) {
-		return reply(200, "X-RateLimit-Limit-Minute", "120", "X-RateLimit-Remaining-Minute", "80"), nil
+	partner := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+		return testkit.Reply(200, "X-RateLimit-Limit-Minute", "120", "X-RateLimit-Remaining-Minute", "80"), nil
 	})
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner), belay.WithRateLimit(belay.PerSecond(15)))
 	_, _ = belay.Get[belay.None](context.Background(), client, "/listings")

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // show is a transport that prints what is sent, and answers 200.
 func show(headers ...string) http.RoundTripper {
-	return roundTrip(func(req *http.Request) (*http.Response, error) {
+	return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		line := req.Method + " " + req.URL.String()
 		for _, h := range headers {
 			line += fmt.Sprintf(" %s=%q", h, req.Header.Get(h))
@@ -172,7 +173,7 @@ func ExampleRetryBudget() {
 
 // An attempt that takes too long is tried again; the call as a whole has its context, or WithTimeout.
 func ExampleWithAttemptTimeout() {
-	hangs := roundTrip(func(req *http.Request) (*http.Response, error) {
+	hangs := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		<-req.Context().Done()
 		return nil, req.Context().Err()
 	})

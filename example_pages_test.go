@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/bulk"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // contactsPartner has five contacts, two a page.
-var contactsPartner = roundTrip(func(req *http.Request) (*http.Response, error) {
+var contactsPartner = testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 	body := map[string]string{
 		"":   `{"data":[{"id":1},{"id":2}],"next":"c1"}`,
 		"c1": `{"data":[{"id":3},{"id":4}],"next":"c2"}`,
@@ -62,7 +64,7 @@ func ExamplePages() {
 // Contacts in batches of three, whatever the pages are.
 func ExampleBatch() {
 	client, _ := belay.New("https://partner.test", belay.WithTransport(contactsPartner))
-	for batch, err := range belay.Batch(belay.Items[contact](context.Background(), client, "/contacts", byCursor), 3) {
+	for batch, err := range bulk.Batch(belay.Items[contact](context.Background(), client, "/contacts", byCursor), 3) {
 		fmt.Println(batch, err)
 	}
 	// Output:
@@ -72,7 +74,7 @@ func ExampleBatch() {
 
 // A file of any length, with its checksum compared.
 func ExampleDownload() {
-	partner := roundTrip(func(*http.Request) (*http.Response, error) {
+	partner := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 		return replyWithBody("hello", "Repr-Digest", "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:"), nil
 	})
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner))
@@ -85,9 +87,9 @@ func ExampleDownload() {
 // An export that takes a while: the partner answers 202 until it is there.
 func ExampleAwait() {
 	n := 0
-	partner := roundTrip(func(req *http.Request) (*http.Response, error) {
+	partner := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		if n++; n == 1 {
-			return reply(202, "Location", "/exports/7"), nil
+			return testkit.Reply(202, "Location", "/exports/7"), nil
 		}
 		return raw(200, "application/json", `{"url":"https://partner.test/files/7"}`), nil
 	})
@@ -99,7 +101,7 @@ func ExampleAwait() {
 
 // An operation whose own JSON says how far it is.
 func ExamplePoll() {
-	partner := roundTrip(func(*http.Request) (*http.Response, error) {
+	partner := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 		return raw(200, "application/json", `{"status":"succeeded"}`), nil
 	})
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner))
@@ -116,7 +118,7 @@ func ExamplePoll() {
 
 // Server-sent events come as a stream, which may be silent for as long as it likes.
 func ExampleClient_Do_events() {
-	partner := roundTrip(func(*http.Request) (*http.Response, error) {
+	partner := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 		return replyWithBody("data: 1\n\ndata: 2\n\n", "Content-Type", "text/event-stream"), nil
 	})
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner))

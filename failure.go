@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -26,7 +27,7 @@ func (c *call) failure(resp *http.Response, err error) error {
 			err = ours.Err
 		}
 	}
-	e.Err = both(c.clean(err), c.clean(c.extra))
+	e.Err = fault.Join(c.clean(err), c.clean(c.extra))
 	if c.lost != nil && resp == nil && c.lost.resp != nil {
 		e.StatusCode = c.lost.resp.StatusCode
 		e.RequestID = requestID(c.lost.resp.Header, c.secrets())

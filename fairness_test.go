@@ -14,6 +14,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // enqueue lets n goroutines wait at l with the ticket that make returns, and tells done when each went.
@@ -144,13 +145,13 @@ func TestOneCredentialsRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const tenants = 1000
 		var served, refused atomic.Int32
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			if req.Header.Get("Authorization") == "Bearer 0" {
 				refused.Add(1)
-				return reply(429, "Retry-After", "30"), nil
+				return testkit.Reply(429, "Retry-After", "30"), nil
 			}
 			served.Add(1)
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, belay.WithRateLimit(belay.PerSecond(100)), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2}))
 		var wg sync.WaitGroup
@@ -260,10 +261,10 @@ func TestSharedQuota(t *testing.T) {
 		p = belaytest.New(belaytest.Config{Latency: 5 * time.Millisecond})
 		c := newClient(t, p, belay.WithRateLimit(limit.Shared(s)))
 		start := time.Now()
-		failed = work(workers, calls, func(int) error { return get(t.Context(), c, "/") })
+		failed = testkit.Work(workers, calls, func(int) error { return get(t.Context(), c, "/") })
 		return time.Since(start), failed, p
 	}
-	bubble(t, "two processes keep to one limit", func(t *testing.T) {
+	testkit.Bubble(t, "two processes keep to one limit", func(t *testing.T) {
 		shared, err := belay.NewLimiter(belay.Every(100, 10*time.Second))
 		require.NoError(t, err)
 		take := func(_ context.Context, n int) (time.Duration, error) {
@@ -288,7 +289,7 @@ func TestSharedQuota(t *testing.T) {
 			s := &store{take: take}
 			c := newClient(t, p, belay.WithRateLimit(belay.Every(100, 10*time.Second).Shared(s)))
 			wg.Go(func() {
-				if failed := work(8, 250, func(int) error { return get(t.Context(), c, "/") }); len(failed) > 0 {
+				if failed := testkit.Work(8, 250, func(int) error { return get(t.Context(), c, "/") }); len(failed) > 0 {
 					t.Error(failed)
 				}
 				if s.most.Load() != 1 {
@@ -303,19 +304,19 @@ func TestSharedQuota(t *testing.T) {
 	dead := func() *store {
 		return &store{take: func(context.Context, int) (time.Duration, error) { return 0, fmt.Errorf("connection refused") }}
 	}
-	bubble(t, "a dead store: a share of the limit", func(t *testing.T) {
+	testkit.Bubble(t, "a dead store: a share of the limit", func(t *testing.T) {
 		s := dead()
 		took, failed, _ := run(t, s, belay.PerSecond(40), 8, 105)
 		require.Empty(t, failed)
 		require.InDelta(t, 10, took.Seconds(), 1.5, "ten a second, a quarter of 40")
 		require.LessOrEqual(t, s.asked.Load(), int32(7))
 	})
-	bubble(t, "a dead store, open", func(t *testing.T) {
+	testkit.Bubble(t, "a dead store, open", func(t *testing.T) {
 		took, failed, _ := run(t, dead(), belay.PerSecond(40).Shared(dead()).Fallback(belay.FallbackOpen), 8, 400)
 		require.Empty(t, failed)
 		require.Less(t, took, time.Second)
 	})
-	bubble(t, "a dead store, closed", func(t *testing.T) {
+	testkit.Bubble(t, "a dead store, closed", func(t *testing.T) {
 		s := dead()
 		c := newClient(t, belaytest.New(belaytest.Config{}), belay.WithRateLimit(belay.PerSecond(40).Shared(s).Fallback(belay.FallbackClosed)), belay.WithMaxWait(10*time.Second))
 		start := time.Now()
@@ -325,7 +326,7 @@ func TestSharedQuota(t *testing.T) {
 		s.take = func(context.Context, int) (time.Duration, error) { return 0, nil }
 		require.NoError(t, get(t.Context(), c, "/"), "it is back")
 	})
-	bubble(t, "a store that hangs and does not look at its context", func(t *testing.T) {
+	testkit.Bubble(t, "a store that hangs and does not look at its context", func(t *testing.T) {
 		release := make(chan struct{})
 		s := &store{take: func(context.Context, int) (time.Duration, error) { <-release; return 0, nil }}
 		took, failed, _ := run(t, s, belay.PerSecond(40), 4, 20)
@@ -333,7 +334,7 @@ func TestSharedQuota(t *testing.T) {
 		require.Less(t, took, 5*time.Second)
 		close(release)
 	})
-	bubble(t, "one that panics, and one that wants a wait of years", func(t *testing.T) {
+	testkit.Bubble(t, "one that panics, and one that wants a wait of years", func(t *testing.T) {
 		s := &store{take: func(context.Context, int) (time.Duration, error) { panic("store") }}
 		_, failed, _ := run(t, s, belay.PerSecond(40), 4, 20)
 		require.Empty(t, failed)
@@ -348,7 +349,7 @@ func TestSharedQuota(t *testing.T) {
 		require.Empty(t, failed)
 		require.LessOrEqual(t, took, time.Minute+time.Second)
 	})
-	bubble(t, "the one who asks gives up", func(t *testing.T) {
+	testkit.Bubble(t, "the one who asks gives up", func(t *testing.T) {
 		first := true
 		s := &store{}
 		s.take = func(ctx context.Context, _ int) (time.Duration, error) {

@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // FileStore keeps each integration's token in a file of its own, encrypted (AES-256-GCM), with mode 0600. The
@@ -137,7 +139,7 @@ func (s *FileStore) lock(ctx context.Context, key string) (unlock func(), err er
 		if err != nil {
 			return nil, fmt.Errorf("locking a token: %w", err)
 		}
-		if err := sleep(ctx, lockRecheck); err != nil {
+		if err := fault.Sleep(ctx, lockRecheck); err != nil {
 			return nil, fmt.Errorf("locking a token: %w", err)
 		}
 	}

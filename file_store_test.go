@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // keep stores t.
@@ -86,7 +87,7 @@ func TestFileStoreDirectory(t *testing.T) {
 // After a lock's file was deleted under its holder, those that come go one at a time all the same.
 func TestFileStoreLockIsDeleted(t *testing.T) {
 	t.Parallel()
-	bubble(t, "deleted", func(t *testing.T) {
+	testkit.Bubble(t, "deleted", func(t *testing.T) {
 		dir := t.TempDir()
 		var in, most, done atomic.Int32
 		update := func() error {
@@ -116,7 +117,7 @@ func TestFileStoreLockIsDeleted(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, in.Load(), "it waits")
 		require.NoError(t, os.Remove(only(t, dir, "*.lock")))
-		require.Empty(t, work(4, 4, func(int) error { return update() }))
+		require.Empty(t, testkit.Work(4, 4, func(int) error { return update() }))
 		require.NoError(t, <-waits)
 		close(end)
 		require.NoError(t, <-holder)
@@ -172,7 +173,7 @@ func TestZeroTokenRemoves(t *testing.T) {
 // A file that cannot be read is named, and that is not trouble that passes.
 func TestTokenFileIsNamed(t *testing.T) {
 	t.Parallel()
-	bubble(t, "torn", func(t *testing.T) {
+	testkit.Bubble(t, "torn", func(t *testing.T) {
 		dir, i := t.TempDir(), newIssuer(time.Hour)
 		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = fileStore(t, dir) })
 		seeded(t, o, "acme", past())
@@ -197,7 +198,7 @@ func TestFileStoreDoesNotPrint(t *testing.T) {
 	s, err := belay.NewFileStore(t.TempDir(), belay.NewSecret(key))
 	require.NoError(t, err)
 	require.NoError(t, keep(t.Context(), s, "acme", aToken("access-x-secret", "refresh-x-secret", time.Time{})))
-	o := app(t, roundTrip(nil), func(cfg *belay.OAuth2Config) { cfg.Store = s })
+	o := app(t, testkit.RoundTrip(nil), func(cfg *belay.OAuth2Config) { cfg.Store = s })
 	cfg := belay.OAuth2Config{TokenURL: "https://partner.test/token", Store: s}
 	bad := []string{"-secret", key[:8], key[24:], "48 49 50 51", "30 31 32 33", "30313233", "0x30, 0x31", "0x30313233", "0x33323130"}
 	for at := 0; at < len(key); at += 4 { // as the round keys of the cipher hold it
@@ -209,7 +210,7 @@ func TestFileStoreDoesNotPrint(t *testing.T) {
 	for name, v := range map[string]any{
 		"pointer": s, "value": *s, "within": struct{ S *belay.FileStore }{s}, "hidden": struct{ s belay.TokenStore }{s}, "config": cfg, "app": o, "credential": o.RefreshToken("acme"),
 	} {
-		text := verbs(v) + fmt.Sprintf("%o %X %U %c %e %b", v, v, v, v, v, v)
+		text := testkit.Verbs(v) + fmt.Sprintf("%o %X %U %c %e %b", v, v, v, v, v, v)
 		for _, b := range bad {
 			require.NotContains(t, text, b, name)
 		}

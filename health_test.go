@@ -11,14 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // Health follows the client's own traffic, for each integration apart.
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	bubble(t, "states", func(t *testing.T) {
+	testkit.Bubble(t, "states", func(t *testing.T) {
 		status, on := 200, true
-		rt := roundTrip(func(*http.Request) (*http.Response, error) { return reply(status, "Retry-After", "0"), nil })
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(status, "Retry-After", "0"), nil })
 		parent := newClient(t, rt, belay.WithName("crm"), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}), belay.WithEnabled(func() bool { return on }))
 		c, err := parent.With(belay.WithIntegration("acme"))
 		require.NoError(t, err)
@@ -79,7 +80,7 @@ func TestHealth(t *testing.T) {
 		require.Equal(t, belay.HealthUp, without.Health().State)
 		require.Equal(t, "disabled", belay.HealthDisabled.String())
 	})
-	bubble(t, "a credential that cannot be had", func(t *testing.T) {
+	testkit.Bubble(t, "a credential that cannot be had", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		i.revoked = true
 		o := app(t, i)
@@ -98,7 +99,7 @@ func TestHealth(t *testing.T) {
 
 // What an alert or a status page reads.
 func ExampleClient_Health() {
-	partner := roundTrip(func(*http.Request) (*http.Response, error) { return reply(401), nil })
+	partner := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(401), nil })
 	client, err := belay.New("https://partner.test", belay.WithTransport(partner), belay.WithRateLimit(belay.PerSecond(10)))
 	if err != nil {
 		panic(err)

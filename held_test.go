@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // opened counts the bodies that a stream has open.
@@ -53,14 +54,14 @@ func TestPanicsHoldNothing(t *testing.T) {
 	}{
 		"RetryIf": {503, []belay.Option{belay.WithRetry(belay.RetryPolicy{RetryIf: func(*belay.Attempt, belay.Verdict) bool { panic("mine") }})}},
 		"a call middleware": {200, []belay.Option{belay.WithCallMiddleware(func(http.RoundTripper) http.RoundTripper {
-			return roundTrip(func(*http.Request) (*http.Response, error) { panic("mine") })
+			return testkit.RoundTrip(func(*http.Request) (*http.Response, error) { panic("mine") })
 		})}},
 		"an attempt middleware": {200, []belay.Option{belay.WithAttemptMiddleware(func(http.RoundTripper) http.RoundTripper {
-			return roundTrip(func(*http.Request) (*http.Response, error) { panic("mine") })
+			return testkit.RoundTrip(func(*http.Request) (*http.Response, error) { panic("mine") })
 		})}},
 		"an attempt middleware, on the second attempt": {503, []belay.Option{belay.WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper {
 			n := 0
-			return roundTrip(func(req *http.Request) (*http.Response, error) {
+			return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				if n++; n%2 == 0 {
 					panic("mine")
 				}
@@ -68,7 +69,7 @@ func TestPanicsHoldNothing(t *testing.T) {
 			})
 		})}},
 		"a middleware, after the answer": {200, []belay.Option{belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper {
-			return roundTrip(func(req *http.Request) (*http.Response, error) {
+			return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				_, _ = next.RoundTrip(req)
 				panic("mine")
 			})
@@ -81,11 +82,11 @@ func TestPanicsHoldNothing(t *testing.T) {
 		"Cost":       {200, []belay.Option{belay.WithCost(func(*http.Request) int { panic("mine") })}},
 		"classifier": {500, []belay.Option{belay.WithClassifier(func(*belay.Attempt) belay.Verdict { panic("mine") })}},
 	} {
-		bubble(t, name, func(t *testing.T) {
+		testkit.Bubble(t, name, func(t *testing.T) {
 			bodies := 0
 			c, err := belay.New("https://partner.test", append([]belay.Option{
 				belay.WithMaxInFlight(1), belay.Without(belay.LayerBreaker),
-				belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+				belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 					_ = req.Body.Close()
 					return blob(x.status), nil
 				})),
@@ -104,8 +105,8 @@ func TestPanicsHoldNothing(t *testing.T) {
 // Nor does a stream that panics when it is opened again, for a redirect.
 func TestPanicOnARedirectHoldsNothing(t *testing.T) {
 	t.Parallel()
-	bubble(t, "open", func(t *testing.T) {
-		c, err := belay.New("https://partner.test", belay.WithMaxInFlight(1), belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "open", func(t *testing.T) {
+		c, err := belay.New("https://partner.test", belay.WithMaxInFlight(1), belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			_ = req.Body.Close()
 			resp := blob(307)
 			resp.Header.Set("Location", "/next")
@@ -133,9 +134,9 @@ func TestRefusedRedirectsHoldNothing(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []belay.RedirectPolicy{belay.RedirectSameOrigin, belay.RedirectNone, belay.RedirectAny} {
 		bodies := 0
-		c, err := belay.New("https://partner.test", belay.WithRedirects(policy), belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+		c, err := belay.New("https://partner.test", belay.WithRedirects(policy), belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			_ = req.Body.Close()
-			return reply(307, "Location", "https://elsewhere.test/"), nil
+			return testkit.Reply(307, "Location", "https://elsewhere.test/"), nil
 		})))
 		require.NoError(t, err)
 		_, _ = belay.Put[belay.None](t.Context(), c, "/", counted(&bodies))
@@ -156,11 +157,11 @@ func TestHopsAreOneCall(t *testing.T) {
 	patience := func(t *testing.T, also ...belay.Option) {
 		hops := 0
 		c, err := belay.New("https://partner.test", append(also, belay.WithRateLimit(belay.Every(1, 50*time.Second)),
-			belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) {
+			belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 				if hops++; hops < 6 {
-					return reply(302, "Location", "/next"), nil
+					return testkit.Reply(302, "Location", "/next"), nil
 				}
-				return reply(200), nil
+				return testkit.Reply(200), nil
 			})))...)
 		require.NoError(t, err)
 		var info belay.Info
@@ -169,19 +170,19 @@ func TestHopsAreOneCall(t *testing.T) {
 		require.LessOrEqual(t, info.Waited, 165*time.Second)
 		require.Equal(t, 4, hops, "50, 100 and 150 s")
 	}
-	bubble(t, "patience", func(t *testing.T) { patience(t) })
-	bubble(t, "patience under a middleware", func(t *testing.T) { patience(t, through) })
+	testkit.Bubble(t, "patience", func(t *testing.T) { patience(t) })
+	testkit.Bubble(t, "patience under a middleware", func(t *testing.T) { patience(t, through) })
 	for _, header := range []string{"", "X-Write-Id"} {
 		var keys []string
-		c, err := belay.New("https://partner.test", belay.WithIdempotencyKeys(header), belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+		c, err := belay.New("https://partner.test", belay.WithIdempotencyKeys(header), belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			if header == "" {
 				header = "Idempotency-Key"
 			}
 			keys = append(keys, req.Header.Get(header))
 			if len(keys)%3 != 0 {
-				return reply(307, "Location", "/next"), nil
+				return testkit.Reply(307, "Location", "/next"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})))
 		require.NoError(t, err)
 		req, err := c.NewRequest(t.Context(), http.MethodPost, "/", []byte("x"))
@@ -210,15 +211,15 @@ func (a *turning) Credential(ctx context.Context) (belay.Credential, error) {
 // A credential of an attempt before is not shown either, where a middleware stands between.
 func TestEarlierSecretsBehindMiddlewares(t *testing.T) {
 	t.Parallel()
-	bubble(t, "echo", func(t *testing.T) {
+	testkit.Bubble(t, "echo", func(t *testing.T) {
 		through := belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper { return next })
 		for _, also := range [][]belay.Option{nil, {through}} {
 			first := true
 			c, err := belay.New("https://partner.test", append(also, belay.WithAuth(&turning{}),
-				belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+				belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 					if first {
 						first = false
-						return reply(503, "X-Request-Id", req.Header.Get("Authorization")), nil
+						return testkit.Reply(503, "X-Request-Id", req.Header.Get("Authorization")), nil
 					}
 					<-req.Context().Done()
 					return nil, req.Context().Err()
@@ -238,10 +239,10 @@ func TestEarlierSecretsBehindMiddlewares(t *testing.T) {
 func TestPeekBeyondTheBoundHoldsThePlace(t *testing.T) {
 	t.Parallel()
 	open, most := 0, 0
-	c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {
+	c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 		open++
 		most = max(most, open)
-		resp := reply(200, "Content-Type", "text/plain")
+		resp := testkit.Reply(200, "Content-Type", "text/plain")
 		resp.Body = &opened{Reader: strings.NewReader(strings.Repeat("x", 20)), n: &open}
 		return resp, nil
 	}), belay.WithMaxInFlight(1), belay.WithMaxQueue(0), belay.WithMaxResponseBytes(10), belay.Without(belay.LayerTimeout),

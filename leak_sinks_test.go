@@ -21,12 +21,13 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // laterAuths are the credentials that are got, rotated or computed.
 func laterAuths(t *testing.T) map[string]belay.Authenticator {
 	t.Helper()
-	o := leakyApp(t, belay.ClientAuthBody, nil, roundTrip(func(*http.Request) (*http.Response, error) {
+	o := leakyApp(t, belay.ClientAuthBody, nil, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 		return jsonReply(200, map[string]string{"access_token": canary, "refresh_token": "r-" + canary}), nil
 	}))
 	require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret(canary), Refresh: belay.NewSecret("r-" + canary)}))
@@ -66,7 +67,7 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 		"trouble": func(text string) *http.Response { return jsonReply(500, map[string]string{"message": text}) },
 		"limited": func(text string) *http.Response { return jsonReply(429, map[string]string{"message": text}) },
 		"HTML": func(text string) *http.Response {
-			r := reply(200, "Content-Type", "text/html")
+			r := testkit.Reply(200, "Content-Type", "text/html")
 			r.Body = io.NopCloser(strings.NewReader("<p>" + text))
 			return r
 		},
@@ -103,10 +104,10 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 	for shape, answer := range echo {
 		for grant, begin := range grants {
 			for _, style := range []belay.ClientAuthStyle{belay.ClientAuthBody, belay.ClientAuthHeader} {
-				bubble(t, fmt.Sprint(shape, "/", grant, "/", style), func(t *testing.T) {
+				testkit.Bubble(t, fmt.Sprint(shape, "/", grant, "/", style), func(t *testing.T) {
 					n++
 					asked := 0
-					rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+					rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 						text := dump(req)
 						require.Equal(t, "partner.test", req.URL.Host, "a redirect is not followed")
 						require.True(t, seen(text), "the endpoint got no secret")
@@ -133,7 +134,7 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 					cfg := belay.OAuth2Config{ClientSecret: belay.NewSecret(canary), Params: url.Values{"subject_token": {canary}}}
 					data, _ := json.Marshal(cfg)
 					fmt.Fprintf(&log, "%v %+v %#v %s", o, o, o.RefreshToken("acme"), data)
-					log.WriteString(verbs(cfg) + verbs(&cfg))
+					log.WriteString(testkit.Verbs(cfg) + testkit.Verbs(&cfg))
 					require.Empty(t, leaks(&world{}, log.String(), events, nil, err))
 				})
 			}
@@ -143,7 +144,7 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 }
 
 func replyWith(status int, header, value string) *http.Response {
-	r := reply(status)
+	r := testkit.Reply(status)
 	r.Header.Set(header, strings.ReplaceAll(value, "\n", " "))
 	return r
 }
@@ -197,7 +198,7 @@ func TestNoPanicLeaks(t *testing.T) {
 	require.Error(t, err)
 	require.Empty(t, leaks(&world{}, "", nil, nil, err))
 	// One that is not contained is the caller's, as it was.
-	c, err := belay.New(w.partner, belay.WithAuth(belay.Bearer(belay.NewSecret(canary))), belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) { panic("as it was") })))
+	c, err := belay.New(w.partner, belay.WithAuth(belay.Bearer(belay.NewSecret(canary))), belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) { panic("as it was") })))
 	require.NoError(t, err)
 	require.PanicsWithValue(t, "as it was", func() { _ = get(t.Context(), c, "/") })
 }
@@ -225,7 +226,7 @@ func TestSinksNotice(t *testing.T) {
 	t.Run("cassette", func(t *testing.T) {
 		w := &world{partner: "https://partner.test", code: 200}
 		tape := belaytest.Cassette{Path: path, Record: true, Real: w}.Open(t)
-		leaky := roundTrip(func(req *http.Request) (*http.Response, error) {
+		leaky := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			clone := req.Clone(req.Context())
 			clone.Header.Set("Accept-Language", canary)
 			return tape.RoundTrip(clone)

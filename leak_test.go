@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 const canary = "s3cr3t+canary/0123456789=="
@@ -242,7 +243,7 @@ func TestOwnHeaderIsNotRepeated(t *testing.T) {
 func TestLeakMatrixNotices(t *testing.T) {
 	t.Parallel()
 	leaky := func(next http.RoundTripper) http.RoundTripper {
-		return roundTrip(func(req *http.Request) (*http.Response, error) {
+		return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			clone := req.Clone(req.Context())
 			clone.Header.Set("X-Copy", canary)
 			return next.RoundTrip(clone)
@@ -251,18 +252,6 @@ func TestLeakMatrixNotices(t *testing.T) {
 	w := &world{partner: "https://partner.test", code: 302, to: "https://evil.test/"}
 	where := exercise(t, w, belay.Bearer(belay.NewSecret("another")), belay.RedirectAny, "Get", belay.WithAttemptMiddleware(leaky))
 	require.NotEmpty(t, where)
-}
-
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
-
-// verbs prints v in every way that fmt has.
-func verbs(v any) (out string) {
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t"} {
-		out += fmt.Sprintf(verb, v)
-	}
-	return out
 }
 
 func TestSecretDoesNotPrint(t *testing.T) {
@@ -278,7 +267,7 @@ func TestSecretDoesNotPrint(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", s, "config", c, "pointer", &c)
 	for _, text := range []string{
-		verbs(s), verbs(c), verbs(&c), verbs([]any{s, c}),
+		testkit.Verbs(s), testkit.Verbs(c), testkit.Verbs(&c), testkit.Verbs([]any{s, c}),
 		string(data), log.String(), fmt.Sprint(&c), c.hidden.String(),
 	} {
 		require.False(t, seen(text), text)
@@ -295,7 +284,7 @@ func TestSecretDoesNotPrint(t *testing.T) {
 func TestCredentialsStayWithThePartner(t *testing.T) {
 	t.Parallel()
 	var got []string
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		got = append(got, req.URL.Host+" "+req.Header.Get("Authorization"))
 		return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}, Request: req}, nil
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // odd is a partner of which nothing is known: answer decides, under a lock, 25 ms after the call was sent.
@@ -48,9 +49,9 @@ func (o *odd) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func refuse(retryAfter string) *http.Response {
 	if retryAfter == "" {
-		return reply(http.StatusTooManyRequests)
+		return testkit.Reply(http.StatusTooManyRequests)
 	}
-	return reply(http.StatusTooManyRequests, "Retry-After", retryAfter)
+	return testkit.Reply(http.StatusTooManyRequests, "Retry-After", retryAfter)
 }
 
 // A partner that refuses in a way that no limit explains slows the work down, but not for good.
@@ -74,11 +75,11 @@ func TestOddPartners(t *testing.T) {
 		{"1 a second for a minute, then no limit", 3000, untilThen(1, time.Minute), 15 * time.Minute, 20},
 		{"7 in 3 seconds", 200, sliding(7, 3*time.Second), 150 * time.Second, 60},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
+		testkit.Bubble(t, c.name, func(t *testing.T) {
 			o := &odd{start: time.Now(), answer: c.answer()}
 			// Where others take every place that comes free, one call may be refused more than four times.
 			client := newClient(t, o, belay.WithRetry(belay.RetryPolicy{MaxAttempts: 15}))
-			failed := work(8, c.calls, func(int) error { return get(t.Context(), client, "/", belay.Patience(time.Hour)) })
+			failed := testkit.Work(8, c.calls, func(int) error { return get(t.Context(), client, "/", belay.Patience(time.Hour)) })
 			took := time.Since(o.start)
 			t.Logf("took %s, %d refusals, %v", took, o.refused, client.Limiter().Status().Limits[1:])
 			require.Empty(t, failed)
@@ -94,7 +95,7 @@ func once(at int, retryAfter string) func() func(*odd, time.Duration, *http.Requ
 			if o.sent == at {
 				return refuse(retryAfter)
 			}
-			return reply(200)
+			return testkit.Reply(200)
 		}
 	}
 }
@@ -106,7 +107,7 @@ func atRandom(in int, retryAfter string, until time.Duration) func() func(*odd, 
 			if rng.IntN(in) == 0 && (until == 0 || now < until) {
 				return refuse(retryAfter)
 			}
-			return reply(200)
+			return testkit.Reply(200)
 		}
 	}
 }
@@ -120,7 +121,7 @@ func bucketOf(size, fill float64) func() func(*odd, time.Duration, *http.Request
 				return refuse("1")
 			}
 			tokens--
-			return reply(200)
+			return testkit.Reply(200)
 		}
 	}
 }
@@ -131,7 +132,7 @@ func atOnce(n int) func() func(*odd, time.Duration, *http.Request) *http.Respons
 			if o.inFlight > n {
 				return refuse("")
 			}
-			return reply(200)
+			return testkit.Reply(200)
 		}
 	}
 }
@@ -147,7 +148,7 @@ func sliding(n int, per time.Duration) func() func(*odd, time.Duration, *http.Re
 				return refuse(fmt.Sprint(int((stamps[0]+per-now)/time.Second) + 1))
 			}
 			stamps = append(stamps, now)
-			return reply(200)
+			return testkit.Reply(200)
 		}
 	}
 }
@@ -159,7 +160,7 @@ func untilThen(n int, until time.Duration) func() func(*odd, time.Duration, *htt
 			if now < until {
 				return limited(o, now, req)
 			}
-			return reply(200)
+			return testkit.Reply(200)
 		}
 	}
 }
@@ -168,7 +169,7 @@ func untilThen(n int, until time.Duration) func() func(*odd, time.Duration, *htt
 func TestOddHeaders(t *testing.T) {
 	t.Parallel()
 	quota := func(limit, left, reset any) *http.Response {
-		return reply(200, "X-RateLimit-Limit", fmt.Sprint(limit), "X-RateLimit-Remaining", fmt.Sprint(left), "X-RateLimit-Reset", fmt.Sprint(reset))
+		return testkit.Reply(200, "X-RateLimit-Limit", fmt.Sprint(limit), "X-RateLimit-Remaining", fmt.Sprint(left), "X-RateLimit-Reset", fmt.Sprint(reset))
 	}
 	for _, c := range []struct {
 		name   string
@@ -202,10 +203,10 @@ func TestOddHeaders(t *testing.T) {
 			}
 		}(), 25 * time.Second},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
+		testkit.Bubble(t, c.name, func(t *testing.T) {
 			o := &odd{start: time.Now(), answer: c.answer}
 			client := newClient(t, o)
-			failed := work(8, c.calls, func(i int) error {
+			failed := testkit.Work(8, c.calls, func(i int) error {
 				path := "/many"
 				if i%30 == 29 {
 					path = "/few"
@@ -226,7 +227,7 @@ func TestAlwaysRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &odd{start: time.Now(), answer: func(*odd, time.Duration, *http.Request) *http.Response { return refuse("") }}
 		client := newClient(t, o)
-		failed := work(8, 20, func(int) error { return get(t.Context(), client, "/") })
+		failed := testkit.Work(8, 20, func(int) error { return get(t.Context(), client, "/") })
 		require.Len(t, failed, 20)
 		require.Greater(t, time.Since(o.start), 5*time.Minute)
 		require.LessOrEqual(t, o.most, 8)

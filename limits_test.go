@@ -14,6 +14,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // row is a partner of the table of limits: how it behaves, what the client knows, and the bounds.
@@ -207,7 +208,7 @@ func (r *row) run(t *testing.T, seed uint64) (o outcome) {
 		})
 	}
 	start := time.Now()
-	failed := work(workers, rowCalls, func(i int) error {
+	failed := testkit.Work(workers, rowCalls, func(i int) error {
 		path, method := "/things", http.MethodGet
 		if r.cost != nil {
 			path += "?limit=" + strconv.Itoa(r.cost(i))
@@ -262,7 +263,7 @@ func TestLimitTable(t *testing.T) {
 // A call that was lost may never have been counted: then the next one opens the partner's fixed window.
 func TestFixedWindowOpenedByALostCall(t *testing.T) {
 	t.Parallel()
-	bubble(t, "reset", func(t *testing.T) {
+	testkit.Bubble(t, "reset", func(t *testing.T) {
 		start := time.Now()
 		p := belaytest.New(belaytest.Config{
 			Limits:  []belaytest.Limit{belaytest.Fixed(2, 10*time.Second)},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // wait waits until w is admitted.
@@ -22,7 +24,7 @@ func (ln *line) wait(ctx context.Context, t *Ticket, w *waiter) (err error) {
 			}
 			continue
 		case <-ctx.Done():
-			err = fmt.Errorf("waiting in line: %w", ended(ctx))
+			err = fmt.Errorf("waiting in line: %w", fault.Context(ctx))
 		case <-patience:
 			err = refuse(&waitError{"waited in line", t.caller().patience}, 0)
 		}
@@ -74,7 +76,7 @@ func (ln *line) askFor(ctx context.Context, t *Ticket, w *waiter, ask *sharedQuo
 		} else {
 			ln.remove(w)
 		}
-		w.err = fmt.Errorf("waiting in line: %w", ended(ctx))
+		w.err = fmt.Errorf("waiting in line: %w", fault.Context(ctx))
 	}
 	ln.pump(ln.now())
 }

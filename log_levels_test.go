@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // What a caller may have expected wakes nobody: only what is wrong with the partner or the credential is an error.
@@ -26,12 +27,12 @@ func TestLogLevels(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		c, err := belay.New("https://partner.test", belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
 			belay.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
-			belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+			belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				if status == 0 {
 					cancel()
 					return nil, req.Context().Err()
 				}
-				return reply(status), nil
+				return testkit.Reply(status), nil
 			})))
 		require.NoError(t, err)
 		_, err = belay.Get[belay.None](ctx, c, "/")
@@ -46,10 +47,10 @@ func TestLogLevels(t *testing.T) {
 		require.Equal(t, want, got, status)
 	}
 	// A partner that hangs.
-	bubble(t, "hangs", func(t *testing.T) {
+	testkit.Bubble(t, "hangs", func(t *testing.T) {
 		var log bytes.Buffer
 		c, err := belay.New("https://partner.test", belay.WithTimeout(time.Second), belay.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
-			belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+			belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				<-req.Context().Done()
 				return nil, req.Context().Err()
 			})))
@@ -62,7 +63,7 @@ func TestLogLevels(t *testing.T) {
 	var log bytes.Buffer
 	c, err := belay.New("https://partner.test", belay.WithRateLimit(belay.PerHour(1)), belay.WithMaxWait(1),
 		belay.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
-		belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) { return reply(200), nil })))
+		belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil })))
 	require.NoError(t, err)
 	require.NoError(t, get(t.Context(), c, "/"))
 	require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrWaitTooLong)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // server is a partner that is told what to answer: its token endpoint, then its API.
@@ -35,14 +36,14 @@ func (s *server) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	s.calls = append(s.calls, req.Header.Get("Authorization"))
 	if s.api == nil {
-		return reply(200), nil
+		return testkit.Reply(200), nil
 	}
 	return s.api(len(s.calls), strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")), nil
 }
 
 // raw answers with a body as it stands.
 func raw(status int, contentType, body string) *http.Response {
-	r := reply(status, "Content-Type", contentType)
+	r := testkit.Reply(status, "Content-Type", contentType)
 	r.Body = io.NopCloser(strings.NewReader(body))
 	return r
 }
@@ -80,7 +81,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 				if n > 1 {
 					return raw(401, "application/json", `{"status_code":401,"type":"auth_error","code":"unauthorized","message":"The token was revoked"}`)
 				}
-				return reply(200)
+				return testkit.Reply(200)
 			}},
 			run: func(t *testing.T, s *server, o *belay.OAuth2, c *belay.Client) {
 				consent, err := o.AuthCodeURL(nil)
@@ -111,7 +112,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth: own,
 			server: server{token: func(n int, form url.Values, h http.Header) *http.Response {
 				if form.Get("grant_type") != "client_credentials" || form.Get("scope") != "open-api" || form.Get("client_id") != "app" || form.Get("client_secret") == "" || h.Get("Authorization") != "" {
-					return reply(400)
+					return testkit.Reply(400)
 				}
 				return raw(200, "application/json", fmt.Sprintf(`{"token_type":"Bearer","expires_in":86400,"access_token":"g%d","scope":"open-api"}`, n))
 			}},
@@ -144,9 +145,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth: granted, seed: token("old", "r"),
 			server: server{token: gives(`{"access_token":"new"}`), api: func(_ int, bearer string) *http.Response {
 				if bearer == "old" {
-					return reply(401)
+					return testkit.Reply(401)
 				}
-				return reply(200)
+				return testkit.Reply(200)
 			}},
 			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
 				time.Sleep(1000 * time.Hour)
@@ -162,9 +163,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth: own,
 			server: server{token: gives(`{"access_token":"e","expires_in":7200000}`), api: func(n int, _ string) *http.Response {
 				if n == 2 {
-					return reply(401)
+					return testkit.Reply(401)
 				}
-				return reply(200)
+				return testkit.Reply(200)
 			}},
 			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
 				ok(t, c)
@@ -299,9 +300,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth: granted, seed: token("old", "r"),
 			server: server{token: gives(`{"access_token":"new"}`), api: func(_ int, bearer string) *http.Response {
 				if bearer == "new" {
-					return reply(200)
+					return testkit.Reply(200)
 				}
-				return reply(401, "Www-Authenticate", `Bearer realm="x", error="invalid_token", error_description="expired"`)
+				return testkit.Reply(401, "Www-Authenticate", `Bearer realm="x", error="invalid_token", error_description="expired"`)
 			}},
 			run: func(t *testing.T, _ *server, _ *belay.OAuth2, c *belay.Client) { ok(t, c) },
 		},
@@ -309,7 +310,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			name: "RFC 6750: insufficient_scope is 403, and no refresh helps",
 			auth: granted, seed: token("a", "r"),
 			server: server{token: gives(`{"access_token":"new"}`), api: func(int, string) *http.Response {
-				return reply(403, "Www-Authenticate", `Bearer error="insufficient_scope", scope="contacts.write"`)
+				return testkit.Reply(403, "Www-Authenticate", `Bearer error="insufficient_scope", scope="contacts.write"`)
 			}},
 			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
 				err := get(t.Context(), c, "/")
@@ -322,7 +323,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			name: "RFC 6750: invalid_request is 400, and no refresh helps",
 			auth: granted, seed: token("a", "r"),
 			server: server{token: gives(`{}`), api: func(int, string) *http.Response {
-				return reply(400, "Www-Authenticate", `Bearer error="invalid_request"`)
+				return testkit.Reply(400, "Www-Authenticate", `Bearer error="invalid_request"`)
 			}},
 			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
 				require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrInvalid)
@@ -334,9 +335,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth: granted, seed: token("a", "r"),
 			server: server{token: gives(`{}`), api: func(n int, _ string) *http.Response {
 				if n == 1 {
-					return reply(403, "X-Ratelimit-Remaining", "0", "X-Ratelimit-Limit", "60", "Retry-After", "2")
+					return testkit.Reply(403, "X-Ratelimit-Remaining", "0", "X-Ratelimit-Limit", "60", "Retry-After", "2")
 				}
-				return reply(404)
+				return testkit.Reply(404)
 			}},
 			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
 				require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrNotFound)
@@ -379,7 +380,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			name: "GitHub tells when a token ends in a header of the API, for the caller to read",
 			auth: granted, seed: token("a", ""),
 			server: server{token: gives(`{}`), api: func(int, string) *http.Response {
-				return reply(200, "Github-Authentication-Token-Expiration", "2027-01-02 15:04:05 UTC")
+				return testkit.Reply(200, "Github-Authentication-Token-Expiration", "2027-01-02 15:04:05 UTC")
 			}},
 			run: func(t *testing.T, _ *server, _ *belay.OAuth2, c *belay.Client) {
 				var info belay.Info
@@ -388,7 +389,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			},
 		},
 	} {
-		bubble(t, p.name, func(t *testing.T) {
+		testkit.Bubble(t, p.name, func(t *testing.T) {
 			change := p.config
 			if change == nil {
 				change = func(*belay.OAuth2Config) {}
@@ -407,7 +408,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 	for code := range map[string]bool{
 		"invalid_request": true, "invalid_client": true, "invalid_grant": true, "unauthorized_client": true, "unsupported_grant_type": true, "invalid_scope": true,
 	} {
-		bubble(t, "RFC 6749 section 5.2: "+code, func(t *testing.T) {
+		testkit.Bubble(t, "RFC 6749 section 5.2: "+code, func(t *testing.T) {
 			s := &server{token: func(int, url.Values, http.Header) *http.Response {
 				return jsonReply(400, map[string]string{"error": code})
 			}}
@@ -442,7 +443,7 @@ func FuzzTokenAnswer(f *testing.F) {
 	}
 	store := belay.NewMemoryStore()
 	var answer *http.Response
-	rt := roundTrip(func(*http.Request) (*http.Response, error) { return answer, nil })
+	rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return answer, nil })
 	f.Fuzz(func(t *testing.T, status int, contentType, body string) {
 		if status < 200 || status == 408 || status == 425 || status == 429 || status >= 500 {
 			status = 400 // those are repeated after a wait: TestTokenEndpointAnswers has them

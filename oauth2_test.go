@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // issuer is a token endpoint that rotates refresh tokens, and revokes the family when one is used twice; and the
@@ -46,7 +47,7 @@ func newIssuer(lifetime time.Duration) *issuer {
 
 func jsonReply(status int, v any) *http.Response {
 	body, _ := json.Marshal(v)
-	resp := reply(status, "Content-Type", "application/json")
+	resp := testkit.Reply(status, "Content-Type", "application/json")
 	resp.Body = io.NopCloser(strings.NewReader(string(body)))
 	return resp
 }
@@ -59,9 +60,9 @@ func (i *issuer) RoundTrip(req *http.Request) (*http.Response, error) {
 		i.calls++
 		until, ok := i.access[strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")]
 		if !ok || !until.IsZero() && !time.Now().Before(until) || i.refuse != nil && i.refuse(req) {
-			return reply(401), nil
+			return testkit.Reply(401), nil
 		}
-		return reply(200), nil
+		return testkit.Reply(200), nil
 	}
 	body, _ := io.ReadAll(req.Body)
 	form, _ := url.ParseQuery(string(body))
@@ -145,7 +146,7 @@ func seeded(t *testing.T, o *belay.OAuth2, key string, expiry time.Time) {
 // A thousand calls on an expired token make one token request, and the cancel of the first does not end it.
 func TestOneRefreshAtATime(t *testing.T) {
 	t.Parallel()
-	bubble(t, "refresh", func(t *testing.T) {
+	testkit.Bubble(t, "refresh", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i)
 		seeded(t, o, "acme", time.Now().Add(-time.Minute))
@@ -178,7 +179,7 @@ func TestOneRefreshAtATime(t *testing.T) {
 // A token is refreshed before it expires, while the old one serves: nobody waits for it.
 func TestRefreshAhead(t *testing.T) {
 	t.Parallel()
-	bubble(t, "an hour: five minutes ahead", func(t *testing.T) {
+	testkit.Bubble(t, "an hour: five minutes ahead", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
@@ -196,12 +197,12 @@ func TestRefreshAhead(t *testing.T) {
 		require.NoError(t, get(t.Context(), c, "/"))
 		require.Equal(t, 2, i.asked())
 	})
-	bubble(t, "a refresh that fails while the old one is good is tried again later", func(t *testing.T) {
+	testkit.Bubble(t, "a refresh that fails while the old one is good is tried again later", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
 		require.NoError(t, get(t.Context(), c, "/"))
-		i.answers(func(int, url.Values) *http.Response { return reply(503) })
+		i.answers(func(int, url.Values) *http.Response { return testkit.Reply(503) })
 		time.Sleep(56 * time.Minute)
 		for range 20 {
 			require.NoError(t, get(t.Context(), c, "/"))
@@ -219,7 +220,7 @@ func TestRefreshAhead(t *testing.T) {
 // A 401 drops the token it was made with: one refresh, one more attempt, and a second 401 is final.
 func TestRejectedToken(t *testing.T) {
 	t.Parallel()
-	bubble(t, "a POST too", func(t *testing.T) {
+	testkit.Bubble(t, "a POST too", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), belay.WithRateLimit(belay.PerHour(1000)))
@@ -232,10 +233,10 @@ func TestRejectedToken(t *testing.T) {
 		require.Equal(t, 2, c.Limiter().Status().Limits[0].Used, "metered")
 		// All tokens end at once: a hundred calls make one more request.
 		i.expire()
-		require.Empty(t, work(100, 100, func(int) error { return get(t.Context(), c, "/") }))
+		require.Empty(t, testkit.Work(100, 100, func(int) error { return get(t.Context(), c, "/") }))
 		require.Equal(t, 2, i.asked())
 	})
-	bubble(t, "twice is final", func(t *testing.T) {
+	testkit.Bubble(t, "twice is final", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		i.answers(func(int, url.Values) *http.Response {
 			return jsonReply(200, map[string]any{"access_token": "unknown-to-the-partner", "refresh_token": "r"})
@@ -248,7 +249,7 @@ func TestRejectedToken(t *testing.T) {
 		require.Equal(t, 2, i.calls)
 		require.Equal(t, 1, i.asked())
 	})
-	bubble(t, "no refresh token, as at Attio", func(t *testing.T) {
+	testkit.Bubble(t, "no refresh token, as at Attio", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i)
 		require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret("for-ever")}))
@@ -268,7 +269,7 @@ func TestRejectedToken(t *testing.T) {
 // the partner refuses everybody. Other calls go on with the token meanwhile.
 func TestRefusedWhateverTheToken(t *testing.T) {
 	t.Parallel()
-	bubble(t, "one route", func(t *testing.T) {
+	testkit.Bubble(t, "one route", func(t *testing.T) {
 		i := newIssuer(100 * time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
@@ -292,7 +293,7 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 			return []belay.Option{belay.WithAuth(a), belay.Without(belay.LayerRetry)}
 		},
 	} {
-		bubble(t, name, func(t *testing.T) {
+		testkit.Bubble(t, name, func(t *testing.T) {
 			i := newIssuer(100 * time.Hour)
 			o := app(t, i)
 			c := newClient(t, i, opts(o.RefreshToken("acme"))...)
@@ -306,7 +307,7 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 			require.NoError(t, get(t.Context(), c, "/"))
 		})
 	}
-	bubble(t, "the partner's bad hours", func(t *testing.T) {
+	testkit.Bubble(t, "the partner's bad hours", func(t *testing.T) {
 		i := newIssuer(100 * time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
@@ -316,7 +317,7 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 			if minute == 60 {
 				require.Equal(t, 1+4, i.asked(), "at once, after 5, 15 and 35 minutes")
 			}
-			require.Len(t, work(10, 10, func(int) error { return get(t.Context(), c, "/") }), 10)
+			require.Len(t, testkit.Work(10, 10, func(int) error { return get(t.Context(), c, "/") }), 10)
 			time.Sleep(time.Minute)
 		}
 		require.LessOrEqual(t, i.asked(), 1+23, "after 5, 10 and 20 minutes, then every half hour")
@@ -334,7 +335,7 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 		}
 		require.Equal(t, asked+2, i.asked(), "other bad hours begin anew")
 	})
-	bubble(t, "no refresh token", func(t *testing.T) {
+	testkit.Bubble(t, "no refresh token", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		revoked := 0
 		o := app(t, i, func(cfg *belay.OAuth2Config) {
@@ -375,7 +376,7 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 // The app's own credentials, refused from the first: told once, and asked for again after an hour.
 func TestOwnCredentialsRefused(t *testing.T) {
 	t.Parallel()
-	bubble(t, "invalid_client", func(t *testing.T) {
+	testkit.Bubble(t, "invalid_client", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		i.answers(func(int, url.Values) *http.Response {
 			return jsonReply(401, map[string]string{"error": "invalid_client"})
@@ -402,7 +403,7 @@ func TestOwnCredentialsRefused(t *testing.T) {
 // A grant that was refused for good is not asked for again, until there is another.
 func TestDeadGrant(t *testing.T) {
 	t.Parallel()
-	bubble(t, "invalid_grant", func(t *testing.T) {
+	testkit.Bubble(t, "invalid_grant", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		i.revoked = true
 		var events []string
@@ -440,7 +441,7 @@ func TestDeadGrant(t *testing.T) {
 // A grant that is refused ahead of the token's end is news, and calls go on with the token until it ends.
 func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
 	t.Parallel()
-	bubble(t, "revoked", func(t *testing.T) {
+	testkit.Bubble(t, "revoked", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		var log bytes.Buffer
 		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Observer = belay.LogTo(slog.New(slog.NewTextHandler(&log, nil))) })
@@ -469,9 +470,9 @@ func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
 // A refusal that is not the grammar's may come from something in between: it is asked again, ever more rarely.
 func TestOddRefusalIsAskedAgain(t *testing.T) {
 	t.Parallel()
-	bubble(t, "404", func(t *testing.T) {
+	testkit.Bubble(t, "404", func(t *testing.T) {
 		i := newIssuer(time.Hour)
-		i.answers(func(int, url.Values) *http.Response { return reply(404) })
+		i.answers(func(int, url.Values) *http.Response { return testkit.Reply(404) })
 		o := app(t, i)
 		seeded(t, o, "acme", time.Now().Add(-time.Hour))
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
@@ -492,7 +493,7 @@ func TestOddRefusalIsAskedAgain(t *testing.T) {
 // The authorization code grant: state and PKCE, and every way that it can fail.
 func TestExchange(t *testing.T) {
 	t.Parallel()
-	bubble(t, "code", func(t *testing.T) {
+	testkit.Bubble(t, "code", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i, func(cfg *belay.OAuth2Config) {
 			cfg.Style, cfg.Scopes, cfg.Params = belay.ClientAuthHeader, []string{"a", "b"}, url.Values{"audience": {"x"}}
@@ -536,7 +537,7 @@ func TestExchange(t *testing.T) {
 func TestTokenEndpointAnswers(t *testing.T) {
 	t.Parallel()
 	text := func(status int, contentType, body string) *http.Response {
-		resp := reply(status, "Content-Type", contentType)
+		resp := testkit.Reply(status, "Content-Type", contentType)
 		resp.Body = io.NopCloser(strings.NewReader(body))
 		return resp
 	}
@@ -566,14 +567,14 @@ func TestTokenEndpointAnswers(t *testing.T) {
 			return r
 		}, belay.ErrAuth, belay.ClassAuth, "redirects"},
 		{"500", func() *http.Response { return text(500, "text/plain", "refresh-0-secret") }, belay.ErrTransient, belay.ClassTransient, "500"},
-		{"429", func() *http.Response { return reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, belay.ClassRateLimited, "429"},
+		{"429", func() *http.Response { return testkit.Reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, belay.ClassRateLimited, "429"},
 		{"without end", func() *http.Response {
-			r := reply(200, "Content-Type", "application/json")
+			r := testkit.Reply(200, "Content-Type", "application/json")
 			r.Body = io.NopCloser(endless{})
 			return r
 		}, belay.ErrData, belay.ClassData, "no token"},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
+		testkit.Bubble(t, c.name, func(t *testing.T) {
 			i := newIssuer(time.Hour)
 			i.answers(func(int, url.Values) *http.Response { return c.answer() })
 			store := belay.NewMemoryStore()
@@ -594,8 +595,8 @@ func TestTokenEndpointAnswers(t *testing.T) {
 			require.Equal(t, "refresh-0-secret", kept.Refresh.Reveal())
 		})
 	}
-	bubble(t, "never", func(t *testing.T) {
-		hang := roundTrip(func(req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "never", func(t *testing.T) {
+		hang := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			<-req.Context().Done()
 			return nil, req.Context().Err()
 		})
@@ -633,11 +634,11 @@ func TestExpiresIn(t *testing.T) {
 		{`{"access_token":"a","expires_in":-5}`, false},
 		{`{"access_token":"a","expires_in":99999999999}`, false},
 	} {
-		bubble(t, c.answer, func(t *testing.T) {
+		testkit.Bubble(t, c.answer, func(t *testing.T) {
 			i := newIssuer(time.Hour)
 			i.access["a"] = time.Time{}
 			i.answers(func(int, url.Values) *http.Response {
-				resp := reply(200, "Content-Type", "application/json")
+				resp := testkit.Reply(200, "Content-Type", "application/json")
 				resp.Body = io.NopCloser(strings.NewReader(c.answer))
 				return resp
 			})
@@ -653,7 +654,7 @@ func TestExpiresIn(t *testing.T) {
 // A token endpoint that allows five requests a day gets no more, and the call says when to come back.
 func TestTokenLimits(t *testing.T) {
 	t.Parallel()
-	bubble(t, "Guesty", func(t *testing.T) {
+	testkit.Bubble(t, "Guesty", func(t *testing.T) {
 		i := newIssuer(24 * time.Hour)
 		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Limits = []belay.Limit{belay.PerDay(5)} })
 		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")), belay.WithTimeout(time.Minute))
@@ -713,7 +714,7 @@ func (b brokenStore) Update(context.Context, string, func(context.Context, belay
 func TestBrokenStore(t *testing.T) {
 	t.Parallel()
 	for _, panics := range []bool{false, true} {
-		bubble(t, fmt.Sprint(panics), func(t *testing.T) {
+		testkit.Bubble(t, fmt.Sprint(panics), func(t *testing.T) {
 			i := newIssuer(time.Hour)
 			o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = brokenStore{panics} })
 			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.ClientCredentials("")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // diary is an observer that keeps what it is told.
@@ -93,17 +94,17 @@ func TestPassingTroubleDoesNotEndAGrant(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func() *http.Response{
 		"403 of a firewall":    func() *http.Response { return raw(403, "text/html", "<html>blocked") },
-		"403 with Retry-After": func() *http.Response { return reply(403, "Retry-After", "5") },
+		"403 with Retry-After": func() *http.Response { return testkit.Reply(403, "Retry-After", "5") },
 		"404":                  func() *http.Response { return raw(404, "text/html", "not found") },
-		"302":                  func() *http.Response { return reply(302, "Location", "https://status.test") },
+		"302":                  func() *http.Response { return testkit.Reply(302, "Location", "https://status.test") },
 		"400 temporarily_unavailable": func() *http.Response {
 			return jsonReply(400, map[string]string{"error": "temporarily_unavailable"})
 		},
 		"200 internal_error": func() *http.Response { return jsonReply(200, map[string]any{"ok": false, "error": "internal_error"}) },
 		"200 ratelimited":    func() *http.Response { return jsonReply(200, map[string]any{"ok": false, "error": "ratelimited"}) },
-		"425":                func() *http.Response { return reply(425) },
+		"425":                func() *http.Response { return testkit.Reply(425) },
 	} {
-		bubble(t, name, func(t *testing.T) {
+		testkit.Bubble(t, name, func(t *testing.T) {
 			i, d := newIssuer(time.Hour), &diary{}
 			i.answers(func(int, url.Values) *http.Response { return answer() })
 			o := app(t, i, d.into)
@@ -147,7 +148,7 @@ func (s *failsOnce) Update(ctx context.Context, key string, f func(context.Conte
 // A token that could not be kept is kept by the next flight, and the refresh token that was spent for it is not sent again.
 func TestTokenThatCouldNotBeKept(t *testing.T) {
 	t.Parallel()
-	bubble(t, "commit", func(t *testing.T) {
+	testkit.Bubble(t, "commit", func(t *testing.T) {
 		i, d, store := newIssuer(time.Hour), &diary{}, &failsOnce{MemoryStore: belay.NewMemoryStore()}
 		o := app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store })
 		seeded(t, o, "acme", past())
@@ -166,7 +167,7 @@ func TestTokenThatCouldNotBeKept(t *testing.T) {
 		require.NoError(t, get(t.Context(), c, "/"))
 		require.Zero(t, i.reused)
 	})
-	bubble(t, "one call outlasts it", func(t *testing.T) {
+	testkit.Bubble(t, "one call outlasts it", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = &failsOnce{MemoryStore: belay.NewMemoryStore()} })
 		seeded(t, o, "acme", past())
@@ -192,10 +193,10 @@ func TestLongSecretsAreNotShownInPart(t *testing.T) {
 		"error": func(said string) *http.Response { return jsonReply(400, map[string]string{"error": said}) },
 		"code":  func(said string) *http.Response { return jsonReply(400, map[string]string{"code": said}) },
 		"X-Request-Id": func(said string) *http.Response {
-			return reply(500, "X-Request-Id", "for "+said)
+			return testkit.Reply(500, "X-Request-Id", "for "+said)
 		},
 	} {
-		bubble(t, name, func(t *testing.T) {
+		testkit.Bubble(t, name, func(t *testing.T) {
 			d := &diary{}
 			s := &server{token: func(_ int, form url.Values, _ http.Header) *http.Response { return answer(form.Get("refresh_token")) }}
 			o := app(t, s, d.into)
@@ -207,9 +208,9 @@ func TestLongSecretsAreNotShownInPart(t *testing.T) {
 		})
 	}
 	for _, status := range []int{200, 404, 500} {
-		bubble(t, fmt.Sprint("X-Request-Id of the API, ", status), func(t *testing.T) {
+		testkit.Bubble(t, fmt.Sprint("X-Request-Id of the API, ", status), func(t *testing.T) {
 			d := &diary{}
-			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				r := jsonReply(status, map[string]string{"request_id": "for " + req.Header.Get("Authorization")})
 				r.Header.Set("X-Request-Id", "for "+req.Header.Get("Authorization"))
 				return r, nil
@@ -233,11 +234,11 @@ func TestTroubledEndpointIsNotHammered(t *testing.T) {
 		is     error
 		most   int // token requests in a minute
 	}{
-		{"429 for an hour", func() *http.Response { return reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, 1},
+		{"429 for an hour", func() *http.Response { return testkit.Reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, 1},
 		{"200 HTML", func() *http.Response { return raw(200, "text/html", "<html>") }, belay.ErrData, 7},
-		{"503", func() *http.Response { return reply(503) }, belay.ErrTransient, 18},
+		{"503", func() *http.Response { return testkit.Reply(503) }, belay.ErrTransient, 18},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
+		testkit.Bubble(t, c.name, func(t *testing.T) {
 			i := newIssuer(time.Hour)
 			i.answers(func(int, url.Values) *http.Response { return c.answer() })
 			o := app(t, i)
@@ -263,7 +264,7 @@ func TestTroubledEndpointIsNotHammered(t *testing.T) {
 func TestTokenIsDroppedWithoutASecondAttempt(t *testing.T) {
 	t.Parallel()
 	for name, option := range map[string]belay.Option{"a body that is read once": belay.WithName("partner"), "without retries": belay.Without(belay.LayerRetry)} {
-		bubble(t, name, func(t *testing.T) {
+		testkit.Bubble(t, name, func(t *testing.T) {
 			i := newIssuer(time.Hour)
 			o := app(t, i)
 			seeded(t, o, "acme", time.Time{}) // which the partner does not know
@@ -318,7 +319,7 @@ func TestPutDuringAFlight(t *testing.T) {
 		time.Sleep(250 * time.Millisecond)
 		return landed
 	}
-	bubble(t, "a flight that succeeds", func(t *testing.T) {
+	testkit.Bubble(t, "a flight that succeeds", func(t *testing.T) {
 		i, _, o, store := setup(t, 2)
 		src := o.RefreshToken("acme")
 		seeded(t, o, "acme", past())
@@ -331,7 +332,7 @@ func TestPutDuringAFlight(t *testing.T) {
 		require.Equal(t, "from-put", kept.Access.Reveal())
 		require.Equal(t, 1, i.asked())
 	})
-	bubble(t, "a flight that is refused", func(t *testing.T) {
+	testkit.Bubble(t, "a flight that is refused", func(t *testing.T) {
 		i, d, o, _ := setup(t, 2)
 		i.revoked = true
 		src := o.RefreshToken("acme")
@@ -343,7 +344,7 @@ func TestPutDuringAFlight(t *testing.T) {
 		require.Empty(t, d.kinds())
 		require.Equal(t, 1, i.asked())
 	})
-	bubble(t, "a flight that is refused, and a token that is to be refreshed", func(t *testing.T) {
+	testkit.Bubble(t, "a flight that is refused, and a token that is to be refreshed", func(t *testing.T) {
 		i, d, o, _ := setup(t, 2)
 		i.revoked = true
 		src := o.RefreshToken("acme")
@@ -357,7 +358,7 @@ func TestPutDuringAFlight(t *testing.T) {
 		require.Equal(t, "Bearer access-2-secret", authorization(t, src))
 		require.Equal(t, []string{"TokenRefreshed"}, d.kinds())
 	})
-	bubble(t, "two at once", func(t *testing.T) {
+	testkit.Bubble(t, "two at once", func(t *testing.T) {
 		_, _, o, store := setup(t, 1)
 		src := o.RefreshToken("acme")
 		first := make(chan error, 1)
@@ -375,11 +376,11 @@ func TestPutDuringAFlight(t *testing.T) {
 // A token that ends while its call waits in line is renewed when its turn has come, and which it keeps.
 func TestTokenEndsInLine(t *testing.T) {
 	t.Parallel()
-	bubble(t, "line", func(t *testing.T) {
+	testkit.Bubble(t, "line", func(t *testing.T) {
 		i := newIssuer(time.Minute)
 		c := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")), belay.WithRateLimit(belay.Every(1, 2*time.Minute)))
 		start := time.Now()
-		require.Empty(t, work(5, 5, func(int) error { return get(t.Context(), c, "/") }))
+		require.Empty(t, testkit.Work(5, 5, func(int) error { return get(t.Context(), c, "/") }))
 		require.Equal(t, 5, i.calls)
 		require.Less(t, time.Since(start), 8*time.Minute+2*time.Second, "one permit each")
 	})
@@ -394,7 +395,7 @@ func TestTokenEndpointsStatusIsNotTheCalls(t *testing.T) {
 	}{{400, belay.ErrInvalid}, {404, belay.ErrNotFound}, {409, belay.ErrConflict}} {
 		for _, code := range []string{"invalid_grant", "odd"} {
 			for _, how := range []string{"expired", "after a 401", "transport", "code"} {
-				bubble(t, fmt.Sprint(c.status, code, how), func(t *testing.T) {
+				testkit.Bubble(t, fmt.Sprint(c.status, code, how), func(t *testing.T) {
 					i := newIssuer(time.Hour)
 					i.answers(func(int, url.Values) *http.Response { return jsonReply(c.status, map[string]string{"error": code}) })
 					o := app(t, i)
@@ -445,7 +446,7 @@ func TestSecretsInOtherWritings(t *testing.T) {
 	} {
 		for _, style := range []belay.ClientAuthStyle{belay.ClientAuthBody, belay.ClientAuthHeader} {
 			for _, status := range []int{400, 500} {
-				bubble(t, fmt.Sprint(name, style, status), func(t *testing.T) {
+				testkit.Bubble(t, fmt.Sprint(name, style, status), func(t *testing.T) {
 					d := &diary{}
 					s := &server{token: func(_ int, form url.Values, h http.Header) *http.Response {
 						require.Equal(t, secret, form.Get("refresh_token"))
@@ -495,7 +496,7 @@ func TestStoreIsLockedForLong(t *testing.T) {
 		return i, func() error { return get(t.Context(), c, "/", belay.MaxAttempts(1)) }
 	}
 	for _, held := range []time.Duration{4500 * time.Millisecond, 10 * time.Second} { // of a flight's six seconds
-		bubble(t, held.String(), func(t *testing.T) {
+		testkit.Bubble(t, held.String(), func(t *testing.T) {
 			i, call := setup(t, held)
 			err := call()
 			require.ErrorIs(t, err, belay.ErrTransient)
@@ -508,7 +509,7 @@ func TestStoreIsLockedForLong(t *testing.T) {
 			require.Equal(t, 1, i.asked())
 		})
 	}
-	bubble(t, "enough is left", func(t *testing.T) {
+	testkit.Bubble(t, "enough is left", func(t *testing.T) {
 		i, call := setup(t, 3500*time.Millisecond)
 		require.NoError(t, call())
 		require.Equal(t, 1, i.asked())
@@ -530,13 +531,13 @@ func (b torn) Read(p []byte) (int, error) {
 func TestTokenAnswerBreaksOff(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 503} {
-		bubble(t, fmt.Sprint(status), func(t *testing.T) {
+		testkit.Bubble(t, fmt.Sprint(status), func(t *testing.T) {
 			i := newIssuer(time.Hour)
 			i.answers(func(n int, _ url.Values) *http.Response {
 				if n > 1 {
 					return nil
 				}
-				r := reply(status, "Content-Type", "application/json")
+				r := testkit.Reply(status, "Content-Type", "application/json")
 				r.Body = io.NopCloser(torn{strings.NewReader(`{"access_token":"a`)})
 				return r
 			})
@@ -552,12 +553,12 @@ func TestOutageOfTheTokenEndpoint(t *testing.T) {
 	t.Parallel()
 	for name, option := range map[string]belay.CallOption{"patience": belay.Patience(10 * time.Minute), "attempts": belay.MaxAttempts(10)} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
-			bubble(t, name+method, func(t *testing.T) {
+			testkit.Bubble(t, name+method, func(t *testing.T) {
 				i := newIssuer(time.Hour)
 				start := time.Now()
 				i.answers(func(int, url.Values) *http.Response {
 					if time.Since(start) < time.Minute {
-						return reply(503)
+						return testkit.Reply(503)
 					}
 					return nil
 				})
@@ -574,7 +575,7 @@ func TestOutageOfTheTokenEndpoint(t *testing.T) {
 // Each death of a grant is told, and the next grant is not told to be dead for the one before.
 func TestTwoDeaths(t *testing.T) {
 	t.Parallel()
-	bubble(t, "deaths", func(t *testing.T) {
+	testkit.Bubble(t, "deaths", func(t *testing.T) {
 		i, d, store := newIssuer(time.Hour), &diary{}, belay.NewMemoryStore()
 		i.revoked = true
 		share := func(cfg *belay.OAuth2Config) { cfg.Store = store }
@@ -588,7 +589,7 @@ func TestTwoDeaths(t *testing.T) {
 		require.ErrorContains(t, get(t.Context(), c, "/"), "invalid_grant")
 		require.Equal(t, []string{"TokenRevoked", "TokenRevoked"}, d.kinds())
 		require.Equal(t, 2, i.asked())
-		i.answers(func(int, url.Values) *http.Response { return reply(503) })
+		i.answers(func(int, url.Values) *http.Response { return testkit.Reply(503) })
 		require.NoError(t, other.Put(t.Context(), "acme", aToken("third", "third-refresh", past())))
 		time.Sleep(time.Minute)
 		for range 3 {
@@ -609,7 +610,7 @@ func TestTwoDeaths(t *testing.T) {
 // Parameters of several values are sent with all of them, and those of the grant are not taken from outside.
 func TestParameters(t *testing.T) {
 	t.Parallel()
-	bubble(t, "several values", func(t *testing.T) {
+	testkit.Bubble(t, "several values", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Params = url.Values{"resource": {"a", "b"}} })
 		consent, err := o.AuthCodeURL(url.Values{"resource": {"a", "b"}, "prompt": {"x"}})
@@ -657,7 +658,7 @@ func TestStoreReturnsABadToken(t *testing.T) {
 	for name, bad := range map[string]belay.Token{
 		"none": {}, "a line break": {Access: belay.NewSecret("a\nX-Evil: 1")}, "a type of two words": {Access: belay.NewSecret("a"), Type: "a b"},
 	} {
-		bubble(t, name, func(t *testing.T) {
+		testkit.Bubble(t, name, func(t *testing.T) {
 			i := newIssuer(time.Hour)
 			o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = forgetful{belay.NewMemoryStore(), bad} })
 			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.ClientCredentials(""))), "/", belay.MaxAttempts(1))
@@ -687,10 +688,10 @@ func (s *exits) Update(ctx context.Context, key string, f func(context.Context, 
 func TestFlightLandsWhateverHappens(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(){"exit": runtime.Goexit, "panic": func() { panic("refresh-0-secret") }} {
-		bubble(t, "transport: "+name, func(t *testing.T) {
+		testkit.Bubble(t, "transport: "+name, func(t *testing.T) {
 			i := newIssuer(time.Hour)
 			n := 0
-			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				if n++; n == 1 {
 					end()
 				}
@@ -707,7 +708,7 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
-	bubble(t, "store: exit", func(t *testing.T) {
+	testkit.Bubble(t, "store: exit", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		src := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = &exits{MemoryStore: belay.NewMemoryStore()} }).ClientCredentials("")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -718,10 +719,10 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 		_, err = src.Credential(ctx)
 		require.NoError(t, err)
 	})
-	bubble(t, "a code's panic is its caller's", func(t *testing.T) {
+	testkit.Bubble(t, "a code's panic is its caller's", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		n := 0
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			if n++; n == 1 {
 				panic("as it was")
 			}
@@ -741,7 +742,7 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 // A token request has none of the options that a context holds for the caller's own.
 func TestRefreshHasNoneOfTheCallersOptions(t *testing.T) {
 	t.Parallel()
-	bubble(t, "CallContext", func(t *testing.T) {
+	testkit.Bubble(t, "CallContext", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		o := app(t, newClient(t, i).Transport())
 		ctx := belay.CallContext(t.Context(), belay.Header("X-Tenant", "42"), belay.Auth(o.ClientCredentials("")))
@@ -772,7 +773,7 @@ func TestOddTokenAnswersAreTaken(t *testing.T) {
 		`{"access_token":"a","refresh_token":"R2","expires_in":3600,"error_description":{}}`: time.Hour,
 		"\xef\xbb\xbf" + `{"access_token":"a","refresh_token":"R2","expires_in":3600}`:       time.Hour,
 	} {
-		bubble(t, body, func(t *testing.T) {
+		testkit.Bubble(t, body, func(t *testing.T) {
 			s, store := &server{token: gives(body)}, belay.NewMemoryStore()
 			o := app(t, s, func(cfg *belay.OAuth2Config) { cfg.Store = store })
 			seeded(t, o, "acme", past())
@@ -788,7 +789,7 @@ func TestOddTokenAnswersAreTaken(t *testing.T) {
 			}
 		})
 	}
-	bubble(t, "an end in the past, and a slow endpoint", func(t *testing.T) {
+	testkit.Bubble(t, "an end in the past, and a slow endpoint", func(t *testing.T) {
 		s := &server{token: func(int, url.Values, http.Header) *http.Response {
 			time.Sleep(2 * time.Second)
 			return raw(200, "application/json", `{"access_token":"a","expires_in":-1}`)
@@ -807,7 +808,7 @@ const longestLife = (1<<31 - 1) * time.Second
 // An error is one line, whatever the integration is called.
 func TestKeyWithALineBreak(t *testing.T) {
 	t.Parallel()
-	bubble(t, "key", func(t *testing.T) {
+	testkit.Bubble(t, "key", func(t *testing.T) {
 		i := newIssuer(time.Hour)
 		err := get(t.Context(), newClient(t, i, belay.WithAuth(app(t, i).RefreshToken("acme\r\nlevel=ERROR forged"))), "/")
 		require.ErrorIs(t, err, belay.ErrAuth)
@@ -820,7 +821,7 @@ func TestKeyWithALineBreak(t *testing.T) {
 // An integration that was forgotten has no token, which is no revocation, until there is another.
 func TestForget(t *testing.T) {
 	t.Parallel()
-	bubble(t, "forget", func(t *testing.T) {
+	testkit.Bubble(t, "forget", func(t *testing.T) {
 		i, d, store := newIssuer(time.Hour), &diary{}, belay.NewMemoryStore()
 		i.access["access-0-secret"] = time.Time{}
 		o := app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store })
@@ -891,11 +892,11 @@ func TestSecretsThatWereWrittenDown(t *testing.T) {
 // the call's permits count from when it goes.
 func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
 	t.Parallel()
-	bubble(t, "slow endpoint", func(t *testing.T) {
+	testkit.Bubble(t, "slow endpoint", func(t *testing.T) {
 		start, asked := time.Now(), 0
 		o, err := belay.NewOAuth2(belay.OAuth2Config{
 			TokenURL: "https://partner.test/token", ClientID: "id", ClientSecret: belay.NewSecret("secret"),
-			Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			Transport: testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 				if asked++; asked > 1 {
 					time.Sleep(8 * time.Second)
 				}
@@ -906,11 +907,11 @@ func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
 		var mu sync.Mutex
 		var sent []time.Duration
 		c, err := belay.New("https://partner.test", belay.WithRateLimit(belay.Every(1, 10*time.Second)), belay.WithMaxInFlight(1),
-			belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) {
+			belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				sent = append(sent, time.Since(start))
-				return reply(200), nil
+				return testkit.Reply(200), nil
 			})))
 		require.NoError(t, err)
 		a := belay.Auth(o.ClientCredentials("k"))
@@ -934,7 +935,7 @@ func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
 // Tokens that end in line change nothing of the order: whose turn comes before its deadline is served before it.
 func TestTokensEndInLineInOrder(t *testing.T) {
 	t.Parallel()
-	bubble(t, "order", func(t *testing.T) {
+	testkit.Bubble(t, "order", func(t *testing.T) {
 		i := newIssuer(20 * time.Second)
 		c := newClient(t, i, belay.WithRateLimit(belay.Every(1, time.Second)), belay.WithAuth(app(t, i).ClientCredentials("")))
 		require.NoError(t, get(t.Context(), c, "/"))
@@ -957,19 +958,19 @@ func TestTokenEndsInANarrowedLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app, err := belay.NewOAuth2(belay.OAuth2Config{
 			TokenURL: "https://token.test/", ClientID: "me", ClientSecret: belay.NewSecret("a secret"),
-			Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			Transport: testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 				return raw(200, "application/json", `{"access_token":"a","token_type":"bearer","expires_in":60}`), nil
 			}),
 		})
 		require.NoError(t, err)
-		c := newClient(t, script(func(n int, _ *http.Request) (*http.Response, error) {
+		c := newClient(t, testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return reply(429, "Retry-After", "100"), nil
+				return testkit.Reply(429, "Retry-After", "100"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		}), belay.WithAuth(app.ClientCredentials("")), belay.Without(belay.LayerRetry))
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrRateLimited)
-		took, err := after(0, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })()
+		took, err := testkit.After(0, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })()
 		require.NoError(t, err)
 		require.Equal(t, 100*time.Second, took)
 	})

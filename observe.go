@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -15,7 +16,7 @@ func (c *call) observe(in *within) (*http.Response, error) {
 	}
 	e := CallDone{
 		Call: c.info(), Verdict: c.verdict, Attempts: c.sends, Waits: c.waits, Duration: time.Since(c.start),
-		Err: both(c.clean(err), c.clean(c.extra)),
+		Err: fault.Join(c.clean(err), c.clean(c.extra)),
 	}
 	if resp != nil {
 		e.StatusCode = resp.StatusCode

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 var cursors = belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}
@@ -30,10 +31,10 @@ func TestNextLinksLeadNowhereElse(t *testing.T) {
 	} {
 		for _, how := range []belay.Paginator{belay.LinkPages{Items: "d"}, belay.NextURLPages{Items: "d", URL: "next"}} {
 			for _, prefetch := range []int{0, 2} {
-				bubble(t, fmt.Sprintf("%s %T %d", next, how, prefetch), func(t *testing.T) {
+				testkit.Bubble(t, fmt.Sprintf("%s %T %d", next, how, prefetch), func(t *testing.T) {
 					var elsewhere atomic.Int32
 					asked := 0
-					rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+					rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 						if req.URL.Host != "partner.test" || req.URL.Scheme != "https" || req.URL.User != nil {
 							elsewhere.Add(1)
 						}
@@ -66,7 +67,7 @@ func TestNextLinksLeadNowhereElse(t *testing.T) {
 func TestNextLinkWithACredential(t *testing.T) {
 	t.Parallel()
 	var asked []string
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		asked = append(asked, req.URL.RequestURI())
 		if len(asked) > 1 {
 			return raw(200, "application/json", `{"d":[]}`), nil
@@ -86,9 +87,9 @@ func TestCursorLoops(t *testing.T) {
 	t.Parallel()
 	for _, length := range []int{1, 2, 7, 64, 65, 500} {
 		for _, prefetch := range []int{0, 2} {
-			bubble(t, fmt.Sprint(length, prefetch), func(t *testing.T) {
+			testkit.Bubble(t, fmt.Sprint(length, prefetch), func(t *testing.T) {
 				asked := 0
-				rt := roundTrip(func(*http.Request) (*http.Response, error) {
+				rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 					asked++
 					return raw(200, "application/json", fmt.Sprintf(`{"d":[{"id":1}],"next":"c%d"}`, asked%length)), nil
 				})
@@ -107,9 +108,9 @@ func TestCursorLoops(t *testing.T) {
 
 // Pages of nothing without end, one item that is too large, and a page that never ends: errors, in bounded memory.
 func TestEndlessLists(t *testing.T) {
-	bubble(t, "nothing", func(t *testing.T) {
+	testkit.Bubble(t, "nothing", func(t *testing.T) {
 		asked := 0
-		rt := roundTrip(func(*http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			asked++
 			return raw(200, "application/json", fmt.Sprintf(`{"d":[],"next":%d}`, asked)), nil
 		})
@@ -118,9 +119,9 @@ func TestEndlessLists(t *testing.T) {
 		require.ErrorContains(t, err, "1000 empty pages in a row")
 		require.Equal(t, 1000, asked)
 	})
-	bubble(t, "nothing but for an item now and then, ten thousand pages", func(t *testing.T) {
+	testkit.Bubble(t, "nothing but for an item now and then, ten thousand pages", func(t *testing.T) {
 		asked := 0
-		rt := roundTrip(func(*http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			asked++
 			n := 0
 			if asked%900 == 0 {
@@ -144,10 +145,10 @@ func TestEndlessLists(t *testing.T) {
 		require.Equal(t, 11, got)
 		require.Less(t, int64(most)-int64(before), int64(1<<20))
 	})
-	bubble(t, "MaxPages", func(t *testing.T) {
+	testkit.Bubble(t, "MaxPages", func(t *testing.T) {
 		for _, prefetch := range []int{0, 3} {
 			var asked atomic.Int32
-			rt := roundTrip(func(*http.Request) (*http.Response, error) {
+			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 				n := asked.Add(1)
 				return raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"n%d"}`, ids(int(n), 1), n)), nil
 			})
@@ -162,7 +163,7 @@ func TestEndlessLists(t *testing.T) {
 			io.MultiReader(strings.NewReader(`{"d":[{"id":"`), io.LimitReader(endless{}, 100<<20), strings.NewReader(`"}],"next":""}`)),
 			io.MultiReader(strings.NewReader(`{"d":[`), endless{}),
 		} {
-			rt := roundTrip(func(*http.Request) (*http.Response, error) {
+			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 				r := raw(200, "application/json", "")
 				r.Body = io.NopCloser(body)
 				return r, nil
@@ -177,7 +178,7 @@ func TestEndlessLists(t *testing.T) {
 func TestPagesBadInput(t *testing.T) {
 	t.Parallel()
 	answer := func(body string) http.RoundTripper {
-		return roundTrip(func(*http.Request) (*http.Response, error) { return raw(200, "application/json", body), nil })
+		return testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return raw(200, "application/json", body), nil })
 	}
 	for body, says := range map[string]string{
 		`{}`: `no items at "d"`, `{"d":{}}`: "not an array but an object", `{"d":"x"}`: "not an array but a string", `{"d":null,"next":"x"}`: "null, but there is a next page",
@@ -278,7 +279,7 @@ func first(items func(func(thing, error) bool)) (err error) {
 func TestPagesAreCalls(t *testing.T) {
 	list := func(broken int) (*atomic.Int32, http.RoundTripper) {
 		var asked atomic.Int32
-		return &asked, roundTrip(func(req *http.Request) (*http.Response, error) {
+		return &asked, testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			timer := time.NewTimer(10 * time.Millisecond)
 			defer timer.Stop()
 			select {
@@ -294,7 +295,7 @@ func TestPagesAreCalls(t *testing.T) {
 			return r, nil
 		})
 	}
-	bubble(t, "a page that breaks off", func(t *testing.T) {
+	testkit.Bubble(t, "a page that breaks off", func(t *testing.T) {
 		asked, rt := list(2)
 		n := 0
 		for _, err := range belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors) {
@@ -306,7 +307,7 @@ func TestPagesAreCalls(t *testing.T) {
 		require.EqualValues(t, 4, asked.Load())
 	})
 	for _, prefetch := range []int{0, 1, 4} {
-		bubble(t, fmt.Sprint("break, prefetch ", prefetch), func(t *testing.T) {
+		testkit.Bubble(t, fmt.Sprint("break, prefetch ", prefetch), func(t *testing.T) {
 			asked, rt := list(0)
 			for range belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors, belay.Prefetch(prefetch)) {
 				break
@@ -316,7 +317,7 @@ func TestPagesAreCalls(t *testing.T) {
 			time.Sleep(time.Hour)
 			require.Equal(t, before, runtime.NumGoroutine())
 		})
-		bubble(t, fmt.Sprint("cancel, prefetch ", prefetch), func(t *testing.T) {
+		testkit.Bubble(t, fmt.Sprint("cancel, prefetch ", prefetch), func(t *testing.T) {
 			_, rt := list(0)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
@@ -331,7 +332,7 @@ func TestPagesAreCalls(t *testing.T) {
 			}
 			require.ErrorIs(t, last, context.Canceled)
 		})
-		bubble(t, fmt.Sprint("panic, prefetch ", prefetch), func(t *testing.T) {
+		testkit.Bubble(t, fmt.Sprint("panic, prefetch ", prefetch), func(t *testing.T) {
 			_, rt := list(0)
 			require.PanicsWithValue(t, "mine", func() {
 				for range belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors, belay.Prefetch(prefetch)) {
@@ -340,14 +341,14 @@ func TestPagesAreCalls(t *testing.T) {
 			})
 		})
 	}
-	bubble(t, "an error in the middle comes once, after what was whole", func(t *testing.T) {
+	testkit.Bubble(t, "an error in the middle comes once, after what was whole", func(t *testing.T) {
 		for _, prefetch := range []int{0, 3} {
 			var asked atomic.Int32
-			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				asked.Add(1)
 				offset := req.URL.Query().Get("offset")
 				if offset == "4" {
-					return reply(400), nil
+					return testkit.Reply(400), nil
 				}
 				time.Sleep(time.Duration(10-len(offset)) * time.Millisecond)
 				return raw(200, "application/json", ids(0, 2)), nil
@@ -375,10 +376,10 @@ func (breaking) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	for _, how := range []belay.Paginator{belay.OffsetPages{Items: "d", Limit: 2}, belay.OffsetPages{Items: "d", Limit: 2, Total: "n"}, belay.NumberPages{Items: "d", Size: 2, Param: "offset", FromZero: true}} {
-		bubble(t, fmt.Sprintf("%+v", how), func(t *testing.T) {
+		testkit.Bubble(t, fmt.Sprintf("%+v", how), func(t *testing.T) {
 			const pages = 40
 			var flying, most, asked, beyond atomic.Int32
-			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				most.Store(max(most.Load(), flying.Add(1)))
 				defer flying.Add(-1)
 				asked.Add(1)
@@ -415,9 +416,9 @@ func TestPrefetch(t *testing.T) {
 			}
 		})
 	}
-	bubble(t, "a cursor: the next page comes while this one is handled", func(t *testing.T) {
+	testkit.Bubble(t, "a cursor: the next page comes while this one is handled", func(t *testing.T) {
 		asked := 0
-		rt := roundTrip(func(*http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			asked++
 			time.Sleep(10 * time.Millisecond)
 			return raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"%s"}`, ids(asked, 1), map[bool]string{true: fmt.Sprint(asked)}[asked < 20])), nil

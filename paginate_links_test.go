@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // Pages that are not of the size asked for, and totals that change, lose nothing, however many are fetched ahead.
@@ -41,9 +42,9 @@ func TestPrefetchLosesNothing(t *testing.T) {
 		{"numbers until an empty page", belay.NumberPages{Items: "d", Size: 100, Total: "n", UntilEmpty: true}, 200, func(int, int) int { return 50 }, nil, func(q map[string]int, size int) int { return (q["page"] - 1) * size }},
 	} {
 		for _, prefetch := range []int{0, 1, 2, 5} {
-			bubble(t, fmt.Sprint(c.name, prefetch), func(t *testing.T) {
+			testkit.Bubble(t, fmt.Sprint(c.name, prefetch), func(t *testing.T) {
 				asked := 0
-				rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+				rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 					asked++
 					total := c.n
 					if c.total != nil {
@@ -74,7 +75,7 @@ func TestPrefetchLosesNothing(t *testing.T) {
 // serial lets one request at a time through.
 func serial(rt http.RoundTripper) http.RoundTripper {
 	turn := make(chan struct{}, 1)
-	return roundTrip(func(req *http.Request) (*http.Response, error) {
+	return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		turn <- struct{}{}
 		defer func() { <-turn }()
 		return rt.RoundTrip(req)
@@ -84,7 +85,7 @@ func serial(rt http.RoundTripper) http.RoundTripper {
 // A next link is the partner's own text: no template, relative to where the page really was, and whole.
 func TestNextLinksAreFollowedAsTheyAre(t *testing.T) {
 	t.Parallel()
-	bubble(t, "braces", func(t *testing.T) {
+	testkit.Bubble(t, "braces", func(t *testing.T) {
 		s := &shelf{pages: map[string]string{`GET /list`: ids(0, 1), `GET /list?filter={"a":1}&page=2`: ids(1, 1)}, header: map[string]http.Header{
 			`GET /list`: {"Link": {`, <https://partner.test/list?filter={"a":1}&page=2>; rel="next"`}},
 		}}
@@ -92,11 +93,11 @@ func TestNextLinksAreFollowedAsTheyAre(t *testing.T) {
 		require.NoError(t, err, s.asked)
 		require.Equal(t, numbers(2), got)
 	})
-	bubble(t, "after a redirect", func(t *testing.T) {
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "after a redirect", func(t *testing.T) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			switch req.URL.Path {
 			case "/old/list":
-				return reply(301, "Location", "/new/list/"), nil
+				return testkit.Reply(301, "Location", "/new/list/"), nil
 			case "/new/list/":
 				r := raw(200, "application/json", ids(0, 1))
 				r.Header.Set("Link", `<page2>; rel="next"`)
@@ -104,7 +105,7 @@ func TestNextLinksAreFollowedAsTheyAre(t *testing.T) {
 			case "/new/list/page2":
 				return raw(200, "application/json", ids(1, 1)), nil
 			}
-			return reply(404), nil
+			return testkit.Reply(404), nil
 		})
 		got, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/old/list", belay.LinkPages{}))
 		require.NoError(t, err)
@@ -121,9 +122,9 @@ func TestCursorsHoldNoCredential(t *testing.T) {
 			"api_key=key-canary%2B%2F&page=2", "page=2&api_key=x&api_key=key-canary%2b/", "API_KEY=key-canary%2B%2F;page=2", "page=2&apikey=key-canary%2B/",
 			"page=2&self=%2Flist%3Fapi_key%3Dkey-canary%252B%252F", "access_token=key-canary%2B%2F&page=2",
 		} {
-			bubble(t, name+" "+query, func(t *testing.T) {
+			testkit.Bubble(t, name+" "+query, func(t *testing.T) {
 				n := 0
-				rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+				rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 					if n++; n == 1 {
 						body, _ := json.Marshal(map[string]any{"d": []int{}, "next": "https://partner.test/list?" + query})
 						return raw(200, "application/json", string(body)), nil
@@ -149,7 +150,7 @@ func TestCursorsHoldNoCredential(t *testing.T) {
 func TestRawItemsAreJSON(t *testing.T) {
 	t.Parallel()
 	for body, n := range map[string]int{`[1,nope]`: 1, `[1,{"a":[}}]`: 1, `["x\q"]`: 0, `[{"a":[1},{"b":2]}]`: 0, `[01]`: 0, `[1,+5]`: 0, `[1][2]`: 0} {
-		rt := roundTrip(func(*http.Request) (*http.Response, error) { return raw(200, "application/json", body), nil })
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return raw(200, "application/json", body), nil })
 		got := 0
 		var last error
 		for _, err := range belay.Items[json.RawMessage](t.Context(), newClient(t, rt), "/", belay.LinkPages{}) {

@@ -3,6 +3,8 @@ package belay
 import (
 	"context"
 	"sync"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // future is a page that is being fetched.
@@ -68,7 +70,7 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 	}
 	switch {
 	case w.ctx.Err() != nil:
-		yield(nil, w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall}, ended(w.ctx)))
+		yield(nil, w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall}, fault.Context(w.ctx)))
 	case goesOn: // there is more than the total said
 		w.ahead(start, number, false, yield)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // shelf is a partner that answers by what is asked for: "METHOD /path?query body" → answer.
@@ -387,7 +388,7 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 		},
 	} {
 		for _, prefetch := range []int{0, 1, 3} {
-			bubble(t, fmt.Sprintf("%s, prefetch %d", p.name, prefetch), func(t *testing.T) {
+			testkit.Bubble(t, fmt.Sprintf("%s, prefetch %d", p.name, prefetch), func(t *testing.T) {
 				s := &shelf{pages: p.pages, header: p.header}
 				c := newClient(t, s)
 				opts := append(slices.Clip(p.opts), belay.Prefetch(prefetch))

@@ -13,34 +13,8 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/internal/testkit"
 )
-
-// work makes n calls with as many workers, and returns what failed.
-func work(workers, n int, call func(i int) error) (failed []error) {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	next := 0
-	for range workers {
-		wg.Go(func() {
-			for {
-				mu.Lock()
-				i := next
-				next++
-				mu.Unlock()
-				if i >= n {
-					return
-				}
-				if err := call(i); err != nil {
-					mu.Lock()
-					failed = append(failed, fmt.Errorf("call %d: %w", i, err))
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return failed
-}
 
 // A known limit is never exceeded in any window, and next to nothing is lost to be safe.
 func TestKnownLimitIsKeptExactly(t *testing.T) {
@@ -89,7 +63,7 @@ func TestKnownLimitIsKeptExactly(t *testing.T) {
 					c, err := belay.New("https://partner.test", belay.WithTransport(p), belay.WithRateLimit(l.ours...), belay.WithMaxInFlight(64))
 					require.NoError(t, err)
 					start := time.Now()
-					failed := work(64, l.n, func(int) error {
+					failed := testkit.Work(64, l.n, func(int) error {
 						_, err := belay.Get[belay.None](t.Context(), c, "/things")
 						return err
 					})

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/hint"
 )
 
@@ -140,7 +141,7 @@ func (c *Client) pause(ctx context.Context, path string, wait time.Duration, h h
 	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) {
 		return fail(&waitError{"the next look would be in", wait})
 	}
-	if err := sleep(ctx, wait); err != nil {
+	if err := fault.Sleep(ctx, wait); err != nil {
 		return fail(err)
 	}
 	return nil

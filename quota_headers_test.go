@@ -14,6 +14,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // told returns what the client knows from headers.
@@ -57,8 +58,8 @@ func TestToldLimits(t *testing.T) {
 		{"half of it", []string{"X-RateLimit-Limit", "10"}, nil},
 		{"a header of 64 KiB", []string{"X-RateLimit-Limit", strings.Repeat("1", 64<<10), "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60"}, nil},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
-			client := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) { return reply(200, c.header...), nil }))
+		testkit.Bubble(t, c.name, func(t *testing.T) {
+			client := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200, c.header...), nil }))
 			require.NoError(t, get(t.Context(), client, "/"))
 			require.ElementsMatch(t, c.want, told(client))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -74,14 +75,14 @@ func TestToldLimits(t *testing.T) {
 // A quota of some requests only, GitHub's search, slows those down and no others.
 func TestToldForARoute(t *testing.T) {
 	t.Parallel()
-	bubble(t, "search", func(t *testing.T) {
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "search", func(t *testing.T) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			resource, left := "core", "4000"
 			if strings.HasPrefix(req.URL.Path, "/search") {
 				resource, left = "search", "0"
 			}
 			reset := strconv.FormatInt(time.Now().Add(30*time.Second).Unix(), 10)
-			return reply(200, "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", left, "X-RateLimit-Reset", reset, "X-RateLimit-Resource", resource), nil
+			return testkit.Reply(200, "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", left, "X-RateLimit-Reset", reset, "X-RateLimit-Resource", resource), nil
 		})
 		c := newClient(t, rt, belay.WithAuth(belay.Bearer(belay.NewSecret("t"))))
 		require.NoError(t, get(t.Context(), c, "/search/code"))
@@ -105,11 +106,11 @@ func TestToldForARoute(t *testing.T) {
 // A partner that names a new quota in every answer makes nothing grow.
 func TestToldIsBounded(t *testing.T) {
 	t.Parallel()
-	bubble(t, "names", func(t *testing.T) {
+	testkit.Bubble(t, "names", func(t *testing.T) {
 		n := 0
-		rt := roundTrip(func(*http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			n++
-			return reply(200, "RateLimit-Policy", fmt.Sprintf(`"p%d";q=100;w=60`, n), "RateLimit", fmt.Sprintf(`"p%d";r=50;t=30`, n)), nil
+			return testkit.Reply(200, "RateLimit-Policy", fmt.Sprintf(`"p%d";q=100;w=60`, n), "RateLimit", fmt.Sprintf(`"p%d";r=50;t=30`, n)), nil
 		})
 		c := newClient(t, rt)
 		for range 100 {
@@ -126,18 +127,18 @@ func TestToldIsBounded(t *testing.T) {
 // Off is off: headers tell nothing, and a refusal only pauses.
 func TestAdaptiveOff(t *testing.T) {
 	t.Parallel()
-	bubble(t, "off", func(t *testing.T) {
+	testkit.Bubble(t, "off", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second)}, Headers: true, Latency: time.Millisecond})
 		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}))
-		require.Empty(t, work(4, 50, func(int) error { return get(t.Context(), c, "/") }))
+		require.Empty(t, testkit.Work(4, 50, func(int) error { return get(t.Context(), c, "/") }))
 		require.Len(t, c.Limiter().Status().Limits, 1, "in flight")
 		require.Greater(t, p.Count(429), 4)
 	})
-	bubble(t, "floor and ceiling", func(t *testing.T) {
+	testkit.Bubble(t, "floor and ceiling", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)}, Latency: 10 * time.Millisecond})
 		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Ceiling: 50}))
 		start := time.Now()
-		require.Empty(t, work(8, 300, func(int) error { return get(t.Context(), c, "/") }))
+		require.Empty(t, testkit.Work(8, 300, func(int) error { return get(t.Context(), c, "/") }))
 		require.Greater(t, time.Since(start), 39*time.Second)
 	})
 	for _, p := range []belay.AdaptivePolicy{{Floor: -1}, {Ceiling: -1}, {Floor: 5, Ceiling: 4}} {
@@ -149,13 +150,13 @@ func TestAdaptiveOff(t *testing.T) {
 // GitHub's secondary limit says in its text alone what it is: then it is a minute.
 func TestSecondaryLimit(t *testing.T) {
 	t.Parallel()
-	bubble(t, "secondary", func(t *testing.T) {
+	testkit.Bubble(t, "secondary", func(t *testing.T) {
 		n := 0
-		c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			if n++; n > 1 {
-				return reply(200), nil
+				return testkit.Reply(200), nil
 			}
-			resp := reply(403, "Content-Type", "application/json", "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "4000")
+			resp := testkit.Reply(403, "Content-Type", "application/json", "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "4000")
 			resp.Body = io.NopCloser(strings.NewReader(`{"message":"You have exceeded a secondary rate limit. Please wait.","documentation_url":"https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`))
 			return resp, nil
 		}))

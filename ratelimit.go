@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/hint"
 )
 
@@ -230,7 +231,7 @@ func (l *Limiter) acquire(ctx context.Context, t *Ticket) error {
 		return invalid("Acquire: cost %d is negative", t.Cost)
 	}
 	if ctx.Err() != nil {
-		return ended(ctx)
+		return fault.Context(ctx)
 	}
 	if err := l.choose(t); err != nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // body is the response's body as the caller reads it. It ends the attempt: the place in flight, the
@@ -34,7 +36,7 @@ func (b *body) explain(err error) error {
 		if errors.Is(err, parent.Err()) {
 			return err
 		}
-		return both(parent.Err(), err)
+		return fault.Join(parent.Err(), err)
 	}
 	if t := b.timeout; t != nil && context.Cause(t.ctx) == errAttemptTimeout {
 		return fmt.Errorf("%w after %s", errAttemptTimeout, t.of.after)

@@ -1,10 +1,11 @@
 package belay
 
 import (
-	"errors"
-	"fmt"
+	"cmp"
 	"sync/atomic"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // RetryPolicy says how often and how soon a call is tried again. The zero value is the default of every
@@ -31,19 +32,12 @@ type RetryPolicy struct {
 }
 
 func (p RetryPolicy) withDefaults() RetryPolicy {
-	def := func(d *time.Duration, to time.Duration) {
-		if *d == 0 {
-			*d = to
-		}
-	}
-	if p.MaxAttempts == 0 {
-		p.MaxAttempts = 4
-	}
-	if def(&p.BaseDelay, 500*time.Millisecond); p.MaxDelay > 0 {
+	p.MaxAttempts = cmp.Or(p.MaxAttempts, 4)
+	if p.BaseDelay = cmp.Or(p.BaseDelay, 500*time.Millisecond); p.MaxDelay > 0 {
 		p.BaseDelay = min(p.BaseDelay, p.MaxDelay)
 	}
-	def(&p.MaxDelay, max(20*time.Second, p.BaseDelay))
-	def(&p.MaxRetryAfter, defaultMaxRetryAfter)
+	p.MaxDelay = cmp.Or(p.MaxDelay, max(20*time.Second, p.BaseDelay))
+	p.MaxRetryAfter = cmp.Or(p.MaxRetryAfter, defaultMaxRetryAfter)
 	if p.Budget == nil {
 		p.Budget = NewRetryBudget(0)
 	}
@@ -53,18 +47,16 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 const defaultMaxRetryAfter = time.Minute
 
 func (p RetryPolicy) check() error {
-	var errs []error
-	bad := func(cond bool, field string, value any, want string) {
-		if cond {
-			errs = append(errs, fmt.Errorf("RetryPolicy.%s is %v, %s", field, value, want))
-		}
+	var faults fault.List
+	bad := func(wrong bool, field string, value any, want string) {
+		faults.If(wrong, "RetryPolicy.%s is %v, %s", field, value, want)
 	}
 	bad(p.MaxAttempts < 0, "MaxAttempts", p.MaxAttempts, "must not be negative (1 turns retries off)")
 	bad(p.BaseDelay < 0, "BaseDelay", p.BaseDelay, "must not be negative")
 	bad(p.MaxDelay < 0, "MaxDelay", p.MaxDelay, "must not be negative")
 	bad(p.MaxDelay > 0 && p.MaxDelay < p.BaseDelay, "MaxDelay", p.MaxDelay, "must not be below BaseDelay")
 	bad(p.MaxRetryAfter < 0, "MaxRetryAfter", p.MaxRetryAfter, "must not be negative")
-	return errors.Join(errs...)
+	return faults.Err()
 }
 
 // RetryBudget keeps retries a small share of all calls, so that they do not add to an outage: a retry

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // retry is the layer that owns the attempts.
@@ -188,14 +190,14 @@ func (c *call) also(err, why error) error {
 	if why == nil {
 		return err
 	}
-	return both(err, why)
+	return fault.Join(err, why)
 }
 
 // sleep waits for d, or returns the cause of the caller's cancel.
 func (c *call) sleep(d time.Duration) error {
 	began := time.Now()
 	defer func() { c.waits.Backoff += time.Since(began) }()
-	return sleep(c.ctx, d)
+	return fault.Sleep(c.ctx, d)
 }
 
 // patient reports whether the call waits for the partner beyond the ordinary.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // Patience outlives an outage that is too quiet to open the circuit.
@@ -40,7 +41,7 @@ func TestPatienceAtLowTraffic(t *testing.T) {
 func TestWrapSendsNoCredential(t *testing.T) {
 	t.Parallel()
 	var got []string
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		got = append(got, req.Header.Get("Authorization")+req.Header.Get("X-Secret"))
 		return stub{}.RoundTrip(req)
 	})
@@ -58,12 +59,12 @@ func TestWrapSendsNoCredential(t *testing.T) {
 func TestRedirectThatEchoesTheQuery(t *testing.T) {
 	t.Parallel()
 	var urls []string
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		urls = append(urls, req.URL.String())
 		if len(urls) == 1 {
-			return reply(302, "Location", "https://other.test"+req.URL.RequestURI()), nil
+			return testkit.Reply(302, "Location", "https://other.test"+req.URL.RequestURI()), nil
 		}
-		return reply(200), nil
+		return testkit.Reply(200), nil
 	})
 	c := newClient(t, rt, belay.WithAuth(belay.APIKeyQuery("api_key", belay.NewSecret("s3cr3t"))), belay.WithRedirects(belay.RedirectAny))
 	require.NoError(t, get(t.Context(), c, "/x", belay.Query("q", "1")))
@@ -74,12 +75,12 @@ func TestRedirectThatEchoesTheQuery(t *testing.T) {
 func TestRedirectCarriesNoUnknownHeader(t *testing.T) {
 	t.Parallel()
 	var got http.Header
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		if req.URL.Host == "partner.test" {
-			return reply(302, "Location", "https://other.test/"), nil
+			return testkit.Reply(302, "Location", "https://other.test/"), nil
 		}
 		got = req.Header
-		return reply(200), nil
+		return testkit.Reply(200), nil
 	})
 	c := newClient(t, rt, belay.WithRedirects(belay.RedirectAny))
 	require.NoError(t, get(t.Context(), c, "/x", belay.Header("X-Custom", "mine"), belay.Header("Cookie", "c=1")))
@@ -89,8 +90,8 @@ func TestRedirectCarriesNoUnknownHeader(t *testing.T) {
 // A secret that a long message would cut in two is not shown in part.
 func TestEchoCutInTwo(t *testing.T) {
 	t.Parallel()
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) {
-		resp := reply(400)
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		resp := testkit.Reply(400)
 		resp.Body = io.NopCloser(strings.NewReader(`{"message":"` + strings.Repeat("x", 290) + req.Header.Get("X-Api-Key") + `"}`))
 		return resp, nil
 	})
@@ -115,7 +116,7 @@ func TestAuthenticatorThatCannotBeCompared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(1, time.Second)}, Latency: time.Millisecond})
 		c := newClient(t, p, belay.WithMaxInFlight(1), belay.WithAuth(named{inner, "a"}), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 100}))
-		require.Empty(t, work(2, 6, func(int) error { return get(t.Context(), c, "/") }))
+		require.Empty(t, testkit.Work(2, 6, func(int) error { return get(t.Context(), c, "/") }))
 	})
 }
 
@@ -123,28 +124,28 @@ func TestAuthenticatorThatCannotBeCompared(t *testing.T) {
 func TestFixedWindowRecovers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := script(func(int, *http.Request) (*http.Response, error) {
+		p := testkit.Script(func(int, *http.Request) (*http.Response, error) {
 			time.Sleep(150 * time.Millisecond)
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, p, belay.WithRateLimit(belay.Every(5, 100*time.Millisecond).Fixed()), belay.WithMaxInFlight(20))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		require.Empty(t, work(20, 40, func(int) error { return get(ctx, c, "/") }))
+		require.Empty(t, testkit.Work(20, 40, func(int) error { return get(ctx, c, "/") }))
 	})
 }
 
 // Limits, gates and transports that panic or refuse give back what the call held.
 func TestWhatACallHeldComesBack(t *testing.T) {
 	t.Parallel()
-	bubble(t, "a panic while it is its turn to probe", func(t *testing.T) {
+	testkit.Bubble(t, "a panic while it is its turn to probe", func(t *testing.T) {
 		var down, bad atomic.Bool
 		down.Store(true)
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			if down.Load() {
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
 			belay.WithRateLimit(belay.PerSecond(100).When(func(*http.Request) bool {
@@ -166,23 +167,23 @@ func TestWhatACallHeldComesBack(t *testing.T) {
 		down.Store(false)
 		require.NoError(t, get(t.Context(), c, "/"))
 	})
-	bubble(t, "the kill switch, while it waited", func(t *testing.T) {
+	testkit.Bubble(t, "the kill switch, while it waited", func(t *testing.T) {
 		var off atomic.Bool
 		p := belaytest.New(belaytest.Config{})
 		c := newClient(t, p, belay.WithEnabled(func() bool { return !off.Load() }), belay.WithRateLimit(belay.PerMinute(1)))
 		require.NoError(t, get(t.Context(), c, "/"))
-		waiting := after(0, func() error { return get(t.Context(), c, "/") })
+		waiting := testkit.After(0, func() error { return get(t.Context(), c, "/") })
 		time.Sleep(time.Second)
 		off.Store(true)
 		_, err := waiting()
 		require.ErrorIs(t, err, belay.ErrDisabled)
 		require.Len(t, p.Log(), 1)
 		off.Store(false)
-		took, err := after(0, func() error { return get(t.Context(), c, "/") })()
+		took, err := testkit.After(0, func() error { return get(t.Context(), c, "/") })()
 		require.NoError(t, err)
 		require.Zero(t, took, "its permit came back")
 	})
-	bubble(t, "a probe that was not sent is neutral", func(t *testing.T) {
+	testkit.Bubble(t, "a probe that was not sent is neutral", func(t *testing.T) {
 		breaker, err := belay.NewBreaker(belay.BreakerPolicy{Failures: 1})
 		require.NoError(t, err)
 		fail := false
@@ -192,7 +193,7 @@ func TestWhatACallHeldComesBack(t *testing.T) {
 			}
 			return nil
 		})
-		rt := script(func(int, *http.Request) (*http.Response, error) { return reply(500), nil })
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(500), nil })
 		c := newClient(t, rt, belay.WithBreaker(breaker), belay.WithAuth(sign), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}))
 		_ = get(t.Context(), c, "/")
 		time.Sleep(6 * time.Second)
@@ -215,22 +216,22 @@ func TestSeveralProbes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		rt := script(func(n int, _ *http.Request) (*http.Response, error) {
+		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			switch {
 			case n == 1:
-				return reply(500), nil
+				return testkit.Reply(500), nil
 			case n == 3:
 				time.Sleep(10 * time.Second)
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1, Probes: 2}), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
 			belay.WithRateLimit(belay.PerSecond(1000).When(func(*http.Request) bool { asked++; return true })))
 		_ = get(t.Context(), c, "/")
 		time.Sleep(6 * time.Second)
 		require.NoError(t, get(t.Context(), c, "/"))
-		slow := after(0, func() error { return get(t.Context(), c, "/") })
-		parked := after(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Minute)) })
+		slow := testkit.After(0, func() error { return get(t.Context(), c, "/") })
+		parked := testkit.After(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Minute)) })
 		took, err := parked()
 		require.NoError(t, err)
 		require.Equal(t, 9*time.Second, took)
@@ -283,11 +284,11 @@ func (r *failingReader) Read(p []byte) (int, error) {
 func TestNoisyNeighbour(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rt := script(func(_ int, req *http.Request) (*http.Response, error) {
+		rt := testkit.Script(func(_ int, req *http.Request) (*http.Response, error) {
 			if req.Header.Get("Authorization") == "Bearer token of a" {
-				return reply(429, "Retry-After", "30"), nil
+				return testkit.Reply(429, "Retry-After", "30"), nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		root := newClient(t, rt, belay.WithRateLimit(belay.PerSecond(10)))
 		a, err := root.With(belay.WithAuth(belay.Bearer(belay.NewSecret("token of a"))))
@@ -317,18 +318,18 @@ func TestPauseTurnsAwayWhoWaits(t *testing.T) {
 	t.Parallel()
 	for _, scope := range []belay.Scope{belay.ScopePartner, belay.ScopeRoute} {
 		synctest.Test(t, func(t *testing.T) {
-			rt := script(func(int, *http.Request) (*http.Response, error) {
+			rt := testkit.Script(func(int, *http.Request) (*http.Response, error) {
 				time.Sleep(time.Second)
-				return reply(429, "Retry-After", "3600"), nil
+				return testkit.Reply(429, "Retry-After", "3600"), nil
 			})
 			c := newClient(t, rt, belay.WithMaxInFlight(1), belay.WithClassifier(func(a *belay.Attempt) belay.Verdict {
 				v := belay.Classify(a)
 				v.Scope = scope
 				return v
 			}))
-			first := after(0, func() error { return get(t.Context(), c, "/a") })
-			waiting := after(time.Millisecond, func() error { return get(t.Context(), c, "/a") })
-			patient := after(2*time.Millisecond, func() error { return get(t.Context(), c, "/a", belay.Patience(2*time.Hour), belay.MaxAttempts(1)) })
+			first := testkit.After(0, func() error { return get(t.Context(), c, "/a") })
+			waiting := testkit.After(time.Millisecond, func() error { return get(t.Context(), c, "/a") })
+			patient := testkit.After(2*time.Millisecond, func() error { return get(t.Context(), c, "/a", belay.Patience(2*time.Hour), belay.MaxAttempts(1)) })
 			took, err := waiting()
 			require.ErrorIs(t, err, belay.ErrWaitTooLong)
 			require.Less(t, took, 2*time.Second)
@@ -376,16 +377,16 @@ func TestNobodyStarves(t *testing.T) {
 // A middleware's answer is taken for what it is.
 func TestMiddlewareAnswers(t *testing.T) {
 	t.Parallel()
-	inner := roundTrip(func(req *http.Request) (*http.Response, error) {
+	inner := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		if req.URL.Path == "/bad" {
-			return reply(503), nil
+			return testkit.Reply(503), nil
 		}
-		resp := reply(200)
+		resp := testkit.Reply(200)
 		resp.Body = io.NopCloser(strings.NewReader(fmt.Sprintf("%q", req.URL.Query().Get("n"))))
 		return resp, nil
 	})
 	text := func(status int, s string) *http.Response {
-		resp := reply(status)
+		resp := testkit.Reply(status)
 		resp.Body = io.NopCloser(strings.NewReader(s))
 		return resp
 	}
@@ -430,7 +431,7 @@ func TestMiddlewareAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, inner, belay.WithTimeout(time.Minute), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}), belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper {
-				return roundTrip(func(req *http.Request) (*http.Response, error) { return c.mw(next, req) })
+				return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) { return c.mw(next, req) })
 			}))
 			got, err := belay.Get[string](t.Context(), client, c.path)
 			if c.is != nil {
@@ -455,7 +456,10 @@ func TestMiddlewareAnswers(t *testing.T) {
 func TestHeadersOfCallAndClient(t *testing.T) {
 	t.Parallel()
 	var got http.Header
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) { got = req.Header.Clone(); return reply(200), nil })
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		got = req.Header.Clone()
+		return testkit.Reply(200), nil
+	})
 	c := newClient(t, rt, belay.WithIdempotencyKeys(""), belay.WithUserAgent("acme/1"), belay.WithHeader("Accept", "application/vnd.acme+json"))
 	require.NoError(t, post(t.Context(), c, "/", belay.Header("Idempotency-Key", "order-1")))
 	require.Equal(t, "order-1", got.Get("Idempotency-Key"))
@@ -469,7 +473,10 @@ func TestHeadersOfCallAndClient(t *testing.T) {
 func TestPathValuesStayEscaped(t *testing.T) {
 	t.Parallel()
 	var got string
-	rt := roundTrip(func(req *http.Request) (*http.Response, error) { got = req.URL.RequestURI(); return reply(200), nil })
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		got = req.URL.RequestURI()
+		return testkit.Reply(200), nil
+	})
 	c := newClient(t, rt)
 	for template, want := range map[string]string{
 		"/My Lists/{id}":       "/My%20Lists/..%2F..%2Fadmin&x=1",
@@ -491,8 +498,8 @@ func TestPathValuesStayEscaped(t *testing.T) {
 // A redirect's hops share the total timeout, add up, and keep their verdicts.
 func TestRedirectHops(t *testing.T) {
 	t.Parallel()
-	bubble(t, "loop", func(t *testing.T) {
-		c := newClient(t, script(func(int, *http.Request) (*http.Response, error) { return reply(302, "Location", "/x"), nil }))
+	testkit.Bubble(t, "loop", func(t *testing.T) {
+		c := newClient(t, testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(302, "Location", "/x"), nil }))
 		var info belay.Info
 		err := get(t.Context(), c, "/x", belay.Into(&info))
 		var e *belay.Error
@@ -501,33 +508,33 @@ func TestRedirectHops(t *testing.T) {
 		require.Equal(t, 10, e.Attempts)
 		require.Equal(t, 10, info.Attempts)
 	})
-	bubble(t, "timeouts", func(t *testing.T) {
+	testkit.Bubble(t, "timeouts", func(t *testing.T) {
 		slow := func(n int, req *http.Request) (*http.Response, error) {
 			select {
 			case <-time.After(900 * time.Millisecond):
-				return reply(302, "Location", "/x"), nil
+				return testkit.Reply(302, "Location", "/x"), nil
 			case <-req.Context().Done():
 				return nil, req.Context().Err()
 			}
 		}
-		c := newClient(t, script(slow), belay.WithTimeout(2*time.Second))
-		took, err := after(0, func() error { return get(t.Context(), c, "/x") })()
+		c := newClient(t, testkit.Script(slow), belay.WithTimeout(2*time.Second))
+		took, err := testkit.After(0, func() error { return get(t.Context(), c, "/x") })()
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, 2*time.Second, took)
 	})
-	bubble(t, "elsewhere", func(t *testing.T) {
+	testkit.Bubble(t, "elsewhere", func(t *testing.T) {
 		how := func(req *http.Request) (*http.Response, error) {
 			<-req.Context().Done()
 			return nil, req.Context().Err()
 		}
-		rt := script(func(n int, req *http.Request) (*http.Response, error) {
+		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 			if req.URL.Host == "partner.test" {
-				return reply(302, "Location", "https://files.test/x"), nil
+				return testkit.Reply(302, "Location", "https://files.test/x"), nil
 			}
 			return how(req)
 		})
 		c := newClient(t, rt, belay.WithRedirects(belay.RedirectAny), belay.WithAttemptTimeout(3*time.Second))
-		took, err := after(0, func() error { return get(t.Context(), c, "/x") })()
+		took, err := testkit.After(0, func() error { return get(t.Context(), c, "/x") })()
 		require.ErrorIs(t, err, belay.ErrTransient)
 		require.Equal(t, 3*time.Second, took)
 		how = func(*http.Request) (*http.Response, error) {
@@ -541,16 +548,16 @@ func TestRedirectHops(t *testing.T) {
 func TestOneAttemptsTroubleStaysItsOwn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rt := script(func(int, *http.Request) (*http.Response, error) { return nil, nil })
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return nil, nil })
 		c := newClient(t, rt, belay.WithRetry(belay.RetryPolicy{RetryIf: func(*belay.Attempt, belay.Verdict) bool { return true }}))
 		require.Error(t, post(t.Context(), c, "/"))
-		require.Len(t, rt.log, 1)
+		require.Len(t, rt.Log, 1)
 
-		rt = script(func(n int, _ *http.Request) (*http.Response, error) {
-			resp := reply(503, "Content-Type", "application/json")
+		rt = testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
+			resp := testkit.Reply(503, "Content-Type", "application/json")
 			resp.Body = io.NopCloser(strings.NewReader(`{"message":"old","request_id":"OLD"}`))
 			if n == 2 {
-				resp = reply(200, "Content-Type", "text/html")
+				resp = testkit.Reply(200, "Content-Type", "text/html")
 				resp.Body = io.NopCloser(strings.NewReader("<html>"))
 			}
 			return resp, nil
@@ -572,7 +579,9 @@ func TestEventsTellWhatTheCallerGets(t *testing.T) {
 			done = append(done, d)
 		}
 	})
-	rt := script(func(int, *http.Request) (*http.Response, error) { return reply(200, "Content-Type", "text/html"), nil })
+	rt := testkit.Script(func(int, *http.Request) (*http.Response, error) {
+		return testkit.Reply(200, "Content-Type", "text/html"), nil
+	})
 	_, err := belay.Get[[]string](t.Context(), newClient(t, rt, belay.WithObserver(see)), "/")
 	require.ErrorIs(t, err, belay.ErrData)
 	require.Len(t, done, 1)
@@ -619,7 +628,7 @@ type lists struct {
 func TestContextsNeedNotBeComparable(t *testing.T) {
 	t.Parallel()
 	through := func(next http.RoundTripper) http.RoundTripper { return next }
-	c := newClient(t, script(func(int, *http.Request) (*http.Response, error) { return reply(200), nil }), belay.WithCallMiddleware(through),
+	c := newClient(t, testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(200), nil }), belay.WithCallMiddleware(through),
 		belay.WithAuth(belay.Bearer(belay.NewSecret("a token"))))
 	require.NoError(t, get(lists{Context: t.Context()}, c, "/"))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 func bearer(s string) belay.Authenticator { return belay.Bearer(belay.NewSecret(s)) }
@@ -23,7 +24,7 @@ func rotating(t *testing.T, s string, opts ...belay.RotatingOption) *belay.Rotat
 // A panic of the second check takes the old credential back, and lets the next rotation begin.
 func TestRotateCheckPanics(t *testing.T) {
 	t.Parallel()
-	bubble(t, "panic", func(t *testing.T) {
+	testkit.Bubble(t, "panic", func(t *testing.T) {
 		r := rotating(t, "old")
 		n := 0
 		require.PanicsWithValue(t, "check", func() {
@@ -44,7 +45,7 @@ func TestRotateCheckPanics(t *testing.T) {
 // With a context that has ended nothing is rotated.
 func TestRotateWithAnEndedContext(t *testing.T) {
 	t.Parallel()
-	bubble(t, "ended", func(t *testing.T) {
+	testkit.Bubble(t, "ended", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		d := &diary{}
@@ -79,7 +80,7 @@ func TestRotateToItself(t *testing.T) {
 // Within an overlap a new credential that can be refreshed is asked first, and is not taken back for a token that has ended.
 func TestOverlapAsksTheRefresherFirst(t *testing.T) {
 	t.Parallel()
-	bubble(t, "refresher", func(t *testing.T) {
+	testkit.Bubble(t, "refresher", func(t *testing.T) {
 		i, d := newIssuer(time.Hour), &diary{}
 		i.access["old"] = time.Time{}
 		r := rotating(t, "old", belay.RotationOverlap(2*time.Hour), belay.RotationObserver(d, "acme"))
@@ -95,12 +96,12 @@ func TestOverlapAsksTheRefresherFirst(t *testing.T) {
 		require.Equal(t, "Bearer access-2-secret", authorization(t, r))
 		require.Equal(t, []string{"CredentialRotated"}, d.kinds())
 	})
-	bubble(t, "a key", func(t *testing.T) {
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+	testkit.Bubble(t, "a key", func(t *testing.T) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			if req.Header.Get("Authorization") == "Bearer old" {
-				return reply(200), nil
+				return testkit.Reply(200), nil
 			}
-			return reply(401), nil
+			return testkit.Reply(401), nil
 		})
 		r := rotating(t, "old", belay.RotationOverlap(time.Hour))
 		require.NoError(t, r.Rotate(t.Context(), bearer("new"), nil))

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // inQuery signs in the query, in place.
@@ -44,13 +45,13 @@ func inPlace() map[string]belay.Authenticator {
 func TestSignInPlace(t *testing.T) {
 	t.Parallel()
 	for name, auth := range inPlace() {
-		bubble(t, name, func(t *testing.T) {
+		testkit.Bubble(t, name, func(t *testing.T) {
 			var seen []string
 			d := &diary{}
-			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				seen = append(seen, req.URL.RawQuery+" "+strings.Join(req.Header["X-Sig"], ","))
 				if len(seen) < 3 {
-					return reply(503), nil
+					return testkit.Reply(503), nil
 				}
 				return jsonReply(400, map[string]string{"message": "bad signature " + req.URL.Query().Get("sig") + " at " + req.URL.String()}), nil
 			})
@@ -73,17 +74,17 @@ func TestSignInPlace(t *testing.T) {
 func TestSignInPlaceAndRedirects(t *testing.T) {
 	t.Parallel()
 	for name, auth := range inPlace() {
-		bubble(t, name, func(t *testing.T) {
+		testkit.Bubble(t, name, func(t *testing.T) {
 			var seen []string
-			rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				seen = append(seen, fmt.Sprint(req.URL, " ", strings.Join(req.Header["X-Sig"], ","), " ", req.Header.Get("Referer")))
 				switch req.URL.Path {
 				case "/a":
-					return reply(307, "Location", "/b?page=2"), nil
+					return testkit.Reply(307, "Location", "/b?page=2"), nil
 				case "/b":
-					return reply(302, "Location", "https://other.test/c?sig="+req.URL.Query().Get("sig")), nil
+					return testkit.Reply(302, "Location", "https://other.test/c?sig="+req.URL.Query().Get("sig")), nil
 				}
-				return reply(200), nil
+				return testkit.Reply(200), nil
 			})
 			c := newClient(t, rt, belay.WithAuth(auth), belay.WithRedirects(belay.RedirectAny))
 			require.NoError(t, get(t.Context(), c, "/a"))
@@ -99,11 +100,11 @@ func TestSignInPlaceAndRedirects(t *testing.T) {
 // An answer that is told after a rotation does not show the credential of before.
 func TestKeptAnswerShowsNoFormerCredential(t *testing.T) {
 	t.Parallel()
-	bubble(t, "rotated meanwhile", func(t *testing.T) {
+	testkit.Bubble(t, "rotated meanwhile", func(t *testing.T) {
 		r, err := belay.NewRotating(belay.Bearer(belay.NewSecret("old-key-secret")))
 		require.NoError(t, err)
 		d := &diary{}
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			require.NoError(t, r.Rotate(t.Context(), belay.Bearer(belay.NewSecret("new-key-secret")), nil))
 			key := req.Header.Get("Authorization")
 			resp := jsonReply(503, map[string]any{"errors": map[string]string{"auth": "saw " + key}, "message": "saw " + key})

@@ -18,12 +18,13 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // Status says of each limit how much is used, who waits, and when the next is free.
 func TestStatus(t *testing.T) {
 	t.Parallel()
-	bubble(t, "status", func(t *testing.T) {
+	testkit.Bubble(t, "status", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{Latency: 10 * time.Millisecond})
 		c := newClient(t, p, belay.WithRateLimit(belay.Every(2, 10*time.Second), belay.PerHour(100).When(belay.Writes)))
 		for range 2 {
@@ -47,7 +48,7 @@ func TestStatus(t *testing.T) {
 		require.Equal(t, "10 in flight", s.Limits[2].Limit)
 		wg.Wait()
 	})
-	bubble(t, "paused", func(t *testing.T) {
+	testkit.Bubble(t, "paused", func(t *testing.T) {
 		c := newClient(t, answers(429, 200), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}))
 		require.Error(t, get(t.Context(), c, "/"))
 		require.InDelta(t, 0.5, c.Limiter().Status().PausedFor.Seconds(), 0.01)
@@ -64,15 +65,15 @@ func TestStatus(t *testing.T) {
 
 // answers answers with the statuses, and then with the last for ever.
 func answers(statuses ...int) http.RoundTripper {
-	return script(func(n int, _ *http.Request) (*http.Response, error) {
-		return reply(statuses[min(n, len(statuses))-1]), nil
+	return testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
+		return testkit.Reply(statuses[min(n, len(statuses))-1]), nil
 	})
 }
 
 // Events tell when four fifths of a limit are in use, and when a pause begins and ends, and why.
 func TestLimitEvents(t *testing.T) {
 	t.Parallel()
-	bubble(t, "events", func(t *testing.T) {
+	testkit.Bubble(t, "events", func(t *testing.T) {
 		var events []string
 		log := belay.ObserverFunc(func(_ context.Context, e belay.Event) {
 			switch e := e.(type) {
@@ -86,13 +87,13 @@ func TestLimitEvents(t *testing.T) {
 			}
 		})
 		n := 0
-		rt := roundTrip(func(*http.Request) (*http.Response, error) {
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			if n++; n == 10 {
-				resp := reply(429, "Retry-After", "3", "Content-Type", "application/json")
+				resp := testkit.Reply(429, "Retry-After", "3", "Content-Type", "application/json")
 				resp.Body = io.NopCloser(strings.NewReader(`{"message":"slow down"}`))
 				return resp, nil
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, belay.WithRateLimit(belay.Every(10, time.Minute)), belay.WithObserver(log), belay.WithAuth(belay.Bearer(belay.NewSecret("x"))))
 		for range 12 {
@@ -111,7 +112,7 @@ func TestLimitEvents(t *testing.T) {
 // ErrWaitTooLong says which limit, and for how long.
 func TestWaitTooLongNamesTheLimit(t *testing.T) {
 	t.Parallel()
-	bubble(t, "deadline", func(t *testing.T) {
+	testkit.Bubble(t, "deadline", func(t *testing.T) {
 		c := newClient(t, answers(200), belay.WithRateLimit(belay.PerSecond(10), belay.PerMinute(1)))
 		require.NoError(t, get(t.Context(), c, "/"))
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -126,7 +127,7 @@ func TestWaitTooLongNamesTheLimit(t *testing.T) {
 		require.True(t, ok)
 		require.InDelta(t, 60, wait.Seconds(), 0.2)
 	})
-	bubble(t, "WithMaxWait", func(t *testing.T) {
+	testkit.Bubble(t, "WithMaxWait", func(t *testing.T) {
 		c := newClient(t, answers(200), belay.WithRateLimit(belay.PerMinute(1)), belay.WithMaxWait(2*time.Second))
 		require.NoError(t, get(t.Context(), c, "/"))
 		start := time.Now()
@@ -136,10 +137,10 @@ func TestWaitTooLongNamesTheLimit(t *testing.T) {
 		_, err := belay.New("https://partner.test", belay.WithMaxWait(-1))
 		require.ErrorContains(t, err, "WithMaxWait: -1ns")
 	})
-	bubble(t, "told", func(t *testing.T) {
+	testkit.Bubble(t, "told", func(t *testing.T) {
 		// What the partner said itself is waited for as long as Retry-After is, no longer.
-		c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {
-			return reply(200, "X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "3600"), nil
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			return testkit.Reply(200, "X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "3600"), nil
 		}))
 		require.NoError(t, get(t.Context(), c, "/"))
 		start := time.Now()
@@ -153,11 +154,11 @@ func TestWaitTooLongNamesTheLimit(t *testing.T) {
 // A budget of calls bounds what a piece of work sends, retries among them, and sends nothing by halves.
 func TestCallBudget(t *testing.T) {
 	t.Parallel()
-	bubble(t, "an import of 301 calls", func(t *testing.T) {
+	testkit.Bubble(t, "an import of 301 calls", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{ErrorRate: 0.1, Seed: 1})
 		c := newClient(t, p)
 		ctx := belay.WithCallBudget(t.Context(), 300)
-		failed := work(8, 301, func(int) error { return get(ctx, c, "/") })
+		failed := testkit.Work(8, 301, func(int) error { return get(ctx, c, "/") })
 		require.NotEmpty(t, failed)
 		require.Len(t, p.Log(), 300)
 		for _, err := range failed {
@@ -167,9 +168,9 @@ func TestCallBudget(t *testing.T) {
 		}
 		require.NoError(t, get(t.Context(), c, "/", belay.MaxAttempts(9)), "others are not concerned")
 	})
-	bubble(t, "inside another, and none", func(t *testing.T) {
+	testkit.Bubble(t, "inside another, and none", func(t *testing.T) {
 		sent := 0
-		c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) { sent++; return reply(200), nil }))
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { sent++; return testkit.Reply(200), nil }))
 		outer := belay.WithCallBudget(t.Context(), 3)
 		inner := belay.WithCallBudget(outer, 2)
 		for range 5 {
@@ -183,13 +184,13 @@ func TestCallBudget(t *testing.T) {
 		require.ErrorIs(t, get(belay.WithCallBudget(t.Context(), 0), c, "/"), belay.ErrCallBudget)
 		require.ErrorIs(t, get(belay.WithCallBudget(t.Context(), -1), c, "/"), belay.ErrCallBudget)
 	})
-	bubble(t, "what was not sent does not count", func(t *testing.T) {
+	testkit.Bubble(t, "what was not sent does not count", func(t *testing.T) {
 		n := 0
-		c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			if n++; n <= 2 {
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 			}
-			return reply(200), nil
+			return testkit.Reply(200), nil
 		}), belay.WithRateLimit(belay.PerMinute(2)))
 		ctx := belay.WithCallBudget(t.Context(), 2)
 		require.NoError(t, get(ctx, c, "/"))
@@ -204,7 +205,7 @@ func TestCallBudget(t *testing.T) {
 // Costs: by the call, by the client, and above a limit.
 func TestCosts(t *testing.T) {
 	t.Parallel()
-	bubble(t, "costs", func(t *testing.T) {
+	testkit.Bubble(t, "costs", func(t *testing.T) {
 		c := newClient(t, answers(200), belay.WithRateLimit(belay.Every(10, time.Minute)), belay.WithCost(func(req *http.Request) int {
 			if req.Method == http.MethodPut {
 				return 4
@@ -223,7 +224,7 @@ func TestCosts(t *testing.T) {
 		negative := newClient(t, answers(200), belay.WithCost(func(*http.Request) int { return -1 }))
 		require.ErrorIs(t, get(t.Context(), negative, "/"), belay.ErrInvalid)
 	})
-	bubble(t, "a search by POST is a read", func(t *testing.T) {
+	testkit.Bubble(t, "a search by POST is a read", func(t *testing.T) {
 		c := newClient(t, answers(200), belay.WithRateLimit(belay.PerMinute(2).When(belay.Reads), belay.PerMinute(3).When(belay.Writes)))
 		_, err := belay.Post[belay.None](t.Context(), c, "/search", map[string]int{"limit": 1}, belay.ReadOnly())
 		require.NoError(t, err)

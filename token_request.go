@@ -14,6 +14,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/hint"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -88,7 +89,7 @@ func (o *OAuth2) request(ctx context.Context, key string, form url.Values, scope
 		if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || wait > o.cfg.Timeout {
 			return t, err
 		}
-		if sleep(ctx, wait) != nil {
+		if fault.Sleep(ctx, wait) != nil {
 			return t, err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // tokenSource is the authenticator of one integration. It holds the present token, and makes one flight at a time to
@@ -95,7 +97,7 @@ func (s *tokenSource) Credential(ctx context.Context) (Credential, error) {
 		}
 		return f.cred, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for a token: %w", ended(ctx))
+		return nil, fmt.Errorf("waiting for a token: %w", fault.Context(ctx))
 	}
 }
 

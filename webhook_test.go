@@ -34,6 +34,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // partnerWebhook is a delivery of one scheme, and what is to be read from it.
@@ -211,7 +212,7 @@ func TestWebhookTableIsComplete(t *testing.T) {
 func TestWebhookRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, w := range partnerWebhooks(t) {
-		bubble(t, w.name, func(t *testing.T) {
+		testkit.Bubble(t, w.name, func(t *testing.T) {
 			req := mustSign(t, w.scheme, w.signs, w.data)
 			require.Equal(t, http.MethodPost, req.Method)
 			sent := requestBody(t, req)
@@ -271,7 +272,7 @@ func TestWebhookTolerance(t *testing.T) {
 		if w.scheme.Timestamp == "" {
 			continue
 		}
-		bubble(t, w.name, func(t *testing.T) {
+		testkit.Bubble(t, w.name, func(t *testing.T) {
 			within := w.scheme.Tolerance
 			if within == 0 {
 				within = 5 * time.Minute
@@ -300,7 +301,7 @@ func TestWebhookTolerance(t *testing.T) {
 func TestWebhookRotation(t *testing.T) {
 	t.Parallel()
 	for _, w := range partnerWebhooks(t) {
-		bubble(t, w.name, func(t *testing.T) {
+		testkit.Bubble(t, w.name, func(t *testing.T) {
 			req := mustSign(t, w.scheme, w.signs, w.data)
 			for _, secrets := range [][]string{{w.proves, w.another}, {w.another, w.proves}, {w.another, w.another, w.proves}, {w.proves, w.proves}} {
 				_, err := mustVerifier(t, w.scheme, secrets...).VerifyRequest(req)
@@ -337,7 +338,7 @@ func TestWebhookTwoSignatures(t *testing.T) {
 		{"Standard Webhooks, v1 and v1a", belay.StandardWebhooksScheme(), [2]string{one, signing}, [2]string{one, public}, "webhook-signature", " ", "v1"},
 		{"Svix", belay.SvixScheme(), [2]string{one, two}, [2]string{one, two}, "svix-signature", " ", "v1,"},
 	} {
-		bubble(t, row.name, func(t *testing.T) {
+		testkit.Bubble(t, row.name, func(t *testing.T) {
 			const data = `{"id":"evt_1"}`
 			first, second := mustSign(t, row.scheme, row.signs[0], data), mustSign(t, row.scheme, row.signs[1], data)
 			a, b := first.Header.Get(row.header), second.Header.Get(row.header)
@@ -373,7 +374,7 @@ func TestWebhookBadSignatures(t *testing.T) {
 		if strings.HasPrefix(w.scheme.Header, "json:") {
 			continue // below
 		}
-		bubble(t, w.name, func(t *testing.T) {
+		testkit.Bubble(t, w.name, func(t *testing.T) {
 			req := mustSign(t, w.scheme, w.signs, w.data)
 			body := requestBody(t, req)
 			name, _, _ := strings.Cut(w.scheme.Header, "|")
@@ -460,7 +461,7 @@ func TestWebhookBadSignatures(t *testing.T) {
 // Mailgun's signature stands in the body.
 func TestWebhookBadSignatureInTheBody(t *testing.T) {
 	t.Parallel()
-	bubble(t, "mailgun", func(t *testing.T) {
+	testkit.Bubble(t, "mailgun", func(t *testing.T) {
 		v := mustVerifier(t, belay.MailgunScheme(), "secret")
 		now := strconv.FormatInt(time.Now().Unix(), 10)
 		good := hmacHex("secret", now+"token")
@@ -538,7 +539,7 @@ func TestWebhookBadTimes(t *testing.T) {
 			"2000-01-01T00:00:00Z ": belay.ErrMalformedSignature,
 		}},
 	} {
-		bubble(t, x.name, func(t *testing.T) {
+		testkit.Bubble(t, x.name, func(t *testing.T) {
 			v := mustVerifier(t, x.scheme, "secret")
 			other := mustVerifier(t, x.scheme, "another secret")
 			for at, want := range x.rows {
@@ -553,7 +554,7 @@ func TestWebhookBadTimes(t *testing.T) {
 			}
 		})
 	}
-	bubble(t, "Linear", func(t *testing.T) {
+	testkit.Bubble(t, "Linear", func(t *testing.T) {
 		v := mustVerifier(t, belay.LinearScheme(), "secret")
 		for at, want := range map[string]error{
 			"946684800000": nil, `"946684800000"`: nil, "946684860000": nil, "946684860001": belay.ErrTooNew, "946684740000": nil, "946684739999": belay.ErrTooOld,
@@ -644,7 +645,7 @@ func TestWebhookBadBodies(t *testing.T) {
 		{"names without quotes", stripe, `{id:"e"}`, 0},
 		{"zero bytes", stripe, "{\x00}", 0},
 	} {
-		bubble(t, row.name+" "+row.scheme.Name, func(t *testing.T) {
+		testkit.Bubble(t, row.name+" "+row.scheme.Name, func(t *testing.T) {
 			h, v := signAny(t, row.scheme, row.body)
 			h.Set("Content-Type", "application/json; charset=utf-8")
 			d, err := v.Verify(h, []byte(row.body))
@@ -706,7 +707,7 @@ func TestWebhookBadHeaders(t *testing.T) {
 		{"an id of 1 MB where it is signed", "svix-id", belay.SvixScheme(), []string{strings.Repeat("x", 1<<20)}, belay.ErrMalformedSignature},
 		{"no id", "X-GitHub-Delivery", belay.GitHubScheme(), nil, nil},
 	} {
-		bubble(t, row.name+" "+row.scheme.Name, func(t *testing.T) {
+		testkit.Bubble(t, row.name+" "+row.scheme.Name, func(t *testing.T) {
 			data := `{"events":[{}]}`
 			var h http.Header
 			var v *belay.Verifier
@@ -724,7 +725,7 @@ func TestWebhookBadHeaders(t *testing.T) {
 		})
 	}
 	// The id is as long as that by the sender's own signature.
-	bubble(t, "signed", func(t *testing.T) {
+	testkit.Bubble(t, "signed", func(t *testing.T) {
 		for id, want := range map[string]error{strings.Repeat("x", 512): nil, strings.Repeat("x", 513): belay.ErrMalformedSignature, "a.b": nil} {
 			const secret = "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
 			_, err := belay.SignTest(belay.SvixScheme(), belay.NewSecret(secret), belay.WebhookEvent{ID: id, Data: []byte("{}")})
@@ -982,7 +983,7 @@ func TestWebhookEvents(t *testing.T) {
 		{"Stripe, the last of two names", belay.StripeScheme(), `{"id":"a","i\u0064":"b\u00e9","type":5}`, "bé", []event{{"bé", "5", `{"id":"a","i\u0064":"b\u00e9","type":5}`}}},
 		{"Slack, an event of no kind", belay.SlackScheme(), `{"type":"app_rate_limited","event_id":"Ev1"}`, "Ev1", []event{{"Ev1", "app_rate_limited", `{"type":"app_rate_limited","event_id":"Ev1"}`}}},
 	} {
-		bubble(t, row.name, func(t *testing.T) {
+		testkit.Bubble(t, row.name, func(t *testing.T) {
 			h, v := signAny(t, row.scheme, row.body)
 			body := []byte(row.body)
 			d, err := v.Verify(h, body)
@@ -1040,7 +1041,7 @@ func TestWebhookHandshakes(t *testing.T) {
 		{"Discord, no type", belay.DiscordScheme(), `{}`, nil},
 		{"Notion", belay.NotionScheme(), `{"verification_token":"secret_x"}`, nil},
 	} {
-		bubble(t, row.name, func(t *testing.T) {
+		testkit.Bubble(t, row.name, func(t *testing.T) {
 			h, v := signAny(t, row.scheme, row.body)
 			d, err := v.Verify(h, []byte(row.body))
 			require.NoError(t, err)
@@ -1075,7 +1076,7 @@ func TestWebhookNil(t *testing.T) {
 	require.ErrorIs(t, err, belay.ErrBadSignature)
 	require.Empty(t, none.Scheme())
 	for _, w := range partnerWebhooks(t) {
-		bubble(t, w.name, func(t *testing.T) {
+		testkit.Bubble(t, w.name, func(t *testing.T) {
 			v := mustVerifier(t, w.scheme, w.proves)
 			want := belay.ErrNoSignature
 			if strings.HasPrefix(w.scheme.Header, "json:") {
@@ -1115,7 +1116,7 @@ func TestWebhookNil(t *testing.T) {
 func TestWebhookURL(t *testing.T) {
 	t.Parallel()
 	for _, s := range []belay.Scheme{belay.HubSpotScheme(webhookURL), belay.SquareScheme(webhookURL), belay.TwilioScheme(webhookURL)} {
-		bubble(t, s.Name, func(t *testing.T) {
+		testkit.Bubble(t, s.Name, func(t *testing.T) {
 			v := mustVerifier(t, s, "secret")
 			for at, want := range map[string]error{
 				"http://10.0.0.7:8080/rewritten?tenant=7&x=%3Aa": nil,

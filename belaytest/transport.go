@@ -2,7 +2,6 @@ package belaytest
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +9,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // RoundTrip carries req to the partner and back, with the time that takes. It keeps to the RoundTripper
@@ -20,7 +21,7 @@ func (p *Partner) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := sleep(req.Context(), p.delay()); err != nil {
+	if err := fault.Sleep(req.Context(), p.delay()); err != nil {
 		return nil, err
 	}
 	a := p.arrive(req, body, &rec)
@@ -34,7 +35,7 @@ func (p *Partner) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, req.Context().Err()
 		}
 	}
-	if err := sleep(req.Context(), p.cfg.Work+p.delay()); err != nil {
+	if err := fault.Sleep(req.Context(), p.cfg.Work+p.delay()); err != nil {
 		return nil, err
 	}
 	if a.fail {
@@ -59,20 +60,6 @@ func readBody(req *http.Request) ([]byte, error) {
 	return io.ReadAll(req.Body)
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
@@ -90,7 +77,7 @@ func (p *Partner) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		p.leave()
 		return
 	}
-	err = sleep(req.Context(), p.cfg.Work+p.delay())
+	err = fault.Sleep(req.Context(), p.cfg.Work+p.delay())
 	p.leave() // before the answer, so that a call that follows it finds the place free
 	if err != nil {
 		return

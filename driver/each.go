@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/bulk"
 )
 
 // Result is what became of one item of [Each].
@@ -22,14 +23,14 @@ var ErrNotBegun = errors.New("driver: the item was not begun")
 // Each calls f for each item, five at a time, or as [belay.Parallel] says: upserts at a partner that takes one at a time. F hands
 // info to its call by [belay.Into]. The results are in the order of the items; one that fails does not stop the others. When
 // ctx ends, those that were not begun have its error.
-func Each[T, R any](ctx context.Context, items []T, f func(ctx context.Context, item T, info *belay.Info) (R, error), opts ...belay.ForEachOption) []Result[R] {
+func Each[T, R any](ctx context.Context, items []T, f func(ctx context.Context, item T, info *belay.Info) (R, error), opts ...bulk.Option) []Result[R] {
 	results := make([]Result[R], len(items))
 	begun := make([]bool, len(items))
 	index := make([]int, len(items))
 	for i := range index {
 		index[i] = i
 	}
-	err := belay.ForEach(ctx, belay.Values(index), func(ctx context.Context, i int) error {
+	err := bulk.ForEach(ctx, bulk.Of(index), func(ctx context.Context, i int) error {
 		begun[i] = true
 		var info belay.Info
 		r := &results[i]

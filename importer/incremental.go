@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // Watermarks keep how far incremental imports are, by key.
@@ -57,18 +57,16 @@ type mark struct {
 func seenKey(id string, at time.Time) string { return at.UTC().Format(time.RFC3339Nano) + " " + id }
 
 func (inc Incremental[Raw, Rec]) check() error {
-	var errs []error
-	bad := func(cond bool, format string, args ...any) {
-		if cond {
-			errs = append(errs, fmt.Errorf("importer: Incremental."+format, args...))
-		}
+	var faults fault.List
+	bad := func(wrong bool, format string, args ...any) {
+		faults.If(wrong, "importer: Incremental."+format, args...)
 	}
 	bad(inc.Watermarks != nil && inc.Key == "", "Key is empty")
 	bad(inc.Lag < 0, "Lag is %s, must not be negative", inc.Lag)
 	bad(inc.ID == nil, "ID is nil")
 	bad(inc.Updated == nil, "Updated is nil")
 	bad(inc.Pages == nil, "Pages is nil")
-	return errors.Join(errs...)
+	return faults.Err()
 }
 
 // Run makes one run. The watermark moves when it has been complete, by the last batch's Mark and then by Watermarks: on an error the

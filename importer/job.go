@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // Batch is what is saved at once: whole pages, so that its rows and its checkpoint are true together.
@@ -113,12 +114,8 @@ func (j Job[Raw, Rec]) Run(ctx context.Context, pages iter.Seq2[belay.Page[Raw],
 }
 
 func (j Job[Raw, Rec]) check() error {
-	var errs []error
-	bad := func(cond bool, format string, args ...any) {
-		if cond {
-			errs = append(errs, fmt.Errorf("importer: Job."+format, args...))
-		}
-	}
+	var faults fault.List
+	bad := func(wrong bool, format string, args ...any) { faults.If(wrong, "importer: Job."+format, args...) }
 	bad(j.Adapt == nil, "Adapt is nil")
 	bad(j.Save == nil, "Save is nil")
 	bad(j.BatchSize < 0, "BatchSize is %d, must not be negative", j.BatchSize)
@@ -129,9 +126,9 @@ func (j Job[Raw, Rec]) check() error {
 	_, isJSON := any(raw).(json.RawMessage)
 	bad(j.Schema != nil && !isJSON, "Schema is set, but the records are %T, not json.RawMessage", raw)
 	if j.Schema != nil {
-		errs = append(errs, j.Schema.check())
+		faults.Add(j.Schema.check())
 	}
-	return errors.Join(errs...)
+	return faults.Err()
 }
 
 func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw], error], skip func(Rec) (bool, error), mark func() ([]byte, error)) (Stats, error) {

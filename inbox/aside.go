@@ -6,6 +6,8 @@ import (
 	"iter"
 	"slices"
 	"time"
+
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // Filter chooses among the events that were set aside. What is empty chooses all.
@@ -65,7 +67,7 @@ func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err e
 		}
 		if !how.DryRun {
 			if n > 0 && how.Pace > 0 {
-				if err := pause(ctx, how.Pace); err != nil {
+				if err := fault.Sleep(ctx, how.Pace); err != nil {
 					return n, err
 				}
 			}
@@ -92,7 +94,7 @@ func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 		if w.isClosed() {
 			return false, err
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := fault.Sleep(ctx, 50*time.Millisecond); err != nil {
 			return false, err
 		}
 	}
@@ -156,16 +158,4 @@ func (w *Worker) isClosed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.closed
-}
-
-// pause waits for d, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

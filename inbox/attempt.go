@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // run hands out events until there are no more. A handler that ends its goroutine, as runtime.Goexit does, has failed, and another
@@ -42,7 +43,7 @@ func (w *Worker) attempt(j *job) result {
 		return result{job: j, change: Change{Seq: j.seq, State: Handled}, silent: true}
 	case err != nil: // the store's trouble, and no attempt
 		w.tell(belay.EventHandled{ID: fmt.Sprint(j.seq), Attempt: j.attempts + 1, Retry: w.cfg.MaxDelay, Err: fmt.Errorf("inbox: reading an event: %w", err)})
-		_ = pause(w.ctx, 100*time.Millisecond) // when all is handed out at once, it is at its turn again soon
+		_ = fault.Sleep(w.ctx, 100*time.Millisecond) // when all is handed out at once, it is at its turn again soon
 		return result{job: j, change: Change{j.seq, Pending, j.attempts, time.Now().Add(w.cfg.MaxDelay), oneLine(err)}, silent: true}
 	}
 	ctx, cancel := w.ctx, context.CancelFunc(func() {})

@@ -1,29 +1,38 @@
 package inbox
 
 import (
-	"container/heap"
 	"slices"
 	"time"
+
+	"github.com/belay-go/belay/internal/heap"
 )
 
 // schedule knows which events wait, and which of them is due first. Of one key only the first is in the heap, or at work; the
 // others stand behind it. It holds no bodies.
 type schedule struct {
-	due  dueHeap
+	due  heap.Heap[*job]
 	keys map[string]*keyLine
 	all  map[uint64]*job // pending, those at work too
 }
 
 // job is a pending item.
 type job struct {
+	heap.Place
 	seq      uint64
 	key      string
 	due      time.Time
 	received time.Time
 	attempts int
 
-	at      int  // its place in the heap
 	revived bool // it was replayed while its last attempt was noted
+}
+
+// Before orders jobs by when they are due, and then by their place in the store.
+func (j *job) Before(o *job) bool {
+	if !j.due.Equal(o.due) {
+		return j.due.Before(o.due)
+	}
+	return j.seq < o.seq
 }
 
 // keyLine is the first of a key and those behind it, in order of Seq.
@@ -46,7 +55,7 @@ func (s *schedule) add(j *job) {
 	case line == nil:
 		s.keys[j.key] = &keyLine{first: j}
 	case j.seq < line.first.seq && !line.taken && line.first.attempts == 0:
-		heap.Remove(&s.due, line.first.at)
+		s.due.Remove(line.first)
 		line.behind = slices.Insert(line.behind, 0, line.first)
 		line.first = j
 	default:
@@ -57,18 +66,18 @@ func (s *schedule) add(j *job) {
 		line.behind = slices.Insert(line.behind, at, j)
 		return
 	}
-	heap.Push(&s.due, j)
+	s.due.Push(j)
 }
 
 // next takes the job that is due, or returns how long until one is; a negative wait means that none waits.
 func (s *schedule) next(now time.Time, all bool) (*job, time.Duration) {
-	if len(s.due) == 0 {
+	if s.due.Len() == 0 {
 		return nil, -1
 	}
-	if wait := s.due[0].due.Sub(now); wait > 0 && !all {
+	if wait := s.due.First().due.Sub(now); wait > 0 && !all {
 		return nil, wait
 	}
-	j := heap.Pop(&s.due).(*job)
+	j := s.due.Pop()
 	if j.revived = false; j.key != "" {
 		s.keys[j.key].taken = true
 	}
@@ -80,7 +89,7 @@ func (s *schedule) again(j *job) {
 	if j.key != "" {
 		s.keys[j.key].taken = false
 	}
-	heap.Push(&s.due, j)
+	s.due.Push(j)
 }
 
 // done forgets a job that was taken, and lets the next of its key come.
@@ -97,7 +106,7 @@ func (s *schedule) done(j *job) {
 	line.first, line.taken = line.behind[0], false
 	line.behind[0] = nil
 	line.behind = line.behind[1:]
-	heap.Push(&s.due, line.first)
+	s.due.Push(line.first)
 }
 
 // oldest returns when the longest waiting was received, zero when none waits.
@@ -108,33 +117,4 @@ func (s *schedule) oldest() (t time.Time) {
 		}
 	}
 	return t
-}
-
-type dueHeap []*job
-
-func (h dueHeap) Len() int { return len(h) }
-func (h dueHeap) Less(i, j int) bool {
-	if !h[i].due.Equal(h[j].due) {
-		return h[i].due.Before(h[j].due)
-	}
-	return h[i].seq < h[j].seq
-}
-
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].at, h[j].at = i, j
-}
-
-func (h *dueHeap) Push(x any) {
-	j := x.(*job)
-	j.at = len(*h)
-	*h = append(*h, j)
-}
-
-func (h *dueHeap) Pop() any {
-	last := len(*h) - 1
-	j := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return j
 }

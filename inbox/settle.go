@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/fault"
 )
 
 // lastTries is how often Shutdown has the store asked to note results.
@@ -57,7 +58,7 @@ func (w *Worker) settle() {
 			}
 			// Nothing is lost: what could not be noted is handled again after a start.
 			w.tell(belay.EventHandled{ID: fmt.Sprint(changes[0].Seq), Retry: wait, Err: fmt.Errorf("inbox: noting %d changes: %w", len(changes), err)})
-			if left > 0 && pause(w.ctx, wait) == nil {
+			if left > 0 && fault.Sleep(w.ctx, wait) == nil {
 				continue
 			}
 			w.mu.Lock()

@@ -1,4 +1,4 @@
-package belay_test
+package bulk_test
 
 import (
 	"context"
@@ -14,9 +14,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/belay-go/belay/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/bulk"
 )
 
 func count(n int) iter.Seq2[int, error] {
@@ -44,16 +47,16 @@ func failAt(n int, err error) iter.Seq2[int, error] {
 // Several at a time, all of them, and what fails does not stop the others.
 func TestForEach(t *testing.T) {
 	t.Parallel()
-	bubble(t, "five at a time", func(t *testing.T) {
+	testkit.Bubble(t, "five at a time", func(t *testing.T) {
 		for _, n := range []int{0, 1, 3} {
 			var now, most, done atomic.Int32
-			opts := []belay.ForEachOption{nil}
+			opts := []bulk.Option{nil}
 			want := 5
 			if n > 0 {
-				opts, want = append(opts, belay.Parallel(n)), n
+				opts, want = append(opts, bulk.Parallel(n)), n
 			}
 			began := time.Now()
-			err := belay.ForEach(t.Context(), count(30), func(_ context.Context, i int) error {
+			err := bulk.ForEach(t.Context(), count(30), func(_ context.Context, i int) error {
 				most.Store(max(most.Load(), now.Add(1)))
 				defer now.Add(-1)
 				time.Sleep(time.Second)
@@ -65,24 +68,24 @@ func TestForEach(t *testing.T) {
 			require.Equal(t, time.Duration(30/want)*time.Second, time.Since(began))
 		}
 	})
-	bubble(t, "errors with their items, bounded", func(t *testing.T) {
+	testkit.Bubble(t, "errors with their items, bounded", func(t *testing.T) {
 		odd := errors.New("odd")
-		err := belay.ForEach(t.Context(), count(1000), func(_ context.Context, i int) error {
+		err := bulk.ForEach(t.Context(), count(1000), func(_ context.Context, i int) error {
 			if i%2 == 1 {
 				return fmt.Errorf("%w\n%d", odd, i)
 			}
 			return nil
-		}, belay.Parallel(1))
-		var failed *belay.ItemErrors
+		}, bulk.Parallel(1))
+		var failed *bulk.ItemErrors
 		require.ErrorAs(t, err, &failed)
 		require.ErrorIs(t, err, odd)
 		require.Equal(t, []int{500, 1000, 100}, []int{failed.Failed, failed.Done, len(failed.Errors)})
 		require.Equal(t, []any{1, 1}, []any{failed.Errors[0].Index, failed.Errors[0].Item})
 		require.Equal(t, "belay: 500 of 1000 items failed; item 1: odd 1; item 3: odd 3; item 5: odd 5; …", err.Error())
 	})
-	bubble(t, "StopOnError", func(t *testing.T) {
+	testkit.Bubble(t, "StopOnError", func(t *testing.T) {
 		var begun, cancelled atomic.Int32
-		err := belay.ForEach(t.Context(), count(100), func(ctx context.Context, i int) error {
+		err := bulk.ForEach(t.Context(), count(100), func(ctx context.Context, i int) error {
 			begun.Add(1)
 			if i == 2 {
 				return errors.New("no")
@@ -94,40 +97,40 @@ func TestForEach(t *testing.T) {
 			case <-time.After(time.Minute):
 				return nil
 			}
-		}, belay.StopOnError())
+		}, bulk.StopOnError())
 		require.ErrorContains(t, err, "item 2: no")
 		require.LessOrEqual(t, begun.Load(), int32(6))
 		require.Positive(t, cancelled.Load())
 	})
-	bubble(t, "the source's error, after what was begun", func(t *testing.T) {
+	testkit.Bubble(t, "the source's error, after what was begun", func(t *testing.T) {
 		broken := errors.New("the source broke")
 		var done atomic.Int32
-		err := belay.ForEach(t.Context(), failAt(3, broken), func(context.Context, int) error {
+		err := bulk.ForEach(t.Context(), failAt(3, broken), func(context.Context, int) error {
 			time.Sleep(time.Second)
 			done.Add(1)
 			return nil
 		})
 		require.ErrorIs(t, err, broken)
 		require.EqualValues(t, 3, done.Load())
-		err = belay.ForEach(t.Context(), failAt(3, broken), func(context.Context, int) error { return errors.New("and an item") })
+		err = bulk.ForEach(t.Context(), failAt(3, broken), func(context.Context, int) error { return errors.New("and an item") })
 		require.ErrorIs(t, err, broken)
 		require.ErrorContains(t, err, "and an item")
 	})
-	bubble(t, "cancel", func(t *testing.T) {
+	testkit.Bubble(t, "cancel", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 		defer cancel()
 		n := 0
-		err := belay.ForEach(ctx, count(1_000_000), func(ctx context.Context, i int) error {
+		err := bulk.ForEach(ctx, count(1_000_000), func(ctx context.Context, i int) error {
 			n++
 			<-time.After(time.Minute)
 			return ctx.Err()
-		}, belay.Parallel(1))
+		}, bulk.Parallel(1))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, 2, n)
 	})
-	bubble(t, "a panic goes on in the caller", func(t *testing.T) {
+	testkit.Bubble(t, "a panic goes on in the caller", func(t *testing.T) {
 		require.PanicsWithValue(t, "mine", func() {
-			_ = belay.ForEach(t.Context(), count(100), func(_ context.Context, i int) error {
+			_ = bulk.ForEach(t.Context(), count(100), func(_ context.Context, i int) error {
 				if i == 3 {
 					panic("mine")
 				}
@@ -135,14 +138,14 @@ func TestForEach(t *testing.T) {
 			})
 		})
 	})
-	require.ErrorContains(t, belay.ForEach(t.Context(), count(1), func(context.Context, int) error { return nil }, belay.Parallel(0)), "Parallel: 0")
-	require.ErrorIs(t, belay.ForEach[int](t.Context(), nil, nil), belay.ErrInvalid)
+	require.ErrorContains(t, bulk.ForEach(t.Context(), count(1), func(context.Context, int) error { return nil }, bulk.Parallel(0)), "Parallel: 0")
+	require.ErrorIs(t, bulk.ForEach[int](t.Context(), nil, nil), belay.ErrInvalid)
 }
 
 func TestBatch(t *testing.T) {
 	t.Parallel()
 	var got [][]int
-	for b, err := range belay.Batch(belay.Values([]int{1, 2, 3, 4, 5}), 2) {
+	for b, err := range bulk.Batch(bulk.Of([]int{1, 2, 3, 4, 5}), 2) {
 		require.NoError(t, err)
 		got = append(got, b)
 	}
@@ -150,7 +153,7 @@ func TestBatch(t *testing.T) {
 	broken := errors.New("broke")
 	got = nil
 	var last error
-	for b, err := range belay.Batch(failAt(3, broken), 2) {
+	for b, err := range bulk.Batch(failAt(3, broken), 2) {
 		if err != nil {
 			last = err
 			continue
@@ -160,10 +163,10 @@ func TestBatch(t *testing.T) {
 	}
 	require.Equal(t, [][]int{{0, 1}, {2}}, got)
 	require.ErrorIs(t, last, broken)
-	for range belay.Batch(count(10), 3) {
+	for range bulk.Batch(count(10), 3) {
 		break
 	}
-	for _, err := range belay.Batch(count(10), 0) {
+	for _, err := range bulk.Batch(count(10), 0) {
 		require.ErrorIs(t, err, belay.ErrInvalid)
 	}
 }
@@ -176,13 +179,14 @@ func TestBatcher(t *testing.T) {
 		calls [][]int
 	}
 	bad := func(status int, keys ...int) error {
-		c, err := belay.New("https://partner.test", belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}), belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) { return reply(status), nil })))
+		c, err := belay.New("https://partner.test", belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}), belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(status), nil })))
 		require.NoError(t, err)
-		return get(context.Background(), c, "/")
+		_, err = belay.Get[belay.None](context.Background(), c, "/")
+		return err
 	}
-	make1 := func(t *testing.T, refuse func(keys []int) error) (*asked, *belay.Batcher[int, string]) {
+	make1 := func(t *testing.T, refuse func(keys []int) error) (*asked, *bulk.Batcher[int, string]) {
 		a := new(asked)
-		b, err := belay.NewBatcher(4, 10*time.Millisecond, func(ctx context.Context, keys []int) (map[int]string, error) {
+		b, err := bulk.NewBatcher(4, 10*time.Millisecond, func(ctx context.Context, keys []int) (map[int]string, error) {
 			a.mu.Lock()
 			a.calls = append(a.calls, slices.Sorted(slices.Values(keys)))
 			a.mu.Unlock()
@@ -206,7 +210,7 @@ func TestBatcher(t *testing.T) {
 		return a, b
 	}
 	ok := func([]int) error { return nil }
-	bubble(t, "together", func(t *testing.T) {
+	testkit.Bubble(t, "together", func(t *testing.T) {
 		a, b := make1(t, ok)
 		var wg sync.WaitGroup
 		for _, key := range []int{1, 2, 3, 1, 2, 404} {
@@ -228,7 +232,7 @@ func TestBatcher(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 60*time.Millisecond, time.Since(began))
 	})
-	bubble(t, "split", func(t *testing.T) {
+	testkit.Bubble(t, "split", func(t *testing.T) {
 		a, b := make1(t, func(keys []int) error {
 			if slices.Contains(keys, 3) {
 				return bad(422)
@@ -250,7 +254,7 @@ func TestBatcher(t *testing.T) {
 		require.EqualValues(t, 1, failed.Load())
 		require.Len(t, a.calls, 5)
 	})
-	bubble(t, "what is no fault of a key is not split", func(t *testing.T) {
+	testkit.Bubble(t, "what is no fault of a key is not split", func(t *testing.T) {
 		for _, status := range []int{500, 401, 429} {
 			a, b := make1(t, func([]int) error { return bad(status) })
 			var wg sync.WaitGroup
@@ -264,7 +268,7 @@ func TestBatcher(t *testing.T) {
 			require.Len(t, a.calls, 1, status)
 		}
 	})
-	bubble(t, "who goes leaves the others; when all have gone the call is cancelled", func(t *testing.T) {
+	testkit.Bubble(t, "who goes leaves the others; when all have gone the call is cancelled", func(t *testing.T) {
 		a, b := make1(t, ok)
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan error, 2)
@@ -289,8 +293,8 @@ func TestBatcher(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, a.calls, 3)
 	})
-	bubble(t, "a panic", func(t *testing.T) {
-		b, err := belay.NewBatcher(1, 0, func(context.Context, []int) (map[int]int, error) { panic("x") })
+	testkit.Bubble(t, "a panic", func(t *testing.T) {
+		b, err := bulk.NewBatcher(1, 0, func(context.Context, []int) (map[int]int, error) { panic("x") })
 		require.NoError(t, err)
 		_, err = b.Get(t.Context(), 1)
 		require.ErrorContains(t, err, "panicked")
@@ -299,19 +303,19 @@ func TestBatcher(t *testing.T) {
 		most int
 		wait time.Duration
 	}{{0, 0}, {1, -1}} {
-		_, err := belay.NewBatcher(c.most, c.wait, func(context.Context, []int) (map[int]int, error) { return nil, nil })
+		_, err := bulk.NewBatcher(c.most, c.wait, func(context.Context, []int) (map[int]int, error) { return nil, nil })
 		require.ErrorIs(t, err, belay.ErrInvalid)
 	}
-	_, err := belay.NewBatcher[int, int](1, 0, nil)
+	_, err := bulk.NewBatcher[int, int](1, 0, nil)
 	require.ErrorIs(t, err, belay.ErrInvalid)
-	var none *belay.Batcher[int, int]
+	var none *bulk.Batcher[int, int]
 	_, err = none.Get(t.Context(), 1)
 	require.ErrorIs(t, err, belay.ErrInvalid)
 }
 
 // One call for many lookups that come at about the same time.
 func ExampleBatcher() {
-	contacts, err := belay.NewBatcher(100, 5*time.Millisecond, func(_ context.Context, ids []string) (map[string]string, error) {
+	contacts, err := bulk.NewBatcher(100, 5*time.Millisecond, func(_ context.Context, ids []string) (map[string]string, error) {
 		fmt.Println("one call for", len(ids)) // GET /contacts?ids=…
 		out := make(map[string]string)
 		for _, id := range ids {
@@ -322,7 +326,7 @@ func ExampleBatcher() {
 	if err != nil {
 		panic(err)
 	}
-	_ = belay.ForEach(context.Background(), belay.Values(strings.Fields("7 8 9")), func(ctx context.Context, id string) error {
+	_ = bulk.ForEach(context.Background(), bulk.Of(strings.Fields("7 8 9")), func(ctx context.Context, id string) error {
 		_, err := contacts.Get(ctx, id)
 		return err
 	})
@@ -331,7 +335,7 @@ func ExampleBatcher() {
 
 // Two thousand contacts, five at a time, of which one fails.
 func ExampleForEach() {
-	err := belay.ForEach(context.Background(), belay.Values([]int{1, 2, 3}), func(_ context.Context, id int) error {
+	err := bulk.ForEach(context.Background(), bulk.Of([]int{1, 2, 3}), func(_ context.Context, id int) error {
 		if id == 2 {
 			return errors.New("no such contact")
 		}

@@ -1,0 +1,154 @@
+package bulk
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/fault"
+)
+
+// Batcher turns many lookups that come at about the same time into one call. Make it with [NewBatcher]. It is safe for
+// concurrent use, and has no goroutine while no lookup waits.
+type Batcher[K comparable, V any] struct {
+	call func(context.Context, []K) (map[K]V, error)
+	most int
+	wait time.Duration
+
+	mu   sync.Mutex
+	open *batch[K, V]
+}
+
+// batch is one call: first it gathers keys, then it is sent.
+type batch[K comparable, V any] struct {
+	keys    []K
+	known   map[K]bool
+	timer   *time.Timer
+	ctx     context.Context
+	cancel  context.CancelFunc
+	waiting int // lookups whose context has not ended
+	done    chan struct{}
+	got     map[K]V
+	errs    map[K]error
+}
+
+// NewBatcher returns a Batcher whose calls look up at most that many keys, of those that come within wait of the first. The
+// call returns what it found, by key; a key that it did not find is [belay.ErrNotFound] for its lookups. A call that the partner
+// refuses as a whole (a 4xx other than 401, 403, 408 and 429) is split in halves and sent again, so that one bad key fails alone.
+// Most must be at least 1, and wait must not be negative.
+func NewBatcher[K comparable, V any](most int, wait time.Duration, call func(ctx context.Context, keys []K) (map[K]V, error)) (*Batcher[K, V], error) {
+	switch {
+	case most < 1:
+		return nil, fault.Invalidf("NewBatcher: most is %d, must be at least 1", most)
+	case wait < 0:
+		return nil, fault.Invalidf("NewBatcher: wait is %s, must not be negative", wait)
+	case call == nil:
+		return nil, fault.Invalidf("NewBatcher: the call is nil")
+	}
+	return &Batcher[K, V]{call: call, most: most, wait: wait}, nil
+}
+
+// Get returns what the call finds for key. The end of ctx ends the wait; the call itself is canceled once every lookup in it has
+// ended so. The call's context has the values of the first lookup's.
+func (b *Batcher[K, V]) Get(ctx context.Context, key K) (V, error) {
+	var zero V
+	if b == nil || b.call == nil || ctx == nil {
+		return zero, fault.Invalidf("Batcher: the batcher was not made by NewBatcher, or the context is nil")
+	}
+	if ctx.Err() != nil {
+		return zero, fault.Context(ctx)
+	}
+	b.mu.Lock()
+	t := b.open
+	if t == nil {
+		t = &batch[K, V]{known: make(map[K]bool), done: make(chan struct{})}
+		t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		t.timer = time.AfterFunc(b.wait, func() { b.send(t) })
+		b.open = t
+	}
+	t.waiting++
+	if !t.known[key] {
+		t.known[key] = true
+		t.keys = append(t.keys, key)
+	}
+	full := len(t.keys) >= b.most
+	if full {
+		b.open = nil
+	}
+	b.mu.Unlock()
+	if full && t.timer.Stop() {
+		go b.send(t)
+	}
+	select {
+	case <-t.done:
+		if err := t.errs[key]; err != nil {
+			return zero, err
+		}
+		v, ok := t.got[key]
+		if !ok {
+			return zero, fault.Join(belay.ErrNotFound, errors.New("the partner's answer does not hold the key"))
+		}
+		return v, nil
+	case <-ctx.Done():
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if t.waiting--; t.waiting == 0 {
+			t.cancel()
+			if b.open == t { // no lookup may join a call that is canceled
+				b.open = nil
+			}
+		}
+		return zero, fault.Context(ctx)
+	}
+}
+
+// send closes the batch to more keys and makes its call.
+func (b *Batcher[K, V]) send(t *batch[K, V]) {
+	b.mu.Lock()
+	if b.open == t {
+		b.open = nil
+	}
+	b.mu.Unlock()
+	defer t.cancel()
+	t.got, t.errs = make(map[K]V, len(t.keys)), make(map[K]error)
+	defer close(t.done)
+	b.split(t, t.keys)
+}
+
+// split makes the call for keys, and in halves where the partner refuses it as a whole.
+func (b *Batcher[K, V]) split(t *batch[K, V], keys []K) {
+	if t.ctx.Err() != nil {
+		for _, key := range keys {
+			t.errs[key] = t.ctx.Err()
+		}
+		return
+	}
+	got, err := b.ask(t.ctx, keys)
+	if err == nil {
+		for key, v := range got {
+			t.got[key] = v
+		}
+		return
+	}
+	var e *belay.Error
+	if n := len(keys); n > 1 && errors.As(err, &e) && e.Class == belay.ClassClient && e.StatusCode != 0 {
+		b.split(t, keys[:n/2])
+		b.split(t, keys[n/2:])
+		return
+	}
+	for _, key := range keys {
+		t.errs[key] = err
+	}
+}
+
+// ask makes the call. A panic of it becomes an error, because no caller's goroutine runs it.
+func (b *Batcher[K, V]) ask(ctx context.Context, keys []K) (got map[K]V, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("belay: the call of the Batcher panicked")
+		}
+	}()
+	return b.call(ctx, keys[:len(keys):len(keys)])
+}

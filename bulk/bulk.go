@@ -1,0 +1,207 @@
+// Package bulk does work on many items: [ForEach] calls a function for several at a time, [Batch] groups them, and a [Batcher]
+// makes one call of lookups that come at about the same time.
+//
+// Items are an iter.Seq2[T, error]: those of [belay.Items], or of a slice by [Of].
+package bulk
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+
+	"github.com/belay-go/belay/internal/fault"
+)
+
+// defaultParallel is how many items ForEach works on at a time.
+const defaultParallel = 5
+
+// mostItemErrors is how many failed items an error holds.
+const mostItemErrors = 100
+
+// Option configures [ForEach].
+type Option func(*forEach)
+
+type forEach struct {
+	parallel int
+	stop     bool
+	err      error
+}
+
+// Parallel lets up to n items be worked on at a time. The default is 5; less than 1 is an error.
+func Parallel(n int) Option {
+	return func(o *forEach) {
+		if n < 1 {
+			o.err = fault.Invalidf("Parallel: %d must be at least 1", n)
+		}
+		o.parallel = n
+	}
+}
+
+// StopOnError begins no more items once one has failed, and cancels the context of those in progress.
+func StopOnError() Option { return func(o *forEach) { o.stop = true } }
+
+// ItemError is an item that failed.
+type ItemError struct {
+	// Index counts from 0 in the order of the items, and Item is the item itself, which is not printed.
+	Index int
+	Item  any
+	Err   error
+}
+
+func (e *ItemError) Error() string { return fmt.Sprintf("item %d: %v", e.Index, e.Err) }
+
+// Unwrap returns what the item failed with.
+func (e *ItemError) Unwrap() error { return e.Err }
+
+// ItemErrors is the error of a run in which some items failed. errors.Is and errors.As look at the errors that it holds.
+type ItemErrors struct {
+	// Failed counts the items that failed, Done those that were begun.
+	Failed, Done int
+	// Errors are the first hundred of them.
+	Errors []*ItemError
+}
+
+// Error returns one line, with the first three.
+func (e *ItemErrors) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "belay: %d of %d items failed", e.Failed, e.Done)
+	for i, one := range e.Errors {
+		if i == 3 {
+			b.WriteString("; …")
+			break
+		}
+		b.WriteString("; " + strings.ReplaceAll(one.Error(), "\n", " "))
+	}
+	return b.String()
+}
+
+// Unwrap returns the errors.
+func (e *ItemErrors) Unwrap() []error {
+	out := make([]error, len(e.Errors))
+	for i, one := range e.Errors {
+		out[i] = one
+	}
+	return out
+}
+
+// ForEach calls f for each item, several at a time. An item that fails does not stop the others; the error is an
+// [*ItemErrors] then. An error of the source, or the end of ctx, ends the work once the items in progress are done, and is joined
+// to the other errors. All calls of f have returned when ForEach returns. A panic of f continues in the caller.
+func ForEach[T any](ctx context.Context, items iter.Seq2[T, error], f func(context.Context, T) error, opts ...Option) error {
+	o := forEach{parallel: defaultParallel}
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&o)
+		}
+	}
+	switch {
+	case o.err != nil:
+		return o.err
+	case ctx == nil || items == nil || f == nil:
+		return fault.Invalidf("ForEach: the context, the items or the function is nil")
+	}
+	inner, cancel := context.WithCancel(ctx)
+	var mu sync.Mutex
+	var failed ItemErrors
+	var panicked any
+	var workers sync.WaitGroup
+	defer func() { // workers end too when the source panics
+		cancel()
+		workers.Wait()
+	}()
+	room := make(chan struct{}, o.parallel)
+	work := func(index int, item T) {
+		defer func() {
+			if p := recover(); p != nil {
+				mu.Lock()
+				panicked = p
+				mu.Unlock()
+				cancel()
+			}
+			<-room
+		}()
+		if err := f(inner, item); err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			if failed.Failed++; len(failed.Errors) < mostItemErrors {
+				failed.Errors = append(failed.Errors, &ItemError{index, item, err})
+			}
+			if o.stop {
+				cancel()
+			}
+		}
+	}
+	var source error
+	for item, err := range items {
+		if err != nil {
+			source = err
+			break
+		}
+		select {
+		case room <- struct{}{}:
+		case <-inner.Done():
+		}
+		if inner.Err() != nil {
+			break
+		}
+		index := failed.Done
+		failed.Done++
+		workers.Go(func() { work(index, item) })
+	}
+	workers.Wait()
+	if panicked != nil {
+		panic(panicked)
+	}
+	if source == nil && ctx.Err() != nil {
+		source = fault.Context(ctx)
+	}
+	if failed.Failed == 0 {
+		return source
+	}
+	return fault.Join(&failed, source)
+}
+
+// Of yields the items of a slice, for [ForEach] and [Batch].
+func Of[T any](items []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, item := range items {
+			if !yield(item, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Batch yields items in slices of n; the last may be smaller. Items that came before an error are yielded before the error. The
+// loop may keep the slices. N below 1 is an error.
+func Batch[T any](items iter.Seq2[T, error], n int) iter.Seq2[[]T, error] {
+	return func(yield func([]T, error) bool) {
+		if n < 1 || items == nil {
+			yield(nil, fault.Invalidf("Batch: %d must be at least 1, and the items not nil", n))
+			return
+		}
+		var batch []T
+		for item, err := range items {
+			if err != nil {
+				if len(batch) == 0 || yield(batch, nil) {
+					yield(nil, err)
+				}
+				return
+			}
+			if batch == nil {
+				batch = make([]T, 0, min(n, 1000))
+			}
+			if batch = append(batch, item); len(batch) == n {
+				if !yield(batch, nil) {
+					return
+				}
+				batch = nil
+			}
+		}
+		if len(batch) > 0 {
+			yield(batch, nil)
+		}
+	}
+}

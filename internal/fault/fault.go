@@ -1,0 +1,94 @@
+// Package fault has the small parts of which errors are made everywhere in this module: an error for bad input, errors joined
+// into one line, the reason why a context ended.
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Invalid is the sentinel of bad input. The root package exports it as ErrInvalid.
+var Invalid = errors.New("belay: invalid")
+
+// Input returns an error that is Invalid and has the text of err.
+func Input(err error) error { return &inputError{err} }
+
+// Invalidf returns an error that is Invalid and begins with "belay: ".
+func Invalidf(format string, args ...any) error { return Input(fmt.Errorf("belay: "+format, args...)) }
+
+type inputError struct{ err error }
+
+func (e *inputError) Error() string        { return e.err.Error() }
+func (e *inputError) Unwrap() error        { return e.err }
+func (e *inputError) Is(target error) bool { return target == Invalid }
+
+// Join returns both errors as one whose text is one line. A nil error adds nothing.
+func Join(a, b error) error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return OneLine(errors.Join(a, b))
+}
+
+// OneLine returns err with a text that has "; " in place of line breaks. Nil stays nil.
+func OneLine(err error) error {
+	if err == nil {
+		return nil
+	}
+	return oneLine{err}
+}
+
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
+func (e oneLine) Unwrap() error { return e.error }
+
+// Context returns why ctx ended: its error and, where they differ, its cause. Nil means that it has not.
+func Context(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return Join(err, cause)
+}
+
+// Sleep waits for d, or returns why ctx ended before that. Where d is zero or negative, it only looks at ctx.
+func Sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return Context(ctx)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return Context(ctx)
+	}
+}
+
+// List collects what is wrong with a configuration. The zero value is an empty list.
+type List struct{ errs []error }
+
+// Add adds err, unless it is nil.
+func (l *List) Add(err error) {
+	if err != nil {
+		l.errs = append(l.errs, err)
+	}
+}
+
+// If adds an error of that text where wrong is true.
+func (l *List) If(wrong bool, format string, args ...any) {
+	if wrong {
+		l.errs = append(l.errs, fmt.Errorf(format, args...))
+	}
+}
+
+// Err returns all of them joined, nil for none.
+func (l *List) Err() error { return errors.Join(l.errs...) }
