@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -22,7 +23,7 @@ func (c *call) send(*within) (*http.Response, error) {
 		return nil, c.stop(err)
 	}
 	if t := c.body.timeout; t != nil {
-		t.begin()
+		t.Begin()
 	}
 	began := c.clock()
 	b := c.body
@@ -50,7 +51,7 @@ func (c *call) send(*within) (*http.Response, error) {
 			resp = nil
 		}
 	} else {
-		err = b.explain(withoutURL(err))
+		err = b.explain(redact.WithoutURL(err))
 		b.finish()
 	}
 	if err == nil && resp.StatusCode < 400 && c.set.classifier == nil {
@@ -72,16 +73,16 @@ func (c *call) newBody() {
 	}
 	both := &struct {
 		body
-		timeout
-	}{body{parent: c.ctx}, timeout{of: c.set.timeouts}}
-	both.body.timeout = &both.timeout
+		deadline.Deadline
+	}{body{parent: c.ctx}, deadline.Deadline{Keeper: c.set.timeouts}}
+	both.timeout = &both.Deadline
 	c.body = &both.body
 }
 
 // attemptContext returns the context that requests of the attempt have, and whether it is another than the caller's.
 func (c *call) attemptContext() (ctx context.Context, another bool) {
 	if t := c.body.timeout; t != nil {
-		return t.context(c.ctx), true
+		return t.Context(c.ctx), true
 	}
 	return c.ctx, c.cancel != nil // of the total timeout
 }
@@ -124,7 +125,7 @@ func (c *call) receive(b *body, resp *http.Response) error {
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		if b.timeout != nil {
-			b.timeout.pause()
+			b.timeout.Pause()
 		}
 		b.done.Store(true) // the connection is the caller's now
 		return nil
@@ -140,8 +141,8 @@ func (c *call) receive(b *body, resp *http.Response) error {
 			_ = b.Close()
 			resp.Body = http.NoBody
 		} else if b.timeout != nil {
-			b.timeout.pause()
-			b.timeout.reads = !events
+			b.timeout.Pause()
+			b.readsTimed = !events
 		}
 		return nil
 	}

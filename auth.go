@@ -10,6 +10,8 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+
+	"github.com/belay-go/belay/internal/headers"
 )
 
 // Authenticator gives the credential for an attempt. It is asked once for each attempt, before the
@@ -48,7 +50,7 @@ func APIKey(header string, key Secret) Authenticator {
 	case err != nil:
 	case header == "":
 		err = errors.New("the name of the header is empty")
-	case !token(header):
+	case !headers.IsToken(header):
 		err = fmt.Errorf("%q is not the name of a header", header)
 	}
 	return inHeader("APIKey", textproto.CanonicalMIMEHeaderKey(header), key.Reveal(), err)
@@ -96,17 +98,6 @@ func (s *static) check() error {
 		return fmt.Errorf("%s: %w", s.name, s.err)
 	}
 	return nil
-}
-
-// token reports whether s is a token of RFC 9110 section 5.6.2.
-func token(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // Credential returns itself.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -186,6 +187,6 @@ func (in *Info) fill(c *call, resp *http.Response) {
 	*in = Info{Attempts: c.sends, Waited: c.waits.Total()}
 	if resp != nil {
 		in.StatusCode, in.Header = resp.StatusCode, resp.Header
-		in.RequestID = requestID(resp.Header, c.secrets())
+		in.RequestID = headers.RequestID(resp.Header, c.secrets())
 	}
 }

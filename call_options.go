@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/belay-go/belay/internal/headers"
 )
 
 // CallOption configures a single call, typed or by [CallContext].
@@ -110,7 +112,7 @@ func Query(name, value string) CallOption {
 // Header sets a header of the request, in place of the client's. An empty value sends it empty.
 func Header(name, value string) CallOption {
 	return callOption(func(o *callOptions) {
-		if !token(name) || strings.ContainsAny(value, "\r\n\x00") {
+		if !headers.IsToken(name) || strings.ContainsAny(value, "\r\n\x00") {
 			o.fail("Header: %q is not the name of a header, or its value has a line break", name)
 			return
 		}

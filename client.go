@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/origin"
 )
 
@@ -160,7 +161,7 @@ func (s *stack) newRequest(ctx context.Context, method string, u *url.URL, body 
 	}
 	if method == "" {
 		method = http.MethodGet
-	} else if !token(method) {
+	} else if !headers.IsToken(method) {
 		return nil, invalid("%q is not a method", method)
 	}
 	req := (&http.Request{

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/origin"
 )
@@ -96,7 +97,7 @@ func (s *shared) finish() {
 	if s.without[LayerTimeout] {
 		s.attemptTimeout = 0
 	}
-	s.timeouts = newTimeouts(s.attemptTimeout)
+	s.timeouts = deadline.New(s.attemptTimeout, errAttemptTimeout)
 	s.retry = nil
 	if !s.without[LayerRetry] {
 		p := s.retryPolicy.withDefaults()

@@ -188,7 +188,7 @@ func (g *download) brokenOff(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		v.Class = ClassCanceled
 	}
-	return g.client.fault(http.MethodGet, g.path, v, fault.Join(errBrokenOff, withoutURL(err)))
+	return g.client.fault(http.MethodGet, g.path, v, fault.Join(errBrokenOff, redact.WithoutURL(err)))
 }
 
 // counting writes to w and to the checksum, and remembers what w failed with.

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -54,7 +54,7 @@ var (
 	// ErrConflict is a thing that changed meanwhile, or exists already.
 	ErrConflict = errors.New("belay: conflict")
 	// ErrInvalid is a call that cannot succeed as it stands.
-	ErrInvalid = fault.Invalid
+	ErrInvalid = fault.ErrInvalid
 	// ErrData is an answer that is not what was promised.
 	ErrData = errors.New("belay: unexpected data")
 	// ErrCircuitOpen is a call that was not sent, because the calls before it failed.
@@ -260,7 +260,7 @@ func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
 	e.Body = body
 	if resp != nil {
 		e.StatusCode = resp.StatusCode
-		e.RequestID = requestID(resp.Header, secrets)
+		e.RequestID = headers.RequestID(resp.Header, secrets)
 	}
 	d := decodeError(body, secrets)
 	e.Fields = d.Fields
@@ -268,46 +268,3 @@ func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
 		e.RequestID = d.RequestID
 	}
 }
-
-// requestIDHeaders are the headers in which partners send their id of a call, the likeliest first.
-var requestIDHeaders = [...]string{
-	"X-Request-Id", "Request-Id", "Trackingid", "X-Github-Request-Id", "X-Hubspot-Correlation-Id",
-	"X-Correlation-Id", "X-Ms-Request-Id", "Client-Request-Id", "X-Amzn-Requestid", "X-Amz-Request-Id",
-	"X-Slack-Req-Id", "Paypal-Debug-Id", "Twilio-Request-Id", "X-Trace-Id", "X-Trace", "Cf-Ray",
-}
-
-// requestID returns the partner's id of a call, from which secrets are taken before it is cut.
-func requestID(h http.Header, secrets []string) string {
-	for _, name := range requestIDHeaders {
-		if v := h[name]; len(v) > 0 && v[0] != "" {
-			return redact.Line(redact.Values(v[0], secrets), 128)
-		}
-	}
-	return ""
-}
-
-// withoutURL takes a url.Error's URL out of err, wherever it stands in it.
-func withoutURL(err error) error {
-	for {
-		ue, ok := err.(*url.Error)
-		if !ok {
-			break
-		}
-		err = ue.Err
-	}
-	var ue *url.Error
-	if err == nil || !errors.As(err, &ue) {
-		return err
-	}
-	return &cleaned{err, strings.ReplaceAll(err.Error(), ue.Error(), ue.Err.Error())}
-}
-
-// cleaned is an error with another text.
-type cleaned struct {
-	err  error
-	text string
-}
-
-func (e *cleaned) Error() string { return e.text }
-
-func (e *cleaned) Is(target error) bool { return errors.Is(e.err, target) }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -30,7 +31,7 @@ func (c *call) failure(resp *http.Response, err error) error {
 	e.Err = fault.Join(c.clean(err), c.clean(c.extra))
 	if c.lost != nil && resp == nil && c.lost.resp != nil {
 		e.StatusCode = c.lost.resp.StatusCode
-		e.RequestID = requestID(c.lost.resp.Header, c.secrets())
+		e.RequestID = headers.RequestID(c.lost.resp.Header, c.secrets())
 	}
 	if resp != nil {
 		head := c.att.peeked

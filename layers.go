@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/belay-go/belay/internal/deadline"
 )
 
 // order is the one place where the order of the layers stands, from the outside in. Below the last one
@@ -52,15 +54,15 @@ func (w *within) send(c *call) (*http.Response, error) { return w.step(c, w.in) 
 // settings is what a client and all clients derived from it share. It does not change once it is built.
 type settings struct {
 	name           string
-	retry          *RetryPolicy  // nil: no retries
-	breaker        *Breaker      // nil: none
-	limiter        *Limiter      // nil: none
-	classifier     Classifier    // nil: Classify
-	timeout        time.Duration // 0: none
-	attemptTimeout time.Duration // 0: none
-	timeouts       *timeouts     // that end attempts, nil: none
-	keyHeader      string        // canonical, empty: no keys are made
-	header         http.Header   // set on every request that lacks them
+	retry          *RetryPolicy     // nil: no retries
+	breaker        *Breaker         // nil: none
+	limiter        *Limiter         // nil: none
+	classifier     Classifier       // nil: Classify
+	timeout        time.Duration    // 0: none
+	attemptTimeout time.Duration    // 0: none
+	timeouts       *deadline.Keeper // of attempts, nil: none
+	keyHeader      string           // canonical, empty: no keys are made
+	header         http.Header      // set on every request that lacks them
 	observers      []Observer
 	redactor       Redactor
 	trusted        []*url.URL

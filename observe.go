@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -63,7 +64,7 @@ func (c *call) emitAttempt(resp *http.Response, err error, began time.Time) {
 		e.LimitLeft = c.caller.left
 	}
 	if resp != nil {
-		e.StatusCode, e.RequestID = resp.StatusCode, requestID(resp.Header, c.secrets())
+		e.StatusCode, e.RequestID = resp.StatusCode, headers.RequestID(resp.Header, c.secrets())
 		if e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity {
 			e.RequestBody = redact.Values(c.shownBody(), c.secrets())
 		}

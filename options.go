@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/belay-go/belay/internal/headers"
 )
 
 // Option configures a client, for [New] and [Client.With]. Options apply in order, the last wins; an
@@ -140,7 +142,7 @@ func WithIdempotencyKeys(header string) Option {
 		if header == "" {
 			header = "Idempotency-Key"
 		}
-		if !token(header) {
+		if !headers.IsToken(header) {
 			return fmt.Errorf("WithIdempotencyKeys: %q is not the name of a header", header)
 		}
 		c.own().keyHeader = textproto.CanonicalMIMEHeaderKey(header)
@@ -244,7 +246,7 @@ func WithRedactor(f Redactor) Option {
 // WithHeader sets a header on every request that does not have it. An empty value takes it back.
 func WithHeader(name, value string) Option {
 	return func(c *config) error {
-		if !token(name) {
+		if !headers.IsToken(name) {
 			return fmt.Errorf("WithHeader: %q is not the name of a header", name)
 		}
 		if strings.ContainsAny(value, "\r\n\x00") {

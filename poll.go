@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/fault"
-	"github.com/belay-go/belay/internal/hint"
+	"github.com/belay-go/belay/internal/headers"
 )
 
 // The waits between two looks at work that goes on at the partner's: the first, what each is longer by, and the longest.
@@ -133,7 +133,7 @@ func pollOptions(path string, opts []CallOption) []CallOption {
 
 // pause waits until work at the partner's is worth another look.
 func (c *Client) pause(ctx context.Context, path string, wait time.Duration, h http.Header) error {
-	asked, _ := hint.Wait(h, time.Now(), false)
+	asked, _ := headers.RetryAfter(h, time.Now(), false)
 	wait = max(wait, asked)
 	fail := func(err error) error {
 		return c.fault(http.MethodGet, path, Verdict{Class: ClassCanceled, Scope: ScopeCall, RetryAfter: wait}, fmt.Errorf("the partner has not finished: %w", err))

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/fault"
-	"github.com/belay-go/belay/internal/hint"
+	"github.com/belay-go/belay/internal/headers"
 )
 
 // Limiter admits calls so that no limit is exceeded. All its limits are taken at once or none, by one
@@ -137,7 +137,7 @@ type Ticket struct {
 	tiers  *tierSet
 	grants []grant          // of the groups' tiers
 	logged int64            // its mark in the log, 0 when it is not there
-	quotas []hint.Quota     // that the answer told of
+	quotas []headers.Quota  // that the answer told of
 	taken  uint64           // the limits that it is under
 	stored uint64           // of those, the ones whose permits a store gave
 	marks  [fewTiers]int64  // what each of them knows it by

@@ -106,16 +106,10 @@ func (c *call) unsigned(link string) string {
 
 // clean takes out of an error's text what must not be seen: a url.Error's URL, and the credential.
 func (c *call) clean(err error) error {
-	if err = withoutURL(err); err == nil {
+	if err == nil {
 		return nil
 	}
-	if secrets := c.secrets(); len(secrets) > 0 {
-		text := err.Error()
-		if clean := redact.Values(text, secrets); clean != text {
-			return &cleaned{err, clean}
-		}
-	}
-	return err
+	return redact.Error(err, c.secrets())
 }
 
 // url returns what may be shown of the request's URL: the path template where there is one.

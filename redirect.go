@@ -158,7 +158,7 @@ func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
 	case h.err != nil: // the hop's own verdict stands
 		err = h.err
 	case err != nil:
-		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: withoutURL(err)})
+		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: redact.WithoutURL(err)})
 	case redirected(resp) && c.set.redirects == RedirectSameOrigin:
 		to, _ := resp.Location()
 		_ = resp.Body.Close()

@@ -12,22 +12,24 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/fault"
 )
 
 // body is the response's body as the caller reads it. It ends the attempt: the place in flight, the
 // attempt's context and the total timeout's are let go when it is closed or has been read to the end.
 type body struct {
-	rc      io.ReadCloser
-	line    *line    // whose slots are held, nil when none are
-	tiers   *tierSet // and of it
-	taken   uint64   // these
-	max     int64    // bytes that may be read, negative for no bound
-	left    int64    // of those
-	parent  context.Context
-	timeout *timeout           // the attempt's, nil when it has none
-	total   context.CancelFunc // of the call's total timeout, once the body is handed out
-	done    atomic.Bool
+	rc         io.ReadCloser
+	line       *line    // whose slots are held, nil when none are
+	tiers      *tierSet // and of it
+	taken      uint64   // these
+	max        int64    // bytes that may be read, negative for no bound
+	left       int64    // of those
+	parent     context.Context
+	timeout    *deadline.Deadline // the attempt's, nil when it has none
+	total      context.CancelFunc // of the call's total timeout, once the body is handed out
+	done       atomic.Bool
+	readsTimed bool // each Read has the attempt's time to itself
 }
 
 // explain names the attempt's timeout where the transport only speaks of a cancelled context.
@@ -38,8 +40,8 @@ func (b *body) explain(err error) error {
 		}
 		return fault.Join(parent.Err(), err)
 	}
-	if t := b.timeout; t != nil && context.Cause(t.ctx) == errAttemptTimeout {
-		return fmt.Errorf("%w after %s", errAttemptTimeout, t.of.after)
+	if t := b.timeout; t != nil && t.Expired() {
+		return fmt.Errorf("%w after %s", errAttemptTimeout, t.Keeper.After())
 	}
 	return err
 }
@@ -86,12 +88,12 @@ func (b *body) readBounded(p []byte) (int, error) {
 // readTimed is one Read of what the transport gave, with the time to itself where it has one.
 func (b *body) readTimed(p []byte) (int, error) {
 	t := b.timeout
-	if t == nil || !t.reads {
+	if t == nil || !b.readsTimed {
 		return b.rc.Read(p)
 	}
-	t.begin()
+	t.Begin()
 	n, err := b.rc.Read(p)
-	t.pause()
+	t.Pause()
 	return n, err
 }
 
@@ -120,7 +122,7 @@ func (b *body) finish() {
 		return
 	}
 	if t := b.timeout; t != nil {
-		t.end()
+		t.End()
 	}
 	if b.total != nil {
 		b.total()
@@ -201,7 +203,7 @@ func interrupt(rc io.ReadCloser) {
 		inner, _ = r.Closer.(io.ReadCloser)
 	}
 	if b, ok := inner.(*body); ok && b.timeout != nil {
-		b.timeout.cancel(errAttemptTimeout)
+		b.timeout.Expire()
 	}
 	_ = rc.Close()
 }

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/oauth2"
+
+	"github.com/belay-go/belay/internal/headers"
 )
 
 // Token is what a token endpoint gave. Its secrets do not print.
@@ -35,7 +37,7 @@ func (t Token) check() error {
 			return fmt.Errorf("the refresh token: %w", err)
 		}
 	}
-	if t.Type != "" && !token(t.Type) {
+	if t.Type != "" && !headers.IsToken(t.Type) {
 		return errors.New("its type is not a token of HTTP")
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/belay-go/belay/internal/fault"
-	"github.com/belay-go/belay/internal/hint"
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -201,7 +201,7 @@ func (o *OAuth2) explain(ctx context.Context, key string, secrets []string, err 
 			e.Class = ClassData
 		default:
 			v := classifyError(&Attempt{Err: err})
-			e = o.fail(key, "", "the token endpoint cannot be reached", errors.New(clean(withoutURL(err).Error())))
+			e = o.fail(key, "", "the token endpoint cannot be reached", errors.New(clean(redact.WithoutURL(err).Error())))
 			v.Code, v.Message = e.Code, e.Message
 			e.Verdict = v
 		}
@@ -223,13 +223,13 @@ func (o *OAuth2) explain(ctx context.Context, key string, secrets []string, err 
 		description = info.Message
 	}
 	e := o.fail(key, clean(code), clean(description), nil)
-	e.StatusCode, e.RequestID = status, requestID(refused.Response.Header, secrets)
+	e.StatusCode, e.RequestID = status, headers.RequestID(refused.Response.Header, secrets)
 	action, known := final[strings.ToLower(code)]
 	class, passes := passing[strings.ToLower(code)]
 	switch {
 	case passes:
 		e.Class, e.Scope = class, ScopePartner
-		e.RetryAfter, _ = hint.Wait(refused.Response.Header, time.Now(), class == ClassRateLimited)
+		e.RetryAfter, _ = headers.RetryAfter(refused.Response.Header, time.Now(), class == ClassRateLimited)
 		e.Message = strings.TrimSpace("the token endpoint has trouble " + e.Message)
 	case known && (status < 400 || status == http.StatusBadRequest || status == http.StatusUnauthorized):
 		e.Message = action

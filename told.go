@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/belay-go/belay/internal/hint"
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/window"
 )
 
@@ -26,7 +26,7 @@ func (t *Ticket) read(ln *line, resp *http.Response) {
 		return
 	}
 	var ignored int
-	if t.quotas, ignored = hint.Quotas(resp.Header, t.quotas); ignored > 0 {
+	if t.quotas, ignored = headers.Quotas(resp.Header, t.quotas); ignored > 0 {
 		ln.ignored.Add(int64(ignored))
 	}
 }
@@ -72,7 +72,7 @@ func (g *group) untell() {
 }
 
 // newTold makes a tier of a quota, nil when too little is known of it.
-func (ln *line) newTold(g *group, t *Ticket, q *hint.Quota, now time.Duration) *told {
+func (ln *line) newTold(g *group, t *Ticket, q *headers.Quota, now time.Duration) *told {
 	k := &told{name: q.Name, per: q.Window}
 	// What was sent with it or since may not be in what the partner counted; unless all of that is ours.
 	used := q.Limit - q.Left
@@ -106,7 +106,7 @@ func (ln *line) newTold(g *group, t *Ticket, q *hint.Quota, now time.Duration) *
 }
 
 // correct corrects the count of a quota by what an answer told.
-func (ln *line) correct(g *group, k *told, t *Ticket, q *hint.Quota, now time.Duration) {
+func (ln *line) correct(g *group, k *told, t *Ticket, q *headers.Quota, now time.Duration) {
 	k.heard = now
 	used := q.Limit - q.Left
 	if w, ok := k.Window.(*window.Told); ok {

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/errbody"
-	"github.com/belay-go/belay/internal/hint"
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -188,10 +188,10 @@ func Classify(a *Attempt) Verdict {
 		v.Class, v.Scope = ClassRateLimited, ScopeCredential
 	case status == http.StatusForbidden:
 		v.Class = ClassAuth
-		if hint.Exhausted(a.Response.Header) || a.Response.Header.Get("Retry-After") != "" || body.Limit {
+		if headers.Exhausted(a.Response.Header) || a.Response.Header.Get("Retry-After") != "" || body.Limit {
 			v.Class, v.Scope = ClassRateLimited, ScopeCredential
 		} else if body.Scope == "" {
-			body.Scope = hint.MissingScope(a.Response.Header)
+			body.Scope = headers.MissingScope(a.Response.Header)
 		}
 		if body.Scope != "" && !strings.Contains(v.Message, body.Scope) {
 			v.Message = strings.TrimSpace(v.Message + " (missing scope: " + body.Scope + ")")
@@ -203,7 +203,7 @@ func Classify(a *Attempt) Verdict {
 		v.Class, v.Scope = ClassTransient, ScopePartner
 	}
 	if v.Class == ClassTransient || v.Class == ClassRateLimited {
-		v.RetryAfter, v.ignored = hint.Wait(a.Response.Header, time.Now(), v.Class == ClassRateLimited)
+		v.RetryAfter, v.ignored = headers.RetryAfter(a.Response.Header, time.Now(), v.Class == ClassRateLimited)
 		v.RetryAfter = max(v.RetryAfter, body.RetryAfter)
 		if v.RetryAfter == 0 && v.Class == ClassRateLimited && strings.Contains(strings.ToLower(v.Message), "secondary rate limit") {
 			v.RetryAfter = time.Minute // GitHub's, "Rate limits for the REST API": at least that long

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/belay-go/belay/internal/headers"
 )
 
 // partKind is what a part of Scheme.Signed stands for.
@@ -182,7 +184,7 @@ func parsePlace(text string) (header string, paths []string, err error) {
 			}
 		}
 		return "", paths, nil
-	case !token(text):
+	case !headers.IsToken(text):
 		return "", nil, fmt.Errorf("%q is neither a header's name nor json: and a path", text)
 	case strings.Contains(text, "."):
 		return "", nil, fmt.Errorf("%q: a path in the body has json: before it", text)

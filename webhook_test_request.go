@@ -16,6 +16,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/belay-go/belay/internal/headers"
 )
 
 // SignTest returns a request as the partner would send it, for tests of what receives webhooks: a POST of e.Data to the scheme's
@@ -60,7 +62,7 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 	}
 	in.header.Set("Content-Type", kind)
 	for _, x := range []struct{ at, value string }{{s.ID, e.ID}, {s.Type, e.Type}, {s.Timestamp, m.timestamp}} {
-		if first, _, _ := strings.Cut(x.at, "|"); token(first) && x.value != "" {
+		if first, _, _ := strings.Cut(x.at, "|"); headers.IsToken(first) && x.value != "" {
 			in.header.Set(first, x.value)
 		} else if x.at == s.Timestamp {
 			if in.body, err = insert(in.body, first, m.timestamp); err != nil {
@@ -106,7 +108,7 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 		text = s.Timestamp + m.timestamp + s.Separator + text
 	}
 	first, _, _ := strings.Cut(s.Header, "|")
-	if token(first) {
+	if headers.IsToken(first) {
 		in.header.Set(first, text)
 	} else if in.body, err = insert(in.body, first, text); err != nil {
 		return nil, err

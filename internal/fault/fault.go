@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// Invalid is the sentinel of bad input. The root package exports it as ErrInvalid.
-var Invalid = errors.New("belay: invalid")
+// ErrInvalid is the sentinel of bad input. The root package exports it under the same name.
+var ErrInvalid = errors.New("belay: invalid")
 
-// Input returns an error that is Invalid and has the text of err.
+// Input returns an error that is ErrInvalid and has the text of err.
 func Input(err error) error { return &inputError{err} }
 
-// Invalidf returns an error that is Invalid and begins with "belay: ".
+// Invalidf returns an error that is ErrInvalid and begins with "belay: ".
 func Invalidf(format string, args ...any) error { return Input(fmt.Errorf("belay: "+format, args...)) }
 
 type inputError struct{ err error }
 
 func (e *inputError) Error() string        { return e.err.Error() }
 func (e *inputError) Unwrap() error        { return e.err }
-func (e *inputError) Is(target error) bool { return target == Invalid }
+func (e *inputError) Is(target error) bool { return target == ErrInvalid }
 
 // Join returns both errors as one whose text is one line. A nil error adds nothing.
 func Join(a, b error) error {

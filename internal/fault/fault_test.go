@@ -17,7 +17,7 @@ func TestInput(t *testing.T) {
 	t.Parallel()
 	err := fault.Input(io.EOF)
 	require.EqualError(t, err, "EOF")
-	require.ErrorIs(t, err, fault.Invalid)
+	require.ErrorIs(t, err, fault.ErrInvalid)
 	require.ErrorIs(t, err, io.EOF)
 }
 
@@ -25,7 +25,7 @@ func TestInvalidf(t *testing.T) {
 	t.Parallel()
 	err := fault.Invalidf("N is %d: %w", 1, io.EOF)
 	require.EqualError(t, err, "belay: N is 1: EOF")
-	require.ErrorIs(t, err, fault.Invalid)
+	require.ErrorIs(t, err, fault.ErrInvalid)
 	require.ErrorIs(t, err, io.EOF)
 }
 

@@ -14,6 +14,8 @@ type Place struct{ at int } // from 1
 
 func (p *Place) place() *int { return &p.at }
 
+var _ interface{ place() *int } = (*Place)(nil)
+
 // Placed reports whether the element is in a heap.
 func (p *Place) Placed() bool { return p.at > 0 }
 

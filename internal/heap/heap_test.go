@@ -20,7 +20,7 @@ func (a *item) Before(b *item) bool { return a.n < b.n }
 // Whatever is pushed, changed and removed, what comes out is in order, and what is out knows it.
 func TestHeap(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(50) {
+	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var h heap.Heap[*item]
 		var want []*item
@@ -42,12 +42,12 @@ func TestHeap(t *testing.T) {
 				h.Fix(x)
 			}
 			require.Equal(t, len(want), h.Len())
-			require.ElementsMatch(t, want, h.All())
 			least := slices.MinFunc(append([]*item{{n: 1000}}, want...), func(a, b *item) int { return a.n - b.n })
 			if h.Len() > 0 {
 				require.Equal(t, least.n, h.First().n)
 			}
 		}
+		require.ElementsMatch(t, want, h.All())
 		last := -1
 		for h.Len() > 0 {
 			x := h.Pop()

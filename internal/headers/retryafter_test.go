@@ -1,4 +1,4 @@
-package hint
+package headers
 
 import (
 	"net/http"
@@ -19,7 +19,7 @@ func header(kv ...string) http.Header {
 	return h
 }
 
-func TestWait(t *testing.T) {
+func TestRetryAfter(t *testing.T) {
 	at := func(d time.Duration) time.Time { return now.Add(d).UTC() }
 	for _, c := range []struct {
 		name string
@@ -70,7 +70,7 @@ func TestWait(t *testing.T) {
 		{"negative reset", header("X-RateLimit-Reset", "-5"), 0, "X-Ratelimit-Reset"},
 		{"far future", header("X-RateLimit-Reset", "99999999999"), 0, "X-Ratelimit-Reset"},
 	} {
-		got, bad := Wait(c.h, now, true)
+		got, bad := RetryAfter(c.h, now, true)
 		if strings.HasPrefix(c.name, "GitHub") || strings.HasPrefix(c.name, "Mailgun") {
 			require.Equal(t, max(0, c.want), got, c.name)
 		} else {
@@ -78,7 +78,7 @@ func TestWait(t *testing.T) {
 		}
 		require.Equal(t, c.bad, bad, c.name)
 	}
-	got, _ := Wait(header("X-RateLimit-Reset", "30"), now, false)
+	got, _ := RetryAfter(header("X-RateLimit-Reset", "30"), now, false)
 	require.Zero(t, got, "a reset says nothing on a 503")
 }
 
@@ -97,14 +97,14 @@ func TestMissingScope(t *testing.T) {
 }
 
 // No header makes a wait negative or longer than is plausible, and nothing panics.
-func FuzzWait(f *testing.F) {
+func FuzzRetryAfter(f *testing.F) {
 	for _, s := range []string{"1", "2.0", "-1", "Mon", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT", "6m0s", "2026-11-22T08:50:00Z", "1795337377", "NaN", "1e400"} {
 		f.Add(s, "0", now.Format(http.TimeFormat))
 	}
 	f.Fuzz(func(t *testing.T, value, remaining, date string) {
 		for _, name := range []string{"Retry-After", "Retry-After-Ms", "X-RateLimit-Reset", "X-RateLimit-Reset-After", "RateLimit-Reset"} {
 			h := header(name, value, "X-RateLimit-Remaining", remaining, "Date", date)
-			if d, _ := Wait(h, now, true); d < 0 || d > plausible {
+			if d, _ := RetryAfter(h, now, true); d < 0 || d > plausible {
 				t.Fatalf("%s: %q gives %s", name, value, d)
 			}
 			Exhausted(h)

@@ -1,5 +1,6 @@
-// Package hint reads from a refusal how long the partner asks to wait.
-package hint
+// Package headers reads what a partner says in the headers of its answers: how long to wait, how much of a quota is left, the
+// id of the call.
+package headers
 
 import (
 	"math"
@@ -12,11 +13,11 @@ import (
 // A longer wait than this is a mistake of the sender's, not a wish.
 const plausible = 366 * 24 * time.Hour
 
-// Wait returns the wait that h asks for, zero when it asks for none, and the name of the first header
+// RetryAfter returns the wait that h asks for, zero when it asks for none, and the name of the first header
 // that was malformed. A date is read against the Date of the same answer, unless Age says that the
 // answer comes from a cache, so that a skewed clock changes nothing; otherwise against now. The reset
 // headers of quotas count only with limited, and only where the quota is used up.
-func Wait(h http.Header, now time.Time, limited bool) (wait time.Duration, malformed string) {
+func RetryAfter(h http.Header, now time.Time, limited bool) (wait time.Duration, malformed string) {
 	now = sentAt(h, now)
 	for _, name := range [...]string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
 		if s := first(h, name); s != "" {

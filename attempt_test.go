@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"testing"
@@ -13,87 +12,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay/internal/deadline"
 )
 
 // requireIdle fails unless nothing is watched any more.
-func requireIdle(t *testing.T, o *timeouts) {
+func requireIdle(t *testing.T, k *deadline.Keeper) {
 	t.Helper()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	require.Empty(t, o.watch)
-}
-
-// Each attempt is ended when its own time is up, to the nanosecond, whatever the others do; and one that only pauses is not.
-func TestTimeoutsKeepEachTime(t *testing.T) {
-	t.Parallel()
-	const after = 30 * time.Second
-	for seed := range uint64(20) {
-		synctest.Test(t, func(t *testing.T) {
-			o := newTimeouts(after)
-			r := rand.New(rand.NewPCG(seed, 1))
-			var group sync.WaitGroup
-			ended := 0
-			var mu sync.Mutex
-			for range 200 {
-				steps := make([]time.Duration, r.IntN(6))
-				for i := range steps {
-					steps[i] = time.Duration(r.Int64N(int64(after)))
-				}
-				start, hangs := time.Duration(r.Int64N(int64(2*after))), r.IntN(2) == 0
-				group.Go(func() {
-					time.Sleep(start)
-					a := &timeout{of: o}
-					ctx := a.context(t.Context())
-					a.begin()
-					for i, d := range steps {
-						time.Sleep(d)
-						if i%2 == 0 {
-							a.pause()
-							time.Sleep(2 * after)
-						}
-						a.begin()
-					}
-					if !hangs {
-						time.Sleep(after - 1)
-						a.pause()
-						require.NoError(t, ctx.Err(), "a nanosecond before its time")
-						a.end()
-						return
-					}
-					began := time.Now()
-					<-ctx.Done()
-					require.Equal(t, after, time.Since(began))
-					require.Equal(t, errAttemptTimeout, context.Cause(ctx))
-					a.end()
-					mu.Lock()
-					ended++
-					mu.Unlock()
-				})
-			}
-			group.Wait()
-			require.NotZero(t, ended)
-			requireIdle(t, o)
-		})
-	}
-}
-
-// One timer serves all attempts, one after the other, for as long as their time.
-func TestTimeoutsTakeOneTimer(t *testing.T) {
-	t.Parallel()
-	o := newTimeouts(time.Hour)
-	var timer *time.Timer
-	for range 1000 {
-		a := &timeout{of: o}
-		a.context(t.Context())
-		a.begin()
-		if timer == nil {
-			timer = o.timer
-		}
-		require.Same(t, timer, o.timer)
-		a.end()
-	}
-	require.Empty(t, o.watch)
-	timer.Stop()
+	require.Zero(t, k.Watched())
 }
 
 // parentContext counts the contexts that are derived from it and not over.

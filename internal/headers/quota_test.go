@@ -1,4 +1,4 @@
-package hint
+package headers
 
 import (
 	"net/http"
@@ -126,7 +126,7 @@ func FuzzQuotas(f *testing.F) {
 		if ignored < 0 || ignored > len(h)+most {
 			t.Fatal(ignored)
 		}
-		if d, _ := Wait(h, now, true); d < 0 || d > plausible {
+		if d, _ := RetryAfter(h, now, true); d < 0 || d > plausible {
 			t.Fatal(d)
 		}
 		Exhausted(h)

@@ -1,0 +1,44 @@
+package redact
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+)
+
+// WithoutURL takes the URL of a [url.Error] out of err, wherever it stands in it: its query may hold a credential.
+func WithoutURL(err error) error {
+	for {
+		ue, ok := err.(*url.Error)
+		if !ok {
+			break
+		}
+		err = ue.Err
+	}
+	var ue *url.Error
+	if err == nil || !errors.As(err, &ue) {
+		return err
+	}
+	return &redacted{err, strings.ReplaceAll(err.Error(), ue.Error(), ue.Err.Error())}
+}
+
+// Error takes the URL of a url.Error and secrets out of the text of err. Nil stays nil.
+func Error(err error, secrets []string) error {
+	if err = WithoutURL(err); err == nil || len(secrets) == 0 {
+		return err
+	}
+	text := err.Error()
+	if clean := Values(text, secrets); clean != text {
+		return &redacted{err, clean}
+	}
+	return err
+}
+
+// redacted is an error with another text. It has no Unwrap, which would lead to the text that was taken out.
+type redacted struct {
+	err  error
+	text string
+}
+
+func (e *redacted) Error() string        { return e.text }
+func (e *redacted) Is(target error) bool { return errors.Is(e.err, target) }
