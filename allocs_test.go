@@ -5,12 +5,12 @@ import (
 	"io"
 	"net/http"
 	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 // stub answers at once.
@@ -29,7 +29,7 @@ func (stub) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // With every layer on, the successful path allocates no more than this above bare net/http.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.RaceEnabled {
 		t.Skip("the race detector allocates")
 	}
 	c, err := belay.New("https://partner.test", belay.WithTransport(stub{}), belay.Without(belay.LayerTimeout),
@@ -116,33 +116,3 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
-
-// Verifying a webhook allocates its events, and the text of their IDs and types.
-func TestAllocationsOfVerify(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
-	body := []byte(`{"id":"evt_1","event_id":"evt_1","type":"customer.created","created":1700000000,"data":"` + strings.Repeat("x", 900) + `"}`)
-	for _, x := range []struct {
-		scheme belay.Scheme
-		most   float64 // where the delivery stays with its function; one more where it does not
-	}{{belay.GitHubScheme(), 0}, {belay.ShopifyScheme(), 0}, {belay.StripeScheme(), 1}, {belay.SlackScheme(), 1}} {
-		req, err := belay.SignTest(x.scheme, belay.NewSecret("secret"), belay.WebhookEvent{ID: "id", Type: "type", Data: body})
-		require.NoError(t, err)
-		v, err := belay.NewVerifier(x.scheme, belay.NewSecret("secret"))
-		require.NoError(t, err)
-		require.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
-			if d, err := v.Verify(req.Header, body); err != nil || d.Events[0].Data[0] != '{' {
-				t.Fatal(err)
-			}
-		}), x.most, x.scheme.Name)
-		require.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
-			var err error
-			if kept, err = v.Verify(req.Header, body); err != nil {
-				t.Fatal(err)
-			}
-		}), x.most+1, x.scheme.Name)
-	}
-}
-
-var kept belay.Delivery

@@ -40,12 +40,12 @@ type Refresher interface {
 
 // Bearer sends "Authorization: Bearer" and the token (RFC 6750 section 2.1).
 func Bearer(token Secret) Authenticator {
-	return inHeader("Bearer", "Authorization", "Bearer "+token.Reveal(), token.check())
+	return inHeader("Bearer", "Authorization", "Bearer "+token.Reveal(), token.Check())
 }
 
 // APIKey sends the key in a header, such as "X-Api-Key". Prefer it to [APIKeyQuery].
 func APIKey(header string, key Secret) Authenticator {
-	err := key.check()
+	err := key.Check()
 	switch {
 	case err != nil:
 	case header == "":
@@ -59,7 +59,7 @@ func APIKey(header string, key Secret) Authenticator {
 // APIKeyQuery sends the key as a query parameter, for partners that take it nowhere else. It is put
 // onto the wire only; errors, logs and events never hold it.
 func APIKeyQuery(param string, key Secret) Authenticator {
-	err := key.check()
+	err := key.Check()
 	if err == nil && param == "" {
 		err = errors.New("the name of the parameter is empty")
 	}
@@ -70,7 +70,7 @@ func APIKeyQuery(param string, key Secret) Authenticator {
 // Basic sends "Authorization: Basic" (RFC 7617). The user must not hold a colon; the password may be
 // empty when the user is the secret, as some partners want it: Basic("", key) sends key as the user.
 func Basic(user string, password Secret) Authenticator {
-	err := password.check()
+	err := password.Check()
 	if err == nil && strings.ContainsAny(user, ":\r\n") {
 		err = fmt.Errorf("the user %q has a colon or a line break", user)
 	}

@@ -56,7 +56,7 @@ var (
 	// ErrInvalid is a call that cannot succeed as it stands.
 	ErrInvalid = fault.ErrInvalid
 	// ErrData is an answer that is not what was promised.
-	ErrData = errors.New("belay: unexpected data")
+	ErrData = fault.ErrData
 	// ErrCircuitOpen is a call that was not sent, because the calls before it failed.
 	ErrCircuitOpen = errors.New("belay: circuit open")
 	// ErrDisabled is a call that was not sent, because WithEnabled says so.
@@ -72,7 +72,7 @@ var (
 	// ErrNotReplayable is a retry that was not made, because the body can be read only once.
 	ErrNotReplayable = errors.New("belay: body cannot be replayed")
 	// ErrBodyTooLarge is a body above the limit that was set for it.
-	ErrBodyTooLarge = errors.New("belay: body too large")
+	ErrBodyTooLarge = fault.ErrBodyTooLarge
 )
 
 // attemptTimeout is an attempt that took too long. It is not a context.DeadlineExceeded: the caller's

@@ -28,16 +28,16 @@ import (
 func laterAuths(t *testing.T) map[string]belay.Authenticator {
 	t.Helper()
 	o := leakyApp(t, belay.ClientAuthBody, nil, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
-		return jsonReply(200, map[string]string{"access_token": canary, "refresh_token": "r-" + canary}), nil
+		return jsonReply(200, map[string]string{"access_token": testkit.Canary, "refresh_token": "r-" + testkit.Canary}), nil
 	}))
-	require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret(canary), Refresh: belay.NewSecret("r-" + canary)}))
-	rotating, err := belay.NewRotating(belay.Bearer(belay.NewSecret("old-" + canary)))
+	require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret(testkit.Canary), Refresh: belay.NewSecret("r-" + testkit.Canary)}))
+	rotating, err := belay.NewRotating(belay.Bearer(belay.NewSecret("old-" + testkit.Canary)))
 	require.NoError(t, err)
-	require.NoError(t, rotating.Rotate(t.Context(), belay.APIKey("X-Api-Key", belay.NewSecret(canary)), nil))
+	require.NoError(t, rotating.Rotate(t.Context(), belay.APIKey("X-Api-Key", belay.NewSecret(testkit.Canary)), nil))
 	return map[string]belay.Authenticator{
 		"OAuth2": o.RefreshToken("acme"), "client credentials": o.ClientCredentials(""), "rotating": rotating,
 		"signed": belay.Sign(func(req *http.Request, _ []byte) error {
-			req.Header.Set("X-Mac", canary)
+			req.Header.Set("X-Mac", testkit.Canary)
 			return nil
 		}),
 	}
@@ -47,8 +47,8 @@ func laterAuths(t *testing.T) map[string]belay.Authenticator {
 func leakyApp(t *testing.T, style belay.ClientAuthStyle, o belay.Observer, rt http.RoundTripper) *belay.OAuth2 {
 	t.Helper()
 	return app(t, rt, func(cfg *belay.OAuth2Config) {
-		cfg.ClientSecret, cfg.Style, cfg.Observer = belay.NewSecret("c-"+canary), style, o
-		cfg.Params = url.Values{"subject_token": {"s-" + canary}}
+		cfg.ClientSecret, cfg.Style, cfg.Observer = belay.NewSecret("c-"+testkit.Canary), style, o
+		cfg.Params = url.Values{"subject_token": {"s-" + testkit.Canary}}
 	})
 }
 
@@ -96,8 +96,8 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 			return err
 		},
 		"code": func(ctx context.Context, o *belay.OAuth2) error {
-			consent := belay.Consent{State: "state", Verifier: belay.NewSecret("v-" + canary)}
-			return o.Exchange(ctx, "acme", consent, url.Values{"state": {"state"}, "code": {canary}})
+			consent := belay.Consent{State: "state", Verifier: belay.NewSecret("v-" + testkit.Canary)}
+			return o.Exchange(ctx, "acme", consent, url.Values{"state": {"state"}, "code": {testkit.Canary}})
 		},
 	}
 	n := 0
@@ -110,7 +110,7 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 					rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 						text := dump(req)
 						require.Equal(t, "partner.test", req.URL.Host, "a redirect is not followed")
-						require.True(t, seen(text), "the endpoint got no secret")
+						require.True(t, testkit.Seen(text), "the endpoint got no secret")
 						asked++
 						if answer == nil {
 							return nil, &url.Error{Op: "Post", URL: req.URL.String(), Err: errors.New(text)}
@@ -121,7 +121,7 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 					var events []belay.Event
 					o := leakyApp(t, style, tell(&log, &events), rt)
 					require.NoError(t, o.Put(t.Context(), "acme", belay.Token{
-						Access: belay.NewSecret(canary), Refresh: belay.NewSecret("r-" + canary), Expiry: time.Now().Add(-time.Hour),
+						Access: belay.NewSecret(testkit.Canary), Refresh: belay.NewSecret("r-" + testkit.Canary), Expiry: time.Now().Add(-time.Hour),
 					}))
 					err := begin(t.Context(), o)
 					require.Error(t, err)
@@ -131,7 +131,7 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 					require.ErrorAs(t, err, &e)
 					require.NotEmpty(t, e.Integration)
 					require.NotEmpty(t, e.Message, "what to do")
-					cfg := belay.OAuth2Config{ClientSecret: belay.NewSecret(canary), Params: url.Values{"subject_token": {canary}}}
+					cfg := belay.OAuth2Config{ClientSecret: belay.NewSecret(testkit.Canary), Params: url.Values{"subject_token": {testkit.Canary}}}
 					data, _ := json.Marshal(cfg)
 					fmt.Fprintf(&log, "%v %+v %#v %s", o, o, o.RefreshToken("acme"), data)
 					log.WriteString(testkit.Verbs(cfg) + testkit.Verbs(&cfg))
@@ -162,21 +162,21 @@ func tell(log io.Writer, events *[]belay.Event) belay.Observer {
 func TestNoCassetteLeaks(t *testing.T) {
 	t.Parallel()
 	auths := laterAuths(t)
-	auths["Bearer"], auths["Basic"] = belay.Bearer(belay.NewSecret(canary)), belay.Basic("user", belay.NewSecret(canary))
-	auths["APIKeyQuery"], auths["own"], auths["own by URL"] = belay.APIKeyQuery("api_key", belay.NewSecret(canary)), ownAuth{}, ownAuth{query: true}
+	auths["Bearer"], auths["Basic"] = belay.Bearer(belay.NewSecret(testkit.Canary)), belay.Basic("user", belay.NewSecret(testkit.Canary))
+	auths["APIKeyQuery"], auths["own"], auths["own by URL"] = belay.APIKeyQuery("api_key", belay.NewSecret(testkit.Canary)), ownAuth{}, ownAuth{query: true}
 	dir := t.TempDir()
 	for name, auth := range auths {
 		for _, code := range []int{400, 302, 200} {
 			path := filepath.Join(dir, fmt.Sprint(name, code))
 			t.Run(fmt.Sprint(name, code), func(t *testing.T) {
-				w := &world{partner: "https://partner.test", code: code, to: "https://partner.test/?token=" + url.QueryEscape(canary)}
+				w := &world{partner: "https://partner.test", code: code, to: "https://partner.test/?token=" + url.QueryEscape(testkit.Canary)}
 				tape := belaytest.Cassette{Path: path, Record: true, Real: w}.Open(t)
 				require.Empty(t, exercise(t, w, auth, belay.RedirectNone, "HTTPClient", belay.WithTransport(tape)))
 				require.NotZero(t, w.authed)
 			})
 			data, err := os.ReadFile(path + ".yaml")
 			require.NoError(t, err)
-			require.False(t, seen(string(data)), string(data))
+			require.False(t, testkit.Seen(string(data)), string(data))
 			require.Contains(t, string(data), "MASKED-")
 		}
 	}
@@ -186,19 +186,19 @@ func TestNoCassetteLeaks(t *testing.T) {
 func TestNoPanicLeaks(t *testing.T) {
 	t.Parallel()
 	w := &world{partner: "https://partner.test", code: 400}
-	boom := func() { panic("holds " + canary) }
+	boom := func() { panic("holds " + testkit.Canary) }
 	for name, option := range map[string]belay.Option{
 		"observer": belay.WithObserver(belay.ObserverFunc(func(context.Context, belay.Event) { boom() })),
 		"redactor": belay.WithRedactor(func(string, []byte) string { boom(); return "" }),
 	} {
-		require.Empty(t, exercise(t, w, belay.Bearer(belay.NewSecret(canary)), belay.RedirectNone, "Post", option), name)
+		require.Empty(t, exercise(t, w, belay.Bearer(belay.NewSecret(testkit.Canary)), belay.RedirectNone, "Post", option), name)
 	}
 	o := app(t, w, func(cfg *belay.OAuth2Config) { cfg.Store = panickingStore{} })
 	_, err := o.ClientCredentials("").Credential(t.Context())
 	require.Error(t, err)
 	require.Empty(t, leaks(&world{}, "", nil, nil, err))
 	// One that is not contained is the caller's, as it was.
-	c, err := belay.New(w.partner, belay.WithAuth(belay.Bearer(belay.NewSecret(canary))), belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) { panic("as it was") })))
+	c, err := belay.New(w.partner, belay.WithAuth(belay.Bearer(belay.NewSecret(testkit.Canary))), belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) { panic("as it was") })))
 	require.NoError(t, err)
 	require.PanicsWithValue(t, "as it was", func() { _ = get(t.Context(), c, "/") })
 }
@@ -206,13 +206,13 @@ func TestNoPanicLeaks(t *testing.T) {
 type panickingStore struct{ brokenStore }
 
 func (panickingStore) Update(context.Context, string, func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
-	panic("holds " + canary)
+	panic("holds " + testkit.Canary)
 }
 
 // The sinks are looked at: each of them notices what it is shown.
 func TestSinksNotice(t *testing.T) {
 	t.Parallel()
-	shown := "holds " + canary
+	shown := "holds " + testkit.Canary
 	require.NotEmpty(t, leaks(&world{}, shown, nil, nil, nil))
 	require.NotEmpty(t, leaks(&world{visitors: []string{shown}}, "", nil, nil, nil))
 	require.NotEmpty(t, leaks(&world{}, "", []belay.Event{belay.TokenRevoked{Action: shown}}, nil, nil))
@@ -220,7 +220,7 @@ func TestSinksNotice(t *testing.T) {
 	require.NotEmpty(t, leaks(&world{}, "", nil, nil, &belay.Error{Fields: map[string]string{"a": shown}}))
 	health, err := json.Marshal(belay.Health{Failure: belay.Verdict{Message: shown}})
 	require.NoError(t, err)
-	require.True(t, seen(string(health)))
+	require.True(t, testkit.Seen(string(health)))
 	// A transport that copies the credential into a header that is known to be harmless.
 	path := filepath.Join(t.TempDir(), "leaky")
 	t.Run("cassette", func(t *testing.T) {
@@ -228,12 +228,12 @@ func TestSinksNotice(t *testing.T) {
 		tape := belaytest.Cassette{Path: path, Record: true, Real: w}.Open(t)
 		leaky := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			clone := req.Clone(req.Context())
-			clone.Header.Set("Accept-Language", canary)
+			clone.Header.Set("Accept-Language", testkit.Canary)
 			return tape.RoundTrip(clone)
 		})
 		exercise(t, w, belay.Bearer(belay.NewSecret("another")), belay.RedirectNone, "HTTPClient", belay.WithTransport(leaky))
 	})
 	data, err := os.ReadFile(path + ".yaml")
 	require.NoError(t, err)
-	require.True(t, seen(string(data)))
+	require.True(t, testkit.Seen(string(data)))
 }

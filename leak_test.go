@@ -3,7 +3,6 @@ package belay_test
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,25 +20,6 @@ import (
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/testkit"
 )
-
-const canary = "s3cr3t+canary/0123456789=="
-
-// sightings are the forms in which the credential could be seen.
-var sightings = []string{
-	canary, url.QueryEscape(canary), url.PathEscape(canary),
-	base64.StdEncoding.EncodeToString([]byte("user:" + canary)), base64.StdEncoding.EncodeToString([]byte(canary)),
-	base64.StdEncoding.EncodeToString([]byte(canary + ":")),
-	fmt.Sprint([]byte(canary)),
-}
-
-func seen(text string) bool {
-	for _, s := range sightings {
-		if strings.Contains(text, s) {
-			return true
-		}
-	}
-	return false
-}
 
 // world is the partner and everybody else: the partner redirects to elsewhere; whoever is elsewhere
 // answers 500 and says back all that it was sent, as a hostile one would.
@@ -74,7 +54,7 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 		w.visitors = append(w.visitors, text)
 		return say(500, map[string]any{"message": "got " + text, "code": text, "errors": map[string]string{"field": text}}), nil
 	}
-	if seen(text) {
+	if testkit.Seen(text) {
 		w.authed++
 	}
 	if req.URL.Path == "/broken" {
@@ -90,7 +70,7 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 // sinks are all the places where something may be seen. It returns those in which the credential was.
 func leaks(w *world, log string, events []belay.Event, resp *http.Response, err error) (where []string) {
 	check := func(name, text string) {
-		if seen(text) {
+		if testkit.Seen(text) {
 			where = append(where, name+": "+text)
 		}
 	}
@@ -123,7 +103,7 @@ func leaks(w *world, log string, events []belay.Event, resp *http.Response, err 
 
 func TestNoCredentialLeaks(t *testing.T) {
 	t.Parallel()
-	secret := belay.NewSecret(canary)
+	secret := belay.NewSecret(testkit.Canary)
 	auths := map[string]belay.Authenticator{
 		"Bearer": belay.Bearer(secret), "APIKey": belay.APIKey("X-Api-Key", secret),
 		"APIKeyQuery": belay.APIKeyQuery("api_key", secret), "Basic": belay.Basic("user", secret), "Basic user": belay.Basic("", secret),
@@ -217,10 +197,10 @@ func (a ownAuth) Credential(context.Context) (belay.Credential, error) { return 
 func (a ownAuth) Apply(req *http.Request) error {
 	if a.query {
 		u := *req.URL
-		u.RawQuery = url.Values{"sig": {canary}}.Encode()
+		u.RawQuery = url.Values{"sig": {testkit.Canary}}.Encode()
 		req.URL = &u
 	} else {
-		req.Header["X-Own"] = []string{canary}
+		req.Header["X-Own"] = []string{testkit.Canary}
 	}
 	return nil
 }
@@ -232,7 +212,7 @@ func TestOwnHeaderIsNotRepeated(t *testing.T) {
 	c, err := belay.New(w.partner, belay.WithTransport(w))
 	require.NoError(t, err)
 	for _, header := range []string{"Authorization", "X-Api-Key", "Cookie"} {
-		_, err = belay.Get[belay.None](t.Context(), c, "/echo", belay.Header(header, "Token "+canary))
+		_, err = belay.Get[belay.None](t.Context(), c, "/echo", belay.Header(header, "Token "+testkit.Canary))
 		require.ErrorIs(t, err, belay.ErrInvalid)
 		require.Empty(t, leaks(w, "", nil, nil, err))
 		require.ErrorContains(t, err, "REDACTED")
@@ -245,7 +225,7 @@ func TestLeakMatrixNotices(t *testing.T) {
 	leaky := func(next http.RoundTripper) http.RoundTripper {
 		return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			clone := req.Clone(req.Context())
-			clone.Header.Set("X-Copy", canary)
+			clone.Header.Set("X-Copy", testkit.Canary)
 			return next.RoundTrip(clone)
 		})
 	}
@@ -260,7 +240,7 @@ func TestSecretDoesNotPrint(t *testing.T) {
 		Token  belay.Secret
 		hidden belay.Secret
 	}
-	s := belay.NewSecret(canary)
+	s := belay.NewSecret(testkit.Canary)
 	c := config{s, s}
 	data, err := json.Marshal(c)
 	require.NoError(t, err)
@@ -270,10 +250,10 @@ func TestSecretDoesNotPrint(t *testing.T) {
 		testkit.Verbs(s), testkit.Verbs(c), testkit.Verbs(&c), testkit.Verbs([]any{s, c}),
 		string(data), log.String(), fmt.Sprint(&c), c.hidden.String(),
 	} {
-		require.False(t, seen(text), text)
+		require.False(t, testkit.Seen(text), text)
 	}
 	require.Contains(t, string(data), "REDACTED")
-	require.Equal(t, canary, s.Reveal())
+	require.Equal(t, testkit.Canary, s.Reveal())
 	var back belay.Secret
 	require.NoError(t, json.Unmarshal([]byte(`"from config"`), &back))
 	require.Equal(t, "from config", back.Reveal())

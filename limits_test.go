@@ -234,7 +234,7 @@ func (r *row) run(t *testing.T, seed uint64) (o outcome) {
 // With -v it prints the table, of which make bench shows the lines.
 func TestLimitTable(t *testing.T) {
 	seeds := 11
-	if raceEnabled {
+	if testkit.RaceEnabled {
 		seeds = 2 // the same code, slowly
 	}
 	for _, r := range table {

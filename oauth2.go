@@ -114,7 +114,7 @@ func NewOAuth2(cfg OAuth2Config) (*OAuth2, error) {
 	checkURL("AuthURL", cfg.AuthURL, false)
 	bad(cfg.ClientID == "", "ClientID is empty")
 	if cfg.ClientSecret.Reveal() != "" {
-		if err := cfg.ClientSecret.check(); err != nil {
+		if err := cfg.ClientSecret.Check(); err != nil {
 			bad(true, "ClientSecret: %w", err)
 		}
 	}

@@ -53,7 +53,7 @@ func TestReadme(t *testing.T) {
 	rest := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(guide), -1)
 	require.Len(t, rest, 4)
 	sources["fragments of docs/webhooks.md"] = "package main\nimport (\"context\"; \"fmt\"; \"net/http\"; \"net/http/httptest\"; \"testing\"; \"time\"\n" +
-		"\"github.com/belay-go/belay\"; \"github.com/belay-go/belay/inbox\")\n" +
+		"\"github.com/belay-go/belay\"; \"github.com/belay-go/belay/inbox\"; \"github.com/belay-go/belay/webhook\")\n" +
 		"var ctx context.Context; var worker *inbox.Worker; var yesterday time.Time; var secret belay.Secret\n" +
 		"func a() {\n" + rest[1][1] + "_ = scheme }\nfunc b() {\n" + rest[2][1] + "fmt.Println(n, err) }\n" +
 		"func c(t *testing.T) {\n" + rest[3][1] + "}\nfunc main() {}\n"

@@ -48,8 +48,9 @@ func (s *Secret) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// check returns why s cannot be sent in a header: it is empty, or has a line break or a control character.
-func (s Secret) check() error {
+// Check returns why s cannot be sent in a header: it is empty, or has a line break or another control character. It is nil where s
+// can be sent.
+func (s Secret) Check() error {
 	v := s.Reveal()
 	switch v {
 	case "":

@@ -50,7 +50,7 @@ func checkToken(s Secret) error {
 	if !utf8.ValidString(s.Reveal()) {
 		return errors.New("it is not UTF-8")
 	}
-	return s.check()
+	return s.Check()
 }
 
 // empty reports whether there is no token.

@@ -16,10 +16,11 @@ import (
 
 	"github.com/google/go-github/v75/github"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-	"github.com/stripe/stripe-go/v82/webhook"
+	stripe "github.com/stripe/stripe-go/v82/webhook"
 	svix "github.com/svix/svix-webhooks/go"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // sent is a webhook on its way.
@@ -32,7 +33,7 @@ func (s sent) clone() sent { return sent{s.header.Clone(), bytes.Clone(s.body)} 
 
 // theirs is a partner's own library, beside the scheme that must agree with it.
 type theirs struct {
-	scheme          belay.Scheme
+	scheme          webhook.Scheme
 	id, stamp, sign string // headers; no id where none is signed, no stamp where it stands within sign
 	secret          func(*rand.Rand) string
 	make            func(secret, id string, at time.Time, body []byte) (sent, error)
@@ -40,7 +41,7 @@ type theirs struct {
 }
 
 func libraries() []theirs {
-	family := func(scheme belay.Scheme, prefix string, open func(string) (signer, error)) theirs {
+	family := func(scheme webhook.Scheme, prefix string, open func(string) (signer, error)) theirs {
 		names := []string{prefix + "-id", prefix + "-timestamp", prefix + "-signature"}
 		return theirs{
 			scheme: scheme, id: names[0], stamp: names[1], sign: names[2], secret: keySecret,
@@ -68,21 +69,21 @@ func libraries() []theirs {
 	openSvix := func(secret string) (signer, error) { return svix.NewWebhook(secret) }
 	openStandard := func(secret string) (signer, error) { return standardwebhooks.NewWebhook(secret) }
 	return []theirs{
-		family(belay.SvixScheme(), "svix", openSvix),
-		family(belay.StandardWebhooksScheme(), "webhook", openStandard),
+		family(webhook.Svix(), "svix", openSvix),
+		family(webhook.StandardWebhooks(), "webhook", openStandard),
 		{
-			scheme: belay.StripeScheme(), sign: "Stripe-Signature", secret: textSecret,
+			scheme: webhook.Stripe(), sign: "Stripe-Signature", secret: textSecret,
 			make: func(secret, _ string, at time.Time, body []byte) (sent, error) {
-				p := webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: body, Secret: secret, Timestamp: at})
+				p := stripe.GenerateTestSignedPayload(&stripe.UnsignedPayload{Payload: body, Secret: secret, Timestamp: at})
 				return sent{http.Header{"Stripe-Signature": {p.Header}}, p.Payload}, nil
 			},
 			check: func(secret string, s sent) error {
-				return webhook.ValidatePayload(s.body, s.header.Get("Stripe-Signature"), secret)
+				return stripe.ValidatePayload(s.body, s.header.Get("Stripe-Signature"), secret)
 			},
 		},
 		{
 			// go-github signs nothing: what belay signs is all there is.
-			scheme: belay.GitHubScheme(), sign: github.SHA256SignatureHeader, secret: textSecret,
+			scheme: webhook.GitHub(), sign: github.SHA256SignatureHeader, secret: textSecret,
 			check: func(secret string, s sent) error {
 				err := github.ValidateSignature(s.header.Get(github.SHA256SignatureHeader), s.body, []byte(secret))
 				req := &http.Request{Header: s.header.Clone(), Body: io.NopCloser(bytes.NewReader(s.body))}
@@ -210,7 +211,7 @@ func (l *theirs) spoil(r *rand.Rand, s sent) (sent, string) {
 	case k == 1 && strings.HasPrefix(value, "t="):
 		return change(l.sign, hexes[:10], len("t="), strings.IndexByte(value, ','))
 	case k == 2 || len(s.body) == 0:
-		if l.scheme.Encoding == belay.Hex {
+		if l.scheme.Encoding == webhook.Hex {
 			return change(l.sign, hexes, begin, len(value))
 		}
 		return change(l.sign, base64s, begin, len(strings.TrimRight(value, "=")))
@@ -232,11 +233,11 @@ func TestCrossCheck(t *testing.T) {
 			for n := range messages {
 				secret, id, body := l.secret(r), "msg_"+printable(r, r.IntN(200)), randomBody(r)
 				at := time.Now().Add(time.Duration(r.IntN(480)-240) * time.Second)
-				v, err := belay.NewVerifier(l.scheme, belay.NewSecret(l.secret(r)), belay.NewSecret(secret))
+				v, err := webhook.NewVerifier(l.scheme, belay.NewSecret(l.secret(r)), belay.NewSecret(secret))
 				if err != nil {
 					t.Fatal(err)
 				}
-				req, err := belay.SignTest(l.scheme, belay.NewSecret(secret), belay.WebhookEvent{ID: id, Type: "push", Time: at, Data: body})
+				req, err := webhook.SignTest(l.scheme, belay.NewSecret(secret), belay.WebhookEvent{ID: id, Type: "push", Time: at, Data: body})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // kept is a delivery that outlives the function that verified it.
@@ -37,7 +38,7 @@ func webhooks() {
 			allocs float64
 		}
 		rows := []*row{{name: fmt.Sprintf("hmac.New, %d KiB", size>>10), do: raw}}
-		signed, err := belay.SignTest(belay.GitHubScheme(), belay.NewSecret(secret), belay.WebhookEvent{ID: "id", Type: "push", Data: body})
+		signed, err := webhook.SignTest(webhook.GitHub(), belay.NewSecret(secret), belay.WebhookEvent{ID: "id", Type: "push", Data: body})
 		if err != nil {
 			panic(err)
 		}
@@ -50,13 +51,13 @@ func webhooks() {
 				panic("refused")
 			}
 		}})
-		for _, s := range []belay.Scheme{belay.GitHubScheme(), belay.SlackScheme(), belay.StripeScheme()} {
+		for _, s := range []webhook.Scheme{webhook.GitHub(), webhook.Slack(), webhook.Stripe()} {
 			s.Tolerance = time.Hour
-			req, err := belay.SignTest(s, belay.NewSecret(secret), belay.WebhookEvent{ID: "id", Type: "push", Data: body})
+			req, err := webhook.SignTest(s, belay.NewSecret(secret), belay.WebhookEvent{ID: "id", Type: "push", Data: body})
 			if err != nil {
 				panic(err)
 			}
-			v, err := belay.NewVerifier(s, belay.NewSecret(secret))
+			v, err := webhook.NewVerifier(s, belay.NewSecret(secret))
 			if err != nil {
 				panic(err)
 			}

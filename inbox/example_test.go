@@ -11,12 +11,13 @@ import (
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/importer"
 	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/webhook"
 )
 
 // A partner's webhooks, verified, kept, answered, and handled afterwards.
 func ExampleReceiver() {
-	scheme, secret := belay.StandardWebhooksScheme(), belay.NewSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-	verifier, err := belay.NewVerifier(scheme, secret)
+	scheme, secret := webhook.StandardWebhooks(), belay.NewSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	verifier, err := webhook.NewVerifier(scheme, secret)
 	if err != nil {
 		panic(err)
 	}
@@ -32,7 +33,7 @@ func ExampleReceiver() {
 		Verifier: inbox.Verifiers{"acme/one": verifier}.Lookup, Inbox: worker,
 	})
 	deliver := func(secret belay.Secret) { // as the partner does it
-		req, err := belay.SignTest(scheme, secret, belay.WebhookEvent{ID: "evt_1", Data: []byte(`{"type":"contact.updated"}`)})
+		req, err := webhook.SignTest(scheme, secret, belay.WebhookEvent{ID: "evt_1", Data: []byte(`{"type":"contact.updated"}`)})
 		if err != nil {
 			panic(err)
 		}

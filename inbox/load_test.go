@@ -22,6 +22,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/webhook"
 )
 
 // attack uses one connection until ctx is done, which closes it, or the server has had enough.
@@ -178,7 +179,7 @@ func underLoad(t *testing.T, connections int, during time.Duration, one attack) 
 	for i := range n {
 		<-tick.C
 		senders.Go(func() {
-			req, err := belay.SignTest(belay.StandardWebhooksScheme(), belay.NewSecret(standardSecret), belay.WebhookEvent{ID: fmt.Sprint("good_", i), Data: []byte(good)})
+			req, err := webhook.SignTest(webhook.StandardWebhooks(), belay.NewSecret(standardSecret), belay.WebhookEvent{ID: fmt.Sprint("good_", i), Data: []byte(good)})
 			if err != nil {
 				t.Error(err)
 				return

@@ -17,6 +17,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/redact"
+	"github.com/belay-go/belay/webhook"
 )
 
 // ErrUnknownIntegration is a request for an integration that there is none of. It is answered with 404.
@@ -41,7 +42,7 @@ var ErrUnknownIntegration = errors.New("inbox: unknown integration")
 type Receiver struct {
 	// Verifier returns the verifier of the integration that a request is for, ErrUnknownIntegration when there is none, and any other
 	// error when it cannot say, which is answered with 503. [Verifiers.Lookup] is one. It cannot be nil.
-	Verifier func(*http.Request) (*belay.Verifier, error)
+	Verifier func(*http.Request) (*webhook.Verifier, error)
 	// Inbox keeps what arrives. It cannot be nil.
 	Inbox Inbox
 	// Status is the answer to what was kept, a 2xx. Zero means 202.
@@ -69,10 +70,10 @@ type Receiver struct {
 }
 
 // Verifiers are by partner and integration, as "partner/integration". They must not be changed while they are in use.
-type Verifiers map[string]*belay.Verifier
+type Verifiers map[string]*webhook.Verifier
 
 // Lookup returns the verifier that the request's path is for, under a pattern such as "/webhooks/{partner}/{integration}".
-func (v Verifiers) Lookup(r *http.Request) (*belay.Verifier, error) {
+func (v Verifiers) Lookup(r *http.Request) (*webhook.Verifier, error) {
 	if found := v[r.PathValue("partner")+"/"+r.PathValue("integration")]; found != nil {
 		return found, nil
 	}

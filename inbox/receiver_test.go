@@ -28,6 +28,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/webhook"
 )
 
 const (
@@ -113,25 +114,25 @@ func edwards() (private, public string) {
 // verifiers are of all the partners below, each with one integration.
 func verifiers(t testing.TB) inbox.Verifiers {
 	_, public := edwards()
-	big := belay.StripeScheme()
+	big := webhook.Stripe()
 	big.MaxBytes = 4 << 20
 	all := make(inbox.Verifiers)
 	for name, x := range map[string]struct {
-		scheme belay.Scheme
+		scheme webhook.Scheme
 		secret string
 	}{
-		"standard": {belay.StandardWebhooksScheme(), standardSecret},
+		"standard": {webhook.StandardWebhooks(), standardSecret},
 		"stripe":   {big, plainSecret},
-		"github":   {belay.GitHubScheme(), plainSecret},
-		"linear":   {belay.LinearScheme(), plainSecret},
-		"slack":    {belay.SlackScheme(), plainSecret},
-		"notion":   {belay.NotionScheme(), plainSecret},
-		"gitlab":   {belay.GitLabTokenScheme(), plainSecret},
-		"mailgun":  {belay.MailgunScheme(), plainSecret},
-		"hubspot":  {belay.HubSpotScheme(hookURL), plainSecret},
-		"discord":  {belay.DiscordScheme(), public},
+		"github":   {webhook.GitHub(), plainSecret},
+		"linear":   {webhook.Linear(), plainSecret},
+		"slack":    {webhook.Slack(), plainSecret},
+		"notion":   {webhook.Notion(), plainSecret},
+		"gitlab":   {webhook.GitLabToken(), plainSecret},
+		"mailgun":  {webhook.Mailgun(), plainSecret},
+		"hubspot":  {webhook.HubSpot(hookURL), plainSecret},
+		"discord":  {webhook.Discord(), public},
 	} {
-		v, err := belay.NewVerifier(x.scheme, belay.NewSecret(x.secret))
+		v, err := webhook.NewVerifier(x.scheme, belay.NewSecret(x.secret))
 		require.NoError(t, err)
 		all[name+"/one"] = v
 	}
@@ -146,15 +147,15 @@ func route(rc *inbox.Receiver) http.Handler {
 }
 
 // signed is a request of a partner, to its integration "one".
-func signed(t testing.TB, s belay.Scheme, secret string, e belay.WebhookEvent) *http.Request {
-	req, err := belay.SignTest(s, belay.NewSecret(secret), e)
+func signed(t testing.TB, s webhook.Scheme, secret string, e belay.WebhookEvent) *http.Request {
+	req, err := webhook.SignTest(s, belay.NewSecret(secret), e)
 	require.NoError(t, err)
 	req.URL.Path = "/webhooks/" + s.Name + "/one"
 	return req
 }
 
 func standard(t testing.TB, id, data string) *http.Request {
-	return signed(t, belay.StandardWebhooksScheme(), standardSecret, belay.WebhookEvent{ID: id, Data: []byte(data)})
+	return signed(t, webhook.StandardWebhooks(), standardSecret, belay.WebhookEvent{ID: id, Data: []byte(data)})
 }
 
 // endless is a body without an end.
@@ -185,7 +186,7 @@ func TestRejected(t *testing.T) {
 			return req
 		}
 	}
-	of := func(s belay.Scheme, e belay.WebhookEvent) func(*testing.T) *http.Request {
+	of := func(s webhook.Scheme, e belay.WebhookEvent) func(*testing.T) *http.Request {
 		return func(t *testing.T) *http.Request { return signed(t, s, plainSecret, e) }
 	}
 	body := func(data string) func(*testing.T) *http.Request {
@@ -197,7 +198,7 @@ func TestRejected(t *testing.T) {
 		{name: "unknown partner", status: 404, reason: "unknown", req: std(func(r *http.Request) { r.URL.Path = "/webhooks/nobody/one" })},
 		{name: "a path of control characters", status: 404, reason: "unknown", req: std(func(r *http.Request) { r.URL.Path = "/webhooks/a\nb\x1b[31m/" + strings.Repeat("x", 9999) })},
 		{name: "a nil verifier", status: 404, reason: "unknown", req: std(same), change: func(rc *inbox.Receiver) {
-			rc.Verifier = func(*http.Request) (*belay.Verifier, error) { return nil, nil }
+			rc.Verifier = func(*http.Request) (*webhook.Verifier, error) { return nil, nil }
 		}},
 		{name: "too large as announced", status: 413, reason: "size", req: std(func(r *http.Request) {
 			r.ContentLength, r.Body = 1<<20+1, io.NopCloser(iotest.ErrReader(errors.New("it is not read")))
@@ -218,7 +219,7 @@ func TestRejected(t *testing.T) {
 		{name: "no header at all", status: 401, reason: "unsigned", req: std(func(r *http.Request) { r.Header = http.Header{} })},
 		{name: "no body", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Body, r.ContentLength = nil, 0 })},
 		{name: "another's signature", status: 401, reason: "signature", req: func(t *testing.T) *http.Request {
-			return signed(t, belay.StandardWebhooksScheme(), otherSecret, belay.WebhookEvent{Data: []byte(good)})
+			return signed(t, webhook.StandardWebhooks(), otherSecret, belay.WebhookEvent{Data: []byte(good)})
 		}},
 		{name: "another body", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader(good + " ")) })},
 		{name: "a byte of the body less", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader(good[1:])) })},
@@ -233,18 +234,18 @@ func TestRejected(t *testing.T) {
 		{name: "no time", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Del("webhook-timestamp") })},
 		{name: "a time that is none", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Set("webhook-timestamp", "now\r\nthen") })},
 		{name: "old", status: 401, reason: "old", req: func(t *testing.T) *http.Request {
-			return signed(t, belay.StandardWebhooksScheme(), standardSecret, belay.WebhookEvent{Time: time.Now().Add(-time.Hour), Data: []byte(good)})
+			return signed(t, webhook.StandardWebhooks(), standardSecret, belay.WebhookEvent{Time: time.Now().Add(-time.Hour), Data: []byte(good)})
 		}},
 		{name: "new", status: 401, reason: "new", req: func(t *testing.T) *http.Request {
-			return signed(t, belay.StandardWebhooksScheme(), standardSecret, belay.WebhookEvent{Time: time.Now().Add(time.Hour), Data: []byte(good)})
+			return signed(t, webhook.StandardWebhooks(), standardSecret, belay.WebhookEvent{Time: time.Now().Add(time.Hour), Data: []byte(good)})
 		}},
 		{name: "no token", status: 401, reason: "unsigned", req: func(t *testing.T) *http.Request {
-			req := signed(t, belay.GitLabTokenScheme(), plainSecret, belay.WebhookEvent{Data: []byte(good)})
+			req := signed(t, webhook.GitLabToken(), plainSecret, belay.WebhookEvent{Data: []byte(good)})
 			req.Header.Del("X-Gitlab-Token")
 			return req
 		}},
 		{name: "another token", status: 401, reason: "signature", req: func(t *testing.T) *http.Request {
-			return signed(t, belay.GitLabTokenScheme(), "another", belay.WebhookEvent{Data: []byte(good)})
+			return signed(t, webhook.GitLabToken(), "another", belay.WebhookEvent{Data: []byte(good)})
 		}},
 		{name: "a signature that is to stand in a body that is no JSON", status: 401, reason: "signature", req: func(t *testing.T) *http.Request {
 			req := standard(t, "", "a=b")
@@ -261,16 +262,16 @@ func TestRejected(t *testing.T) {
 		{name: "a type of 1 KB", status: 400, reason: "malformed", req: body(`{"type":"` + strings.Repeat("x", 1024) + `"}`)},
 		{name: "a type of 900 KB", status: 400, reason: "malformed", req: body(`{"type":"` + strings.Repeat("x", 900_000) + `"}`)},
 		{name: "nested a hundred thousand deep", status: 400, reason: "malformed", req: body(`{"x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`)},
-		{name: "an id of 1 MB in the body", status: 400, reason: "malformed", req: of(belay.StripeScheme(), belay.WebhookEvent{Data: []byte(`{"id":"` + strings.Repeat("x", 1<<20) + `"}`)})},
-		{name: "an id of 513 bytes in a header", status: 400, reason: "malformed", req: of(belay.GitHubScheme(), belay.WebhookEvent{ID: strings.Repeat("x", 513), Data: []byte(good)})},
-		{name: "an id in a header that is no UTF-8", status: 400, reason: "malformed", req: of(belay.GitHubScheme(), belay.WebhookEvent{ID: "evt\xff", Data: []byte(good)})},
+		{name: "an id of 1 MB in the body", status: 400, reason: "malformed", req: of(webhook.Stripe(), belay.WebhookEvent{Data: []byte(`{"id":"` + strings.Repeat("x", 1<<20) + `"}`)})},
+		{name: "an id of 513 bytes in a header", status: 400, reason: "malformed", req: of(webhook.GitHub(), belay.WebhookEvent{ID: strings.Repeat("x", 513), Data: []byte(good)})},
+		{name: "an id in a header that is no UTF-8", status: 400, reason: "malformed", req: of(webhook.GitHub(), belay.WebhookEvent{ID: "evt\xff", Data: []byte(good)})},
 		{name: "JSON by its header alone", status: 400, reason: "malformed", req: func(t *testing.T) *http.Request {
 			req := standard(t, "evt_1", inBody)
 			req.Header.Set("Content-Type", "application/json; charset=utf-8")
 			return req
 		}},
-		{name: "an array of nothing", status: 400, reason: "malformed", req: of(belay.HubSpotScheme(hookURL), belay.WebhookEvent{Data: []byte(`[]`)})},
-		{name: "one of three that is no JSON", status: 400, reason: "malformed", req: of(belay.HubSpotScheme(hookURL), belay.WebhookEvent{Data: []byte(`[{"eventId":1},{"eventId":2,"x":tru},{"eventId":3}]`)})},
+		{name: "an array of nothing", status: 400, reason: "malformed", req: of(webhook.HubSpot(hookURL), belay.WebhookEvent{Data: []byte(`[]`)})},
+		{name: "one of three that is no JSON", status: 400, reason: "malformed", req: of(webhook.HubSpot(hookURL), belay.WebhookEvent{Data: []byte(`[{"eventId":1},{"eventId":2,"x":tru},{"eventId":3}]`)})},
 		{name: "a body that breaks off", status: 400, reason: "unread", req: std(func(r *http.Request) {
 			r.Body = io.NopCloser(io.MultiReader(strings.NewReader(inBody), iotest.ErrReader(io.ErrUnexpectedEOF)))
 		})},
@@ -279,7 +280,7 @@ func TestRejected(t *testing.T) {
 		{name: "a closed inbox", status: 503, reason: "full", req: std(same), err: inbox.ErrClosed},
 		{name: "a failing inbox", status: 503, reason: "unstored", req: std(same), err: errors.New("disk")},
 		{name: "a verifier that cannot say", status: 503, reason: "unstored", req: std(same), change: func(rc *inbox.Receiver) {
-			rc.Verifier = func(*http.Request) (*belay.Verifier, error) { return nil, errors.New("database") }
+			rc.Verifier = func(*http.Request) (*webhook.Verifier, error) { return nil, errors.New("database") }
 		}},
 		{name: "no verifiers", status: 503, reason: "unstored", req: std(same), change: func(rc *inbox.Receiver) { rc.Verifier = nil }},
 		{name: "no inbox", status: 503, reason: "unstored", req: std(same), change: func(rc *inbox.Receiver) { rc.Inbox = nil }},
@@ -347,21 +348,21 @@ func TestTaken(t *testing.T) {
 	private, _ := edwards()
 	for _, c := range []struct {
 		name                 string
-		scheme               belay.Scheme
+		scheme               webhook.Scheme
 		secret, data         string
 		status               int // of the Receiver
 		first, again, events int
 	}{
-		{"standard", belay.StandardWebhooksScheme(), standardSecret, good, 0, 202, 200, 1},
-		{"stripe", belay.StripeScheme(), plainSecret, `{"id":"evt_1","type":"a"}`, 0, 202, 200, 1},
-		{"linear", belay.LinearScheme(), plainSecret, `{"type":"Issue"}`, 0, 200, 200, 1},
-		{"discord", belay.DiscordScheme(), private, `{"type":1,"event":{"type":"ENTITLEMENT_CREATE"}}`, 0, 204, 204, 1},
-		{"hubspot", belay.HubSpotScheme(hookURL), plainSecret, `[{"eventId":1},{"eventId":2}]`, 0, 202, 200, 2},
-		{"no JSON", belay.GitHubScheme(), plainSecret, "a=b", 0, 202, 200, 1},
-		{"an empty body", belay.GitHubScheme(), plainSecret, "", 0, 202, 200, 1},
-		{"a status of one's own", belay.StandardWebhooksScheme(), standardSecret, good, 204, 204, 200, 1},
-		{"a status that is no 2xx", belay.StandardWebhooksScheme(), standardSecret, good, 404, 202, 200, 1},
-		{"the partner's before one's own", belay.LinearScheme(), plainSecret, `{"type":"Issue"}`, 202, 200, 200, 1},
+		{"standard", webhook.StandardWebhooks(), standardSecret, good, 0, 202, 200, 1},
+		{"stripe", webhook.Stripe(), plainSecret, `{"id":"evt_1","type":"a"}`, 0, 202, 200, 1},
+		{"linear", webhook.Linear(), plainSecret, `{"type":"Issue"}`, 0, 200, 200, 1},
+		{"discord", webhook.Discord(), private, `{"type":1,"event":{"type":"ENTITLEMENT_CREATE"}}`, 0, 204, 204, 1},
+		{"hubspot", webhook.HubSpot(hookURL), plainSecret, `[{"eventId":1},{"eventId":2}]`, 0, 202, 200, 2},
+		{"no JSON", webhook.GitHub(), plainSecret, "a=b", 0, 202, 200, 1},
+		{"an empty body", webhook.GitHub(), plainSecret, "", 0, 202, 200, 1},
+		{"a status of one's own", webhook.StandardWebhooks(), standardSecret, good, 204, 204, 200, 1},
+		{"a status that is no 2xx", webhook.StandardWebhooks(), standardSecret, good, 404, 202, 200, 1},
+		{"the partner's before one's own", webhook.Linear(), plainSecret, `{"type":"Issue"}`, 202, 200, 200, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -397,15 +398,15 @@ func TestAnswered(t *testing.T) {
 	private, _ := edwards()
 	for _, c := range []struct {
 		name         string
-		scheme       belay.Scheme
+		scheme       webhook.Scheme
 		secret, data string
 		status       int
 		kind, body   string
 	}{
-		{"slack", belay.SlackScheme(), plainSecret, `{"type":"url_verification","challenge":"3eZbrw1aBm2r"}`, 200, "text/plain; charset=utf-8", "3eZbrw1aBm2r"},
-		{"slack with markup", belay.SlackScheme(), plainSecret, `{"type":"url_verification","challenge":"<script>"}`, 200, "text/plain; charset=utf-8", "<script>"},
-		{"discord", belay.DiscordScheme(), private, `{"type":0}`, 204, "", ""},
-		{"discord interactions", belay.DiscordScheme(), private, `{"type":1}`, 200, "application/json", `{"type":1}`},
+		{"slack", webhook.Slack(), plainSecret, `{"type":"url_verification","challenge":"3eZbrw1aBm2r"}`, 200, "text/plain; charset=utf-8", "3eZbrw1aBm2r"},
+		{"slack with markup", webhook.Slack(), plainSecret, `{"type":"url_verification","challenge":"<script>"}`, 200, "text/plain; charset=utf-8", "<script>"},
+		{"discord", webhook.Discord(), private, `{"type":0}`, 204, "", ""},
+		{"discord interactions", webhook.Discord(), private, `{"type":1}`, 200, "application/json", `{"type":1}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -480,7 +481,7 @@ func TestVerificationToken(t *testing.T) {
 	w := httptest.NewRecorder()
 	route(rc).ServeHTTP(w, httptest.NewRequest("POST", "/webhooks/notion/one", strings.NewReader(`{"verification_token":"`+token+`"}`)))
 	require.Equal(t, 401, w.Code, "none is taken by who does not ask for one")
-	bad := signed(t, belay.NotionScheme(), "another", belay.WebhookEvent{Data: []byte(`{"verification_token":"` + token + `"}`)})
+	bad := signed(t, webhook.Notion(), "another", belay.WebhookEvent{Data: []byte(`{"verification_token":"` + token + `"}`)})
 	rc.VerificationToken = func(*http.Request, belay.Secret) error { return nil }
 	w = httptest.NewRecorder()
 	route(rc).ServeHTTP(w, bad)
@@ -629,7 +630,7 @@ func TestMaxReading(t *testing.T) {
 			bad := standard(t, "", data)
 			bad.Header.Del("webhook-signature")
 			require.Equal(t, 401, send(bad).Code)
-			require.Equal(t, 401, send(signed(t, belay.StandardWebhooksScheme(), otherSecret, belay.WebhookEvent{Data: []byte(data)})).Code)
+			require.Equal(t, 401, send(signed(t, webhook.StandardWebhooks(), otherSecret, belay.WebhookEvent{Data: []byte(data)})).Code)
 			require.Equal(t, 400, send(standard(t, "", `{"x":"`)).Code)
 			require.Equal(t, 400, send(standard(t, "", exact[:999])).Code)
 			large := standard(t, "", data)
@@ -650,14 +651,14 @@ func TestMaxReading(t *testing.T) {
 // One integration's secret is no other's, and what is kept says whose it is.
 func TestRouting(t *testing.T) {
 	t.Parallel()
-	one, err := belay.NewVerifier(belay.StandardWebhooksScheme(), belay.NewSecret(standardSecret))
+	one, err := webhook.NewVerifier(webhook.StandardWebhooks(), belay.NewSecret(standardSecret))
 	require.NoError(t, err)
-	two, err := belay.NewVerifier(belay.StandardWebhooksScheme(), belay.NewSecret(otherSecret))
+	two, err := webhook.NewVerifier(webhook.StandardWebhooks(), belay.NewSecret(otherSecret))
 	require.NoError(t, err)
 	kept := &box{}
 	rc := &inbox.Receiver{Verifier: inbox.Verifiers{"acme/one": one, "acme/two": two, "initech/one": two}.Lookup, Inbox: kept}
 	status := func(secret, path string) int {
-		req := signed(t, belay.StandardWebhooksScheme(), secret, belay.WebhookEvent{Data: []byte(good)})
+		req := signed(t, webhook.StandardWebhooks(), secret, belay.WebhookEvent{Data: []byte(good)})
 		req.URL.Path = path
 		w := httptest.NewRecorder()
 		route(rc).ServeHTTP(w, req)
@@ -678,7 +679,7 @@ func TestRouting(t *testing.T) {
 	}
 	require.Equal(t, []string{"acme/one", "acme/two", "initech/one"}, whose)
 
-	bare := &inbox.Receiver{Verifier: func(*http.Request) (*belay.Verifier, error) { return one, nil }, Inbox: kept}
+	bare := &inbox.Receiver{Verifier: func(*http.Request) (*webhook.Verifier, error) { return one, nil }, Inbox: kept}
 	w := httptest.NewRecorder()
 	bare.ServeHTTP(w, standard(t, "", good))
 	require.Equal(t, 202, w.Code)
@@ -691,10 +692,10 @@ func TestKeptHeaders(t *testing.T) {
 	t.Parallel()
 	for _, req := range []*http.Request{
 		standard(t, "evt_1", good),
-		signed(t, belay.GitLabTokenScheme(), plainSecret, belay.WebhookEvent{ID: "evt_1", Data: []byte(good)}),
-		signed(t, belay.GitHubScheme(), plainSecret, belay.WebhookEvent{ID: "evt_1", Type: "push", Data: []byte(good)}),
-		signed(t, belay.StripeScheme(), plainSecret, belay.WebhookEvent{Data: []byte(`{"id":"evt_1"}`)}),
-		signed(t, belay.HubSpotScheme(hookURL), plainSecret, belay.WebhookEvent{Data: []byte(`[{"eventId":1}]`)}),
+		signed(t, webhook.GitLabToken(), plainSecret, belay.WebhookEvent{ID: "evt_1", Data: []byte(good)}),
+		signed(t, webhook.GitHub(), plainSecret, belay.WebhookEvent{ID: "evt_1", Type: "push", Data: []byte(good)}),
+		signed(t, webhook.Stripe(), plainSecret, belay.WebhookEvent{Data: []byte(`{"id":"evt_1"}`)}),
+		signed(t, webhook.HubSpot(hookURL), plainSecret, belay.WebhookEvent{Data: []byte(`[{"eventId":1}]`)}),
 	} {
 		const hidden = "keep-me-nowhere"
 		for _, name := range []string{
@@ -754,7 +755,7 @@ func TestArraysGroupedAnew(t *testing.T) {
 				parts = append(parts, fmt.Sprintf(`{"eventId":%d,"subscriptionId":12,"objectId":34,"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":%d}`, id, len(parts)))
 			}
 			w := httptest.NewRecorder()
-			handler.ServeHTTP(w, signed(t, belay.HubSpotScheme(hookURL), plainSecret, belay.WebhookEvent{Data: []byte("[" + strings.Join(parts, ",") + "]")}))
+			handler.ServeHTTP(w, signed(t, webhook.HubSpot(hookURL), plainSecret, belay.WebhookEvent{Data: []byte("[" + strings.Join(parts, ",") + "]")}))
 			require.Equal(t, c.status, w.Code, c.ids)
 		}
 		require.NoError(t, worker.Shutdown(t.Context()))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/webhook"
 )
 
 // office is a partner with its subscriptions, and what we keep of them. It can fail or die at a step.
@@ -225,7 +226,7 @@ func TestNewSigningSecret(t *testing.T) {
 		require.Len(t, s.Reveal(), len("whsec_")+44)
 		require.False(t, seen[s.Reveal()])
 		seen[s.Reveal()] = true
-		_, err := belay.NewVerifier(belay.StandardWebhooksScheme(), s)
+		_, err := webhook.NewVerifier(webhook.StandardWebhooks(), s)
 		require.NoError(t, err)
 	}
 }
@@ -250,14 +251,14 @@ func TestRegisterIsConfirmed(t *testing.T) {
 		o := &office{live: make(map[string]sub), kept: make(map[string]inbox.Registration)}
 		var arrivals inbox.Arrivals
 		rc := &inbox.Receiver{
-			Verifier: func(*http.Request) (*belay.Verifier, error) {
-				return belay.NewVerifier(belay.StandardWebhooksScheme(), o.kept["one"].Secret)
+			Verifier: func(*http.Request) (*webhook.Verifier, error) {
+				return webhook.NewVerifier(webhook.StandardWebhooks(), o.kept["one"].Secret)
 			},
 			Inbox: &box{}, Observers: []belay.Observer{&arrivals},
 		}
 		secret := func() string { return otherSecret }
 		partner := tester{o, func(id string) error {
-			req := signed(t, belay.StandardWebhooksScheme(), secret(), belay.WebhookEvent{Data: []byte(`{"type":"ping"}`)})
+			req := signed(t, webhook.StandardWebhooks(), secret(), belay.WebhookEvent{Data: []byte(`{"type":"ping"}`)})
 			go func() {
 				time.Sleep(3 * time.Second)
 				route(rc).ServeHTTP(httptest.NewRecorder(), req)

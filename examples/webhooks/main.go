@@ -23,13 +23,14 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/webhook"
 )
 
 var (
 	serve = flag.String("serve", "", "only be the receiver, on that address")
 	dir   = flag.String("dir", "", "where the receiver keeps its file")
 
-	scheme = belay.StandardWebhooksScheme()
+	scheme = webhook.StandardWebhooks()
 	secret = belay.NewSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw") // the example's own
 )
 

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/inbox"
 	"github.com/belay-go/belay/inbox/boltinbox"
+	"github.com/belay-go/belay/webhook"
 )
 
 // receive is the service: it keeps a shop's webhooks in dir/inbox.db, and handles them into dir/handled.
@@ -47,7 +47,7 @@ func receive(dir, addr string) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := belay.NewVerifier(scheme, secret)
+	verifier, err := webhook.NewVerifier(scheme, secret)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // row is one kind of deliveries.
@@ -72,7 +73,7 @@ func (p *partner) send(name string, n, senders int, taken bool, change func(*htt
 
 // deliver sends one request, and reports whether the partner leaves it at the answer.
 func (p *partner) deliver(client *http.Client, r *row, e belay.WebhookEvent, change func(*http.Request)) bool {
-	req, err := belay.SignTest(scheme, secret, e)
+	req, err := webhook.SignTest(scheme, secret, e)
 	if err != nil {
 		panic(err)
 	}
@@ -107,7 +108,7 @@ func replaceBody(r *http.Request, body string) {
 // resign sends another body, signed well.
 func resign(body string) func(*http.Request) {
 	return func(r *http.Request) {
-		other, err := belay.SignTest(scheme, secret, belay.WebhookEvent{ID: r.Header.Get("webhook-id"), Data: bytes.Clone([]byte(body))})
+		other, err := webhook.SignTest(scheme, secret, belay.WebhookEvent{ID: r.Header.Get("webhook-id"), Data: bytes.Clone([]byte(body))})
 		if err != nil {
 			panic(err)
 		}
@@ -120,7 +121,7 @@ func resign(body string) func(*http.Request) {
 func at(ahead time.Duration) func(*http.Request) {
 	return func(r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		other, err := belay.SignTest(scheme, secret, belay.WebhookEvent{ID: r.Header.Get("webhook-id"), Time: time.Now().Add(ahead), Data: body})
+		other, err := webhook.SignTest(scheme, secret, belay.WebhookEvent{ID: r.Header.Get("webhook-id"), Time: time.Now().Add(ahead), Data: body})
 		if err != nil {
 			panic(err)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/inbox"
 	"github.com/belay-go/belay/inbox/boltinbox"
+	"github.com/belay-go/belay/webhook"
 )
 
 const killSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -53,7 +54,7 @@ func serve(dir, addr string) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := belay.NewVerifier(belay.StandardWebhooksScheme(), belay.NewSecret(killSecret))
+	verifier, err := webhook.NewVerifier(webhook.StandardWebhooks(), belay.NewSecret(killSecret))
 	if err != nil {
 		return err
 	}
@@ -162,7 +163,7 @@ func (r *receiver) send(events, senders int, progress *atomic.Int64) (took []tim
 			for i := range next {
 				body := fmt.Appendf(nil, `{"type":"contact.updated","n":%d,"note":%q}`, i, strings.Repeat("x", 900))
 				for {
-					req, err := belay.SignTest(belay.StandardWebhooksScheme(), belay.NewSecret(killSecret), belay.WebhookEvent{ID: fmt.Sprintf("evt_%d", i), Data: body})
+					req, err := webhook.SignTest(webhook.StandardWebhooks(), belay.NewSecret(killSecret), belay.WebhookEvent{ID: fmt.Sprintf("evt_%d", i), Data: body})
 					if err != nil {
 						r.t.Error(err)
 						return

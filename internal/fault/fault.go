@@ -10,8 +10,12 @@ import (
 	"time"
 )
 
-// ErrInvalid is the sentinel of bad input. The root package exports it under the same name.
-var ErrInvalid = errors.New("belay: invalid")
+// Sentinels of the root package, which exports them under the same names.
+var (
+	ErrInvalid      = errors.New("belay: invalid")
+	ErrData         = errors.New("belay: unexpected data")
+	ErrBodyTooLarge = errors.New("belay: body too large")
+)
 
 // Input returns an error that is ErrInvalid and has the text of err.
 func Input(err error) error { return &inputError{err} }

@@ -1,4 +1,4 @@
-package belay
+package webhook
 
 import (
 	"crypto/ecdsa"
@@ -9,13 +9,14 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/delivery"
 )
 
 const (
-	maxSignature      = 256 // bytes of one, as it is written
-	maxSignatures     = 16  // in one header; of public keys, which cost more,
+	maxSignatures     = 16 // in one header; of public keys, which cost more,
 	maxPublicKeyTries = 4
-	maxSignatureBytes = 16 << 10 // of all of them
 	keptScratch       = 64 << 10
 )
 
@@ -43,7 +44,7 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 		}
 	}
 	if m.timestamp == "" && v.scheme.Timestamp != "" {
-		return fmt.Errorf("%w: no time at %s", ErrMalformedSignature, v.scheme.Timestamp)
+		return fmt.Errorf("%w: no time at %s", belay.ErrMalformedSignature, v.scheme.Timestamp)
 	}
 	m.urls = noURL
 	for i := range v.signed {
@@ -53,8 +54,8 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 			if m.id, err = p.at.find(in); err != nil {
 				return err
 			}
-			if m.id == "" || len(m.id) > maxEventText || v.dotted && strings.Contains(m.id, ".") {
-				return fmt.Errorf("%w: an id of %d bytes, or with a dot in it", ErrMalformedSignature, len(m.id))
+			if m.id == "" || len(m.id) > delivery.MaxText || v.dotted && strings.Contains(m.id, ".") {
+				return fmt.Errorf("%w: an id of %d bytes, or with a dot in it", belay.ErrMalformedSignature, len(m.id))
 			}
 		case partURL, partURLQuery:
 			m.urls = nil // below, as a form may change it
@@ -68,7 +69,7 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 				return err
 			}
 			if value == "" {
-				return fmt.Errorf("%w: no %s in the body", ErrMalformedSignature, p.text)
+				return fmt.Errorf("%w: no %s in the body", belay.ErrMalformedSignature, p.text)
 			}
 			m.json = append(m.json, value)
 		}
@@ -82,15 +83,10 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 // signatures returns what stands where the signatures should.
 func (v *Verifier) signatures(in *incoming) (string, error) {
 	text, err := v.at.find(in)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case text == "":
-		return "", fmt.Errorf("%w: no %s", ErrNoSignature, v.scheme.Header)
-	case len(text) > maxSignatureBytes:
-		return "", fmt.Errorf("%w: %d bytes", ErrMalformedSignature, len(text))
 	}
-	return text, nil
+	return text, delivery.CheckSignature(text, v.scheme.Header)
 }
 
 // element returns what stands behind prefix in the first element of list that has it.
@@ -112,7 +108,7 @@ func (v *Verifier) match(in *incoming, m *message) error {
 		s := k.idle.Get().(*scratch)
 		for _, at := range m.urls {
 			k.digest(v, s, in, m, at)
-			same, some := k.among(m.signatures, &v.scheme, s)
+			same, some := k.matchAny(m.signatures, &v.scheme, s)
 			if readable = readable || some; same {
 				k.keep(s)
 				return nil
@@ -121,19 +117,19 @@ func (v *Verifier) match(in *incoming, m *message) error {
 		k.keep(s)
 	}
 	if !readable {
-		return fmt.Errorf("%w: none can be read as one of %s", ErrMalformedSignature, v.scheme.Name)
+		return fmt.Errorf("%w: none can be read as one of %s", belay.ErrMalformedSignature, v.scheme.Name)
 	}
-	return ErrBadSignature
+	return belay.ErrBadSignature
 }
 
-func (k *webhookKey) keep(s *scratch) {
+func (k *signingKey) keep(s *scratch) {
 	if cap(s.text) <= keptScratch {
 		k.idle.Put(s)
 	}
 }
 
 // digest leaves what the signature must be in s.sum; for public keys and tokens, what it must fit.
-func (k *webhookKey) digest(v *Verifier, s *scratch, in *incoming, m *message, at string) {
+func (k *signingKey) digest(v *Verifier, s *scratch, in *incoming, m *message, at string) {
 	s.text, s.sum = s.text[:0], s.sum[:0]
 	if s.hash != nil {
 		s.hash.Reset()
@@ -184,11 +180,11 @@ func (k *webhookKey) digest(v *Verifier, s *scratch, in *incoming, m *message, a
 
 // among reports whether one of the signatures in list fits, and whether one could be read at all. Which byte is wrong makes no
 // difference to the time it takes.
-func (k *webhookKey) among(list string, scheme *Scheme, s *scratch) (same, readable bool) {
+func (k *signingKey) matchAny(list string, scheme *Scheme, s *scratch) (same, readable bool) {
 	if scheme.Separator == "" {
 		text, ok := strings.CutPrefix(list, k.prefix)
 		readable = ok && k.decode(text, scheme.Encoding, s)
-		return readable && k.fits(s), readable
+		return readable && k.equal(s), readable
 	}
 	left := maxSignatures
 	if k.algorithm == Ed25519 || k.algorithm == ECDSAP256 {
@@ -201,7 +197,7 @@ func (k *webhookKey) among(list string, scheme *Scheme, s *scratch) (same, reada
 		}
 		if k.decode(text, scheme.Encoding, s) {
 			readable = true
-			same = k.fits(s) || same
+			same = k.equal(s) || same
 		}
 		if left--; left == 0 {
 			break
@@ -211,7 +207,7 @@ func (k *webhookKey) among(list string, scheme *Scheme, s *scratch) (same, reada
 }
 
 // decode leaves a signature in s.sig.
-func (k *webhookKey) decode(text string, encoding Encoding, s *scratch) bool {
+func (k *signingKey) decode(text string, encoding Encoding, s *scratch) bool {
 	switch {
 	case text == "":
 		return false
@@ -219,7 +215,7 @@ func (k *webhookKey) decode(text string, encoding Encoding, s *scratch) bool {
 		sum := sha256.Sum256([]byte(text))
 		s.sig = append(s.sig[:0], sum[:]...)
 		return true
-	case len(text) > maxSignature:
+	case len(text) > delivery.MaxSignature:
 		return false
 	}
 	var err error
@@ -244,7 +240,7 @@ func (k *webhookKey) decode(text string, encoding Encoding, s *scratch) bool {
 }
 
 // fits compares in constant time, or asks the public key.
-func (k *webhookKey) fits(s *scratch) bool {
+func (k *signingKey) equal(s *scratch) bool {
 	switch k.algorithm {
 	case Ed25519:
 		return ed25519.Verify(k.edwards, s.text, s.sig)

@@ -1,4 +1,4 @@
-package belay_test
+package webhook_test
 
 import (
 	"net/http"
@@ -12,12 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // vector is a delivery as a partner publishes it or its own library's tests have it.
 type vector struct {
 	name   string
-	scheme belay.Scheme
+	scheme webhook.Scheme
 	secret string
 	header []string // name, value
 	body   string
@@ -27,8 +28,8 @@ type vector struct {
 	typ    string
 }
 
-func plain(header, prefix string, e belay.Encoding, a belay.Algorithm) belay.Scheme {
-	return belay.Scheme{Name: "generic", Header: header, Prefix: prefix, Encoding: e, Algorithm: a}
+func plain(header, prefix string, e webhook.Encoding, a webhook.Algorithm) webhook.Scheme {
+	return webhook.Scheme{Name: "generic", Header: header, Prefix: prefix, Encoding: e, Algorithm: a}
 }
 
 func vectors(t *testing.T) []vector {
@@ -51,8 +52,8 @@ func vectors(t *testing.T) []vector {
 	calls.Set("ReasonConferenceEnded", "test")
 	calls.Set("Reason", "Participant")
 	eight := calls.Encode()
-	v2 := func(url string) belay.Scheme { return belay.HubSpotV2Scheme(url) }
-	standard := func(name string, s belay.Scheme, family string) vector {
+	v2 := func(url string) webhook.Scheme { return webhook.HubSpotV2(url) }
+	standard := func(name string, s webhook.Scheme, family string) vector {
 		return vector{
 			name, s, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 			[]string{family + "-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", family + "-timestamp", "1614265330", family + "-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="},
@@ -62,27 +63,27 @@ func vectors(t *testing.T) []vector {
 		}
 	}
 	twilioVector := func(name, at, signature, kind, body string) vector {
-		return vector{name, belay.TwilioScheme(at), "12345", []string{"X-Twilio-Signature", signature, "Content-Type", kind}, body, []string{"X-Twilio-Signature"}, 0, "", ""}
+		return vector{name, webhook.Twilio(at), "12345", []string{"X-Twilio-Signature", signature, "Content-Type", kind}, body, []string{"X-Twilio-Signature"}, 0, "", ""}
 	}
 	return []vector{
-		standard("SW-1", belay.StandardWebhooksScheme(), "webhook"),
-		standard("SW-1 by Svix", belay.SvixScheme(), "svix"),
-		standard("SW-1 by Svix under other names", belay.SvixScheme(), "webhook"),
-		standard("SW-1 by GitLab", belay.GitLabScheme(), "webhook"),
+		standard("SW-1", webhook.StandardWebhooks(), "webhook"),
+		standard("SW-1 by Svix", webhook.Svix(), "svix"),
+		standard("SW-1 by Svix under other names", webhook.Svix(), "webhook"),
+		standard("SW-1 by GitLab", webhook.GitLab(), "webhook"),
 		{
-			"SW-1 without whsec_", belay.SvixScheme(), "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+			"SW-1 without whsec_", webhook.Svix(), "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 			[]string{"svix-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "svix-timestamp", "1614265330", "svix-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="},
 			`{"test": 2432232314}`, nil, 1614265330, "", "",
 		},
 		{
-			"SW-2", belay.StandardWebhooksScheme(), "whsec_plJ3nmyCDGBKInavdOK15jsl",
+			"SW-2", webhook.StandardWebhooks(), "whsec_plJ3nmyCDGBKInavdOK15jsl",
 			[]string{"webhook-id", "msg_loFOjxBNrRLzqYUf", "webhook-timestamp", "1731705121", "webhook-signature", "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="},
 			`{"event_type":"ping","data":{"success":true}}`,
 			[]string{"webhook-id", "webhook-timestamp", "webhook-signature"},
 			1731705121, "msg_loFOjxBNrRLzqYUf", "",
 		},
 		{
-			"SW-neg list", belay.StandardWebhooksScheme(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+			"SW-neg list", webhook.StandardWebhooks(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 			[]string{
 				"webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp", "1614265330",
 				"webhook-signature", "v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v2,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc=",
@@ -92,7 +93,7 @@ func vectors(t *testing.T) []vector {
 			1614265330, "", "",
 		},
 		{
-			"SW-A1", belay.StandardWebhooksScheme(), "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
+			"SW-A1", webhook.StandardWebhooks(), "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
 			[]string{
 				"webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp", "1614265330",
 				"webhook-signature", "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==",
@@ -102,56 +103,56 @@ func vectors(t *testing.T) []vector {
 			1614265330, "", "",
 		},
 		{
-			"STR-1", belay.StripeScheme(), "webhook_secret",
+			"STR-1", webhook.Stripe(), "webhook_secret",
 			[]string{"Stripe-Signature", "t=1533204620,v1=2220f87ef101a04665f11cdf770523143f875572008577fa0f20882ddb9cc3c7"},
 			string(stripe),
 			[]string{"Stripe-Signature"},
 			1533204620, "evt_123", "customer.created",
 		},
 		{
-			"STR-1 with v0", belay.StripeScheme(), "webhook_secret",
+			"STR-1 with v0", webhook.Stripe(), "webhook_secret",
 			[]string{"Stripe-Signature", "t=1533204620,v1=2220f87ef101a04665f11cdf770523143f875572008577fa0f20882ddb9cc3c7,v0=63f3a72374a733066c4be69ed7f8e5ac85c22c9f0a6a612ab9a025a9e4ee7eef"},
 			string(stripe), nil, 1533204620 + 100, "evt_123", "customer.created",
 		},
 		{
-			"STR-1 with others", belay.StripeScheme(), "webhook_secret",
+			"STR-1 with others", webhook.Stripe(), "webhook_secret",
 			[]string{"Stripe-Signature", "t=1533204620,v1=2220f87ef101a04665f11cdf770523143f875572008577fa0f20882ddb9cc3c7,v1=deadbeef,v1=bad_signature"},
 			string(stripe), nil, 1533204620, "", "",
 		},
-		{"GH-1", belay.GitHubScheme(), secretToEverybody, []string{"X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"}, "Hello, World!", []string{"X-Hub-Signature-256"}, 0, "", ""},
-		{"GH-2", belay.GitHubScheme(), "mysecret", []string{"X-Hub-Signature-256", "sha256=4864d2759938a15468b5df9ade20bf161da9b4f737ea61794142f3484236bda3", "X-GitHub-Delivery", "guid", "X-GitHub-Event", "push"}, `{"foo":"bar"}`, []string{"X-Hub-Signature-256"}, 0, "guid", "push"},
-		{"GH-3", belay.GitHubScheme(), "0123456789abcdef", []string{"X-Hub-Signature-256", "sha256=b1f8020f5b4cd42042f807dd939015c4a418bc1ff7f604dd55b0a19b5d953d9b"}, `{"yo":true}`, []string{"X-Hub-Signature-256"}, 0, "", ""},
-		{"GH-3 in upper case", plain("X-Signature", "sha256=", belay.Hex, belay.HMACSHA256), "0123456789abcdef", []string{"X-Signature", "sha256=B1F8020F5B4CD42042F807DD939015C4A418BC1FF7F604DD55B0A19B5D953D9B"}, `{"yo":true}`, []string{"X-Signature"}, 0, "", ""},
-		{"GH-3a", plain("X-Hub-Signature", "sha1=", belay.Hex, belay.HMACSHA1), "0123456789abcdef", []string{"X-Hub-Signature", "sha1=126f2c800419c60137ce748d7672e77b65cf16d6"}, `{"yo":true}`, []string{"X-Hub-Signature"}, 0, "", ""},
-		{"GH-3a by Intercom", belay.IntercomScheme(), "0123456789abcdef", []string{"X-Hub-Signature", "sha1=126f2c800419c60137ce748d7672e77b65cf16d6"}, `{"yo":true}`, []string{"X-Hub-Signature"}, 0, "", ""},
-		{"GH-3b", plain("X-Hub-Signature", "sha512=", belay.Hex, belay.HMACSHA512), "0123456789abcdef", []string{"X-Hub-Signature", "sha512=8456767023c1195682e182a23b3f5d19150ecea598fde8cb85918f7281b16079471b1329f92b912c4d8bd7455cb159777db8f29608b20c7c87323ba65ae62e1f"}, `{"yo":true}`, []string{"X-Hub-Signature"}, 0, "", ""},
-		{"GH-4", plain("X-Hub-Signature", "sha1=", belay.Hex, belay.HMACSHA1), "0123456789abcdef", []string{"X-Hub-Signature", "sha1=3374ef144403e8035423b23b02e2c9d7a4c50368", "Content-Type", form}, "payload=%7B%22yo%22%3Atrue%7D", []string{"X-Hub-Signature"}, 0, "", ""},
-		{"BB-1", plain("X-Hub-Signature", "sha256=", belay.Hex, belay.HMACSHA256), secretToEverybody, []string{"X-Hub-Signature", "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"}, "Hello World!", []string{"X-Hub-Signature"}, 0, "", ""},
+		{"GH-1", webhook.GitHub(), secretToEverybody, []string{"X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"}, "Hello, World!", []string{"X-Hub-Signature-256"}, 0, "", ""},
+		{"GH-2", webhook.GitHub(), "mysecret", []string{"X-Hub-Signature-256", "sha256=4864d2759938a15468b5df9ade20bf161da9b4f737ea61794142f3484236bda3", "X-GitHub-Delivery", "guid", "X-GitHub-Event", "push"}, `{"foo":"bar"}`, []string{"X-Hub-Signature-256"}, 0, "guid", "push"},
+		{"GH-3", webhook.GitHub(), "0123456789abcdef", []string{"X-Hub-Signature-256", "sha256=b1f8020f5b4cd42042f807dd939015c4a418bc1ff7f604dd55b0a19b5d953d9b"}, `{"yo":true}`, []string{"X-Hub-Signature-256"}, 0, "", ""},
+		{"GH-3 in upper case", plain("X-Signature", "sha256=", webhook.Hex, webhook.HMACSHA256), "0123456789abcdef", []string{"X-Signature", "sha256=B1F8020F5B4CD42042F807DD939015C4A418BC1FF7F604DD55B0A19B5D953D9B"}, `{"yo":true}`, []string{"X-Signature"}, 0, "", ""},
+		{"GH-3a", plain("X-Hub-Signature", "sha1=", webhook.Hex, webhook.HMACSHA1), "0123456789abcdef", []string{"X-Hub-Signature", "sha1=126f2c800419c60137ce748d7672e77b65cf16d6"}, `{"yo":true}`, []string{"X-Hub-Signature"}, 0, "", ""},
+		{"GH-3a by Intercom", webhook.Intercom(), "0123456789abcdef", []string{"X-Hub-Signature", "sha1=126f2c800419c60137ce748d7672e77b65cf16d6"}, `{"yo":true}`, []string{"X-Hub-Signature"}, 0, "", ""},
+		{"GH-3b", plain("X-Hub-Signature", "sha512=", webhook.Hex, webhook.HMACSHA512), "0123456789abcdef", []string{"X-Hub-Signature", "sha512=8456767023c1195682e182a23b3f5d19150ecea598fde8cb85918f7281b16079471b1329f92b912c4d8bd7455cb159777db8f29608b20c7c87323ba65ae62e1f"}, `{"yo":true}`, []string{"X-Hub-Signature"}, 0, "", ""},
+		{"GH-4", plain("X-Hub-Signature", "sha1=", webhook.Hex, webhook.HMACSHA1), "0123456789abcdef", []string{"X-Hub-Signature", "sha1=3374ef144403e8035423b23b02e2c9d7a4c50368", "Content-Type", form}, "payload=%7B%22yo%22%3Atrue%7D", []string{"X-Hub-Signature"}, 0, "", ""},
+		{"BB-1", plain("X-Hub-Signature", "sha256=", webhook.Hex, webhook.HMACSHA256), secretToEverybody, []string{"X-Hub-Signature", "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"}, "Hello World!", []string{"X-Hub-Signature"}, 0, "", ""},
 		{
-			"SLK-1", belay.SlackScheme(), "8f742231b10e8888abcd99yyyzzz85a5",
+			"SLK-1", webhook.Slack(), "8f742231b10e8888abcd99yyyzzz85a5",
 			[]string{"X-Slack-Request-Timestamp", "1531420618", "X-Slack-Signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503", "Content-Type", form},
 			"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c",
 			[]string{"X-Slack-Request-Timestamp", "X-Slack-Signature"},
 			1531420618, "", "",
 		},
 		{
-			"SLK-2", belay.SlackScheme(), "e6b19c573432dcc6b075501d51b51bb8",
+			"SLK-2", webhook.Slack(), "e6b19c573432dcc6b075501d51b51bb8",
 			[]string{"X-Slack-Request-Timestamp", "1531431954", "X-Slack-Signature", "v0=adada4ed31709aef585c2580ca3267678c6a8eaeb7e0c1aca3ee57b656886b2c", "Content-Type", "application/json"},
 			`{"token":"aF5ynEYQH0dFN9imlgcADxDB","team_id":"XXXXXXXXX","api_app_id":"YYYYYYYYY","event":{"type":"app_mention","user":"AAAAAAAAA","text":"<@EEEEEEEEE> hello world","client_msg_id":"477cc591-ch73-a14z-4db8-g0cd76321bec","ts":"1531431954.000073","channel":"TTTTTTTTT","event_ts":"1531431954.000073"},"type":"event_callback","event_id":"TvBP7LRED7","event_time":1531431954,"authed_users":["EEEEEEEEE"]}`,
 			[]string{"X-Slack-Request-Timestamp", "X-Slack-Signature"},
 			1531431954, "TvBP7LRED7", "app_mention",
 		},
 		{
-			"HS-1", belay.HubSpotV1Scheme(), hubSpot,
+			"HS-1", webhook.HubSpotV1(), hubSpot,
 			[]string{"X-HubSpot-Signature", "232db2615f3d666fe21a8ec971ac7b5402d33b9a925784df3ca654d05f4817de"},
 			`[{"eventId":1,"subscriptionId":12345,"portalId":62515,"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":0,"objectId":123,"changeSource":"CRM","changeFlag":"NEW","appId":54321}]`,
 			[]string{"X-HubSpot-Signature"},
 			0, "12345-123-1564113600000-1", "contact.creation",
 		},
 		{"HS-3", v2(hubSpotURL), hubSpot, []string{"X-HubSpot-Signature", "9569219f8ba981ffa6f6f16aa0f48637d35d728c7e4d93d0d52efaa512af7900"}, `{"example_field":"example_value"}`, []string{"X-HubSpot-Signature"}, 0, "", ""},
-		{"HS-4", plainHubSpot(belay.HubSpotV1Scheme()), hubSpot, []string{"X-HubSpot-Signature", "69fc6631a867edd4f9e9e627fc5c1148e3fbdd8b21837b6d2b8901c1fa57f750"}, singleQuotes, []string{"X-HubSpot-Signature"}, 0, "", ""},
+		{"HS-4", plainHubSpot(webhook.HubSpotV1()), hubSpot, []string{"X-HubSpot-Signature", "69fc6631a867edd4f9e9e627fc5c1148e3fbdd8b21837b6d2b8901c1fa57f750"}, singleQuotes, []string{"X-HubSpot-Signature"}, 0, "", ""},
 		{"HS-5", plainHubSpot(v2(hubSpotURL)), hubSpot, []string{"X-HubSpot-Signature", "4fe4e3a7d3cf09db53be39d0a58130e2aaba074ec123a9e355b876a689a1c383"}, singleQuotes, []string{"X-HubSpot-Signature"}, 0, "", ""},
-		{"HS-6", plainHubSpot(belay.HubSpotScheme(hubSpotURL)), hubSpot, []string{"X-HubSpot-Signature-v3", "K36dawei4A+QBNolUOqo7s91KQDWQ5MXZ/QufNYuk/Y=", "X-HubSpot-Request-Timestamp", "1693657560000"}, singleQuotes, []string{"X-HubSpot-Signature-v3", "X-HubSpot-Request-Timestamp"}, 1693657560, "", ""},
+		{"HS-6", plainHubSpot(webhook.HubSpot(hubSpotURL)), hubSpot, []string{"X-HubSpot-Signature-v3", "K36dawei4A+QBNolUOqo7s91KQDWQ5MXZ/QufNYuk/Y=", "X-HubSpot-Request-Timestamp", "1693657560000"}, singleQuotes, []string{"X-HubSpot-Signature-v3", "X-HubSpot-Request-Timestamp"}, 1693657560, "", ""},
 		twilioVector("TW-1", twilio, "vOEb5UThFn24KEfnOFLQY2AE5FY=", form, eight),
 		twilioVector("TW-2", strings.Replace(twilio, "https", "http", 1), "n2xBNyzSW7rfYStDtOFiFMv7qNo=", form, eight),
 		twilioVector("TW-3", twilio, "NBdBDr/T/lgjI+tlgpXjKZQZs/k=", form, "property=value&boolean=true"),
@@ -164,27 +165,27 @@ func vectors(t *testing.T) []vector {
 		twilioVector("TW-8", strings.Replace(twilio, "https", "http", 1), "0ZXoZLH/DfblKGATFgpif+LLRf4=", form, six),
 		twilioVector("TW-9", twilio, "IK+Dwps556ElfBT0I3Rgjkr1wJU=", form, "Sid=CA123&SidAccount=AC123&Digits=5678&Digits=1234&Digits=1234"),
 		{
-			"SQ-1", belay.SquareScheme("https://webhook.site/679a4f3a-dcfa-49ee-bac5-9d0edad886b9"), "Ibxx_5AKakO-3qeNVR61Dw",
+			"SQ-1", webhook.Square("https://webhook.site/679a4f3a-dcfa-49ee-bac5-9d0edad886b9"), "Ibxx_5AKakO-3qeNVR61Dw",
 			[]string{"x-square-hmacsha256-signature", "GF4YkrJgGBDZ9NIYbNXBnMzqb2HoL4RW/S6vkZ9/2N4="},
 			`{"merchant_id":"MLEFBHHSJGVHD","type":"webhooks.test_notification","event_id":"ac3ac95b-f97d-458c-a6e6-18981597e05f","created_at":"2022-07-13T20:30:59.037339943Z","data":{"type":"webhooks","id":"bc368e64-01aa-407e-b46e-3231809b1129"}}`,
 			[]string{"x-square-hmacsha256-signature"},
 			0, "ac3ac95b-f97d-458c-a6e6-18981597e05f", "webhooks.test_notification",
 		},
-		{"SQ-2", belay.SquareScheme("https://webhook.site/webhooks"), "signature-key", []string{"x-square-hmacsha256-signature", "W3FlCNk5IA3ZQ2LHTWoajvzfaDu/OwY2tNHIHC3IUOA="}, `{"data":{"type":"webhooks","id":"fake_id"}}`, []string{"x-square-hmacsha256-signature"}, 0, "", ""},
-		{"SQ-3", belay.SquareScheme("https://webhook.site/webhooks"), "signature-key", []string{"x-square-hmacsha256-signature", "Cxt7+aTi4rKgcA0bC4g9EHdVtLSDWdqccmL5MvihU4U="}, `{"data":{"type":"webhooks","id":">id<"}}`, []string{"x-square-hmacsha256-signature"}, 0, "", ""},
+		{"SQ-2", webhook.Square("https://webhook.site/webhooks"), "signature-key", []string{"x-square-hmacsha256-signature", "W3FlCNk5IA3ZQ2LHTWoajvzfaDu/OwY2tNHIHC3IUOA="}, `{"data":{"type":"webhooks","id":"fake_id"}}`, []string{"x-square-hmacsha256-signature"}, 0, "", ""},
+		{"SQ-3", webhook.Square("https://webhook.site/webhooks"), "signature-key", []string{"x-square-hmacsha256-signature", "Cxt7+aTi4rKgcA0bC4g9EHdVtLSDWdqccmL5MvihU4U="}, `{"data":{"type":"webhooks","id":">id<"}}`, []string{"x-square-hmacsha256-signature"}, 0, "", ""},
 		{
-			"SendGrid", belay.SendGridScheme(), "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==",
+			"SendGrid", webhook.SendGrid(), "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==",
 			[]string{"X-Twilio-Email-Event-Webhook-Timestamp", "1600112502", "X-Twilio-Email-Event-Webhook-Signature", "MEUCIGHQVtGj+Y3LkG9fLcxf3qfI10QysgDWmMOVmxG0u6ZUAiEAyBiXDWzM+uOe5W0JuG+luQAbPIqHh89M15TluLtEZtM="},
 			`[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address","sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA","sg_message_id":"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0","smtp-id":"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>","timestamp":1600112492}]` + "\r\n",
 			[]string{"X-Twilio-Email-Event-Webhook-Timestamp", "X-Twilio-Email-Event-Webhook-Signature"},
 			1600112502, "ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA", "dropped",
 		},
-		{"P-1", belay.Scheme{Name: "generic", Header: "X-Signature", Base64Key: true}, "CwsLCwsLCwsLCwsLCwsLCwsLCws=", []string{"X-Signature", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"}, "Hi There", []string{"X-Signature"}, 0, "", ""},
-		{"P-2", plain("X-Signature", "", belay.Hex, belay.HMACSHA256), "Jefe", []string{"X-Signature", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"}, "what do ya want for nothing?", []string{"X-Signature"}, 0, "", ""},
-		{"P-3", belay.Scheme{Name: "generic", Header: "X-Signature", Algorithm: belay.Ed25519}, "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", []string{"X-Signature", "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"}, "\x72", []string{"X-Signature"}, 0, "", ""},
-		{"P-4", plain("X-Signature", "", belay.Hex, belay.HMACSHA256), "123456", []string{"X-Signature", "ee0a3edebeb4be41bafa3bc0a39069d7845a5c37760b863405049de80b5fe92d"}, "{a:1, b:2}", []string{"X-Signature"}, 0, "", ""},
+		{"P-1", webhook.Scheme{Name: "generic", Header: "X-Signature", Base64Key: true}, "CwsLCwsLCwsLCwsLCwsLCwsLCws=", []string{"X-Signature", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"}, "Hi There", []string{"X-Signature"}, 0, "", ""},
+		{"P-2", plain("X-Signature", "", webhook.Hex, webhook.HMACSHA256), "Jefe", []string{"X-Signature", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"}, "what do ya want for nothing?", []string{"X-Signature"}, 0, "", ""},
+		{"P-3", webhook.Scheme{Name: "generic", Header: "X-Signature", Algorithm: webhook.Ed25519}, "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", []string{"X-Signature", "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"}, "\x72", []string{"X-Signature"}, 0, "", ""},
+		{"P-4", plain("X-Signature", "", webhook.Hex, webhook.HMACSHA256), "123456", []string{"X-Signature", "ee0a3edebeb4be41bafa3bc0a39069d7845a5c37760b863405049de80b5fe92d"}, "{a:1, b:2}", []string{"X-Signature"}, 0, "", ""},
 		{
-			"P-5", belay.ZendeskScheme(), "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==",
+			"P-5", webhook.Zendesk(), "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==",
 			[]string{"X-Zendesk-Webhook-Signature-Timestamp", "2021-03-25T05:09:27Z", "X-Zendesk-Webhook-Signature", "S/RDdU2ERmj7LHDDoWJ2onPYH+t7/f2+LTM4dL7UiLM="},
 			`{"event":"ticket.updated","id":123}`,
 			[]string{"X-Zendesk-Webhook-Signature-Timestamp", "X-Zendesk-Webhook-Signature"},
@@ -194,7 +195,7 @@ func vectors(t *testing.T) []vector {
 }
 
 // plainHubSpot does not look into a body that is no JSON.
-func plainHubSpot(s belay.Scheme) belay.Scheme {
+func plainHubSpot(s webhook.Scheme) webhook.Scheme {
 	s.Events, s.ID, s.Type, s.Time = "", "", "", ""
 	return s
 }
@@ -221,9 +222,9 @@ func TestWebhookVectors(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				until(v.now)
-				verifier, err := belay.NewVerifier(v.scheme, belay.NewSecret("another secret"), belay.NewSecret(v.secret))
+				verifier, err := webhook.NewVerifier(v.scheme, belay.NewSecret("another secret"), belay.NewSecret(v.secret))
 				if err != nil { // another secret is no public key
-					verifier, err = belay.NewVerifier(v.scheme, belay.NewSecret(v.secret))
+					verifier, err = webhook.NewVerifier(v.scheme, belay.NewSecret(v.secret))
 				}
 				require.NoError(t, err)
 				d, err := verifier.Verify(v.headers(), []byte(v.body))
@@ -267,7 +268,7 @@ func TestWebhookOneByteChanged(t *testing.T) {
 	for _, v := range vectors(t) {
 		synctest.Test(t, func(t *testing.T) {
 			until(v.now)
-			verifier, err := belay.NewVerifier(v.scheme, belay.NewSecret(v.secret))
+			verifier, err := webhook.NewVerifier(v.scheme, belay.NewSecret(v.secret))
 			require.NoError(t, err)
 			for i := range v.body {
 				for _, bit := range []byte{0x01 << (i % 5)} { // one bit or another
@@ -293,7 +294,7 @@ func TestWebhookOneByteChanged(t *testing.T) {
 						b[i] ^= bit
 						h := v.headers()
 						h.Set(name, string(b))
-						if strings.EqualFold(string(b), value) && v.scheme.Encoding == belay.Hex {
+						if strings.EqualFold(string(b), value) && v.scheme.Encoding == webhook.Hex {
 							continue
 						}
 						_, err := verifier.Verify(h, []byte(v.body))
@@ -305,7 +306,7 @@ func TestWebhookOneByteChanged(t *testing.T) {
 			for i := range v.secret {
 				b := []byte(v.secret)
 				b[i] ^= 0x01
-				other, err := belay.NewVerifier(v.scheme, belay.NewSecret(string(b)))
+				other, err := webhook.NewVerifier(v.scheme, belay.NewSecret(string(b)))
 				if err == nil {
 					_, err = other.Verify(v.headers(), []byte(v.body))
 				}
@@ -364,7 +365,7 @@ func TestWebhookRefused(t *testing.T) {
 			if v.now > 0 {
 				time.Sleep(time.Until(time.Unix(v.now, 0).Add(row.ahead)))
 			}
-			verifier, err := belay.NewVerifier(v.scheme, belay.NewSecret(v.secret))
+			verifier, err := webhook.NewVerifier(v.scheme, belay.NewSecret(v.secret))
 			require.NoError(t, err)
 			h := v.headers()
 			if row.header != "" {
@@ -380,7 +381,7 @@ func TestWebhookRefused(t *testing.T) {
 func TestWebhookMethodIsSigned(t *testing.T) {
 	t.Parallel()
 	const url = "https://www.example.com/webhook_uri"
-	verifier, err := belay.NewVerifier(plainHubSpot(belay.HubSpotV2Scheme(url)), belay.NewSecret("yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy"))
+	verifier, err := webhook.NewVerifier(plainHubSpot(webhook.HubSpotV2(url)), belay.NewSecret("yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy"))
 	require.NoError(t, err)
 	for method, want := range map[string]error{http.MethodGet: nil, http.MethodPost: belay.ErrBadSignature} {
 		req, err := http.NewRequest(method, url, nil)

@@ -1,4 +1,4 @@
-package belay
+package webhook
 
 import (
 	"errors"
@@ -113,7 +113,7 @@ func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
 	case rest == "":
 		rest = "{body}"
 	}
-	v.dotted = v.within < 0 && strings.Contains(rest, "{id}.")
+	v.dotted = v.tolerance < 0 && strings.Contains(rest, "{id}.")
 	for rest != "" {
 		text, after, found := strings.Cut(rest, "{")
 		if text != "" {

@@ -1,4 +1,4 @@
-package belay
+package webhook
 
 import (
 	"bytes"
@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/delivery"
 	"github.com/belay-go/belay/internal/headers"
 )
 
@@ -27,7 +29,7 @@ import (
 //
 // For the schemes of public keys the secret is the private one: "whsk_" and base64 for Standard Webhooks, 32 or 64 bytes in hex
 // for ed25519, base64 of the DER (PKCS #8 or SEC 1) for ECDSA.
-func SignTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
+func SignTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Request, error) {
 	req, err := signTest(s, secret, e)
 	if err != nil {
 		return nil, fmt.Errorf("belay: SignTest: %s: %w", s.Name, err)
@@ -35,7 +37,7 @@ func SignTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 	return req, nil
 }
 
-func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
+func signTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Request, error) {
 	signer, public, err := testSigner(s, secret)
 	if err != nil {
 		return nil, err
@@ -57,7 +59,7 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 	}
 	in := incoming{http.MethodPost, url, make(http.Header), bytes.Clone(e.Data)}
 	kind := "application/json"
-	if isJSON, err := looksLikeJSON(nil, in.body); !isJSON || err != nil {
+	if isJSON, err := delivery.IsJSON(nil, in.body); !isJSON || err != nil {
 		kind = "application/x-www-form-urlencoded"
 	}
 	in.header.Set("Content-Type", kind)
@@ -118,8 +120,8 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 		return nil, err
 	}
 	req.Header = in.header
-	switch err := v.verify(&Delivery{Events: make([]WebhookEvent, 1)}, &in); {
-	case err == nil, errors.Is(err, ErrTooOld), errors.Is(err, ErrTooNew), errors.Is(err, ErrData), errors.Is(err, ErrBodyTooLarge):
+	switch err := v.verify(&belay.Delivery{Events: make([]belay.WebhookEvent, 1)}, &in); {
+	case err == nil, errors.Is(err, belay.ErrTooOld), errors.Is(err, belay.ErrTooNew), errors.Is(err, belay.ErrData), errors.Is(err, belay.ErrBodyTooLarge):
 		return req, nil // as it was asked for
 	default:
 		return nil, fmt.Errorf("what is signed so is refused: %w", err)
@@ -127,7 +129,7 @@ func signTest(s Scheme, secret Secret, e WebhookEvent) (*http.Request, error) {
 }
 
 // testSigner returns what makes a signature from a digest, and the secret that verifies it.
-func testSigner(s Scheme, secret Secret) (func(*scratch) ([]byte, error), Secret, error) {
+func testSigner(s Scheme, secret belay.Secret) (func(*scratch) ([]byte, error), belay.Secret, error) {
 	text := secret.Reveal()
 	private, isPrivate := strings.CutPrefix(text, "whsk_")
 	switch {
@@ -143,21 +145,21 @@ func testSigner(s Scheme, secret Secret) (func(*scratch) ([]byte, error), Secret
 		case err == nil && len(raw) == ed25519.PrivateKeySize:
 			key = raw
 		default:
-			return nil, Secret{}, errors.New("the secret is not an ed25519 private key: 32 or 64 bytes in hex or base64")
+			return nil, belay.Secret{}, errors.New("the secret is not an ed25519 private key: 32 or 64 bytes in hex or base64")
 		}
 		public := base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))
 		if isPrivate {
 			public = "whpk_" + public
 		}
-		return func(s *scratch) ([]byte, error) { return ed25519.Sign(key, s.text), nil }, NewSecret(public), nil
+		return func(s *scratch) ([]byte, error) { return ed25519.Sign(key, s.text), nil }, belay.NewSecret(public), nil
 	case s.Algorithm == ECDSAP256:
 		key, err := ecdsaPrivateKey(text)
 		if err != nil {
-			return nil, Secret{}, err
+			return nil, belay.Secret{}, err
 		}
 		der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 		sign := func(s *scratch) ([]byte, error) { return key.Sign(rand.Reader, s.sum, crypto.SHA256) }
-		return sign, NewSecret(base64.StdEncoding.EncodeToString(der)), err
+		return sign, belay.NewSecret(base64.StdEncoding.EncodeToString(der)), err
 	}
 	return func(s *scratch) ([]byte, error) { return s.sum, nil }, secret, nil
 }

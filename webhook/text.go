@@ -1,43 +1,20 @@
-package belay
+package webhook
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
-	"net/http"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/delivery"
 )
 
-// looksLikeJSON reports whether a body is to be read as JSON. One that must be and is not is an error.
-func looksLikeJSON(h http.Header, body []byte) (bool, error) {
-	if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
-		return false, fmt.Errorf("%w: webhook: the body begins with a byte order mark", ErrData)
-	}
-	for _, c := range body {
-		switch c {
-		case ' ', '\t', '\r', '\n':
-			continue
-		case '{', '[':
-			return true, nil
-		}
-		break
-	}
-	kind, err := contentType(h)
-	if err == nil && strings.HasSuffix(kind, "json") {
-		return false, fmt.Errorf("%w: webhook: the body is JSON by its header, and is not", ErrData)
-	}
-	return false, nil
-}
-
-// contentType returns the media type alone, in lower case.
-func contentType(h http.Header) (string, error) {
-	kind, err := one(h, "Content-Type")
-	kind, _, _ = strings.Cut(kind, ";")
-	return strings.ToLower(strings.TrimSpace(kind)), err
-}
+const (
+	maxEvents = 10_000 // in one delivery
+)
 
 // appendText appends what a JSON string or number says; nothing for other values.
 func appendText(to, raw []byte) ([]byte, error) {
@@ -47,19 +24,19 @@ func appendText(to, raw []byte) ([]byte, error) {
 	case raw[0] != '"':
 		if raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
 			if len(bytes.Trim(raw, "+-.0123456789Ee")) > 0 {
-				return to, fmt.Errorf("%w: webhook: a number that is none", ErrData)
+				return to, fmt.Errorf("%w: webhook: a number that is none", belay.ErrData)
 			}
 			return append(to, raw...), nil
 		}
 		return to, nil
-	case len(raw) > 8*maxEventText:
-		return to, fmt.Errorf("%w: webhook: %d bytes where an id, a type or a time should be", ErrData, len(raw))
+	case len(raw) > 8*delivery.MaxText:
+		return to, fmt.Errorf("%w: webhook: %d bytes where an id, a type or a time should be", belay.ErrData, len(raw))
 	case bytes.IndexByte(raw, '\\') < 0:
 		return append(to, raw[1:len(raw)-1]...), nil
 	}
 	var s string
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return to, fmt.Errorf("%w: webhook: text that is no JSON", ErrData)
+		return to, fmt.Errorf("%w: webhook: text that is no JSON", belay.ErrData)
 	}
 	return append(to, s...), nil
 }

@@ -1,4 +1,4 @@
-package belay
+package webhook
 
 import (
 	"bytes"
@@ -12,19 +12,16 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/delivery"
 	"github.com/belay-go/belay/internal/jsonscan"
-)
-
-const (
-	maxEventText = 512    // bytes of an id or a type
-	maxEvents    = 10_000 // in one delivery
 )
 
 // find returns the first value that is there, "" for none.
 func (ps places) find(in *incoming) (string, error) {
 	for _, p := range ps {
 		if p.header != "" {
-			value, err := one(in.header, p.header)
+			value, err := delivery.Header(in.header, p.header)
 			if value != "" || err != nil {
 				return value, err
 			}
@@ -37,7 +34,7 @@ func (ps places) find(in *incoming) (string, error) {
 			text, err = appendText(nil, raw)
 		}
 		if err != nil { // not an ErrData: nothing is signed so far
-			return "", fmt.Errorf("%w: %s in the body: %v", ErrMalformedSignature, p.path, err)
+			return "", fmt.Errorf("%w: %s in the body: %v", belay.ErrMalformedSignature, p.path, err)
 		}
 		if len(text) > 0 {
 			return string(text), nil
@@ -49,30 +46,6 @@ func (ps places) find(in *incoming) (string, error) {
 // inBody reports whether the body has to be read to know.
 func (ps places) inBody() bool {
 	return slices.ContainsFunc(ps, func(p place) bool { return p.path != "" })
-}
-
-// one returns a header's value. Several are an error: which of them somebody in between has looked at is not known. Names in
-// another case, as queues and functions hand them on, are found too.
-func one(h http.Header, name string) (string, error) {
-	values := h[name]
-	if len(values) == 1 {
-		return values[0], nil
-	}
-	if len(values) == 0 {
-		values = nil // a copy: h is the caller's
-		for k, v := range h {
-			if len(k) == len(name) && strings.EqualFold(k, name) {
-				values = append(values, v...)
-			}
-		}
-	}
-	switch len(values) {
-	case 0:
-		return "", nil
-	case 1:
-		return values[0], nil
-	}
-	return "", fmt.Errorf("%w: %d headers %s", ErrMalformedSignature, len(values), name)
 }
 
 // fields say where an event's id, type and time stand.
@@ -129,13 +102,13 @@ func newFields(s Scheme) (fields, error) {
 
 // extract fills in the delivery's id and events. Of a form that was signed by its fields, those are what tells it apart. Where a
 // body is looked into, only what is asked for by GET may have none.
-func (f *fields) extract(d *Delivery, in *incoming, form string) error {
-	isJSON, err := looksLikeJSON(in.header, in.body)
+func (f *fields) extract(d *belay.Delivery, in *incoming, form string) error {
+	isJSON, err := delivery.IsJSON(in.header, in.body)
 	if err != nil {
 		return err
 	}
 	if !isJSON && f.onlyJSON && (len(in.body) > 0 || in.method != http.MethodGet) {
-		return fmt.Errorf("%w: webhook: the body is no JSON", ErrData)
+		return fmt.Errorf("%w: webhook: the body is no JSON", belay.ErrData)
 	}
 	if isJSON && f.events != "" {
 		return f.extractArray(d, in)
@@ -150,16 +123,16 @@ func (f *fields) extract(d *Delivery, in *incoming, form string) error {
 	switch {
 	case e.ID != "":
 	case form != "":
-		e.ID = hashID([]byte(form))
+		e.ID = delivery.HashID([]byte(form))
 	default:
-		e.ID = hashID(in.body)
+		e.ID = delivery.HashID(in.body)
 	}
 	d.ID = e.ID
 	return nil
 }
 
 // extractArray makes an event of each element.
-func (f *fields) extractArray(d *Delivery, in *incoming) error {
+func (f *fields) extractArray(d *belay.Delivery, in *incoming) error {
 	doc := jsonscan.New(in.body)
 	path := f.events
 	if path == "." {
@@ -171,17 +144,17 @@ func (f *fields) extractArray(d *Delivery, in *incoming) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: webhook: the events: %w", ErrData, err)
+		return fmt.Errorf("%w: webhook: the events: %w", belay.ErrData, err)
 	case n > maxEvents:
-		return fmt.Errorf("%w: webhook: %d events, at most %d", ErrData, n, maxEvents)
+		return fmt.Errorf("%w: webhook: %d events, at most %d", belay.ErrData, n, maxEvents)
 	case found && n == 0:
-		return fmt.Errorf("%w: webhook: no event", ErrData)
+		return fmt.Errorf("%w: webhook: no event", belay.ErrData)
 	case !found:
 		alone := *f
 		alone.events = ""
 		return alone.extract(d, in, "")
 	}
-	var whole WebhookEvent
+	var whole belay.WebhookEvent
 	inHeader := fields{id: headersOf(f.id)}
 	if err := inHeader.event(&whole, in.header, nil); err != nil {
 		return err
@@ -189,12 +162,12 @@ func (f *fields) extractArray(d *Delivery, in *incoming) error {
 	d.ID = whole.ID
 	ids := sha256.New()
 	same := make(map[string]int) // of those known by what they say alone
-	d.Events = make([]WebhookEvent, n)
+	d.Events = make([]belay.WebhookEvent, n)
 	elements := doc.Elements()
 	for i := range d.Events {
 		data, _, err := elements.Next()
 		if err != nil {
-			return fmt.Errorf("%w: webhook: event %d: %w", ErrData, i+1, err)
+			return fmt.Errorf("%w: webhook: event %d: %w", belay.ErrData, i+1, err)
 		}
 		e := &d.Events[i]
 		e.Data = data[:len(data):len(data)]
@@ -205,7 +178,7 @@ func (f *fields) extractArray(d *Delivery, in *incoming) error {
 		case d.ID != "": // the delivery's own
 			e.ID = d.ID + "#" + strconv.Itoa(i)
 		case e.ID == "":
-			e.ID = hashID(e.Data)
+			e.ID = delivery.HashID(e.Data)
 			if same[e.ID]++; same[e.ID] > 1 {
 				e.ID += "#" + strconv.Itoa(same[e.ID])
 			}
@@ -228,7 +201,7 @@ func headersOf(fs []field) (only []field) {
 }
 
 // event fills in what the headers and the event's data say, nil for none.
-func (f *fields) event(e *WebhookEvent, h http.Header, data []byte) (err error) {
+func (f *fields) event(e *belay.WebhookEvent, h http.Header, data []byte) (err error) {
 	if len(f.paths) == 0 {
 		if e.ID, err = f.header(h, f.id); err == nil {
 			e.Type, err = f.header(h, f.typ)
@@ -242,7 +215,7 @@ func (f *fields) event(e *WebhookEvent, h http.Header, data []byte) (err error) 
 	if data != nil {
 		doc := jsonscan.New(data)
 		if err := doc.Values(f.paths, found[:len(f.paths)]); err != nil {
-			return fmt.Errorf("%w: webhook: %w", ErrData, err)
+			return fmt.Errorf("%w: webhook: %w", belay.ErrData, err)
 		}
 	}
 	var room [128]byte
@@ -270,14 +243,8 @@ func (f *fields) event(e *WebhookEvent, h http.Header, data []byte) (err error) 
 // header returns the first header of those.
 func (f *fields) header(h http.Header, fs []field) (string, error) {
 	for _, x := range fs {
-		value, err := one(h, x.header)
-		switch {
-		case err != nil:
-			return "", err
-		case len(value) > maxEventText:
-			return "", fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", ErrData, len(value), x.header, maxEventText)
-		case value != "":
-			return value, nil
+		if value, err := delivery.Text(h, x.header); value != "" || err != nil {
+			return value, err
 		}
 	}
 	return "", nil
@@ -309,15 +276,15 @@ func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byt
 		if !utf8.Valid(text[start:]) {
 			text = append(text[:start], bytes.ToValidUTF8(text[start:], []byte("\ufffd"))...) // as encoding/json does
 		}
-		if size := len(text) - start; size > maxEventText {
-			return "", text, fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", ErrData, size, f.paths[x.paths[0]], maxEventText)
+		if size := len(text) - start; size > delivery.MaxText {
+			return "", text, fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", belay.ErrData, size, f.paths[x.paths[0]], delivery.MaxText)
 		}
 		if missing { // all of them make the ID, or none
 			text = text[:start]
 		}
 		if len(text) > start {
 			if bytes.IndexByte(text[start:], 0) >= 0 { // which few databases keep in a text
-				return "", text, fmt.Errorf("%w: webhook: %s has a zero byte in it", ErrData, f.paths[x.paths[0]])
+				return "", text, fmt.Errorf("%w: webhook: %s has a zero byte in it", belay.ErrData, f.paths[x.paths[0]])
 			}
 			return "", text, nil
 		}
@@ -329,7 +296,7 @@ func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byt
 func (f *fields) time(h http.Header, found *[jsonscan.MaxPaths][]byte) (t time.Time) {
 	for _, x := range f.at {
 		if x.header != "" {
-			value, _ := one(h, x.header)
+			value, _ := delivery.Header(h, x.header)
 			t = eventTime([]byte(value))
 		} else if found != nil {
 			raw := found[x.paths[0]]
@@ -343,9 +310,4 @@ func (f *fields) time(h http.Header, found *[jsonscan.MaxPaths][]byte) (t time.T
 		}
 	}
 	return t
-}
-
-func hashID(body []byte) string {
-	sum := sha256.Sum256(body)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }

@@ -1,4 +1,4 @@
-package belay
+package webhook
 
 import (
 	"crypto/ecdsa"
@@ -16,14 +16,17 @@ import (
 	"hash"
 	"strings"
 	"sync"
+
+	"github.com/belay-go/belay"
 )
 
-var strictBase64 = base64.StdEncoding.Strict() // else the last character has bits that nobody looks at
+// strictBase64 refuses a last character that has bits which do not count: one signature has one text.
+var strictBase64 = base64.StdEncoding.Strict()
 
 const minBase64Key = 16 // bytes; Standard Webhooks ask for 24
 
 // webhookKey is a secret, ready for use.
-type webhookKey struct {
+type signingKey struct {
 	algorithm Algorithm
 	prefix    string
 	secret    func() []byte // of the HMACs and WeakSHA256, the hash of a PlainToken; a func, so that it does not print
@@ -38,15 +41,15 @@ type scratch struct {
 	text, sum, sig []byte
 }
 
-func newWebhookKey(s Scheme, secret Secret) (*webhookKey, error) {
-	if err := secret.check(); err != nil {
+func newSigningKey(s Scheme, secret belay.Secret) (*signingKey, error) {
+	if err := secret.Check(); err != nil {
 		return nil, err
 	}
 	text := secret.Reveal()
 	if strings.TrimSpace(text) == "" {
 		return nil, errors.New("the secret is blank")
 	}
-	k := &webhookKey{algorithm: s.Algorithm, prefix: s.Prefix}
+	k := &signingKey{algorithm: s.Algorithm, prefix: s.Prefix}
 	raw, err := []byte(text), error(nil)
 	switch {
 	case s.Base64Key && strings.HasPrefix(text, "whpk_"):
@@ -75,7 +78,7 @@ func newWebhookKey(s Scheme, secret Secret) (*webhookKey, error) {
 	return k, err
 }
 
-func (k *webhookKey) newHash() hash.Hash {
+func (k *signingKey) newHash() hash.Hash {
 	switch k.algorithm {
 	case HMACSHA1:
 		return hmac.New(sha1.New, k.secret())

@@ -1,4 +1,4 @@
-package belay
+package webhook
 
 import (
 	"bytes"
@@ -10,6 +10,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/delivery"
 )
 
 const maxFormFields = 2000
@@ -44,7 +47,7 @@ func withPort(raw string) ([]string, error) {
 // query would then be the same with and without its escape, though to what reads the query it is not.
 func withoutEscapes(raw string) ([]string, error) {
 	if _, query, _ := strings.Cut(raw, "?"); strings.Contains(query, ";") {
-		return nil, fmt.Errorf("%w: a semicolon in the query", ErrMalformedSignature)
+		return nil, fmt.Errorf("%w: a semicolon in the query", belay.ErrMalformedSignature)
 	}
 	if plain := hubSpotEscapes.Replace(raw); plain != raw {
 		return []string{raw, plain}, nil
@@ -58,21 +61,21 @@ var hubSpotEscapes = strings.NewReplacer("%3A", ":", "%2F", "/", "%3F", "?", "%4
 // readForm returns a form's fields as Twilio signs them: sorted by name, name and value without anything between, of several
 // values of one name each once. A body that is no form is signed by its hash in the URL's query.
 func (in *incoming) readForm() (string, error) {
-	kind, err := contentType(in.header)
+	kind, err := delivery.MediaType(in.header)
 	if err != nil {
 		return "", err
 	}
 	form := kind == "application/x-www-form-urlencoded"
 	u, err := url.Parse(in.url)
 	if err != nil {
-		return "", fmt.Errorf("%w: the URL", ErrMalformedSignature)
+		return "", fmt.Errorf("%w: the URL", belay.ErrMalformedSignature)
 	}
 	const param = "bodySHA256"
 	sum := sha256.Sum256(in.body)
 	want := hex.EncodeToString(sum[:])
 	if told, _ := url.ParseQuery(u.RawQuery); told.Has(param) {
 		if subtle.ConstantTimeCompare([]byte(strings.ToLower(told.Get(param))), []byte(want)) != 1 {
-			return "", fmt.Errorf("%w: the body is not the one that %s names", ErrBadSignature, param)
+			return "", fmt.Errorf("%w: the body is not the one that %s names", belay.ErrBadSignature, param)
 		}
 	} else if !form && len(in.body) > 0 {
 		separator := "?"
@@ -85,11 +88,11 @@ func (in *incoming) readForm() (string, error) {
 		return "", nil
 	}
 	if bytes.Count(in.body, []byte("&")) >= maxFormFields {
-		return "", fmt.Errorf("%w: more than %d form fields", ErrMalformedSignature, maxFormFields)
+		return "", fmt.Errorf("%w: more than %d form fields", belay.ErrMalformedSignature, maxFormFields)
 	}
 	fields, err := url.ParseQuery(string(in.body))
 	if err != nil {
-		return "", fmt.Errorf("%w: the form cannot be read", ErrMalformedSignature)
+		return "", fmt.Errorf("%w: the form cannot be read", belay.ErrMalformedSignature)
 	}
 	var b strings.Builder
 	names := make([]string, 0, len(fields))
@@ -128,7 +131,7 @@ func shownURL(raw string) string {
 		before = raw[:i]
 	}
 	if raw != "" && !strings.Contains(before, "://") || strings.Contains(before, "@") {
-		return redacted
+		return "REDACTED"
 	}
 	return before
 }

@@ -1,4 +1,4 @@
-package belay_test
+package webhook_test
 
 import (
 	"crypto/hmac"
@@ -13,10 +13,17 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
 // stripeHandler takes Stripe's webhooks.
-func stripeHandler(v *belay.Verifier) http.Handler {
+func stripeHandler(v *webhook.Verifier) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d, err := v.VerifyRequest(r)
 		switch {
@@ -37,10 +44,10 @@ func stripeHandler(v *belay.Verifier) http.Handler {
 // A handler of Stripe's webhooks, and a request as Stripe would send it.
 func ExampleNewVerifier() {
 	secret := belay.NewSecret("whsec_from_your_dashboard")
-	verifier, err := belay.NewVerifier(belay.StripeScheme(), secret) // and the one before, while it is rolled
+	verifier, err := webhook.NewVerifier(webhook.Stripe(), secret) // and the one before, while it is rolled
 	check(err)
 
-	req, err := belay.SignTest(belay.StripeScheme(), secret, belay.WebhookEvent{
+	req, err := webhook.SignTest(webhook.Stripe(), secret, belay.WebhookEvent{
 		Data: []byte(`{"id":"evt_1","type":"customer.created","created":1700000000}`),
 	})
 	check(err)
@@ -55,12 +62,12 @@ func ExampleNewVerifier() {
 // A partner that is not among those that come ready: its documentation says that X-Acme-Signature is "v1=" and the hex of the
 // HMAC-SHA256 of X-Acme-Time, a dot and the body.
 func ExampleScheme() {
-	acme := belay.Scheme{
+	acme := webhook.Scheme{
 		Name: "acme", Header: "X-Acme-Signature", Prefix: "v1=",
 		Signed: "{timestamp}.{body}", Timestamp: "X-Acme-Time",
 		ID: "json:event.id", Type: "json:event.kind",
 	}
-	verifier, err := belay.NewVerifier(acme, belay.NewSecret("s3cret"))
+	verifier, err := webhook.NewVerifier(acme, belay.NewSecret("s3cret"))
 	check(err)
 
 	// What acme does.
@@ -85,7 +92,7 @@ func ExampleScheme() {
 // A test of one's own handler: what is signed well, by somebody else, and an hour ago.
 func ExampleSignTest() {
 	current := belay.NewSecret("current")
-	verifier, err := belay.NewVerifier(belay.StripeScheme(), current)
+	verifier, err := webhook.NewVerifier(webhook.Stripe(), current)
 	check(err)
 	handler := stripeHandler(verifier)
 	data := []byte(`{"id":"evt_2","type":"invoice.paid"}`)
@@ -97,7 +104,7 @@ func ExampleSignTest() {
 		{belay.NewSecret("stranger's"), time.Now()},
 		{current, time.Now().Add(-time.Hour)},
 	} {
-		req, err := belay.SignTest(belay.StripeScheme(), x.secret, belay.WebhookEvent{Time: x.at, Data: data})
+		req, err := webhook.SignTest(webhook.Stripe(), x.secret, belay.WebhookEvent{Time: x.at, Data: data})
 		check(err)
 		answer := httptest.NewRecorder()
 		handler.ServeHTTP(answer, req)

@@ -1,0 +1,173 @@
+// Package delivery reads the request of a webhook: one header of it, its body within a bound, whether that is JSON.
+package delivery
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/belay-go/belay/internal/fault"
+)
+
+// The reasons for which a webhook is not believed. The root package exports them under the same names.
+var (
+	ErrNoSignature        = errors.New("belay: webhook is not signed")
+	ErrMalformedSignature = errors.New("belay: webhook signature is malformed")
+	ErrBadSignature       = errors.New("belay: webhook signature does not match")
+	ErrTooOld             = errors.New("belay: webhook is too old")
+	ErrTooNew             = errors.New("belay: webhook is from the future")
+)
+
+const (
+	// MaxText bounds an id or a type, in bytes.
+	MaxText = 512
+	// MaxSignature bounds one signature as it is written, MaxSignatures the whole of its header, in bytes.
+	MaxSignature  = 256
+	MaxSignatures = 16 << 10
+	// DefaultMaxBytes bounds a body where nothing else is said.
+	DefaultMaxBytes = 1 << 20
+)
+
+// Header returns the value of a header, "" for none. Several values are an error, because it is not known which of them a proxy
+// or a firewall has looked at. A name in another case is found too, as queues and functions hand headers on.
+func Header(h http.Header, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	values := h[name]
+	if len(values) == 1 {
+		return values[0], nil
+	}
+	if len(values) == 0 {
+		values = nil // a copy: h is the caller's
+		for k, v := range h {
+			if len(k) == len(name) && strings.EqualFold(k, name) {
+				values = append(values, v...)
+			}
+		}
+	}
+	switch len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return values[0], nil
+	}
+	return "", fmt.Errorf("%w: %d headers %s", ErrMalformedSignature, len(values), name)
+}
+
+// Text is Header for an id or a type, which have at most MaxText bytes.
+func Text(h http.Header, name string) (string, error) {
+	value, err := Header(h, name)
+	if err == nil && len(value) > MaxText {
+		return "", fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", fault.ErrData, len(value), name, MaxText)
+	}
+	return value, err
+}
+
+// CheckSignature returns why what stands at that place cannot be a signature.
+func CheckSignature(value, place string) error {
+	switch {
+	case value == "":
+		return fmt.Errorf("%w: no %s", ErrNoSignature, place)
+	case len(value) > MaxSignatures:
+		return fmt.Errorf("%w: %d bytes", ErrMalformedSignature, len(value))
+	}
+	return nil
+}
+
+// MediaType returns the media type of Content-Type, in lower case and without parameters.
+func MediaType(h http.Header) (string, error) {
+	kind, err := Header(h, "Content-Type")
+	kind, _, _ = strings.Cut(kind, ";")
+	return strings.ToLower(strings.TrimSpace(kind)), err
+}
+
+// IsJSON reports whether a body begins as a JSON object or array does. A body that is JSON by its Content-Type, and does not, is
+// an error.
+func IsJSON(h http.Header, body []byte) (bool, error) {
+	if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
+		return false, fmt.Errorf("%w: webhook: the body begins with a byte order mark", fault.ErrData)
+	}
+	for _, c := range body {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '{', '[':
+			return true, nil
+		}
+		break
+	}
+	kind, err := MediaType(h)
+	if err == nil && strings.HasSuffix(kind, "json") {
+		return false, fmt.Errorf("%w: webhook: the body is JSON by its header, and is not", fault.ErrData)
+	}
+	return false, nil
+}
+
+// HashID returns the id of what has none: "sha256:" and the hash of data.
+func HashID(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// CheckSize returns an error where a body of n bytes is above limit.
+func CheckSize(n int, limit int64) error {
+	if int64(n) > limit {
+		return fmt.Errorf("%w: %d bytes, %d are taken", fault.ErrBodyTooLarge, n, limit)
+	}
+	return nil
+}
+
+// ReadBody reads the body of r, at most limit bytes, and puts it back so that it can be read again. It takes memory as the bytes
+// come, not as Content-Length announces them. A GET must have no body.
+func ReadBody(r *http.Request, limit int64) ([]byte, error) {
+	body, err := readBody(r, limit)
+	if err != nil {
+		return nil, err
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	if r.Method == http.MethodGet && len(body) > 0 {
+		return nil, fmt.Errorf("%w: a GET with a body", ErrMalformedSignature)
+	}
+	return body, nil
+}
+
+func readBody(r *http.Request, limit int64) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	if r.ContentLength > limit {
+		return nil, fmt.Errorf("%w: %d bytes are announced, %d are taken", fault.ErrBodyTooLarge, r.ContentLength, limit)
+	}
+	const first = 32 << 10
+	size := int64(512)
+	if r.ContentLength > 0 {
+		size = min(r.ContentLength, first) + 1 // one more, so that the end is seen without growing
+	}
+	body := make([]byte, 0, size)
+	for {
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			return nil, fmt.Errorf("%w: more than %d bytes", fault.ErrBodyTooLarge, limit)
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			var tooLarge *http.MaxBytesError
+			if errors.As(err, &tooLarge) {
+				return nil, fmt.Errorf("%w: more than %d bytes", fault.ErrBodyTooLarge, tooLarge.Limit)
+			}
+			return nil, fmt.Errorf("belay: webhook: reading the body: %w", err)
+		}
+		if len(body) == cap(body) {
+			body = slices.Grow(body, max(512, min(len(body), int(limit)+1-len(body))))
+		}
+	}
+}

@@ -1,5 +1,0 @@
-//go:build !race
-
-package belay_test
-
-const raceEnabled = false
