@@ -18,12 +18,15 @@ import (
 // attempt waits for its turn, and may block; ctx is the call's. An error ends the call as ErrAuth.
 // It must be safe for concurrent use. Where it is comparable, calls of one Authenticator share the
 // pauses that the partner sets for a credential.
+//
+// An Authenticator may have more: [Refresher], [CredentialObserver], and a method Check() error that says why it cannot be used,
+// which [WithAuth], [Auth] and [NewRotating] ask once.
 type Authenticator interface {
 	Credential(ctx context.Context) (Credential, error)
 }
 
 // Credential puts itself onto a request. The request is a clone that only this attempt uses, and it
-// leads to the partner's own origin. It must be safe for concurrent use.
+// leads to the partner's own origin. It must be safe for concurrent use. It may be an [Expirer] too.
 type Credential interface {
 	Apply(req *http.Request) error
 }
@@ -36,6 +39,20 @@ type Refresher interface {
 	// Reject says that the partner did not take c. It returns whether the next Credential will be another.
 	// It must not block.
 	Reject(ctx context.Context, c Credential) (retry bool)
+}
+
+// CredentialObserver is an [Authenticator] that is told what became of its credentials, after each attempt that the partner
+// answered. Its methods must not block.
+type CredentialObserver interface {
+	// Accepted says that the partner took c: the attempt succeeded.
+	Accepted(c Credential)
+	// Rejected says that the partner answered c with a 401 where [Refresher] is not asked: for the second time in a call.
+	Rejected(c Credential)
+}
+
+// Expirer is a [Credential] that ends. One that has expired while its call waited for its turn is replaced before it is sent.
+type Expirer interface {
+	Expired() bool
 }
 
 // Bearer sends "Authorization: Bearer" and the token (RFC 6750 section 2.1).
@@ -93,7 +110,7 @@ type static struct {
 	err    error  // why it cannot be
 }
 
-func (s *static) check() error {
+func (s *static) Check() error {
 	if s.err != nil {
 		return fmt.Errorf("%s: %w", s.name, s.err)
 	}
@@ -102,7 +119,7 @@ func (s *static) check() error {
 
 // Credential returns itself.
 func (s *static) Credential(context.Context) (Credential, error) {
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -129,8 +146,8 @@ func checkAuth(a Authenticator) error {
 	if a == nil {
 		return errors.New("the authenticator is nil")
 	}
-	if c, ok := a.(interface{ check() error }); ok {
-		return c.check()
+	if c, ok := a.(interface{ Check() error }); ok {
+		return c.Check()
 	}
 	return nil
 }
@@ -148,7 +165,7 @@ type signer struct {
 	f func(*http.Request, []byte) error
 }
 
-func (s *signer) check() error {
+func (s *signer) Check() error {
 	if s.f == nil {
 		return errors.New("Sign: the function is nil")
 	}
@@ -156,7 +173,7 @@ func (s *signer) check() error {
 }
 
 func (s *signer) Credential(context.Context) (Credential, error) {
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, invalid("%w", err)
 	}
 	return s, nil

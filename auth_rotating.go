@@ -112,13 +112,32 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 	return false
 }
 
-// stale reports whether the credential has ended.
-func (r rotated) stale() bool {
-	s, ok := r.Credential.(interface{ stale() bool })
-	return ok && s.stale()
+// Accepted implements CredentialObserver, for the authenticator that c is of.
+func (r *Rotating) Accepted(c Credential) {
+	if was, ok := c.(rotated); ok {
+		if o, ok := was.of.Authenticator.(CredentialObserver); ok {
+			o.Accepted(was.Credential)
+		}
+	}
 }
 
-func (r *Rotating) check() error {
+// Rejected implements CredentialObserver, for the authenticator that c is of.
+func (r *Rotating) Rejected(c Credential) {
+	if was, ok := c.(rotated); ok {
+		if o, ok := was.of.Authenticator.(CredentialObserver); ok {
+			o.Rejected(was.Credential)
+		}
+	}
+}
+
+// Expired implements Expirer.
+func (r rotated) Expired() bool {
+	e, ok := r.Credential.(Expirer)
+	return ok && e.Expired()
+}
+
+// Check returns why r cannot be used: it was not made by NewRotating.
+func (r *Rotating) Check() error {
 	if r == nil || r.turn == nil {
 		return errors.New("the Rotating was not made by NewRotating")
 	}
@@ -130,7 +149,7 @@ func (r *Rotating) check() error {
 // credential that it is given, by [Auth], and returns what became of it; nil checks nothing. Rotations go one at a
 // time. The error says which step failed, and wraps check's.
 func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(context.Context, Authenticator) error) error {
-	if err := errors.Join(r.check(), checkAuth(next)); err != nil {
+	if err := errors.Join(r.Check(), checkAuth(next)); err != nil {
 		return invalid("Rotate: %w", err)
 	}
 	if n, ok := next.(*Rotating); ok && n == r {

@@ -2,20 +2,11 @@ package belay_test
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -142,200 +133,100 @@ func (i incomparable) Credential(ctx context.Context) (belay.Credential, error) 
 	return belay.Bearer(belay.NewSecret(i.keys[0])).Credential(ctx)
 }
 
-// A signature is made of what is sent, anew for each attempt, after all waiting.
-func TestSign(t *testing.T) {
-	t.Parallel()
-	testkit.Bubble(t, "sign", func(t *testing.T) {
-		var stamps []string
-		n := 0
-		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-			n++
-			mac := hmac.New(sha256.New, []byte("key"))
-			data := make([]byte, 100)
-			k, _ := req.Body.Read(data)
-			fmt.Fprintf(mac, "%s %s %s %s", req.Method, req.URL.Path, req.Header.Get("X-Time"), data[:k])
-			if req.Header.Get("X-Signature") != hex.EncodeToString(mac.Sum(nil)) {
-				return testkit.Reply(400), nil
-			}
-			stamps = append(stamps, req.Header.Get("X-Time"))
-			if n == 1 {
-				return testkit.Reply(503, "Retry-After", "2"), nil
-			}
-			return testkit.Reply(200), nil
-		})
-		c := newClient(t, rt, belay.WithAuth(belay.Sign(func(req *http.Request, body []byte) error {
-			now := fmt.Sprint(time.Now().UnixMilli())
-			mac := hmac.New(sha256.New, []byte("key"))
-			fmt.Fprintf(mac, "%s %s %s %s", req.Method, req.URL.Path, now, body)
-			req.Header.Set("X-Time", now)
-			req.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
-			return nil
-		})))
-		_, err := belay.Put[belay.None](t.Context(), c, "/things", map[string]int{"a": 1})
-		require.NoError(t, err)
-		require.Len(t, stamps, 2)
-		require.NotEqual(t, stamps[0], stamps[1], "fresh")
-		// A body that can be read only once.
-		_, err = belay.Put[belay.None](t.Context(), c, "/things", belay.Reader("text/plain", io.LimitReader(strings.NewReader("x"), 1)))
-		require.ErrorIs(t, err, belay.ErrInvalid)
-		require.Len(t, stamps, 2)
-		failing := newClient(t, rt, belay.WithAuth(belay.Sign(func(*http.Request, []byte) error { return errors.New("no key") })))
-		require.ErrorContains(t, get(t.Context(), failing, "/"), "no key")
-	})
-	_, err := belay.New("https://partner.test", belay.WithAuth(belay.Sign(nil)))
-	require.ErrorContains(t, err, "Sign")
-}
+func bearer(s string) belay.Authenticator { return belay.Bearer(belay.NewSecret(s)) }
 
-func fileStore(t *testing.T, dir string) *belay.FileStore {
+func rotating(t *testing.T, s string, opts ...belay.RotatingOption) *belay.Rotating {
 	t.Helper()
-	s, err := belay.NewFileStore(dir, belay.NewSecret(strings.Repeat("k", 32)))
+	r, err := belay.NewRotating(bearer(s), opts...)
 	require.NoError(t, err)
-	return s
+	return r
 }
 
-// A token's file holds it whole, encrypted, for its owner alone; another key or a torn file is a clear error, and the file stays.
-func TestFileStore(t *testing.T) {
+// A panic of the second check takes the old credential back, and lets the next rotation begin.
+func TestRotateCheckPanics(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	s := fileStore(t, dir)
-	none, err := s.Load(t.Context(), "acme")
-	require.NoError(t, err)
-	require.Empty(t, none.Access.Reveal())
-	want := belay.Token{Access: belay.NewSecret("access-secret"), Refresh: belay.NewSecret("refresh-secret"), Type: "MAC", Obtained: time.Now().Round(0), Expiry: time.Now().Add(time.Hour).Round(0)}
-	_, err = s.Update(t.Context(), "acme", func(context.Context, belay.Token) (belay.Token, error) { return want, nil })
-	require.NoError(t, err)
-	got, err := fileStore(t, dir).Load(t.Context(), "acme")
-	require.NoError(t, err)
-	require.Equal(t, []string{"access-secret", "refresh-secret", "MAC"}, []string{got.Access.Reveal(), got.Refresh.Reveal(), got.Type})
-	require.True(t, got.Expiry.Equal(want.Expiry) && got.Obtained.Equal(want.Obtained))
-	files, err := filepath.Glob(filepath.Join(dir, "*.token"))
-	require.NoError(t, err)
-	require.Len(t, files, 1)
-	info, err := os.Stat(files[0])
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-	data, err := os.ReadFile(files[0])
-	require.NoError(t, err)
-	require.NotContains(t, string(data), "secret")
-	require.NotContains(t, files[0], "acme")
-	other, err := belay.NewFileStore(dir, belay.NewSecret(strings.Repeat("x", 32)))
-	require.NoError(t, err)
-	_, err = other.Load(t.Context(), "acme")
-	require.ErrorIs(t, err, belay.ErrTokenFile)
-	for _, torn := range [][]byte{nil, data[:5], data[:20], data[:len(data)-1], append([]byte("x"), data...), []byte(strings.Repeat("z", 2<<20))} {
-		require.NoError(t, os.WriteFile(files[0], torn, 0o600))
-		_, err = s.Update(t.Context(), "acme", func(context.Context, belay.Token) (belay.Token, error) { return want, nil })
-		require.ErrorIs(t, err, belay.ErrTokenFile)
-		left, err := os.ReadFile(files[0])
-		require.NoError(t, err)
-		require.Equal(t, len(torn), len(left), "untouched")
-	}
-	// A file under another integration's name is not its token.
-	require.NoError(t, os.WriteFile(files[0], data, 0o600))
-	_, err = s.Update(t.Context(), "other", func(context.Context, belay.Token) (belay.Token, error) { return want, nil })
-	require.NoError(t, err)
-	all, err := filepath.Glob(filepath.Join(dir, "*.token"))
-	require.NoError(t, err)
-	for _, f := range all {
-		if f != files[0] {
-			require.NoError(t, os.WriteFile(f, data, 0o600))
-		}
-	}
-	_, err = s.Load(t.Context(), "other")
-	require.ErrorIs(t, err, belay.ErrTokenFile)
-	// An error of the function leaves it as it is, and so does a context that ends while another holds the lock.
-	_, err = s.Update(t.Context(), "acme", func(context.Context, belay.Token) (belay.Token, error) { return want, errors.New("mine") })
-	require.ErrorContains(t, err, "mine")
-	_, err = s.Update(t.Context(), "acme", func(ctx context.Context, _ belay.Token) (belay.Token, error) {
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
-		defer cancel()
-		_, err := fileStore(t, dir).Update(ctx, "acme", func(context.Context, belay.Token) (belay.Token, error) { return want, nil })
-		return want, err
+	testkit.Bubble(t, "panic", func(t *testing.T) {
+		r := rotating(t, "old")
+		n := 0
+		require.PanicsWithValue(t, "check", func() {
+			_ = r.Rotate(t.Context(), bearer("new"), func(context.Context, belay.Authenticator) error {
+				if n++; n == 2 {
+					panic("check")
+				}
+				return nil
+			})
+		})
+		require.Equal(t, 2, n)
+		require.Equal(t, "Bearer old", authorization(t, r))
+		require.NoError(t, r.Rotate(t.Context(), bearer("new"), nil))
+		require.Equal(t, "Bearer new", authorization(t, r))
 	})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	for _, bad := range []string{"", "short", strings.Repeat("k", 33)} {
-		_, err := belay.NewFileStore(dir, belay.NewSecret(bad))
-		require.ErrorIs(t, err, belay.ErrInvalid)
+}
+
+// With a context that has ended nothing is rotated.
+func TestRotateWithAnEndedContext(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "ended", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		d := &diary{}
+		r := rotating(t, "old", belay.RotationObserver(d, "acme"))
+		for range 50 { // as a select among two that are ready draws lots
+			err := r.Rotate(ctx, bearer("new"), func(context.Context, belay.Authenticator) error {
+				t.Error("checked")
+				return nil
+			})
+			require.ErrorIs(t, err, context.Canceled)
+		}
+		require.Equal(t, "Bearer old", authorization(t, r))
+		require.Empty(t, d.kinds())
+	})
+}
+
+// A credential is not rotated to itself, nor to none.
+func TestRotateToItself(t *testing.T) {
+	t.Parallel()
+	r := rotating(t, "old")
+	var none *belay.Rotating
+	for _, next := range []belay.Authenticator{r, none, &belay.Rotating{}} {
+		require.ErrorIs(t, r.Rotate(t.Context(), next, nil), belay.ErrInvalid)
 	}
-	_, err = belay.NewFileStore("", belay.NewSecret(strings.Repeat("k", 32)))
+	require.Equal(t, "Bearer old", authorization(t, r))
+	_, err := belay.NewRotating(none)
+	require.ErrorIs(t, err, belay.ErrInvalid)
+	_, err = belay.New("https://partner.test", belay.WithAuth(none))
 	require.ErrorIs(t, err, belay.ErrInvalid)
 }
 
-// TestStoreChild is not a test: it is the process that TestStoreKilled starts and kills. It writes tokens one after the other.
-func TestStoreChild(t *testing.T) {
-	dir := os.Getenv("BELAY_STORE_CHILD")
-	if dir == "" {
-		t.Skip("run by TestStoreKilled")
-	}
-	s := fileStore(t, dir)
-	for {
-		_, err := s.Update(t.Context(), "acme", func(_ context.Context, have belay.Token) (belay.Token, error) {
-			n := len(have.Access.Reveal()) % 5000
-			value := strings.Repeat("a", n+1)
-			return belay.Token{Access: belay.NewSecret(value), Refresh: belay.NewSecret(value)}, nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// Killed at any moment, a process leaves the old token or the new one, whole, and no lock.
-func TestStoreKilled(t *testing.T) {
+// Within an overlap a new credential that can be refreshed is asked first, and is not taken back for a token that has ended.
+func TestOverlapAsksTheRefresherFirst(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	s := fileStore(t, dir)
-	last := 0
-	for i := range 20 {
-		child := exec.Command(os.Args[0], "-test.run", "^TestStoreChild$")
-		child.Env = append(os.Environ(), "BELAY_STORE_CHILD="+dir)
-		require.NoError(t, child.Start())
-		for changes := 0; changes <= i%4; { // so it is at work
-			got, err := s.Load(t.Context(), "acme")
-			require.NoError(t, err, "it is whole at every moment")
-			if n := len(got.Access.Reveal()); n != last {
-				changes, last = changes+1, n
+	testkit.Bubble(t, "refresher", func(t *testing.T) {
+		i, d := testkit.NewIssuer(time.Hour), &diary{}
+		i.Access["old"] = time.Time{}
+		r := rotating(t, "old", belay.RotationOverlap(2*time.Hour), belay.RotationObserver(d, "acme"))
+		c := newClient(t, i, belay.WithAuth(r))
+		require.NoError(t, r.Rotate(t.Context(), app(t, i).ClientCredentials(""), func(ctx context.Context, a belay.Authenticator) error {
+			return get(ctx, c, "/", belay.Auth(a))
+		}))
+		require.Equal(t, "Bearer access-1-secret", authorization(t, r))
+		i.Mu.Lock()
+		delete(i.Access, "access-1-secret")
+		i.Mu.Unlock()
+		require.NoError(t, get(t.Context(), c, "/"))
+		require.Equal(t, "Bearer access-2-secret", authorization(t, r))
+		require.Equal(t, []string{"CredentialRotated"}, d.kinds())
+	})
+	testkit.Bubble(t, "a key", func(t *testing.T) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			if req.Header.Get("Authorization") == "Bearer old" {
+				return testkit.Reply(200), nil
 			}
-		}
-		for range i { // and killed at another moment each time
-			_, err := s.Load(t.Context(), "acme")
-			require.NoError(t, err)
-		}
-		require.NoError(t, child.Process.Kill())
-		_ = child.Wait()
-		got, err := s.Update(t.Context(), "acme", func(_ context.Context, have belay.Token) (belay.Token, error) { return have, nil })
-		require.NoError(t, err)
-		require.Equal(t, got.Access.Reveal(), got.Refresh.Reveal(), "one token, not two halves")
-		last = len(got.Access.Reveal())
-	}
-	require.Positive(t, last)
-	left, err := filepath.Glob(filepath.Join(dir, "*"))
-	require.NoError(t, err)
-	require.LessOrEqual(t, len(left), 3, "the token, its lock, and at most one that was not finished")
-}
-
-// A memory store waits for whoever updates the same key, by context, and forgets its locks.
-func TestMemoryStore(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		m := belay.NewMemoryStore()
-		n := 0
-		failed := testkit.Work(50, 50, func(int) error {
-			_, err := m.Update(t.Context(), "a", func(_ context.Context, have belay.Token) (belay.Token, error) {
-				was := n
-				time.Sleep(time.Millisecond)
-				n = was + 1
-				return have, nil
-			})
-			return err
+			return testkit.Reply(401), nil
 		})
-		require.Empty(t, failed)
-		require.Equal(t, 50, n)
-		_, err := m.Update(t.Context(), "a", func(ctx context.Context, have belay.Token) (belay.Token, error) {
-			ctx, cancel := context.WithTimeout(ctx, time.Second)
-			defer cancel()
-			return m.Update(ctx, "a", func(context.Context, belay.Token) (belay.Token, error) { return have, nil })
-		})
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		r := rotating(t, "old", belay.RotationOverlap(time.Hour))
+		require.NoError(t, r.Rotate(t.Context(), bearer("new"), nil))
+		require.NoError(t, get(t.Context(), newClient(t, rt, belay.WithAuth(r)), "/"))
+		require.Equal(t, "Bearer old", authorization(t, r))
 	})
 }

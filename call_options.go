@@ -60,6 +60,15 @@ func CallContext(ctx context.Context, opts ...CallOption) context.Context {
 	return context.WithValue(ctx, optionsKey{}, optionsOf(ctx).with(opts))
 }
 
+// DetachedContext returns a context with the values of ctx, but without its end and without call options: for work that a call
+// begins and that outlives it, such as the refresh of a token. A nil ctx means context.Background.
+func DetachedContext(ctx context.Context) context.Context {
+	if ctx == nil {
+		return context.Background()
+	}
+	return context.WithValue(context.WithoutCancel(ctx), optionsKey{}, &noOptions)
+}
+
 func optionsOf(ctx context.Context) *callOptions {
 	if o, ok := ctx.Value(optionsKey{}).(*callOptions); ok {
 		return o

@@ -97,7 +97,7 @@ func (s *shared) finish() {
 	if s.without[LayerTimeout] {
 		s.attemptTimeout = 0
 	}
-	s.timeouts = deadline.New(s.attemptTimeout, errAttemptTimeout)
+	s.timeouts = deadline.New(s.attemptTimeout, fault.ErrAttemptTimeout)
 	s.retry = nil
 	if !s.without[LayerRetry] {
 		p := s.retryPolicy.withDefaults()

@@ -255,7 +255,7 @@ func TestClassifyCorners(t *testing.T) {
 		{errors.New(`unsupported protocol scheme "gopher"`), ClassClient},
 		{refuse(ErrCircuitOpen, time.Second), ClassRefused},
 		{fmt.Errorf("x: %w", ErrBodyTooLarge), ClassData},
-		{errAttemptTimeout, ClassTransient},
+		{fault.ErrAttemptTimeout, ClassTransient},
 	} {
 		require.Equal(t, c.want, Classify(&Attempt{Request: req, Err: c.err}).Class, c.err)
 	}

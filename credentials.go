@@ -18,18 +18,18 @@ func (c *call) token(in *within) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := in.send(c)
-	source, cred := sourceOf(auth, c.cred)
+	observer, observed := auth.(CredentialObserver)
 	switch refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth; {
 	case refused && !c.renewed:
 		if r, ok := auth.(Refresher); ok {
 			c.renewed = true
 			c.renew = r.Reject(c.ctx, c.cred)
 		}
-	case source == nil:
+	case !observed:
 	case refused:
-		source.rejectedAnew(cred)
+		observer.Rejected(c.cred)
 	case err == nil && c.verdict.Class == ClassOK:
-		source.accepted(cred)
+		observer.Accepted(c.cred)
 	}
 	return resp, err
 }
@@ -45,24 +45,6 @@ func (c *call) authenticator() Authenticator {
 		return c.opts.auth
 	}
 	return c.auth
-}
-
-// sourceOf returns the source of tokens that an authenticator is, or has within, and the credential as that knows it.
-func sourceOf(auth Authenticator, c Credential) (*tokenSource, Credential) {
-	for {
-		switch a := auth.(type) {
-		case *tokenSource:
-			return a, c
-		case *Rotating:
-			was, ok := c.(rotated)
-			if !ok {
-				return nil, nil
-			}
-			auth, c = was.of.Authenticator, was.Credential
-		default:
-			return nil, nil
-		}
-	}
 }
 
 // credential asks auth for one.
@@ -102,8 +84,8 @@ func (c *call) confidential() error {
 
 // sign is the layer that puts the credential onto a clone, when all waiting is over.
 func (c *call) sign(in *within) (*http.Response, error) {
-	if s, ok := c.cred.(interface{ stale() bool }); ok && s.stale() {
-		// It has ended while the call waited for its turn, which is not given back for the while that another takes.
+	if e, ok := c.cred.(Expirer); ok && e.Expired() {
+		// The token expired in the queue. Fetch another one without giving up the reserved permits.
 		if err := c.credential(c.authenticator()); err != nil {
 			return nil, err
 		}

@@ -166,7 +166,7 @@ func TestAwaitAndPoll(t *testing.T) {
 			case 3:
 				return testkit.Reply(202, "Operation-Location", "https://partner.test/operations/10", "Location", "/elsewhere"), nil
 			}
-			return raw(200, "application/json", `{"status":"done"}`), nil
+			return testkit.Raw(200, "application/json", `{"status":"done"}`), nil
 		})
 		got, err := belay.Await[op](t.Context(), newClient(t, rt), "POST", "/exports/{id}?a=b", map[string]int{"x": 1}, belay.PathValue("id", "1"), belay.IdempotencyKey("k"))
 		require.NoError(t, err)
@@ -179,7 +179,7 @@ func TestAwaitAndPoll(t *testing.T) {
 			if n++; n < 3 {
 				return testkit.Reply(202), nil
 			}
-			return raw(204, "", ""), nil
+			return testkit.Raw(204, "", ""), nil
 		})
 		_, err := belay.Await[op](t.Context(), newClient(t, rt), "GET", "/report", nil)
 		require.NoError(t, err)
@@ -208,7 +208,7 @@ func TestAwaitAndPoll(t *testing.T) {
 		n := 0
 		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			n++
-			return raw(200, "application/json", fmt.Sprintf(`{"status":"%d"}`, n)), nil
+			return testkit.Raw(200, "application/json", fmt.Sprintf(`{"status":"%d"}`, n)), nil
 		})
 		c := newClient(t, rt)
 		got, err := belay.Poll(t.Context(), c, "/operations/{id}", func(o op) (bool, error) { return o.Status == "4", nil }, belay.PathValue("id", "7"))

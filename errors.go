@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/belay-go/belay/internal/errbody"
 	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
@@ -75,18 +75,6 @@ var (
 	ErrBodyTooLarge = fault.ErrBodyTooLarge
 )
 
-// attemptTimeout is an attempt that took too long. It is not a context.DeadlineExceeded: the caller's
-// own deadline has not passed.
-type attemptTimeout struct{}
-
-var errAttemptTimeout error = attemptTimeout{}
-
-func (attemptTimeout) Error() string { return "attempt timed out" }
-
-func (attemptTimeout) Timeout() bool { return true }
-
-func (attemptTimeout) Is(target error) bool { return target == os.ErrDeadlineExceeded }
-
 // Error is a call that did not succeed. Its text is one line, without query, body or credential.
 // Treat it as read-only; it is then safe for concurrent use.
 type Error struct {
@@ -109,8 +97,6 @@ type Error struct {
 	Body []byte
 	// Err is the cause: the transport's error, a sentinel, or several joined. It may be nil.
 	Err error
-
-	ofToken bool // StatusCode is a token endpoint's, which says nothing of the thing that was called for
 }
 
 // Error returns one line: the partner, what was called, the status, the partner's code and message.
@@ -184,12 +170,7 @@ func (e *Error) Is(target error) bool {
 	case ErrRateLimited:
 		return e.Class == ClassRateLimited
 	case ErrAuth:
-		return e.Class == ClassAuth && (e.StatusCode != http.StatusForbidden || e.ofToken)
-	}
-	if e.ofToken {
-		return false
-	}
-	switch target {
+		return e.Class == ClassAuth && e.StatusCode != http.StatusForbidden
 	case ErrForbidden:
 		return e.StatusCode == http.StatusForbidden && e.Class != ClassRateLimited
 	case ErrNotFound:
@@ -262,7 +243,7 @@ func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
 		e.StatusCode = resp.StatusCode
 		e.RequestID = headers.RequestID(resp.Header, secrets)
 	}
-	d := decodeError(body, secrets)
+	d := errbody.Decode(body, secrets)
 	e.Fields = d.Fields
 	if e.RequestID == "" {
 		e.RequestID = d.RequestID

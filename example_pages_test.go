@@ -19,7 +19,7 @@ var contactsPartner = testkit.RoundTrip(func(req *http.Request) (*http.Response,
 		"c1": `{"data":[{"id":3},{"id":4}],"next":"c2"}`,
 		"c2": `{"data":[{"id":5}],"next":null}`,
 	}[req.URL.Query().Get("cursor")]
-	return raw(200, "application/json", body), nil
+	return testkit.Raw(200, "application/json", body), nil
 })
 
 var byCursor = belay.CursorPages{Items: "data", Cursor: "next", Param: "cursor"}
@@ -91,7 +91,7 @@ func ExampleAwait() {
 		if n++; n == 1 {
 			return testkit.Reply(202, "Location", "/exports/7"), nil
 		}
-		return raw(200, "application/json", `{"url":"https://partner.test/files/7"}`), nil
+		return testkit.Raw(200, "application/json", `{"url":"https://partner.test/files/7"}`), nil
 	})
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner))
 	export, err := belay.Await[struct{ URL string }](context.Background(), client, "POST", "/exports", map[string]string{"of": "contacts"})
@@ -102,7 +102,7 @@ func ExampleAwait() {
 // An operation whose own JSON says how far it is.
 func ExamplePoll() {
 	partner := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
-		return raw(200, "application/json", `{"status":"succeeded"}`), nil
+		return testkit.Raw(200, "application/json", `{"status":"succeeded"}`), nil
 	})
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner))
 	type operation struct{ Status string }

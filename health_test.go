@@ -12,6 +12,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/testkit"
+	"github.com/belay-go/belay/oauth"
 )
 
 // Health follows the client's own traffic, for each integration apart.
@@ -81,10 +82,12 @@ func TestHealth(t *testing.T) {
 		require.Equal(t, "disabled", belay.HealthDisabled.String())
 	})
 	testkit.Bubble(t, "a credential that cannot be had", func(t *testing.T) {
-		i := newIssuer(time.Hour)
-		i.revoked = true
+		i := testkit.NewIssuer(time.Hour)
+		i.Revoked = true
 		o := app(t, i)
-		seeded(t, o, "acme", time.Now().Add(-time.Hour))
+		require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{
+			Access: belay.NewSecret("access-0-secret"), Refresh: belay.NewSecret("refresh-0-secret"), Expiry: time.Now().Add(-time.Hour),
+		}))
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		require.Error(t, get(t.Context(), c, "/"))
 		h := c.Health()

@@ -22,15 +22,16 @@ import (
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
 	"github.com/belay-go/belay/internal/testkit"
+	"github.com/belay-go/belay/oauth"
 )
 
 // laterAuths are the credentials that are got, rotated or computed.
 func laterAuths(t *testing.T) map[string]belay.Authenticator {
 	t.Helper()
-	o := leakyApp(t, belay.ClientAuthBody, nil, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
-		return jsonReply(200, map[string]string{"access_token": testkit.Canary, "refresh_token": "r-" + testkit.Canary}), nil
+	o := leakyApp(t, oauth.StyleBody, nil, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+		return testkit.JSONReply(200, map[string]string{"access_token": testkit.Canary, "refresh_token": "r-" + testkit.Canary}), nil
 	}))
-	require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret(testkit.Canary), Refresh: belay.NewSecret("r-" + testkit.Canary)}))
+	require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret(testkit.Canary), Refresh: belay.NewSecret("r-" + testkit.Canary)}))
 	rotating, err := belay.NewRotating(belay.Bearer(belay.NewSecret("old-" + testkit.Canary)))
 	require.NoError(t, err)
 	require.NoError(t, rotating.Rotate(t.Context(), belay.APIKey("X-Api-Key", belay.NewSecret(testkit.Canary)), nil))
@@ -44,9 +45,9 @@ func laterAuths(t *testing.T) map[string]belay.Authenticator {
 }
 
 // leakyApp has the canary for a client secret.
-func leakyApp(t *testing.T, style belay.ClientAuthStyle, o belay.Observer, rt http.RoundTripper) *belay.OAuth2 {
+func leakyApp(t *testing.T, style oauth.Style, o belay.Observer, rt http.RoundTripper) *oauth.App {
 	t.Helper()
-	return app(t, rt, func(cfg *belay.OAuth2Config) {
+	return app(t, rt, func(cfg *oauth.Config) {
 		cfg.ClientSecret, cfg.Style, cfg.Observer = belay.NewSecret("c-"+testkit.Canary), style, o
 		cfg.Params = url.Values{"subject_token": {"s-" + testkit.Canary}}
 	})
@@ -58,27 +59,27 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 	t.Parallel()
 	echo := map[string]func(text string) *http.Response{
 		"refused": func(text string) *http.Response {
-			return jsonReply(400, map[string]string{"error": "invalid_grant", "error_description": text, "error_uri": text})
+			return testkit.JSONReply(400, map[string]string{"error": "invalid_grant", "error_description": text, "error_uri": text})
 		},
-		"code": func(text string) *http.Response { return jsonReply(401, map[string]string{"error": text}) },
+		"code": func(text string) *http.Response { return testkit.JSONReply(401, map[string]string{"error": text}) },
 		"nested": func(text string) *http.Response {
-			return jsonReply(403, map[string]any{"message": text, "errors": []string{text}})
+			return testkit.JSONReply(403, map[string]any{"message": text, "errors": []string{text}})
 		},
-		"trouble": func(text string) *http.Response { return jsonReply(500, map[string]string{"message": text}) },
-		"limited": func(text string) *http.Response { return jsonReply(429, map[string]string{"message": text}) },
+		"trouble": func(text string) *http.Response { return testkit.JSONReply(500, map[string]string{"message": text}) },
+		"limited": func(text string) *http.Response { return testkit.JSONReply(429, map[string]string{"message": text}) },
 		"HTML": func(text string) *http.Response {
 			r := testkit.Reply(200, "Content-Type", "text/html")
 			r.Body = io.NopCloser(strings.NewReader("<p>" + text))
 			return r
 		},
 		"false success": func(text string) *http.Response {
-			return jsonReply(200, map[string]string{"error": "x", "error_description": text})
+			return testkit.JSONReply(200, map[string]string{"error": "x", "error_description": text})
 		},
 		"bad token": func(text string) *http.Response {
-			return jsonReply(200, map[string]string{"access_token": text + "\n"})
+			return testkit.JSONReply(200, map[string]string{"access_token": text + "\n"})
 		},
 		"bad type": func(text string) *http.Response {
-			return jsonReply(200, map[string]string{"access_token": "x", "token_type": text})
+			return testkit.JSONReply(200, map[string]string{"access_token": "x", "token_type": text})
 		},
 		"request id": func(text string) *http.Response { return replyWith(400, "X-Request-Id", text) },
 		"redirect": func(text string) *http.Response {
@@ -86,24 +87,24 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 		},
 		"error": nil,
 	}
-	grants := map[string]func(ctx context.Context, o *belay.OAuth2) error{
-		"refresh": func(ctx context.Context, o *belay.OAuth2) error {
+	grants := map[string]func(ctx context.Context, o *oauth.App) error{
+		"refresh": func(ctx context.Context, o *oauth.App) error {
 			_, err := o.RefreshToken("acme").Credential(ctx)
 			return err
 		},
-		"client credentials": func(ctx context.Context, o *belay.OAuth2) error {
+		"client credentials": func(ctx context.Context, o *oauth.App) error {
 			_, err := o.ClientCredentials("").Credential(ctx)
 			return err
 		},
-		"code": func(ctx context.Context, o *belay.OAuth2) error {
-			consent := belay.Consent{State: "state", Verifier: belay.NewSecret("v-" + testkit.Canary)}
+		"code": func(ctx context.Context, o *oauth.App) error {
+			consent := oauth.Consent{State: "state", Verifier: belay.NewSecret("v-" + testkit.Canary)}
 			return o.Exchange(ctx, "acme", consent, url.Values{"state": {"state"}, "code": {testkit.Canary}})
 		},
 	}
 	n := 0
 	for shape, answer := range echo {
 		for grant, begin := range grants {
-			for _, style := range []belay.ClientAuthStyle{belay.ClientAuthBody, belay.ClientAuthHeader} {
+			for _, style := range []oauth.Style{oauth.StyleBody, oauth.StyleHeader} {
 				testkit.Bubble(t, fmt.Sprint(shape, "/", grant, "/", style), func(t *testing.T) {
 					n++
 					asked := 0
@@ -120,7 +121,7 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 					var log bytes.Buffer
 					var events []belay.Event
 					o := leakyApp(t, style, tell(&log, &events), rt)
-					require.NoError(t, o.Put(t.Context(), "acme", belay.Token{
+					require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{
 						Access: belay.NewSecret(testkit.Canary), Refresh: belay.NewSecret("r-" + testkit.Canary), Expiry: time.Now().Add(-time.Hour),
 					}))
 					err := begin(t.Context(), o)
@@ -131,7 +132,7 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 					require.ErrorAs(t, err, &e)
 					require.NotEmpty(t, e.Integration)
 					require.NotEmpty(t, e.Message, "what to do")
-					cfg := belay.OAuth2Config{ClientSecret: belay.NewSecret(testkit.Canary), Params: url.Values{"subject_token": {testkit.Canary}}}
+					cfg := oauth.Config{ClientSecret: belay.NewSecret(testkit.Canary), Params: url.Values{"subject_token": {testkit.Canary}}}
 					data, _ := json.Marshal(cfg)
 					fmt.Fprintf(&log, "%v %+v %#v %s", o, o, o.RefreshToken("acme"), data)
 					log.WriteString(testkit.Verbs(cfg) + testkit.Verbs(&cfg))
@@ -193,7 +194,7 @@ func TestNoPanicLeaks(t *testing.T) {
 	} {
 		require.Empty(t, exercise(t, w, belay.Bearer(belay.NewSecret(testkit.Canary)), belay.RedirectNone, "Post", option), name)
 	}
-	o := app(t, w, func(cfg *belay.OAuth2Config) { cfg.Store = panickingStore{} })
+	o := app(t, w, func(cfg *oauth.Config) { cfg.Store = panickingStore{} })
 	_, err := o.ClientCredentials("").Credential(t.Context())
 	require.Error(t, err)
 	require.Empty(t, leaks(&world{}, "", nil, nil, err))
@@ -203,9 +204,9 @@ func TestNoPanicLeaks(t *testing.T) {
 	require.PanicsWithValue(t, "as it was", func() { _ = get(t.Context(), c, "/") })
 }
 
-type panickingStore struct{ brokenStore }
+type panickingStore struct{ oauth.Store }
 
-func (panickingStore) Update(context.Context, string, func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
+func (panickingStore) Update(context.Context, string, func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
 	panic("holds " + testkit.Canary)
 }
 

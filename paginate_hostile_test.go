@@ -39,10 +39,10 @@ func TestNextLinksLeadNowhereElse(t *testing.T) {
 							elsewhere.Add(1)
 						}
 						if asked++; asked > 1 { // a link that is harmless after all, as a path of the partner's own
-							return raw(200, "application/json", `{"d":[]}`), nil
+							return testkit.Raw(200, "application/json", `{"d":[]}`), nil
 						}
 						body, _ := json.Marshal(map[string]any{"d": []thing{{1}}, "next": next})
-						r := raw(200, "application/json", string(body))
+						r := testkit.Raw(200, "application/json", string(body))
 						r.Header.Set("Link", "<"+next+`>; rel="next"`)
 						return r, nil
 					})
@@ -70,9 +70,9 @@ func TestNextLinkWithACredential(t *testing.T) {
 	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		asked = append(asked, req.URL.RequestURI())
 		if len(asked) > 1 {
-			return raw(200, "application/json", `{"d":[]}`), nil
+			return testkit.Raw(200, "application/json", `{"d":[]}`), nil
 		}
-		return raw(200, "application/json", `{"d":[],"next":"https://partner.test/list?api_key=key-canary&page=2"}`), nil
+		return testkit.Raw(200, "application/json", `{"d":[],"next":"https://partner.test/list?api_key=key-canary&page=2"}`), nil
 	})
 	c := newClient(t, rt, belay.WithAuth(belay.APIKeyQuery("api_key", belay.NewSecret("key-canary"))))
 	for page, err := range belay.Pages[thing](t.Context(), c, "/list", belay.NextURLPages{Items: "d", URL: "next"}) {
@@ -91,7 +91,7 @@ func TestCursorLoops(t *testing.T) {
 				asked := 0
 				rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 					asked++
-					return raw(200, "application/json", fmt.Sprintf(`{"d":[{"id":1}],"next":"c%d"}`, asked%length)), nil
+					return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":[{"id":1}],"next":"c%d"}`, asked%length)), nil
 				})
 				_, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors, belay.Prefetch(prefetch)))
 				require.ErrorIs(t, err, belay.ErrData)
@@ -112,7 +112,7 @@ func TestEndlessLists(t *testing.T) {
 		asked := 0
 		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			asked++
-			return raw(200, "application/json", fmt.Sprintf(`{"d":[],"next":%d}`, asked)), nil
+			return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":[],"next":%d}`, asked)), nil
 		})
 		_, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors))
 		require.ErrorIs(t, err, belay.ErrData)
@@ -131,7 +131,7 @@ func TestEndlessLists(t *testing.T) {
 			if asked == 10_000 {
 				next = ""
 			}
-			return raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":%q}`, ids(asked, n), next)), nil
+			return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":%q}`, ids(asked, n), next)), nil
 		})
 		before := heap()
 		var most uint64
@@ -150,7 +150,7 @@ func TestEndlessLists(t *testing.T) {
 			var asked atomic.Int32
 			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 				n := asked.Add(1)
-				return raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"n%d"}`, ids(int(n), 1), n)), nil
+				return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"n%d"}`, ids(int(n), 1), n)), nil
 			})
 			got, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors, belay.MaxPages(5), belay.Prefetch(prefetch)))
 			require.ErrorIs(t, err, belay.ErrTooManyPages)
@@ -160,11 +160,11 @@ func TestEndlessLists(t *testing.T) {
 	})
 	t.Run("an item of 100 MB, and a page without end", func(t *testing.T) {
 		for _, body := range []io.Reader{
-			io.MultiReader(strings.NewReader(`{"d":[{"id":"`), io.LimitReader(endless{}, 100<<20), strings.NewReader(`"}],"next":""}`)),
-			io.MultiReader(strings.NewReader(`{"d":[`), endless{}),
+			io.MultiReader(strings.NewReader(`{"d":[{"id":"`), io.LimitReader(testkit.Endless{}, 100<<20), strings.NewReader(`"}],"next":""}`)),
+			io.MultiReader(strings.NewReader(`{"d":[`), testkit.Endless{}),
 		} {
 			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
-				r := raw(200, "application/json", "")
+				r := testkit.Raw(200, "application/json", "")
 				r.Body = io.NopCloser(body)
 				return r, nil
 			})
@@ -178,7 +178,7 @@ func TestEndlessLists(t *testing.T) {
 func TestPagesBadInput(t *testing.T) {
 	t.Parallel()
 	answer := func(body string) http.RoundTripper {
-		return testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return raw(200, "application/json", body), nil })
+		return testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Raw(200, "application/json", body), nil })
 	}
 	for body, says := range map[string]string{
 		`{}`: `no items at "d"`, `{"d":{}}`: "not an array but an object", `{"d":"x"}`: "not an array but a string", `{"d":null,"next":"x"}`: "null, but there is a next page",
@@ -288,7 +288,7 @@ func TestPagesAreCalls(t *testing.T) {
 				return nil, req.Context().Err()
 			}
 			n := int(asked.Add(1))
-			r := raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"n%d"}`, ids(n, 3), n))
+			r := testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"n%d"}`, ids(n, 3), n))
 			if n == broken {
 				r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"d":[{"id":`), breaking{}))
 			}
@@ -351,7 +351,7 @@ func TestPagesAreCalls(t *testing.T) {
 					return testkit.Reply(400), nil
 				}
 				time.Sleep(time.Duration(10-len(offset)) * time.Millisecond)
-				return raw(200, "application/json", ids(0, 2)), nil
+				return testkit.Raw(200, "application/json", ids(0, 2)), nil
 			})
 			items, failures := 0, 0
 			for _, err := range belay.Items[thing](t.Context(), newClient(t, rt), "/", belay.OffsetPages{Limit: 2}, belay.Prefetch(prefetch)) {
@@ -393,7 +393,7 @@ func TestPrefetch(t *testing.T) {
 				if n == 0 {
 					beyond.Add(1)
 				}
-				return raw(200, "application/json", fmt.Sprintf(`{"d":%s,"n":%d}`, ids(offset, n), 2*pages-1)), nil
+				return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":%s,"n":%d}`, ids(offset, n), 2*pages-1)), nil
 			})
 			c := newClient(t, rt)
 			for _, prefetch := range []int{0, 2} {
@@ -421,7 +421,7 @@ func TestPrefetch(t *testing.T) {
 		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			asked++
 			time.Sleep(10 * time.Millisecond)
-			return raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"%s"}`, ids(asked, 1), map[bool]string{true: fmt.Sprint(asked)}[asked < 20])), nil
+			return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"%s"}`, ids(asked, 1), map[bool]string{true: fmt.Sprint(asked)}[asked < 20])), nil
 		})
 		began := time.Now()
 		for _, err := range belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors, belay.Prefetch(2)) {

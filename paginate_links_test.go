@@ -61,7 +61,7 @@ func TestPrefetchLosesNothing(t *testing.T) {
 						offset = c.place(q, size)
 					}
 					count := max(0, min(size, c.n-offset))
-					return raw(200, "application/json", fmt.Sprintf(`{"d":%s,"n":%d,"more":%t}`, ids(offset, count), total, offset+count < c.n)), nil
+					return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":%s,"n":%d,"more":%t}`, ids(offset, count), total, offset+count < c.n)), nil
 				})
 				client := newClient(t, serial(rt))
 				got, err := collect(belay.Items[thing](t.Context(), client, "/", c.how, belay.Prefetch(prefetch)))
@@ -99,11 +99,11 @@ func TestNextLinksAreFollowedAsTheyAre(t *testing.T) {
 			case "/old/list":
 				return testkit.Reply(301, "Location", "/new/list/"), nil
 			case "/new/list/":
-				r := raw(200, "application/json", ids(0, 1))
+				r := testkit.Raw(200, "application/json", ids(0, 1))
 				r.Header.Set("Link", `<page2>; rel="next"`)
 				return r, nil
 			case "/new/list/page2":
-				return raw(200, "application/json", ids(1, 1)), nil
+				return testkit.Raw(200, "application/json", ids(1, 1)), nil
 			}
 			return testkit.Reply(404), nil
 		})
@@ -127,10 +127,10 @@ func TestCursorsHoldNoCredential(t *testing.T) {
 				rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 					if n++; n == 1 {
 						body, _ := json.Marshal(map[string]any{"d": []int{}, "next": "https://partner.test/list?" + query})
-						return raw(200, "application/json", string(body)), nil
+						return testkit.Raw(200, "application/json", string(body)), nil
 					}
 					require.Contains(t, req.URL.RawQuery, "page=2")
-					return raw(200, "application/json", `{"d":[{"id":"key-canary+/"},{"at":"Bearer key-canary+/"}]}`), nil
+					return testkit.Raw(200, "application/json", `{"d":[{"id":"key-canary+/"},{"at":"Bearer key-canary+/"}]}`), nil
 				})
 				type dated struct{ At time.Time }
 				var last error
@@ -150,7 +150,7 @@ func TestCursorsHoldNoCredential(t *testing.T) {
 func TestRawItemsAreJSON(t *testing.T) {
 	t.Parallel()
 	for body, n := range map[string]int{`[1,nope]`: 1, `[1,{"a":[}}]`: 1, `["x\q"]`: 0, `[{"a":[1},{"b":2]}]`: 0, `[01]`: 0, `[1,+5]`: 0, `[1][2]`: 0} {
-		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return raw(200, "application/json", body), nil })
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Raw(200, "application/json", body), nil })
 		got := 0
 		var last error
 		for _, err := range belay.Items[json.RawMessage](t.Context(), newClient(t, rt), "/", belay.LinkPages{}) {

@@ -38,9 +38,9 @@ func (s *shelf) RoundTrip(req *http.Request) (*http.Response, error) {
 	s.asked = append(s.asked, key)
 	body, ok := s.pages[key]
 	if !ok {
-		return raw(404, "application/json", fmt.Sprintf("%q", "nothing at "+key)), nil
+		return testkit.Raw(404, "application/json", fmt.Sprintf("%q", "nothing at "+key)), nil
 	}
-	resp := raw(200, "application/json", body)
+	resp := testkit.Raw(200, "application/json", body)
 	for name, values := range s.header[key] {
 		resp.Header[name] = values
 	}

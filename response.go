@@ -41,7 +41,7 @@ func (b *body) explain(err error) error {
 		return fault.Join(parent.Err(), err)
 	}
 	if t := b.timeout; t != nil && t.Expired() {
-		return fmt.Errorf("%w after %s", errAttemptTimeout, t.Keeper.After())
+		return fmt.Errorf("%w after %s", fault.ErrAttemptTimeout, t.Keeper.After())
 	}
 	return err
 }

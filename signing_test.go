@@ -2,6 +2,9 @@ package belay_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -30,7 +34,8 @@ func inQuery(n *atomic.Int32) func(*http.Request) {
 type byOwn struct{ f func(*http.Request) }
 
 func (b *byOwn) Credential(context.Context) (belay.Credential, error) { return b, nil }
-func (b *byOwn) Apply(req *http.Request) error                        { b.f(req); return nil }
+
+func (b *byOwn) Apply(req *http.Request) error { b.f(req); return nil }
 
 func inPlace() map[string]belay.Authenticator {
 	var a, b atomic.Int32
@@ -53,7 +58,7 @@ func TestSignInPlace(t *testing.T) {
 				if len(seen) < 3 {
 					return testkit.Reply(503), nil
 				}
-				return jsonReply(400, map[string]string{"message": "bad signature " + req.URL.Query().Get("sig") + " at " + req.URL.String()}), nil
+				return testkit.JSONReply(400, map[string]string{"message": "bad signature " + req.URL.Query().Get("sig") + " at " + req.URL.String()}), nil
 			})
 			c := newClient(t, rt, belay.WithAuth(auth), belay.WithObserver(d))
 			req, err := c.NewRequest(t.Context(), http.MethodGet, "/x?a=1", nil)
@@ -107,7 +112,7 @@ func TestKeptAnswerShowsNoFormerCredential(t *testing.T) {
 		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			require.NoError(t, r.Rotate(t.Context(), belay.Bearer(belay.NewSecret("new-key-secret")), nil))
 			key := req.Header.Get("Authorization")
-			resp := jsonReply(503, map[string]any{"errors": map[string]string{"auth": "saw " + key}, "message": "saw " + key})
+			resp := testkit.JSONReply(503, map[string]any{"errors": map[string]string{"auth": "saw " + key}, "message": "saw " + key})
 			resp.Header.Set("X-Request-Id", "r-"+key)
 			return resp, nil
 		})
@@ -125,4 +130,48 @@ func TestKeptAnswerShowsNoFormerCredential(t *testing.T) {
 		require.ErrorContains(t, err, "the file is gone")
 		require.NotContains(t, shown(err)+d.text(), "key-secret")
 	})
+}
+
+// A signature is made of what is sent, anew for each attempt, after all waiting.
+func TestSign(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "sign", func(t *testing.T) {
+		var stamps []string
+		n := 0
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			n++
+			mac := hmac.New(sha256.New, []byte("key"))
+			data := make([]byte, 100)
+			k, _ := req.Body.Read(data)
+			fmt.Fprintf(mac, "%s %s %s %s", req.Method, req.URL.Path, req.Header.Get("X-Time"), data[:k])
+			if req.Header.Get("X-Signature") != hex.EncodeToString(mac.Sum(nil)) {
+				return testkit.Reply(400), nil
+			}
+			stamps = append(stamps, req.Header.Get("X-Time"))
+			if n == 1 {
+				return testkit.Reply(503, "Retry-After", "2"), nil
+			}
+			return testkit.Reply(200), nil
+		})
+		c := newClient(t, rt, belay.WithAuth(belay.Sign(func(req *http.Request, body []byte) error {
+			now := fmt.Sprint(time.Now().UnixMilli())
+			mac := hmac.New(sha256.New, []byte("key"))
+			fmt.Fprintf(mac, "%s %s %s %s", req.Method, req.URL.Path, now, body)
+			req.Header.Set("X-Time", now)
+			req.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
+			return nil
+		})))
+		_, err := belay.Put[belay.None](t.Context(), c, "/things", map[string]int{"a": 1})
+		require.NoError(t, err)
+		require.Len(t, stamps, 2)
+		require.NotEqual(t, stamps[0], stamps[1], "fresh")
+		// A body that can be read only once.
+		_, err = belay.Put[belay.None](t.Context(), c, "/things", belay.Reader("text/plain", io.LimitReader(strings.NewReader("x"), 1)))
+		require.ErrorIs(t, err, belay.ErrInvalid)
+		require.Len(t, stamps, 2)
+		failing := newClient(t, rt, belay.WithAuth(belay.Sign(func(*http.Request, []byte) error { return errors.New("no key") })))
+		require.ErrorContains(t, get(t.Context(), failing, "/"), "no key")
+	})
+	_, err := belay.New("https://partner.test", belay.WithAuth(belay.Sign(nil)))
+	require.ErrorContains(t, err, "Sign")
 }

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/errbody"
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/headers"
-	"github.com/belay-go/belay/internal/redact"
 )
 
 // Class says what an attempt came to. It is the one thing that retry, breaker, limiter, metrics and
@@ -97,6 +97,10 @@ type Verdict struct {
 	unsent  bool   // the attempt certainly never reached the partner
 	timeout bool   // the attempt timed out
 }
+
+// Unsent reports whether the attempt certainly never reached the partner, as after a failed dial: its permits go back, and a write
+// may be sent again. It is for [Outcome].Sent.
+func (v Verdict) Unsent() bool { return v.unsent }
 
 // Classifier turns an attempt into a verdict: the partner's own rules first, [Classify] for the rest.
 // It runs once for each attempt, on the caller's goroutine, and must not keep the attempt.
@@ -179,7 +183,7 @@ func Classify(a *Attempt) Verdict {
 		return Verdict{}
 	}
 	v := Verdict{Class: ClassClient, Scope: ScopeCall}
-	body := decodeError(a.Peek(), a.secrets)
+	body := errbody.Decode(a.Peek(), a.secrets)
 	v.Code, v.Message = body.Code, body.Message
 	switch {
 	case status == http.StatusUnauthorized:
@@ -212,15 +216,6 @@ func Classify(a *Attempt) Verdict {
 	return v
 }
 
-// decodeError reads an error body from which secrets have been taken out first, lest a text that is cut
-// short shows a part of one.
-func decodeError(body []byte, secrets []string) errbody.Info {
-	if len(secrets) > 0 && len(body) > 0 {
-		body = []byte(redact.Values(string(body), secrets))
-	}
-	return errbody.Decode(body)
-}
-
 func classifyError(a *Attempt) Verdict {
 	v := Verdict{Scope: ScopeCall}
 	var ours *Error
@@ -232,7 +227,7 @@ func classifyError(a *Attempt) Verdict {
 		v = ours.Verdict
 	case errors.Is(a.Err, ErrBodyTooLarge):
 		v.Class = ClassData
-	case errors.Is(a.Err, errAttemptTimeout):
+	case errors.Is(a.Err, fault.ErrAttemptTimeout):
 		v.Class, v.timeout = ClassTransient, true
 	case errors.As(a.Err, &cert), strings.Contains(a.Err.Error(), "unsupported protocol scheme"),
 		strings.Contains(a.Err.Error(), "net/http: invalid header field"):

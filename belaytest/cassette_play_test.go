@@ -20,6 +20,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/oauth"
 )
 
 type roundTrip func(*http.Request) (*http.Response, error)
@@ -83,7 +84,7 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 			return respond(200, `{"got":"`+req.Header.Get("Authorization")[:7]+`"}`), nil
 		})
 		twice(t, rt, func(t *testing.T, rt http.RoundTripper, secret string) any {
-			app, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "https://p.test/token", ClientID: "app", ClientSecret: belay.NewSecret("c-" + secret), Transport: rt})
+			app, err := oauth.New(oauth.Config{TokenURL: "https://p.test/token", ClientID: "app", ClientSecret: belay.NewSecret("c-" + secret), Transport: rt})
 			require.NoError(t, err)
 			c, err := belay.New("https://p.test", belay.WithTransport(rt), belay.WithAuth(app.ClientCredentials("")))
 			require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaytest"
+	"github.com/belay-go/belay/oauth"
 )
 
 // A client outlives what becomes of tokens: they end on the way, all at once, and a refresh token is good for once.
@@ -21,9 +22,9 @@ func TestTokens(t *testing.T) {
 		require.Equal(t, 401, resp.StatusCode)
 		require.Contains(t, resp.Header.Get("WWW-Authenticate"), "invalid_token")
 
-		app, err := belay.NewOAuth2(belay.OAuth2Config{ClientID: "id", ClientSecret: belay.NewSecret("secret"), TokenURL: "https://partner.test/token", Transport: p})
+		app, err := oauth.New(oauth.Config{ClientID: "id", ClientSecret: belay.NewSecret("secret"), TokenURL: "https://partner.test/token", Transport: p})
 		require.NoError(t, err)
-		require.NoError(t, app.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret("access-0"), Refresh: belay.NewSecret("refresh-0"), Expiry: time.Now()}))
+		require.NoError(t, app.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret("access-0"), Refresh: belay.NewSecret("refresh-0"), Expiry: time.Now()}))
 		c, err := belay.New("https://partner.test", belay.WithTransport(p), belay.WithAuth(app.RefreshToken("acme")), belay.WithIdempotencyKeys(""))
 		require.NoError(t, err)
 		for n := range 10 {

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/oauth"
 )
 
 const appSecret = "a+secret/of:the=app"
@@ -106,10 +107,10 @@ func startAuthServer(t *testing.T) *authServer {
 	return s
 }
 
-// app is an OAuth2 at the server.
-func (s *authServer) app(t *testing.T, id string, style belay.ClientAuthStyle, store belay.TokenStore, o belay.Observer) *belay.OAuth2 {
+// app is an oauth.App at the server.
+func (s *authServer) app(t *testing.T, id string, style oauth.Style, store oauth.Store, o belay.Observer) *oauth.App {
 	t.Helper()
-	a, err := belay.NewOAuth2(belay.OAuth2Config{
+	a, err := oauth.New(oauth.Config{
 		TokenURL: s.issuer + "/token", AuthURL: s.issuer + "/auth", RedirectURL: "http://127.0.0.1:1/callback",
 		ClientID: id, ClientSecret: belay.NewSecret(appSecret), Style: style, Scopes: []string{"openid", "offline_access"}, Store: store, Observer: o,
 	})
@@ -147,7 +148,7 @@ func (s *authServer) consent(t *testing.T, page string) url.Values {
 }
 
 // connect lets a customer connect, and returns the token that is stored.
-func (s *authServer) connect(t *testing.T, app *belay.OAuth2, store belay.TokenStore, key string) belay.Token {
+func (s *authServer) connect(t *testing.T, app *oauth.App, store oauth.Store, key string) oauth.Token {
 	t.Helper()
 	consent, err := app.AuthCodeURL(url.Values{"prompt": {"consent"}})
 	require.NoError(t, err)
@@ -158,7 +159,7 @@ func (s *authServer) connect(t *testing.T, app *belay.OAuth2, store belay.TokenS
 	return token
 }
 
-func (s *authServer) client(t *testing.T, app *belay.OAuth2, key string) *belay.Client {
+func (s *authServer) client(t *testing.T, app *oauth.App, key string) *belay.Client {
 	t.Helper()
 	c, err := belay.New(s.issuer, belay.WithAuth(app.RefreshToken(key)), belay.WithIntegration(key))
 	require.NoError(t, err)
@@ -196,20 +197,20 @@ func TestAuthorizationServer(t *testing.T) {
 		return n
 	}
 	dir := t.TempDir()
-	files := func() *belay.FileStore {
-		store, err := belay.NewFileStore(dir, belay.NewSecret(strings.Repeat("k", 32)))
+	files := func() *oauth.FileStore {
+		store, err := oauth.NewFileStore(dir, belay.NewSecret(strings.Repeat("k", 32)))
 		require.NoError(t, err)
 		return store
 	}
 
 	t.Run("the code grant with PKCE, and what it refuses", func(t *testing.T) {
-		for id, style := range map[string]belay.ClientAuthStyle{"body": belay.ClientAuthBody, "header": belay.ClientAuthHeader} {
-			store := belay.NewMemoryStore()
+		for id, style := range map[string]oauth.Style{"body": oauth.StyleBody, "header": oauth.StyleHeader} {
+			store := oauth.NewMemoryStore()
 			app := s.app(t, id, style, store, nil)
 			s.connect(t, app, store, "acme")
 			require.NoError(t, me(t.Context(), s.client(t, app, "acme")))
 		}
-		app := s.app(t, "body", belay.ClientAuthBody, nil, nil)
+		app := s.app(t, "body", oauth.StyleBody, nil, nil)
 		consent, err := app.AuthCodeURL(url.Values{"prompt": {"consent"}})
 		require.NoError(t, err)
 		back := s.consent(t, consent.URL)
@@ -223,7 +224,7 @@ func TestAuthorizationServer(t *testing.T) {
 		var e *belay.Error
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, "invalid_grant", e.Code)
-		wrong, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: s.issuer + "/token", ClientID: "machine", ClientSecret: belay.NewSecret("another")})
+		wrong, err := oauth.New(oauth.Config{TokenURL: s.issuer + "/token", ClientID: "machine", ClientSecret: belay.NewSecret("another")})
 		require.NoError(t, err)
 		defer wrong.Close()
 		_, err = wrong.ClientCredentials("").Credential(t.Context())
@@ -232,7 +233,7 @@ func TestAuthorizationServer(t *testing.T) {
 	})
 
 	t.Run("client credentials", func(t *testing.T) {
-		app, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: s.issuer + "/token", ClientID: "machine", ClientSecret: belay.NewSecret(appSecret)})
+		app, err := oauth.New(oauth.Config{TokenURL: s.issuer + "/token", ClientID: "machine", ClientSecret: belay.NewSecret(appSecret)})
 		require.NoError(t, err)
 		defer app.Close()
 		_, err = app.ClientCredentials("").Credential(t.Context())
@@ -242,7 +243,7 @@ func TestAuthorizationServer(t *testing.T) {
 
 	// Two apps on one directory of files are what two processes are: each has an opening of the lock of its own.
 	t.Run("refreshes, rotated, by two apps and many calls", func(t *testing.T) {
-		apps := []*belay.OAuth2{s.app(t, "body", belay.ClientAuthBody, files(), watch), s.app(t, "body", belay.ClientAuthBody, files(), watch)}
+		apps := []*oauth.App{s.app(t, "body", oauth.StyleBody, files(), watch), s.app(t, "body", oauth.StyleBody, files(), watch)}
 		s.connect(t, apps[0], files(), "acme")
 		before := s.count("granted refresh_token")
 		until, cancel := context.WithTimeout(t.Context(), 15*time.Second)
@@ -274,8 +275,8 @@ func TestAuthorizationServer(t *testing.T) {
 	})
 
 	t.Run("reuse revokes the grant, and is not repeated", func(t *testing.T) {
-		store := belay.NewMemoryStore()
-		app := s.app(t, "body", belay.ClientAuthBody, store, watch)
+		store := oauth.NewMemoryStore()
+		app := s.app(t, "body", oauth.StyleBody, store, watch)
 		old := s.connect(t, app, store, "acme")
 		c := s.client(t, app, "acme")
 		spend := old // the first use is fine
@@ -297,8 +298,8 @@ func TestAuthorizationServer(t *testing.T) {
 	})
 
 	t.Run("revocation", func(t *testing.T) {
-		store := belay.NewMemoryStore()
-		app := s.app(t, "header", belay.ClientAuthHeader, store, watch)
+		store := oauth.NewMemoryStore()
+		app := s.app(t, "header", oauth.StyleHeader, store, watch)
 		token := s.connect(t, app, store, "acme")
 		c := s.client(t, app, "acme")
 		require.NoError(t, me(t.Context(), c))

@@ -42,9 +42,13 @@ var limitCodes = map[string]bool{
 // Decode reads the common shapes: problem+json (RFC 9457), {"error":{…}} (Stripe, Google), {"error":"…"}
 // with error_description (RFC 6749 section 5.2), {"message":…} (GitHub, HubSpot, Notion, Attio),
 // {"errors":[…]} and JSON:API, {"errors":{field:[…]}} (Shopify), and an array of errors (Salesforce).
-// A body that is none of these, or not JSON, gives nothing.
-func Decode(body []byte) Info {
+// A body that is none of these, or not JSON, gives nothing. Secrets are taken out of the body first, lest a text that is cut short
+// shows a part of one.
+func Decode(body []byte, secrets []string) Info {
 	var in Info
+	if len(secrets) > 0 && len(body) > 0 {
+		body = []byte(redact.Values(string(body), secrets))
+	}
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 {
 		return in

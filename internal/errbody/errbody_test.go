@@ -38,7 +38,7 @@ func TestDecode(t *testing.T) {
 	} {
 		data, err := os.ReadFile(filepath.Join("..", "..", "testdata", "errors", name+".json"))
 		require.NoError(t, err)
-		require.Equal(t, want, Decode(data), name)
+		require.Equal(t, want, Decode(data, nil), name)
 	}
 	for text, want := range map[string]Info{
 		`{"errors":{"nights":["must be positive"],"at":"is in the past"}}`: {
@@ -52,12 +52,12 @@ func TestDecode(t *testing.T) {
 			Code: "INVALID_ARGUMENT", Message: "Bad.", Fields: map[string]string{"name": "is empty"},
 		},
 	} {
-		require.Equal(t, want, Decode([]byte(text)), text)
+		require.Equal(t, want, Decode([]byte(text), nil), text)
 	}
 	for _, nothing := range []string{"", " ", "<html>502</html>", "{", "[", "[1,2]", "null", `{"error":`, `"text"`, `{"errors":7,"message":[],"error":null}`} {
-		require.Equal(t, Info{}, Decode([]byte(nothing)), nothing)
+		require.Equal(t, Info{}, Decode([]byte(nothing), nil), nothing)
 	}
-	long := Decode([]byte(`{"message":"` + strings.Repeat("ü\\n", 5000) + `","errors":{"` + strings.Repeat("f", 500) + `":"x"}}`))
+	long := Decode([]byte(`{"message":"`+strings.Repeat("ü\\n", 5000)+`","errors":{"`+strings.Repeat("f", 500)+`":"x"}}`), nil)
 	require.LessOrEqual(t, len(long.Message), maxText+3)
 	require.NotContains(t, long.Message, "\n")
 }
@@ -76,7 +76,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		in := Decode(data)
+		in := Decode(data, nil)
 		for _, s := range []string{in.Code, in.Message, in.RequestID, in.Scope} {
 			if len(s) > maxText+3 || strings.ContainsFunc(s, unicode.IsControl) {
 				t.Fatalf("%q", s)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 )
@@ -28,6 +29,16 @@ type inputError struct{ err error }
 func (e *inputError) Error() string        { return e.err.Error() }
 func (e *inputError) Unwrap() error        { return e.err }
 func (e *inputError) Is(target error) bool { return target == ErrInvalid }
+
+// ErrAttemptTimeout is an attempt that took too long. It is os.ErrDeadlineExceeded and no context.DeadlineExceeded: the caller's own
+// deadline has not passed.
+var ErrAttemptTimeout error = attemptTimeout{}
+
+type attemptTimeout struct{}
+
+func (attemptTimeout) Error() string        { return "attempt timed out" }
+func (attemptTimeout) Timeout() bool        { return true }
+func (attemptTimeout) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
 // Join returns both errors as one whose text is one line. A nil error adds nothing.
 func Join(a, b error) error {

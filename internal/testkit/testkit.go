@@ -117,3 +117,21 @@ func Verbs(v any) (out string) {
 	}
 	return out
 }
+
+// Raw returns an answer with that body.
+func Raw(status int, contentType, body string) *http.Response {
+	resp := Reply(status, "Content-Type", contentType)
+	resp.Body = io.NopCloser(strings.NewReader(body))
+	return resp
+}
+
+// Endless is a body of spaces without end.
+type Endless struct{}
+
+// Read fills p.
+func (Endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}

@@ -1,4 +1,4 @@
-package belay_test
+package oauth_test
 
 import (
 	"context"
@@ -21,92 +21,31 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/testkit"
+	"github.com/belay-go/belay/oauth"
 )
-
-// diary is an observer that keeps what it is told.
-type diary struct {
-	mu     sync.Mutex
-	events []belay.Event
-}
-
-func (d *diary) Observe(_ context.Context, e belay.Event) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.events = append(d.events, e)
-}
-
-// kinds returns what was told so far, without what is on its way.
-func (d *diary) kinds() (kinds []string) {
-	synctest.Wait()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, e := range d.events {
-		kinds = append(kinds, strings.TrimPrefix(fmt.Sprintf("%T", e), "belay."))
-	}
-	return kinds
-}
-
-// text is all that the events hold.
-func (d *diary) text() string {
-	synctest.Wait()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	data, _ := json.Marshal(d.events)
-	return fmt.Sprintf("%v %+v %#v %s", d.events, d.events, d.events, data)
-}
-
-func (d *diary) into(cfg *belay.OAuth2Config) { cfg.Observer = d }
-
-// shown is all that an error holds.
-func shown(err error) string {
-	text := ""
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		data, _ := json.Marshal(e)
-		text += fmt.Sprintf("%v %+v %#v %q %s ", e, e, e, e, data)
-	}
-	var e *belay.Error
-	if errors.As(err, &e) {
-		text += fmt.Sprint(e.Fields, e.Code, e.Message, e.RequestID, e.URL)
-	}
-	return text
-}
-
-// aToken returns one that is stored.
-func aToken(access, refresh string, expiry time.Time) belay.Token {
-	return belay.Token{Access: belay.NewSecret(access), Refresh: belay.NewSecret(refresh), Obtained: time.Now(), Expiry: expiry}
-}
-
-func past() time.Time { return time.Now().Add(-time.Hour) }
-
-// authorization returns what a call would be sent with now.
-func authorization(t *testing.T, a belay.Authenticator) string {
-	t.Helper()
-	cred, err := a.Credential(t.Context())
-	require.NoError(t, err)
-	req, err := http.NewRequest(http.MethodGet, "https://partner.test/", nil)
-	require.NoError(t, err)
-	require.NoError(t, cred.Apply(req))
-	return req.Header.Get("Authorization")
-}
 
 // Trouble that passes does not end a grant, and tells nothing of the thing that was called for.
 func TestPassingTroubleDoesNotEndAGrant(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func() *http.Response{
-		"403 of a firewall":    func() *http.Response { return raw(403, "text/html", "<html>blocked") },
+		"403 of a firewall":    func() *http.Response { return testkit.Raw(403, "text/html", "<html>blocked") },
 		"403 with Retry-After": func() *http.Response { return testkit.Reply(403, "Retry-After", "5") },
-		"404":                  func() *http.Response { return raw(404, "text/html", "not found") },
+		"404":                  func() *http.Response { return testkit.Raw(404, "text/html", "not found") },
 		"302":                  func() *http.Response { return testkit.Reply(302, "Location", "https://status.test") },
 		"400 temporarily_unavailable": func() *http.Response {
-			return jsonReply(400, map[string]string{"error": "temporarily_unavailable"})
+			return testkit.JSONReply(400, map[string]string{"error": "temporarily_unavailable"})
 		},
-		"200 internal_error": func() *http.Response { return jsonReply(200, map[string]any{"ok": false, "error": "internal_error"}) },
-		"200 ratelimited":    func() *http.Response { return jsonReply(200, map[string]any{"ok": false, "error": "ratelimited"}) },
-		"425":                func() *http.Response { return testkit.Reply(425) },
+		"200 internal_error": func() *http.Response {
+			return testkit.JSONReply(200, map[string]any{"ok": false, "error": "internal_error"})
+		},
+		"200 ratelimited": func() *http.Response {
+			return testkit.JSONReply(200, map[string]any{"ok": false, "error": "ratelimited"})
+		},
+		"425": func() *http.Response { return testkit.Reply(425) },
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {
-			i, d := newIssuer(time.Hour), &diary{}
-			i.answers(func(int, url.Values) *http.Response { return answer() })
+			i, d := testkit.NewIssuer(time.Hour), &diary{}
+			i.Answers(func(int, url.Values) *http.Response { return answer() })
 			o := app(t, i, d.into)
 			seeded(t, o, "acme", past())
 			c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
@@ -120,23 +59,23 @@ func TestPassingTroubleDoesNotEndAGrant(t *testing.T) {
 			}
 			says := strings.Contains(name, "_") || strings.Contains(name, "limited") || strings.Contains(name, "425") || strings.Contains(name, "After")
 			require.Equal(t, says, errors.Is(err, belay.ErrUnavailable), "it says that it passes: %v", err)
-			i.answers(nil)
+			i.Answers(nil)
 			time.Sleep(10 * time.Minute)
 			require.NoError(t, get(t.Context(), c, "/"))
 			require.Equal(t, []string{"TokenRefreshFailed", "TokenRefreshed"}, d.kinds())
-			require.Zero(t, i.reused)
+			require.Zero(t, i.Reused)
 		})
 	}
 }
 
 // failsOnce is a store that fails to keep the second thing it is to keep.
 type failsOnce struct {
-	*belay.MemoryStore
+	*oauth.MemoryStore
 	n int
 }
 
-func (s *failsOnce) Update(ctx context.Context, key string, f func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
-	return s.MemoryStore.Update(ctx, key, func(ctx context.Context, have belay.Token) (belay.Token, error) {
+func (s *failsOnce) Update(ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
+	return s.MemoryStore.Update(ctx, key, func(ctx context.Context, have oauth.Token) (oauth.Token, error) {
 		t, err := f(ctx, have)
 		if s.n++; s.n == 2 && err == nil {
 			return t, errors.New("connection lost")
@@ -149,8 +88,8 @@ func (s *failsOnce) Update(ctx context.Context, key string, f func(context.Conte
 func TestTokenThatCouldNotBeKept(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "commit", func(t *testing.T) {
-		i, d, store := newIssuer(time.Hour), &diary{}, &failsOnce{MemoryStore: belay.NewMemoryStore()}
-		o := app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store })
+		i, d, store := testkit.NewIssuer(time.Hour), &diary{}, &failsOnce{MemoryStore: oauth.NewMemoryStore()}
+		o := app(t, i, d.into, func(cfg *oauth.Config) { cfg.Store = store })
 		seeded(t, o, "acme", past())
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		err := get(t.Context(), c, "/", belay.MaxAttempts(1))
@@ -158,21 +97,21 @@ func TestTokenThatCouldNotBeKept(t *testing.T) {
 		require.ErrorContains(t, err, "connection lost")
 		time.Sleep(time.Minute)
 		require.NoError(t, get(t.Context(), c, "/", belay.MaxAttempts(1)))
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, i.Asked())
 		kept, err := store.Load(t.Context(), "acme")
 		require.NoError(t, err)
 		require.Equal(t, "access-1-secret refresh-1-secret", kept.Access.Reveal()+" "+kept.Refresh.Reveal())
 		require.Equal(t, []string{"TokenRefreshFailed", "TokenRefreshed"}, d.kinds())
 		time.Sleep(2 * time.Hour)
 		require.NoError(t, get(t.Context(), c, "/"))
-		require.Zero(t, i.reused)
+		require.Zero(t, i.Reused)
 	})
 	testkit.Bubble(t, "one call outlasts it", func(t *testing.T) {
-		i := newIssuer(time.Hour)
-		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = &failsOnce{MemoryStore: belay.NewMemoryStore()} })
+		i := testkit.NewIssuer(time.Hour)
+		o := app(t, i, func(cfg *oauth.Config) { cfg.Store = &failsOnce{MemoryStore: oauth.NewMemoryStore()} })
 		seeded(t, o, "acme", past())
 		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, i.Asked())
 	})
 }
 
@@ -182,16 +121,16 @@ func TestLongSecretsAreNotShownInPart(t *testing.T) {
 	jwt := "eyJhbGciOiJSUzI1NiJ9." + strings.Repeat("Abcdefghij0123456789", 60)
 	for name, answer := range map[string]func(said string) *http.Response{
 		"error_description": func(said string) *http.Response {
-			return jsonReply(400, map[string]string{"error": "invalid_grant", "error_description": "unknown: " + said})
+			return testkit.JSONReply(400, map[string]string{"error": "invalid_grant", "error_description": "unknown: " + said})
 		},
 		"message": func(said string) *http.Response {
-			return jsonReply(400, map[string]string{"status": "BAD_REFRESH_TOKEN", "message": "unknown: " + said})
+			return testkit.JSONReply(400, map[string]string{"status": "BAD_REFRESH_TOKEN", "message": "unknown: " + said})
 		},
 		"message of a 500": func(said string) *http.Response {
-			return jsonReply(500, map[string]string{"message": "unknown: " + said})
+			return testkit.JSONReply(500, map[string]string{"message": "unknown: " + said})
 		},
-		"error": func(said string) *http.Response { return jsonReply(400, map[string]string{"error": said}) },
-		"code":  func(said string) *http.Response { return jsonReply(400, map[string]string{"code": said}) },
+		"error": func(said string) *http.Response { return testkit.JSONReply(400, map[string]string{"error": said}) },
+		"code":  func(said string) *http.Response { return testkit.JSONReply(400, map[string]string{"code": said}) },
 		"X-Request-Id": func(said string) *http.Response {
 			return testkit.Reply(500, "X-Request-Id", "for "+said)
 		},
@@ -211,7 +150,7 @@ func TestLongSecretsAreNotShownInPart(t *testing.T) {
 		testkit.Bubble(t, fmt.Sprint("X-Request-Id of the API, ", status), func(t *testing.T) {
 			d := &diary{}
 			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-				r := jsonReply(status, map[string]string{"request_id": "for " + req.Header.Get("Authorization")})
+				r := testkit.JSONReply(status, map[string]string{"request_id": "for " + req.Header.Get("Authorization")})
 				r.Header.Set("X-Request-Id", "for "+req.Header.Get("Authorization"))
 				return r, nil
 			})
@@ -235,17 +174,17 @@ func TestTroubledEndpointIsNotHammered(t *testing.T) {
 		most   int // token requests in a minute
 	}{
 		{"429 for an hour", func() *http.Response { return testkit.Reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, 1},
-		{"200 HTML", func() *http.Response { return raw(200, "text/html", "<html>") }, belay.ErrData, 7},
+		{"200 HTML", func() *http.Response { return testkit.Raw(200, "text/html", "<html>") }, belay.ErrData, 7},
 		{"503", func() *http.Response { return testkit.Reply(503) }, belay.ErrTransient, 18},
 	} {
 		testkit.Bubble(t, c.name, func(t *testing.T) {
-			i := newIssuer(time.Hour)
-			i.answers(func(int, url.Values) *http.Response { return c.answer() })
+			i := testkit.NewIssuer(time.Hour)
+			i.Answers(func(int, url.Values) *http.Response { return c.answer() })
 			o := app(t, i)
 			seeded(t, o, "acme", past())
 			client := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 			var inAMinute atomic.Int32
-			time.AfterFunc(time.Minute, func() { inAMinute.Store(int32(i.asked())) })
+			time.AfterFunc(time.Minute, func() { inAMinute.Store(int32(i.Asked())) })
 			for start := time.Now(); time.Since(start) <= time.Minute; time.Sleep(100 * time.Millisecond) {
 				err := get(t.Context(), client, "/")
 				require.ErrorIs(t, err, c.is)
@@ -255,7 +194,7 @@ func TestTroubledEndpointIsNotHammered(t *testing.T) {
 			}
 			require.LessOrEqual(t, int(inAMinute.Load()), c.most)
 			require.Positive(t, inAMinute.Load())
-			require.Zero(t, i.calls)
+			require.Zero(t, i.Calls)
 		})
 	}
 }
@@ -265,7 +204,7 @@ func TestTokenIsDroppedWithoutASecondAttempt(t *testing.T) {
 	t.Parallel()
 	for name, option := range map[string]belay.Option{"a body that is read once": belay.WithName("partner"), "without retries": belay.Without(belay.LayerRetry)} {
 		testkit.Bubble(t, name, func(t *testing.T) {
-			i := newIssuer(time.Hour)
+			i := testkit.NewIssuer(time.Hour)
 			o := app(t, i)
 			seeded(t, o, "acme", time.Time{}) // which the partner does not know
 			c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), option)
@@ -274,23 +213,23 @@ func TestTokenIsDroppedWithoutASecondAttempt(t *testing.T) {
 				return err
 			}
 			require.ErrorIs(t, call(), belay.ErrAuth)
-			require.Equal(t, 1, i.calls)
+			require.Equal(t, 1, i.Calls)
 			require.NoError(t, call())
-			require.Equal(t, 1, i.asked())
-			require.Equal(t, 2, i.calls)
+			require.Equal(t, 1, i.Asked())
+			require.Equal(t, 2, i.Calls)
 		})
 	}
 }
 
 // slowStore lets go of the lock first, and returns later.
 type slowStore struct {
-	*belay.MemoryStore
+	*oauth.MemoryStore
 	slow int // the Update that is
 	mu   sync.Mutex
 	n    int
 }
 
-func (s *slowStore) Update(ctx context.Context, key string, f func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
+func (s *slowStore) Update(ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
 	s.mu.Lock()
 	s.n++
 	n := s.n
@@ -305,9 +244,9 @@ func (s *slowStore) Update(ctx context.Context, key string, f func(context.Conte
 // What was stored last is in use, whichever Update returns last.
 func TestPutDuringAFlight(t *testing.T) {
 	t.Parallel()
-	setup := func(t *testing.T, slow int) (*issuer, *diary, *belay.OAuth2, *slowStore) {
-		i, d, store := newIssuer(time.Hour), &diary{}, &slowStore{MemoryStore: belay.NewMemoryStore(), slow: slow}
-		return i, d, app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store }), store
+	setup := func(t *testing.T, slow int) (*testkit.Issuer, *diary, *oauth.App, *slowStore) {
+		i, d, store := testkit.NewIssuer(time.Hour), &diary{}, &slowStore{MemoryStore: oauth.NewMemoryStore(), slow: slow}
+		return i, d, app(t, i, d.into, func(cfg *oauth.Config) { cfg.Store = store }), store
 	}
 	// begin makes a flight that has let go of the store, and has not landed.
 	begin := func(t *testing.T, src belay.Authenticator) (landed chan error) {
@@ -330,11 +269,11 @@ func TestPutDuringAFlight(t *testing.T) {
 		kept, err := store.Load(t.Context(), "acme")
 		require.NoError(t, err)
 		require.Equal(t, "from-put", kept.Access.Reveal())
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, i.Asked())
 	})
 	testkit.Bubble(t, "a flight that is refused", func(t *testing.T) {
 		i, d, o, _ := setup(t, 2)
-		i.revoked = true
+		i.Revoked = true
 		src := o.RefreshToken("acme")
 		seeded(t, o, "acme", past())
 		landed := begin(t, src)
@@ -342,17 +281,17 @@ func TestPutDuringAFlight(t *testing.T) {
 		require.NoError(t, <-landed)
 		require.Equal(t, "Bearer from-put", authorization(t, src))
 		require.Empty(t, d.kinds())
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, i.Asked())
 	})
 	testkit.Bubble(t, "a flight that is refused, and a token that is to be refreshed", func(t *testing.T) {
 		i, d, o, _ := setup(t, 2)
-		i.revoked = true
+		i.Revoked = true
 		src := o.RefreshToken("acme")
 		seeded(t, o, "acme", past())
 		landed := begin(t, src)
-		i.mu.Lock()
-		i.revoked, i.refresh = false, "r"
-		i.mu.Unlock()
+		i.Mu.Lock()
+		i.Revoked, i.Refresh = false, "r"
+		i.Mu.Unlock()
 		require.NoError(t, o.Put(t.Context(), "acme", aToken("from-put", "r", past())))
 		<-landed
 		require.Equal(t, "Bearer access-2-secret", authorization(t, src))
@@ -377,11 +316,11 @@ func TestPutDuringAFlight(t *testing.T) {
 func TestTokenEndsInLine(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "line", func(t *testing.T) {
-		i := newIssuer(time.Minute)
+		i := testkit.NewIssuer(time.Minute)
 		c := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")), belay.WithRateLimit(belay.Every(1, 2*time.Minute)))
 		start := time.Now()
 		require.Empty(t, testkit.Work(5, 5, func(int) error { return get(t.Context(), c, "/") }))
-		require.Equal(t, 5, i.calls)
+		require.Equal(t, 5, i.Calls)
 		require.Less(t, time.Since(start), 8*time.Minute+2*time.Second, "one permit each")
 	})
 }
@@ -396,8 +335,10 @@ func TestTokenEndpointsStatusIsNotTheCalls(t *testing.T) {
 		for _, code := range []string{"invalid_grant", "odd"} {
 			for _, how := range []string{"expired", "after a 401", "transport", "code"} {
 				testkit.Bubble(t, fmt.Sprint(c.status, code, how), func(t *testing.T) {
-					i := newIssuer(time.Hour)
-					i.answers(func(int, url.Values) *http.Response { return jsonReply(c.status, map[string]string{"error": code}) })
+					i := testkit.NewIssuer(time.Hour)
+					i.Answers(func(int, url.Values) *http.Response {
+						return testkit.JSONReply(c.status, map[string]string{"error": code})
+					})
 					o := app(t, i)
 					expiry := past()
 					if how == "after a 401" {
@@ -418,7 +359,13 @@ func TestTokenEndpointsStatusIsNotTheCalls(t *testing.T) {
 					}
 					require.ErrorIs(t, err, belay.ErrAuth)
 					require.NotErrorIs(t, err, c.is)
-					require.Equal(t, 1, i.asked())
+					require.Equal(t, 1, i.Asked())
+					var e *belay.Error
+					require.ErrorAs(t, err, &e)
+					require.NotEqual(t, c.status, e.StatusCode)
+					var answer *oauth.Error
+					require.ErrorAs(t, err, &answer)
+					require.Equal(t, c.status, answer.StatusCode)
 				})
 			}
 		}
@@ -444,21 +391,21 @@ func TestSecretsInOtherWritings(t *testing.T) {
 		"the client's":                {"client-secret", "client-secret"},
 		"one that was handed out":     {"brand-new-access-token and brand-new-refresh-token", "brand-new"},
 	} {
-		for _, style := range []belay.ClientAuthStyle{belay.ClientAuthBody, belay.ClientAuthHeader} {
+		for _, style := range []oauth.Style{oauth.StyleBody, oauth.StyleHeader} {
 			for _, status := range []int{400, 500} {
 				testkit.Bubble(t, fmt.Sprint(name, style, status), func(t *testing.T) {
 					d := &diary{}
 					s := &server{token: func(_ int, form url.Values, h http.Header) *http.Response {
 						require.Equal(t, secret, form.Get("refresh_token"))
-						if style == belay.ClientAuthHeader {
+						if style == oauth.StyleHeader {
 							require.Equal(t, "Basic "+basic, h.Get("Authorization"))
 						}
-						return jsonReply(status, map[string]string{
+						return testkit.JSONReply(status, map[string]string{
 							"error": "invalid_grant", "error_description": "got " + c.said + " there",
 							"access_token": "brand-new-access-token", "refresh_token": "brand-new-refresh-token",
 						})
 					}}
-					o := app(t, s, d.into, func(cfg *belay.OAuth2Config) { cfg.Style = style })
+					o := app(t, s, d.into, func(cfg *oauth.Config) { cfg.Style = style })
 					require.NoError(t, o.Put(t.Context(), "acme", aToken("x", secret, past())))
 					err := get(t.Context(), newClient(t, s, belay.WithAuth(o.RefreshToken("acme"))), "/")
 					require.ErrorContains(t, err, "got ")
@@ -471,9 +418,9 @@ func TestSecretsInOtherWritings(t *testing.T) {
 }
 
 // lockFor holds the lock of a key for d, beside the test.
-func lockFor(t *testing.T, store belay.TokenStore, key string, d time.Duration) {
+func lockFor(t *testing.T, store oauth.Store, key string, d time.Duration) {
 	go func() {
-		_, _ = store.Update(t.Context(), key, func(ctx context.Context, have belay.Token) (belay.Token, error) {
+		_, _ = store.Update(t.Context(), key, func(ctx context.Context, have oauth.Token) (oauth.Token, error) {
 			select {
 			case <-time.After(d):
 			case <-ctx.Done():
@@ -487,9 +434,9 @@ func lockFor(t *testing.T, store belay.TokenStore, key string, d time.Duration) 
 // A refresh is not begun where too little time is left to keep what it brings, and that is trouble, not the caller's cancel.
 func TestStoreIsLockedForLong(t *testing.T) {
 	t.Parallel()
-	setup := func(t *testing.T, held time.Duration) (*issuer, func() error) {
-		i, store := newIssuer(time.Hour), belay.NewMemoryStore()
-		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store, cfg.Timeout = store, time.Second })
+	setup := func(t *testing.T, held time.Duration) (*testkit.Issuer, func() error) {
+		i, store := testkit.NewIssuer(time.Hour), oauth.NewMemoryStore()
+		o := app(t, i, func(cfg *oauth.Config) { cfg.Store, cfg.Timeout = store, time.Second })
 		seeded(t, o, "acme", past())
 		lockFor(t, store, "acme", held)
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
@@ -503,16 +450,16 @@ func TestStoreIsLockedForLong(t *testing.T) {
 			require.ErrorContains(t, err, "token store")
 			require.NotErrorIs(t, err, context.Canceled)
 			require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller has none")
-			require.Zero(t, i.asked())
+			require.Zero(t, i.Asked())
 			time.Sleep(time.Minute)
 			require.NoError(t, call())
-			require.Equal(t, 1, i.asked())
+			require.Equal(t, 1, i.Asked())
 		})
 	}
 	testkit.Bubble(t, "enough is left", func(t *testing.T) {
 		i, call := setup(t, 3500*time.Millisecond)
 		require.NoError(t, call())
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, i.Asked())
 	})
 }
 
@@ -532,8 +479,8 @@ func TestTokenAnswerBreaksOff(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 503} {
 		testkit.Bubble(t, fmt.Sprint(status), func(t *testing.T) {
-			i := newIssuer(time.Hour)
-			i.answers(func(n int, _ url.Values) *http.Response {
+			i := testkit.NewIssuer(time.Hour)
+			i.Answers(func(n int, _ url.Values) *http.Response {
 				if n > 1 {
 					return nil
 				}
@@ -543,7 +490,7 @@ func TestTokenAnswerBreaksOff(t *testing.T) {
 			})
 			c := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")))
 			require.NoError(t, get(t.Context(), c, "/", belay.MaxAttempts(1)))
-			require.Equal(t, 2, i.asked())
+			require.Equal(t, 2, i.Asked())
 		})
 	}
 }
@@ -554,9 +501,9 @@ func TestOutageOfTheTokenEndpoint(t *testing.T) {
 	for name, option := range map[string]belay.CallOption{"patience": belay.Patience(10 * time.Minute), "attempts": belay.MaxAttempts(10)} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			testkit.Bubble(t, name+method, func(t *testing.T) {
-				i := newIssuer(time.Hour)
+				i := testkit.NewIssuer(time.Hour)
 				start := time.Now()
-				i.answers(func(int, url.Values) *http.Response {
+				i.Answers(func(int, url.Values) *http.Response {
 					if time.Since(start) < time.Minute {
 						return testkit.Reply(503)
 					}
@@ -565,7 +512,7 @@ func TestOutageOfTheTokenEndpoint(t *testing.T) {
 				c := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")))
 				_, err := belay.Send[belay.None](t.Context(), c, method, "/", nil, option)
 				require.NoError(t, err)
-				require.Equal(t, 1, i.calls)
+				require.Equal(t, 1, i.Calls)
 				require.Less(t, time.Since(start), 3*time.Minute)
 			})
 		}
@@ -576,9 +523,9 @@ func TestOutageOfTheTokenEndpoint(t *testing.T) {
 func TestTwoDeaths(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "deaths", func(t *testing.T) {
-		i, d, store := newIssuer(time.Hour), &diary{}, belay.NewMemoryStore()
-		i.revoked = true
-		share := func(cfg *belay.OAuth2Config) { cfg.Store = store }
+		i, d, store := testkit.NewIssuer(time.Hour), &diary{}, oauth.NewMemoryStore()
+		i.Revoked = true
+		share := func(cfg *oauth.Config) { cfg.Store = store }
 		o, other := app(t, i, d.into, share), app(t, i, share) // which is another process
 		seeded(t, o, "acme", past())
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
@@ -588,8 +535,8 @@ func TestTwoDeaths(t *testing.T) {
 		require.NoError(t, other.Put(t.Context(), "acme", aToken("second", "second-refresh", past())))
 		require.ErrorContains(t, get(t.Context(), c, "/"), "invalid_grant")
 		require.Equal(t, []string{"TokenRevoked", "TokenRevoked"}, d.kinds())
-		require.Equal(t, 2, i.asked())
-		i.answers(func(int, url.Values) *http.Response { return testkit.Reply(503) })
+		require.Equal(t, 2, i.Asked())
+		i.Answers(func(int, url.Values) *http.Response { return testkit.Reply(503) })
 		require.NoError(t, other.Put(t.Context(), "acme", aToken("third", "third-refresh", past())))
 		time.Sleep(time.Minute)
 		for range 3 {
@@ -598,10 +545,10 @@ func TestTwoDeaths(t *testing.T) {
 			require.NotErrorIs(t, err, belay.ErrAuth)
 			require.NotContains(t, err.Error(), "invalid_grant")
 		}
-		i.answers(nil)
-		i.mu.Lock()
-		i.revoked, i.refresh = false, "third-refresh"
-		i.mu.Unlock()
+		i.Answers(nil)
+		i.Mu.Lock()
+		i.Revoked, i.Refresh = false, "third-refresh"
+		i.Mu.Unlock()
 		time.Sleep(time.Minute)
 		require.NoError(t, get(t.Context(), c, "/"))
 	})
@@ -611,18 +558,18 @@ func TestTwoDeaths(t *testing.T) {
 func TestParameters(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "several values", func(t *testing.T) {
-		i := newIssuer(time.Hour)
-		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Params = url.Values{"resource": {"a", "b"}} })
+		i := testkit.NewIssuer(time.Hour)
+		o := app(t, i, func(cfg *oauth.Config) { cfg.Params = url.Values{"resource": {"a", "b"}} })
 		consent, err := o.AuthCodeURL(url.Values{"resource": {"a", "b"}, "prompt": {"x"}})
 		require.NoError(t, err)
 		u, err := url.Parse(consent.URL)
 		require.NoError(t, err)
 		require.Equal(t, []string{"a", "b"}, u.Query()["resource"])
 		require.NoError(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}))
-		i.expire()
+		i.Expire()
 		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
-		require.Equal(t, 2, i.asked())
-		for _, form := range i.requests {
+		require.Equal(t, 2, i.Asked())
+		for _, form := range i.Requests {
 			require.Equal(t, []string{"a", "b"}, form["resource"])
 		}
 		for _, name := range []string{"state", "client_id", "redirect_uri", "response_type", "code_challenge", "code_challenge_method"} {
@@ -632,22 +579,22 @@ func TestParameters(t *testing.T) {
 		}
 	})
 	for _, name := range []string{"client_id", "client_secret", "code", "code_verifier", "redirect_uri", "refresh_token"} {
-		_, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "https://partner.test/token", ClientID: "app", Params: url.Values{name: {"value"}}})
+		_, err := oauth.New(oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app", Params: url.Values{name: {"value"}}})
 		require.ErrorIs(t, err, belay.ErrInvalid)
 		require.ErrorContains(t, err, fmt.Sprintf("%q", name))
 		require.NotContains(t, err.Error(), "value")
 	}
-	_, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "https://partner.test/token", ClientID: "app", Scopes: []string{"a"}, Params: url.Values{"scope": {"b"}}})
+	_, err := oauth.New(oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app", Scopes: []string{"a"}, Params: url.Values{"scope": {"b"}}})
 	require.ErrorContains(t, err, "beside Scopes")
 }
 
 // forgetful is a store that returns something else than it was given.
 type forgetful struct {
-	*belay.MemoryStore
-	returns belay.Token
+	*oauth.MemoryStore
+	returns oauth.Token
 }
 
-func (s forgetful) Update(ctx context.Context, key string, f func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
+func (s forgetful) Update(ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
 	_, err := s.MemoryStore.Update(ctx, key, f)
 	return s.returns, err
 }
@@ -655,29 +602,29 @@ func (s forgetful) Update(ctx context.Context, key string, f func(context.Contex
 // A store that returns no token, or one that cannot be sent, is at fault, and nothing is sent.
 func TestStoreReturnsABadToken(t *testing.T) {
 	t.Parallel()
-	for name, bad := range map[string]belay.Token{
+	for name, bad := range map[string]oauth.Token{
 		"none": {}, "a line break": {Access: belay.NewSecret("a\nX-Evil: 1")}, "a type of two words": {Access: belay.NewSecret("a"), Type: "a b"},
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {
-			i := newIssuer(time.Hour)
-			o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = forgetful{belay.NewMemoryStore(), bad} })
+			i := testkit.NewIssuer(time.Hour)
+			o := app(t, i, func(cfg *oauth.Config) { cfg.Store = forgetful{oauth.NewMemoryStore(), bad} })
 			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.ClientCredentials(""))), "/", belay.MaxAttempts(1))
 			var e *belay.Error
 			require.ErrorAs(t, err, &e)
 			require.ErrorContains(t, err, "token store")
 			require.ErrorIs(t, err, belay.ErrTransient)
-			require.Zero(t, i.calls)
+			require.Zero(t, i.Calls)
 		})
 	}
 }
 
 // exits is a store whose first Update ends its goroutine.
 type exits struct {
-	*belay.MemoryStore
+	*oauth.MemoryStore
 	n int
 }
 
-func (s *exits) Update(ctx context.Context, key string, f func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
+func (s *exits) Update(ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
 	if s.n++; s.n == 1 {
 		runtime.Goexit()
 	}
@@ -689,7 +636,7 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(){"exit": runtime.Goexit, "panic": func() { panic("refresh-0-secret") }} {
 		testkit.Bubble(t, "transport: "+name, func(t *testing.T) {
-			i := newIssuer(time.Hour)
+			i := testkit.NewIssuer(time.Hour)
 			n := 0
 			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				if n++; n == 1 {
@@ -697,7 +644,7 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 				}
 				return i.RoundTrip(req)
 			})
-			src := app(t, rt, func(cfg *belay.OAuth2Config) { cfg.Limits = []belay.Limit{belay.PerSecond(1)} }).ClientCredentials("")
+			src := app(t, rt, func(cfg *oauth.Config) { cfg.Limits = []belay.Limit{belay.PerSecond(1)} }).ClientCredentials("")
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			_, err := src.Credential(ctx)
@@ -709,8 +656,8 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 		})
 	}
 	testkit.Bubble(t, "store: exit", func(t *testing.T) {
-		i := newIssuer(time.Hour)
-		src := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = &exits{MemoryStore: belay.NewMemoryStore()} }).ClientCredentials("")
+		i := testkit.NewIssuer(time.Hour)
+		src := app(t, i, func(cfg *oauth.Config) { cfg.Store = &exits{MemoryStore: oauth.NewMemoryStore()} }).ClientCredentials("")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := src.Credential(ctx)
@@ -720,7 +667,7 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 		require.NoError(t, err)
 	})
 	testkit.Bubble(t, "a code's panic is its caller's", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		n := 0
 		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			if n++; n == 1 {
@@ -728,7 +675,7 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 			}
 			return i.RoundTrip(req)
 		})
-		o := app(t, rt, func(cfg *belay.OAuth2Config) { cfg.Limits = []belay.Limit{belay.PerSecond(1)} })
+		o := app(t, rt, func(cfg *oauth.Config) { cfg.Limits = []belay.Limit{belay.PerSecond(1)} })
 		consent, err := o.AuthCodeURL(nil)
 		require.NoError(t, err)
 		callback := url.Values{"state": {consent.State}, "code": {"c"}}
@@ -743,15 +690,15 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 func TestRefreshHasNoneOfTheCallersOptions(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "CallContext", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		o := app(t, newClient(t, i).Transport())
 		ctx := belay.CallContext(t.Context(), belay.Header("X-Tenant", "42"), belay.Auth(o.ClientCredentials("")))
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		require.NoError(t, get(ctx, newClient(t, i), "/"))
-		require.Equal(t, 1, i.asked())
-		require.Empty(t, i.headers[0].Get("X-Tenant"))
-		require.Empty(t, i.headers[0].Get("Authorization"))
+		require.Equal(t, 1, i.Asked())
+		require.Empty(t, i.Headers[0].Get("X-Tenant"))
+		require.Empty(t, i.Headers[0].Get("Authorization"))
 	})
 }
 
@@ -774,8 +721,8 @@ func TestOddTokenAnswersAreTaken(t *testing.T) {
 		"\xef\xbb\xbf" + `{"access_token":"a","refresh_token":"R2","expires_in":3600}`:       time.Hour,
 	} {
 		testkit.Bubble(t, body, func(t *testing.T) {
-			s, store := &server{token: gives(body)}, belay.NewMemoryStore()
-			o := app(t, s, func(cfg *belay.OAuth2Config) { cfg.Store = store })
+			s, store := &server{token: gives(body)}, oauth.NewMemoryStore()
+			o := app(t, s, func(cfg *oauth.Config) { cfg.Store = store })
 			seeded(t, o, "acme", past())
 			require.NoError(t, get(t.Context(), newClient(t, s, belay.WithAuth(o.RefreshToken("acme"))), "/"))
 			require.Equal(t, []string{"Bearer a"}, s.calls)
@@ -792,7 +739,7 @@ func TestOddTokenAnswersAreTaken(t *testing.T) {
 	testkit.Bubble(t, "an end in the past, and a slow endpoint", func(t *testing.T) {
 		s := &server{token: func(int, url.Values, http.Header) *http.Response {
 			time.Sleep(2 * time.Second)
-			return raw(200, "application/json", `{"access_token":"a","expires_in":-1}`)
+			return testkit.Raw(200, "application/json", `{"access_token":"a","expires_in":-1}`)
 		}}
 		c := newClient(t, s, belay.WithAuth(app(t, s).ClientCredentials("")))
 		for range 5 {
@@ -809,7 +756,7 @@ const longestLife = (1<<31 - 1) * time.Second
 func TestKeyWithALineBreak(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "key", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		err := get(t.Context(), newClient(t, i, belay.WithAuth(app(t, i).RefreshToken("acme\r\nlevel=ERROR forged"))), "/")
 		require.ErrorIs(t, err, belay.ErrAuth)
 		require.ErrorContains(t, err, "acme  level=ERROR forged")
@@ -822,9 +769,9 @@ func TestKeyWithALineBreak(t *testing.T) {
 func TestForget(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "forget", func(t *testing.T) {
-		i, d, store := newIssuer(time.Hour), &diary{}, belay.NewMemoryStore()
-		i.access["access-0-secret"] = time.Time{}
-		o := app(t, i, d.into, func(cfg *belay.OAuth2Config) { cfg.Store = store })
+		i, d, store := testkit.NewIssuer(time.Hour), &diary{}, oauth.NewMemoryStore()
+		i.Access["access-0-secret"] = time.Time{}
+		o := app(t, i, d.into, func(cfg *oauth.Config) { cfg.Store = store })
 		seeded(t, o, "acme", time.Time{})
 		seeded(t, o, "other", time.Time{})
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
@@ -839,14 +786,14 @@ func TestForget(t *testing.T) {
 			require.ErrorContains(t, err, "no token")
 		}
 		require.Empty(t, d.kinds())
-		require.Zero(t, i.asked())
-		require.Equal(t, 1, i.calls)
+		require.Zero(t, i.Asked())
+		require.Equal(t, 1, i.Calls)
 		require.Equal(t, "Bearer access-0-secret", authorization(t, o.RefreshToken("other")))
 		seeded(t, o, "acme", time.Time{})
 		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
 		require.NoError(t, o.Forget(t.Context(), "never was"))
 		require.ErrorIs(t, o.Forget(t.Context(), ""), belay.ErrInvalid)
-		var none *belay.OAuth2
+		var none *oauth.App
 		require.ErrorIs(t, none.Forget(t.Context(), "acme"), belay.ErrInvalid)
 	})
 }
@@ -861,17 +808,17 @@ func orOwn(a belay.Authenticator) belay.CallOption {
 // A secret that was written down without Reveal is lost, and nothing takes it for one.
 func TestSecretsThatWereWrittenDown(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(time.Hour)
+	i := testkit.NewIssuer(time.Hour)
 	o := app(t, i)
 	consent, err := o.AuthCodeURL(nil)
 	require.NoError(t, err)
 	data, err := json.Marshal(consent)
 	require.NoError(t, err)
-	var back belay.Consent
+	var back oauth.Consent
 	require.ErrorContains(t, json.Unmarshal(data, &back), "REDACTED")
 	data, err = json.Marshal(aToken("a", "r", time.Time{}))
 	require.NoError(t, err)
-	var token belay.Token
+	var token oauth.Token
 	require.ErrorContains(t, json.Unmarshal(data, &token), "REDACTED")
 	var secret belay.Secret
 	require.Error(t, secret.UnmarshalText([]byte("REDACTED")))
@@ -879,13 +826,13 @@ func TestSecretsThatWereWrittenDown(t *testing.T) {
 	lost := belay.NewSecret("REDACTED")
 	_, err = belay.New("https://partner.test", belay.WithAuth(belay.Bearer(lost)))
 	require.ErrorIs(t, err, belay.ErrInvalid)
-	_, err = belay.NewOAuth2(belay.OAuth2Config{TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: lost})
+	_, err = oauth.New(oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: lost})
 	require.ErrorIs(t, err, belay.ErrInvalid)
-	require.ErrorIs(t, o.Put(t.Context(), "acme", belay.Token{Access: lost}), belay.ErrInvalid)
-	require.ErrorIs(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret("a"), Refresh: lost}), belay.ErrInvalid)
+	require.ErrorIs(t, o.Put(t.Context(), "acme", oauth.Token{Access: lost}), belay.ErrInvalid)
+	require.ErrorIs(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret("a"), Refresh: lost}), belay.ErrInvalid)
 	consent.Verifier = lost
 	require.ErrorIs(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}), belay.ErrInvalid)
-	require.Zero(t, i.asked())
+	require.Zero(t, i.Asked())
 }
 
 // A token that ends while its call waits in line is exchanged when its turn has come. However long that takes, no limit is exceeded:
@@ -894,13 +841,13 @@ func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "slow endpoint", func(t *testing.T) {
 		start, asked := time.Now(), 0
-		o, err := belay.NewOAuth2(belay.OAuth2Config{
+		o, err := oauth.New(oauth.Config{
 			TokenURL: "https://partner.test/token", ClientID: "id", ClientSecret: belay.NewSecret("secret"),
 			Transport: testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 				if asked++; asked > 1 {
 					time.Sleep(8 * time.Second)
 				}
-				return jsonReply(200, map[string]any{"access_token": fmt.Sprint("t", asked), "token_type": "bearer", "expires_in": 5}), nil
+				return testkit.JSONReply(200, map[string]any{"access_token": fmt.Sprint("t", asked), "token_type": "bearer", "expires_in": 5}), nil
 			}),
 		})
 		require.NoError(t, err)
@@ -936,7 +883,7 @@ func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
 func TestTokensEndInLineInOrder(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "order", func(t *testing.T) {
-		i := newIssuer(20 * time.Second)
+		i := testkit.NewIssuer(20 * time.Second)
 		c := newClient(t, i, belay.WithRateLimit(belay.Every(1, time.Second)), belay.WithAuth(app(t, i).ClientCredentials("")))
 		require.NoError(t, get(t.Context(), c, "/"))
 		var wg sync.WaitGroup
@@ -956,10 +903,10 @@ func TestTokensEndInLineInOrder(t *testing.T) {
 func TestTokenEndsInANarrowedLine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		app, err := belay.NewOAuth2(belay.OAuth2Config{
+		app, err := oauth.New(oauth.Config{
 			TokenURL: "https://token.test/", ClientID: "me", ClientSecret: belay.NewSecret("a secret"),
 			Transport: testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
-				return raw(200, "application/json", `{"access_token":"a","token_type":"bearer","expires_in":60}`), nil
+				return testkit.Raw(200, "application/json", `{"access_token":"a","token_type":"bearer","expires_in":60}`), nil
 			}),
 		})
 		require.NoError(t, err)

@@ -1,10 +1,8 @@
-package belay_test
+package oauth_test
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,133 +19,14 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/testkit"
+	"github.com/belay-go/belay/oauth"
 )
-
-// issuer is a token endpoint that rotates refresh tokens, and revokes the family when one is used twice; and the
-// partner behind it.
-type issuer struct {
-	mu       sync.Mutex
-	lifetime time.Duration
-	requests []url.Values
-	headers  []http.Header
-	n        int
-	access   map[string]time.Time // valid until
-	refresh  string               // the one that is good
-	used     map[string]bool
-	reused   int
-	revoked  bool
-	answer   func(n int, form url.Values) *http.Response // in place of the issuer's own, where it is not nil
-	calls    int
-	refuse   func(*http.Request) bool // with a 401, whatever the token; nil refuses none
-}
-
-func newIssuer(lifetime time.Duration) *issuer {
-	return &issuer{lifetime: lifetime, access: make(map[string]time.Time), refresh: "refresh-0-secret", used: make(map[string]bool)}
-}
-
-func jsonReply(status int, v any) *http.Response {
-	body, _ := json.Marshal(v)
-	resp := testkit.Reply(status, "Content-Type", "application/json")
-	resp.Body = io.NopCloser(strings.NewReader(string(body)))
-	return resp
-}
-
-func (i *issuer) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Path != "/token" {
-		time.Sleep(time.Millisecond)
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		i.calls++
-		until, ok := i.access[strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")]
-		if !ok || !until.IsZero() && !time.Now().Before(until) || i.refuse != nil && i.refuse(req) {
-			return testkit.Reply(401), nil
-		}
-		return testkit.Reply(200), nil
-	}
-	body, _ := io.ReadAll(req.Body)
-	form, _ := url.ParseQuery(string(body))
-	timer := time.NewTimer(200 * time.Millisecond)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-req.Context().Done():
-		return nil, req.Context().Err()
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.n++
-	i.requests, i.headers = append(i.requests, form), append(i.headers, req.Header)
-	if i.answer != nil {
-		if resp := i.answer(i.n, form); resp != nil {
-			return resp, nil
-		}
-	}
-	got := form.Get("refresh_token")
-	if form.Get("grant_type") == "refresh_token" {
-		if i.used[got] {
-			i.reused++
-			i.revoked = true
-		}
-		if i.revoked || got != i.refresh {
-			return jsonReply(400, map[string]string{"error": "invalid_grant", "error_description": "revoked: " + got}), nil
-		}
-		i.used[got] = true
-	}
-	access := fmt.Sprintf("access-%d-secret", i.n)
-	i.access[access] = time.Now().Add(i.lifetime)
-	answer := map[string]any{"access_token": access, "token_type": "bearer", "expires_in": int(i.lifetime.Seconds())}
-	if form.Get("grant_type") != "client_credentials" {
-		i.refresh = fmt.Sprintf("refresh-%d-secret", i.n)
-		answer["refresh_token"] = i.refresh
-	}
-	return jsonReply(200, answer), nil
-}
-
-func (i *issuer) asked() int {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.n
-}
-
-func (i *issuer) answers(f func(int, url.Values) *http.Response) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.answer = f
-}
-
-// expire ends all access tokens, as a partner does.
-func (i *issuer) expire() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	clear(i.access)
-}
-
-func app(t *testing.T, rt http.RoundTripper, change ...func(*belay.OAuth2Config)) *belay.OAuth2 {
-	t.Helper()
-	cfg := belay.OAuth2Config{
-		TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: belay.NewSecret("client-secret"), Transport: rt,
-		AuthURL: "https://partner.test/authorize", RedirectURL: "https://us.test/callback",
-	}
-	for _, f := range change {
-		f(&cfg)
-	}
-	o, err := belay.NewOAuth2(cfg)
-	require.NoError(t, err)
-	return o
-}
-
-func seeded(t *testing.T, o *belay.OAuth2, key string, expiry time.Time) {
-	t.Helper()
-	require.NoError(t, o.Put(t.Context(), key, belay.Token{
-		Access: belay.NewSecret("access-0-secret"), Refresh: belay.NewSecret("refresh-0-secret"), Obtained: time.Now(), Expiry: expiry,
-	}))
-}
 
 // A thousand calls on an expired token make one token request, and the cancel of the first does not end it.
 func TestOneRefreshAtATime(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "refresh", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		o := app(t, i)
 		seeded(t, o, "acme", time.Now().Add(-time.Minute))
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), belay.WithMaxInFlight(1000))
@@ -169,10 +48,10 @@ func TestOneRefreshAtATime(t *testing.T) {
 		require.ErrorIs(t, <-gone, context.Canceled)
 		wg.Wait()
 		require.Zero(t, failed.Load())
-		require.Equal(t, 1, i.asked())
-		require.Equal(t, "refresh_token", i.requests[0].Get("grant_type"))
-		require.Equal(t, "client-secret", i.requests[0].Get("client_secret"), "in the body, as configured")
-		require.Empty(t, i.headers[0].Get("Authorization"))
+		require.Equal(t, 1, i.Asked())
+		require.Equal(t, "refresh_token", i.Requests[0].Get("grant_type"))
+		require.Equal(t, "client-secret", i.Requests[0].Get("client_secret"), "in the body, as configured")
+		require.Empty(t, i.Headers[0].Get("Authorization"))
 	})
 }
 
@@ -180,40 +59,40 @@ func TestOneRefreshAtATime(t *testing.T) {
 func TestRefreshAhead(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "an hour: five minutes ahead", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
 		require.NoError(t, get(t.Context(), c, "/"))
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, i.Asked())
 		time.Sleep(54 * time.Minute)
 		require.NoError(t, get(t.Context(), c, "/"))
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, i.Asked())
 		time.Sleep(90 * time.Second)
 		start := time.Now()
 		require.NoError(t, get(t.Context(), c, "/"))
 		require.Less(t, time.Since(start), 10*time.Millisecond, "the old one serves")
 		time.Sleep(time.Second)
-		require.Equal(t, 2, i.asked())
+		require.Equal(t, 2, i.Asked())
 		require.NoError(t, get(t.Context(), c, "/"))
-		require.Equal(t, 2, i.asked())
+		require.Equal(t, 2, i.Asked())
 	})
 	testkit.Bubble(t, "a refresh that fails while the old one is good is tried again later", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
 		require.NoError(t, get(t.Context(), c, "/"))
-		i.answers(func(int, url.Values) *http.Response { return testkit.Reply(503) })
+		i.Answers(func(int, url.Values) *http.Response { return testkit.Reply(503) })
 		time.Sleep(56 * time.Minute)
 		for range 20 {
 			require.NoError(t, get(t.Context(), c, "/"))
 			time.Sleep(time.Second)
 		}
-		require.Equal(t, 4, i.asked(), "three attempts")
-		i.answers(nil)
+		require.Equal(t, 4, i.Asked(), "three attempts")
+		i.Answers(nil)
 		time.Sleep(time.Minute)
 		require.NoError(t, get(t.Context(), c, "/"))
 		time.Sleep(time.Second)
-		require.Equal(t, 5, i.asked())
+		require.Equal(t, 5, i.Asked())
 	})
 }
 
@@ -221,7 +100,7 @@ func TestRefreshAhead(t *testing.T) {
 func TestRejectedToken(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "a POST too", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), belay.WithRateLimit(belay.PerHour(1000)))
 		seeded(t, o, "acme", time.Now().Add(time.Hour)) // which the partner does not know
@@ -229,39 +108,39 @@ func TestRejectedToken(t *testing.T) {
 		_, err := belay.Post[belay.None](t.Context(), c, "/things", map[string]int{"a": 1}, belay.Into(&info))
 		require.NoError(t, err)
 		require.Equal(t, 2, info.Attempts)
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, i.Asked())
 		require.Equal(t, 2, c.Limiter().Status().Limits[0].Used, "metered")
 		// All tokens end at once: a hundred calls make one more request.
-		i.expire()
+		i.Expire()
 		require.Empty(t, testkit.Work(100, 100, func(int) error { return get(t.Context(), c, "/") }))
-		require.Equal(t, 2, i.asked())
+		require.Equal(t, 2, i.Asked())
 	})
 	testkit.Bubble(t, "twice is final", func(t *testing.T) {
-		i := newIssuer(time.Hour)
-		i.answers(func(int, url.Values) *http.Response {
-			return jsonReply(200, map[string]any{"access_token": "unknown-to-the-partner", "refresh_token": "r"})
+		i := testkit.NewIssuer(time.Hour)
+		i.Answers(func(int, url.Values) *http.Response {
+			return testkit.JSONReply(200, map[string]any{"access_token": "unknown-to-the-partner", "refresh_token": "r"})
 		})
 		o := app(t, i)
 		seeded(t, o, "acme", time.Time{})
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		err := get(t.Context(), c, "/")
 		require.ErrorIs(t, err, belay.ErrAuth)
-		require.Equal(t, 2, i.calls)
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 2, i.Calls)
+		require.Equal(t, 1, i.Asked())
 	})
 	testkit.Bubble(t, "no refresh token, as at Attio", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		o := app(t, i)
-		require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret("for-ever")}))
-		i.access["for-ever"] = time.Time{}
+		require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret("for-ever")}))
+		i.Access["for-ever"] = time.Time{}
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		time.Sleep(1000 * time.Hour)
 		require.NoError(t, get(t.Context(), c, "/"))
-		i.expire()
+		i.Expire()
 		err := get(t.Context(), c, "/")
 		require.ErrorIs(t, err, belay.ErrAuth)
 		require.ErrorContains(t, err, "connect again")
-		require.Zero(t, i.asked())
+		require.Zero(t, i.Asked())
 	})
 }
 
@@ -270,18 +149,18 @@ func TestRejectedToken(t *testing.T) {
 func TestRefusedWhateverTheToken(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "one route", func(t *testing.T) {
-		i := newIssuer(100 * time.Hour)
+		i := testkit.NewIssuer(100 * time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		seeded(t, o, "acme", time.Now().Add(-time.Hour))
-		i.refuse = func(req *http.Request) bool { return req.URL.Path == "/admin" }
+		i.Refuse = func(req *http.Request) bool { return req.URL.Path == "/admin" }
 		for range 600 {
 			require.ErrorIs(t, get(t.Context(), c, "/admin"), belay.ErrAuth)
 			require.NoError(t, get(t.Context(), c, "/"))
 			time.Sleep(time.Second)
 		}
-		require.Equal(t, 3, i.asked(), "the first token, one for a 401, one more after five minutes")
-		require.Equal(t, 600+2+600, i.calls)
+		require.Equal(t, 3, i.Asked(), "the first token, one for a 401, one more after five minutes")
+		require.Equal(t, 600+2+600, i.Calls)
 	})
 	for name, opts := range map[string]func(a belay.Authenticator) []belay.Option{
 		"rotating": func(a belay.Authenticator) []belay.Option {
@@ -294,73 +173,73 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 		},
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {
-			i := newIssuer(100 * time.Hour)
+			i := testkit.NewIssuer(100 * time.Hour)
 			o := app(t, i)
 			c := newClient(t, i, opts(o.RefreshToken("acme"))...)
 			seeded(t, o, "acme", time.Now().Add(-time.Hour))
-			i.refuse = func(req *http.Request) bool { return req.URL.Path == "/admin" }
+			i.Refuse = func(req *http.Request) bool { return req.URL.Path == "/admin" }
 			for range 240 {
 				require.ErrorIs(t, get(t.Context(), c, "/admin"), belay.ErrAuth)
 				time.Sleep(time.Second)
 			}
-			require.Equal(t, 2, i.asked())
+			require.Equal(t, 2, i.Asked())
 			require.NoError(t, get(t.Context(), c, "/"))
 		})
 	}
 	testkit.Bubble(t, "the partner's bad hours", func(t *testing.T) {
-		i := newIssuer(100 * time.Hour)
+		i := testkit.NewIssuer(100 * time.Hour)
 		o := app(t, i)
 		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")))
 		require.NoError(t, get(t.Context(), c, "/"))
-		i.refuse = func(*http.Request) bool { return true }
+		i.Refuse = func(*http.Request) bool { return true }
 		for minute := range 10 * 60 {
 			if minute == 60 {
-				require.Equal(t, 1+4, i.asked(), "at once, after 5, 15 and 35 minutes")
+				require.Equal(t, 1+4, i.Asked(), "at once, after 5, 15 and 35 minutes")
 			}
 			require.Len(t, testkit.Work(10, 10, func(int) error { return get(t.Context(), c, "/") }), 10)
 			time.Sleep(time.Minute)
 		}
-		require.LessOrEqual(t, i.asked(), 1+23, "after 5, 10 and 20 minutes, then every half hour")
-		require.Greater(t, i.asked(), 15)
-		i.refuse = nil
+		require.LessOrEqual(t, i.Asked(), 1+23, "after 5, 10 and 20 minutes, then every half hour")
+		require.Greater(t, i.Asked(), 15)
+		i.Refuse = nil
 		require.NoError(t, get(t.Context(), c, "/"))
 		time.Sleep(3 * time.Hour)
-		i.expire()
+		i.Expire()
 		require.NoError(t, get(t.Context(), c, "/"), "a 401 that a new token mends")
-		asked := i.asked()
-		i.refuse = func(*http.Request) bool { return true }
+		asked := i.Asked()
+		i.Refuse = func(*http.Request) bool { return true }
 		for range 12 {
 			require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
 			time.Sleep(time.Minute)
 		}
-		require.Equal(t, asked+2, i.asked(), "other bad hours begin anew")
+		require.Equal(t, asked+2, i.Asked(), "other bad hours begin anew")
 	})
 	testkit.Bubble(t, "no refresh token", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		revoked := 0
-		o := app(t, i, func(cfg *belay.OAuth2Config) {
+		o := app(t, i, func(cfg *oauth.Config) {
 			cfg.Observer = belay.ObserverFunc(func(_ context.Context, e belay.Event) {
 				if _, ok := e.(belay.TokenRevoked); ok {
 					revoked++
 				}
 			})
 		})
-		require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret("for-ever")}))
-		i.access["for-ever"] = time.Time{}
+		require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret("for-ever")}))
+		i.Access["for-ever"] = time.Time{}
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
-		i.refuse = func(*http.Request) bool { return true }
+		i.Refuse = func(*http.Request) bool { return true }
 		for range 60 {
 			require.ErrorContains(t, get(t.Context(), c, "/"), "connect again")
 			time.Sleep(10 * time.Second)
 		}
-		require.LessOrEqual(t, i.calls, 25, "it is tried now and then")
+		require.LessOrEqual(t, i.Calls, 25, "it is tried now and then")
 		synctest.Wait()
 		require.Equal(t, 1, revoked, "told once")
-		i.refuse = nil
+		i.Refuse = nil
 		time.Sleep(30 * time.Second)
 		require.NoError(t, get(t.Context(), c, "/"), "it was the partner after all")
 		time.Sleep(time.Hour)
-		i.expire()
+		i.Expire()
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
 		synctest.Wait()
 		require.Equal(t, 2, revoked, "this time it is")
@@ -377,12 +256,12 @@ func TestRefusedWhateverTheToken(t *testing.T) {
 func TestOwnCredentialsRefused(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "invalid_client", func(t *testing.T) {
-		i := newIssuer(time.Hour)
-		i.answers(func(int, url.Values) *http.Response {
-			return jsonReply(401, map[string]string{"error": "invalid_client"})
+		i := testkit.NewIssuer(time.Hour)
+		i.Answers(func(int, url.Values) *http.Response {
+			return testkit.JSONReply(401, map[string]string{"error": "invalid_client"})
 		})
 		revoked := 0
-		o := app(t, i, func(cfg *belay.OAuth2Config) {
+		o := app(t, i, func(cfg *oauth.Config) {
 			cfg.Observer = belay.ObserverFunc(func(_ context.Context, e belay.Event) {
 				if _, ok := e.(belay.TokenRevoked); ok {
 					revoked++
@@ -395,7 +274,7 @@ func TestOwnCredentialsRefused(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		synctest.Wait()
-		require.Equal(t, 1, i.asked())
+		require.Equal(t, 1, i.Asked())
 		require.Equal(t, 1, revoked)
 	})
 }
@@ -404,10 +283,10 @@ func TestOwnCredentialsRefused(t *testing.T) {
 func TestDeadGrant(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "invalid_grant", func(t *testing.T) {
-		i := newIssuer(time.Hour)
-		i.revoked = true
+		i := testkit.NewIssuer(time.Hour)
+		i.Revoked = true
 		var events []string
-		o := app(t, i, func(cfg *belay.OAuth2Config) {
+		o := app(t, i, func(cfg *oauth.Config) {
 			cfg.Observer = belay.ObserverFunc(func(_ context.Context, e belay.Event) { events = append(events, fmt.Sprintf("%T %+v", e, e)) })
 		})
 		seeded(t, o, "acme", time.Now().Add(-time.Hour))
@@ -420,19 +299,19 @@ func TestDeadGrant(t *testing.T) {
 			require.NotContains(t, fmt.Sprintf("%+v %#v", err, err), "secret")
 			time.Sleep(time.Minute)
 		}
-		require.Equal(t, 1, i.asked(), "not hammered")
-		require.Zero(t, i.calls)
+		require.Equal(t, 1, i.Asked(), "not hammered")
+		require.Zero(t, i.Calls)
 		synctest.Wait()
 		require.Len(t, events, 1)
 		require.Contains(t, events[0], "TokenRevoked")
 		require.NotContains(t, events[0], "refresh-0-secret")
 		// The customer connects again.
-		i.mu.Lock()
-		i.revoked = false
-		i.mu.Unlock()
+		i.Mu.Lock()
+		i.Revoked = false
+		i.Mu.Unlock()
 		seeded(t, o, "acme", time.Now().Add(-time.Hour))
 		require.NoError(t, get(t.Context(), c, "/"))
-		require.Equal(t, 2, i.asked())
+		require.Equal(t, 2, i.Asked())
 		synctest.Wait()
 		require.Contains(t, events[1], "TokenRefreshed")
 	})
@@ -442,24 +321,24 @@ func TestDeadGrant(t *testing.T) {
 func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "revoked", func(t *testing.T) {
-		i := newIssuer(time.Hour)
+		i := testkit.NewIssuer(time.Hour)
 		var log bytes.Buffer
-		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Observer = belay.LogTo(slog.New(slog.NewTextHandler(&log, nil))) })
+		o := app(t, i, func(cfg *oauth.Config) { cfg.Observer = belay.LogTo(slog.New(slog.NewTextHandler(&log, nil))) })
 		seeded(t, o, "acme", time.Now())
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		require.NoError(t, get(t.Context(), c, "/"))
-		i.mu.Lock()
-		i.revoked = true
-		i.mu.Unlock()
+		i.Mu.Lock()
+		i.Revoked = true
+		i.Mu.Unlock()
 		time.Sleep(56 * time.Minute)
 		for range 8 {
 			require.NoError(t, get(t.Context(), c, "/"))
 			time.Sleep(29 * time.Second)
 		}
-		require.Equal(t, 2, i.asked())
+		require.Equal(t, 2, i.Asked())
 		time.Sleep(time.Minute)
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
-		require.Equal(t, 2, i.asked())
+		require.Equal(t, 2, i.Asked())
 		synctest.Wait()
 		require.Equal(t, 1, strings.Count(log.String(), `msg="belay: token revoked" partner=partner.test integration=acme last_worked=2000`), log.String())
 		require.Contains(t, log.String(), `action="the grant has expired or was revoked: ask the customer to connect again`)
@@ -471,8 +350,8 @@ func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
 func TestOddRefusalIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "404", func(t *testing.T) {
-		i := newIssuer(time.Hour)
-		i.answers(func(int, url.Values) *http.Response { return testkit.Reply(404) })
+		i := testkit.NewIssuer(time.Hour)
+		i.Answers(func(int, url.Values) *http.Response { return testkit.Reply(404) })
 		o := app(t, i)
 		seeded(t, o, "acme", time.Now().Add(-time.Hour))
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
@@ -483,8 +362,8 @@ func TestOddRefusalIsAskedAgain(t *testing.T) {
 			require.ErrorContains(t, err, "check TokenURL")
 			time.Sleep(time.Second)
 		}
-		require.LessOrEqual(t, i.asked(), 21)
-		i.answers(nil)
+		require.LessOrEqual(t, i.Asked(), 21)
+		i.Answers(nil)
 		time.Sleep(5 * time.Minute)
 		require.NoError(t, get(t.Context(), c, "/"))
 	})
@@ -494,9 +373,9 @@ func TestOddRefusalIsAskedAgain(t *testing.T) {
 func TestExchange(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "code", func(t *testing.T) {
-		i := newIssuer(time.Hour)
-		o := app(t, i, func(cfg *belay.OAuth2Config) {
-			cfg.Style, cfg.Scopes, cfg.Params = belay.ClientAuthHeader, []string{"a", "b"}, url.Values{"audience": {"x"}}
+		i := testkit.NewIssuer(time.Hour)
+		o := app(t, i, func(cfg *oauth.Config) {
+			cfg.Style, cfg.Scopes, cfg.Params = oauth.StyleHeader, []string{"a", "b"}, url.Values{"audience": {"x"}}
 		})
 		consent, err := o.AuthCodeURL(url.Values{"access_type": {"offline"}})
 		require.NoError(t, err)
@@ -514,21 +393,21 @@ func TestExchange(t *testing.T) {
 		} {
 			require.ErrorIs(t, o.Exchange(t.Context(), "acme", consent, bad), belay.ErrAuth, bad)
 		}
-		require.Zero(t, i.asked())
+		require.Zero(t, i.Asked())
 		require.NoError(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"the-code"}}))
-		form := i.requests[0]
+		form := i.Requests[0]
 		require.Equal(t, []string{"authorization_code", "the-code", consent.Verifier.Reveal(), "x"}, []string{form.Get("grant_type"), form.Get("code"), form.Get("code_verifier"), form.Get("audience")})
 		require.Empty(t, form.Get("client_secret"), "in the header, as configured")
-		require.NotEmpty(t, i.headers[0].Get("Authorization"))
+		require.NotEmpty(t, i.Headers[0].Get("Authorization"))
 		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
 		// And the refresh with parameters of its own.
-		i.expire()
+		i.Expire()
 		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
-		require.Equal(t, "x", i.requests[1].Get("audience"))
-		require.Equal(t, []string{"refresh_token"}, i.requests[1]["grant_type"])
-		require.NotContains(t, i.requests[1], "code")
-		require.NotContains(t, i.requests[1], "scope", "that of the grant")
-		require.Equal(t, "refresh-1-secret", i.requests[1].Get("refresh_token"))
+		require.Equal(t, "x", i.Requests[1].Get("audience"))
+		require.Equal(t, []string{"refresh_token"}, i.Requests[1]["grant_type"])
+		require.NotContains(t, i.Requests[1], "code")
+		require.NotContains(t, i.Requests[1], "scope", "that of the grant")
+		require.Equal(t, "refresh-1-secret", i.Requests[1].Get("refresh_token"))
 	})
 }
 
@@ -570,15 +449,15 @@ func TestTokenEndpointAnswers(t *testing.T) {
 		{"429", func() *http.Response { return testkit.Reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, belay.ClassRateLimited, "429"},
 		{"without end", func() *http.Response {
 			r := testkit.Reply(200, "Content-Type", "application/json")
-			r.Body = io.NopCloser(endless{})
+			r.Body = io.NopCloser(testkit.Endless{})
 			return r
 		}, belay.ErrData, belay.ClassData, "no token"},
 	} {
 		testkit.Bubble(t, c.name, func(t *testing.T) {
-			i := newIssuer(time.Hour)
-			i.answers(func(int, url.Values) *http.Response { return c.answer() })
-			store := belay.NewMemoryStore()
-			o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = store })
+			i := testkit.NewIssuer(time.Hour)
+			i.Answers(func(int, url.Values) *http.Response { return c.answer() })
+			store := oauth.NewMemoryStore()
+			o := app(t, i, func(cfg *oauth.Config) { cfg.Store = store })
 			seeded(t, o, "acme", time.Now().Add(-time.Hour))
 			start := time.Now()
 			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")
@@ -600,7 +479,7 @@ func TestTokenEndpointAnswers(t *testing.T) {
 			<-req.Context().Done()
 			return nil, req.Context().Err()
 		})
-		o := app(t, hang, func(cfg *belay.OAuth2Config) { cfg.Timeout = 5 * time.Second })
+		o := app(t, hang, func(cfg *oauth.Config) { cfg.Timeout = 5 * time.Second })
 		seeded(t, o, "acme", time.Now().Add(-time.Hour))
 		start := time.Now()
 		err := get(t.Context(), newClient(t, hang, belay.WithAuth(o.RefreshToken("acme")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")
@@ -608,15 +487,6 @@ func TestTokenEndpointAnswers(t *testing.T) {
 		require.ErrorContains(t, err, "in time")
 		require.Less(t, time.Since(start), 21*time.Second)
 	})
-}
-
-type endless struct{}
-
-func (endless) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = ' '
-	}
-	return len(p), nil
 }
 
 // The lifetime in every shape that partners send it.
@@ -635,9 +505,9 @@ func TestExpiresIn(t *testing.T) {
 		{`{"access_token":"a","expires_in":99999999999}`, false},
 	} {
 		testkit.Bubble(t, c.answer, func(t *testing.T) {
-			i := newIssuer(time.Hour)
-			i.access["a"] = time.Time{}
-			i.answers(func(int, url.Values) *http.Response {
+			i := testkit.NewIssuer(time.Hour)
+			i.Access["a"] = time.Time{}
+			i.Answers(func(int, url.Values) *http.Response {
 				resp := testkit.Reply(200, "Content-Type", "application/json")
 				resp.Body = io.NopCloser(strings.NewReader(c.answer))
 				return resp
@@ -646,7 +516,7 @@ func TestExpiresIn(t *testing.T) {
 			require.NoError(t, get(t.Context(), client, "/"))
 			time.Sleep(2 * time.Hour)
 			require.NoError(t, get(t.Context(), client, "/"))
-			require.Equal(t, c.again, i.asked() == 2)
+			require.Equal(t, c.again, i.Asked() == 2)
 		})
 	}
 }
@@ -655,16 +525,16 @@ func TestExpiresIn(t *testing.T) {
 func TestTokenLimits(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "Guesty", func(t *testing.T) {
-		i := newIssuer(24 * time.Hour)
-		o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Limits = []belay.Limit{belay.PerDay(5)} })
+		i := testkit.NewIssuer(24 * time.Hour)
+		o := app(t, i, func(cfg *oauth.Config) { cfg.Limits = []belay.Limit{belay.PerDay(5)} })
 		c := newClient(t, i, belay.WithAuth(o.ClientCredentials("")), belay.WithTimeout(time.Minute))
 		for range 5 {
 			require.NoError(t, get(t.Context(), c, "/"))
-			i.expire()
+			i.Expire()
 		}
 		err := get(t.Context(), c, "/")
 		require.ErrorIs(t, err, belay.ErrUnavailable)
-		require.Equal(t, 5, i.asked())
+		require.Equal(t, 5, i.Asked())
 		wait, ok := belay.RetryAfter(err)
 		require.True(t, ok)
 		require.InDelta(t, 24, wait.Hours(), 0.1)
@@ -673,12 +543,12 @@ func TestTokenLimits(t *testing.T) {
 
 func TestOAuth2BadInput(t *testing.T) {
 	t.Parallel()
-	_, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "http://partner.test/token", Timeout: -1, Style: 9, AuthURL: "::", Limits: []belay.Limit{belay.PerDay(0)}, ClientSecret: belay.NewSecret("a\n")})
+	_, err := oauth.New(oauth.Config{TokenURL: "http://partner.test/token", Timeout: -1, Style: 9, AuthURL: "::", Limits: []belay.Limit{belay.PerDay(0)}, ClientSecret: belay.NewSecret("a\n")})
 	for _, field := range []string{"TokenURL is http://partner.test", "ClientID is empty", "Timeout is -1ns", "Style is 9", "AuthURL", "Limits", "ClientSecret"} {
 		require.ErrorContains(t, err, field)
 	}
 	require.ErrorIs(t, err, belay.ErrInvalid)
-	o, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "http://localhost/token", ClientID: "x"})
+	o, err := oauth.New(oauth.Config{TokenURL: "http://localhost/token", ClientID: "x"})
 	require.NoError(t, err)
 	_, err = o.AuthCodeURL(nil)
 	require.ErrorIs(t, err, belay.ErrInvalid)
@@ -687,40 +557,26 @@ func TestOAuth2BadInput(t *testing.T) {
 	_ = o.RefreshToken("a")
 	_, err = belay.New("https://partner.test", belay.WithAuth(o.ClientCredentials("a")))
 	require.ErrorContains(t, err, "another grant")
-	require.ErrorIs(t, o.Put(t.Context(), "a", belay.Token{}), belay.ErrInvalid)
-	require.ErrorIs(t, o.Exchange(t.Context(), "a", belay.Consent{}, nil), belay.ErrInvalid)
-	var none *belay.OAuth2
-	require.ErrorIs(t, none.Put(t.Context(), "a", belay.Token{}), belay.ErrInvalid)
+	require.ErrorIs(t, o.Put(t.Context(), "a", oauth.Token{}), belay.ErrInvalid)
+	require.ErrorIs(t, o.Exchange(t.Context(), "a", oauth.Consent{}, nil), belay.ErrInvalid)
+	var none *oauth.App
+	require.ErrorIs(t, none.Put(t.Context(), "a", oauth.Token{}), belay.ErrInvalid)
 	_, err = none.RefreshToken("a").Credential(t.Context())
 	require.ErrorIs(t, err, belay.ErrInvalid)
 	_, err = none.ClientCredentials("").Credential(t.Context())
 	require.ErrorIs(t, err, belay.ErrInvalid)
 }
 
-// brokenStore fails as stores do.
-type brokenStore struct{ panics bool }
-
-func (b brokenStore) Load(context.Context, string) (belay.Token, error) {
-	return belay.Token{}, errors.New("disk full")
-}
-
-func (b brokenStore) Update(context.Context, string, func(context.Context, belay.Token) (belay.Token, error)) (belay.Token, error) {
-	if b.panics {
-		panic("store")
-	}
-	return belay.Token{}, errors.New("disk full")
-}
-
 func TestBrokenStore(t *testing.T) {
 	t.Parallel()
 	for _, panics := range []bool{false, true} {
 		testkit.Bubble(t, fmt.Sprint(panics), func(t *testing.T) {
-			i := newIssuer(time.Hour)
-			o := app(t, i, func(cfg *belay.OAuth2Config) { cfg.Store = brokenStore{panics} })
+			i := testkit.NewIssuer(time.Hour)
+			o := app(t, i, func(cfg *oauth.Config) { cfg.Store = brokenStore{panics} })
 			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.ClientCredentials("")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")
 			require.ErrorIs(t, err, belay.ErrTransient)
 			require.ErrorContains(t, err, "token store")
-			require.Zero(t, i.asked(), "a token that cannot be kept is not asked for")
+			require.Zero(t, i.Asked(), "a token that cannot be kept is not asked for")
 		})
 	}
 }

@@ -1,12 +1,12 @@
-package belay
+package oauth
 
 import (
 	"context"
 	"sync"
 )
 
-// TokenStore keeps the tokens of integrations, by key.
-type TokenStore interface {
+// Store keeps the tokens of integrations, by key.
+type Store interface {
 	// Load returns the token of key, the zero Token where there is none.
 	Load(ctx context.Context, key string) (Token, error)
 	// Update calls f with the token of key, stores what it returns, and returns that. While f runs, no other
@@ -35,14 +35,14 @@ func NewMemoryStore() *MemoryStore {
 	return &MemoryStore{tokens: make(map[string]Token), locks: make(map[string]*keyLock)}
 }
 
-// Load implements TokenStore.
+// Load implements Store.
 func (m *MemoryStore) Load(_ context.Context, key string) (Token, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.tokens[key], nil
 }
 
-// Update implements TokenStore.
+// Update implements Store.
 func (m *MemoryStore) Update(ctx context.Context, key string, f func(context.Context, Token) (Token, error)) (Token, error) {
 	unlock, err := m.lock(ctx, key)
 	if err != nil {

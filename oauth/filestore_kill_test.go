@@ -1,4 +1,4 @@
-package belay
+package oauth
 
 import (
 	"bufio"
@@ -14,11 +14,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 )
 
 func killStore(t *testing.T, dir string) *FileStore {
 	t.Helper()
-	s, err := NewFileStore(dir, NewSecret(strings.Repeat("k", 32)))
+	s, err := NewFileStore(dir, belay.NewSecret(strings.Repeat("k", 32)))
 	require.NoError(t, err)
 	return s
 }
@@ -43,7 +46,7 @@ func TestRefreshChild(t *testing.T) {
 			stop()
 		}
 	}
-	o, err := NewOAuth2(OAuth2Config{TokenURL: url, ClientID: "app", Store: s, Transport: transportFunc(func(req *http.Request) (*http.Response, error) {
+	o, err := New(Config{TokenURL: url, ClientID: "app", Store: s, Transport: testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		if step == "asking" {
 			stop()
 		}
@@ -90,7 +93,7 @@ func TestKilledAtEachStep(t *testing.T) {
 			dir := t.TempDir()
 			s := killStore(t, dir)
 			_, err := s.Update(t.Context(), "acme", func(context.Context, Token) (Token, error) {
-				return Token{Access: NewSecret("access-0"), Refresh: NewSecret("refresh-0"), Expiry: time.Unix(1, 0)}, nil
+				return Token{Access: belay.NewSecret("access-0"), Refresh: belay.NewSecret("refresh-0"), Expiry: time.Unix(1, 0)}, nil
 			})
 			require.NoError(t, err)
 			child := exec.Command(os.Args[0], "-test.run", "^TestRefreshChild$")
@@ -112,7 +115,7 @@ func TestKilledAtEachStep(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []string{"access-" + want, "refresh-" + want}, []string{got.Access.Reveal(), got.Refresh.Reveal()})
 			// The next process goes on from there.
-			o, err := NewOAuth2(OAuth2Config{TokenURL: server.URL, ClientID: "app", Store: killStore(t, dir)})
+			o, err := New(Config{TokenURL: server.URL, ClientID: "app", Store: killStore(t, dir)})
 			require.NoError(t, err)
 			defer o.Close()
 			before := asked.Load()

@@ -1,4 +1,4 @@
-package belay_test
+package oauth_test
 
 import (
 	"encoding/base64"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/testkit"
+	"github.com/belay-go/belay/oauth"
 )
 
 // server is a partner that is told what to answer: its token endpoint, then its API.
@@ -41,33 +42,26 @@ func (s *server) RoundTrip(req *http.Request) (*http.Response, error) {
 	return s.api(len(s.calls), strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")), nil
 }
 
-// raw answers with a body as it stands.
-func raw(status int, contentType, body string) *http.Response {
-	r := testkit.Reply(status, "Content-Type", contentType)
-	r.Body = io.NopCloser(strings.NewReader(body))
-	return r
-}
-
 // gives answers every token request with one body.
 func gives(body string) func(int, url.Values, http.Header) *http.Response {
-	return func(int, url.Values, http.Header) *http.Response { return raw(200, "application/json", body) }
+	return func(int, url.Values, http.Header) *http.Response { return testkit.Raw(200, "application/json", body) }
 }
 
 // How partners differ in handing out tokens and in refusing them, a row each.
 func TestTokensAsPartnersDoThem(t *testing.T) {
 	t.Parallel()
-	own := func(o *belay.OAuth2) belay.Authenticator { return o.ClientCredentials("") }
-	granted := func(o *belay.OAuth2) belay.Authenticator { return o.RefreshToken("acme") }
+	own := func(o *oauth.App) belay.Authenticator { return o.ClientCredentials("") }
+	granted := func(o *oauth.App) belay.Authenticator { return o.RefreshToken("acme") }
 	type partner struct {
 		name   string
-		config func(*belay.OAuth2Config)
-		auth   func(*belay.OAuth2) belay.Authenticator
-		seed   *belay.Token // stored before
+		config func(*oauth.Config)
+		auth   func(*oauth.App) belay.Authenticator
+		seed   *oauth.Token // stored before
 		server server
-		run    func(t *testing.T, s *server, o *belay.OAuth2, c *belay.Client)
+		run    func(t *testing.T, s *server, o *oauth.App, c *belay.Client)
 	}
-	token := func(access, refresh string) *belay.Token {
-		return &belay.Token{Access: belay.NewSecret(access), Refresh: belay.NewSecret(refresh)}
+	token := func(access, refresh string) *oauth.Token {
+		return &oauth.Token{Access: belay.NewSecret(access), Refresh: belay.NewSecret(refresh)}
 	}
 	ok := func(t *testing.T, c *belay.Client) {
 		t.Helper()
@@ -79,11 +73,11 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth: granted,
 			server: server{token: gives(`{"access_token":"a1","token_type":"Bearer"}`), api: func(n int, _ string) *http.Response {
 				if n > 1 {
-					return raw(401, "application/json", `{"status_code":401,"type":"auth_error","code":"unauthorized","message":"The token was revoked"}`)
+					return testkit.Raw(401, "application/json", `{"status_code":401,"type":"auth_error","code":"unauthorized","message":"The token was revoked"}`)
 				}
 				return testkit.Reply(200)
 			}},
-			run: func(t *testing.T, s *server, o *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, o *oauth.App, c *belay.Client) {
 				consent, err := o.AuthCodeURL(nil)
 				require.NoError(t, err)
 				require.NoError(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}))
@@ -97,16 +91,16 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		},
 		{
 			name:   "Attio takes the token as the user of Basic",
-			auth:   func(*belay.OAuth2) belay.Authenticator { return belay.Basic("", belay.NewSecret("a1")) },
+			auth:   func(*oauth.App) belay.Authenticator { return belay.Basic("", belay.NewSecret("a1")) },
 			server: server{token: gives(`{}`)},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
 				require.Equal(t, "Basic "+base64.StdEncoding.EncodeToString([]byte("a1:")), s.calls[0])
 			},
 		},
 		{
 			name: "Guesty: client credentials with a scope, a day each, five a day, shared",
-			config: func(cfg *belay.OAuth2Config) {
+			config: func(cfg *oauth.Config) {
 				cfg.Scopes, cfg.Limits = []string{"open-api"}, []belay.Limit{belay.PerDay(5)}
 			},
 			auth: own,
@@ -114,9 +108,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 				if form.Get("grant_type") != "client_credentials" || form.Get("scope") != "open-api" || form.Get("client_id") != "app" || form.Get("client_secret") == "" || h.Get("Authorization") != "" {
 					return testkit.Reply(400)
 				}
-				return raw(200, "application/json", fmt.Sprintf(`{"token_type":"Bearer","expires_in":86400,"access_token":"g%d","scope":"open-api"}`, n))
+				return testkit.Raw(200, "application/json", fmt.Sprintf(`{"token_type":"Bearer","expires_in":86400,"access_token":"g%d","scope":"open-api"}`, n))
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				for range 96 { // four days
 					ok(t, c)
 					time.Sleep(time.Hour)
@@ -126,10 +120,10 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		},
 		{
 			name:   "Guesty's booking engine: renewed five minutes ahead",
-			config: func(cfg *belay.OAuth2Config) { cfg.Scopes = []string{"booking_engine:api"} },
+			config: func(cfg *oauth.Config) { cfg.Scopes = []string{"booking_engine:api"} },
 			auth:   own,
 			server: server{token: gives(`{"access_token":"b","expires_in":86400}`)},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
 				time.Sleep(24*time.Hour - 5*time.Minute - time.Second)
 				ok(t, c)
@@ -149,7 +143,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 				}
 				return testkit.Reply(200)
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				time.Sleep(1000 * time.Hour)
 				ok(t, c)
 				require.Equal(t, []string{"Bearer old", "Bearer new"}, s.calls)
@@ -167,7 +161,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 				}
 				return testkit.Reply(200)
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
 				time.Sleep(3 * time.Hour)
 				err := get(t.Context(), c, "/")
@@ -178,7 +172,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		{
 			name: "PayPal's expires_in is a string",
 			auth: own, server: server{token: gives(`{"access_token":"p","expires_in":"32400"}`)},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
 				time.Sleep(10 * time.Hour)
 				ok(t, c)
@@ -189,9 +183,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			name: "GitHub answers a form",
 			auth: own,
 			server: server{token: func(int, url.Values, http.Header) *http.Response {
-				return raw(200, "application/x-www-form-urlencoded; charset=utf-8", "access_token=gh&expires_in=28800&token_type=bearer")
+				return testkit.Raw(200, "application/x-www-form-urlencoded; charset=utf-8", "access_token=gh&expires_in=28800&token_type=bearer")
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
 				require.Equal(t, []string{"Bearer gh"}, s.calls)
 			},
@@ -200,7 +194,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			name: "GitHub refuses with 200",
 			auth: granted, seed: token("", "r"),
 			server: server{token: gives(`{"error":"bad_verification_code","error_description":"The code passed is incorrect or expired.","error_uri":"https://docs"}`)},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				for range 3 {
 					require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
 				}
@@ -210,40 +204,40 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		{
 			name: "GitHub's other refusal with 200",
 			auth: own, server: server{token: gives(`{"error":"incorrect_client_credentials"}`)},
-			run: func(t *testing.T, _ *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) {
 				require.ErrorContains(t, get(t.Context(), c, "/"), "check its client id and secret")
 			},
 		},
 		{
 			name: "Slack refuses with ok:false",
 			auth: granted, seed: token("", "r"), server: server{token: gives(`{"ok":false,"error":"invalid_refresh_token"}`)},
-			run: func(t *testing.T, _ *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) {
 				require.ErrorContains(t, get(t.Context(), c, "/"), "connect again")
 			},
 		},
 		{
 			name: "Basic: id and secret are form-encoded first (RFC 6749 section 2.3.1), and not sent twice",
-			config: func(cfg *belay.OAuth2Config) {
-				cfg.Style, cfg.ClientID, cfg.ClientSecret = belay.ClientAuthHeader, "an app", belay.NewSecret("a+b:c/d")
+			config: func(cfg *oauth.Config) {
+				cfg.Style, cfg.ClientID, cfg.ClientSecret = oauth.StyleHeader, "an app", belay.NewSecret("a+b:c/d")
 			},
 			auth: own,
 			server: server{token: func(_ int, form url.Values, h http.Header) *http.Response {
 				if form.Has("client_id") || form.Has("client_secret") || h.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte("an+app:a%2Bb%3Ac%2Fd")) {
-					return jsonReply(401, map[string]string{"error": "invalid_client"})
+					return testkit.JSONReply(401, map[string]string{"error": "invalid_client"})
 				}
-				return raw(200, "application/json", `{"access_token":"x"}`)
+				return testkit.Raw(200, "application/json", `{"access_token":"x"}`)
 			}},
-			run: func(t *testing.T, _ *server, _ *belay.OAuth2, c *belay.Client) { ok(t, c) },
+			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) { ok(t, c) },
 		},
 		{
 			name: "the style is not probed: a refusal is one request",
 			auth: own,
 			server: server{token: func(int, url.Values, http.Header) *http.Response {
-				r := jsonReply(401, map[string]string{"error": "invalid_client"})
+				r := testkit.JSONReply(401, map[string]string{"error": "invalid_client"})
 				r.Header.Set("Www-Authenticate", `Basic realm="token"`)
 				return r
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				require.ErrorContains(t, get(t.Context(), c, "/"), "style")
 				require.Len(t, s.forms, 1)
 			},
@@ -253,11 +247,11 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth: granted, seed: token("", "r0"),
 			server: server{token: func(n int, form url.Values, _ http.Header) *http.Response {
 				if form.Get("refresh_token") != fmt.Sprintf("r%d", n-1) {
-					return jsonReply(400, map[string]string{"error": "invalid_grant"})
+					return testkit.JSONReply(400, map[string]string{"error": "invalid_grant"})
 				}
-				return jsonReply(200, map[string]any{"access_token": fmt.Sprint("a", n), "refresh_token": fmt.Sprint("r", n), "expires_in": 28800})
+				return testkit.JSONReply(200, map[string]any{"access_token": fmt.Sprint("a", n), "refresh_token": fmt.Sprint("r", n), "expires_in": 28800})
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				for range 50 {
 					ok(t, c)
 					time.Sleep(9 * time.Hour)
@@ -268,7 +262,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		{
 			name: "HubSpot keeps the refresh token and does not repeat it",
 			auth: granted, seed: token("", "for-ever"), server: server{token: gives(`{"access_token":"h","expires_in":1800}`)},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				for range 3 {
 					ok(t, c)
 					time.Sleep(time.Hour)
@@ -278,9 +272,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		},
 		{
 			name:   "Shopify wants expiring=1, Zendesk a lifetime",
-			config: func(cfg *belay.OAuth2Config) { cfg.Params = url.Values{"expiring": {"1"}, "expires_in": {"1800"}} },
+			config: func(cfg *oauth.Config) { cfg.Params = url.Values{"expiring": {"1"}, "expires_in": {"1800"}} },
 			auth:   granted, seed: token("", "r"), server: server{token: gives(`{"access_token":"s","expires_in":1800}`)},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
 				require.Equal(t, []string{"1", "1800", "refresh_token"}, []string{s.forms[0].Get("expiring"), s.forms[0].Get("expires_in"), s.forms[0].Get("grant_type")})
 			},
@@ -289,9 +283,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			name: "HubSpot's refusal has a name of its own",
 			auth: granted, seed: token("", "r"),
 			server: server{token: func(int, url.Values, http.Header) *http.Response {
-				return raw(400, "application/json", `{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}`)
+				return testkit.Raw(400, "application/json", `{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}`)
 			}},
-			run: func(t *testing.T, _ *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) {
 				require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
 			},
 		},
@@ -304,7 +298,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 				}
 				return testkit.Reply(401, "Www-Authenticate", `Bearer realm="x", error="invalid_token", error_description="expired"`)
 			}},
-			run: func(t *testing.T, _ *server, _ *belay.OAuth2, c *belay.Client) { ok(t, c) },
+			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) { ok(t, c) },
 		},
 		{
 			name: "RFC 6750: insufficient_scope is 403, and no refresh helps",
@@ -312,7 +306,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			server: server{token: gives(`{"access_token":"new"}`), api: func(int, string) *http.Response {
 				return testkit.Reply(403, "Www-Authenticate", `Bearer error="insufficient_scope", scope="contacts.write"`)
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				err := get(t.Context(), c, "/")
 				require.ErrorIs(t, err, belay.ErrForbidden)
 				require.ErrorContains(t, err, "contacts.write")
@@ -325,7 +319,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			server: server{token: gives(`{}`), api: func(int, string) *http.Response {
 				return testkit.Reply(400, "Www-Authenticate", `Bearer error="invalid_request"`)
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrInvalid)
 				require.Empty(t, s.forms)
 			},
@@ -339,7 +333,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 				}
 				return testkit.Reply(404)
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrNotFound)
 				require.Len(t, s.calls, 2)
 				require.Empty(t, s.forms)
@@ -350,11 +344,11 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth: granted, seed: token("old", "r"),
 			server: server{token: gives(`{"access_token":"new"}`), api: func(_ int, bearer string) *http.Response {
 				if bearer == "old" {
-					return raw(401, "application/json", `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`)
+					return testkit.Raw(401, "application/json", `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`)
 				}
-				return raw(403, "application/json", `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`)
+				return testkit.Raw(403, "application/json", `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`)
 			}},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				err := get(t.Context(), c, "/", belay.MaxAttempts(1))
 				require.ErrorIs(t, err, belay.ErrRateLimited)
 				require.Equal(t, []string{"Bearer old", "Bearer new"}, s.calls)
@@ -363,14 +357,14 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		},
 		{
 			name: "RFC 8693: a token for a token",
-			config: func(cfg *belay.OAuth2Config) {
+			config: func(cfg *oauth.Config) {
 				cfg.Params = url.Values{
 					"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {"subject"},
 					"subject_token_type": {"urn:ietf:params:oauth:token-type:id_token"},
 				}
 			},
 			auth: own, server: server{token: gives(`{"access_token":"x","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer"}`)},
-			run: func(t *testing.T, s *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
 				require.Equal(t, "urn:ietf:params:oauth:grant-type:token-exchange", s.forms[0].Get("grant_type"))
 				require.Equal(t, "subject", s.forms[0].Get("subject_token"))
@@ -382,7 +376,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			server: server{token: gives(`{}`), api: func(int, string) *http.Response {
 				return testkit.Reply(200, "Github-Authentication-Token-Expiration", "2027-01-02 15:04:05 UTC")
 			}},
-			run: func(t *testing.T, _ *server, _ *belay.OAuth2, c *belay.Client) {
+			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) {
 				var info belay.Info
 				require.NoError(t, get(t.Context(), c, "/", belay.Into(&info)))
 				require.Equal(t, "2027-01-02 15:04:05 UTC", info.Header.Get("Github-Authentication-Token-Expiration"))
@@ -392,7 +386,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		testkit.Bubble(t, p.name, func(t *testing.T) {
 			change := p.config
 			if change == nil {
-				change = func(*belay.OAuth2Config) {}
+				change = func(*oauth.Config) {}
 			}
 			o := app(t, &p.server, change)
 			if p.seed != nil {
@@ -410,7 +404,7 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 	} {
 		testkit.Bubble(t, "RFC 6749 section 5.2: "+code, func(t *testing.T) {
 			s := &server{token: func(int, url.Values, http.Header) *http.Response {
-				return jsonReply(400, map[string]string{"error": code})
+				return testkit.JSONReply(400, map[string]string{"error": code})
 			}}
 			c := newClient(t, s, belay.WithAuth(app(t, s).ClientCredentials("")))
 			for range 3 {
@@ -441,7 +435,7 @@ func FuzzTokenAnswer(f *testing.F) {
 			}
 		}
 	}
-	store := belay.NewMemoryStore()
+	store := oauth.NewMemoryStore()
 	var answer *http.Response
 	rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return answer, nil })
 	f.Fuzz(func(t *testing.T, status int, contentType, body string) {
@@ -449,9 +443,9 @@ func FuzzTokenAnswer(f *testing.F) {
 			status = 400 // those are repeated after a wait: TestTokenEndpointAnswers has them
 		}
 		answer = &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(strings.NewReader(body))}
-		o, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: belay.NewSecret("client-secret"), Store: store, Transport: rt})
+		o, err := oauth.New(oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: belay.NewSecret("client-secret"), Store: store, Transport: rt})
 		require.NoError(t, err)
-		require.NoError(t, o.Put(t.Context(), "acme", belay.Token{Access: belay.NewSecret("access-0-secret"), Refresh: belay.NewSecret("refresh-0-secret"), Expiry: time.Unix(1, 0)}))
+		require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret("access-0-secret"), Refresh: belay.NewSecret("refresh-0-secret"), Expiry: time.Unix(1, 0)}))
 		cred, err := o.RefreshToken("acme").Credential(t.Context())
 		kept, lerr := store.Load(t.Context(), "acme")
 		require.NoError(t, lerr)

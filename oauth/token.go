@@ -1,8 +1,9 @@
-package belay
+package oauth
 
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/headers"
 )
 
@@ -17,7 +19,7 @@ import (
 type Token struct {
 	// Access is sent with calls. Refresh gets the next one; empty when there is none, as some partners
 	// never expire a token.
-	Access, Refresh Secret
+	Access, Refresh belay.Secret
 	// Type is how Access is sent; empty means Bearer.
 	Type string
 	// Obtained is when it was asked for, and Expiry when it ends; zero when the partner does not say.
@@ -43,7 +45,7 @@ func (t Token) check() error {
 	return nil
 }
 
-func checkToken(s Secret) error {
+func checkToken(s belay.Secret) error {
 	if n := len(s.Reveal()); n > maxToken {
 		return fmt.Errorf("it has %d bytes, above %d", n, maxToken)
 	}
@@ -60,6 +62,8 @@ func (t Token) empty() bool { return t.Access.Reveal() == "" && t.Refresh.Reveal
 func (t Token) same(o Token) bool { return t.Access.Reveal() == o.Access.Reveal() }
 
 func (t Token) sameGrant(o Token) bool { return t.same(o) && t.Refresh.Reveal() == o.Refresh.Reveal() }
+
+const never = time.Duration(math.MaxInt64)
 
 // earliest is how long before its end a token is refreshed at the most.
 const earliest = 5 * time.Minute
@@ -79,7 +83,7 @@ func (t Token) lasts(now time.Time) (use, fresh time.Duration) {
 }
 
 func tokenOf(raw *oauth2.Token, asked time.Time) Token {
-	t := Token{Access: NewSecret(raw.AccessToken), Refresh: NewSecret(raw.RefreshToken), Type: raw.TokenType, Obtained: asked}
+	t := Token{Access: belay.NewSecret(raw.AccessToken), Refresh: belay.NewSecret(raw.RefreshToken), Type: raw.TokenType, Obtained: asked}
 	// An end that has passed already, by a zero or negative expires_in, is none that the partner means.
 	if raw.Expiry.After(time.Now()) {
 		t.Expiry = raw.Expiry
@@ -93,8 +97,8 @@ func tokenOf(raw *oauth2.Token, asked time.Time) Token {
 // issued is the credential of an attempt: the token that was good when it was asked for.
 type issued struct{ token Token }
 
-// stale reports whether it has ended since, as a wait in line may take long.
-func (i issued) stale() bool {
+// Expired reports whether it has ended since, as a wait in line may take long.
+func (i issued) Expired() bool {
 	if i.token.Expiry.IsZero() {
 		return false
 	}

@@ -1,4 +1,4 @@
-package belay
+package oauth
 
 import (
 	"context"
@@ -8,46 +8,47 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/fault"
 )
 
 // tokenSource is the authenticator of one integration. It holds the present token, and makes one flight at a time to
 // get the next.
 type tokenSource struct {
-	app *OAuth2
+	app *App
 	key string
 	own bool // the app's own credentials, which need no refresh token
 
 	unproved atomic.Bool // the present token came after one that was rejected, and has not been accepted so far
 
 	mu       sync.Mutex
-	now      Token      // the zero value before the first
-	cred     Credential // which it is as
-	version  uint64     // of now, in the order in which the store has kept them
-	worked   time.Time  // when a token was last got
-	rejected string     // an access token that the partner answered with a 401
-	refused  time.Time  // when
-	futile   int        // renewals in a row after which the partner answered with a 401 again
-	futileAt time.Time  // the last of them
-	spared   time.Time  // until then no token is rejected
-	revived  time.Time  // when a rejected token was last taken for good again, as there was no other
-	flight   *flight    // that is under way
-	unsaved  *renewal   // what was got, but the store could not keep
-	dead     *Error     // the grant was refused for good
-	died     Token      // the one that it was refused for
-	since    time.Time  // when
-	looked   time.Time  // when the store was last asked whether it has come back
-	trouble  *Error     // why the last flight failed otherwise
-	troubled time.Time  // when
-	failures int        // in a row
-	next     time.Time  // no flight before it
+	now      Token            // the zero value before the first
+	cred     belay.Credential // which it is as
+	version  uint64           // of now, in the order in which the store has kept them
+	worked   time.Time        // when a token was last got
+	rejected string           // an access token that the partner answered with a 401
+	refused  time.Time        // when
+	futile   int              // renewals in a row after which the partner answered with a 401 again
+	futileAt time.Time        // the last of them
+	spared   time.Time        // until then no token is rejected
+	revived  time.Time        // when a rejected token was last taken for good again, as there was no other
+	flight   *flight          // that is under way
+	unsaved  *renewal         // what was got, but the store could not keep
+	dead     *belay.Error     // the grant was refused for good
+	died     Token            // the one that it was refused for
+	since    time.Time        // when
+	looked   time.Time        // when the store was last asked whether it has come back
+	trouble  *belay.Error     // why the last flight failed otherwise
+	troubled time.Time        // when
+	failures int              // in a row
+	next     time.Time        // no flight before it
 }
 
 // flight gets a token, from the store or the partner. Done is closed when it has ended.
 type flight struct {
 	done   chan struct{}
 	before uint64 // the version that it began with
-	cred   Credential
+	cred   belay.Credential
 	err    error
 }
 
@@ -64,7 +65,7 @@ const (
 )
 
 // Credential returns a token that is good, after getting one where there is none.
-func (s *tokenSource) Credential(ctx context.Context) (Credential, error) {
+func (s *tokenSource) Credential(ctx context.Context) (belay.Credential, error) {
 	s.mu.Lock()
 	now := time.Now()
 	good, fresh := s.good(now)
@@ -127,7 +128,7 @@ func (s *tokenSource) refreshable() bool { return s.own || s.now.Refresh.Reveal(
 
 // Reject says that the partner answered the credential with a 401. It reports whether another is worth a try: not when one has been
 // tried of late to no avail. Then the token stays, for the calls that the partner lets through.
-func (s *tokenSource) Reject(_ context.Context, c Credential) (retry bool) {
+func (s *tokenSource) Reject(_ context.Context, c belay.Credential) (retry bool) {
 	was, ok := c.(issued)
 	if !ok {
 		return false
@@ -152,8 +153,8 @@ func (s *tokenSource) Reject(_ context.Context, c Credential) (retry bool) {
 	return true
 }
 
-// accepted says that the partner took the credential.
-func (s *tokenSource) accepted(c Credential) {
+// Accepted says that the partner took the credential.
+func (s *tokenSource) Accepted(c belay.Credential) {
 	if !s.unproved.Load() {
 		return
 	}
@@ -164,8 +165,8 @@ func (s *tokenSource) accepted(c Credential) {
 	}
 }
 
-// rejectedAnew says that the partner answered with a 401 again, to a credential that came after one that it had rejected.
-func (s *tokenSource) rejectedAnew(c Credential) {
+// Rejected says that the partner answered with a 401 again, to a credential that came after one that it had rejected.
+func (s *tokenSource) Rejected(c belay.Credential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -187,9 +188,8 @@ func (s *tokenSource) spare(now time.Time) {
 
 // fly makes a flight. It outlives the caller that began it, and whatever the store and the transport do, it lands.
 func (s *tokenSource) fly(ctx context.Context, f *flight) {
-	// The caller's values may be of use to observers, but its options are for its own request.
-	ctx = context.WithValue(context.WithoutCancel(ctx), optionsKey{}, &noOptions)
-	bounded, cancel := context.WithTimeoutCause(ctx, flightTimeouts*s.app.cfg.Timeout, errAttemptTimeout)
+	ctx = belay.DetachedContext(ctx) // its values may be of use to observers
+	bounded, cancel := context.WithTimeoutCause(ctx, refreshTimeouts*s.app.cfg.Timeout, fault.ErrAttemptTimeout)
 	l := landing{err: s.app.storeError(s.key, errors.New("the token store or the transport panicked"))}
 	defer func() {
 		cancel()
@@ -205,7 +205,7 @@ type landing struct {
 	version uint64 // of it, 0 when the store was not reached
 	tried   Token  // what was spent for it, or could not be
 	asked   bool   // the partner was asked
-	err     *Error
+	err     *belay.Error
 }
 
 // get asks the store, and the partner where the store has nothing that is good.
@@ -259,8 +259,8 @@ func (s *tokenSource) get(ctx context.Context) (l landing) {
 	switch {
 	case l.err != nil:
 	case err != nil:
-		if context.Cause(ctx) == errAttemptTimeout {
-			err = fmt.Errorf("it was locked for too long: %w", errAttemptTimeout)
+		if context.Cause(ctx) == fault.ErrAttemptTimeout {
+			err = fmt.Errorf("it was locked for too long: %w", fault.ErrAttemptTimeout)
 		}
 		l.err = s.app.storeError(s.key, err)
 	default:
@@ -273,13 +273,13 @@ func (s *tokenSource) get(ctx context.Context) (l landing) {
 }
 
 // refresh asks the partner, and leaves time to keep what it answers: a refresh token may be good only once.
-func (s *tokenSource) refresh(ctx context.Context, have Token) (Token, *Error) {
+func (s *tokenSource) refresh(ctx context.Context, have Token) (Token, *belay.Error) {
 	if end, ok := ctx.Deadline(); ok {
 		if time.Until(end) < 2*s.app.cfg.Timeout {
 			return Token{}, s.app.storeError(s.key, errors.New("it was locked for too long"))
 		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, end.Add(-s.app.cfg.Timeout), errAttemptTimeout)
+		ctx, cancel = context.WithDeadlineCause(ctx, end.Add(-s.app.cfg.Timeout), fault.ErrAttemptTimeout)
 		defer cancel()
 	}
 	next, err := s.app.refresh(ctx, s.key, have, s.own)
@@ -302,7 +302,7 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 		f.cred = s.cred
 	case s.version != f.before: // Put has brought another meanwhile
 		f.cred, l.err, l.asked = s.cred, nil, false
-	case l.err.Class == ClassAuth && lasting(l.err.Code):
+	case l.err.Class == belay.ClassAuth && isFinal(l.err.Code):
 		f.err = l.err
 		// Told already, when it was tried again and refused at once.
 		told := !s.revived.IsZero() && s.died.sameGrant(l.tried) && s.refused.Sub(s.revived).Abs() < time.Minute
@@ -314,7 +314,7 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 	default:
 		f.err = l.err
 		most := refreshAgain
-		if l.err.Class == ClassAuth {
+		if l.err.Class == belay.ClassAuth {
 			most = refusedAgain
 		}
 		wait := min(most, time.Second<<min(s.failures, 10))
@@ -323,8 +323,8 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 		}
 		s.failures++
 		s.trouble, s.troubled = l.err, now
-		s.next = now.Add(max(wait, min(l.err.RetryAfter, longestHold)))
-		if l.err.Class == ClassTransient || l.err.Class == ClassRateLimited {
+		s.next = now.Add(max(wait, min(l.err.RetryAfter, maxWait)))
+		if l.err.Class == belay.ClassTransient || l.err.Class == belay.ClassRateLimited {
 			told := *l.err
 			told.RetryAfter = max(told.RetryAfter, s.next.Sub(now))
 			f.err = &told
@@ -335,11 +335,11 @@ func (s *tokenSource) land(ctx context.Context, f *flight, l landing) {
 	partner := s.app.cfg.Name
 	switch {
 	case l.err == nil && l.asked:
-		tell(ctx, s.app.cfg.Observer, TokenRefreshed{Partner: partner, Integration: s.key, Expiry: l.token.Expiry})
+		tell(ctx, s.app.cfg.Observer, belay.TokenRefreshed{Partner: partner, Integration: s.key, Expiry: l.token.Expiry})
 	case died:
-		tell(ctx, s.app.cfg.Observer, TokenRevoked{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
-	case l.err != nil && !lasting(l.err.Code):
-		tell(ctx, s.app.cfg.Observer, TokenRefreshFailed{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
+		tell(ctx, s.app.cfg.Observer, belay.TokenRevoked{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
+	case l.err != nil && !isFinal(l.err.Code):
+		tell(ctx, s.app.cfg.Observer, belay.TokenRefreshFailed{Partner: partner, Integration: s.key, LastWorked: worked, Action: l.err.Message, Err: l.err})
 	}
 }
 
@@ -363,4 +363,13 @@ func (s *tokenSource) renewed(t Token, version uint64) {
 	}
 	s.take(t, version)
 	s.unproved.Store(false) // nobody has refused this one's like
+}
+
+// tell hands an event to an observer, which may be nil, and contains its panic.
+func tell(ctx context.Context, o belay.Observer, e belay.Event) {
+	if o == nil {
+		return
+	}
+	defer func() { _ = recover() }()
+	o.Observe(ctx, e)
 }

@@ -1,4 +1,4 @@
-package belay
+package oauth
 
 import (
 	"bytes"
@@ -57,7 +57,7 @@ func mend(data []byte) []byte {
 		changed = true
 		delete(fields, name)
 		if name == "error" && raw[0] != 'f' && raw[0] != 'n' { // neither false nor null: an object, say
-			code := errbody.Decode(trimmed).Code
+			code := errbody.Decode(trimmed, nil).Code
 			if code == "" {
 				code = "error"
 			}

@@ -1,9 +1,16 @@
-package belay
+// Package oauth gets, keeps and renews the tokens of OAuth 2.0 (RFC 6749): one [App] for each registration with a partner, and of
+// it a credential for each customer's integration.
+//
+//	app, err := oauth.New(oauth.Config{TokenURL: "https://partner.example/token", ClientID: id, ClientSecret: secret, Store: store})
+//	...
+//	customer, err := client.With(belay.WithIntegration("acme"), belay.WithAuth(app.RefreshToken("acme")))
+//
+// One refresh runs at a time for each key, in one process and, by its [Store], in all of them; a token is stored before it is used.
+package oauth
 
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,21 +21,23 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/origin"
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// OAuth2Config is an app's registration with a partner's authorization server (RFC 6749). The zero value
+// Config is an app's registration with a partner's authorization server (RFC 6749). The zero value
 // lacks a TokenURL and a ClientID, which are needed.
-type OAuth2Config struct {
+type Config struct {
 	// TokenURL is the token endpoint, https or on loopback.
 	TokenURL string
 	// ClientID and ClientSecret are the app's. The secret is empty for a public client.
 	ClientID     string
-	ClientSecret Secret
+	ClientSecret belay.Secret
 	// Style says how they are sent. Zero is in the body. It is never found out by trying, as some partners
 	// allow five token requests a day.
-	Style ClientAuthStyle
+	Style Style
 	// Scopes are asked for, separated by spaces. Nil asks for none.
 	Scopes []string
 	// Params are sent with each token request, such as an audience. They are not printed. Nil sends none.
@@ -36,49 +45,49 @@ type OAuth2Config struct {
 	// AuthURL and RedirectURL are for AuthCodeURL and Exchange only: the consent page, and where it leads back.
 	AuthURL, RedirectURL string
 	// Store keeps the tokens. Nil is a MemoryStore, which forgets them with the process.
-	Store TokenStore
+	Store Store
 	// Limits are the token endpoint's own. Nil is none.
-	Limits []Limit
+	Limits []belay.Limit
 	// Timeout bounds one token request; a refresh in all, with the wait for the store, takes six times that at the
 	// most. Zero means 30 s; negative or above an hour is an error.
 	Timeout time.Duration
 	// Transport sends the token requests. Nil is one like a client's own.
 	Transport http.RoundTripper
 	// Observer is told when tokens are refreshed, refused or revoked. Nil tells nobody.
-	Observer Observer
+	Observer belay.Observer
 	// Name names the partner in errors and events. Empty is the token endpoint's host.
 	Name string
 }
 
 // Format prints the config without its parameters and secrets, by any verb.
-func (c OAuth2Config) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "OAuth2Config{%s, client %q}", c.TokenURL, c.ClientID)
+func (c Config) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "Config{%s, client %q}", c.TokenURL, c.ClientID)
 }
 
-// ClientAuthStyle is how an app shows who it is (RFC 6749 section 2.3.1).
-type ClientAuthStyle uint8
+// Style is how an app shows who it is (RFC 6749 section 2.3.1).
+type Style uint8
 
 const (
-	// ClientAuthBody sends client_id and client_secret as parameters.
-	ClientAuthBody ClientAuthStyle = iota
-	// ClientAuthHeader sends them as Basic authorization.
-	ClientAuthHeader
+	// StyleBody sends client_id and client_secret as parameters.
+	StyleBody Style = iota
+	// StyleHeader sends them as Basic authorization.
+	StyleHeader
 )
 
-func (s ClientAuthStyle) style() oauth2.AuthStyle {
-	if s == ClientAuthHeader {
+func (s Style) style() oauth2.AuthStyle {
+	if s == StyleHeader {
 		return oauth2.AuthStyleInHeader
 	}
 	return oauth2.AuthStyleInParams
 }
 
-// OAuth2 gets tokens for the integrations of one app, refreshes them before they expire, and keeps them. Make
-// it with [NewOAuth2], one for each app, and an [Authenticator] of it for each integration. It is safe for
+// App gets tokens for the integrations of one app, refreshes them before they expire, and keeps them. Make
+// it with [New], one for each app, and an [Authenticator] of it for each integration. It is safe for
 // concurrent use.
-type OAuth2 struct {
-	cfg     OAuth2Config
+type App struct {
+	cfg     Config
 	params  func() url.Values // copies, behind a func so that they do not print
-	limiter *Limiter
+	limiter *belay.Limiter
 	client  *http.Client
 	order   atomic.Uint64 // in which the store has kept tokens; of one key's, that is under the store's lock
 
@@ -86,16 +95,15 @@ type OAuth2 struct {
 	sources map[string]*tokenSource
 }
 
-const defaultTokenTimeout = 30 * time.Second
+const (
+	defaultTimeout = 30 * time.Second
+	maxWait        = time.Hour // of a Timeout, and of what a token endpoint asks to wait
+)
 
-// NewOAuth2 returns an app, or an error that names each field out of range.
-func NewOAuth2(cfg OAuth2Config) (*OAuth2, error) {
-	var errs []error
-	bad := func(cond bool, format string, args ...any) {
-		if cond {
-			errs = append(errs, fmt.Errorf("OAuth2Config."+format, args...))
-		}
-	}
+// New returns an app, or an error that names each field out of range.
+func New(cfg Config) (*App, error) {
+	var faults fault.List
+	bad := func(wrong bool, format string, args ...any) { faults.If(wrong, "Config."+format, args...) }
 	checkURL := func(field, value string, needed bool) {
 		if value == "" && !needed {
 			return
@@ -118,8 +126,8 @@ func NewOAuth2(cfg OAuth2Config) (*OAuth2, error) {
 			bad(true, "ClientSecret: %w", err)
 		}
 	}
-	bad(cfg.Style > ClientAuthHeader, "Style is %d, not known", cfg.Style)
-	bad(cfg.Timeout < 0 || cfg.Timeout > longestHold, "Timeout is %s, must be from 0 to %s", cfg.Timeout, longestHold)
+	bad(cfg.Style > StyleHeader, "Style is %d, not known", cfg.Style)
+	bad(cfg.Timeout < 0 || cfg.Timeout > maxWait, "Timeout is %s, must be from 0 to %s", cfg.Timeout, maxWait)
 	for name := range cfg.Params {
 		switch name {
 		case "client_id", "client_secret", "code", "code_verifier", "redirect_uri", "refresh_token":
@@ -128,30 +136,38 @@ func NewOAuth2(cfg OAuth2Config) (*OAuth2, error) {
 			bad(len(cfg.Scopes) > 0, "Params holds %q beside Scopes", name)
 		}
 	}
-	limiter, err := NewLimiter(cfg.Limits...)
+	limiter, err := belay.NewLimiter(cfg.Limits...)
 	bad(err != nil, "Limits: %w", err)
-	if err := errors.Join(errs...); err != nil {
-		return nil, invalid("NewOAuth2: %w", err)
+	if err := faults.Err(); err != nil {
+		return nil, fault.Invalidf("New: %w", err)
 	}
 	if cfg.Timeout == 0 {
-		cfg.Timeout = defaultTokenTimeout
+		cfg.Timeout = defaultTimeout
 	}
 	if cfg.Store == nil {
 		cfg.Store = NewMemoryStore()
 	}
 	if cfg.Transport == nil {
-		cfg.Transport = newTransport(2)
+		cfg.Transport = newTransport()
 	}
 	cfg.Scopes = slices.Clone(cfg.Scopes)
 	params := cloneValues(cfg.Params)
 	cfg.Params = nil
-	o := &OAuth2{cfg: cfg, params: func() url.Values { return cloneValues(params) }, limiter: limiter, sources: make(map[string]*tokenSource)}
+	o := &App{cfg: cfg, params: func() url.Values { return cloneValues(params) }, limiter: limiter, sources: make(map[string]*tokenSource)}
 	o.client = &http.Client{
 		Transport: tokenAnswers{cfg.Transport},
 		// A redirect would take the secret elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return o, nil
+}
+
+// newTransport returns net/http's own transport, with connections of its own.
+func newTransport() http.RoundTripper {
+	if t, ok := http.DefaultTransport.(*http.Transport); ok {
+		return t.Clone()
+	}
+	return http.DefaultTransport
 }
 
 func cloneValues(v url.Values) url.Values {
@@ -163,9 +179,9 @@ func cloneValues(v url.Values) url.Values {
 }
 
 // Close lets go of idle connections to the token endpoint, where the transport has any. Requests under way end as they would.
-func (o *OAuth2) Close() error {
+func (o *App) Close() error {
 	if o == nil {
-		return invalid("Close: the OAuth2 is nil")
+		return fault.Invalidf("Close: the App is nil")
 	}
 	if t, ok := o.cfg.Transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
@@ -181,26 +197,26 @@ type Consent struct {
 	// State comes back with the callback; Exchange compares it.
 	State string
 	// Verifier is the PKCE verifier (RFC 7636), which only this side knows.
-	Verifier Secret
+	Verifier belay.Secret
 }
 
 // AuthCodeURL begins the authorization code grant with a random state and PKCE (S256). Params are added to
 // the page's URL, such as access_type=offline; nil adds none, and those of the grant itself are an error.
-func (o *OAuth2) AuthCodeURL(params url.Values) (Consent, error) {
+func (o *App) AuthCodeURL(params url.Values) (Consent, error) {
 	if o == nil || o.cfg.AuthURL == "" || o.cfg.RedirectURL == "" {
-		return Consent{}, invalid("AuthCodeURL: OAuth2Config.AuthURL or RedirectURL is empty")
+		return Consent{}, fault.Invalidf("AuthCodeURL: Config.AuthURL or RedirectURL is empty")
 	}
 	verifier := oauth2.GenerateVerifier()
-	c := Consent{State: oauth2.GenerateVerifier(), Verifier: NewSecret(verifier)}
+	c := Consent{State: oauth2.GenerateVerifier(), Verifier: belay.NewSecret(verifier)}
 	page := oauth2.Config{ClientID: o.cfg.ClientID, RedirectURL: o.cfg.RedirectURL, Scopes: o.cfg.Scopes, Endpoint: oauth2.Endpoint{AuthURL: o.cfg.AuthURL}}
 	u, err := url.Parse(page.AuthCodeURL(c.State, oauth2.S256ChallengeOption(verifier)))
 	if err != nil {
-		return Consent{}, invalid("AuthCodeURL: %w", err)
+		return Consent{}, fault.Invalidf("AuthCodeURL: %w", err)
 	}
 	query := u.Query()
 	for name, values := range params {
 		if query.Has(name) {
-			return Consent{}, invalid("AuthCodeURL: the parameter %q is the grant's own", name)
+			return Consent{}, fault.Invalidf("AuthCodeURL: the parameter %q is the grant's own", name)
 		}
 		query[name] = values
 	}
@@ -212,14 +228,14 @@ func (o *OAuth2) AuthCodeURL(params url.Values) (Consent, error) {
 // Exchange ends the grant: it compares the state of the callback's query, exchanges its code for a token, and
 // stores that under key, the integration's. A callback that tells an error (the user said no), or with another
 // state, is ErrAuth.
-func (o *OAuth2) Exchange(ctx context.Context, key string, c Consent, callback url.Values) error {
+func (o *App) Exchange(ctx context.Context, key string, c Consent, callback url.Values) error {
 	switch {
 	case o == nil:
-		return invalid("Exchange: the OAuth2 is nil")
+		return fault.Invalidf("Exchange: the App is nil")
 	case ctx == nil || key == "":
-		return invalid("Exchange: the context is nil or the key is empty")
-	case c.State == "" || c.Verifier.Reveal() == "" || c.Verifier.Reveal() == redacted:
-		return invalid("Exchange: the consent is not one of AuthCodeURL; its Verifier does not survive being written, but by Reveal")
+		return fault.Invalidf("Exchange: the context is nil or the key is empty")
+	case c.State == "" || c.Verifier.Check() != nil:
+		return fault.Invalidf("Exchange: the consent is not one of AuthCodeURL; its Verifier does not survive being written, but by Reveal")
 	case subtle.ConstantTimeCompare([]byte(c.State), []byte(callback.Get("state"))) != 1:
 		return o.fail(key, "state_mismatch", "the state of the callback is not the one that was sent: begin the consent again", nil)
 	case callback.Get("error") != "":
@@ -236,21 +252,21 @@ func (o *OAuth2) Exchange(ctx context.Context, key string, c Consent, callback u
 
 // Put stores a token that was got in another way under key, and forgets a refusal of the one before. It is
 // how an integration whose grant was revoked comes back.
-func (o *OAuth2) Put(ctx context.Context, key string, t Token) error {
+func (o *App) Put(ctx context.Context, key string, t Token) error {
 	if o == nil || ctx == nil || key == "" {
-		return invalid("Put: the OAuth2 or the context is nil, or the key is empty")
+		return fault.Invalidf("Put: the App or the context is nil, or the key is empty")
 	}
 	if err := t.check(); err != nil {
-		return invalid("Put: %w", err)
+		return fault.Invalidf("Put: %w", err)
 	}
 	return o.replace(ctx, key, t)
 }
 
 // Forget takes an integration's token out of the store, as when a customer disconnects. Its credential is ErrAuth until
 // Exchange or Put stores another.
-func (o *OAuth2) Forget(ctx context.Context, key string) error {
+func (o *App) Forget(ctx context.Context, key string) error {
 	if o == nil || ctx == nil || key == "" {
-		return invalid("Forget: the OAuth2 or the context is nil, or the key is empty")
+		return fault.Invalidf("Forget: the App or the context is nil, or the key is empty")
 	}
 	if err := o.replace(ctx, key, Token{}); err != nil {
 		return err
@@ -262,7 +278,7 @@ func (o *OAuth2) Forget(ctx context.Context, key string) error {
 }
 
 // replace stores t in place of what there is, and tells the credential of it.
-func (o *OAuth2) replace(ctx context.Context, key string, t Token) error {
+func (o *App) replace(ctx context.Context, key string, t Token) error {
 	var version uint64
 	_, err := o.cfg.Store.Update(ctx, key, func(context.Context, Token) (Token, error) {
 		version = o.order.Add(1)
@@ -280,23 +296,23 @@ func (o *OAuth2) replace(ctx context.Context, key string, t Token) error {
 	return nil
 }
 
-// RefreshToken returns the credential of an integration whose token, got by [OAuth2.Exchange] or [OAuth2.Put], is
+// RefreshToken returns the credential of an integration whose token, got by [App.Exchange] or [App.Put], is
 // kept under key. It is refreshed min(5 min, a tenth of its lifetime) before it expires, while the old one
 // still serves, and after a 401; one refresh at a time, which no single caller's cancel ends.
-func (o *OAuth2) RefreshToken(key string) Authenticator { return o.source(key, false) }
+func (o *App) RefreshToken(key string) belay.Authenticator { return o.source(key, false) }
 
 // ClientCredentials returns the app's own credential (RFC 6749 section 4.4), kept under key so that
 // processes share it; empty means the client's id.
-func (o *OAuth2) ClientCredentials(key string) Authenticator {
+func (o *App) ClientCredentials(key string) belay.Authenticator {
 	if key == "" && o != nil {
 		key = o.cfg.ClientID
 	}
 	return o.source(key, true)
 }
 
-func (o *OAuth2) source(key string, own bool) Authenticator {
+func (o *App) source(key string, own bool) belay.Authenticator {
 	if o == nil || key == "" {
-		return broken{invalid("OAuth2: the app is nil or the key is empty")}
+		return broken{fault.Invalidf("oauth: the App is nil or the key is empty")}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -306,7 +322,7 @@ func (o *OAuth2) source(key string, own bool) Authenticator {
 		o.sources[key] = s
 	}
 	if s.own != own {
-		return broken{invalid("OAuth2: the key %q is used for another grant already", key)}
+		return broken{fault.Invalidf("oauth: the key %q is used for another grant already", key)}
 	}
 	return s
 }
@@ -314,5 +330,6 @@ func (o *OAuth2) source(key string, own bool) Authenticator {
 // broken is an authenticator that was made of bad input.
 type broken struct{ err error }
 
-func (b broken) check() error                                   { return b.err }
-func (b broken) Credential(context.Context) (Credential, error) { return nil, b.err }
+func (b broken) Check() error { return b.err }
+
+func (b broken) Credential(context.Context) (belay.Credential, error) { return nil, b.err }

@@ -1,4 +1,4 @@
-package belay_test
+package oauth_test
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/oauth"
 )
 
 // family is an authorization server on a port, that rotates refresh tokens and revokes all when one is used twice; its access
@@ -62,7 +63,7 @@ func TestFamilyChild(t *testing.T) {
 	if dir == "" {
 		t.Skip("run by TestTwoProcessesOneStore")
 	}
-	o, err := belay.NewOAuth2(belay.OAuth2Config{TokenURL: server + "/token", ClientID: "app", Store: fileStore(t, dir)})
+	o, err := oauth.New(oauth.Config{TokenURL: server + "/token", ClientID: "app", Store: fileStore(t, dir)})
 	require.NoError(t, err)
 	c, err := belay.New(server, belay.WithAuth(o.RefreshToken("acme")), belay.Without(belay.LayerBreaker))
 	require.NoError(t, err)
@@ -93,8 +94,8 @@ func TestTwoProcessesOneStore(t *testing.T) {
 	server := httptest.NewServer(f)
 	defer server.Close()
 	dir := t.TempDir()
-	_, err := fileStore(t, dir).Update(t.Context(), "acme", func(_ context.Context, _ belay.Token) (belay.Token, error) {
-		return belay.Token{Access: belay.NewSecret("access-0"), Refresh: belay.NewSecret("refresh-0")}, nil
+	_, err := fileStore(t, dir).Update(t.Context(), "acme", func(_ context.Context, _ oauth.Token) (oauth.Token, error) {
+		return oauth.Token{Access: belay.NewSecret("access-0"), Refresh: belay.NewSecret("refresh-0")}, nil
 	})
 	require.NoError(t, err)
 	var wg sync.WaitGroup

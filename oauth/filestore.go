@@ -1,4 +1,4 @@
-package belay
+package oauth
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/fault"
 )
 
@@ -30,8 +31,8 @@ type FileStore struct {
 	at   func(step string) // what a test stops a process at; nil otherwise
 }
 
-// ErrTokenFile is a token's file that cannot be read: it was written with another key, or is damaged. The file is left as it is.
-var ErrTokenFile = errors.New("belay: token file unreadable")
+// ErrUnreadable is a token's file that cannot be read: it was written with another key, or is damaged. The file is left as it is.
+var ErrUnreadable = errors.New("belay: token file unreadable")
 
 const (
 	fileMagic   = "belay1\n"
@@ -41,30 +42,30 @@ const (
 
 // NewFileStore returns a store in dir, which is made with mode 0700 where it is missing. The key is 32 bytes,
 // from wherever the process keeps its secrets.
-func NewFileStore(dir string, key Secret) (*FileStore, error) {
+func NewFileStore(dir string, key belay.Secret) (*FileStore, error) {
 	if dir == "" {
-		return nil, invalid("NewFileStore: the directory is empty")
+		return nil, fault.Invalidf("NewFileStore: the directory is empty")
 	}
 	k := []byte(key.Reveal())
 	if len(k) != 32 {
-		return nil, invalid("NewFileStore: the key has %d bytes, must be 32", len(k))
+		return nil, fault.Invalidf("NewFileStore: the key has %d bytes, must be 32", len(k))
 	}
 	if !canLock {
-		return nil, invalid("NewFileStore: this platform has no lock between processes that ends with its holder")
+		return nil, fault.Invalidf("NewFileStore: this platform has no lock between processes that ends with its holder")
 	}
 	block, err := aes.NewCipher(k)
 	if err != nil {
-		return nil, invalid("NewFileStore: %w", err)
+		return nil, fault.Invalidf("NewFileStore: %w", err)
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
-		return nil, invalid("NewFileStore: %w", err)
+		return nil, fault.Invalidf("NewFileStore: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, invalid("NewFileStore: %w", err)
+		return nil, fault.Invalidf("NewFileStore: %w", err)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o002 != 0 {
-		return nil, invalid("NewFileStore: everybody can write to %s", dir)
+		return nil, fault.Invalidf("NewFileStore: everybody can write to %s", dir)
 	}
 	return &FileStore{dir: dir, aead: aead}, nil
 }
@@ -78,7 +79,7 @@ func (s *FileStore) path(key string) string {
 	return filepath.Join(s.dir, hex.EncodeToString(sum[:16])+".token")
 }
 
-// Load implements TokenStore. It takes no lock, as files are replaced whole.
+// Load implements Store. It takes no lock, as files are replaced whole.
 func (s *FileStore) Load(_ context.Context, key string) (Token, error) {
 	f, err := os.Open(s.path(key))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,16 +94,16 @@ func (s *FileStore) Load(_ context.Context, key string) (Token, error) {
 	case err != nil:
 		return Token{}, fmt.Errorf("reading a token: %w", err)
 	case len(data) > maxFile:
-		return Token{}, fmt.Errorf("%w: %s: above %d bytes", ErrTokenFile, f.Name(), maxFile)
+		return Token{}, fmt.Errorf("%w: %s: above %d bytes", ErrUnreadable, f.Name(), maxFile)
 	}
 	t, err := s.open(key, data)
 	if err != nil {
-		err = fmt.Errorf("%w: %s: %w", ErrTokenFile, f.Name(), err)
+		err = fmt.Errorf("%w: %s: %w", ErrUnreadable, f.Name(), err)
 	}
 	return t, err
 }
 
-// Update implements TokenStore.
+// Update implements Store.
 func (s *FileStore) Update(ctx context.Context, key string, f func(context.Context, Token) (Token, error)) (Token, error) {
 	unlock, err := s.lock(ctx, key)
 	if err != nil {
@@ -244,7 +245,7 @@ func (s *FileStore) open(key string, data []byte) (Token, error) {
 	if err := json.Unmarshal(plain, &t); err != nil {
 		return Token{}, errors.New("its content is no token's")
 	}
-	return Token{NewSecret(t.Access), NewSecret(t.Refresh), t.Type, t.Obtained, t.Expiry}, nil
+	return Token{belay.NewSecret(t.Access), belay.NewSecret(t.Refresh), t.Type, t.Obtained, t.Expiry}, nil
 }
 
 // equal reports whether there is nothing to write.

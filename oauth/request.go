@@ -1,0 +1,118 @@
+package oauth
+
+import (
+	"context"
+	"encoding/base64"
+	"net/url"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/redact"
+)
+
+// secrets returns what is sent with every token request and must not be seen.
+func (o *App) secrets() []string {
+	secret := o.cfg.ClientSecret.Reveal()
+	// As x/oauth2 writes it into the header, by RFC 6749 section 2.3.1.
+	basic := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(o.cfg.ClientID) + ":" + url.QueryEscape(secret)))
+	return []string{secret, basic}
+}
+
+// refresh makes a token request for t's refresh token, or with the app's own credentials.
+func (o *App) refresh(ctx context.Context, key string, t Token, own bool) (Token, *belay.Error) {
+	form := o.params()
+	if !own {
+		form.Set("grant_type", "refresh_token")
+		form.Set("refresh_token", t.Refresh.Reveal())
+	}
+	return o.request(ctx, key, form, own, t.Access.Reveal())
+}
+
+// exchange makes the token request for a code.
+func (o *App) exchange(ctx context.Context, key, code, verifier string) (Token, error) {
+	form := o.params()
+	form.Set("grant_type", "authorization_code")
+	form.Set("code", code)
+	form.Set("code_verifier", verifier)
+	form.Set("redirect_uri", o.cfg.RedirectURL)
+	t, err := o.request(ctx, key, form, false)
+	if err != nil {
+		return Token{}, err
+	}
+	return t, nil
+}
+
+// send makes one request of any grant: x/oauth2's form of client credentials takes every parameter, its others do not.
+func (o *App) send(ctx context.Context, form url.Values, scopes bool) (*oauth2.Token, error) {
+	grant := clientcredentials.Config{
+		ClientID: o.cfg.ClientID, ClientSecret: o.cfg.ClientSecret.Reveal(), TokenURL: o.cfg.TokenURL,
+		EndpointParams: form, AuthStyle: o.cfg.Style.style(),
+	}
+	if scopes {
+		grant.Scopes = o.cfg.Scopes
+	}
+	return grant.Token(context.WithValue(ctx, oauth2.HTTPClient, o.client))
+}
+
+const (
+	maxAttempts     = 3                      // of a token request that fails for a reason that may pass
+	refreshTimeouts = 6                      // that a refresh takes at most, with its wait for the store
+	firstBackoff    = 500 * time.Millisecond // doubled for each attempt
+)
+
+// request makes a token request within the endpoint's limits, and repeats it after a 5xx, a 429, or trouble on the way,
+// where the wait is not longer than a request may take.
+func (o *App) request(ctx context.Context, key string, form url.Values, scopes bool, secrets ...string) (Token, *belay.Error) {
+	for name, values := range form {
+		if redact.LooksSecretField(name) {
+			secrets = append(secrets, values...)
+		}
+	}
+	secrets = append(secrets, o.secrets()...)
+	for attempt := 1; ; attempt++ {
+		t, err := o.attempt(ctx, key, form, scopes, secrets)
+		if err == nil || attempt == maxAttempts || err.Class != belay.ClassTransient && err.Class != belay.ClassRateLimited {
+			return t, err
+		}
+		wait := max(err.RetryAfter, firstBackoff<<(attempt-1))
+		if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || wait > o.cfg.Timeout {
+			return t, err
+		}
+		if fault.Sleep(ctx, wait) != nil {
+			return t, err
+		}
+	}
+}
+
+// attempt makes one token request, when the endpoint's limits admit it.
+func (o *App) attempt(ctx context.Context, key string, form url.Values, scopes bool, secrets []string) (t Token, e *belay.Error) {
+	ticket := belay.Ticket{Tenant: key}
+	if err := o.limiter.Acquire(ctx, &ticket); err != nil {
+		e := o.fail(key, "", "the limit of the token endpoint leaves no request now", err)
+		e.Verdict = belay.Verdict{Class: belay.ClassRefused, Scope: belay.ScopeCall, Message: e.Message}
+		e.Verdict.RetryAfter, _ = belay.RetryAfter(err)
+		return Token{}, e
+	}
+	outcome := belay.Outcome{Verdict: belay.Verdict{Class: belay.ClassCanceled}, Sent: true} // of a panic
+	defer func() { o.limiter.Release(&ticket, outcome) }()
+	ctx, cancel := context.WithTimeoutCause(ctx, o.cfg.Timeout, fault.ErrAttemptTimeout)
+	defer cancel()
+	began := time.Now()
+	raw, err := o.send(ctx, form, scopes)
+	if e = o.explain(ctx, key, secrets, err); e == nil {
+		t = tokenOf(raw, began)
+		if bad := t.check(); bad != nil {
+			e = o.fail(key, "bad_token", "the token endpoint's answer cannot be used: "+bad.Error(), nil)
+			e.Class, t = belay.ClassData, Token{}
+		}
+	}
+	outcome.Verdict = belay.Verdict{}
+	if e != nil {
+		outcome = belay.Outcome{Verdict: e.Verdict, Sent: !e.Unsent()}
+	}
+	return t, e
+}
