@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/limiter"
 )
 
 // admit is the layer of breaker and limiter. The breaker is asked first, so that nothing queues for a
@@ -61,13 +62,13 @@ func (c *call) enter() error {
 					err = circuitOpen(b)
 				}
 			}
-			c.limiter.release(&c.ticket) // the quota goes back
+			c.giveBack()
 		}
 		c.endTurn()
 		if err != nil {
 			return err
 		}
-		c.caller.returning = true
+		c.place.Returning = true
 	}
 }
 
@@ -85,53 +86,53 @@ func (c *call) acquire() error {
 	if l == nil {
 		return nil
 	}
-	t, by := &c.ticket, &c.caller
-	t.by, t.Cost = by, c.opts.cost
-	if t.Cost == 0 && c.set.cost != nil {
-		t.Cost = c.set.cost(c.req)
+	p := &c.place
+	if p.Cost = c.opts.cost; p.Cost == 0 && c.set.cost != nil {
+		p.Cost = c.set.cost(c.req)
 	}
-	by.who, by.method, by.route, by.ask = c.who, c.req.Method, c.opts.route, c.observed()
+	p.Who, p.Method, p.Route, p.Observed = c.who, c.req.Method, c.opts.route, c.observed()
 	if c.opts.auth != nil || c.opts.noAuth {
-		by.who = c.identity()
+		p.Who = c.identity()
 	}
-	if t.Cost >= 0 && c.ctx.Err() == nil && l.admitPlain(t) {
-		if by.news != nil {
-			c.tellNews()
+	if c.ctx.Err() == nil && l.engine.TryAcquire(p) {
+		if p.Notices != nil {
+			c.tellNotices()
 		}
 		return nil
 	}
-	return c.standInLine()
+	return c.acquireSlow()
 }
 
-// standInLine is acquire the long way.
-func (c *call) standInLine() error {
-	t, by := &c.ticket, &c.caller
-	t.Request, t.Priority, t.Tenant = c.req, c.opts.priority, c.integration
-	by.waited, by.patience, by.maxPause = 0, c.set.maxWait, defaultMaxRetryAfter
+// acquireSlow is acquire where the call may have to wait.
+func (c *call) acquireSlow() error {
+	p := &c.place
+	p.Request, p.Level, p.Tenant = c.req, c.opts.priority.level(), c.integration
+	p.Waited, p.Patience, p.MaxPause = 0, c.set.maxWait, defaultMaxRetryAfter
 	switch {
 	case c.opts.patience > 0:
-		by.patience, by.maxPause = max(1, c.patience()), 0
+		p.Patience, p.MaxPause = max(1, c.patience()), 0
 	case c.set.retry != nil:
-		by.maxPause = c.set.retry.MaxRetryAfter
+		p.MaxPause = c.set.retry.MaxRetryAfter
 	}
-	err := c.limiter.acquire(c.ctx, t)
-	c.waits.Line += by.waited
-	c.tellNews()
+	err := c.limiter.acquire(c.ctx, p)
+	c.waits.Queue += p.Waited
+	c.tellNotices()
 	return err
 }
 
-// tellNews tells what the line has noticed.
-func (c *call) tellNews() {
-	for _, e := range c.caller.news {
-		c.emit(c.named(e))
+// tellNotices tells observers what the limiter has noticed.
+func (c *call) tellNotices() {
+	for _, n := range c.place.Notices {
+		c.emit(eventOf(n, c.info()))
 	}
-	c.caller.news = nil
+	c.place.Notices = nil
 }
 
-// release gives back the place of an attempt that was not sent. It is nil-safe.
-func (l *Limiter) release(t *Ticket) {
-	if l != nil {
-		l.Release(t, Outcome{Verdict: Verdict{Class: ClassRefused}})
+// giveBack returns the permits of an attempt that was not sent.
+func (c *call) giveBack() {
+	if c.limiter != nil && !c.place.Free() {
+		c.limiter.engine.Settle(&c.place, limiter.Outcome{Kind: limiter.Unsent})
+		c.limiter.engine.Release(&c.place)
 	}
 }
 
@@ -148,9 +149,9 @@ func (c *call) awaitCircuit(b *Breaker) (err error) {
 	if deadline, ok := c.ctx.Deadline(); left > c.patience() || ok && left > time.Until(deadline) {
 		return refuse(fault.Join(ErrCircuitOpen, &waitError{"circuit open", left}), left)
 	}
-	most := defaultMaxQueue
+	most := limiter.DefaultMaxQueue
 	if c.limiter != nil {
-		most = c.limiter.maxQueue
+		most = c.limiter.engine.MaxQueue
 	}
 	began := time.Now()
 	c.turn, err = b.park(c.ctx, c.patience(), unsafe, most)
@@ -177,19 +178,18 @@ func (c *call) report(resp *http.Response) {
 		}
 	}
 	if l := c.limiter; l != nil {
-		t := &c.ticket
+		p := &c.place
 		if resp != nil {
-			t.read(l.line, resp)
+			l.engine.Read(p, resp.Header)
 		}
-		began := l.line.settle(t, &c.verdict, !c.verdict.unsent, resp != nil)
+		paused := l.engine.Settle(p, outcomeOf(&c.verdict, !c.verdict.unsent, resp != nil))
 		if resp == nil || c.body.over() {
-			l.line.leave(t)
-		} else { // the body holds the place from here on
-			c.body.line, c.body.tiers, c.body.taken = l.line, t.tiers, t.taken
-			t.state = ticketFree
+			l.engine.Release(p)
+		} else { // the body holds the slot from here on
+			c.body.slots = l.engine.Detach(p)
 		}
-		if began > 0 {
-			c.paused(began)
+		if paused > 0 {
+			c.paused(paused)
 		}
 	}
 }
@@ -199,14 +199,14 @@ func (c *call) paused(lasts time.Duration) {
 	c.emit(Paused{Call: c.info(), Scope: c.verdict.Scope, For: lasts, Verdict: c.verdict})
 }
 
-// circuitChanged lets the limiter know of the outage before anybody who was parked goes on.
+// circuitChanged lets the limiter know of the outage before any call that waited for the circuit goes on.
 func (c *call) circuitChanged(b *Breaker, changes int32) {
 	lasted := b.now() - time.Duration(b.openedAt.Load())
 	if changes&changedFromClosed != 0 {
-		b.eachLine((*line).outage)
+		b.eachListener(circuitListener.CircuitOpened)
 	}
 	if changes&changedToClosed != 0 {
-		b.eachLine(func(ln *line) { ln.recovered(lasted) })
+		b.eachListener(func(l circuitListener) { l.CircuitClosed(lasted) })
 	}
 	state, left := b.State()
 	c.emit(CircuitChanged{Call: c.info(), State: state, OpenFor: left})
@@ -221,8 +221,9 @@ func (c *call) abandon() {
 		}
 		c.set.breaker.notify()
 	}
-	if c.limiter != nil && c.ticket.state == ticketTaken {
-		c.limiter.Release(&c.ticket, Outcome{Verdict: Verdict{Class: ClassCanceled}, Sent: true})
+	if c.limiter != nil && c.place.Taken() {
+		c.limiter.engine.Settle(&c.place, limiter.Outcome{Kind: limiter.Abandoned})
+		c.limiter.engine.Release(&c.place)
 	}
 }
 

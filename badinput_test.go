@@ -54,7 +54,7 @@ func TestOptionsOutOfRangeAreOneErrorThatNamesEach(t *testing.T) {
 	t.Log(text)
 	for _, want := range []string{
 		"New: the base URL's scheme is \"ftp\"", "WithMaxInFlight: 0", "WithMaxQueue: -1", "WithTimeout: -1s", "WithAttemptTimeout: -1ns",
-		"number of calls is 0", "time is -1ns", "Bucket(0)", "Headroom must be", "MaxAttempts is -1", "BaseDelay is -2ns", "MaxDelay is -3ns",
+		"number of calls is 0", "time is -1ns", "Bucket(0)", "Headroom(1.5) must be", "MaxAttempts is -1", "BaseDelay is -2ns", "MaxDelay is -3ns",
 		"MaxRetryAfter is -4ns", "MaxDelay is 1s, must not be below BaseDelay", "FailureRatio is NaN", "MinCalls is -1", "Window is -1ns",
 		"Cooldown is -1ns", "MaxCooldown is -2ns", "Probes is -1", "WithLimiter", "WithBreaker", "WithTransport", "WithObserver: observer 0",
 		"WithCallMiddleware", "WithAttemptMiddleware", "layer 99", "WithName", "WithIntegration", `"Bad Name"`, "X-A", "User-Agent",

@@ -65,6 +65,16 @@ func (p BreakerPolicy) check() error {
 
 const longestWindow = 365 * 24 * time.Hour
 
+// longestPause bounds what a partner may ask for: one call finds out after that whether it is back.
+const longestPause = time.Hour
+
+// circuitListener is told when a circuit opens, and when it closes after an outage that has lasted that long. The limiter is one: it
+// lets calls come back slowly.
+type circuitListener interface {
+	CircuitOpened()
+	CircuitClosed(lasted time.Duration)
+}
+
 // Breaker refuses calls while the partner is down, and finds out by probes when it is back. Only
 // Transient verdicts count against the partner; every other failure is neutral.
 //
@@ -88,10 +98,10 @@ type Breaker struct {
 	probing    atomic.Int32  // probes in flight or that succeeded, while half open
 	turns      atomic.Int32  // parked calls whose turn it is to probe, but who have no permit yet
 
-	mu     sync.Mutex
-	parked []*parked
-	timer  *time.Timer
-	lines  []*line // that ease calls in after an outage
+	mu        sync.Mutex
+	parked    []*parked
+	timer     *time.Timer
+	listeners []circuitListener
 }
 
 const (
@@ -304,7 +314,7 @@ func (b *Breaker) tell(p *permit, outcome error) {
 
 // extend keeps the circuit open for d from now at least, within an hour.
 func (b *Breaker) extend(d time.Duration) {
-	until := int64(b.now() + min(d, longestHold))
+	until := int64(b.now() + min(d, longestPause))
 	for {
 		have := b.openUntil.Load()
 		if have == 0 || have >= until || b.openUntil.CompareAndSwap(have, until) {

@@ -115,25 +115,22 @@ func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool,
 	return false, err
 }
 
-// serves notes a line that eases calls in when the circuit closes.
-func (b *Breaker) serves(ln *line) {
+// subscribe has l told of changes of the circuit. A listener that is subscribed already is not told twice.
+func (b *Breaker) subscribe(l circuitListener) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !slices.Contains(b.lines, ln) {
-		b.lines = append(b.lines, ln)
+	if !slices.Contains(b.listeners, l) {
+		b.listeners = append(b.listeners, l)
 	}
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	ln.paced = true
 }
 
-// eachLine calls f for the lines that the breaker serves.
-func (b *Breaker) eachLine(f func(*line)) {
+// eachListener calls f for the listeners, outside the breaker's lock.
+func (b *Breaker) eachListener(f func(circuitListener)) {
 	b.mu.Lock()
-	lines := slices.Clone(b.lines)
+	listeners := slices.Clone(b.listeners)
 	b.mu.Unlock()
-	for _, ln := range lines {
-		f(ln)
+	for _, l := range listeners {
+		f(l)
 	}
 }
 

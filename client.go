@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/headers"
+	"github.com/belay-go/belay/internal/limiter"
 	"github.com/belay-go/belay/internal/origin"
 )
 
@@ -22,7 +23,7 @@ type Client struct {
 // New returns a client for the partner at baseURL, such as "https://api.example.com/v2", with all layers
 // at their defaults. The error joins one for each option out of range.
 func New(baseURL string, opts ...Option) (*Client, error) {
-	s := &shared{maxInFlight: 10, maxQueue: defaultMaxQueue}
+	s := &shared{maxInFlight: 10, maxQueue: limiter.DefaultMaxQueue}
 	s.attemptTimeout, s.maxBytes = 30*time.Second, 64<<20
 	s.retryPolicy.Budget = NewRetryBudget(0)
 	cfg := &config{shared: s, owned: true}

@@ -405,10 +405,10 @@ func (r row) run(t *testing.T) {
 		assert.EqualValues(t, r.failures*sent, counts.TotalFailures, "failures")
 	}
 	assert.True(t, c.set.breaker.closed())
-	l := c.limiter
-	assert.Equal(t, permits-r.permits*sent, l.current().tiers[0].Left(l.line.now()), "permits left")
-	assert.True(t, l.current().tiers[1].slots.Free(10), "places in flight")
-	assert.Zero(t, l.line.waiting.Load())
+	status := c.limiter.Status()
+	assert.Equal(t, r.permits*sent, status.Limits[0].Used, "permits used")
+	assert.Zero(t, status.Limits[1].Used, "places in flight")
+	assert.Zero(t, status.Waiting)
 	if r.class != ClassOK && sent > 0 && r.script.hang {
 		assert.Equal(t, budget-timeoutCost*(sent-1), c.set.retry.Budget.Tokens())
 	} else if r.class != ClassOK && sent > 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/limiter"
 	"github.com/belay-go/belay/internal/origin"
 )
 
@@ -50,10 +51,12 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 		cfg.shared.finish()
 	}
 	if cfg.adaptive != nil && c.limiter != nil {
-		c.limiter.adapt(*cfg.adaptive)
+		c.limiter.engine.Adapt(limiter.Policy(*cfg.adaptive))
 	}
 	if b := cfg.shared.settings.breaker; b != nil && c.limiter != nil {
-		b.serves(c.limiter.line)
+		root := c.limiter.engine.Root()
+		root.TrackPace()
+		b.subscribe(root)
 	}
 	c.stack = stack{set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, who: whoIs(cfg.auth), base: cfg.base, integration: cfg.integration, enabled: cfg.enabled}
 	return c, nil
@@ -83,11 +86,15 @@ func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
 		base, _ = NewLimiter()
 	}
 	if parent == nil || base != parent.limiter || s.inFlightSet && s.maxInFlight != parent.shared.maxInFlight {
-		own = append(own[:len(own):len(own)], Limit{n: s.maxInFlight, kind: slotLimit})
+		own = append(own[:len(own):len(own)], Limit{spec: limiter.Limit{N: s.maxInFlight, Kind: limiter.InFlight}})
 	}
-	view, err := base.with(own...)
+	specs, err := checkLimits(own)
+	if err != nil {
+		return nil, err
+	}
+	view, err := base.with(specs...)
 	if err == nil {
-		view.maxQueue = s.maxQueue
+		view.engine.MaxQueue = s.maxQueue
 	}
 	return view, err
 }

@@ -18,124 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/limiter"
 )
-
-type transportFunc = roundTripperFunc
-
-func answer(status int, body string) transportFunc {
-	return func(req *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: req}, nil
-	}
-}
-
-func clientOf(t *testing.T, rt http.RoundTripper, opts ...Option) *Client {
-	t.Helper()
-	c, err := New("https://partner.test", append([]Option{WithTransport(rt)}, opts...)...)
-	require.NoError(t, err)
-	return c
-}
-
-// A waiter that is admitted in the moment it gives up gives everything back.
-func TestCancelledWhileAdmitted(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		kept, gone := 0, 0
-		for range 200 {
-			l, err := NewLimiter(Every(1, time.Hour), Every(1, time.Hour).Bucket(1))
-			require.NoError(t, err)
-			l, err = l.with(Limit{n: 1, kind: slotLimit}, Limit{n: 1, per: time.Hour, when: func(*http.Request) bool { return false }})
-			require.NoError(t, err)
-			ctx, cancel := context.WithCancel(t.Context())
-			tiers := l.current().tiers
-			ticket := &Ticket{tiers: l.current(), taken: 7}
-			w := &waiter{ticket: ticket, view: l, ready: make(chan struct{}, 1)}
-			l.line.take(ticket, groups{}, l.line.now())
-			w.admitted = true
-			w.signal()
-			cancel()
-			if err := l.line.wait(ctx, ticket, w); err == nil {
-				kept++
-				require.Zero(t, tiers[0].Left(l.line.now()))
-			} else {
-				gone++
-				require.ErrorIs(t, err, context.Canceled)
-				require.Equal(t, 1, tiers[0].Left(l.line.now()))
-				require.Equal(t, 1, tiers[1].Left(l.line.now()))
-				require.True(t, tiers[2].slots.Free(1))
-				require.Equal(t, ticketFree, ticket.state)
-			}
-		}
-		require.Positive(t, kept)
-		require.Positive(t, gone)
-	})
-}
-
-// Many credentials paused at once are bounded: beyond that everybody waits.
-func TestPausesAreBounded(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l, err := NewLimiter()
-		require.NoError(t, err)
-		ln := l.line
-		limited := func(n int, wait time.Duration) {
-			ticket := &Ticket{by: &caller{who: uint64(n+10) | 1<<40}}
-			require.NoError(t, l.Acquire(t.Context(), ticket))
-			l.Release(ticket, Outcome{Verdict: Verdict{Class: ClassRateLimited, RetryAfter: wait, Scope: ScopeCredential}, Sent: true})
-		}
-		for n := range maxGroups {
-			limited(n, time.Second)
-		}
-		require.Len(t, ln.groups, maxGroups)
-		time.Sleep(time.Second)
-		limited(-1, time.Second) // the old ones make room
-		require.Len(t, ln.groups, 1)
-		for n := range maxGroups - 1 {
-			limited(n, time.Minute)
-		}
-		limited(-2, 10*time.Second)
-		require.Equal(t, 10*time.Second, (ln.all.until - ln.now()).Round(time.Second))
-	})
-}
-
-// One credential may be paused twice, by its route too; the longer pause holds.
-func TestTwoPauses(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l, err := NewLimiter(PerSecond(1000))
-		require.NoError(t, err)
-		by := func() *Ticket { return &Ticket{by: &caller{who: 1, route: "r"}} }
-		a, b := by(), by()
-		require.NoError(t, l.Acquire(t.Context(), a))
-		require.NoError(t, l.Acquire(t.Context(), b))
-		v := Verdict{Class: ClassRateLimited, RetryAfter: 2 * time.Second, Scope: ScopeCredential}
-		l.Release(a, Outcome{Verdict: v, Sent: true})
-		waiting := make(chan time.Duration, 2)
-		start := time.Now()
-		for range 2 {
-			go func() {
-				w := by()
-				if err := l.Acquire(t.Context(), w); err != nil {
-					t.Error(err)
-				}
-				waiting <- time.Since(start)
-				l.Release(w, Outcome{Sent: true})
-			}()
-		}
-		synctest.Wait()
-		v.Scope, v.RetryAfter = ScopeRoute, 5*time.Second
-		l.Release(b, Outcome{Verdict: v, Sent: true})
-		require.Equal(t, 5*time.Second, <-waiting)
-		require.Equal(t, 5*time.Second, <-waiting)
-		// A pause that ends sooner than the one there is changes nothing.
-		c := by()
-		require.NoError(t, l.Acquire(t.Context(), c))
-		d := by()
-		require.NoError(t, l.Acquire(t.Context(), d))
-		l.Release(c, Outcome{Verdict: Verdict{Class: ClassRateLimited, RetryAfter: 9 * time.Second}, Sent: true})
-		l.Release(d, Outcome{Verdict: Verdict{Class: ClassRateLimited, RetryAfter: time.Second}, Sent: true})
-		require.Equal(t, 9*time.Second, (l.line.all.until - l.line.now()).Round(time.Millisecond))
-	})
-}
 
 // More limits than a ticket has room for by itself.
 func TestManyLimits(t *testing.T) {
@@ -155,51 +39,11 @@ func TestManyLimits(t *testing.T) {
 		}
 		require.InDelta(t, 2, time.Since(start).Seconds(), 0.11)
 		require.Equal(t, "10 per 1s", limits[0].String())
-		require.Equal(t, "7 in flight", Limit{n: 7, kind: slotLimit}.String())
-		require.InDelta(t, 0.4, PerSecond(10).Headroom(0.8).Headroom(0.5).headroom, 1e-9)
-		require.Equal(t, 1, PerSecond(1).Headroom(0.1).window(time.Now()).Limit())
-		require.Equal(t, 24*time.Hour, PerDay(1).per)
+		require.Equal(t, "7 in flight", Limit{spec: limiter.Limit{N: 7, Kind: limiter.InFlight}}.String())
+		require.InDelta(t, 0.4, PerSecond(10).Headroom(0.8).Headroom(0.5).spec.Headroom, 1e-9)
+		require.Equal(t, 1, limiterOf(t, PerSecond(1).Headroom(0.1)).Status().Limits[0].Max)
+		require.Equal(t, 24*time.Hour, PerDay(1).spec.Per)
 	})
-}
-
-// The ramp grows after its hold, starts again its quiet time on a failure, and ends when nobody waits for it.
-func TestRamp(t *testing.T) {
-	t.Parallel()
-	var r ramp
-	for now := time.Duration(0); now < 30*time.Second; now += 100 * time.Millisecond {
-		r.note(now)
-	}
-	now := 30 * time.Second
-	r.outage(now)
-	require.InDelta(t, 10, r.before, 0.5)
-	now = 90 * time.Second
-	r.start(now, 60*time.Second)
-	require.InDelta(t, 19, r.rate, 1)
-	first := r.rate
-	grant := func(until time.Duration) (n int) {
-		for now < until {
-			if r.open(now) {
-				r.note(now)
-				n++
-			}
-			now += time.Millisecond
-		}
-		return n
-	}
-	require.InDelta(t, first*75, grant(165*time.Second), 75*1.2)
-	require.Equal(t, first, r.rate, "it holds until steady traffic has caught up")
-	grant(166 * time.Second)
-	require.InDelta(t, 1.5*first, r.rate, 0.01)
-	r.disturbed(now)
-	grant(175*time.Second + 500*time.Millisecond)
-	require.InDelta(t, 1.5*first, r.rate, 0.01)
-	grant(177 * time.Second)
-	require.InDelta(t, 2.25*first, r.rate, 0.01)
-	require.Positive(t, r.wait(now, 100))
-	now += 11 * time.Second
-	require.True(t, r.open(now))
-	require.Zero(t, r.rate)
-	require.Zero(t, r.wait(now, 100))
 }
 
 func TestWriteDoesNotProbeBeforeAReadThatIsParked(t *testing.T) {
@@ -317,7 +161,7 @@ func TestRawRequests(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 	require.NoError(t, resp.Body.Close())
 	require.NoError(t, resp.Body.Close(), "closing twice is no harm")
-	require.True(t, c.limiter.current().tiers[0].slots.Free(10))
+	require.Zero(t, c.limiter.Status().Limits[0].Used)
 
 	bad := CallContext(t.Context(), Cost(-1))
 	req, err = http.NewRequestWithContext(bad, http.MethodPost, "https://partner.test/x", strings.NewReader("x"))
@@ -378,7 +222,7 @@ func TestOddAuthenticators(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Get[None](t.Context(), c, "/", Auth(odd{errors.New("no key for the signature")}))
 	require.ErrorContains(t, err, "no key for the signature")
-	require.True(t, c.limiter.current().tiers[0].slots.Free(10))
+	require.Zero(t, c.limiter.Status().Limits[0].Used)
 }
 
 // A classifier's word holds, but what the transport knows stays.
@@ -418,7 +262,7 @@ func TestDiscard(t *testing.T) {
 			_, err := Get[None](t.Context(), c, "/")
 			require.ErrorIs(t, err, ErrTransient, name)
 			require.Less(t, time.Since(start), 6*time.Second, name)
-			require.True(t, c.limiter.current().tiers[0].slots.Free(10), name)
+			require.Zero(t, c.limiter.Status().Limits[0].Used, name)
 		}
 	})
 }

@@ -90,7 +90,7 @@ func (c *call) sign(in *within) (*http.Response, error) {
 			return nil, err
 		}
 		if c.limiter != nil {
-			c.limiter.line.moved(&c.ticket)
+			c.limiter.engine.Restart(&c.place)
 		}
 	}
 	if c.signed != nil { // the attempt before

@@ -166,15 +166,15 @@ func (RotationRolledBack) event() {}
 // Waits says what a call waited for.
 type Waits struct {
 	Backoff time.Duration // between attempts
-	Line    time.Duration // for its turn under the limits, and for pauses
+	Queue   time.Duration // for its turn under the limits, and for pauses
 	Circuit time.Duration // for an open circuit to close
 }
 
 // Total returns the sum.
-func (w Waits) Total() time.Duration { return w.Backoff + w.Line + w.Circuit }
+func (w Waits) Total() time.Duration { return w.Backoff + w.Queue + w.Circuit }
 
 func (w *Waits) add(o Waits) {
-	w.Backoff, w.Line, w.Circuit = w.Backoff+o.Backoff, w.Line+o.Line, w.Circuit+o.Circuit
+	w.Backoff, w.Queue, w.Circuit = w.Backoff+o.Backoff, w.Queue+o.Queue, w.Circuit+o.Circuit
 }
 
 // Redactor returns what may be logged of a request's body; "" for nothing. It gets at most 4 KiB.

@@ -87,9 +87,9 @@ func ExampleLimiter_Status() {
 		fmt.Printf("%s (%s): %d of %d\n", l.Limit, l.Source, l.Used, l.Max)
 	}
 	// Output:
-	// 15 per 1s (set): 1 of 15
-	// 10 in flight (set): 0 of 10
-	// 120 per 1m0s (told): 40 of 120
+	// 15 per 1s (configured): 1 of 15
+	// 10 in flight (configured): 0 of 10
+	// 120 per 1m0s (advertised): 40 of 120
 }
 
 // The partner has raised the limit: who waits goes by the new one at once.
@@ -117,7 +117,7 @@ func (c *counter) Take(_ context.Context, n int) (time.Duration, error) {
 func ExampleLimit_Shared() {
 	store := &counter{left: 2}
 	client, _ := belay.New("https://partner.test", belay.WithTransport(quiet), belay.WithMaxWait(100*time.Millisecond),
-		belay.WithRateLimit(belay.PerMinute(600).Shared(store).Fallback(0.1)))
+		belay.WithRateLimit(belay.PerMinute(600).Shared(store).FallbackShare(0.1)))
 	for range 3 {
 		_, err := belay.Get[belay.None](context.Background(), client, "/records")
 		fmt.Println(errors.Is(err, belay.ErrWaitTooLong))

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/belay-go/belay/internal/limiter"
 )
 
 // call is one call on its way through the layers. It belongs to one goroutine until its response is
@@ -29,8 +31,7 @@ type call struct {
 	renew    bool  // and another may be got for one more attempt
 	permit   permit
 	verdict  Verdict
-	caller   caller
-	ticket   Ticket
+	place    limiter.Reservation
 
 	cred   Credential
 	out    *http.Request // what this attempt sends, when it differs
@@ -265,7 +266,7 @@ func (c *call) recycle() {
 	}
 	if c.uneventful() {
 		// What begin and acquire set anew may stay, but for what would keep the caller's memory.
-		c.ctx, c.req, c.body, c.ticket.Request, c.cred, c.signed = nil, nil, nil, nil, nil, nil
+		c.ctx, c.req, c.body, c.place.Request, c.cred, c.signed = nil, nil, nil, nil, nil, nil
 		c.attempt, c.sends, c.permit, c.bodyUsed, c.whole = 0, 0, permit{}, false, false
 	} else {
 		*c = call{}
@@ -276,6 +277,6 @@ func (c *call) recycle() {
 // uneventful reports whether a call has done no more than most do, so that nothing else is set: clearing the whole of it
 // takes longer than any layer.
 func (c *call) uneventful() bool {
-	return c.attempt <= 1 && c.sends == 1 && !c.whole && !c.turn && !c.probe && !c.caller.returning && !c.observed() &&
+	return c.attempt <= 1 && c.sends == 1 && !c.whole && !c.turn && !c.probe && !c.place.Returning && !c.observed() &&
 		c.cancel == nil && c.waits == Waits{} && c.waited == 0 && c.att.Number == 0
 }

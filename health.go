@@ -83,7 +83,7 @@ func (c *call) noteOutcome(resp *http.Response) {
 	}
 	var sent int64
 	if l := c.limiter; l != nil { // the clock has been read for it
-		sent = l.line.epoch + int64(c.ticket.sent)
+		sent = l.engine.Sent(&c.place)
 	} else {
 		sent = time.Now().UnixNano()
 	}

@@ -1,13 +1,14 @@
 package belay
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"time"
 
-	"github.com/belay-go/belay/internal/window"
+	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/limiter"
 )
 
 // Limit is a limit that the partner is known to have. Make one with [PerSecond], [PerMinute],
@@ -22,24 +23,9 @@ import (
 //
 // A sliding window never exceeds either of the others with the same numbers; the others only use more of them.
 type Limit struct {
-	n        int
-	per      time.Duration
-	kind     limitKind
-	burst    int
-	headroom float64
-	when     func(*http.Request) bool
-	quota    Quota
-	fallback Fallback
+	spec limiter.Limit
+	err  error // of a method that was called with bad input
 }
-
-type limitKind uint8
-
-const (
-	slidingLimit limitKind = iota
-	bucketLimit
-	fixedLimit
-	slotLimit
-)
 
 // PerSecond allows n calls in any second.
 func PerSecond(n int) Limit { return Every(n, time.Second) }
@@ -55,13 +41,13 @@ func PerDay(n int) Limit { return Every(n, 24*time.Hour) }
 
 // Every allows n calls in any stretch of per: a sliding window. Both must be positive. Up to 4,096
 // calls are counted one by one; above that the window moves in 512 to 1,024 steps, on the strict side.
-func Every(n int, per time.Duration) Limit { return Limit{n: n, per: per} }
+func Every(n int, per time.Duration) Limit { return Limit{spec: limiter.Limit{N: n, Per: per}} }
 
 // Bucket makes l a token bucket that holds burst calls and refills at l's pace. In a stretch of time it
 // lets through what was refilled and burst more, so "60 per minute, burst 60" may pass 119 in the first
 // minute. Burst must be positive.
 func (l Limit) Bucket(burst int) Limit {
-	l.kind, l.burst = bucketLimit, burst
+	l.spec.Kind, l.spec.Burst = limiter.Bucket, burst
 	return l
 }
 
@@ -69,7 +55,7 @@ func (l Limit) Bucket(burst int) Limit {
 // ended, as a counter with an expiry does. For windows that follow the partner's clock use the sliding
 // window: it cannot exceed them.
 func (l Limit) Fixed() Limit {
-	l.kind = fixedLimit
+	l.spec.Kind = limiter.Fixed
 	return l
 }
 
@@ -78,132 +64,81 @@ func (l Limit) Fixed() Limit {
 // takes its share of the burst too. At least one call remains.
 func (l Limit) Headroom(f float64) Limit {
 	if !(f > 0 && f <= 1) {
-		f = math.NaN() // zero means that Headroom was not called
+		return l.wrong("Headroom(%v) must be above 0 and at most 1", f)
 	}
-	if l.headroom != 0 {
-		f *= l.headroom
+	if l.spec.Headroom != 0 {
+		f *= l.spec.Headroom
 	}
-	l.headroom = f
+	l.spec.Headroom = f
 	return l
 }
 
 // When makes l count only the requests that match. Match runs on the caller's goroutine, outside locks;
 // it must not change the request. Nil matches all.
 func (l Limit) When(match func(*http.Request) bool) Limit {
-	l.when = match
+	l.spec.When = match
 	return l
 }
 
 // Shared makes l a limit of several processes, which q counts in a store of theirs. While the store fails
-// or does not answer within half a second, the fallback holds, which is FallbackLocal unless
-// [Limit.Fallback] says otherwise. Nil is an error.
+// or does not answer within half a second, this process uses a quarter of the limit, unless [Limit.FailClosed],
+// [Limit.FailOpen] or [Limit.FallbackShare] says otherwise. Nil is an error.
 func (l Limit) Shared(q Quota) Limit {
-	if l.quota = q; q == nil {
-		l.quota = noQuota{}
+	if q == nil {
+		return l.wrong("Shared: the quota is nil")
 	}
-	if l.fallback == 0 {
-		l.fallback = FallbackLocal
-	}
-	return l
-}
-
-// Fallback says what holds while the store of a shared limit fails: one of the constants, or the share of
-// the limit that this process may use then, above 0 and at most 1.
-func (l Limit) Fallback(f Fallback) Limit {
-	if l.fallback = f; f == 0 {
-		l.fallback = Fallback(math.NaN()) // zero means that Fallback was not called
+	if l.spec.Quota = q; l.spec.Fallback == 0 {
+		l.spec.Fallback = limiter.DefaultFallback
 	}
 	return l
 }
 
-// noQuota is a nil one, which check refuses.
-type noQuota struct{ Quota }
+// FailClosed sends nothing while the store of a shared limit fails.
+func (l Limit) FailClosed() Limit {
+	l.spec.Fallback = limiter.FailClosed
+	return l
+}
+
+// FailOpen sends as if there were no limit while the store of a shared limit fails.
+func (l Limit) FailOpen() Limit {
+	l.spec.Fallback = limiter.FailOpen
+	return l
+}
+
+// FallbackShare says which share of a shared limit this process may use by itself while the store fails, above 0 and at most 1.
+func (l Limit) FallbackShare(f float64) Limit {
+	if !(f > 0 && f <= 1) {
+		return l.wrong("FallbackShare(%v) must be above 0 and at most 1", f)
+	}
+	l.spec.Fallback = limiter.Fallback(f)
+	return l
+}
+
+// wrong notes bad input, which check returns.
+func (l Limit) wrong(format string, args ...any) Limit {
+	l.err = errors.Join(l.err, fmt.Errorf("limit %s: "+format, append([]any{l}, args...)...))
+	return l
+}
 
 // String returns the limit as "100 per 10s", or "2 per 1s, burst 40".
-func (l Limit) String() string {
-	if l.kind == slotLimit {
-		return fmt.Sprintf("%d in flight", l.n)
-	}
-	s := fmt.Sprintf("%d per %s", l.n, l.per)
-	switch l.kind {
-	case bucketLimit:
-		s += fmt.Sprintf(", burst %d", l.burst)
-	case fixedLimit:
-		s += ", fixed"
-	}
-	if l.headroom != 0 {
-		s += fmt.Sprintf(", headroom %.2g", l.headroom)
-	}
-	if l.quota != nil {
-		s += ", shared"
-	}
-	return s
-}
+func (l Limit) String() string { return l.spec.String() }
 
+// check returns what is out of range.
 func (l Limit) check() error {
-	var errs []error
-	if l.n <= 0 {
-		errs = append(errs, fmt.Errorf("limit %s: the number of calls is %d, must be positive", l, l.n))
-	}
-	if l.per <= 0 && l.kind != slotLimit {
-		errs = append(errs, fmt.Errorf("limit %s: the time is %s, must be positive", l, l.per))
-	}
-	if l.kind == bucketLimit && l.burst <= 0 {
-		errs = append(errs, fmt.Errorf("limit %s: Bucket(%d): burst must be positive", l, l.burst))
-	}
-	if math.IsNaN(l.headroom) {
-		errs = append(errs, fmt.Errorf("limit %s: Headroom must be above 0 and at most 1", l))
-	}
-	if _, none := l.quota.(noQuota); none {
-		errs = append(errs, fmt.Errorf("limit %s: Shared: the quota is nil", l))
-	}
-	if f := l.fallback; f != 0 && f != FallbackClosed && f != FallbackOpen && !(f > 0 && f <= 1) {
-		errs = append(errs, fmt.Errorf("limit %s: Fallback(%v) must be above 0 and at most 1, or a constant", l, float64(f)))
-	} else if f != 0 && l.quota == nil {
-		errs = append(errs, fmt.Errorf("limit %s: Fallback(%v) is for shared limits", l, float64(f)))
-	}
-	return errors.Join(errs...)
+	var faults fault.List
+	faults.Add(l.err)
+	faults.Add(l.spec.Check())
+	faults.If(l.spec.Fallback != 0 && l.spec.Quota == nil && l.err == nil, "limit %s: FailClosed, FailOpen and FallbackShare are for shared limits", l)
+	return faults.Err()
 }
 
-// tier returns the counter of l.
-func (l Limit) tier(base time.Time) *tier {
-	t := &tier{limit: l}
-	switch {
-	case l.kind == slotLimit:
-		t.slots = window.NewSlots(l.n)
-	case l.quota != nil:
-		t.shared = &sharedQuota{quota: l.quota, fallback: l.fallback}
-		own := l
-		if l.fallback > 0 && l.fallback <= 1 {
-			own = l.Headroom(float64(l.fallback))
-		}
-		t.Window = own.window(base)
-	default:
-		t.Window = l.window(base)
-	}
-	return t
-}
-
-func (l Limit) window(base time.Time) window.Window {
-	n, burst := l.n, l.burst
-	if l.headroom > 0 {
-		n, burst = max(1, int(float64(n)*l.headroom)), max(1, int(float64(burst)*l.headroom))
-	}
-	switch {
-	case l.kind == bucketLimit:
-		return window.NewBucket(n, l.per, burst, base)
-	case l.kind == fixedLimit:
-		return window.NewFixed(n, l.per)
-	}
-	return limitWindow(n, l.per)
-}
-
-// limitWindow is a sliding window of n permits in per.
-func limitWindow(n int, per time.Duration) window.Window {
-	if n > window.Largest {
-		return window.NewBuckets(n, per)
-	}
-	return window.NewSliding(n, per)
+// Quota is a limit that several processes share, counted in a store of theirs. Only the head of a queue
+// asks, one at a time, so that a store is asked no more often than calls go.
+type Quota interface {
+	// Take takes n permits and returns 0, or takes none and returns how long to wait before asking again,
+	// above zero. It must honor ctx, and be safe for concurrent use. An error means that the store cannot
+	// say, which is when the limit's fallback holds.
+	Take(ctx context.Context, n int) (wait time.Duration, err error)
 }
 
 // Priority says who goes first where calls have to wait for their turn. It is a [CallOption]:
@@ -230,7 +165,7 @@ func (p Priority) String() string { return [...]string{"high", "normal", "low"}[
 // level is 0 for the highest.
 func (p Priority) level() int { return 1 - int(max(Low, min(High, p))) }
 
-// AdaptivePolicy says how a limit that nobody told is found out. The zero value is the default: quotas in
+// AdaptivePolicy says how a limit that nobody configured is found out. The zero value is the default: quotas in
 // the answers' headers are kept to, and limits are inferred from refusals. Together with known limits
 // both only ever slow down.
 type AdaptivePolicy struct {
@@ -243,12 +178,8 @@ type AdaptivePolicy struct {
 }
 
 func (p AdaptivePolicy) check() error {
-	var errs []error
-	if p.Floor < 0 {
-		errs = append(errs, fmt.Errorf("AdaptivePolicy.Floor is %d, must not be negative", p.Floor))
-	}
-	if p.Ceiling < 0 || p.Ceiling > 0 && p.Ceiling < p.Floor {
-		errs = append(errs, fmt.Errorf("AdaptivePolicy.Ceiling is %d, must not be negative or below Floor", p.Ceiling))
-	}
-	return errors.Join(errs...)
+	var faults fault.List
+	faults.If(p.Floor < 0, "AdaptivePolicy.Floor is %d, must not be negative", p.Floor)
+	faults.If(p.Ceiling < 0 || p.Ceiling > 0 && p.Ceiling < p.Floor, "AdaptivePolicy.Ceiling is %d, must not be negative or below Floor", p.Ceiling)
+	return faults.Err()
 }

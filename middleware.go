@@ -188,7 +188,7 @@ func (b *Breaker) Wrap(next http.RoundTripper) http.RoundTripper {
 // Wrap returns a RoundTripper that sends through next within the limits, and holds each call's place
 // until its body is closed or read to the end. Nil means http.DefaultTransport.
 func (l *Limiter) Wrap(next http.RoundTripper) http.RoundTripper {
-	if l == nil || l.line == nil {
+	if !l.made() {
 		return failing("the limiter was not made by NewLimiter")
 	}
 	return newStack(next, &settings{limiter: l})

@@ -42,26 +42,13 @@ func (c *call) emit(e Event) {
 	}
 }
 
-// named returns an event of the limiter with the call that it belongs to.
-func (c *call) named(e Event) Event {
-	switch e := e.(type) {
-	case Resumed:
-		e.Call = c.info()
-		return e
-	case LimitNear:
-		e.Call = c.info()
-		return e
-	}
-	return e
-}
-
 func (c *call) emitAttempt(resp *http.Response, err error, began time.Time) {
 	e := AttemptDone{
 		Call: c.info(), Number: c.number(), Verdict: c.verdict, Duration: time.Since(began), LimitLeft: -1,
 		Probe: c.probe, Ignored: c.verdict.ignored, Err: c.clean(err),
 	}
 	if c.limiter != nil {
-		e.LimitLeft = c.caller.left
+		e.LimitLeft = c.place.Left
 	}
 	if resp != nil {
 		e.StatusCode, e.RequestID = resp.StatusCode, headers.RequestID(resp.Header, c.secrets())

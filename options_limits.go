@@ -27,7 +27,7 @@ func WithRateLimit(limits ...Limit) Option {
 // come on top of it. In [Client.With] it takes the place of the parent's limits. Nil is an error.
 func WithLimiter(l *Limiter) Option {
 	return func(c *config) error {
-		if l == nil || l.line == nil {
+		if !l.made() {
 			return errors.New("WithLimiter: the limiter is nil or was not made by NewLimiter")
 		}
 		c.own().givenLimiter = l

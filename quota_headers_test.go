@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -20,7 +23,7 @@ import (
 // told returns what the client knows from headers.
 func told(c *belay.Client) (limits []string) {
 	for _, l := range c.Limiter().Status().Limits {
-		if l.Source == belay.LimitTold {
+		if l.Source == belay.LimitAdvertised {
 			limits = append(limits, fmt.Sprintf("%s: %d of %d", l.Limit, l.Used, l.Max))
 		}
 	}
@@ -164,4 +167,69 @@ func TestSecondaryLimit(t *testing.T) {
 		require.NoError(t, get(t.Context(), c, "/"))
 		require.InDelta(t, 60, time.Since(start).Seconds(), 1)
 	})
+}
+
+// A partner of fixed windows that it tells of refuses few calls, and keeps nobody long who shares them with calls that
+// are given up.
+func TestToldFixedWindows(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(12) {
+		synctest.Test(t, func(t *testing.T) {
+			n, per := 5+2*int(seed), time.Duration(5+4*seed)*time.Second
+			p := belaytest.New(belaytest.Config{
+				Limits: []belaytest.Limit{belaytest.Fixed(n, per)}, Tell: belaytest.TellSeconds, Headers: true,
+				Latency: 20 * time.Millisecond, Jitter: 50 * time.Millisecond, Work: 10 * time.Millisecond, Seed: seed,
+			})
+			c := newClient(t, p)
+			const calls = 200
+			start := time.Now()
+			var next atomic.Int32
+			var wg sync.WaitGroup
+			for range 16 {
+				wg.Go(func() {
+					for i := next.Add(1); i <= calls; i = next.Add(1) {
+						patience := 10 * time.Hour
+						if i%7 == 0 {
+							patience = 60 * time.Millisecond
+						}
+						ctx, cancel := context.WithTimeout(t.Context(), patience)
+						if _, err := belay.Get[belay.None](ctx, c, "/"); err != nil && i%7 != 0 {
+							t.Error(err)
+						}
+						cancel()
+					}
+				})
+			}
+			wg.Wait()
+			require.LessOrEqual(t, p.Count(http.StatusTooManyRequests), 16, "%d per %v", n, per)
+			require.LessOrEqual(t, time.Since(start), per*(calls/time.Duration(n)+1)*3/2, "%d per %v", n, per)
+		})
+	}
+}
+
+// Fixed windows of any length, told by what is left and when they end, are kept to: at most each worker is refused once.
+func TestToldWindowsOfAnyLength(t *testing.T) {
+	t.Parallel()
+	const workers, calls = 10, 200
+	for _, seconds := range []int{1, 2, 3, 4, 6, 7, 11, 12, 17, 31, 45, 59, 62, 69} {
+		synctest.Test(t, func(t *testing.T) {
+			p := belaytest.New(belaytest.Config{
+				Limits: []belaytest.Limit{belaytest.Fixed(10, time.Duration(seconds)*time.Second)}, Headers: true, Latency: 20 * time.Millisecond,
+			})
+			c := newClient(t, p, belay.WithRetry(belay.RetryPolicy{MaxRetryAfter: 10 * time.Minute}))
+			var next atomic.Int32
+			var wg sync.WaitGroup
+			for range workers {
+				wg.Go(func() {
+					for next.Add(1) <= calls {
+						if _, err := belay.Get[belay.None](t.Context(), c, "/"); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			require.LessOrEqual(t, p.Count(http.StatusTooManyRequests), workers, "10 per %d s", seconds)
+		})
+	}
 }

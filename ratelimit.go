@@ -2,123 +2,44 @@ package belay
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
-	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/belay-go/belay/internal/fault"
-	"github.com/belay-go/belay/internal/headers"
+	"github.com/belay-go/belay/internal/limiter"
 )
 
-// Limiter admits calls so that no limit is exceeded. All its limits are taken at once or none, by one
-// line of waiters: in order of arrival, but a call whose limits are free may pass one that waits for
-// another limit, as long as it takes nothing that the other needs. It counts a call from when it is
-// sent until the window after its answer (at the latest, the window after it was sent and 100 ms), as
-// the partner counted it somewhere between the two.
+// Limiter admits calls so that no limit is exceeded. All its limits are taken at once or none. Calls that wait go in order of
+// arrival, but a call whose limits are free may pass one that waits for another limit, as long as it takes nothing that the other
+// needs. A call counts from when it is sent until the window after its answer (at the latest, the window after it was sent and
+// 100 ms), because the partner counted it somewhere between the two.
 //
 // Most users hand limits to [WithRateLimit] and never see a Limiter. Make one with [NewLimiter] and
 // share it by [WithLimiter] when several clients spend from the same quota. The zero value admits nothing. It
 // is safe for concurrent use.
 type Limiter struct {
-	line     *line
-	parent   *Limiter // whose limits are taken too; nil for none
-	maxQueue int
-
-	own atomic.Pointer[[]*tier] // changed under the line's lock
-	set atomic.Pointer[tierSet]
+	engine *limiter.Limiter // which knows no Verdict, Error or Event: this file translates
 }
-
-// tierSet is what a limiter enforces, its parents' limits first. It does not change.
-type tierSet struct {
-	tiers       []*tier
-	generation  uint64
-	conditional bool        // some limit counts only some requests
-	shared      bool        // some limit is counted by a store
-	plain       *plainTiers // nil where it is not
-}
-
-const defaultMaxQueue = 10_000
 
 // NewLimiter returns a limiter that enforces all of limits together. Without limits it keeps to what the
 // partner says. The error joins one for each limit that is out of range.
 func NewLimiter(limits ...Limit) (*Limiter, error) {
-	l := &Limiter{line: newLine(), maxQueue: defaultMaxQueue}
-	return l, l.start(limits)
+	specs, err := checkLimits(limits)
+	if err != nil {
+		return nil, err
+	}
+	engine, err := limiter.New(specs...)
+	return &Limiter{engine}, err
 }
 
-// with returns a limiter on the same line, that takes l's limits and these.
-func (l *Limiter) with(limits ...Limit) (*Limiter, error) {
-	view := &Limiter{line: l.line, parent: l, maxQueue: l.maxQueue}
-	return view, view.start(limits)
+// with returns a limiter that takes l's limits and these.
+func (l *Limiter) with(specs ...limiter.Limit) (*Limiter, error) {
+	engine, err := l.engine.With(specs...)
+	return &Limiter{engine}, err
 }
 
-func (l *Limiter) start(limits []Limit) error {
-	if err := l.checkLimits(limits); err != nil {
-		return err
-	}
-	own := make([]*tier, len(limits))
-	for i, limit := range limits {
-		own[i] = limit.tier(l.line.base)
-	}
-	l.own.Store(&own)
-	return nil
-}
-
-func (l *Limiter) checkLimits(limits []Limit) error {
-	var errs []error
-	for _, limit := range limits {
-		errs = append(errs, limit.check())
-	}
-	n := len(limits)
-	for p := l.parent; p != nil; p = p.parent {
-		n += len(*p.own.Load())
-	}
-	if n > maxTiers {
-		errs = append(errs, fmt.Errorf("%d limits, at most %d", n, maxTiers))
-	}
-	return errors.Join(errs...)
-}
-
-// current returns the limits that hold now.
-func (l *Limiter) current() *tierSet {
-	if s := l.set.Load(); s != nil && s.generation == l.line.generation.Load() {
-		return s
-	}
-	l.line.mu.Lock()
-	defer l.line.mu.Unlock()
-	return l.gather()
-}
-
-// gather collects the limits, under the line's lock.
-func (l *Limiter) gather() *tierSet {
-	s := &tierSet{generation: l.line.generation.Load()}
-	if have := l.set.Load(); have != nil && have.generation == s.generation {
-		return have
-	}
-	if l.parent != nil {
-		s.tiers = slices.Clone(l.parent.gather().tiers)
-	}
-	s.tiers = append(s.tiers, *l.own.Load()...)
-	if len(s.tiers) > maxTiers {
-		s.tiers = s.tiers[len(s.tiers)-maxTiers:] // a parent's limits have become more since
-	}
-	for _, t := range s.tiers {
-		s.conditional = s.conditional || t.limit.when != nil
-		s.shared = s.shared || t.shared != nil
-	}
-	s.plain = plainOf(s)
-	l.set.Store(s)
-	return s
-}
-
-// maxTiers is how many limits one call can be under.
-const maxTiers = 64
-
-// fewTiers is how many a ticket has room for by itself.
-const fewTiers = 4
+// made reports whether l was made by NewLimiter.
+func (l *Limiter) made() bool { return l != nil && l.engine != nil }
 
 // Ticket is one attempt's place under the limits. Fill in the exported fields, hand it to
 // [Limiter.Acquire] by pointer, and give it back with [Limiter.Release]. It may be used again after
@@ -133,63 +54,8 @@ type Ticket struct {
 	// Tenant is on whose behalf the attempt is made; tenants take turns. Empty is a tenant like others.
 	Tenant string
 
-	by     *caller // nil outside a client
-	tiers  *tierSet
-	grants []grant          // of the groups' tiers
-	logged int64            // its mark in the log, 0 when it is not there
-	quotas []headers.Quota  // that the answer told of
-	taken  uint64           // the limits that it is under
-	stored uint64           // of those, the ones whose permits a store gave
-	marks  [fewTiers]int64  // what each of them knows it by
-	more   *[maxTiers]int64 // where they are more
-	sent   time.Duration
-	state  ticketState
-	tight  bool // some limit gains by knowing when it was counted
+	place limiter.Reservation
 }
-
-// caller is what a client tells its limiter of a call, and learns from it.
-type caller struct {
-	who       uint64 // whom a pause of ScopeCredential concerns; 0 pauses all
-	method    string // and route: whom a pause of ScopeRoute concerns; an empty route pauses all
-	route     string
-	ask       bool          // for news, and for left
-	patience  time.Duration // the longest wait, 0 for none but the context's
-	maxPause  time.Duration // the longest pause to sit out, 0 for none but the context's
-	returning bool          // waited before, so it does not count against the queue's bound
-
-	waited time.Duration // what Acquire took
-	left   int           // permits that the tightest limit had left, -1 without limits
-	news   []Event       // LimitNear and Resumed, without the call
-}
-
-var nobody caller
-
-func (t *Ticket) caller() *caller {
-	if t.by == nil {
-		return &nobody
-	}
-	return t.by
-}
-
-type ticketState uint8
-
-const (
-	ticketFree    ticketState = iota
-	ticketTaken               // counts against every limit
-	ticketSettled             // answered, but still in flight
-)
-
-func (t *Ticket) mark(i int) *int64 {
-	if i < len(t.marks) {
-		return &t.marks[i]
-	}
-	if t.more == nil {
-		t.more = new([maxTiers]int64)
-	}
-	return &t.more[i]
-}
-
-func (t *Ticket) cost() int { return max(1, t.Cost) }
 
 // Outcome is what [Limiter.Release] learns of an attempt.
 type Outcome struct {
@@ -198,7 +64,7 @@ type Outcome struct {
 	Verdict Verdict
 	// Response is the answer whose headers may tell of quotas; nil tells nothing. Its body is not touched.
 	Response *http.Response
-	// Sent is false when the attempt certainly never reached the partner: its permits go back.
+	// Sent is false when the attempt certainly never reached the partner (see [Verdict.Unsent]): its permits go back.
 	Sent bool
 }
 
@@ -208,103 +74,181 @@ type Outcome struct {
 //     after the context's deadline;
 //   - ErrQueueFull when too many wait already;
 //   - ErrInvalid when the cost is above a limit, so that its turn would never come;
-//   - the context's error. A cancelled call leaves nothing behind.
+//   - the context's error. A canceled call leaves nothing behind.
 func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	if ctx == nil || t == nil {
 		return invalid("Acquire: the context or the ticket is nil")
 	}
-	if l == nil || l.line == nil {
+	if !l.made() {
 		return invalid("Acquire: the limiter was not made by NewLimiter")
 	}
-	if t.state != ticketFree {
+	p := &t.place
+	if !p.Free() {
 		return invalid("Acquire: the ticket is in use; Release it first")
 	}
-	if t.Cost >= 0 && ctx.Err() == nil && l.admitPlain(t) {
+	p.Request, p.Cost, p.Level, p.Tenant = t.Request, t.Cost, t.Priority.level(), t.Tenant
+	if ctx.Err() == nil && l.engine.TryAcquire(p) {
 		return nil
 	}
-	return l.acquire(ctx, t)
+	return l.acquire(ctx, p)
 }
 
-// acquire is Acquire the long way.
-func (l *Limiter) acquire(ctx context.Context, t *Ticket) error {
-	if t.Cost < 0 {
-		return invalid("Acquire: cost %d is negative", t.Cost)
+// acquire takes the general path, and translates why it was refused.
+func (l *Limiter) acquire(ctx context.Context, p *limiter.Reservation) error {
+	if p.Cost < 0 {
+		return invalid("Acquire: cost %d is negative", p.Cost)
 	}
-	if ctx.Err() != nil {
-		return fault.Context(ctx)
+	err := l.engine.Acquire(ctx, p)
+	if err == nil {
+		return nil
 	}
-	if err := l.choose(t); err != nil {
+	r, ok := err.(*limiter.Refusal)
+	if !ok {
 		return err
 	}
-	return l.line.acquire(ctx, l, t)
-}
-
-// choose finds the limits that t is under.
-func (l *Limiter) choose(t *Ticket) error {
-	set := l.current()
-	if t.tiers = set; !set.conditional && t.Cost <= 1 {
-		t.taken = 1<<len(set.tiers) - 1
-		return nil
+	switch r.Reason {
+	case limiter.QueueFull:
+		return refuse(ErrQueueFull, 0)
+	case limiter.AboveLimit:
+		return invalid("cost %d is above the limit %s: it would wait for ever", r.Cost, r.What)
+	case limiter.Waited:
+		return refuse(&waitError{r.What, r.Wait}, 0)
 	}
-	t.taken = 0
-	for i, tier := range set.tiers {
-		if tier.limit.when == nil || t.Request != nil && tier.limit.when(t.Request) {
-			t.taken |= 1 << i
-		}
-	}
-	return t.fits()
-}
-
-// fits returns an error when t's cost is above one of its limits.
-func (t *Ticket) fits() error {
-	for i, tier := range t.tiers.tiers {
-		if tier.slots == nil && tier.shared == nil && t.cost() > tier.Limit() && (tier.limit.when == nil || t.taken>>i&1 != 0) {
-			return invalid("cost %d is above the limit %s: it would wait for ever", t.cost(), tier.limit)
-		}
-	}
-	return nil
+	return refuse(&waitError{r.What, r.Wait}, r.Wait)
 }
 
 // Release reports what became of the attempt and gives back its place in flight. Release of a ticket
 // that holds nothing does nothing.
 func (l *Limiter) Release(t *Ticket, o Outcome) {
-	if l == nil || t == nil || t.state == ticketFree {
+	if !l.made() || t == nil || t.place.Free() {
 		return
 	}
 	if o.Response != nil {
-		t.read(l.line, o.Response)
+		l.engine.Read(&t.place, o.Response.Header)
 	}
-	l.line.settle(t, &o.Verdict, o.Sent, o.Response != nil || o.Verdict.Class == ClassOK)
-	l.line.leave(t)
+	l.engine.Settle(&t.place, outcomeOf(&o.Verdict, o.Sent, o.Response != nil || o.Verdict.Class == ClassOK))
+	l.engine.Release(&t.place)
+}
+
+// outcomeOf says of a verdict what limits go by.
+func outcomeOf(v *Verdict, sent, answered bool) limiter.Outcome {
+	o := limiter.Outcome{Answered: answered}
+	switch {
+	case !sent:
+		o.Kind = limiter.Unsent
+	case v.Class == ClassOK:
+	case v.Class == ClassRateLimited, v.Class == ClassTransient:
+		o = trouble(v, answered)
+	case v.Class == ClassCanceled, v.Class == ClassRefused:
+		o.Kind = limiter.Abandoned
+	}
+	return o
+}
+
+// trouble is outcomeOf for what may begin a pause. The verdict comes back when the pause is over.
+func trouble(v *Verdict, answered bool) limiter.Outcome {
+	cause := *v
+	o := limiter.Outcome{Kind: limiter.Failed, Scope: limiter.Scope(v.Scope), Wait: v.RetryAfter, Answered: answered, Cause: &cause}
+	if v.Class == ClassRateLimited {
+		o.Kind = limiter.Throttled
+	}
+	return o
+}
+
+// eventOf says of a notice what observers are told, for a call.
+func eventOf(n limiter.Notice, call CallInfo) Event {
+	if n.Resumed {
+		return Resumed{Call: call, Scope: Scope(n.Scope), After: n.After, Verdict: *n.Cause.(*Verdict)}
+	}
+	return LimitNear{Call: call, Limit: n.Limit, Source: LimitSource(n.Source), Used: n.Used, Max: n.Max}
 }
 
 // SetLimits replaces the limits that l was made with; those of the limiters around it, and the bound on
 // calls in flight, stay. Calls that wait go by the new ones at once, and what was sent before counts against them.
 // An error names each limit that is out of range, and nothing changes then.
 func (l *Limiter) SetLimits(limits ...Limit) error {
-	if l == nil || l.line == nil {
+	if !l.made() {
 		return invalid("SetLimits: the limiter was not made by NewLimiter")
 	}
-	if err := l.checkLimits(limits); err != nil {
+	specs, err := checkLimits(limits)
+	if err == nil {
+		err = l.engine.SetLimits(specs...)
+	}
+	if err != nil {
 		return invalid("SetLimits: %w", err)
 	}
-	ln := l.line
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	now := ln.now()
-	before := slices.Clone(*l.own.Load())
-	var own []*tier
-	for _, limit := range limits {
-		own = append(own, ln.successor(before, limit, now))
-	}
-	for _, t := range before {
-		if t != nil && t.slots != nil {
-			own = append(own, t)
-		}
-	}
-	l.own.Store(&own)
-	ln.generation.Add(1)
-	ln.eachWaiter(ln.move)
-	ln.pump(now)
 	return nil
+}
+
+// LimitSource says where a limit is known from.
+type LimitSource uint8
+
+const (
+	// LimitConfigured is one that the user has set.
+	LimitConfigured LimitSource = iota
+	// LimitAdvertised comes from the headers of the partner's answers.
+	LimitAdvertised
+	// LimitInferred was found out from its refusals.
+	LimitInferred
+)
+
+// String returns "configured", "advertised" or "inferred".
+func (s LimitSource) String() string { return limiter.Source(s).String() }
+
+// LimiterStatus is where a limiter stands.
+type LimiterStatus struct {
+	// Limits are all that hold at present: first those that are configured, then those that are advertised or inferred.
+	Limits []LimitStatus
+	// Waiting is how many calls wait for their turn, of all who share the limiter.
+	Waiting int
+	// PausedFor is how long everybody still waits because the partner asked for it; 0 when nobody does.
+	// A pause of one credential or route does not show here.
+	PausedFor time.Duration
+	// Paused counts the credentials and routes that have a pause of their own.
+	Paused int
+	// Ignored counts headers of answers that were malformed.
+	Ignored int
+}
+
+// LimitStatus is where one limit stands.
+type LimitStatus struct {
+	// Limit is the limit as [Limit.String] shows it, and Source where it is known from.
+	Limit  string
+	Source LimitSource
+	// Scope says whose limit it is, for one that is advertised or inferred. Several with the same limit stand for several
+	// credentials or routes.
+	Scope Scope
+	// Used and Max are permits: taken at present, and in all.
+	Used, Max int
+	// Waiting is how many calls wait that are under it.
+	Waiting int
+	// NextFree is how long until one more permit is free, 0 when one is, negative when that does not depend on the
+	// clock (a place in flight comes back with an answer).
+	NextFree time.Duration
+}
+
+// Status returns where the limiter stands. It changes nothing.
+func (l *Limiter) Status() (s LimiterStatus) {
+	if !l.made() {
+		return s
+	}
+	have := l.engine.Status()
+	s = LimiterStatus{Waiting: have.Waiting, PausedFor: have.PausedFor, Paused: have.Paused, Ignored: have.Ignored}
+	for _, x := range have.Limits {
+		s.Limits = append(s.Limits, LimitStatus{
+			Limit: x.Limit, Source: LimitSource(x.Source), Scope: Scope(x.Scope), Used: x.Used, Max: x.Max, Waiting: x.Waiting, NextFree: x.NextFree,
+		})
+	}
+	return s
+}
+
+// checkLimits returns what the engine needs to know of limits, or an error that joins one for each that is out of range.
+func checkLimits(limits []Limit) ([]limiter.Limit, error) {
+	var faults fault.List
+	specs := make([]limiter.Limit, len(limits))
+	for i, l := range limits {
+		faults.Add(l.check())
+		specs[i] = l.spec
+	}
+	return specs, faults.Err()
 }

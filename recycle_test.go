@@ -17,7 +17,7 @@ import (
 // A call that goes back to the pool takes nothing of what happened to the next: after any success it holds no more than
 // what begin and acquire set anew.
 func TestRecycledCallsAreBlank(t *testing.T) {
-	anew := map[string]bool{"stack": true, "opts": true, "layers": true, "max": true, "caller": true, "ticket": true}
+	anew := map[string]bool{"stack": true, "opts": true, "layers": true, "max": true, "place": true}
 	n, failures := 0, 0
 	rt := transportFunc(func(req *http.Request) (*http.Response, error) {
 		if n++; n <= failures {
@@ -68,8 +68,8 @@ func TestRecycledCallsAreBlank(t *testing.T) {
 							t.Fatalf("%s, %d failures, by %s: %s is kept", name, fail, how, field)
 						}
 					}
-					require.False(t, k.caller.returning, fmt.Sprint(name, how))
-					require.Nil(t, k.ticket.Request)
+					require.False(t, k.place.Returning, fmt.Sprint(name, how))
+					require.Nil(t, k.place.Request)
 					*k = call{}
 					calls.Put(k)
 				}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/belay-go/belay/internal/limiter"
 	"github.com/belay-go/belay/internal/origin"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -115,7 +116,7 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // elsewhere sends req to another origin: no layer but the attempt's timeout and the bound of the body.
 func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
-	c := &call{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts, max: h.last.max, caller: caller{left: -1}}
+	c := &call{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts, max: h.last.max, place: limiter.Reservation{Left: -1}}
 	c.newBody()
 	c.whole, c.decode, h.last = h.last.whole, h.last.decode, c
 	resp, err := c.send(nil)

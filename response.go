@@ -14,17 +14,16 @@ import (
 
 	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/limiter"
 )
 
 // body is the response's body as the caller reads it. It ends the attempt: the place in flight, the
 // attempt's context and the total timeout's are let go when it is closed or has been read to the end.
 type body struct {
 	rc         io.ReadCloser
-	line       *line    // whose slots are held, nil when none are
-	tiers      *tierSet // and of it
-	taken      uint64   // these
-	max        int64    // bytes that may be read, negative for no bound
-	left       int64    // of those
+	slots      limiter.Slots // in flight, which are held until the end
+	max        int64         // bytes that may be read, negative for no bound
+	left       int64         // of those
 	parent     context.Context
 	timeout    *deadline.Deadline // the attempt's, nil when it has none
 	total      context.CancelFunc // of the call's total timeout, once the body is handed out
@@ -127,9 +126,7 @@ func (b *body) finish() {
 	if b.total != nil {
 		b.total()
 	}
-	if b.line != nil {
-		b.line.giveSlots(b.tiers, b.taken)
-	}
+	b.slots.Release()
 }
 
 // eventStream reports whether an answer is a stream of server-sent events (HTML, section 9.2).

@@ -42,27 +42,6 @@ func TestArrivalOrder(t *testing.T) {
 	})
 }
 
-// A 429 within a known limit, answered later than the slack, doubles the slack up to the answer.
-func TestSlackDoubles(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l, err := NewLimiter(PerSecond(10))
-		require.NoError(t, err)
-		refused := func(after time.Duration) {
-			ticket := &Ticket{}
-			require.NoError(t, l.Acquire(t.Context(), ticket))
-			time.Sleep(after)
-			l.Release(ticket, Outcome{Verdict: Verdict{Class: ClassRateLimited, Scope: ScopeCall}, Sent: true})
-		}
-		refused(50 * time.Millisecond)
-		require.Equal(t, 100*time.Millisecond, l.line.slack, "the answer came within it")
-		refused(time.Second)
-		require.Equal(t, 200*time.Millisecond, l.line.slack)
-		refused(300 * time.Millisecond)
-		require.Equal(t, 300*time.Millisecond, l.line.slack, "no further than the answer")
-	})
-}
-
 // The backoff is drawn evenly below a bound that doubles up to MaxDelay.
 func TestBackoffBounds(t *testing.T) {
 	t.Parallel()
@@ -203,27 +182,6 @@ func TestWriteInLineDoesNotProbeFirst(t *testing.T) {
 	})
 }
 
-// A circuit that opens again while calls are eased in does not take the eased pace for the usual one.
-func TestRampsDoNotCompound(t *testing.T) {
-	t.Parallel()
-	var r ramp
-	now := time.Duration(0)
-	for ; now < 30*time.Second; now += 50 * time.Millisecond {
-		r.note(now)
-	}
-	for range 3 {
-		r.outage(now)
-		require.InDelta(t, 20, r.before, 1)
-		now += 20 * time.Second
-		r.start(now, 20*time.Second)
-		for until := now + 12*time.Second; now < until; now += time.Millisecond {
-			if r.open(now) {
-				r.note(now)
-			}
-		}
-	}
-}
-
 // Redirects to a trusted origin are within the origin.
 func TestRedirectToTrustedOrigin(t *testing.T) {
 	t.Parallel()
@@ -253,29 +211,4 @@ func TestCancelledCallClosesItsBody(t *testing.T) {
 	_, err := Post[None](ctx, c, "/", Reader("text/plain", &tracked{strings.NewReader("x"), &closed, &eof}))
 	require.ErrorIs(t, err, context.Canceled)
 	require.Positive(t, closed.Load())
-}
-
-// A pause that grows turns away those who sat out the shorter one.
-func TestPauseThatGrows(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l, err := NewLimiter()
-		require.NoError(t, err)
-		ticket := func() *Ticket { return &Ticket{by: &caller{who: 1, maxPause: time.Minute}} }
-		a, b := ticket(), ticket()
-		require.NoError(t, l.Acquire(t.Context(), a))
-		require.NoError(t, l.Acquire(t.Context(), b))
-		limited := func(ticket *Ticket, wait time.Duration) {
-			l.Release(ticket, Outcome{Verdict: Verdict{Class: ClassRateLimited, RetryAfter: wait, Scope: ScopeCredential}, Sent: true})
-		}
-		limited(a, 10*time.Second)
-		start := time.Now()
-		done := make(chan error, 1)
-		go func() { done <- l.Acquire(t.Context(), ticket()) }()
-		synctest.Wait()
-		limited(b, 30*time.Minute)
-		require.ErrorIs(t, <-done, ErrWaitTooLong)
-		require.Zero(t, time.Since(start))
-		require.Zero(t, l.line.waiting.Load())
-	})
 }

@@ -40,7 +40,7 @@ func TestStatus(t *testing.T) {
 		require.Len(t, s.Limits, 3)
 		first := s.Limits[0]
 		require.Equal(t, "2 per 10s", first.Limit)
-		require.Equal(t, belay.LimitSet, first.Source)
+		require.Equal(t, belay.LimitConfigured, first.Source)
 		require.Equal(t, []int{2, 2, 3}, []int{first.Used, first.Max, first.Waiting})
 		require.InDelta(t, 10, first.NextFree.Seconds(), 0.2)
 		require.Equal(t, []int{0, 100, 0}, []int{s.Limits[1].Used, s.Limits[1].Max, s.Limits[1].Waiting})
@@ -59,7 +59,7 @@ func TestStatus(t *testing.T) {
 	var c *belay.Client
 	require.Nil(t, c.Limiter())
 	require.Nil(t, newClient(t, answers(200), belay.Without(belay.LayerLimits)).Limiter())
-	require.Equal(t, "told", belay.LimitTold.String())
+	require.Equal(t, "advertised", belay.LimitAdvertised.String())
 	require.Equal(t, "low normal high", fmt.Sprint(belay.Low, belay.Normal, belay.High))
 }
 
@@ -102,7 +102,7 @@ func TestLimitEvents(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		require.NoError(t, get(t.Context(), c, "/"))
 		require.Equal(t, []string{
-			"near 10 per 1m0s (set): 8 of 10",
+			"near 10 per 1m0s (configured): 8 of 10",
 			"paused credential 3s: slow down",
 			"resumed credential after 3s: slow down",
 		}, events[:3])
@@ -147,7 +147,7 @@ func TestWaitTooLongNamesTheLimit(t *testing.T) {
 		err := get(t.Context(), c, "/")
 		require.Zero(t, time.Since(start))
 		require.ErrorIs(t, err, belay.ErrWaitTooLong)
-		require.ErrorContains(t, err, "told")
+		require.ErrorContains(t, err, "advertised")
 	})
 }
 

@@ -178,7 +178,7 @@ func (s *stats) Observe(_ context.Context, e belay.Event) {
 		s.retries.Add(1)
 	case belay.CallDone:
 		s.backoff.Add(int64(e.Waits.Backoff))
-		s.line.Add(int64(e.Waits.Line))
+		s.line.Add(int64(e.Waits.Queue))
 		s.circuit.Add(int64(e.Waits.Circuit))
 	case belay.CircuitChanged:
 		s.mu.Lock()

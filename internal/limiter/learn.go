@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import (
 	"slices"
@@ -6,22 +6,6 @@ import (
 
 	"github.com/belay-go/belay/internal/window"
 )
-
-// adapt sets the policy of l and all who share its line.
-func (l *Limiter) adapt(p AdaptivePolicy) {
-	l.line.mu.Lock()
-	defer l.line.mu.Unlock()
-	l.line.policy = p
-}
-
-// bound returns n within floor and ceiling.
-func (p AdaptivePolicy) bound(n int) int {
-	n = max(n, p.Floor, 1)
-	if p.Ceiling > 0 {
-		n = min(n, p.Ceiling)
-	}
-	return n
-}
 
 // learner finds out a limit from what was sent and what was refused. A partner that refuses has counted as
 // many calls as its limit in the window before; how long that window is shows in when it wants the next call, or
@@ -87,7 +71,7 @@ var windows = [...]time.Duration{
 }
 
 // refused notes a refusal. What it means is concluded when the calls in flight have come back too.
-func (l *learner) refused(g *group, t *Ticket, wait, now time.Duration) {
+func (l *learner) refused(g *group, t *Reservation, wait, now time.Duration) {
 	for _, k := range g.told {
 		if 10*k.Left(now) <= k.Limit() {
 			return // the headers say what there is to know
@@ -141,7 +125,7 @@ func (ln *line) conclude(g *group, now time.Duration) {
 func (ln *line) narrow(g *group) {
 	w := g.learner.narrow
 	if w == nil {
-		w = &narrow{tier: &tier{limit: Limit{kind: slotLimit}, source: LimitLearnt, slots: window.NewSlots(1)}, most: 1, easy: wide}
+		w = &narrow{tier: &tier{limit: Limit{Kind: InFlight}, source: Inferred, slots: window.NewSlots(1)}, most: 1, easy: wide}
 		g.learner.narrow = w
 		g.add(w.tier)
 	} else {
@@ -153,7 +137,7 @@ func (ln *line) narrow(g *group) {
 
 func (w *narrow) set() {
 	w.slots.Resize(w.most)
-	w.limit.n, w.through = w.most, 0
+	w.limit.N, w.through = w.most, 0
 }
 
 // widen takes in that a call went through.
@@ -247,7 +231,7 @@ func (ln *line) adopt(g *group, n int, per time.Duration, certain bool, now time
 			ln.unlearn(g, l.limits[0])
 		}
 		i = len(l.limits)
-		l.limits = append(l.limits, &learnt{tier: &tier{source: LimitLearnt}, per: per})
+		l.limits = append(l.limits, &learnt{tier: &tier{source: Inferred}, per: per})
 		g.add(l.limits[i].tier)
 	}
 	k := l.limits[i]
@@ -263,16 +247,16 @@ func (ln *line) unlearn(g *group, k *learnt) {
 // set gives a limit another number, with what was sent already counted, until it may be tried higher after quiet.
 func (ln *line) set(g *group, k *learnt, n int, now, quiet time.Duration) {
 	k.n, k.grow, k.needed = n, now+quiet, false
-	k.limit = Every(n, k.per)
+	k.limit = Limit{N: n, Per: k.per}
 	if k.contested { // evenly, as a burst would meet the other's
 		burst := max(1, n/20)
-		k.limit = k.limit.Bucket(burst)
+		k.limit.Kind, k.limit.Burst = Bucket, burst
 		b := window.NewBucket(n, k.per, burst, ln.base)
 		b.Take(now, now, burst)
 		k.Window = b
 		return
 	}
-	k.Window = limitWindow(n, k.per)
+	k.Window = slidingWindow(n, k.per)
 	ln.recount(k.Window, g.learner.who, k.per, now)
 }
 

@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import (
 	"time"
@@ -20,7 +20,7 @@ type plainWindow struct {
 
 // plainOf returns what is plain of a set, nil where it is not.
 func plainOf(s *tierSet) *plainTiers {
-	if s.conditional || s.shared || len(s.tiers) > fewTiers {
+	if s.conditional || s.shared || len(s.tiers) > inlineTiers {
 		return nil
 	}
 	p := new(plainTiers)
@@ -34,11 +34,11 @@ func plainOf(s *tierSet) *plainTiers {
 	return p
 }
 
-// admitPlain admits t and reports true, or does nothing: where its limits are not plain, where the partner has said
+// TryAcquire admits t and reports true, or does nothing: where its limits are not plain, where the partner has said
 // something or somebody waits, or where there is no room, the long way decides.
-func (l *Limiter) admitPlain(t *Ticket) bool {
+func (l *Limiter) TryAcquire(t *Reservation) bool {
 	set, ln := l.set.Load(), l.line
-	if set == nil || set.plain == nil || t.Cost > 1 || ln.stirred.Load() || ln.waiting.Load() > 0 {
+	if set == nil || set.plain == nil || uint(t.Cost) > 1 || ln.stirred.Load() || ln.waiting.Load() > 0 {
 		return false
 	}
 	// The clock is read before the lock, which is held for less; who comes in between has a later one.
@@ -51,7 +51,7 @@ func (l *Limiter) admitPlain(t *Ticket) bool {
 	}
 	ln.latest = now
 	t.tiers, t.taken, t.stored = set, 1<<len(set.tiers)-1, 0
-	t.sent, t.state, t.tight = now, ticketTaken, set.plain.take(&t.marks, now, now+ln.slack)
+	t.sent, t.state, t.tight = now, taken, set.plain.take(&t.marks, now, now+ln.slack)
 	ln.note(t, now, 1)
 	ln.mu.Unlock()
 	return true
@@ -73,7 +73,7 @@ func (p *plainTiers) open(now time.Duration) bool {
 }
 
 // take takes one permit of all of it, and reports whether some of it gains by knowing when that was counted.
-func (p *plainTiers) take(marks *[fewTiers]int64, now, latest time.Duration) (tight bool) {
+func (p *plainTiers) take(marks *[inlineTiers]int64, now, latest time.Duration) (tight bool) {
 	for _, s := range p.slots {
 		s.Take()
 	}
@@ -81,7 +81,7 @@ func (p *plainTiers) take(marks *[fewTiers]int64, now, latest time.Duration) (ti
 	for i := range p.windows {
 		w := &p.windows[i]
 		mark := w.Take(now, latest, 1)
-		marks[w.at%fewTiers] = mark
+		marks[w.at%inlineTiers] = mark
 		all &= mark
 	}
 	return all >= 0

@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import (
 	"context"
@@ -22,7 +22,7 @@ func TestSetLimitsWithAStoreThatCannotBeCompared(t *testing.T) {
 		store := quotaFunc(func(context.Context, int) (time.Duration, error) { asked++; return 0, nil })
 		l := limiterOf(t, PerDay(4).Shared(store))
 		require.NoError(t, l.SetLimits(PerDay(4).Shared(store)))
-		send(t, l, &Ticket{})
+		send(t, l, &Reservation{})
 		require.Equal(t, 1, asked)
 	})
 }
@@ -36,10 +36,10 @@ func TestSetLimitsChangesTheFallback(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &downQuota{}
-		l := limiterOf(t, PerDay(4).Shared(store).Fallback(FallbackClosed))
-		require.NoError(t, l.SetLimits(PerDay(4).Shared(store).Fallback(FallbackOpen)))
+		l := limiterOf(t, PerDay(4).Shared(store).FailClosed())
+		require.NoError(t, l.SetLimits(PerDay(4).Shared(store).FailOpen()))
 		start := time.Now()
-		send(t, l, &Ticket{})
+		send(t, l, &Reservation{})
 		require.LessOrEqual(t, time.Since(start), time.Second)
 	})
 }
@@ -59,23 +59,23 @@ func TestSetLimitsKeepsPriorities(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerHour(1))
-		send(t, l, &Ticket{})
+		send(t, l, &Reservation{})
 		var low, high atomic.Int32
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wait := func(p Priority, gone *atomic.Int32) {
+		wait := func(level int, gone *atomic.Int32) {
 			wg.Go(func() {
-				if l.Acquire(ctx, &Ticket{Priority: p}) == nil {
+				if acquire(ctx, l, &Reservation{Level: level}) == nil {
 					gone.Add(1)
 				}
 			})
 			synctest.Wait()
 		}
 		for range 100 {
-			wait(Low, &low)
+			wait(2, &low)
 		}
 		for range 10 {
-			wait(High, &high)
+			wait(0, &high)
 		}
 		require.NoError(t, l.SetLimits(PerHour(11)))
 		synctest.Wait()
@@ -92,7 +92,7 @@ func TestNewLimitCountsWhatWasSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerSecond(10))
 		for range 10 {
-			send(t, l, &Ticket{})
+			send(t, l, &Reservation{})
 			time.Sleep(time.Second)
 		}
 		require.NoError(t, l.SetLimits(PerSecond(10), PerMinute(10)))
@@ -106,11 +106,11 @@ func TestNewLimitCountsWhatWasSentBeforeARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, PerMinute(100))
 		for range 89 {
-			send(t, l, &Ticket{})
+			send(t, l, &Reservation{})
 		}
-		k := &Ticket{}
-		require.NoError(t, l.Acquire(t.Context(), k))
-		l.Release(k, Outcome{Sent: true, Verdict: Verdict{Class: ClassRateLimited, RetryAfter: time.Second, Scope: ScopeCall}})
+		k := &Reservation{}
+		require.NoError(t, acquire(t.Context(), l, k))
+		release(l, k, Outcome{Kind: Throttled, Wait: time.Second, Scope: ScopeCall})
 		require.NoError(t, l.SetLimits(PerMinute(50)))
 		require.Zero(t, sendSome(t, l, 60))
 	})
@@ -151,7 +151,7 @@ func TestSetLimitsOftenHoldsBackNobody(t *testing.T) {
 		start := time.Now()
 		waited := make(chan time.Duration, 1)
 		go func() {
-			send(t, l, &Ticket{})
+			send(t, l, &Reservation{})
 			waited <- time.Since(start)
 		}()
 		for i := range 20 {
@@ -180,7 +180,7 @@ func changeUnderTraffic(t *testing.T, seed uint64) {
 			limits = append(limits, Every(1+r.IntN(3*most), 2*per))
 		}
 		if seed%2 == 0 && r.IntN(3) == 0 {
-			limits = append(limits, Every(1+r.IntN(most), per).When(Writes))
+			limits = append(limits, when(Every(1+r.IntN(most), per), Writes))
 		}
 		return limits
 	}
@@ -188,7 +188,7 @@ func changeUnderTraffic(t *testing.T, seed uint64) {
 	l := root
 	if r.IntN(2) == 0 {
 		var err error
-		l, err = root.with(Limit{n: 1 + r.IntN(4), kind: slotLimit})
+		l, err = root.With(Limit{N: 1 + r.IntN(4), Kind: InFlight})
 		require.NoError(t, err)
 	}
 	start := time.Now()
@@ -214,14 +214,14 @@ func changeUnderTraffic(t *testing.T, seed uint64) {
 			ms := func(most int) time.Duration { return time.Duration(r.IntN(most)) * time.Millisecond }
 			time.Sleep(ms(10_000))
 			k := ticketFor([]string{http.MethodGet, http.MethodPost}[r.IntN(2)])
-			k.Priority, k.Tenant = Priority(r.IntN(3)-1), fmt.Sprint(r.IntN(4))
+			k.Level, k.Tenant = 2-r.IntN(3), fmt.Sprint(r.IntN(4))
 			ctx := t.Context()
 			if r.IntN(4) == 0 {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, ms(9000))
 				defer cancel()
 			}
-			if err := l.Acquire(ctx, k); err != nil {
+			if err := acquire(ctx, l, k); err != nil {
 				if ctx == t.Context() {
 					t.Error(err)
 				}
@@ -229,13 +229,13 @@ func changeUnderTraffic(t *testing.T, seed uint64) {
 			}
 			if r.IntN(8) == 0 {
 				time.Sleep(ms(300))
-				l.Release(k, Outcome{Sent: false})
+				release(l, k, Outcome{Kind: Unsent})
 				return
 			}
 			time.Sleep(ms(99))
 			a.note(time.Since(start), k)
 			time.Sleep(ms(99))
-			l.Release(k, Outcome{Sent: true})
+			release(l, k, Outcome{Answered: true})
 		})
 	}
 	wg.Wait()

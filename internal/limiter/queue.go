@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import "time"
 
@@ -41,7 +41,7 @@ func (r *tenantRow) before(o *tenantRow) bool {
 }
 
 type waiter struct {
-	ticket     *Ticket
+	ticket     *Reservation
 	view       *Limiter
 	level      int        // of priority, 0 the highest
 	seq        uint64     // of arrival
@@ -251,7 +251,7 @@ func (ln *line) claim(w *waiter, wait time.Duration) {
 	n := w.ticket.cost()
 	byClock := wait > 0 && wait < never/2
 	f := func(t *tier) {
-		if byClock && (t.slots != nil || t.limit.per <= wait) {
+		if byClock && (t.slots != nil || t.limit.Per <= wait) {
 			return
 		}
 		t.claim(ln.round)

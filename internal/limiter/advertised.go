@@ -1,8 +1,7 @@
-package belay
+package limiter
 
 import (
 	"cmp"
-	"net/http"
 	"slices"
 	"time"
 
@@ -20,19 +19,8 @@ type told struct {
 // maxTold bounds the quotas of one group, so that a partner cannot make it grow.
 const maxTold = 8
 
-// read reads what a response's headers tell of quotas.
-func (t *Ticket) read(ln *line, resp *http.Response) {
-	if len(resp.Header) == 0 {
-		return
-	}
-	var ignored int
-	if t.quotas, ignored = headers.Quotas(resp.Header, t.quotas); ignored > 0 {
-		ln.ignored.Add(int64(ignored))
-	}
-}
-
 // hear takes in the quotas that an answer to t told of.
-func (ln *line) hear(t *Ticket, now time.Duration) {
+func (ln *line) hear(t *Reservation, now time.Duration) {
 	for i := range t.quotas {
 		q := &t.quotas[i]
 		g := ln.groupFor(t, ScopeCredential, now)
@@ -43,7 +31,7 @@ func (ln *line) hear(t *Ticket, now time.Duration) {
 			g = ln.groupFor(t, ScopeRoute, now)
 		}
 		at := slices.IndexFunc(g.told, func(k *told) bool { return k.name == q.Name })
-		if at >= 0 && g.told[at].limit.n != q.Limit && g.scope != ScopeRoute && t.key(ScopeRoute) != 0 && len(g.varied) < maxTold {
+		if at >= 0 && g.told[at].limit.N != q.Limit && g.scope != ScopeRoute && t.key(ScopeRoute) != 0 && len(g.varied) < maxTold {
 			// One name for several: from here on it is each route's own.
 			g.varied = append(g.varied, q.Name)
 			g.drop(g.told[at].tier)
@@ -72,7 +60,7 @@ func (g *group) untell() {
 }
 
 // newTold makes a tier of a quota, nil when too little is known of it.
-func (ln *line) newTold(g *group, t *Ticket, q *headers.Quota, now time.Duration) *told {
+func (ln *line) newTold(g *group, t *Reservation, q *headers.Quota, now time.Duration) *told {
 	k := &told{name: q.Name, per: q.Window}
 	// What was sent with it or since may not be in what the partner counted; unless all of that is ours.
 	used := q.Limit - q.Left
@@ -89,24 +77,24 @@ func (ln *line) newTold(g *group, t *Ticket, q *headers.Quota, now time.Duration
 			k.per = nice(q.Reset)
 		}
 		k.tier = &tier{Window: window.NewTold(q.Limit, used, k.per, now+q.Reset)}
-		k.limit = Every(q.Limit, max(k.per, q.Reset, time.Second)).Fixed()
+		k.limit = Limit{N: q.Limit, Per: max(k.per, q.Reset, time.Second), Kind: Fixed}
 	case q.Window > 0:
-		w := limitWindow(q.Limit, q.Window)
+		w := slidingWindow(q.Limit, q.Window)
 		ln.recount(w, g.learner.who, q.Window, now)
 		if more := used - (q.Limit - w.Left(now)); more > 0 {
 			w.Take(now, now, min(more, q.Limit))
 		}
 		k.tier = &tier{Window: w}
-		k.limit = Every(q.Limit, q.Window)
+		k.limit = Limit{N: q.Limit, Per: q.Window}
 	default:
 		return nil
 	}
-	k.source, k.heard = LimitTold, now
+	k.source, k.heard = Advertised, now
 	return k
 }
 
 // correct corrects the count of a quota by what an answer told.
-func (ln *line) correct(g *group, k *told, t *Ticket, q *headers.Quota, now time.Duration) {
+func (ln *line) correct(g *group, k *told, t *Reservation, q *headers.Quota, now time.Duration) {
 	k.heard = now
 	used := q.Limit - q.Left
 	if w, ok := k.Window.(*window.Told); ok {
@@ -123,9 +111,9 @@ func (ln *line) correct(g *group, k *told, t *Ticket, q *headers.Quota, now time
 		if k.per == 0 && q.Left == q.Limit-t.cost() {
 			k.per = nice(q.Reset)
 		}
-		k.limit.n = q.Limit
+		k.limit.N = q.Limit
 		if k.per > 0 {
-			k.limit.per = k.per
+			k.limit.Per = k.per
 		}
 		w.Correct(mark, now, q.Limit, used, end, k.per)
 		if q.Left <= 0 && end > now && mark < 0 {
@@ -134,18 +122,18 @@ func (ln *line) correct(g *group, k *told, t *Ticket, q *headers.Quota, now time
 		return
 	}
 	if q.Window <= 0 {
-		q.Window = k.limit.per // it does not say each time
+		q.Window = k.limit.Per // it does not say each time
 	}
-	if k.limit.n != q.Limit || k.limit.per != q.Window {
+	if k.limit.N != q.Limit || k.limit.Per != q.Window {
 		// Calls that are under the old one settle there.
-		fresh := &tier{limit: Every(q.Limit, q.Window), source: LimitTold, heard: now, Window: limitWindow(q.Limit, q.Window)}
+		fresh := &tier{limit: Limit{N: q.Limit, Per: q.Window}, source: Advertised, heard: now, Window: slidingWindow(q.Limit, q.Window)}
 		ln.recount(fresh.Window, g.learner.who, q.Window, now)
 		g.drop(k.tier)
 		g.add(fresh)
 		k.tier = fresh
 	}
 	// Our own may not be in what the partner counted yet, so that this is the least of what others spent.
-	if more := used - (k.limit.n - k.Left(now)); more > 0 {
+	if more := used - (k.limit.N - k.Left(now)); more > 0 {
 		k.Take(now, now, min(more, k.Left(now)))
 	}
 }

@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import (
 	"context"
@@ -44,7 +44,7 @@ type line struct {
 	wake    time.Duration // when the timer fires
 
 	routes  int // of the groups, those of a route
-	policy  AdaptivePolicy
+	policy  Policy
 	ignored atomic.Int64 // headers that were malformed
 }
 
@@ -59,7 +59,7 @@ type tier struct {
 	slots         *window.Slots // of calls in flight
 	shared        *sharedQuota  // counted by a store; then the window is for when that fails
 	limit         Limit
-	source        LimitSource
+	source        Source
 	queues        int           // whose waiters are under it
 	claimed       int           // permits that earlier waiters need, in this round
 	round         uint64        // of claimed
@@ -101,7 +101,7 @@ func (t *tier) waitFor(now time.Duration, n, claimed int) time.Duration {
 	if wait > 0 {
 		t.needed = true
 	}
-	if t.source == LimitTold && wait > longestHold && wait != never {
+	if t.source == Advertised && wait > longestHold && wait != never {
 		return max(0, t.heard+longestHold-now) // then one call asks whether it still holds
 	}
 	return wait
@@ -113,7 +113,7 @@ func (t *tier) cost(n int) int {
 	switch {
 	case t.slots != nil:
 		return 1
-	case t.source != LimitSet:
+	case t.source != Configured:
 		return min(n, t.Limit())
 	}
 	return n
@@ -127,7 +127,7 @@ func newLine() *line {
 func (ln *line) now() time.Duration { return time.Since(ln.base) }
 
 // acquire is Limiter.Acquire after its checks.
-func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
+func (ln *line) acquire(ctx context.Context, l *Limiter, t *Reservation) error {
 	// The clock is read before the lock, which is held for less; who comes in between has a later one.
 	now := ln.now()
 	ln.mu.Lock()
@@ -151,25 +151,23 @@ func (ln *line) acquire(ctx context.Context, l *Limiter, t *Ticket) error {
 		return err
 	}
 	err = ln.wait(ctx, t, w)
-	if t.by != nil {
-		t.by.waited = ln.now() - now
-	}
+	t.Waited = ln.now() - now
 	return err
 }
 
 // note writes down that t goes.
-func (ln *line) note(t *Ticket, now time.Duration, n int) {
-	t.logged = ln.log.Note(now, t.caller().who, n)
+func (ln *line) note(t *Reservation, now time.Duration, n int) {
+	t.logged = ln.log.Note(now, t.Who, n)
 	if ln.paced {
 		ln.ramp.note(now)
 	}
-	if t.by != nil && t.by.ask {
+	if t.Observed {
 		ln.look(t, now)
 	}
 }
 
 // admit takes every tier of t and reports true, or takes none. Nobody waits.
-func (ln *line) admit(t *Ticket, now time.Duration) bool {
+func (ln *line) admit(t *Reservation, now time.Duration) bool {
 	if !ln.ramp.open(now) {
 		return false
 	}
@@ -199,9 +197,9 @@ func (ln *line) admit(t *Ticket, now time.Duration) bool {
 }
 
 // take takes every tier of t and of its groups, whether or not there is room.
-func (ln *line) take(t *Ticket, gs groups, now time.Duration) {
+func (ln *line) take(t *Reservation, gs groups, now time.Duration) {
 	n := t.cost()
-	t.sent, t.state, t.tight, t.stored = now, ticketTaken, false, 0
+	t.sent, t.state, t.tight, t.stored = now, taken, false, 0
 	for i, tier := range t.tiers.tiers {
 		switch {
 		case t.taken>>i&1 == 0:
@@ -225,38 +223,25 @@ func (ln *line) take(t *Ticket, gs groups, now time.Duration) {
 	ln.note(t, now, n)
 }
 
-// settle takes in what became of an attempt: whether it was sent, and whether the partner has answered. Its place in flight ends by
-// leave. It returns how long a pause it began, if it did.
-func (ln *line) settle(t *Ticket, v *Verdict, sent, answered bool) (began time.Duration) {
-	if t.state != ticketTaken {
-		return 0
-	}
-	if !t.tight && sent && v.Class == ClassOK && len(t.grants) == 0 && len(t.quotas) == 0 && !ln.struck.Load() {
-		t.state = ticketSettled
-		return 0
-	}
-	return ln.settleUp(t, v, sent, answered)
-}
-
-// settleUp is settle where the limits have to hear of it.
-func (ln *line) settleUp(t *Ticket, v *Verdict, sent, answered bool) (began time.Duration) {
+// settleUp is Settle where the limits have to hear of it.
+func (ln *line) settleUp(t *Reservation, o *Outcome) (paused time.Duration) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	now := ln.now()
-	t.state = ticketSettled
-	if sent {
-		ln.count(t, now, answered)
-		began = ln.learn(t, v, now)
-	} else {
+	t.state = settled
+	if o.Kind == Unsent {
 		ln.undo(t, now)
+	} else {
+		ln.count(t, now, o.Answered)
+		paused = ln.learn(t, o, now)
 	}
 	t.quotas = t.quotas[:0]
 	ln.pump(now)
-	return began
+	return paused
 }
 
 // count settles what t has taken: the partner has counted it by now, or, where it has not answered, perhaps never.
-func (ln *line) count(t *Ticket, now time.Duration, answered bool) {
+func (ln *line) count(t *Reservation, now time.Duration, answered bool) {
 	at := min(now, t.sent+ln.slack)
 	for i, tier := range t.tiers.tiers {
 		if t.taken>>i&1 != 0 && tier.slots == nil {
@@ -274,7 +259,7 @@ func (ln *line) count(t *Ticket, now time.Duration, answered bool) {
 }
 
 // undo gives back what t has taken, but for its place in flight: the partner never saw it.
-func (ln *line) undo(t *Ticket, now time.Duration) {
+func (ln *line) undo(t *Reservation, now time.Duration) {
 	for i, tier := range t.tiers.tiers {
 		if t.taken>>i&1 == 0 || tier.slots != nil {
 			continue
@@ -290,8 +275,8 @@ func (ln *line) undo(t *Ticket, now time.Duration) {
 	}
 }
 
-// moved has what t has taken count from now, as the attempt goes later than it was admitted.
-func (ln *line) moved(t *Ticket) {
+// restart has what t has taken count from now, as the attempt goes later than it was admitted.
+func (ln *line) restart(t *Reservation) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	now := max(ln.now(), ln.latest)
@@ -313,21 +298,12 @@ func (ln *line) moved(t *Ticket) {
 	}
 	if t.logged > 0 {
 		ln.log.Gone(t.logged, t.cost())
-		t.logged = ln.log.Note(now, t.caller().who, t.cost())
+		t.logged = ln.log.Note(now, t.Who, t.cost())
 	}
 }
 
-// leave ends a settled attempt's place in flight. It takes the lock only when somebody waits: a waiter
+// giveSlots gives back the slots among the tiers that were taken. It takes the mutex only when somebody waits: a waiter
 // that comes meanwhile looks at the slots after it has been counted.
-func (ln *line) leave(t *Ticket) {
-	if t.state == ticketFree {
-		return
-	}
-	t.state = ticketFree
-	ln.giveSlots(t.tiers, t.taken)
-}
-
-// giveSlots gives back the slots among the tiers that were taken.
 func (ln *line) giveSlots(set *tierSet, taken uint64) {
 	if set.plain != nil { // all of its tiers were taken
 		for _, s := range set.plain.slots {
@@ -352,27 +328,13 @@ func (ln *line) advance() {
 	ln.pump(ln.now())
 }
 
-// outage and recovered are what the breaker's opening and closing mean for the line.
-func (ln *line) outage() {
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	ln.ramp.outage(ln.now())
-}
-
-func (ln *line) recovered(after time.Duration) {
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	ln.stirred.Store(true)
-	ln.ramp.start(ln.now(), after)
-}
-
 // refund undoes take, under the lock.
-func (ln *line) refund(t *Ticket) {
+func (ln *line) refund(t *Reservation) {
 	ln.undo(t, ln.now())
 	for i, tier := range t.tiers.tiers {
 		if t.taken>>i&1 != 0 && tier.slots != nil {
 			tier.slots.Give()
 		}
 	}
-	t.state = ticketFree
+	t.state = free
 }

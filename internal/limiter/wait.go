@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 )
 
 // wait waits until w is admitted.
-func (ln *line) wait(ctx context.Context, t *Ticket, w *waiter) (err error) {
+func (ln *line) wait(ctx context.Context, t *Reservation, w *waiter) (err error) {
 	var patience <-chan time.Time
-	if p := t.caller().patience; p > 0 {
+	if p := t.Patience; p > 0 {
 		timer := time.NewTimer(p)
 		defer timer.Stop()
 		patience = timer.C
@@ -26,7 +26,7 @@ func (ln *line) wait(ctx context.Context, t *Ticket, w *waiter) (err error) {
 		case <-ctx.Done():
 			err = fmt.Errorf("waiting in line: %w", fault.Context(ctx))
 		case <-patience:
-			err = refuse(&waitError{"waited in line", t.caller().patience}, 0)
+			err = &Refusal{Reason: Waited, What: "waited in line", Wait: t.Patience}
 		}
 		ln.mu.Lock()
 		defer ln.mu.Unlock()
@@ -45,7 +45,7 @@ func (ln *line) wait(ctx context.Context, t *Ticket, w *waiter) (err error) {
 }
 
 // woken does what w was woken for, and reports whether its wait is over.
-func (ln *line) woken(ctx context.Context, t *Ticket, w *waiter) (over bool, err error) {
+func (ln *line) woken(ctx context.Context, t *Reservation, w *waiter) (over bool, err error) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	if ask := w.ask; ask != nil {
@@ -64,7 +64,7 @@ func (ln *line) woken(ctx context.Context, t *Ticket, w *waiter) (over bool, err
 }
 
 // askFor asks a store for w's permits, without the lock.
-func (ln *line) askFor(ctx context.Context, t *Ticket, w *waiter, ask *sharedQuota) {
+func (ln *line) askFor(ctx context.Context, t *Reservation, w *waiter, ask *sharedQuota) {
 	ln.mu.Unlock()
 	wait, err := ask.take(ctx, t.cost())
 	ln.mu.Lock()
@@ -82,7 +82,7 @@ func (ln *line) askFor(ctx context.Context, t *Ticket, w *waiter, ask *sharedQuo
 }
 
 // chooseAgain finds w's limits after they have changed, without the lock, and puts it back into its place.
-func (ln *line) chooseAgain(t *Ticket, w *waiter) {
+func (ln *line) chooseAgain(t *Reservation, w *waiter) {
 	w.moved = false
 	chosen := false
 	defer func() { // the user's functions may panic
@@ -120,14 +120,14 @@ func (w *waiter) signal() {
 }
 
 // join puts a waiter into the line, or says why it must not wait.
-func (ln *line) join(ctx context.Context, l *Limiter, t *Ticket, now time.Duration) (*waiter, error) {
-	if !t.caller().returning && ln.full(l, t) {
-		return nil, refuse(ErrQueueFull, 0)
+func (ln *line) join(ctx context.Context, l *Limiter, t *Reservation, now time.Duration) (*waiter, error) {
+	if !t.Returning && ln.full(l, t) {
+		return nil, &Refusal{Reason: QueueFull}
 	}
 	if err := ln.tooLong(ctx, t, now); err != nil {
 		return nil, err
 	}
-	w := &waiter{ticket: t, view: l, level: t.Priority.level(), ready: make(chan struct{}, 1), deadline: never}
+	w := &waiter{ticket: t, view: l, level: t.Level, ready: make(chan struct{}, 1), deadline: never}
 	if deadline, ok := ctx.Deadline(); ok {
 		w.deadline = now + time.Until(deadline)
 	}
@@ -141,14 +141,14 @@ func (ln *line) join(ctx context.Context, l *Limiter, t *Ticket, now time.Durati
 const queuesOfAll = 10
 
 // full reports whether too many wait already, of t's tenant or of all.
-func (ln *line) full(l *Limiter, t *Ticket) bool {
+func (ln *line) full(l *Limiter, t *Reservation) bool {
 	own := ln.tenants[t.Tenant]
-	return l.maxQueue == 0 || own != nil && own.waiting >= l.maxQueue || int(ln.waiting.Load())/queuesOfAll >= l.maxQueue
+	return l.MaxQueue == 0 || own != nil && own.waiting >= l.MaxQueue || int(ln.waiting.Load())/queuesOfAll >= l.MaxQueue
 }
 
 // tooLong refuses a wait that is known to outlast the deadline or the patience.
-func (ln *line) tooLong(ctx context.Context, t *Ticket, now time.Duration) error {
-	by := t.caller()
+func (ln *line) tooLong(ctx context.Context, t *Reservation, now time.Duration) error {
+	by := t
 	wait, what := ln.all.until-now, "paused by the partner"
 	groups := ln.groupsOf(t)
 	for _, g := range groups {
@@ -161,8 +161,8 @@ func (ln *line) tooLong(ctx context.Context, t *Ticket, now time.Duration) error
 		if d > wait && d != never {
 			wait, what = d, why
 		}
-		if said && by.maxPause > 0 && d > by.maxPause && d != never {
-			return refuse(&waitError{why, d}, d)
+		if said && by.MaxPause > 0 && d > by.MaxPause && d != never {
+			return &Refusal{Reason: WaitTooLong, What: why, Wait: d}
 		}
 		return nil
 	}
@@ -172,7 +172,7 @@ func (ln *line) tooLong(ctx context.Context, t *Ticket, now time.Duration) error
 	_ = longer(ln.ramp.wait(now, int(ln.waiting.Load())), "easing in after an outage", false)
 	// Only those who stand before it in the same row are sure to go first.
 	ahead := 0
-	if q := ln.queues[queueKey{t.tiers, t.taken, groups}]; q != nil && len(ln.tenants) == 1 && q.tenantsAt(t.Priority.level()) == 1 {
+	if q := ln.queues[queueKey{t.tiers, t.taken, groups}]; q != nil && len(ln.tenants) == 1 && q.tenantsAt(t.Level) == 1 {
 		ahead = q.cost
 	}
 	for i, tier := range t.tiers.tiers {
@@ -189,13 +189,13 @@ func (ln *line) tooLong(ctx context.Context, t *Ticket, now time.Duration) error
 		}
 		for _, tier := range g.tiers {
 			d := tier.waitFor(now, t.cost(), 0)
-			if err := longer(d, "limit "+tier.limit.String()+" ("+tier.source.String()+")", tier.source == LimitTold); err != nil {
+			if err := longer(d, "limit "+tier.limit.String()+" ("+tier.source.String()+")", tier.source == Advertised); err != nil {
 				return err
 			}
 		}
 	}
-	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || by.patience > 0 && wait > by.patience {
-		return refuse(&waitError{what, wait}, wait)
+	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || by.Patience > 0 && wait > by.Patience {
+		return &Refusal{Reason: WaitTooLong, What: what, Wait: wait}
 	}
 	return nil
 }

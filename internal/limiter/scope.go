@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import (
 	"cmp"
@@ -16,7 +16,7 @@ type group struct {
 	until   time.Duration // paused until then
 	since   time.Duration // when the pause began
 	paused  bool          // the end of the pause has not been told yet
-	verdict Verdict       // that the pause came by
+	cause   any           // that the pause came by
 	strikes int           // refusals in a row that did not say how long to wait
 	queues  int           // of its waiters
 	tiers   []*tier       // told, learnt, and the bound on calls in flight while it learns
@@ -54,13 +54,13 @@ func (g *group) admits(now time.Duration, n int) bool {
 	return true
 }
 
-func (g *group) take(t *Ticket, now, slack time.Duration) {
+func (g *group) take(t *Reservation, now, slack time.Duration) {
 	for _, tier := range g.tiers {
 		n, mark := tier.cost(t.cost()), int64(0)
 		if tier.slots != nil {
 			tier.slots.Take()
 		} else {
-			if tier.source == LimitTold && tier.Wait(now, n) > 0 {
+			if tier.source == Advertised && tier.Wait(now, n) > 0 {
 				tier.heard = now // the one call that asks again
 			}
 			mark = tier.Take(now, now+slack, n)
@@ -70,7 +70,7 @@ func (g *group) take(t *Ticket, now, slack time.Duration) {
 }
 
 // settleGrants ends what t has taken of the groups' tiers.
-func (t *Ticket) settleGrants(sent bool, at, now time.Duration) {
+func (t *Reservation) settleGrants(sent bool, at, now time.Duration) {
 	for i, g := range t.grants {
 		switch {
 		case g.tier.slots != nil:
@@ -96,6 +96,8 @@ func (g *group) drop(t *tier) {
 	}
 }
 
+var seed = maphash.MakeSeed()
+
 // routeOf returns a number for a route.
 func routeOf(method, route string) uint64 {
 	if route == "" {
@@ -110,23 +112,23 @@ func routeOf(method, route string) uint64 {
 }
 
 // key returns the key of t's group in a scope, 0 for everybody.
-func (t *Ticket) key(scope Scope) uint64 {
-	switch by := t.caller(); scope {
+func (t *Reservation) key(scope Scope) uint64 {
+	switch scope {
 	case ScopeCredential:
-		return by.who
+		return t.Who
 	case ScopeRoute:
-		return routeOf(by.method, by.route)
+		return routeOf(t.Method, t.Route)
 	}
 	return 0
 }
 
 // groupsOf returns t's groups beside everybody.
-func (ln *line) groupsOf(t *Ticket) (gs groups) {
+func (ln *line) groupsOf(t *Reservation) (gs groups) {
 	if len(ln.groups) == 0 {
 		return gs
 	}
-	if by := t.caller(); by.who != 0 {
-		gs[0] = ln.groups[by.who]
+	if t.Who != 0 {
+		gs[0] = ln.groups[t.Who]
 	}
 	if ln.routes > 0 {
 		if key := t.key(ScopeRoute); key != 0 {
@@ -137,7 +139,7 @@ func (ln *line) groupsOf(t *Ticket) (gs groups) {
 }
 
 // groupFor returns t's group in a scope, after making it where there is none.
-func (ln *line) groupFor(t *Ticket, scope Scope, now time.Duration) *group {
+func (ln *line) groupFor(t *Reservation, scope Scope, now time.Duration) *group {
 	ln.stirred.Store(true)
 	key := t.key(scope)
 	if key == 0 {
@@ -189,9 +191,9 @@ func (ln *line) forget(now time.Duration) {
 
 // learn takes in what an answer says to the callers: a pause, a quota, a limit. It returns how long a
 // pause it began.
-func (ln *line) learn(t *Ticket, v *Verdict, now time.Duration) time.Duration {
-	switch v.Class {
-	case ClassRateLimited:
+func (ln *line) learn(t *Reservation, o *Outcome, now time.Duration) time.Duration {
+	switch o.Kind {
+	case Throttled:
 		ln.ramp.disturbed(now)
 		// It counted the call later than we believed: believe it, up to when it answered.
 		if took := now - t.sent; took > ln.slack {
@@ -200,23 +202,23 @@ func (ln *line) learn(t *Ticket, v *Verdict, now time.Duration) time.Duration {
 		if t.logged > 0 {
 			ln.log.Gone(t.logged, t.cost())
 		}
-	case ClassTransient:
+	case Failed:
 		ln.ramp.disturbed(now)
-		if v.RetryAfter <= 0 {
+		if o.Wait <= 0 {
 			return 0
 		}
-	case ClassCanceled, ClassRefused:
+	case Abandoned:
 		return 0
 	default:
 		ln.answered(t, now)
 		return 0
 	}
-	if v.Scope == ScopeCall {
+	if o.Scope == ScopeCall {
 		return 0
 	}
-	g := ln.groupFor(t, v.Scope, now)
-	wait := min(v.RetryAfter, longestHold)
-	if v.Class == ClassRateLimited && !ln.policy.Off && v.Scope != ScopeRoute {
+	g := ln.groupFor(t, o.Scope, now)
+	wait := min(o.Wait, longestHold)
+	if o.Kind == Throttled && !ln.policy.Off && o.Scope != ScopeRoute {
 		g.learner.refused(g, t, wait, now)
 	}
 	if until := max(g.until, ln.all.until); wait <= 0 {
@@ -229,12 +231,12 @@ func (ln *line) learn(t *Ticket, v *Verdict, now time.Duration) time.Duration {
 	} else if now+wait <= until {
 		return 0
 	}
-	ln.pause(g, v, now, now+wait)
+	ln.pause(g, o, now, now+wait)
 	return wait
 }
 
 // answered ends the strikes of t's groups, and lets more calls go where few are let.
-func (ln *line) answered(t *Ticket, now time.Duration) {
+func (ln *line) answered(t *Reservation, now time.Duration) {
 	gs := ln.groupsOf(t)
 	for _, g := range [...]*group{&ln.all, gs[0], gs[1]} {
 		if g != nil {
@@ -257,11 +259,11 @@ func (ln *line) answered(t *Ticket, now time.Duration) {
 }
 
 // pause makes everybody in g wait until then, and turns away who may not wait that long.
-func (ln *line) pause(g *group, v *Verdict, now, until time.Duration) {
+func (ln *line) pause(g *group, o *Outcome, now, until time.Duration) {
 	if !g.paused || g.until <= now {
 		g.since = now
 	}
-	g.until, g.paused, g.verdict = until, true, *v
+	g.until, g.paused, g.cause = until, true, o.Cause
 	ln.eachWaiter(func(w *waiter) {
 		if g == &ln.all || w.row != nil && slices.Contains(w.row.lane.queue.key.groups[:], g) {
 			ln.turnAway(w, until)
@@ -289,11 +291,11 @@ func (ln *line) eachWaiter(f func(*waiter)) {
 
 // turnAway ends the wait of w when a pause is longer than it may sit out, as one who comes now is refused.
 func (ln *line) turnAway(w *waiter, until time.Duration) {
-	by, wait := w.ticket.caller(), until-ln.now()
-	if (by.maxPause <= 0 || wait <= by.maxPause) && (by.patience <= 0 || wait <= by.patience) && until <= w.deadline {
+	by, wait := w.ticket, until-ln.now()
+	if (by.MaxPause <= 0 || wait <= by.MaxPause) && (by.Patience <= 0 || wait <= by.Patience) && until <= w.deadline {
 		return
 	}
 	ln.remove(w)
-	w.err = refuse(&waitError{"paused by the partner", wait}, wait)
+	w.err = &Refusal{Reason: WaitTooLong, What: "paused by the partner", Wait: wait}
 	w.signal()
 }

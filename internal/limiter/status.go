@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import (
 	"slices"
@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// LimitSource says where a limit is known from.
-type LimitSource uint8
+// Source says where a limit is known from.
+type Source uint8
 
 const (
-	// LimitSet was configured.
-	LimitSet LimitSource = iota
-	// LimitTold comes from the headers of the partner's answers.
-	LimitTold
-	// LimitLearnt was inferred from its refusals.
-	LimitLearnt
+	// Configured was configured.
+	Configured Source = iota
+	// Advertised comes from the headers of the partner's answers.
+	Advertised
+	// Inferred was inferred from its refusals.
+	Inferred
 )
 
-// String returns "set", "told" or "learnt".
-func (s LimitSource) String() string {
-	return [...]string{"set", "told", "learnt"}[min(s, LimitLearnt)]
+// String returns "configured", "advertised" or "inferred".
+func (s Source) String() string {
+	return [...]string{"configured", "advertised", "inferred"}[min(s, Inferred)]
 }
 
-// LimiterStatus is where a limiter stands.
-type LimiterStatus struct {
+// Status is where a limiter stands.
+type Status struct {
 	// Limits are all that hold at present: the ones that were set, then those that the partner told and
 	// those that were learnt.
 	Limits []LimitStatus
@@ -43,7 +43,7 @@ type LimiterStatus struct {
 type LimitStatus struct {
 	// Limit is the limit as [Limit.String] shows it, and Source where it is known from.
 	Limit  string
-	Source LimitSource
+	Source Source
 	// Scope says whose limit it is, for one that was told or learnt. Several with the same limit stand for several
 	// credentials or routes.
 	Scope Scope
@@ -57,10 +57,7 @@ type LimitStatus struct {
 }
 
 // Status returns where the limiter stands. It changes nothing.
-func (l *Limiter) Status() (s LimiterStatus) {
-	if l == nil || l.line == nil {
-		return s
-	}
+func (l *Limiter) Status() (s Status) {
 	set, ln := l.current(), l.line
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
@@ -105,7 +102,7 @@ func (l *Limiter) Status() (s LimiterStatus) {
 func (t *tier) status(now time.Duration) LimitStatus {
 	s := LimitStatus{Limit: t.limit.String(), Source: t.source}
 	if t.slots != nil {
-		s.Used, s.Max = t.slots.Used(), t.limit.n
+		s.Used, s.Max = t.slots.Used(), t.limit.N
 	} else {
 		s.Max = t.Limit()
 		s.Used = s.Max - t.Left(now)
@@ -125,21 +122,21 @@ func (t *tier) status(now time.Duration) LimitStatus {
 
 // look notes what an observed call is to tell: what is left, limits that are nearly used up, and pauses
 // that are over.
-func (ln *line) look(t *Ticket, now time.Duration) {
-	by := t.by
-	by.left = -1
+func (ln *line) look(t *Reservation, now time.Duration) {
+	by := t
+	by.Left = -1
 	near := func(tier *tier) {
 		if tier.slots != nil {
 			return
 		}
 		left, most := tier.Left(now), tier.Limit()
-		if by.left < 0 || left < by.left {
-			by.left = left
+		if by.Left < 0 || left < by.Left {
+			by.Left = left
 		}
 		switch used := most - left; {
 		case !tier.near && 5*used >= 4*most:
 			tier.near = true
-			by.news = append(by.news, LimitNear{Limit: tier.limit.String(), Source: tier.source, Used: used, Max: most})
+			by.Notices = append(by.Notices, Notice{Limit: tier.limit.String(), Source: tier.source, Used: used, Max: most})
 		case tier.near && 5*used < 3*most:
 			tier.near = false
 		}
@@ -157,7 +154,7 @@ func (ln *line) look(t *Ticket, now time.Duration) {
 		g.eachTier(near)
 		if g.paused && g.until <= now {
 			g.paused = false
-			by.news = append(by.news, Resumed{Scope: g.scope, After: g.until - g.since, Verdict: g.verdict})
+			by.Notices = append(by.Notices, Notice{Resumed: true, Scope: g.scope, After: g.until - g.since, Cause: g.cause})
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"github.com/belay-go/belay/internal/window"
 )
 
-// Quota is a limit that several processes share, counted in a store of theirs. Only the head of a line
+// Quota is a limit that several processes share, counted in a store of theirs. Only the head of a queue
 // asks, one at a time, so that a store is asked no more often than calls go.
 type Quota interface {
 	// Take takes n permits and returns 0, or takes none and returns how long to wait before asking again,
@@ -16,19 +16,6 @@ type Quota interface {
 	// say, which is when the limit's fallback holds.
 	Take(ctx context.Context, n int) (wait time.Duration, err error)
 }
-
-// Fallback says what holds while the store of a shared limit fails: a share of the limit for this process
-// alone, above 0 and at most 1, or one of the constants.
-type Fallback float64
-
-const (
-	// FallbackClosed sends nothing until the store answers again.
-	FallbackClosed Fallback = -1
-	// FallbackOpen sends as if there were no limit.
-	FallbackOpen Fallback = 2
-	// FallbackLocal, the default, is a quarter of the limit for each process.
-	FallbackLocal Fallback = 0.25
-)
 
 const (
 	quotaTimeout = 500 * time.Millisecond
@@ -60,9 +47,9 @@ func (s *sharedQuota) waitFor(local window.Window, now time.Duration, n, claimed
 	switch {
 	case now < s.failed:
 		switch s.fallback {
-		case FallbackOpen:
+		case FailOpen:
 			return 0
-		case FallbackClosed:
+		case FailClosed:
 			return s.failed - now
 		}
 		return min(local.Wait(now, min(n, local.Limit())+claimed), s.failed-now) // then the store is asked again
@@ -147,7 +134,7 @@ func (s *sharedQuota) giveBack(now, got time.Duration, n int) {
 }
 
 // lacking returns the shared quotas that t still has to ask.
-func (t *Ticket) lacking(now time.Duration) (lacking []*sharedQuota) {
+func (t *Reservation) lacking(now time.Duration) (lacking []*sharedQuota) {
 	if !t.tiers.shared {
 		return nil
 	}

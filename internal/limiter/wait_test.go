@@ -1,10 +1,8 @@
-package belay
+package limiter
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,70 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func limiterOf(t *testing.T, limits ...Limit) *Limiter {
-	t.Helper()
-	l, err := NewLimiter(limits...)
-	require.NoError(t, err)
-	return l
-}
-
-// ticketFor returns the ticket of a request.
-func ticketFor(method string) *Ticket {
-	return &Ticket{Request: &http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: "partner.test"}}}
-}
-
-// respondWith returns an answer with headers, given as names and values in turn.
-func respondWith(headers ...string) *http.Response {
-	h := http.Header{}
-	for i := 0; i < len(headers); i += 2 {
-		h.Add(headers[i], headers[i+1])
-	}
-	return &http.Response{StatusCode: http.StatusOK, Header: h}
-}
-
-// send sends a call that waits for at most an hour and is answered at once, with headers.
-func send(t *testing.T, l *Limiter, k *Ticket, headers ...string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-	defer cancel()
-	if err := l.Acquire(ctx, k); err != nil {
-		t.Error(err)
-		return
-	}
-	l.Release(k, Outcome{Sent: true, Response: respondWith(headers...)})
-}
-
-// sendSome makes n calls one after the other and returns how many of them go at once; those are not answered.
-func sendSome(t *testing.T, l *Limiter, n int) (gone int) {
-	t.Helper()
-	for range n {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		if l.Acquire(ctx, &Ticket{}) == nil {
-			gone++
-		}
-		cancel()
-	}
-	return gone
-}
-
-// rounds returns how often l has looked at those who wait.
-func rounds(l *Limiter) uint64 {
-	l.line.mu.Lock()
-	defer l.line.mu.Unlock()
-	return l.line.round
-}
-
-type quotaFunc func(ctx context.Context, n int) (time.Duration, error)
-
-func (q quotaFunc) Take(ctx context.Context, n int) (time.Duration, error) { return q(ctx, n) }
-
-var errStoreDown = errors.New("the store is down")
-
 // Who waits for a limit of its own for long does not keep others from waking when theirs is free.
 func TestReadPassesAStuckWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := limiterOf(t, PerSecond(2), PerMinute(1).When(Writes))
+		l := limiterOf(t, PerSecond(2), when(PerMinute(1), Writes))
 		send(t, l, ticketFor(http.MethodPost))
 		send(t, l, ticketFor(http.MethodGet))
 		start := time.Now()
@@ -95,7 +34,7 @@ func TestReadPassesAStuckWrite(t *testing.T) {
 func TestStuckWriteCostsNoRounds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := limiterOf(t, Every(1, 100*time.Millisecond), PerMinute(1).When(Writes))
+		l := limiterOf(t, Every(1, 100*time.Millisecond), when(PerMinute(1), Writes))
 		send(t, l, ticketFor(http.MethodPost))
 		time.Sleep(300 * time.Millisecond)
 		var wg sync.WaitGroup
@@ -122,20 +61,20 @@ func TestCancelledWhileAsking(t *testing.T) {
 			}
 			return 0, nil
 		})))
-		first, second := &Ticket{}, &Ticket{}
-		require.NoError(t, l.Acquire(t.Context(), first))
+		first, second := &Reservation{}, &Reservation{}
+		require.NoError(t, acquire(t.Context(), l, first))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- l.Acquire(ctx, second) }()
+		go func() { done <- acquire(ctx, l, second) }()
 		synctest.Wait() // it asks
-		l.Release(first, Outcome{Sent: false})
+		release(l, first, Outcome{Kind: Unsent})
 		cancel()
 		require.ErrorIs(t, <-done, context.Canceled)
 		require.Zero(t, l.Status().Waiting)
-		require.Equal(t, ticketFree, second.state)
+		require.Equal(t, free, second.state)
 		time.Sleep(time.Minute)
 		start := time.Now()
-		send(t, l, &Ticket{})
+		send(t, l, &Reservation{})
 		require.Zero(t, time.Since(start))
 	})
 }
@@ -144,8 +83,8 @@ func TestCancelledWhileAsking(t *testing.T) {
 func TestThoseWhoWaitLongHoldNoPlaces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := limiterOf(t, Limit{n: 10, kind: slotLimit}, PerSecond(1000))
-		ticket := func(who uint64) *Ticket { return &Ticket{by: &caller{who: who*2 + 1}} }
+		l := limiterOf(t, Limit{N: 10, Kind: InFlight}, PerSecond(1000))
+		ticket := func(who uint64) *Reservation { return &Reservation{Who: who*2 + 1} }
 		for i := range uint64(10) {
 			send(t, l, ticket(i), "X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "50")
 		}
@@ -166,7 +105,7 @@ func TestThoseWhoWaitLongHoldNoPlaces(t *testing.T) {
 func TestOnlyPlaceIsNotKeptFree(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := limiterOf(t, Limit{n: 1, kind: slotLimit}, PerMinute(1).When(Writes))
+		l := limiterOf(t, Limit{N: 1, Kind: InFlight}, when(PerMinute(1), Writes))
 		send(t, l, ticketFor(http.MethodPost))
 		var wg sync.WaitGroup
 		wg.Go(func() { send(t, l, ticketFor(http.MethodPost)) })
@@ -183,13 +122,13 @@ func TestCancelledCallsUseNoTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, Every(1, 100*time.Millisecond))
-		send(t, l, &Ticket{Tenant: "x"})
+		send(t, l, &Reservation{Tenant: "x"})
 		var wg sync.WaitGroup
 		wait := func(ctx context.Context, tenant string, gone func()) {
 			wg.Go(func() {
-				k := &Ticket{Tenant: tenant}
-				if l.Acquire(ctx, k) == nil {
-					l.Release(k, Outcome{Sent: true})
+				k := &Reservation{Tenant: tenant}
+				if acquire(ctx, l, k) == nil {
+					release(l, k, Outcome{Answered: true})
 					gone()
 				}
 			})
@@ -222,7 +161,7 @@ func TestLimitsThatChangeWhileACallLooksForThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		looking, changed := make(chan struct{}), make(chan struct{})
 		var stop atomic.Bool
-		l := limiterOf(t, PerDay(1).When(func(*http.Request) bool {
+		l := limiterOf(t, when(PerDay(1), func(*http.Request) bool {
 			if stop.Swap(false) {
 				close(looking)
 				<-changed
@@ -251,10 +190,10 @@ func TestPanickingConditionLeavesTheLine(t *testing.T) {
 		recovered := make(chan any, 1)
 		go func() {
 			defer func() { recovered <- recover() }()
-			_ = l.Acquire(t.Context(), ticketFor(http.MethodGet))
+			_ = acquire(t.Context(), l, ticketFor(http.MethodGet))
 		}()
 		synctest.Wait()
-		require.NoError(t, l.SetLimits(PerSecond(100).When(func(*http.Request) bool { panic("mine") })))
+		require.NoError(t, l.SetLimits(when(PerSecond(100), func(*http.Request) bool { panic("mine") })))
 		require.Equal(t, "mine", <-recovered)
 		require.Zero(t, l.Status().Waiting)
 		require.NoError(t, l.SetLimits(PerSecond(100)))
@@ -269,11 +208,11 @@ func TestCostAboveAToldLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
-		send(t, l, &Ticket{}, "RateLimit-Limit", "10, 10;w=1", "RateLimit-Remaining", "9")
+		send(t, l, &Reservation{}, "RateLimit-Limit", "10, 10;w=1", "RateLimit-Remaining", "9")
 		require.Len(t, l.Status().Limits, 1)
 		require.Equal(t, "10 per 1s", l.Status().Limits[0].Limit)
 		start := time.Now()
-		send(t, l, &Ticket{Cost: 20})
+		send(t, l, &Reservation{Cost: 20})
 		require.Positive(t, time.Since(start))
 		require.LessOrEqual(t, time.Since(start), 2*time.Second)
 		require.LessOrEqual(t, rounds(l), uint64(10))
@@ -285,24 +224,24 @@ func TestCostAboveALearntLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
-		answered := func(v Verdict) {
-			k := &Ticket{}
-			require.NoError(t, l.Acquire(t.Context(), k))
+		answered := func(o Outcome) {
+			k := &Reservation{}
+			require.NoError(t, acquire(t.Context(), l, k))
 			time.Sleep(10 * time.Millisecond)
-			l.Release(k, Outcome{Sent: true, Verdict: v})
+			release(l, k, o)
 		}
 		for range 3 {
-			answered(Verdict{})
+			answered(Outcome{Answered: true})
 		}
-		answered(Verdict{Class: ClassRateLimited, RetryAfter: 10 * time.Second})
+		answered(Outcome{Kind: Throttled, Wait: 10 * time.Second, Answered: true})
 		time.Sleep(11 * time.Second)
-		answered(Verdict{})
+		answered(Outcome{Answered: true})
 		limits := l.Status().Limits
 		require.Len(t, limits, 1)
-		require.Equal(t, LimitLearnt, limits[0].Source)
+		require.Equal(t, Inferred, limits[0].Source)
 		require.Less(t, limits[0].Max, 5)
 		start := time.Now()
-		send(t, l, &Ticket{Cost: 5})
+		send(t, l, &Reservation{Cost: 5})
 		require.Positive(t, time.Since(start))
 		require.LessOrEqual(t, time.Since(start), 11*time.Second)
 	})
@@ -320,8 +259,8 @@ func TestStoreIsAskedAgain(t *testing.T) {
 			return 0, nil
 		})))
 		start := time.Now()
-		send(t, l, &Ticket{})
-		send(t, l, &Ticket{})
+		send(t, l, &Reservation{})
+		send(t, l, &Reservation{})
 		require.LessOrEqual(t, time.Since(start), quotaRetry+time.Second)
 		require.Equal(t, 2, asked)
 	})
@@ -333,33 +272,33 @@ func TestFallbackLeavesNoPermits(t *testing.T) {
 	for name, outage := range map[string]func(t *testing.T, l *Limiter, up func()){
 		"one after the other": func(t *testing.T, l *Limiter, up func()) {
 			for range 100 {
-				k := &Ticket{}
-				require.NoError(t, l.Acquire(t.Context(), k))
-				l.Release(k, Outcome{Sent: false})
+				k := &Reservation{}
+				require.NoError(t, acquire(t.Context(), l, k))
+				release(l, k, Outcome{Kind: Unsent})
 				time.Sleep(19 * time.Millisecond)
 			}
 			up()
 			time.Sleep(110 * time.Millisecond)
 		},
 		"at its end": func(t *testing.T, l *Limiter, up func()) {
-			require.NoError(t, l.Acquire(t.Context(), &Ticket{}))
+			require.NoError(t, acquire(t.Context(), l, &Reservation{}))
 			time.Sleep(quotaRetry - 100*time.Millisecond)
 			for range 50 {
-				k := &Ticket{}
-				require.NoError(t, l.Acquire(t.Context(), k))
-				l.Release(k, Outcome{Sent: false})
+				k := &Reservation{}
+				require.NoError(t, acquire(t.Context(), l, k))
+				release(l, k, Outcome{Kind: Unsent})
 			}
 			up()
 			time.Sleep(110 * time.Millisecond)
 		},
 		"all at once": func(t *testing.T, l *Limiter, up func()) {
-			var tickets [100]Ticket
+			var tickets [100]Reservation
 			for i := range tickets {
-				require.NoError(t, l.Acquire(t.Context(), &tickets[i]))
+				require.NoError(t, acquire(t.Context(), l, &tickets[i]))
 			}
 			time.Sleep(1500 * time.Millisecond)
 			for i := range tickets {
-				l.Release(&tickets[i], Outcome{Sent: false})
+				release(l, &tickets[i], Outcome{Kind: Unsent})
 			}
 			up()
 			time.Sleep(600 * time.Millisecond)
@@ -377,7 +316,7 @@ func TestFallbackLeavesNoPermits(t *testing.T) {
 					}
 					given++
 					return 0, nil
-				})).Fallback(FallbackOpen))
+				})).FailOpen())
 				outage(t, l, func() { down = false })
 				require.Equal(t, 1, sendSome(t, l, 200))
 				require.Equal(t, 1, given)
@@ -398,12 +337,12 @@ func TestUnusedPermitsDoNotAddUp(t *testing.T) {
 			last = time.Now()
 			return 0, nil
 		})))
-		var tickets [10]Ticket
+		var tickets [10]Reservation
 		for i := range tickets {
-			require.NoError(t, l.Acquire(t.Context(), &tickets[i]))
+			require.NoError(t, acquire(t.Context(), l, &tickets[i]))
 		}
 		for i := range tickets {
-			l.Release(&tickets[i], Outcome{Sent: false})
+			release(l, &tickets[i], Outcome{Kind: Unsent})
 		}
 		require.Equal(t, 1, sendSome(t, l, 20))
 	})
@@ -422,9 +361,9 @@ func TestUnusedPermitIsGoodForASecond(t *testing.T) {
 				given++
 				return 0, nil
 			})))
-			k := &Ticket{}
-			require.NoError(t, l.Acquire(t.Context(), k))
-			l.Release(k, Outcome{Sent: false})
+			k := &Reservation{}
+			require.NoError(t, acquire(t.Context(), l, k))
+			release(l, k, Outcome{Kind: Unsent})
 			time.Sleep(after)
 			require.Equal(t, want, sendSome(t, l, 5), after)
 		})

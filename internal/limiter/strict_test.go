@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 import (
 	"cmp"
@@ -9,14 +9,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/belay-go/belay/belaytest"
 )
 
 // arrival is a call when the partner counted it.
@@ -31,7 +28,7 @@ type arrivals struct {
 	all []arrival
 }
 
-func (a *arrivals) note(at time.Duration, k *Ticket) {
+func (a *arrivals) note(at time.Duration, k *Reservation) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.all = append(a.all, arrival{at, k.cost(), k.Request.Method == http.MethodPost})
@@ -139,14 +136,14 @@ func strictPartner(t *testing.T, seed uint64) {
 		}
 		describe := limit.String()
 		if seed%2 == 0 && r.IntN(2) == 0 {
-			limit, describe = limit.When(Writes), describe+", writes"
+			limit, describe = when(limit, Writes), describe+", writes"
 			counts = func(x arrival) bool { return x.write }
 		}
 		limits = append(limits, limit)
 		checks = append(checks, check{broken, func(cost int) time.Duration { return time.Duration(cost) * per / time.Duration(n) }, describe})
 	}
 	if r.IntN(2) == 0 {
-		limits = append(limits, Limit{n: 1 + r.IntN(8), kind: slotLimit})
+		limits = append(limits, Limit{N: 1 + r.IntN(8), Kind: InFlight})
 	}
 	l := limiterOf(t, limits...)
 	time.Sleep(time.Duration(r.IntN(5000)) * time.Millisecond)
@@ -159,13 +156,13 @@ func strictPartner(t *testing.T, seed uint64) {
 			ms := func(most int) time.Duration { return time.Duration(r.IntN(most)) * time.Millisecond }
 			time.Sleep(ms(10_000) / time.Duration(1+r.IntN(5)))
 			k := ticketFor([]string{http.MethodGet, http.MethodPost}[r.IntN(2)])
-			k.Cost, k.Priority, k.Tenant = r.IntN(costs+1), Priority(r.IntN(3)-1), fmt.Sprint(r.IntN(4))
+			k.Cost, k.Level, k.Tenant = r.IntN(costs+1), 2-r.IntN(3), fmt.Sprint(r.IntN(4))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			if r.IntN(4) == 0 {
 				time.AfterFunc(ms(3000), cancel)
 			}
-			if err := l.Acquire(ctx, k); err != nil {
+			if err := acquire(ctx, l, k); err != nil {
 				if ctx.Err() == nil {
 					t.Errorf("seed %d: %v", seed, err)
 				}
@@ -173,7 +170,7 @@ func strictPartner(t *testing.T, seed uint64) {
 			}
 			if r.IntN(8) == 0 {
 				time.Sleep(ms(300))
-				l.Release(k, Outcome{Sent: false})
+				release(l, k, Outcome{Kind: Unsent})
 				return
 			}
 			there, back := ms(100), ms(300)
@@ -183,7 +180,7 @@ func strictPartner(t *testing.T, seed uint64) {
 			time.Sleep(there)
 			a.note(time.Since(start), k)
 			time.Sleep(back)
-			l.Release(k, Outcome{Sent: true})
+			release(l, k, Outcome{Answered: true})
 		})
 	}
 	wg.Wait()
@@ -214,7 +211,7 @@ func TestSenselessHeadersStopNobody(t *testing.T) {
 		l := limiterOf(t)
 		start := time.Now()
 		for range 3 {
-			send(t, l, &Ticket{by: &caller{who: 3, method: http.MethodGet, route: "/x", maxPause: time.Minute}}, headers...)
+			send(t, l, &Reservation{Who: 3, Method: http.MethodGet, Route: "/x", MaxPause: time.Minute}, headers...)
 		}
 		require.Zero(t, time.Since(start))
 		require.Empty(t, l.Status().Limits)
@@ -233,7 +230,7 @@ func TestManyQuotasAreBounded(t *testing.T) {
 			name := fmt.Sprintf("Acme%d-RateLimit-", 1000*round+i)
 			headers = append(headers, name+"Limit", "100", name+"Remaining", "90", name+"Reset", "60")
 		}
-		send(t, l, &Ticket{}, headers...)
+		send(t, l, &Reservation{}, headers...)
 	}
 	require.Less(t, time.Since(start), 5*time.Second)
 	require.NotEmpty(t, l.Status().Limits)
@@ -253,7 +250,7 @@ func TestToldWindowMayChange(t *testing.T) {
 					l := limiterOf(t)
 					time.Sleep(after)
 					for _, limit := range told {
-						send(t, l, &Ticket{}, "RateLimit-Limit", limit, "RateLimit-Remaining", "1000")
+						send(t, l, &Reservation{}, "RateLimit-Limit", limit, "RateLimit-Remaining", "1000")
 					}
 					var n, seconds int
 					_, err := fmt.Sscanf(told[len(told)-1], "%d, %d;w=%d", &n, &n, &seconds)
@@ -274,8 +271,8 @@ func TestToldWindowHoldsWithoutBeingNamed(t *testing.T) {
 	for _, reset := range [][]string{nil, {"RateLimit-Reset", "30"}} {
 		synctest.Test(t, func(t *testing.T) {
 			l := limiterOf(t)
-			send(t, l, &Ticket{}, "RateLimit-Limit", "10, 10;w=60", "RateLimit-Remaining", "9")
-			send(t, l, &Ticket{}, append([]string{"RateLimit-Limit", "10", "RateLimit-Remaining", "8"}, reset...)...)
+			send(t, l, &Reservation{}, "RateLimit-Limit", "10, 10;w=60", "RateLimit-Remaining", "9")
+			send(t, l, &Reservation{}, append([]string{"RateLimit-Limit", "10", "RateLimit-Remaining", "8"}, reset...)...)
 			require.Equal(t, 8, sendSome(t, l, 50), reset)
 		})
 	}
@@ -287,7 +284,7 @@ func TestToldWindowEndsWhenItIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
 		tell := func(left, reset int) {
-			send(t, l, &Ticket{}, "RateLimit-Limit", "20", "RateLimit-Remaining", fmt.Sprint(left), "RateLimit-Reset", fmt.Sprint(reset))
+			send(t, l, &Reservation{}, "RateLimit-Limit", "20", "RateLimit-Remaining", fmt.Sprint(left), "RateLimit-Reset", fmt.Sprint(reset))
 		}
 		tell(10, 5)
 		time.Sleep(6 * time.Second)
@@ -304,75 +301,10 @@ func TestToldForMonthsIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
-		ticket := func() *Ticket { return &Ticket{by: &caller{maxPause: time.Minute}} }
+		ticket := func() *Reservation { return &Reservation{MaxPause: time.Minute} }
 		send(t, l, ticket(), "X-RateLimit-Limit", "100", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "8000000")
-		require.ErrorIs(t, l.Acquire(t.Context(), ticket()), ErrWaitTooLong)
+		requireTooLong(t, acquire(t.Context(), l, ticket()))
 		time.Sleep(longestHold)
 		send(t, l, ticket())
 	})
-}
-
-// A partner of fixed windows that it tells of refuses few calls, and keeps nobody long who shares them with calls that
-// are given up.
-func TestToldFixedWindows(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(12) {
-		synctest.Test(t, func(t *testing.T) {
-			n, per := 5+2*int(seed), time.Duration(5+4*seed)*time.Second
-			p := belaytest.New(belaytest.Config{
-				Limits: []belaytest.Limit{belaytest.Fixed(n, per)}, Tell: belaytest.TellSeconds, Headers: true,
-				Latency: 20 * time.Millisecond, Jitter: 50 * time.Millisecond, Work: 10 * time.Millisecond, Seed: seed,
-			})
-			c := clientOf(t, p)
-			const calls = 200
-			start := time.Now()
-			var next atomic.Int32
-			var wg sync.WaitGroup
-			for range 16 {
-				wg.Go(func() {
-					for i := next.Add(1); i <= calls; i = next.Add(1) {
-						patience := 10 * time.Hour
-						if i%7 == 0 {
-							patience = 60 * time.Millisecond
-						}
-						ctx, cancel := context.WithTimeout(t.Context(), patience)
-						if _, err := Get[None](ctx, c, "/"); err != nil && i%7 != 0 {
-							t.Error(err)
-						}
-						cancel()
-					}
-				})
-			}
-			wg.Wait()
-			require.LessOrEqual(t, p.Count(http.StatusTooManyRequests), 16, "%d per %v", n, per)
-			require.LessOrEqual(t, time.Since(start), per*(calls/time.Duration(n)+1)*3/2, "%d per %v", n, per)
-		})
-	}
-}
-
-// Fixed windows of any length, told by what is left and when they end, are kept to: at most each worker is refused once.
-func TestToldWindowsOfAnyLength(t *testing.T) {
-	t.Parallel()
-	const workers, calls = 10, 200
-	for _, seconds := range []int{1, 2, 3, 4, 6, 7, 11, 12, 17, 31, 45, 59, 62, 69} {
-		synctest.Test(t, func(t *testing.T) {
-			p := belaytest.New(belaytest.Config{
-				Limits: []belaytest.Limit{belaytest.Fixed(10, time.Duration(seconds)*time.Second)}, Headers: true, Latency: 20 * time.Millisecond,
-			})
-			c := clientOf(t, p, WithRetry(RetryPolicy{MaxRetryAfter: 10 * time.Minute}))
-			var next atomic.Int32
-			var wg sync.WaitGroup
-			for range workers {
-				wg.Go(func() {
-					for next.Add(1) <= calls {
-						if _, err := Get[None](t.Context(), c, "/"); err != nil {
-							t.Error(err)
-						}
-					}
-				})
-			}
-			wg.Wait()
-			require.LessOrEqual(t, p.Count(http.StatusTooManyRequests), workers, "10 per %d s", seconds)
-		})
-	}
 }

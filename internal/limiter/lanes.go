@@ -1,4 +1,4 @@
-package belay
+package limiter
 
 // nextTurn gives a row its turn: after the last that went, and after the tenant's own last.
 func (ln *line) nextTurn(r *tenantRow) {

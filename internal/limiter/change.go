@@ -1,9 +1,37 @@
-package belay
+package limiter
 
 import (
-	"reflect"
+	"slices"
 	"time"
 )
+
+// SetLimits replaces the limits that l was made with; its parents' limits, and its slots in flight, stay. Calls that wait go by the
+// new limits at once, and what was sent before counts against them. An error names each limit that is out of range, and nothing
+// changes then.
+func (l *Limiter) SetLimits(limits ...Limit) error {
+	if err := l.checkLimits(limits); err != nil {
+		return err
+	}
+	ln := l.line
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	now := ln.now()
+	before := slices.Clone(*l.own.Load())
+	var own []*tier
+	for _, limit := range limits {
+		own = append(own, ln.successor(before, limit, now))
+	}
+	for _, t := range before {
+		if t != nil && t.slots != nil {
+			own = append(own, t)
+		}
+	}
+	l.own.Store(&own)
+	ln.generation.Add(1)
+	ln.eachWaiter(ln.move)
+	ln.pump(now)
+	return nil
+}
 
 // move brings a waiter under the limits that hold now, in its old place. Where it takes the user's functions to tell
 // which those are, it does that itself, outside the lock.
@@ -35,26 +63,13 @@ func (ln *line) successor(before []*tier, l Limit, now time.Duration) *tier {
 		}
 	}
 	t := l.tier(ln.base)
-	if l.when != nil {
+	if l.When != nil {
 		return t
 	}
-	per := l.per
-	if l.kind == bucketLimit {
-		per = min(24*time.Hour, l.per*time.Duration(1+l.burst/l.n))
+	per := l.Per
+	if l.Kind == Bucket {
+		per = min(24*time.Hour, l.Per*time.Duration(1+l.Burst/l.N))
 	}
 	ln.recount(t.Window, 0, per, now)
 	return t
-}
-
-// same reports whether both limit the same in the same way, as far as can be told.
-func (l Limit) same(o Limit) bool {
-	if l.when != nil || o.when != nil {
-		return false
-	}
-	if l.quota != nil || o.quota != nil {
-		if l.quota == nil || o.quota == nil || !reflect.ValueOf(l.quota).Comparable() || !reflect.ValueOf(o.quota).Comparable() || l.quota != o.quota {
-			return false
-		}
-	}
-	return l.n == o.n && l.per == o.per && l.kind == o.kind && l.burst == o.burst && l.headroom == o.headroom && l.fallback == o.fallback
 }

@@ -1,0 +1,147 @@
+package limiter
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/belay-go/belay/internal/window"
+)
+
+// Limit is a limit that is configured.
+type Limit struct {
+	N        int
+	Per      time.Duration
+	Kind     LimitKind
+	Burst    int                      // of a Bucket
+	Headroom float64                  // the share that is used, above 0 and at most 1; 0 means all
+	When     func(*http.Request) bool // the requests that count; nil means all
+	Quota    Quota                    // in a store of several processes; nil means that this process counts
+	Fallback Fallback                 // while the store fails
+}
+
+// LimitKind is how a limit counts.
+type LimitKind uint8
+
+const (
+	// Sliding allows N in any stretch of Per.
+	Sliding LimitKind = iota
+	// Bucket holds Burst permits and refills N in Per.
+	Bucket
+	// Fixed opens with the first call after the window before it has ended.
+	Fixed
+	// InFlight allows N at a time.
+	InFlight
+)
+
+// Fallback is the share of a shared limit that this process may use by itself while the store fails, above 0 and at most 1, or one
+// of the constants.
+type Fallback float64
+
+const (
+	// FailClosed sends nothing.
+	FailClosed Fallback = -1
+	// FailOpen sends as if there were no limit.
+	FailOpen Fallback = 2
+	// DefaultFallback is a quarter of the limit.
+	DefaultFallback Fallback = 0.25
+)
+
+// String returns the limit as "100 per 10s", or "2 per 1s, burst 40".
+func (l Limit) String() string {
+	if l.Kind == InFlight {
+		return fmt.Sprintf("%d in flight", l.N)
+	}
+	s := fmt.Sprintf("%d per %s", l.N, l.Per)
+	switch l.Kind {
+	case Bucket:
+		s += fmt.Sprintf(", burst %d", l.Burst)
+	case Fixed:
+		s += ", fixed"
+	}
+	if l.Headroom != 0 {
+		s += fmt.Sprintf(", headroom %.2g", l.Headroom)
+	}
+	if l.Quota != nil {
+		s += ", shared"
+	}
+	return s
+}
+
+// Check returns what is out of range, nil for nothing.
+func (l Limit) Check() error {
+	var errs []error
+	if l.N <= 0 {
+		errs = append(errs, fmt.Errorf("limit %s: the number of calls is %d, must be positive", l, l.N))
+	}
+	if l.Per <= 0 && l.Kind != InFlight {
+		errs = append(errs, fmt.Errorf("limit %s: the time is %s, must be positive", l, l.Per))
+	}
+	if l.Kind == Bucket && l.Burst <= 0 {
+		errs = append(errs, fmt.Errorf("limit %s: Bucket(%d): burst must be positive", l, l.Burst))
+	}
+	if l.Headroom != 0 && !(l.Headroom > 0 && l.Headroom <= 1) || math.IsNaN(l.Headroom) {
+		errs = append(errs, fmt.Errorf("limit %s: Headroom must be above 0 and at most 1", l))
+	}
+	return errors.Join(errs...)
+}
+
+// same reports whether both limit the same in the same way, as far as can be told.
+func (l Limit) same(o Limit) bool {
+	if l.When != nil || o.When != nil {
+		return false
+	}
+	if l.Quota != nil || o.Quota != nil {
+		if l.Quota == nil || o.Quota == nil || !reflect.ValueOf(l.Quota).Comparable() || !reflect.ValueOf(o.Quota).Comparable() || l.Quota != o.Quota {
+			return false
+		}
+	}
+	return l.N == o.N && l.Per == o.Per && l.Kind == o.Kind && l.Burst == o.Burst && l.Headroom == o.Headroom && l.Fallback == o.Fallback
+}
+
+// tier returns the counter of l.
+func (l Limit) tier(base time.Time) *tier {
+	t := &tier{limit: l}
+	switch {
+	case l.Kind == InFlight:
+		t.slots = window.NewSlots(l.N)
+	case l.Quota != nil:
+		t.shared = &sharedQuota{quota: l.Quota, fallback: l.Fallback}
+		own := l
+		if l.Fallback > 0 && l.Fallback <= 1 {
+			if own.Headroom == 0 {
+				own.Headroom = 1
+			}
+			own.Headroom *= float64(l.Fallback)
+		}
+		t.Window = own.window(base)
+	default:
+		t.Window = l.window(base)
+	}
+	return t
+}
+
+func (l Limit) window(base time.Time) window.Window {
+	n, burst := l.N, l.Burst
+	if l.Headroom > 0 {
+		n, burst = max(1, int(float64(n)*l.Headroom)), max(1, int(float64(burst)*l.Headroom))
+	}
+	switch l.Kind {
+	case Bucket:
+		return window.NewBucket(n, l.Per, burst, base)
+	case Fixed:
+		return window.NewFixed(n, l.Per)
+	}
+	return slidingWindow(n, l.Per)
+}
+
+// slidingWindow returns a sliding window of n permits in per.
+func slidingWindow(n int, per time.Duration) window.Window {
+	if n > window.Largest {
+		return window.NewBuckets(n, per)
+	}
+	return window.NewSliding(n, per)
+}

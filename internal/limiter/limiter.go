@@ -1,0 +1,268 @@
+package limiter
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/headers"
+)
+
+// DefaultMaxQueue is how many calls of one tenant wait at most, where nothing else is said.
+const DefaultMaxQueue = 10_000
+
+// maxTiers is how many limits one call can be under.
+const maxTiers = 64
+
+// inlineTiers is how many tiers a reservation has room for in itself.
+const inlineTiers = 4
+
+// Limiter is a view of a scheduler: its own limits, taken together with its parent's. It is safe for concurrent use, but for
+// MaxQueue, which is set before the first use.
+type Limiter struct {
+	// MaxQueue is how many calls of one tenant wait at most; of all tenants ten times as many. Zero refuses every wait.
+	MaxQueue int
+
+	line   *line
+	parent *Limiter // whose limits are taken too; nil for none
+
+	own atomic.Pointer[[]*tier] // changed under the scheduler's mutex
+	set atomic.Pointer[tierSet]
+}
+
+// tierSet is what a limiter enforces, its parents' limits first. It does not change.
+type tierSet struct {
+	tiers       []*tier
+	generation  uint64
+	conditional bool        // some limit counts only some requests
+	shared      bool        // some limit is counted by a store
+	plain       *plainTiers // for the fast path; nil where there is none
+}
+
+// New returns a limiter with a scheduler of its own. The error joins one for each limit that is out of range.
+func New(limits ...Limit) (*Limiter, error) {
+	l := &Limiter{line: newLine(), MaxQueue: DefaultMaxQueue}
+	return l, l.start(limits)
+}
+
+// With returns a limiter on the same scheduler, that takes l's limits and these.
+func (l *Limiter) With(limits ...Limit) (*Limiter, error) {
+	view := &Limiter{line: l.line, parent: l, MaxQueue: l.MaxQueue}
+	return view, view.start(limits)
+}
+
+func (l *Limiter) start(limits []Limit) error {
+	if err := l.checkLimits(limits); err != nil {
+		return err
+	}
+	own := make([]*tier, len(limits))
+	for i, limit := range limits {
+		own[i] = limit.tier(l.line.base)
+	}
+	l.own.Store(&own)
+	return nil
+}
+
+func (l *Limiter) checkLimits(limits []Limit) error {
+	var faults fault.List
+	for _, limit := range limits {
+		faults.Add(limit.Check())
+	}
+	n := len(limits)
+	for p := l.parent; p != nil; p = p.parent {
+		n += len(*p.own.Load())
+	}
+	faults.If(n > maxTiers, "%d limits, at most %d", n, maxTiers)
+	return faults.Err()
+}
+
+// current returns the limits that hold now.
+func (l *Limiter) current() *tierSet {
+	if s := l.set.Load(); s != nil && s.generation == l.line.generation.Load() {
+		return s
+	}
+	l.line.mu.Lock()
+	defer l.line.mu.Unlock()
+	return l.gather()
+}
+
+// gather collects the limits, under the scheduler's mutex.
+func (l *Limiter) gather() *tierSet {
+	s := &tierSet{generation: l.line.generation.Load()}
+	if have := l.set.Load(); have != nil && have.generation == s.generation {
+		return have
+	}
+	if l.parent != nil {
+		s.tiers = slices.Clone(l.parent.gather().tiers)
+	}
+	s.tiers = append(s.tiers, *l.own.Load()...)
+	if len(s.tiers) > maxTiers {
+		s.tiers = s.tiers[len(s.tiers)-maxTiers:] // a parent's limits have become more since
+	}
+	for _, t := range s.tiers {
+		s.conditional = s.conditional || t.limit.When != nil
+		s.shared = s.shared || t.shared != nil
+	}
+	s.plain = plainOf(s)
+	l.set.Store(s)
+	return s
+}
+
+// Acquire waits until every limit admits the reservation, then takes all of them at once. It returns nil, a [*Refusal], or the
+// context's error with "waiting in line". A canceled call leaves nothing behind.
+func (l *Limiter) Acquire(ctx context.Context, t *Reservation) error {
+	if ctx.Err() != nil {
+		return fault.Context(ctx)
+	}
+	if err := l.choose(t); err != nil {
+		return err
+	}
+	return l.line.acquire(ctx, l, t)
+}
+
+// choose finds the limits that t is under.
+func (l *Limiter) choose(t *Reservation) error {
+	set := l.current()
+	if t.tiers = set; !set.conditional && t.Cost <= 1 {
+		t.taken = 1<<len(set.tiers) - 1
+		return nil
+	}
+	t.taken = 0
+	for i, tier := range set.tiers {
+		if tier.limit.When == nil || t.Request != nil && tier.limit.When(t.Request) {
+			t.taken |= 1 << i
+		}
+	}
+	return t.fits()
+}
+
+// Read reads what the headers of the reservation's answer say of quotas. Settle must follow.
+func (l *Limiter) Read(t *Reservation, h http.Header) {
+	if len(h) == 0 {
+		return
+	}
+	var ignored int
+	if t.quotas, ignored = headers.Quotas(h, t.quotas); ignored > 0 {
+		l.line.ignored.Add(int64(ignored))
+	}
+}
+
+// Settle takes in what became of an attempt. Its slot in flight ends by Release. It returns how long a pause it began, zero for
+// none.
+func (l *Limiter) Settle(t *Reservation, o Outcome) (paused time.Duration) {
+	if t.state != taken {
+		return 0
+	}
+	if !t.tight && o.Kind == Accepted && len(t.grants) == 0 && len(t.quotas) == 0 && !l.line.struck.Load() {
+		t.state = settled
+		return 0
+	}
+	return l.line.settleUp(t, &o)
+}
+
+// Release ends a settled attempt's slot in flight. On a reservation that is free it does nothing.
+func (l *Limiter) Release(t *Reservation) {
+	if t.state == free {
+		return
+	}
+	t.state = free
+	l.line.giveSlots(t.tiers, t.taken)
+}
+
+// Restart has the permits that t has taken count from now, because the attempt goes later than it was admitted.
+func (l *Limiter) Restart(t *Reservation) { l.line.restart(t) }
+
+// Sent returns when t was admitted, in nanoseconds since 1970.
+func (l *Limiter) Sent(t *Reservation) int64 { return l.line.epoch + int64(t.sent) }
+
+// Adapt sets how limits are found out that nobody configured, for all views of the scheduler.
+func (l *Limiter) Adapt(p Policy) {
+	l.line.mu.Lock()
+	defer l.line.mu.Unlock()
+	l.line.policy = p
+}
+
+// TrackPace keeps count of the pace of calls, for the ramp after an outage. It is for limiters that are told of a circuit.
+func (l *Limiter) TrackPace() {
+	l.line.mu.Lock()
+	defer l.line.mu.Unlock()
+	l.line.paced = true
+}
+
+// CircuitOpened says that an outage has begun.
+func (l *Limiter) CircuitOpened() {
+	l.line.mu.Lock()
+	defer l.line.mu.Unlock()
+	l.line.ramp.outage(l.line.now())
+}
+
+// CircuitClosed says that an outage is over, which has lasted that long: from now on calls come as a ramp.
+func (l *Limiter) CircuitClosed(lasted time.Duration) {
+	l.line.mu.Lock()
+	defer l.line.mu.Unlock()
+	l.line.stirred.Store(true)
+	l.line.ramp.start(l.line.now(), lasted)
+}
+
+// Root returns the limiter that all views of the scheduler derive from.
+func (l *Limiter) Root() *Limiter {
+	for l.parent != nil {
+		l = l.parent
+	}
+	return l
+}
+
+// Policy says how limits are found out that nobody configured.
+type Policy struct {
+	// Off keeps to no advertised quota and infers no limit: a refusal only pauses.
+	Off bool
+	// Floor and Ceiling bound the number of calls of an inferred limit; zero means 1, and no bound.
+	Floor   int
+	Ceiling int
+}
+
+// bound returns n within floor and ceiling.
+func (p Policy) bound(n int) int {
+	n = max(n, p.Floor, 1)
+	if p.Ceiling > 0 {
+		n = min(n, p.Ceiling)
+	}
+	return n
+}
+
+// Reason says why a call is refused.
+type Reason uint8
+
+const (
+	// QueueFull: too many wait already.
+	QueueFull Reason = iota
+	// WaitTooLong: What would make the call wait for Wait, which is longer than it may.
+	WaitTooLong
+	// Waited: the call has waited for Wait, which is all that it may.
+	Waited
+	// AboveLimit: the call costs more than the limit What, so that its turn would never come.
+	AboveLimit
+)
+
+// Refusal is a call that is not admitted.
+type Refusal struct {
+	Reason Reason
+	What   string
+	Wait   time.Duration
+	Cost   int
+}
+
+// Error returns the reason.
+func (r *Refusal) Error() string {
+	switch r.Reason {
+	case QueueFull:
+		return "queue full"
+	case AboveLimit:
+		return fmt.Sprintf("cost %d is above the limit %s", r.Cost, r.What)
+	}
+	return fmt.Sprintf("%s for %s", r.What, r.Wait)
+}
