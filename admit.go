@@ -182,7 +182,7 @@ func (c *call) report(resp *http.Response) {
 		if resp != nil {
 			l.engine.Read(p, resp.Header)
 		}
-		paused := l.engine.Settle(p, outcomeOf(&c.verdict, !c.verdict.unsent, resp != nil))
+		paused := l.settle(p, &c.verdict, !c.verdict.unsent, resp != nil)
 		if resp == nil || c.body.over() {
 			l.engine.Release(p)
 		} else { // the body holds the slot from here on

@@ -86,10 +86,11 @@ func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	if !p.Free() {
 		return invalid("Acquire: the ticket is in use; Release it first")
 	}
-	p.Request, p.Cost, p.Level, p.Tenant = t.Request, t.Cost, t.Priority.level(), t.Tenant
+	p.Cost = t.Cost
 	if ctx.Err() == nil && l.engine.TryAcquire(p) {
 		return nil
 	}
+	p.Request, p.Level, p.Tenant = t.Request, t.Priority.level(), t.Tenant
 	return l.acquire(ctx, p)
 }
 
@@ -126,8 +127,16 @@ func (l *Limiter) Release(t *Ticket, o Outcome) {
 	if o.Response != nil {
 		l.engine.Read(&t.place, o.Response.Header)
 	}
-	l.engine.Settle(&t.place, outcomeOf(&o.Verdict, o.Sent, o.Response != nil || o.Verdict.Class == ClassOK))
+	l.settle(&t.place, &o.Verdict, o.Sent, o.Response != nil || o.Verdict.Class == ClassOK)
 	l.engine.Release(&t.place)
+}
+
+// settle tells the engine what became of an attempt, and returns how long a pause that began.
+func (l *Limiter) settle(p *limiter.Reservation, v *Verdict, sent, answered bool) (paused time.Duration) {
+	if sent && v.Class == ClassOK && l.engine.SettleFast(p) {
+		return 0
+	}
+	return l.engine.Settle(p, outcomeOf(v, sent, answered))
 }
 
 // outcomeOf says of a verdict what limits go by.

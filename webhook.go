@@ -210,16 +210,12 @@ func (v *WebhookVerifier) VerifyRequest(r *http.Request) (d Delivery, err error)
 // emptied.
 //
 //go:noinline
-func (v *WebhookVerifier) VerifyInto(d *Delivery, h http.Header, body []byte) error {
-	err := v.fill(d, h, body)
-	if err != nil {
-		*d = Delivery{}
-	}
-	return err
-}
-
-// fill leaves d.Events where it is: stored anew, it would be on the heap (TestAllocationsOfVerify is red then).
-func (v *WebhookVerifier) fill(d *Delivery, h http.Header, body []byte) error {
+func (v *WebhookVerifier) VerifyInto(d *Delivery, h http.Header, body []byte) (err error) {
+	defer func() {
+		if err != nil {
+			*d = Delivery{}
+		}
+	}()
 	if v == nil {
 		return fmt.Errorf("%w: the verifier is nil", ErrBadSignature)
 	}

@@ -13,7 +13,7 @@ func (ln *line) enqueue(w *waiter) {
 	if q == nil {
 		q = &queue{key: key}
 		for i := range q.lanes {
-			q.lanes[i].queue, q.lanes[i].level, q.lanes[i].index = q, i, -1
+			q.lanes[i].queue, q.lanes[i].level = q, i
 		}
 		if ln.queues == nil {
 			ln.queues = make(map[queueKey]*queue)
@@ -31,16 +31,18 @@ func (ln *line) enqueue(w *waiter) {
 	l := &q.lanes[w.level]
 	r := l.tenants[w.ticket.Tenant]
 	if r == nil {
-		r = &tenantRow{lane: l, tenant: w.ticket.Tenant, index: len(l.rows), head: w}
+		r = &tenantRow{lane: l, tenant: w.ticket.Tenant, head: w}
 		ln.nextTurn(r)
 		if l.tenants == nil {
 			l.tenants = make(map[string]*tenantRow)
 		}
 		l.tenants[r.tenant] = r
-		l.rows = append(l.rows, r)
+		r.insert(w)
+		l.rows.Push(r)
+	} else {
+		r.insert(w)
+		l.rows.Fix(r)
 	}
-	r.insert(w)
-	l.up(r.index)
 	ln.place(l)
 }
 
@@ -85,16 +87,10 @@ func (ln *line) unlink(w *waiter) {
 	}
 	w.prev, w.next, w.row = nil, nil, nil
 	if r.head == nil {
-		i, last := r.index, len(l.rows)-1
-		l.swap(i, last)
-		l.rows[last] = nil
-		l.rows = l.rows[:last]
+		l.rows.Remove(r)
 		delete(l.tenants, r.tenant)
-		if i < last {
-			l.fix(l.rows[i])
-		}
 	} else {
-		l.fix(r)
+		l.rows.Fix(r)
 	}
 	q.size--
 	q.cost -= w.ticket.cost()
@@ -130,117 +126,27 @@ func (q *queue) eachTier(f func(*tier)) {
 // tenantsAt returns how many tenants wait in the queue, 0 when one waits with another priority.
 func (q *queue) tenantsAt(level int) int {
 	for i := range q.lanes {
-		if i != level && len(q.lanes[i].rows) > 0 {
+		if i != level && q.lanes[i].rows.Len() > 0 {
 			return 0
 		}
 	}
-	return len(q.lanes[level].rows)
+	return q.lanes[level].rows.Len()
 }
 
-func (l *lane) fix(r *tenantRow) {
-	l.up(r.index)
-	l.down(r.index)
-}
-
-func (l *lane) swap(i, j int) {
-	l.rows[i], l.rows[j] = l.rows[j], l.rows[i]
-	l.rows[i].index, l.rows[j].index = i, j
-}
-
-func (l *lane) up(i int) {
-	for i > 0 {
-		p := (i - 1) / 2
-		if !l.rows[i].before(l.rows[p]) {
-			return
-		}
-		l.swap(i, p)
-		i = p
-	}
-}
-
-func (l *lane) down(i int) {
-	for {
-		c := 2*i + 1
-		if c >= len(l.rows) {
-			return
-		}
-		if c+1 < len(l.rows) && l.rows[c+1].before(l.rows[c]) {
-			c++
-		}
-		if !l.rows[c].before(l.rows[i]) {
-			return
-		}
-		l.swap(i, c)
-		i = c
-	}
-}
-
-// laneHeap holds the lanes of one priority that have waiters, by their heads.
-type laneHeap []*lane
-
-func (h laneHeap) before(i, j int) bool { return h[i].rows[0].before(h[j].rows[0]) }
-
-func (h laneHeap) swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h laneHeap) up(i int) {
-	for i > 0 && h.before(i, (i-1)/2) {
-		h.swap(i, (i-1)/2)
-		i = (i - 1) / 2
-	}
-}
-
-func (h laneHeap) down(i int) {
-	for {
-		c := 2*i + 1
-		if c >= len(h) {
-			return
-		}
-		if c+1 < len(h) && h.before(c+1, c) {
-			c++
-		}
-		if !h.before(c, i) {
-			return
-		}
-		h.swap(i, c)
-		i = c
-	}
-}
-
-// place puts l where its head belongs, or takes it away when it has none.
+// place puts l where its head belongs among the heads of its level, or takes it out when it has none.
 func (ln *line) place(l *lane) {
 	h := &ln.lanes[l.level]
 	switch {
-	case len(l.rows) == 0:
-		if l.index >= 0 {
-			ln.displace(l)
+	case l.rows.Len() == 0:
+		if l.Placed() {
+			h.Remove(l)
 		}
-		if len(*h) == 0 && len(ln.aside) == 0 {
+		if h.Len() == 0 && len(ln.aside) == 0 {
 			ln.passed[l.level] = 0
 		}
-	case l.index < 0:
-		l.index = len(*h)
-		*h = append(*h, l)
-		h.up(l.index)
+	case l.Placed():
+		h.Fix(l)
 	default:
-		h.up(l.index)
-		h.down(l.index)
-	}
-}
-
-// displace takes l out of the heap.
-func (ln *line) displace(l *lane) {
-	h := &ln.lanes[l.level]
-	i, last := l.index, len(*h)-1
-	h.swap(i, last)
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	l.index = -1
-	if i < last {
-		j := (*h)[i]
-		h.up(i)
-		h.down(j.index)
+		h.Push(l)
 	}
 }

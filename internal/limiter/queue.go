@@ -1,6 +1,10 @@
 package limiter
 
-import "time"
+import (
+	"time"
+
+	"github.com/belay-go/belay/internal/heap"
+)
 
 // queue holds the waiters that stand under the same limits: those of one view, with the same tiers and
 // the same groups. Only its head has to be looked at.
@@ -20,23 +24,27 @@ type queueKey struct {
 // lane holds the waiters of a queue that have one priority: for each tenant a row in order of arrival, the
 // rows as a heap by turn.
 type lane struct {
-	queue   *queue
-	level   int
-	rows    []*tenantRow
-	tenants map[string]*tenantRow
-	index   int // in line.lanes, -1 when it is not there
+	heap.Place // among the heads of its level, while it has waiters
+	queue      *queue
+	level      int
+	rows       heap.Heap[*tenantRow]
+	tenants    map[string]*tenantRow
 }
+
+// Before orders by the heads.
+func (l *lane) Before(o *lane) bool { return l.rows.First().Before(o.rows.First()) }
 
 // tenantRow holds the waiters of one tenant in a lane. It has a turn as long as somebody is in it.
 type tenantRow struct {
+	heap.Place
 	lane       *lane
 	tenant     string
 	head, tail *waiter
 	turn       uint64
-	index      int // in lane.rows
 }
 
-func (r *tenantRow) before(o *tenantRow) bool {
+// Before orders by turn, and then by the arrival of the head.
+func (r *tenantRow) Before(o *tenantRow) bool {
 	return r.turn < o.turn || r.turn == o.turn && r.head.seq < o.head.seq
 }
 
@@ -99,13 +107,13 @@ func (ln *line) delist(w *waiter) {
 // often enough.
 func (ln *line) pick() *lane {
 	for level := priorities - 1; level > 0; level-- {
-		if ln.passed[level] >= passes && len(ln.lanes[level]) > 0 {
-			return ln.lanes[level][0]
+		if ln.passed[level] >= passes && ln.lanes[level].Len() > 0 {
+			return ln.lanes[level].First()
 		}
 	}
-	for _, h := range ln.lanes {
-		if len(h) > 0 {
-			return h[0]
+	for level := range ln.lanes {
+		if h := &ln.lanes[level]; h.Len() > 0 {
+			return h.First()
 		}
 	}
 	return nil
@@ -122,7 +130,7 @@ func (ln *line) leaves(w *waiter) {
 	ln.remove(w)
 	ln.passed[level] = 0
 	for lower := level + 1; lower < priorities; lower++ {
-		if len(ln.lanes[lower]) > 0 {
+		if ln.lanes[lower].Len() > 0 {
 			ln.passed[lower]++
 		}
 	}
@@ -174,7 +182,7 @@ func (ln *line) admitHeads(now time.Duration) time.Duration {
 			next = min(next, ln.ramp.next)
 			break
 		}
-		w := l.rows[0].head
+		w := l.rows.First().head
 		at, common := ln.readyAt(w, now)
 		if at <= now {
 			lacking := w.ticket.lacking(now)
@@ -196,7 +204,7 @@ func (ln *line) admitHeads(now time.Duration) time.Duration {
 			next = min(next, common)
 			break
 		}
-		ln.displace(l)
+		ln.lanes[l.level].Remove(l)
 		ln.aside = append(ln.aside, l)
 	}
 	for i, l := range ln.aside {

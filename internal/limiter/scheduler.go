@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belay-go/belay/internal/heap"
 	"github.com/belay-go/belay/internal/window"
 )
 
@@ -33,11 +34,11 @@ type line struct {
 	ramp       ramp
 
 	queues  map[queueKey]*queue
-	lanes   [priorities]laneHeap // those of the queues, by priority
-	aside   []*lane              // of them, those that have to wait, during a round
-	turn    [priorities]uint64   // of the last that went
-	passed  [priorities]int      // calls of higher priority that went since one of this did
-	tenants map[string]*tenant   // those that have waiters
+	lanes   [priorities]heap.Heap[*lane] // those of the queues, by priority
+	aside   []*lane                      // of them, those that have to wait, during a round
+	turn    [priorities]uint64           // of the last that went
+	passed  [priorities]int              // calls of higher priority that went since one of this did
+	tenants map[string]*tenant           // those that have waiters
 	seq     uint64
 	round   uint64 // of looking at the heads; see tier.claim
 	timer   *time.Timer

@@ -276,7 +276,7 @@ func (ln *line) eachWaiter(f func(*waiter)) {
 	var all []*waiter
 	for _, q := range ln.queues {
 		for i := range q.lanes {
-			for _, r := range q.lanes[i].rows {
+			for _, r := range q.lanes[i].rows.All() {
 				for w := r.head; w != nil; w = w.next {
 					all = append(all, w)
 				}
