@@ -108,9 +108,9 @@ func TestNewLimitCountsWhatWasSentBeforeARefusal(t *testing.T) {
 		for range 89 {
 			send(t, l, &Reservation{})
 		}
-		k := &Reservation{}
-		require.NoError(t, acquire(t.Context(), l, k))
-		release(l, k, Outcome{Kind: Throttled, Wait: time.Second, Scope: ScopeCall})
+		r := &Reservation{}
+		require.NoError(t, acquire(t.Context(), l, r))
+		release(l, r, Outcome{Kind: Throttled, Wait: time.Second, Scope: ScopeCall})
 		require.NoError(t, l.SetLimits(PerMinute(50)))
 		require.Zero(t, sendSome(t, l, 60))
 	})

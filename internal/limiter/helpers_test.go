@@ -39,17 +39,17 @@ func when(l Limit, match func(*http.Request) bool) Limit {
 func Writes(req *http.Request) bool { return req.Method == http.MethodPost }
 
 // acquire is what the root package does: the fast path, and then the other.
-func acquire(ctx context.Context, l *Limiter, k *Reservation) error {
-	if ctx.Err() == nil && l.TryAcquire(k) {
+func acquire(ctx context.Context, l *Limiter, r *Reservation) error {
+	if ctx.Err() == nil && l.TryAcquire(r) {
 		return nil
 	}
-	return l.Acquire(ctx, k)
+	return l.Acquire(ctx, r)
 }
 
 // release settles and releases.
-func release(l *Limiter, k *Reservation, o Outcome) {
-	l.Settle(k, o)
-	l.Release(k)
+func release(l *Limiter, r *Reservation, o Outcome) {
+	l.Settle(r, o)
+	l.Release(r)
 }
 
 // requireTooLong requires a Refusal for a wait that is too long.
@@ -73,11 +73,11 @@ func ticketFor(method string) *Reservation {
 }
 
 // send sends a call that waits for at most an hour and is answered at once, with headers.
-func send(t *testing.T, l *Limiter, k *Reservation, headers ...string) {
+func send(t *testing.T, l *Limiter, r *Reservation, headers ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	if err := acquire(ctx, l, k); err != nil {
+	if err := acquire(ctx, l, r); err != nil {
 		t.Error(err)
 		return
 	}
@@ -85,8 +85,8 @@ func send(t *testing.T, l *Limiter, k *Reservation, headers ...string) {
 	for i := 0; i < len(headers); i += 2 {
 		h.Add(headers[i], headers[i+1])
 	}
-	l.Read(k, h)
-	release(l, k, Outcome{Answered: true})
+	l.Read(r, h)
+	release(l, r, Outcome{Answered: true})
 }
 
 // sendSome makes n calls one after the other and returns how many of them go at once; those are not answered.
@@ -104,9 +104,9 @@ func sendSome(t *testing.T, l *Limiter, n int) (gone int) {
 
 // rounds returns how often l has looked at those who wait.
 func rounds(l *Limiter) uint64 {
-	l.line.mu.Lock()
-	defer l.line.mu.Unlock()
-	return l.line.round
+	l.sched.mu.Lock()
+	defer l.sched.mu.Unlock()
+	return l.sched.round
 }
 
 type quotaFunc func(ctx context.Context, n int) (time.Duration, error)

@@ -9,58 +9,60 @@ import (
 // queue holds the waiters that stand under the same limits: those of one view, with the same tiers and
 // the same groups. Only its head has to be looked at.
 type queue struct {
-	key   queueKey
-	lanes [priorities]lane
-	size  int
-	cost  int // permits that its waiters ask for
+	key    queueKey
+	levels [priorities]priorityQueue
+	size   int
+	cost   int // permits that its waiters ask for
 }
 
 type queueKey struct {
 	tiers  *tierSet
 	taken  uint64
-	groups groups
+	scopes scopePair
 }
 
 // lane holds the waiters of a queue that have one priority: for each tenant a row in order of arrival, the
 // rows as a heap by turn.
-type lane struct {
+type priorityQueue struct {
 	heap.Place // among the heads of its level, while it has waiters
 	queue      *queue
 	level      int
-	rows       heap.Heap[*tenantRow]
-	tenants    map[string]*tenantRow
+	queues     heap.Heap[*tenantQueue]
+	byTenant   map[string]*tenantQueue
 }
 
 // Before orders by the heads.
-func (l *lane) Before(o *lane) bool { return l.rows.First().Before(o.rows.First()) }
+func (pq *priorityQueue) Before(o *priorityQueue) bool {
+	return pq.queues.First().Before(o.queues.First())
+}
 
 // tenantRow holds the waiters of one tenant in a lane. It has a turn as long as somebody is in it.
-type tenantRow struct {
+type tenantQueue struct {
 	heap.Place
-	lane       *lane
+	of         *priorityQueue
 	tenant     string
 	head, tail *waiter
 	turn       uint64
 }
 
 // Before orders by turn, and then by the arrival of the head.
-func (r *tenantRow) Before(o *tenantRow) bool {
-	return r.turn < o.turn || r.turn == o.turn && r.head.seq < o.head.seq
+func (tq *tenantQueue) Before(o *tenantQueue) bool {
+	return tq.turn < o.turn || tq.turn == o.turn && tq.head.seq < o.head.seq
 }
 
 type waiter struct {
-	ticket     *Reservation
-	view       *Limiter
-	level      int        // of priority, 0 the highest
-	seq        uint64     // of arrival
-	row        *tenantRow // nil while its limits are looked for again, and afterwards
-	prev, next *waiter
-	ready      chan struct{} // gets a value when there is something to look at: it has been admitted or turned away, or what follows
-	admitted   bool
-	moved      bool         // its limits have changed: choose again, and come back to the same place
-	ask        *sharedQuota // to be asked for permits
-	deadline   time.Duration
-	err        error
+	place         *Reservation
+	view          *Limiter
+	level         int          // of priority, 0 the highest
+	seq           uint64       // of arrival
+	queue         *tenantQueue // nil while its limits are looked for again, and afterwards
+	prev, next    *waiter
+	ready         chan struct{} // gets a value when there is something to look at: it has been admitted or turned away, or what follows
+	admitted      bool
+	limitsChanged bool         // its limits have changed: choose again, and come back to the same place
+	store         *sharedQuota // to be asked for permits
+	deadline      time.Duration
+	err           error
 }
 
 // tenant is one integration's place in the round robin, while it has waiters.
@@ -73,46 +75,46 @@ type tenant struct {
 const priorities = 3
 
 // passes is how many calls may pass a waiting one of lower priority before it is its turn.
-const passes = 15
+const maxPasses = 15
 
 // enlist counts w among those who wait.
-func (ln *line) enlist(w *waiter) {
-	ln.seq++
-	w.seq = ln.seq
-	name := w.ticket.Tenant
-	t := ln.tenants[name]
+func (s *scheduler) enlist(w *waiter) {
+	s.seq++
+	w.seq = s.seq
+	name := w.place.Tenant
+	t := s.tenants[name]
 	if t == nil {
 		t = new(tenant)
-		if ln.tenants == nil {
-			ln.tenants = make(map[string]*tenant)
+		if s.tenants == nil {
+			s.tenants = make(map[string]*tenant)
 		}
-		ln.tenants[name] = t
+		s.tenants[name] = t
 	}
 	t.waiting++
-	ln.waiting.Add(1)
+	s.waiting.Add(1)
 }
 
 // delist is the end of w's wait.
-func (ln *line) delist(w *waiter) {
-	ln.waiting.Add(-1)
-	name := w.ticket.Tenant
-	if t := ln.tenants[name]; t != nil {
+func (s *scheduler) delist(w *waiter) {
+	s.waiting.Add(-1)
+	name := w.place.Tenant
+	if t := s.tenants[name]; t != nil {
 		if t.waiting--; t.waiting == 0 {
-			delete(ln.tenants, name)
+			delete(s.tenants, name)
 		}
 	}
 }
 
 // pick returns the lane whose head is next: of the highest priority, unless a lower one has been passed
 // often enough.
-func (ln *line) pick() *lane {
+func (s *scheduler) nextHead() *priorityQueue {
 	for level := priorities - 1; level > 0; level-- {
-		if ln.passed[level] >= passes && ln.lanes[level].Len() > 0 {
-			return ln.lanes[level].First()
+		if s.passed[level] >= maxPasses && s.heads[level].Len() > 0 {
+			return s.heads[level].First()
 		}
 	}
-	for level := range ln.lanes {
-		if h := &ln.lanes[level]; h.Len() > 0 {
+	for level := range s.heads {
+		if h := &s.heads[level]; h.Len() > 0 {
 			return h.First()
 		}
 	}
@@ -121,117 +123,117 @@ func (ln *line) pick() *lane {
 
 // leaves takes w, the head of a row, out of the line, because it goes now: its tenant has had its turn, and those of lower
 // priority who wait have been passed.
-func (ln *line) leaves(w *waiter) {
-	r := w.row
-	level, t := w.level, ln.tenants[r.tenant]
-	ln.turn[level] = max(ln.turn[level], r.turn)
-	t.turn[level] = max(t.turn[level], r.turn)
-	ln.nextTurn(r)
-	ln.remove(w)
-	ln.passed[level] = 0
+func (s *scheduler) dequeue(w *waiter) {
+	tq := w.queue
+	level, t := w.level, s.tenants[tq.tenant]
+	s.lastTurn[level] = max(s.lastTurn[level], tq.turn)
+	t.turn[level] = max(t.turn[level], tq.turn)
+	s.nextTurn(tq)
+	s.remove(w)
+	s.passed[level] = 0
 	for lower := level + 1; lower < priorities; lower++ {
-		if ln.lanes[lower].Len() > 0 {
-			ln.passed[lower]++
+		if s.heads[lower].Len() > 0 {
+			s.passed[lower]++
 		}
 	}
 }
 
 // pump admits whom it can and sets the timer for the next.
-func (ln *line) pump(now time.Duration) {
-	if ln.waiting.Load() == 0 {
-		if ln.timer != nil {
-			ln.timer.Stop()
-			ln.timer = nil
+func (s *scheduler) pump(now time.Duration) {
+	if s.waiting.Load() == 0 {
+		if s.timer != nil {
+			s.timer.Stop()
+			s.timer = nil
 		}
 		return
 	}
-	next := ln.all.until
+	next := s.everyone.until
 	if next <= now {
-		ln.refresh(&ln.all, now)
-		next = ln.admitHeads(now)
+		s.refresh(&s.everyone, now)
+		next = s.admitHeads(now)
 	}
-	if ln.waiting.Load() == 0 || next == never || ln.timer != nil && ln.wake == next {
+	if s.waiting.Load() == 0 || next == never || s.timer != nil && s.wake == next {
 		return
 	}
-	ln.wake = next
-	if ln.timer == nil {
-		ln.timer = time.AfterFunc(next-now, ln.onTimer)
+	s.wake = next
+	if s.timer == nil {
+		s.timer = time.AfterFunc(next-now, s.onTimer)
 	} else {
-		ln.timer.Reset(next - now)
+		s.timer.Reset(next - now)
 	}
 }
 
-func (ln *line) onTimer() {
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	now := ln.now()
-	if ln.timer == nil || now < ln.wake {
+func (s *scheduler) onTimer() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if s.timer == nil || now < s.wake {
 		return // it was set to another time while this one was on its way
 	}
-	ln.timer = nil
-	ln.pump(now)
+	s.timer = nil
+	s.pump(now)
 }
 
 // admitHeads looks at the heads of the queues in their order. A head that has to wait claims what it
 // needs, so that nobody behind it takes that. It returns when the next head could go.
-func (ln *line) admitHeads(now time.Duration) time.Duration {
+func (s *scheduler) admitHeads(now time.Duration) time.Duration {
 	next := never
-	ln.round++
-	for l := ln.pick(); l != nil; l = ln.pick() {
-		if !ln.ramp.open(now) {
-			next = min(next, ln.ramp.next)
+	s.round++
+	for pq := s.nextHead(); pq != nil; pq = s.nextHead() {
+		if !s.ramp.open(now) {
+			next = min(next, s.ramp.next)
 			break
 		}
-		w := l.rows.First().head
-		at, common := ln.readyAt(w, now)
+		w := pq.queues.First().head
+		at, common := s.readyAt(w, now)
 		if at <= now {
-			lacking := w.ticket.lacking(now)
+			lacking := w.place.lacking(now)
 			if len(lacking) == 0 {
-				ln.leaves(w)
-				ln.take(w.ticket, l.queue.key.groups, now)
+				s.dequeue(w)
+				s.take(w.place, pq.queue.key.scopes, now)
 				w.admitted = true
 				w.signal()
 				continue
 			}
-			w.ask = lacking[0]
-			w.ask.asking = now + quotaTimeout + quotaTimeout/5
-			at = w.ask.asking
+			w.store = lacking[0]
+			w.store.asking = now + quotaTimeout + quotaTimeout/5
+			at = w.store.asking
 			w.signal()
 		}
-		ln.claim(w, at-now)
+		s.claim(w, at-now)
 		next = min(next, at)
 		if common > now { // everybody waits for what this one waits for
 			next = min(next, common)
 			break
 		}
-		ln.lanes[l.level].Remove(l)
-		ln.aside = append(ln.aside, l)
+		s.heads[pq.level].Remove(pq)
+		s.deferred = append(s.deferred, pq)
 	}
-	for i, l := range ln.aside {
-		ln.place(l)
-		ln.aside[i] = nil
+	for i, pq := range s.deferred {
+		s.place(pq)
+		s.deferred[i] = nil
 	}
-	ln.aside = ln.aside[:0]
+	s.deferred = s.deferred[:0]
 	return next
 }
 
 // readyAt returns when w can go, as far as the clock tells, and when that has come which every queue waits for, 0
 // when there is no such thing; never is what does not come by the clock.
-func (ln *line) readyAt(w *waiter, now time.Duration) (at, common time.Duration) {
-	t := w.ticket
+func (s *scheduler) readyAt(w *waiter, now time.Duration) (at, common time.Duration) {
+	r := w.place
 	at = now
-	groups := &w.row.lane.queue.key.groups
-	for _, g := range groups {
+	groups := &w.queue.of.queue.key.scopes
+	for _, sc := range groups {
 		switch {
-		case g == nil:
-		case g.until > now:
-			at = max(at, g.until)
+		case sc == nil:
+		case sc.until > now:
+			at = max(at, sc.until)
 		default:
-			ln.refresh(g, now)
+			s.refresh(sc, now)
 		}
 	}
 	look := func(tier *tier, everybody bool) {
-		wait := tier.waitBehind(now, t.cost(), ln.round)
+		wait := tier.waitBehind(now, r.cost(), s.round)
 		if wait == 0 {
 			return
 		}
@@ -243,33 +245,33 @@ func (ln *line) readyAt(w *waiter, now time.Duration) (at, common time.Duration)
 			common = max(common, free)
 		}
 	}
-	w.row.lane.queue.eachTier(func(tier *tier) { look(tier, tier.queues == len(ln.queues)) })
-	for _, g := range groups {
-		if g != nil {
-			g.eachTier(func(tier *tier) { look(tier, false) })
+	w.queue.of.queue.eachTier(func(tier *tier) { look(tier, tier.queues == len(s.queues)) })
+	for _, sc := range groups {
+		if sc != nil {
+			sc.eachTier(func(tier *tier) { look(tier, false) })
 		}
 	}
-	ln.all.eachTier(func(tier *tier) { look(tier, true) })
+	s.everyone.eachTier(func(tier *tier) { look(tier, true) })
 	return at, common
 }
 
 // claim keeps from those behind w what it needs and what would not be there again when it can go, in wait: a place in
 // flight only when that is all that it waits for.
-func (ln *line) claim(w *waiter, wait time.Duration) {
-	n := w.ticket.cost()
+func (s *scheduler) claim(w *waiter, wait time.Duration) {
+	n := w.place.cost()
 	byClock := wait > 0 && wait < never/2
 	f := func(t *tier) {
 		if byClock && (t.slots != nil || t.limit.Per <= wait) {
 			return
 		}
-		t.claim(ln.round)
+		t.claim(s.round)
 		t.claimed += t.cost(n)
 	}
-	w.row.lane.queue.eachTier(f)
-	for _, g := range w.row.lane.queue.key.groups {
-		if g != nil {
-			g.eachTier(f)
+	w.queue.of.queue.eachTier(f)
+	for _, sc := range w.queue.of.queue.key.scopes {
+		if sc != nil {
+			sc.eachTier(f)
 		}
 	}
-	ln.all.eachTier(f)
+	s.everyone.eachTier(f)
 }

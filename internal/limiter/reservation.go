@@ -37,7 +37,7 @@ type Reservation struct {
 	Notices []Notice
 
 	tiers  *tierSet
-	grants []grant            // permits of the scopes' tiers
+	grants []scopeGrant       // permits of the scopes' tiers
 	logged int64              // its mark in the log, 0 when it is not there
 	quotas []headers.Quota    // that the answer advertises
 	taken  uint64             // the tiers that it is under
@@ -58,28 +58,28 @@ const (
 )
 
 // Taken reports whether the reservation has been admitted and not been settled.
-func (t *Reservation) Taken() bool { return t.state == taken }
+func (r *Reservation) Taken() bool { return r.state == taken }
 
 // Free reports whether the reservation holds nothing.
-func (t *Reservation) Free() bool { return t.state == free }
+func (r *Reservation) Free() bool { return r.state == free }
 
-func (t *Reservation) mark(i int) *int64 {
-	if i < len(t.marks) {
-		return &t.marks[i]
+func (r *Reservation) mark(i int) *int64 {
+	if i < len(r.marks) {
+		return &r.marks[i]
 	}
-	if t.more == nil {
-		t.more = new([maxTiers]int64)
+	if r.more == nil {
+		r.more = new([maxTiers]int64)
 	}
-	return &t.more[i]
+	return &r.more[i]
 }
 
-func (t *Reservation) cost() int { return max(1, t.Cost) }
+func (r *Reservation) cost() int { return max(1, r.Cost) }
 
 // fits returns a Refusal when t's cost is above one of its limits.
-func (t *Reservation) fits() error {
-	for i, tier := range t.tiers.tiers {
-		if tier.slots == nil && tier.shared == nil && t.cost() > tier.Limit() && (tier.limit.When == nil || t.taken>>i&1 != 0) {
-			return &Refusal{Reason: AboveLimit, What: tier.limit.String(), Cost: t.cost()}
+func (r *Reservation) fits() error {
+	for i, tier := range r.tiers.tiers {
+		if tier.slots == nil && tier.shared == nil && r.cost() > tier.Limit() && (tier.limit.When == nil || r.taken>>i&1 != 0) {
+			return &Refusal{Reason: AboveLimit, What: tier.limit.String(), Cost: r.cost()}
 		}
 	}
 	return nil
@@ -87,21 +87,21 @@ func (t *Reservation) fits() error {
 
 // Slots are the slots in flight of a reservation, for who keeps them longer than that. The zero value holds none.
 type Slots struct {
-	line  *line
+	sched *scheduler
 	tiers *tierSet
 	taken uint64
 }
 
 // Detach hands over the slots in flight of a settled reservation, which is free then.
-func (l *Limiter) Detach(t *Reservation) Slots {
-	t.state = free
-	return Slots{l.line, t.tiers, t.taken}
+func (l *Limiter) Detach(r *Reservation) Slots {
+	r.state = free
+	return Slots{l.sched, r.tiers, r.taken}
 }
 
 // Release gives the slots back. It must be called once.
 func (s *Slots) Release() {
-	if s.line != nil {
-		s.line.giveSlots(s.tiers, s.taken)
+	if s.sched != nil {
+		s.sched.giveSlots(s.tiers, s.taken)
 	}
 }
 

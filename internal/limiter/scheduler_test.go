@@ -23,19 +23,19 @@ func TestCancelledWhileAdmitted(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			tiers := l.current().tiers
 			ticket := &Reservation{tiers: l.current(), taken: 7}
-			w := &waiter{ticket: ticket, view: l, ready: make(chan struct{}, 1)}
-			l.line.take(ticket, groups{}, l.line.now())
+			w := &waiter{place: ticket, view: l, ready: make(chan struct{}, 1)}
+			l.sched.take(ticket, scopePair{}, l.sched.now())
 			w.admitted = true
 			w.signal()
 			cancel()
-			if err := l.line.wait(ctx, ticket, w); err == nil {
+			if err := l.sched.wait(ctx, ticket, w); err == nil {
 				kept++
-				require.Zero(t, tiers[0].Left(l.line.now()))
+				require.Zero(t, tiers[0].Left(l.sched.now()))
 			} else {
 				gone++
 				require.ErrorIs(t, err, context.Canceled)
-				require.Equal(t, 1, tiers[0].Left(l.line.now()))
-				require.Equal(t, 1, tiers[1].Left(l.line.now()))
+				require.Equal(t, 1, tiers[0].Left(l.sched.now()))
+				require.Equal(t, 1, tiers[1].Left(l.sched.now()))
 				require.True(t, tiers[2].slots.Free(1))
 				require.Equal(t, free, ticket.state)
 			}
@@ -58,10 +58,10 @@ func TestSlackDoubles(t *testing.T) {
 			release(l, ticket, Outcome{Kind: Throttled, Scope: ScopeCall})
 		}
 		refused(50 * time.Millisecond)
-		require.Equal(t, 100*time.Millisecond, l.line.slack, "the answer came within it")
+		require.Equal(t, 100*time.Millisecond, l.sched.slack, "the answer came within it")
 		refused(time.Second)
-		require.Equal(t, 200*time.Millisecond, l.line.slack)
+		require.Equal(t, 200*time.Millisecond, l.sched.slack)
 		refused(300 * time.Millisecond)
-		require.Equal(t, 300*time.Millisecond, l.line.slack, "no further than the answer")
+		require.Equal(t, 300*time.Millisecond, l.sched.slack, "no further than the answer")
 	})
 }

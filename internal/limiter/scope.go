@@ -11,42 +11,42 @@ import (
 // group is the calls that the partner's answers concern alike: all of them, those with one credential, or
 // those of one route. It holds what the partner has said to them: a pause, quotas by headers, and the limits
 // that its refusals show.
-type group struct {
-	scope   Scope
-	until   time.Duration // paused until then
-	since   time.Duration // when the pause began
-	paused  bool          // the end of the pause has not been told yet
-	cause   any           // that the pause came by
-	strikes int           // refusals in a row that did not say how long to wait
-	queues  int           // of its waiters
-	tiers   []*tier       // told, learnt, and the bound on calls in flight while it learns
-	told    []*told
-	varied  []string // names of quotas that differ by route
-	learner learner
+type scopeState struct {
+	scope           Scope
+	until           time.Duration // paused until then
+	since           time.Duration // when the pause began
+	paused          bool          // the end of the pause has not been told yet
+	cause           any           // that the pause came by
+	throttledInARow int           // refusals in a row that did not say how long to wait
+	queues          int           // of its waiters
+	tiers           []*tier       // told, learnt, and the bound on calls in flight while it learns
+	advertised      []*advertised
+	perRoute        []string // names of quotas that differ by route
+	learner         learner
 }
 
 // groups are those of one call beside everybody: its credential's and its route's, nil where the partner
 // has said nothing to them.
-type groups [2]*group
+type scopePair [2]*scopeState
 
 // maxGroups bounds what is remembered of credentials and routes. Beyond it what is said to one is said to all.
-const maxGroups = 4096
+const maxScopes = 4096
 
 // grant is what a ticket has taken of a group's tier.
-type grant struct {
+type scopeGrant struct {
 	tier *tier
 	n    int // permits
 	mark int64
 }
 
-func (g *group) eachTier(f func(*tier)) {
-	for _, t := range g.tiers {
+func (sc *scopeState) eachTier(f func(*tier)) {
+	for _, t := range sc.tiers {
 		f(t)
 	}
 }
 
-func (g *group) admits(now time.Duration, n int) bool {
-	for _, t := range g.tiers {
+func (sc *scopeState) admits(now time.Duration, n int) bool {
+	for _, t := range sc.tiers {
 		if t.waitFor(now, n, 0) > 0 {
 			return false
 		}
@@ -54,24 +54,24 @@ func (g *group) admits(now time.Duration, n int) bool {
 	return true
 }
 
-func (g *group) take(t *Reservation, now, slack time.Duration) {
-	for _, tier := range g.tiers {
-		n, mark := tier.cost(t.cost()), int64(0)
+func (sc *scopeState) take(r *Reservation, now, slack time.Duration) {
+	for _, tier := range sc.tiers {
+		n, mark := tier.cost(r.cost()), int64(0)
 		if tier.slots != nil {
 			tier.slots.Take()
 		} else {
 			if tier.source == Advertised && tier.Wait(now, n) > 0 {
-				tier.heard = now // the one call that asks again
+				tier.lastHeard = now // the one call that asks again
 			}
 			mark = tier.Take(now, now+slack, n)
 		}
-		t.grants = append(t.grants, grant{tier, n, mark})
+		r.grants = append(r.grants, scopeGrant{tier, n, mark})
 	}
 }
 
 // settleGrants ends what t has taken of the groups' tiers.
-func (t *Reservation) settleGrants(sent bool, at, now time.Duration) {
-	for i, g := range t.grants {
+func (r *Reservation) settleGrants(sent bool, at, now time.Duration) {
+	for i, g := range r.grants {
 		switch {
 		case g.tier.slots != nil:
 			g.tier.slots.Give()
@@ -80,17 +80,17 @@ func (t *Reservation) settleGrants(sent bool, at, now time.Duration) {
 		default:
 			g.tier.Refund(g.mark, now, g.n)
 		}
-		t.grants[i].tier = nil
+		r.grants[i].tier = nil
 	}
-	t.grants = t.grants[:0]
+	r.grants = r.grants[:0]
 }
 
-func (g *group) add(t *tier) { g.tiers = append(g.tiers, t) }
+func (sc *scopeState) add(t *tier) { sc.tiers = append(sc.tiers, t) }
 
-func (g *group) drop(t *tier) {
-	for i, have := range g.tiers {
+func (sc *scopeState) drop(t *tier) {
+	for i, have := range sc.tiers {
 		if have == t {
-			g.tiers = append(g.tiers[:i], g.tiers[i+1:]...)
+			sc.tiers = append(sc.tiers[:i], sc.tiers[i+1:]...)
 			return
 		}
 	}
@@ -112,78 +112,78 @@ func routeOf(method, route string) uint64 {
 }
 
 // key returns the key of t's group in a scope, 0 for everybody.
-func (t *Reservation) key(scope Scope) uint64 {
+func (r *Reservation) key(scope Scope) uint64 {
 	switch scope {
 	case ScopeCredential:
-		return t.Who
+		return r.Who
 	case ScopeRoute:
-		return routeOf(t.Method, t.Route)
+		return routeOf(r.Method, r.Route)
 	}
 	return 0
 }
 
 // groupsOf returns t's groups beside everybody.
-func (ln *line) groupsOf(t *Reservation) (gs groups) {
-	if len(ln.groups) == 0 {
+func (s *scheduler) scopesOf(r *Reservation) (gs scopePair) {
+	if len(s.scopes) == 0 {
 		return gs
 	}
-	if t.Who != 0 {
-		gs[0] = ln.groups[t.Who]
+	if r.Who != 0 {
+		gs[0] = s.scopes[r.Who]
 	}
-	if ln.routes > 0 {
-		if key := t.key(ScopeRoute); key != 0 {
-			gs[1] = ln.groups[key]
+	if s.routeScopes > 0 {
+		if key := r.key(ScopeRoute); key != 0 {
+			gs[1] = s.scopes[key]
 		}
 	}
 	return gs
 }
 
 // groupFor returns t's group in a scope, after making it where there is none.
-func (ln *line) groupFor(t *Reservation, scope Scope, now time.Duration) *group {
-	ln.stirred.Store(true)
-	key := t.key(scope)
+func (s *scheduler) scopeFor(r *Reservation, scope Scope, now time.Duration) *scopeState {
+	s.signalled.Store(true)
+	key := r.key(scope)
 	if key == 0 {
-		return &ln.all
+		return &s.everyone
 	}
-	if g := ln.groups[key]; g != nil {
-		return g
+	if sc := s.scopes[key]; sc != nil {
+		return sc
 	}
-	if len(ln.groups) >= maxGroups {
-		ln.forget(now)
-		if len(ln.groups) >= maxGroups {
-			return &ln.all
+	if len(s.scopes) >= maxScopes {
+		s.forget(now)
+		if len(s.scopes) >= maxScopes {
+			return &s.everyone
 		}
 	}
-	g := &group{scope: scope}
-	g.learner.who = key
-	if ln.groups == nil {
-		ln.groups = make(map[uint64]*group)
+	sc := &scopeState{scope: scope}
+	sc.learner.who = key
+	if s.scopes == nil {
+		s.scopes = make(map[uint64]*scopeState)
 	}
-	ln.groups[key] = g
+	s.scopes[key] = sc
 	if scope == ScopeRoute {
-		ln.routes++
+		s.routeScopes++
 	}
 	// Those who wait already and belong to it stand in a queue of their own from here on.
-	ln.eachWaiter(func(w *waiter) {
-		if w.row != nil && w.ticket.key(scope) == key {
-			ln.unlink(w)
-			ln.enqueue(w)
+	s.eachWaiter(func(w *waiter) {
+		if w.queue != nil && w.place.key(scope) == key {
+			s.unlink(w)
+			s.enqueue(w)
 		}
 	})
-	return g
+	return sc
 }
 
 // forget lets go of groups to which the partner has nothing to say at present.
-func (ln *line) forget(now time.Duration) {
-	maps.DeleteFunc(ln.groups, func(_ uint64, g *group) bool {
-		for _, t := range g.tiers {
+func (s *scheduler) forget(now time.Duration) {
+	maps.DeleteFunc(s.scopes, func(_ uint64, sc *scopeState) bool {
+		for _, t := range sc.tiers {
 			if t.slots != nil || t.Left(now) < t.Limit() {
 				return false
 			}
 		}
-		gone := g.until <= now && g.queues == 0
-		if gone && g.scope == ScopeRoute {
-			ln.routes--
+		gone := sc.until <= now && sc.queues == 0
+		if gone && sc.scope == ScopeRoute {
+			s.routeScopes--
 		}
 		return gone
 	})
@@ -191,93 +191,93 @@ func (ln *line) forget(now time.Duration) {
 
 // learn takes in what an answer says to the callers: a pause, a quota, a limit. It returns how long a
 // pause it began.
-func (ln *line) learn(t *Reservation, o *Outcome, now time.Duration) time.Duration {
+func (s *scheduler) learn(r *Reservation, o *Outcome, now time.Duration) time.Duration {
 	switch o.Kind {
 	case Throttled:
-		ln.ramp.disturbed(now)
+		s.ramp.disturbed(now)
 		// It counted the call later than we believed: believe it, up to when it answered.
-		if took := now - t.sent; took > ln.slack {
-			ln.slack = min(2*ln.slack, took)
+		if took := now - r.sent; took > s.slack {
+			s.slack = min(2*s.slack, took)
 		}
-		if t.logged > 0 {
-			ln.log.Gone(t.logged, t.cost())
+		if r.logged > 0 {
+			s.log.Gone(r.logged, r.cost())
 		}
 	case Failed:
-		ln.ramp.disturbed(now)
+		s.ramp.disturbed(now)
 		if o.Wait <= 0 {
 			return 0
 		}
 	case Abandoned:
 		return 0
 	default:
-		ln.answered(t, now)
+		s.answered(r, now)
 		return 0
 	}
 	if o.Scope == ScopeCall {
 		return 0
 	}
-	g := ln.groupFor(t, o.Scope, now)
-	wait := min(o.Wait, longestHold)
-	if o.Kind == Throttled && !ln.policy.Off && o.Scope != ScopeRoute {
-		g.learner.refused(g, t, wait, now)
+	sc := s.scopeFor(r, o.Scope, now)
+	wait := min(o.Wait, longestPause)
+	if o.Kind == Throttled && !s.policy.Off && o.Scope != ScopeRoute {
+		sc.learner.refused(sc, r, wait, now)
 	}
-	if until := max(g.until, ln.all.until); wait <= 0 {
+	if until := max(sc.until, s.everyone.until); wait <= 0 {
 		if until > now {
 			return 0
 		}
-		wait = 500 * time.Millisecond << min(g.strikes, 5)
-		g.strikes++
-		ln.struck.Store(true)
+		wait = 500 * time.Millisecond << min(sc.throttledInARow, 5)
+		sc.throttledInARow++
+		s.throttled.Store(true)
 	} else if now+wait <= until {
 		return 0
 	}
-	ln.pause(g, o, now, now+wait)
+	s.pause(sc, o, now, now+wait)
 	return wait
 }
 
 // answered ends the strikes of t's groups, and lets more calls go where few are let.
-func (ln *line) answered(t *Reservation, now time.Duration) {
-	gs := ln.groupsOf(t)
-	for _, g := range [...]*group{&ln.all, gs[0], gs[1]} {
-		if g != nil {
-			if n := len(g.learner.refusals); n > 0 && t.sent <= g.learner.refusals[n-1].sent {
+func (s *scheduler) answered(r *Reservation, now time.Duration) {
+	gs := s.scopesOf(r)
+	for _, sc := range [...]*scopeState{&s.everyone, gs[0], gs[1]} {
+		if sc != nil {
+			if n := len(sc.learner.refusals); n > 0 && r.sent <= sc.learner.refusals[n-1].sent {
 				continue // it was on its way before the refusal
 			}
-			g.strikes = 0
-			if g.learner.narrow != nil {
-				ln.widen(g, now)
+			sc.throttledInARow = 0
+			if sc.learner.cap != nil {
+				s.raiseInflightCap(sc, now)
 			}
 		}
 	}
-	if ln.struck.Load() {
-		struck := ln.all.strikes > 0
-		for _, g := range ln.groups {
-			struck = struck || g.strikes > 0
+	if s.throttled.Load() {
+		throttled := s.everyone.throttledInARow > 0
+		for _, sc := range s.scopes {
+			throttled = throttled || sc.throttledInARow > 0
 		}
-		ln.struck.Store(struck)
+		s.throttled.Store(throttled)
 	}
 }
 
 // pause makes everybody in g wait until then, and turns away who may not wait that long.
-func (ln *line) pause(g *group, o *Outcome, now, until time.Duration) {
-	if !g.paused || g.until <= now {
-		g.since = now
+func (s *scheduler) pause(sc *scopeState, o *Outcome, now, until time.Duration) {
+	if !sc.paused || sc.until <= now {
+		sc.since = now
 	}
-	g.until, g.paused, g.cause = until, true, o.Cause
-	ln.eachWaiter(func(w *waiter) {
-		if g == &ln.all || w.row != nil && slices.Contains(w.row.lane.queue.key.groups[:], g) {
-			ln.turnAway(w, until)
+	sc.until, sc.paused, sc.cause = until, true, o.Cause
+	s.eachWaiter(func(w *waiter) {
+		if sc == &s.everyone || w.queue != nil && slices.Contains(w.queue.of.queue.key.scopes[:], sc) {
+			s.turnAway(w, until)
 		}
 	})
 }
 
 // eachWaiter calls f for everybody in the queues, who may leave them meanwhile.
-func (ln *line) eachWaiter(f func(*waiter)) {
+func (s *scheduler) eachWaiter(f func(*waiter)) {
 	var all []*waiter
-	for _, q := range ln.queues {
-		for i := range q.lanes {
-			for _, r := range q.lanes[i].rows.All() {
-				for w := r.head; w != nil; w = w.next {
+	for _, q := range s.queues {
+		for i := range q.levels {
+			for _, tq := range q.levels[i].queues.All() {
+				for w := tq.head; w != nil; w = w.next {
 					all = append(all, w)
 				}
 			}
@@ -290,12 +290,12 @@ func (ln *line) eachWaiter(f func(*waiter)) {
 }
 
 // turnAway ends the wait of w when a pause is longer than it may sit out, as one who comes now is refused.
-func (ln *line) turnAway(w *waiter, until time.Duration) {
-	by, wait := w.ticket, until-ln.now()
+func (s *scheduler) turnAway(w *waiter, until time.Duration) {
+	by, wait := w.place, until-s.now()
 	if (by.MaxPause <= 0 || wait <= by.MaxPause) && (by.Patience <= 0 || wait <= by.Patience) && until <= w.deadline {
 		return
 	}
-	ln.remove(w)
+	s.remove(w)
 	w.err = &Refusal{Reason: WaitTooLong, What: "paused by the partner", Wait: wait}
 	w.signal()
 }

@@ -14,24 +14,24 @@ func TestPausesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := New()
 		require.NoError(t, err)
-		ln := l.line
+		s := l.sched
 		limited := func(n int, wait time.Duration) {
 			ticket := &Reservation{Who: uint64(n+10) | 1<<40}
 			require.NoError(t, acquire(t.Context(), l, ticket))
 			release(l, ticket, Outcome{Kind: Throttled, Wait: wait, Scope: ScopeCredential})
 		}
-		for n := range maxGroups {
+		for n := range maxScopes {
 			limited(n, time.Second)
 		}
-		require.Len(t, ln.groups, maxGroups)
+		require.Len(t, s.scopes, maxScopes)
 		time.Sleep(time.Second)
 		limited(-1, time.Second) // the old ones make room
-		require.Len(t, ln.groups, 1)
-		for n := range maxGroups - 1 {
+		require.Len(t, s.scopes, 1)
+		for n := range maxScopes - 1 {
 			limited(n, time.Minute)
 		}
 		limited(-2, 10*time.Second)
-		require.Equal(t, 10*time.Second, (ln.all.until - ln.now()).Round(time.Second))
+		require.Equal(t, 10*time.Second, (s.everyone.until - s.now()).Round(time.Second))
 	})
 }
 
@@ -71,7 +71,7 @@ func TestTwoPauses(t *testing.T) {
 		require.NoError(t, acquire(t.Context(), l, d))
 		release(l, c, Outcome{Kind: Throttled, Wait: 9 * time.Second})
 		release(l, d, Outcome{Kind: Throttled, Wait: time.Second})
-		require.Equal(t, 9*time.Second, (l.line.all.until - l.line.now()).Round(time.Millisecond))
+		require.Equal(t, 9*time.Second, (l.sched.everyone.until - l.sched.now()).Round(time.Millisecond))
 	})
 }
 
@@ -96,6 +96,6 @@ func TestPauseThatGrows(t *testing.T) {
 		limited(b, 30*time.Minute)
 		requireTooLong(t, <-done)
 		require.Zero(t, time.Since(start))
-		require.Zero(t, l.line.waiting.Load())
+		require.Zero(t, l.sched.waiting.Load())
 	})
 }

@@ -57,46 +57,46 @@ type LimitStatus struct {
 }
 
 // Status returns where the limiter stands. It changes nothing.
-func (l *Limiter) Status() (s Status) {
-	set, ln := l.current(), l.line
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	now := ln.now()
-	s.Waiting, s.PausedFor, s.Ignored = int(ln.waiting.Load()), max(0, ln.all.until-now), int(ln.ignored.Load())
+func (l *Limiter) Status() (status Status) {
+	set, s := l.current(), l.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	status.Waiting, status.PausedFor, status.Ignored = int(s.waiting.Load()), max(0, s.everyone.until-now), int(s.ignored.Load())
 	for _, t := range set.tiers {
 		st := t.status(now)
-		for key, q := range ln.queues {
+		for key, q := range s.queues {
 			for j, have := range key.tiers.tiers {
 				if have == t && key.taken>>j&1 != 0 {
 					st.Waiting += q.size
 				}
 			}
 		}
-		s.Limits = append(s.Limits, st)
+		status.Limits = append(status.Limits, st)
 	}
-	said := func(g *group, scope Scope, waiting int) {
-		for _, t := range g.tiers {
+	said := func(sc *scopeState, scope Scope, waiting int) {
+		for _, t := range sc.tiers {
 			st := t.status(now)
 			st.Scope, st.Waiting = scope, waiting
-			s.Limits = append(s.Limits, st)
+			status.Limits = append(status.Limits, st)
 		}
 	}
-	said(&ln.all, ScopePartner, s.Waiting)
-	at := len(s.Limits)
-	for _, g := range ln.groups {
-		if g.until > now {
-			s.Paused++
+	said(&s.everyone, ScopePartner, status.Waiting)
+	at := len(status.Limits)
+	for _, sc := range s.scopes {
+		if sc.until > now {
+			status.Paused++
 		}
 		waiting := 0
-		for key, q := range ln.queues {
-			if slices.Contains(key.groups[:], g) {
+		for key, q := range s.queues {
+			if slices.Contains(key.scopes[:], sc) {
 				waiting += q.size
 			}
 		}
-		said(g, g.scope, waiting)
+		said(sc, sc.scope, waiting)
 	}
-	slices.SortStableFunc(s.Limits[at:], func(a, b LimitStatus) int { return strings.Compare(a.Limit, b.Limit) })
-	return s
+	slices.SortStableFunc(status.Limits[at:], func(a, b LimitStatus) int { return strings.Compare(a.Limit, b.Limit) })
+	return status
 }
 
 func (t *tier) status(now time.Duration) LimitStatus {
@@ -122,8 +122,8 @@ func (t *tier) status(now time.Duration) LimitStatus {
 
 // look notes what an observed call is to tell: what is left, limits that are nearly used up, and pauses
 // that are over.
-func (ln *line) look(t *Reservation, now time.Duration) {
-	by := t
+func (s *scheduler) observe(r *Reservation, now time.Duration) {
+	by := r
 	by.Left = -1
 	near := func(tier *tier) {
 		if tier.slots != nil {
@@ -134,27 +134,27 @@ func (ln *line) look(t *Reservation, now time.Duration) {
 			by.Left = left
 		}
 		switch used := most - left; {
-		case !tier.near && 5*used >= 4*most:
-			tier.near = true
+		case !tier.nearTold && 5*used >= 4*most:
+			tier.nearTold = true
 			by.Notices = append(by.Notices, Notice{Limit: tier.limit.String(), Source: tier.source, Used: used, Max: most})
-		case tier.near && 5*used < 3*most:
-			tier.near = false
+		case tier.nearTold && 5*used < 3*most:
+			tier.nearTold = false
 		}
 	}
-	for i, tier := range t.tiers.tiers {
-		if t.taken>>i&1 != 0 {
+	for i, tier := range r.tiers.tiers {
+		if r.taken>>i&1 != 0 {
 			near(tier)
 		}
 	}
-	gs := ln.groupsOf(t)
-	for _, g := range [...]*group{&ln.all, gs[0], gs[1]} {
-		if g == nil {
+	gs := s.scopesOf(r)
+	for _, sc := range [...]*scopeState{&s.everyone, gs[0], gs[1]} {
+		if sc == nil {
 			continue
 		}
-		g.eachTier(near)
-		if g.paused && g.until <= now {
-			g.paused = false
-			by.Notices = append(by.Notices, Notice{Resumed: true, Scope: g.scope, After: g.until - g.since, Cause: g.cause})
+		sc.eachTier(near)
+		if sc.paused && sc.until <= now {
+			sc.paused = false
+			by.Notices = append(by.Notices, Notice{Resumed: true, Scope: sc.scope, After: sc.until - sc.since, Cause: sc.cause})
 		}
 	}
 }

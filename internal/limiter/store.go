@@ -134,12 +134,12 @@ func (s *sharedQuota) giveBack(now, got time.Duration, n int) {
 }
 
 // lacking returns the shared quotas that t still has to ask.
-func (t *Reservation) lacking(now time.Duration) (lacking []*sharedQuota) {
-	if !t.tiers.shared {
+func (r *Reservation) lacking(now time.Duration) (lacking []*sharedQuota) {
+	if !r.tiers.shared {
 		return nil
 	}
-	for i, tier := range t.tiers.tiers {
-		if t.taken>>i&1 != 0 && tier.shared != nil && tier.shared.lacks(now, t.cost()) {
+	for i, tier := range r.tiers.tiers {
+		if r.taken>>i&1 != 0 && tier.shared != nil && tier.shared.lacks(now, r.cost()) {
 			lacking = append(lacking, tier.shared)
 		}
 	}

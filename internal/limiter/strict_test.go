@@ -28,10 +28,10 @@ type arrivals struct {
 	all []arrival
 }
 
-func (a *arrivals) note(at time.Duration, k *Reservation) {
+func (a *arrivals) note(at time.Duration, r *Reservation) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.all = append(a.all, arrival{at, k.cost(), k.Request.Method == http.MethodPost})
+	a.all = append(a.all, arrival{at, r.cost(), r.Request.Method == http.MethodPost})
 }
 
 // counted returns those that count, in order.
@@ -92,8 +92,8 @@ func (a *arrivals) bucket(n int, per time.Duration, burst int, counts func(arriv
 func requireEmpty(t *testing.T, l *Limiter) {
 	t.Helper()
 	require.Zero(t, l.Status().Waiting)
-	require.Empty(t, l.line.queues)
-	require.Empty(t, l.line.tenants)
+	require.Empty(t, l.sched.queues)
+	require.Empty(t, l.sched.tenants)
 }
 
 // A partner that counts a call at any time up to the slack after it was sent never counts more than the limits that it
@@ -234,7 +234,7 @@ func TestManyQuotasAreBounded(t *testing.T) {
 	}
 	require.Less(t, time.Since(start), 5*time.Second)
 	require.NotEmpty(t, l.Status().Limits)
-	require.LessOrEqual(t, len(l.Status().Limits), maxTold)
+	require.LessOrEqual(t, len(l.Status().Limits), maxAdvertised)
 }
 
 // A quota whose limit and window change from one answer to the next is the one that was told last.
@@ -304,7 +304,7 @@ func TestToldForMonthsIsAskedAgain(t *testing.T) {
 		ticket := func() *Reservation { return &Reservation{MaxPause: time.Minute} }
 		send(t, l, ticket(), "X-RateLimit-Limit", "100", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "8000000")
 		requireTooLong(t, acquire(t.Context(), l, ticket()))
-		time.Sleep(longestHold)
+		time.Sleep(longestPause)
 		send(t, l, ticket())
 	})
 }

@@ -126,9 +126,9 @@ func TestCancelledCallsUseNoTurns(t *testing.T) {
 		var wg sync.WaitGroup
 		wait := func(ctx context.Context, tenant string, gone func()) {
 			wg.Go(func() {
-				k := &Reservation{Tenant: tenant}
-				if acquire(ctx, l, k) == nil {
-					release(l, k, Outcome{Answered: true})
+				r := &Reservation{Tenant: tenant}
+				if acquire(ctx, l, r) == nil {
+					release(l, r, Outcome{Answered: true})
 					gone()
 				}
 			})
@@ -225,10 +225,10 @@ func TestCostAboveALearntLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
 		answered := func(o Outcome) {
-			k := &Reservation{}
-			require.NoError(t, acquire(t.Context(), l, k))
+			r := &Reservation{}
+			require.NoError(t, acquire(t.Context(), l, r))
 			time.Sleep(10 * time.Millisecond)
-			release(l, k, o)
+			release(l, r, o)
 		}
 		for range 3 {
 			answered(Outcome{Answered: true})
@@ -272,9 +272,9 @@ func TestFallbackLeavesNoPermits(t *testing.T) {
 	for name, outage := range map[string]func(t *testing.T, l *Limiter, up func()){
 		"one after the other": func(t *testing.T, l *Limiter, up func()) {
 			for range 100 {
-				k := &Reservation{}
-				require.NoError(t, acquire(t.Context(), l, k))
-				release(l, k, Outcome{Kind: Unsent})
+				r := &Reservation{}
+				require.NoError(t, acquire(t.Context(), l, r))
+				release(l, r, Outcome{Kind: Unsent})
 				time.Sleep(19 * time.Millisecond)
 			}
 			up()
@@ -284,9 +284,9 @@ func TestFallbackLeavesNoPermits(t *testing.T) {
 			require.NoError(t, acquire(t.Context(), l, &Reservation{}))
 			time.Sleep(quotaRetry - 100*time.Millisecond)
 			for range 50 {
-				k := &Reservation{}
-				require.NoError(t, acquire(t.Context(), l, k))
-				release(l, k, Outcome{Kind: Unsent})
+				r := &Reservation{}
+				require.NoError(t, acquire(t.Context(), l, r))
+				release(l, r, Outcome{Kind: Unsent})
 			}
 			up()
 			time.Sleep(110 * time.Millisecond)
@@ -361,9 +361,9 @@ func TestUnusedPermitIsGoodForASecond(t *testing.T) {
 				given++
 				return 0, nil
 			})))
-			k := &Reservation{}
-			require.NoError(t, acquire(t.Context(), l, k))
-			release(l, k, Outcome{Kind: Unsent})
+			r := &Reservation{}
+			require.NoError(t, acquire(t.Context(), l, r))
+			release(l, r, Outcome{Kind: Unsent})
 			time.Sleep(after)
 			require.Equal(t, want, sendSome(t, l, 5), after)
 		})
