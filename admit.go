@@ -13,149 +13,151 @@ import (
 // admit is the layer of breaker and limiter. The breaker is asked first, so that nothing queues for a
 // partner that is down; its permit is taken last, so that none is held while queueing; and whatever
 // happens below, both hear of it once.
-func (c *call) admit(in *within) (*http.Response, error) {
-	c.newBody()
-	if b := c.opts.budget; b != nil && !b.spend() {
-		return nil, c.stop(refuse(ErrCallBudget, 0))
+func (x *exchange) admit(next *next) (*http.Response, error) {
+	x.newBody()
+	if b := x.opts.budget; b != nil && !b.spend() {
+		return nil, x.stop(refuse(ErrCallBudget, 0))
 	}
-	if err := c.enter(); err != nil {
-		c.opts.budget.giveBack()
-		return nil, c.stop(err)
+	if err := x.enter(); err != nil {
+		x.opts.budget.giveBack()
+		return nil, x.stop(err)
 	}
-	resp, err := in.send(c)
+	resp, err := next.send(x)
 	if resp == nil {
-		c.body.finish()
+		x.body.finish()
 	}
-	if c.verdict.unsent {
-		c.opts.budget.giveBack()
+	if x.verdict.unsent {
+		x.opts.budget.giveBack()
 	}
-	c.report(resp)
+	x.report(resp)
 	return resp, err
 }
 
 // enter waits until the attempt may be sent, and takes its place.
-func (c *call) enter() error {
-	b := c.set.breaker
-	c.probe = false
+func (x *exchange) enter() error {
+	b := x.set.breaker
+	x.probe = false
 	for {
 		if b != nil && !b.closed() {
-			if err := c.awaitCircuit(b); err != nil {
+			if err := x.awaitCircuit(b); err != nil {
 				return err
 			}
 		}
-		err := c.acquire()
+		err := x.acquire()
 		if err == nil {
-			if err = c.allowed(); err == nil {
+			if err = x.allowed(); err == nil {
 				if b == nil {
 					return nil
 				}
 				var ok bool
-				if c.permit, ok = b.pass(); !ok {
-					c.permit, ok = b.allow(c.turn, !c.idempotent())
+				if x.permit, ok = b.pass(); !ok {
+					x.permit, ok = b.allow(x.probeSlot, !x.idempotent())
 				}
 				if ok {
-					c.probe = c.permit.probe
-					c.endTurn()
+					x.probe = x.permit.probe
+					x.endProbeSlot()
 					return nil
 				}
-				if !c.patient() {
+				if !x.patient() {
 					err = circuitOpen(b)
 				}
 			}
-			c.giveBack()
+			x.giveBack()
 		}
-		c.endTurn()
+		x.endProbeSlot()
 		if err != nil {
 			return err
 		}
-		c.place.Returning = true
+		x.place.Returning = true
 	}
 }
 
 // endTurn ends this call's turn to probe, if it has it.
-func (c *call) endTurn() {
-	if c.turn {
-		c.turn = false
-		c.set.breaker.endTurn()
+func (x *exchange) endProbeSlot() {
+	if x.probeSlot {
+		x.probeSlot = false
+		x.set.breaker.endProbeSlot()
 	}
 }
 
 // acquire takes the attempt's place under the limits.
-func (c *call) acquire() error {
-	l := c.limiter
+func (x *exchange) acquire() error {
+	l := x.limiter
 	if l == nil {
 		return nil
 	}
-	p := &c.place
-	if p.Cost = c.opts.cost; p.Cost == 0 && c.set.cost != nil {
-		p.Cost = c.set.cost(c.req)
+	p := &x.place
+	if p.Cost = x.opts.cost; p.Cost == 0 && x.set.cost != nil {
+		p.Cost = x.set.cost(x.req)
 	}
-	p.Who, p.Method, p.Route, p.Observed = c.who, c.req.Method, c.opts.route, c.observed()
-	if c.opts.auth != nil || c.opts.noAuth {
-		p.Who = c.identity()
+	p.Who, p.Method, p.Route, p.Observed = x.who, x.req.Method, x.opts.route, x.observed()
+	if x.opts.auth != nil || x.opts.noAuth {
+		p.Who = x.identity()
 	}
-	if c.ctx.Err() == nil && l.engine.TryAcquire(p) {
+	if x.ctx.Err() == nil && l.engine.TryAcquire(p) {
 		if p.Notices != nil {
-			c.tellNotices()
+			x.tellNotices()
 		}
 		return nil
 	}
-	return c.acquireSlow()
+	return x.acquireSlow()
 }
 
 // acquireSlow is acquire where the call may have to wait.
-func (c *call) acquireSlow() error {
-	p := &c.place
-	p.Request, p.Level, p.Tenant = c.req, c.opts.priority.level(), c.integration
-	p.Waited, p.Patience, p.MaxPause = 0, c.set.maxWait, defaultMaxRetryAfter
+func (x *exchange) acquireSlow() error {
+	p := &x.place
+	p.Request, p.Level, p.Tenant = x.req, x.opts.priority.level(), x.integration
+	p.Waited, p.Patience, p.MaxPause = 0, x.set.maxWait, defaultMaxRetryAfter
 	switch {
-	case c.opts.patience > 0:
-		p.Patience, p.MaxPause = max(1, c.patience()), 0
-	case c.set.retry != nil:
-		p.MaxPause = c.set.retry.MaxRetryAfter
+	case x.opts.patience > 0:
+		p.Patience, p.MaxPause = max(1, x.patience()), 0
+	case x.set.retry != nil:
+		p.MaxPause = x.set.retry.MaxRetryAfter
 	}
-	err := c.limiter.acquire(c.ctx, p)
-	c.waits.Queue += p.Waited
-	c.tellNotices()
+	err := x.limiter.acquire(x.ctx, p)
+	if p.Waited > 0 {
+		x.record().waits.Queue += p.Waited
+	}
+	x.tellNotices()
 	return err
 }
 
 // tellNotices tells observers what the limiter has noticed.
-func (c *call) tellNotices() {
-	for _, n := range c.place.Notices {
-		c.emit(eventOf(n, c.info()))
+func (x *exchange) tellNotices() {
+	for _, n := range x.place.Notices {
+		x.emit(eventOf(n, x.info()))
 	}
-	c.place.Notices = nil
+	x.place.Notices = nil
 }
 
 // giveBack returns the permits of an attempt that was not sent.
-func (c *call) giveBack() {
-	if c.limiter != nil && !c.place.Free() {
-		c.limiter.engine.Settle(&c.place, limiter.Outcome{Kind: limiter.Unsent})
-		c.limiter.engine.Release(&c.place)
+func (x *exchange) giveBack() {
+	if x.limiter != nil && !x.place.Free() {
+		x.limiter.engine.Settle(&x.place, limiter.Outcome{Kind: limiter.Unsent})
+		x.limiter.engine.Release(&x.place)
 	}
 }
 
 // awaitCircuit waits until the circuit has closed or it is this call's turn to probe.
-func (c *call) awaitCircuit(b *Breaker) (err error) {
-	unsafe := !c.idempotent()
+func (x *exchange) awaitCircuit(b *Breaker) (err error) {
+	unsafe := !x.idempotent()
 	_, left := b.State()
-	if left == 0 && !b.busy() && !(unsafe && b.others()) {
+	if left == 0 && !b.busy() && !(unsafe && b.otherWaiters()) {
 		return nil
 	}
-	if !c.patient() {
+	if !x.patient() {
 		return circuitOpen(b)
 	}
-	if deadline, ok := c.ctx.Deadline(); left > c.patience() || ok && left > time.Until(deadline) {
+	if deadline, ok := x.ctx.Deadline(); left > x.patience() || ok && left > time.Until(deadline) {
 		return refuse(fault.Join(ErrCircuitOpen, &waitError{"circuit open", left}), left)
 	}
 	most := limiter.DefaultMaxQueue
-	if c.limiter != nil {
-		most = c.limiter.engine.MaxQueue
+	if x.limiter != nil {
+		most = x.limiter.engine.MaxQueue
 	}
 	began := time.Now()
-	c.turn, err = b.park(c.ctx, c.patience(), unsafe, most)
-	c.waits.Circuit += time.Since(began)
+	x.probeSlot, err = b.wait(x.ctx, x.patience(), unsafe, most)
+	x.record().waits.Circuit += time.Since(began)
 	return err
 }
 
@@ -166,41 +168,41 @@ func circuitOpen(b *Breaker) error {
 }
 
 // report tells breaker and limiter what became of the attempt.
-func (c *call) report(resp *http.Response) {
-	c.noteOutcome(resp)
-	if b := c.set.breaker; b != nil {
-		changes := b.report(&c.permit, &c.verdict, resp != nil)
+func (x *exchange) report(resp *http.Response) {
+	x.noteOutcome(resp)
+	if b := x.set.breaker; b != nil {
+		changes := b.report(&x.permit, &x.verdict, resp != nil)
 		if changes != 0 {
-			c.circuitChanged(b, changes)
+			x.circuitChanged(b, changes)
 		}
-		if changes != 0 || c.probe {
+		if changes != 0 || x.probe {
 			b.notify()
 		}
 	}
-	if l := c.limiter; l != nil {
-		p := &c.place
+	if l := x.limiter; l != nil {
+		p := &x.place
 		if resp != nil {
 			l.engine.Read(p, resp.Header)
 		}
-		paused := l.settle(p, &c.verdict, !c.verdict.unsent, resp != nil)
-		if resp == nil || c.body.over() {
+		paused := l.settle(p, &x.verdict, !x.verdict.unsent, resp != nil)
+		if resp == nil || x.body.over() {
 			l.engine.Release(p)
 		} else { // the body holds the slot from here on
-			c.body.slots = l.engine.Detach(p)
+			x.body.slots = l.engine.Detach(p)
 		}
 		if paused > 0 {
-			c.paused(paused)
+			x.paused(paused)
 		}
 	}
 }
 
 // paused tells that the partner has asked for a pause.
-func (c *call) paused(lasts time.Duration) {
-	c.emit(Paused{Call: c.info(), Scope: c.verdict.Scope, For: lasts, Verdict: c.verdict})
+func (x *exchange) paused(lasts time.Duration) {
+	x.emit(Paused{Call: x.info(), Scope: x.verdict.Scope, For: lasts, Verdict: x.verdict})
 }
 
 // circuitChanged lets the limiter know of the outage before any call that waited for the circuit goes on.
-func (c *call) circuitChanged(b *Breaker, changes int32) {
+func (x *exchange) circuitChanged(b *Breaker, changes int32) {
 	lasted := b.now() - time.Duration(b.openedAt.Load())
 	if changes&changedFromClosed != 0 {
 		b.eachListener(circuitListener.CircuitOpened)
@@ -209,33 +211,33 @@ func (c *call) circuitChanged(b *Breaker, changes int32) {
 		b.eachListener(func(l circuitListener) { l.CircuitClosed(lasted) })
 	}
 	state, left := b.State()
-	c.emit(CircuitChanged{Call: c.info(), State: state, OpenFor: left})
+	x.emit(CircuitChanged{Call: x.info(), State: state, OpenFor: left})
 }
 
 // abandon frees what an attempt holds that was never reported, because something panicked.
-func (c *call) abandon() {
-	c.endTurn()
-	if c.permit.held {
-		if changes := c.set.breaker.report(&c.permit, &Verdict{Class: ClassCanceled}, false); changes != 0 {
-			c.circuitChanged(c.set.breaker, changes) // another call's, that had not been taken in yet
+func (x *exchange) abandon() {
+	x.endProbeSlot()
+	if x.permit.held {
+		if changes := x.set.breaker.report(&x.permit, &Verdict{Class: ClassCanceled}, false); changes != 0 {
+			x.circuitChanged(x.set.breaker, changes) // another call's, that had not been taken in yet
 		}
-		c.set.breaker.notify()
+		x.set.breaker.notify()
 	}
-	if c.limiter != nil && c.place.Taken() {
-		c.limiter.engine.Settle(&c.place, limiter.Outcome{Kind: limiter.Abandoned})
-		c.limiter.engine.Release(&c.place)
+	if x.limiter != nil && x.place.Taken() {
+		x.limiter.engine.Settle(&x.place, limiter.Outcome{Kind: limiter.Abandoned})
+		x.limiter.engine.Release(&x.place)
 	}
 }
 
 // identity is whom a pause of the credential concerns, 0 when there is none.
-func (c *call) identity() uint64 {
-	if c.base == nil {
+func (x *exchange) identity() uint64 {
+	if x.base == nil {
 		return 0
 	}
-	if c.opts.auth != nil || c.opts.noAuth {
-		return whoIs(c.opts.auth)
+	if x.opts.auth != nil || x.opts.noAuth {
+		return whoIs(x.opts.auth)
 	}
-	return c.who
+	return x.who
 }
 
 // whoIs returns a number for a credential, 0 for none that could be told from another.

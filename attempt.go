@@ -14,25 +14,25 @@ import (
 )
 
 // send is the innermost layer: one request through the base transport, and the verdict on it.
-func (c *call) send(*within) (*http.Response, error) {
-	if c.ctx.Err() != nil {
-		return nil, c.stop(fault.Context(c.ctx))
+func (x *exchange) send(*next) (*http.Response, error) {
+	if x.ctx.Err() != nil {
+		return nil, x.stop(fault.Context(x.ctx))
 	}
-	req, err := c.wire()
+	req, err := x.wire()
 	if err != nil {
-		return nil, c.stop(err)
+		return nil, x.stop(err)
 	}
-	if t := c.body.timeout; t != nil {
+	if t := x.body.timeout; t != nil {
 		t.Begin()
 	}
-	began := c.clock()
-	b := c.body
-	c.sends++
-	if c.att.Number > 0 { // what the attempt before has left
-		c.att = Attempt{}
-		c.freeBuffer()
+	began := x.clock()
+	b := x.body
+	x.sends++
+	if h := x.history; h != nil && h.att.Number > 0 { // of the attempt before
+		h.att = Attempt{}
+		x.freeBuffer()
 	}
-	resp, err := c.set.base.RoundTrip(req)
+	resp, err := x.set.base.RoundTrip(req)
 	switch {
 	case err != nil && resp != nil:
 		if resp.Body != nil {
@@ -43,83 +43,83 @@ func (c *call) send(*within) (*http.Response, error) {
 		err = &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: errors.New("the transport returned neither response nor error")}
 	}
 	if err == nil {
-		resp.Request = c.req // not the clone that carries the credential
-		if c.signed != nil {
-			c.stripLocation(resp)
+		resp.Request = x.req // not the clone that carries the credential
+		if x.signed != nil {
+			x.stripLocation(resp)
 		}
-		if err = c.receive(b, resp); err != nil {
+		if err = x.receive(b, resp); err != nil {
 			resp = nil
 		}
 	} else {
 		err = b.explain(redact.WithoutURL(err))
 		b.finish()
 	}
-	if err == nil && resp.StatusCode < 400 && c.set.classifier == nil {
-		c.verdict = Verdict{}
+	if err == nil && resp.StatusCode < 400 && x.set.classifier == nil {
+		x.verdict = Verdict{}
 	} else {
-		c.judge(resp, err)
+		x.judge(resp, err)
 	}
-	if c.observed() {
-		c.emitAttempt(resp, err, began)
+	if x.observed() {
+		x.emitAttempt(resp, err, began)
 	}
 	return resp, err
 }
 
 // newBody makes what will be the body of the attempt's answer, and holds what the attempt does until then.
-func (c *call) newBody() {
-	if c.set.timeouts == nil {
-		c.body = &body{parent: c.ctx}
+func (x *exchange) newBody() {
+	if x.set.timeouts == nil {
+		x.body = &body{parent: x.ctx}
 		return
 	}
 	both := &struct {
 		body
 		deadline.Deadline
-	}{body{parent: c.ctx}, deadline.Deadline{Keeper: c.set.timeouts}}
+	}{body{parent: x.ctx}, deadline.Deadline{Keeper: x.set.timeouts}}
 	both.timeout = &both.Deadline
-	c.body = &both.body
+	x.body = &both.body
 }
 
 // attemptContext returns the context that requests of the attempt have, and whether it is another than the caller's.
-func (c *call) attemptContext() (ctx context.Context, another bool) {
-	if t := c.body.timeout; t != nil {
-		return t.Context(c.ctx), true
+func (x *exchange) attemptContext() (ctx context.Context, another bool) {
+	if t := x.body.timeout; t != nil {
+		return t.Context(x.ctx), true
 	}
-	return c.ctx, c.cancel != nil // of the total timeout
+	return x.ctx, x.cancel != nil // of the total timeout
 }
 
 // wire returns the request to send: the signed clone, or the caller's own, with a body that has not been read.
-func (c *call) wire() (*http.Request, error) {
-	req := c.req
-	if c.out != nil {
-		req, c.out = c.out, nil
-	} else if ctx, another := c.attemptContext(); another {
+func (x *exchange) wire() (*http.Request, error) {
+	req := x.req
+	if x.out != nil {
+		req, x.out = x.out, nil
+	} else if ctx, another := x.attemptContext(); another {
 		req = req.WithContext(ctx)
 	}
-	if !c.bodyUsed {
-		c.bodyUsed = true
+	if !x.bodyUsed {
+		x.bodyUsed = true
 		return req, nil
 	}
-	if c.req.GetBody == nil {
+	if x.req.GetBody == nil {
 		return req, nil
 	}
-	body, err := c.req.GetBody()
+	body, err := x.req.GetBody()
 	if err != nil {
 		return nil, fmt.Errorf("%w: GetBody: %w", ErrNotReplayable, err)
 	}
-	if req == c.req {
+	if req == x.req {
 		clone := *req
 		req = &clone
 	}
-	req.Body, c.again = body, body
+	req.Body, x.record().replayed = body, body
 	return req, nil
 }
 
 // receive takes in the answer: read to the end where the caller wants it whole, otherwise wrapped.
-func (c *call) receive(b *body, resp *http.Response) error {
+func (x *exchange) receive(b *body, resp *http.Response) error {
 	if resp.Body == nil {
 		resp.Body = http.NoBody
 	}
-	if resp.StatusCode == http.StatusSwitchingProtocols && c.whole {
+	if resp.StatusCode == http.StatusSwitchingProtocols && x.whole {
 		_ = resp.Body.Close()
 		return &Error{Verdict: Verdict{Class: ClassData, Scope: ScopeCall}, Err: errors.New("the partner switched protocols (101)")}
 	}
@@ -130,9 +130,9 @@ func (c *call) receive(b *body, resp *http.Response) error {
 		b.done.Store(true) // the connection is the caller's now
 		return nil
 	}
-	b.rc, b.max, b.left = resp.Body, c.max, c.max
+	b.rc, b.max, b.left = resp.Body, x.max, x.max
 	resp.Body = b
-	if !c.whole {
+	if !x.whole {
 		events := (b.left >= 0 || b.timeout != nil) && eventStream(resp.Header) // silent for as long as nothing happens, and without end
 		if events {
 			b.max, b.left = -1, -1
@@ -149,63 +149,64 @@ func (c *call) receive(b *body, resp *http.Response) error {
 	if resp.StatusCode >= 400 { // read by the classifier as far as it is of use
 		return nil
 	}
-	c.buffer = buffers.Get().(*buffer)
-	c.buffer.Reset()
-	_, err := c.buffer.ReadFrom(b)
+	x.buffer = buffers.Get().(*buffer)
+	x.buffer.Reset()
+	_, err := x.buffer.ReadFrom(b)
 	_ = b.Close()
-	c.data = c.buffer.Bytes()
-	resp.Body = io.NopCloser(bytes.NewReader(c.data))
+	x.data = x.buffer.Bytes()
+	resp.Body = io.NopCloser(bytes.NewReader(x.data))
 	if err != nil {
-		c.freeBuffer()
+		x.freeBuffer()
 		return err
 	}
 	return nil
 }
 
 // freeBuffer gives the buffer of the answer back. Very large ones are left to the collector.
-func (c *call) freeBuffer() {
-	if c.buffer != nil && c.buffer.Cap() <= 1<<20 {
-		buffers.Put(c.buffer)
+func (x *exchange) freeBuffer() {
+	if x.buffer != nil && x.buffer.Cap() <= 1<<20 {
+		buffers.Put(x.buffer)
 	}
-	c.buffer, c.data = nil, nil
+	x.buffer, x.data = nil, nil
 }
 
 // judge sets the verdict of the attempt.
-func (c *call) judge(resp *http.Response, err error) {
+func (x *exchange) judge(resp *http.Response, err error) {
 	var secrets []string
 	if err != nil || resp.StatusCode >= 400 {
-		secrets = c.secrets()
+		secrets = x.secrets()
 	}
-	c.att = Attempt{Request: c.req, Response: resp, Err: err, Number: c.number(), secrets: secrets}
+	att := &x.record().att
+	*att = Attempt{Request: x.req, Response: resp, Err: err, Number: x.number(), secrets: secrets}
 	switch {
-	case err != nil && c.ctx.Err() != nil:
-		c.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
+	case err != nil && x.ctx.Err() != nil:
+		x.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
 		return
-	case c.set.classifier == nil:
-		c.verdict = Classify(&c.att)
+	case x.set.classifier == nil:
+		x.verdict = Classify(att)
 	default:
-		c.verdict = c.set.classifier(&c.att)
+		x.verdict = x.set.classifier(att)
 		if err != nil {
 			// What the transport knows does not depend on the partner.
-			own := Classify(&Attempt{Request: c.req, Err: err, Number: c.number()})
-			c.verdict.unsent, c.verdict.timeout = own.unsent, own.timeout
+			own := Classify(&Attempt{Request: x.req, Err: err, Number: x.number()})
+			x.verdict.unsent, x.verdict.timeout = own.unsent, own.timeout
 		}
 	}
-	if c.verdict.Class != ClassOK {
-		secrets = c.secrets()
-		c.verdict.Message = redact.Line(redact.Values(c.verdict.Message, secrets), 300)
-		c.verdict.Code = redact.Line(redact.Values(c.verdict.Code, secrets), 100)
-		c.verdict.RetryAfter = max(0, c.verdict.RetryAfter)
+	if x.verdict.Class != ClassOK {
+		secrets = x.secrets()
+		x.verdict.Message = redact.Line(redact.Values(x.verdict.Message, secrets), 300)
+		x.verdict.Code = redact.Line(redact.Values(x.verdict.Code, secrets), 100)
+		x.verdict.RetryAfter = max(0, x.verdict.RetryAfter)
 	}
 }
 
 // number is the attempt's, from 1, with or without the layer that counts.
-func (c *call) number() int { return max(1, c.attempt) }
+func (x *exchange) number() int { return max(1, x.attempt) }
 
 // discard reads the rest of an answer that is not wanted, so that its connection can be used again, and
 // keeps its beginning in case it turns out to be the last.
-func (c *call) discard(resp *http.Response, err error) *result {
-	r := &result{resp: resp, err: err, verdict: c.verdict}
+func (x *exchange) discard(resp *http.Response, err error) *result {
+	r := &result{resp: resp, err: err, verdict: x.verdict}
 	if resp == nil || resp.Body == nil {
 		return r
 	}

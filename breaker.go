@@ -81,10 +81,10 @@ type circuitListener interface {
 // Most users configure one by [WithBreakerPolicy]. Make one with [NewBreaker] and share it by
 // [WithBreaker] when several clients reach the partner by the same way. It is safe for concurrent use.
 type Breaker struct {
-	policy BreakerPolicy
-	cb     *gobreaker.TwoStepCircuitBreaker[any]
-	base   time.Time
-	enough int64 // successes in a row that can matter: as many as keep the ratio down by themselves
+	policy             BreakerPolicy
+	cb                 *gobreaker.TwoStepCircuitBreaker[any]
+	base               time.Time
+	maxUntoldSuccesses int64 // successes in a row that can matter: as many as keep the ratio down by themselves
 
 	// Set by gobreaker's callback, which runs under its mutex: atomics and nothing else.
 	state     atomic.Int32
@@ -96,10 +96,10 @@ type Breaker struct {
 	generation atomic.Uint32 // counts changes
 	successes  atomic.Int64  // since the last failure, about as many as are enough; not yet told to gobreaker
 	probing    atomic.Int32  // probes in flight or that succeeded, while half open
-	turns      atomic.Int32  // parked calls whose turn it is to probe, but who have no permit yet
+	probeSlots atomic.Int32  // parked calls whose turn it is to probe, but who have no permit yet
 
 	mu        sync.Mutex
-	parked    []*parked
+	waiting   []*circuitWaiter
 	timer     *time.Timer
 	listeners []circuitListener
 }
@@ -125,9 +125,9 @@ func NewBreaker(p BreakerPolicy) (*Breaker, error) {
 }
 
 func newBreaker(p BreakerPolicy) *Breaker {
-	b := &Breaker{policy: p, base: time.Now(), enough: int64(p.MinCalls)}
+	b := &Breaker{policy: p, base: time.Now(), maxUntoldSuccesses: int64(p.MinCalls)}
 	if p.FailureRatio > 0 {
-		b.enough = max(b.enough, int64(min(10_000, 2/p.FailureRatio)))
+		b.maxUntoldSuccesses = max(b.maxUntoldSuccesses, int64(min(10_000, 2/p.FailureRatio)))
 	}
 	b.cb = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		MaxRequests:  uint32(p.Probes),
@@ -213,7 +213,7 @@ func (b *Breaker) State() (BreakerState, time.Duration) {
 func (b *Breaker) closed() bool { return gobreaker.State(b.state.Load()) == gobreaker.StateClosed }
 
 // busy reports whether all probes are out, or about to be.
-func (b *Breaker) busy() bool { return int(b.probing.Load()+b.turns.Load()) >= b.policy.Probes }
+func (b *Breaker) busy() bool { return int(b.probing.Load()+b.probeSlots.Load()) >= b.policy.Probes }
 
 // permit is the right to send one attempt. It must be reported. While the circuit is closed it is only a
 // note of the generation, so that the successful path takes no lock: successes are counted, and told to
@@ -239,7 +239,7 @@ func (b *Breaker) allow(turn, unsafe bool) (permit, bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, left := b.State(); left > 0 || !turn && (b.busy() || unsafe && b.othersParked()) {
+	if _, left := b.State(); left > 0 || !turn && (b.busy() || unsafe && b.hasSafeWaiter()) {
 		return permit{}, false
 	}
 	done, err := b.cb.Allow()
@@ -261,7 +261,7 @@ func (b *Breaker) report(p *permit, v *Verdict, answered bool) (changes int32) {
 	case p.probe:
 		b.reportProbe(p, v.Class, answered)
 	case v.Class == ClassOK:
-		if b.successes.Load() < b.enough { // seldom, on the successful path
+		if b.successes.Load() < b.maxUntoldSuccesses { // seldom, on the successful path
 			b.successes.Add(1)
 		}
 		return 0
@@ -296,7 +296,7 @@ func (b *Breaker) reportProbe(p *permit, c Class, answered bool) {
 // reportFailure tells gobreaker of a failure while the circuit was closed, after the successes before
 // it, as far as they can matter.
 func (b *Breaker) reportFailure(p *permit) {
-	for range min(b.successes.Swap(0), b.enough) {
+	for range min(b.successes.Swap(0), b.maxUntoldSuccesses) {
 		b.tell(p, nil)
 	}
 	b.tell(p, errFailure)

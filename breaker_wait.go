@@ -9,10 +9,10 @@ import (
 )
 
 // parked is a call that waits for the circuit to close.
-type parked struct {
+type circuitWaiter struct {
 	wake   chan struct{}
 	unsafe bool // a write that must not be sent twice
-	turn   bool // woken to probe, rather than because the circuit has closed
+	probe  bool // woken to probe, rather than because the circuit has closed
 }
 
 // notify wakes those who are parked: all of them when the circuit has closed, otherwise the timer will.
@@ -20,10 +20,10 @@ func (b *Breaker) notify() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed() {
-		for _, p := range b.parked {
+		for _, p := range b.waiting {
 			close(p.wake)
 		}
-		b.parked = nil
+		b.waiting = nil
 	}
 	b.arm()
 }
@@ -34,7 +34,7 @@ func (b *Breaker) arm() {
 		b.timer.Stop()
 		b.timer = nil
 	}
-	if len(b.parked) > 0 && !b.busy() {
+	if len(b.waiting) > 0 && !b.busy() {
 		_, left := b.State()
 		b.timer = time.AfterFunc(left, b.wakeProbes)
 	}
@@ -51,8 +51,8 @@ func (b *Breaker) wakeProbes() {
 	}
 	for !b.busy() {
 		best := -1
-		for i, p := range b.parked {
-			if best < 0 || b.parked[best].unsafe && !p.unsafe {
+		for i, p := range b.waiting {
+			if best < 0 || b.waiting[best].unsafe && !p.unsafe {
 				best = i
 			}
 			if !p.unsafe {
@@ -62,29 +62,29 @@ func (b *Breaker) wakeProbes() {
 		if best < 0 {
 			return
 		}
-		p := b.parked[best]
-		b.parked = append(b.parked[:best], b.parked[best+1:]...)
-		p.turn = true
-		b.turns.Add(1)
+		p := b.waiting[best]
+		b.waiting = append(b.waiting[:best], b.waiting[best+1:]...)
+		p.probe = true
+		b.probeSlots.Add(1)
 		close(p.wake)
 	}
 }
 
 // park waits, for patience at most, until the circuit has closed or it is this call's turn to probe;
 // endTurn must follow then. At most most calls wait.
-func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool, most int) (turn bool, err error) {
-	p := &parked{wake: make(chan struct{}), unsafe: unsafe}
+func (b *Breaker) wait(ctx context.Context, patience time.Duration, unsafe bool, most int) (turn bool, err error) {
+	p := &circuitWaiter{wake: make(chan struct{}), unsafe: unsafe}
 	b.mu.Lock()
 	if b.closed() {
 		b.mu.Unlock()
 		return false, nil
 	}
-	if len(b.parked) >= most {
+	if len(b.waiting) >= most {
 		b.mu.Unlock()
 		return false, refuse(ErrQueueFull, 0)
 	}
-	b.parked = append(b.parked, p)
-	if len(b.parked) == 1 {
+	b.waiting = append(b.waiting, p)
+	if len(b.waiting) == 1 {
 		b.arm()
 	}
 	b.mu.Unlock()
@@ -93,7 +93,7 @@ func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool,
 	defer timer.Stop()
 	select {
 	case <-p.wake:
-		return p.turn, nil
+		return p.probe, nil
 	case <-ctx.Done():
 		err = fault.Context(ctx)
 	case <-timer.C:
@@ -102,13 +102,13 @@ func (b *Breaker) park(ctx context.Context, patience time.Duration, unsafe bool,
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p.turn {
-		b.turns.Add(-1)
+	if p.probe {
+		b.probeSlots.Add(-1)
 		b.arm() // somebody else's
 	}
-	for i, have := range b.parked {
+	for i, have := range b.waiting {
 		if have == p {
-			b.parked = append(b.parked[:i], b.parked[i+1:]...)
+			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
 			break
 		}
 	}
@@ -135,14 +135,14 @@ func (b *Breaker) eachListener(f func(circuitListener)) {
 }
 
 // others reports whether calls are parked that may be probes.
-func (b *Breaker) others() bool {
+func (b *Breaker) otherWaiters() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.othersParked()
+	return b.hasSafeWaiter()
 }
 
-func (b *Breaker) othersParked() bool {
-	for _, p := range b.parked {
+func (b *Breaker) hasSafeWaiter() bool {
+	for _, p := range b.waiting {
 		if !p.unsafe {
 			return true
 		}
@@ -151,9 +151,9 @@ func (b *Breaker) othersParked() bool {
 }
 
 // endTurn says that a call whose turn it was has its permit, or could not get it: then another may try.
-func (b *Breaker) endTurn() {
+func (b *Breaker) endProbeSlot() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.turns.Add(-1)
+	b.probeSlots.Add(-1)
 	b.arm()
 }

@@ -88,21 +88,21 @@ func decodeJSON(data []byte, h http.Header, out any) error {
 
 // call is Send without its type. A nil decode does not read the body.
 func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, *http.Response) error) error {
-	k, resp, err := c.open(ctx, method, path, content, opts, decode)
+	x, resp, err := c.open(ctx, method, path, content, opts, decode)
 	if err != nil {
 		return err
 	}
 	if decode == nil {
-		k.discard(resp, nil)
+		x.discard(resp, nil)
 		return nil
 	}
 	_ = resp.Body.Close()
-	k.freeBuffer()
+	x.freeBuffer()
 	return nil
 }
 
 // open makes the request and sends it. The answer's memory is the caller's to free.
-func (c *Client) open(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, *http.Response) error) (k *call, resp *http.Response, err error) {
+func (c *Client) open(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, *http.Response) error) (x *exchange, resp *http.Response, err error) {
 	sent := false
 	defer func() {
 		if sent {
@@ -155,38 +155,38 @@ func (c *Client) open(ctx context.Context, method, path string, content any, opt
 		return nil, nil, err
 	}
 	sent = true
-	return c.exchange(req, o, decode)
+	return c.do(req, o, decode)
 }
 
 // decoded decodes an answer that is to be read whole, once. An answer that is not what was promised is the
 // call's verdict, which events and error tell alike.
-func (c *call) decoded(resp *http.Response) {
-	if resp == nil || c.verdict.Class != ClassOK || redirected(resp) && c.set.redirects != RedirectNone {
+func (x *exchange) decoded(resp *http.Response) {
+	if resp == nil || x.verdict.Class != ClassOK || redirected(resp) && x.set.redirects != RedirectNone {
 		return
 	}
-	decode := c.decode
-	c.decode = nil
-	data := c.data
-	if c.buffer == nil { // a middleware's own
+	decode := x.decode
+	x.decode = nil
+	data := x.data
+	if x.buffer == nil { // a middleware's own
 		var err error
-		if data, err = io.ReadAll(&body{rc: resp.Body, parent: c.ctx, max: c.max, left: c.max}); err != nil {
-			c.verdict, c.extra = Classify(&Attempt{Request: c.req, Err: err, Number: 1}), err
+		if data, err = io.ReadAll(&body{rc: resp.Body, parent: x.ctx, max: x.max, left: x.max}); err != nil {
+			x.verdict, x.record().note = Classify(&Attempt{Request: x.req, Err: err, Number: 1}), err
 			return
 		}
 	}
-	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent || c.req.Method == http.MethodHead {
+	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent || x.req.Method == http.MethodHead {
 		return
 	}
 	if err := decode(data, resp); err != nil {
-		c.verdict, c.extra = Verdict{Class: ClassData, Scope: ScopeCall}, err
-		c.noteOutcome(resp)
+		x.verdict, x.record().note = Verdict{Class: ClassData, Scope: ScopeCall}, err
+		x.noteOutcome(resp)
 	}
 }
 
-func (in *Info) fill(c *call, resp *http.Response) {
-	*in = Info{Attempts: c.sends, Waited: c.waits.Total()}
+func (in *Info) fill(x *exchange, resp *http.Response) {
+	*in = Info{Attempts: x.sends, Waited: x.past().waits.Total()}
 	if resp != nil {
 		in.StatusCode, in.Header = resp.StatusCode, resp.Header
-		in.RequestID = headers.RequestID(resp.Header, c.secrets())
+		in.RequestID = headers.RequestID(resp.Header, x.secrets())
 	}
 }

@@ -104,35 +104,35 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, errNilClient()
 	}
-	k, resp, err := c.exchange(req, nil, nil)
+	x, resp, err := c.do(req, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	k.recycle()
+	x.recycle()
 	return resp, nil
 }
 
 // exchange sends req, follows redirects, decodes (nil: leaves the body to be read), and makes an error of
 // what is not a success.
-func (s *stack) exchange(req *http.Request, opts *callOptions, decode func([]byte, *http.Response) error) (*call, *http.Response, error) {
+func (s *stack) do(req *http.Request, opts *callOptions, decode func([]byte, *http.Response) error) (*exchange, *http.Response, error) {
 	if s.foreign(req) {
 		closeBody(req)
 		return nil, nil, invalid("the request leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(req.URL), origin.Of(s.base))
 	}
-	c, err := s.begin(req, opts)
+	x, err := s.begin(req, opts)
 	if err != nil {
 		closeBody(req)
 		return nil, nil, err
 	}
-	c.decode, c.whole = decode, decode != nil
-	resp, err := c.run()
-	if err == nil && redirected(resp) && s.set.redirects != RedirectNone && c.verdict.Class == ClassOK {
-		c, resp, err = c.follow(resp)
+	x.decode, x.whole = decode, decode != nil
+	resp, err := x.run()
+	if err == nil && redirected(resp) && s.set.redirects != RedirectNone && x.verdict.Class == ClassOK {
+		x, resp, err = x.follow(resp)
 	}
-	if err != nil || c.verdict.Class != ClassOK {
-		return c, nil, c.failure(resp, err)
+	if err != nil || x.verdict.Class != ClassOK {
+		return x, nil, x.failure(resp, err)
 	}
-	return c, resp, nil
+	return x, resp, nil
 }
 
 // NewRequest makes a request to the partner: path is joined to the base URL and may hold a query; an

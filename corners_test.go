@@ -49,11 +49,11 @@ func TestManyLimits(t *testing.T) {
 func TestWriteDoesNotProbeBeforeAReadThatIsParked(t *testing.T) {
 	t.Parallel()
 	b := newBreaker(BreakerPolicy{}.withDefaults(0))
-	require.False(t, b.others())
-	b.parked = []*parked{{unsafe: true}, {}}
-	require.True(t, b.others())
-	b.parked = b.parked[:1]
-	require.False(t, b.others())
+	require.False(t, b.otherWaiters())
+	b.waiting = []*circuitWaiter{{unsafe: true}, {}}
+	require.True(t, b.otherWaiters())
+	b.waiting = b.waiting[:1]
+	require.False(t, b.otherWaiters())
 }
 
 func TestErrorTexts(t *testing.T) {

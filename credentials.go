@@ -9,27 +9,27 @@ import (
 )
 
 // token is the layer that gets a fresh credential. It may block, so it comes before anything is held.
-func (c *call) token(in *within) (*http.Response, error) {
-	if err := c.confidential(); err != nil {
-		return nil, c.stop(err)
+func (x *exchange) token(next *next) (*http.Response, error) {
+	if err := x.confidential(); err != nil {
+		return nil, x.stop(err)
 	}
-	auth := c.authenticator()
-	if err := c.credential(auth); err != nil {
+	auth := x.authenticator()
+	if err := x.credential(auth); err != nil {
 		return nil, err
 	}
-	resp, err := in.send(c)
+	resp, err := next.send(x)
 	observer, observed := auth.(CredentialObserver)
-	switch refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && c.verdict.Class == ClassAuth; {
-	case refused && !c.renewed:
+	switch refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && x.verdict.Class == ClassAuth; {
+	case refused && !x.renewed:
 		if r, ok := auth.(Refresher); ok {
-			c.renewed = true
-			c.renew = r.Reject(c.ctx, c.cred)
+			x.renewed = true
+			x.renew = r.Reject(x.ctx, x.cred)
 		}
 	case !observed:
 	case refused:
-		observer.Rejected(c.cred)
-	case err == nil && c.verdict.Class == ClassOK:
-		observer.Accepted(c.cred)
+		observer.Rejected(x.cred)
+	case err == nil && x.verdict.Class == ClassOK:
+		observer.Accepted(x.cred)
 	}
 	return resp, err
 }
@@ -37,78 +37,78 @@ func (c *call) token(in *within) (*http.Response, error) {
 // authenticator returns the call's own, or the client's, or nil.
 //
 // A policy that wraps a transport by itself knows no origin to send a credential to, so it sends none.
-func (c *call) authenticator() Authenticator {
+func (x *exchange) authenticator() Authenticator {
 	switch {
-	case c.base == nil || c.opts.noAuth:
+	case x.base == nil || x.opts.noAuth:
 		return nil
-	case c.opts.auth != nil:
-		return c.opts.auth
+	case x.opts.auth != nil:
+		return x.opts.auth
 	}
-	return c.auth
+	return x.auth
 }
 
 // credential asks auth for one.
-func (c *call) credential(auth Authenticator) error {
-	cred, err := auth.Credential(c.ctx)
+func (x *exchange) credential(auth Authenticator) error {
+	cred, err := auth.Credential(x.ctx)
 	if err == nil && cred == nil {
 		err = errors.New("the authenticator returned no credential")
 	}
 	if err != nil {
-		c.stop(err)
-		if c.verdict.Class == ClassClient {
-			c.verdict.Class = ClassAuth
+		x.stop(err)
+		if x.verdict.Class == ClassClient {
+			x.verdict.Class = ClassAuth
 		}
-		c.verdict.unsent = true
-		c.noteOutcome(nil)
+		x.verdict.unsent = true
+		x.noteOutcome(nil)
 		return err
 	}
-	c.cred = cred
+	x.cred = cred
 	return nil
 }
 
 // reauthenticate reports whether the call is to be sent again with another credential, after a 401.
-func (c *call) reauthenticate() bool {
-	again := c.renew
-	c.renew = false
-	return again && c.replayable() == nil
+func (x *exchange) reauthenticate() bool {
+	again := x.renew
+	x.renew = false
+	return again && x.replayable() == nil
 }
 
 // confidential refuses to send a credential where others can read it.
-func (c *call) confidential() error {
-	u := c.req.URL
-	if u.Scheme == "https" || c.set.insecure || origin.Loopback(u) {
+func (x *exchange) confidential() error {
+	u := x.req.URL
+	if u.Scheme == "https" || x.set.insecure || origin.Loopback(u) {
 		return nil
 	}
 	return invalid("refusing to send a credential to %s: not https, and not loopback (WithInsecureCredentials)", origin.Of(u))
 }
 
 // sign is the layer that puts the credential onto a clone, when all waiting is over.
-func (c *call) sign(in *within) (*http.Response, error) {
-	if e, ok := c.cred.(Expirer); ok && e.Expired() {
+func (x *exchange) sign(next *next) (*http.Response, error) {
+	if e, ok := x.cred.(Expirer); ok && e.Expired() {
 		// The token expired in the queue. Fetch another one without giving up the reserved permits.
-		if err := c.credential(c.authenticator()); err != nil {
+		if err := x.credential(x.authenticator()); err != nil {
 			return nil, err
 		}
-		if c.limiter != nil {
-			c.limiter.engine.Restart(&c.place)
+		if x.limiter != nil {
+			x.limiter.engine.Restart(&x.place)
 		}
 	}
-	if c.signed != nil { // the attempt before
-		c.past = c.secrets()
+	if x.signed != nil { // the attempt before
+		x.record().secrets = x.secrets()
 	}
-	ctx, _ := c.attemptContext()
+	ctx, _ := x.attemptContext()
 	clone := &struct {
 		req http.Request
 		url url.URL
-	}{*c.req.WithContext(ctx), *c.req.URL}
+	}{*x.req.WithContext(ctx), *x.req.URL}
 	out := &clone.req
 	out.URL = &clone.url
-	if out.Header = c.req.Header.Clone(); out.Header == nil {
+	if out.Header = x.req.Header.Clone(); out.Header == nil {
 		out.Header = make(http.Header)
 	}
-	if err := c.cred.Apply(out); err != nil {
-		return nil, c.stop(err)
+	if err := x.cred.Apply(out); err != nil {
+		return nil, x.stop(err)
 	}
-	c.out, c.signed = out, out
-	return in.send(c)
+	x.out, x.signed = out, out
+	return next.send(x)
 }

@@ -10,47 +10,94 @@ import (
 	"github.com/belay-go/belay/internal/limiter"
 )
 
-// call is one call on its way through the layers. It belongs to one goroutine until its response is
-// handed out; after that only its body is used.
-type call struct {
-	// What every call needs comes first, close together.
+// exchange is one call on its way through the layers: the attempts that it makes, and what it holds meanwhile. It belongs to one
+// goroutine until its response is handed out; after that only its body is used.
+type exchange struct {
+	hot
+	place limiter.Reservation // the attempt's permits; its memory serves the next exchange too
+	spare *history            // memory for hot.history
+}
+
+// hot is what every exchange needs. One assignment resets it, whatever happened: no field can be forgotten.
+type hot struct {
 	*stack
-	ctx      context.Context
-	req      *http.Request // the caller's, never changed
-	opts     *callOptions
-	layers   *within
-	body     *body // of the last attempt, nil before the first
-	max      int64 // bytes of the response, negative for no bound
-	attempt  int   // from 1; those that were sent
-	sends    int   // attempts that reached the transport, probes too
-	whole    bool  // read the body within the attempt
-	bodyUsed bool  // the request's body has been handed to the transport
-	turn     bool  // it is this call's turn to probe, but it has no permit yet
-	probe    bool  // this attempt is a breaker's probe
-	renewed  bool  // the credential has been refused once
-	renew    bool  // and another may be got for one more attempt
-	permit   permit
-	verdict  Verdict
-	place    limiter.Reservation
+	ctx       context.Context
+	req       *http.Request // the caller's, never changed
+	opts      *callOptions
+	layers    *next
+	body      *body // of the last attempt, nil before the first
+	max       int64 // bytes of the response, negative for no bound
+	attempt   int   // the number of the attempt, from 1; probes do not count
+	sends     int   // attempts that reached the transport, probes too
+	whole     bool  // the body is read within the attempt
+	bodyUsed  bool  // the request's body has been handed to the transport
+	probeSlot bool  // a probe is promised to this call, but it has no permit yet
+	probe     bool  // the attempt is a breaker's probe
+	renewed   bool  // the credential has been refused once
+	renew     bool  // another credential may be had for one more attempt
+	permit    permit
+	verdict   Verdict
 
 	cred   Credential
-	out    *http.Request // what this attempt sends, when it differs
-	signed *http.Request // the last that carried a credential, nil when none did
-	past   []string      // secrets of the attempts before
+	out    *http.Request // the request that this attempt sends, when it differs from req
+	signed *http.Request // the last request that carried a credential, nil when none did
 
-	waits  Waits
-	waited time.Duration      // by the hops before
-	start  time.Time          // when somebody observes
-	cancel context.CancelFunc // of the total timeout
+	start  time.Time                          // when the call began; zero unless somebody observes
+	cancel context.CancelFunc                 // of the total timeout
+	decode func([]byte, *http.Response) error // of a body that is read whole; nil once it has been called
+	data   []byte                             // of that body
+	buffer *buffer                            // that data lies in, when it is pooled
 
-	att   Attempt
-	extra error     // a reason beside the answer that is returned
-	lost  *result   // the answer before, when the caller cancelled
-	again io.Closer // the request's body for the attempt, when it is not the first
+	history *history // nil while all goes well
+}
 
-	decode func([]byte, *http.Response) error // what was read whole; nil when it has been done
-	data   []byte
-	buffer *buffer // that data lies in, when it is pooled
+// history is what only trouble needs, and calls that have waited.
+type history struct {
+	att      Attempt // the last one, as a classifier sees it
+	waits    Waits
+	waited   time.Duration // by the hops before this one
+	secrets  []string      // of the attempts before
+	note     error         // a reason beside the answer that is returned
+	previous *result       // the answer before, when the caller canceled
+	replayed io.Closer     // the request's body of an attempt that is not the first
+}
+
+var noHistory history // read-only
+
+// past returns the history to read from. It is never nil.
+func (x *exchange) past() *history {
+	if x.history == nil {
+		return &noHistory
+	}
+	return x.history
+}
+
+// record returns the history to write to, after making it where there is none.
+func (x *exchange) record() *history {
+	if x.history == nil {
+		if x.spare == nil {
+			x.spare = new(history)
+		}
+		x.history = x.spare
+	}
+	return x.history
+}
+
+// exchanges are used again after a success: the memory for one costs more than any layer. A call that passed through a user's
+// middleware is left to the collector, because the middleware may still hold its request or its response.
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// recycle makes the exchange ready for another call.
+func (x *exchange) recycle() {
+	if x.set.callMiddleware != nil {
+		return
+	}
+	if x.history != nil {
+		*x.history = history{}
+	}
+	x.hot = hot{}
+	x.place.Forget()
+	exchanges.Put(x)
 }
 
 var noOptions callOptions
@@ -67,31 +114,31 @@ func (s layered) RoundTrip(req *http.Request) (*http.Response, error) {
 	if s.foreign(req) {
 		return s.set.base.RoundTrip(req)
 	}
-	c, err := s.begin(req, nil)
+	x, err := s.begin(req, nil)
 	if err != nil {
 		closeBody(req)
 		return nil, err
 	}
-	c.max = -1 // a response stays a response
-	resp, err := c.run()
+	x.max = -1 // a response stays a response
+	resp, err := x.run()
 	if err != nil {
-		return nil, c.clean(c.describe(err))
+		return nil, x.clean(x.describe(err))
 	}
-	c.recycle()
+	x.recycle()
 	return resp, nil
 }
 
 // describe completes an error of Belay's own with what was called; the transport's stay as they are.
-func (c *call) describe(err error) error {
+func (x *exchange) describe(err error) error {
 	if e, ok := err.(*Error); ok && e.Method == "" {
-		e.Partner, e.Integration = c.set.name, c.integration
-		e.Method, e.URL, e.Attempts = c.method(), c.url(), c.sends
+		e.Partner, e.Integration = x.set.name, x.integration
+		e.Method, e.URL, e.Attempts = x.method(), x.url(), x.sends
 	}
 	return err
 }
 
 // begin makes the call of a request. A nil opts means those of its context.
-func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
+func (s *stack) begin(req *http.Request, opts *callOptions) (*exchange, error) {
 	if req == nil {
 		return nil, invalid("the request is nil")
 	}
@@ -102,48 +149,48 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*call, error) {
 	if opts == nil {
 		opts = optionsOf(ctx)
 	}
-	c := calls.Get().(*call)
-	c.stack, c.ctx, c.req, c.opts, c.max = s, ctx, req, opts, s.set.maxBytes
+	x := exchanges.Get().(*exchange)
+	x.stack, x.ctx, x.req, x.opts, x.max = s, ctx, req, opts, s.set.maxBytes
 	if opts.unbounded {
-		c.max = -1
+		x.max = -1
 	}
 	if opts.err != nil {
 		return nil, opts.err
 	}
-	c.start = c.clock()
-	var of kind
-	if c.authenticator() != nil {
+	x.start = x.clock()
+	var of variant
+	if x.authenticator() != nil {
 		of = withAuth
 	}
 	if s.enabled != nil {
-		of |= switched
+		of |= withSwitch
 	}
-	c.layers = s.set.layers[of]
+	x.layers = s.set.layers[of]
 	if s.base != nil && (s.set.adds || len(opts.header) > 0 || opts.key != "" || req.Header == nil) {
-		c.addHeaders()
+		x.addHeaders()
 	}
-	return c, nil
+	return x, nil
 }
 
 // addHeaders puts the client's and the call's headers onto a clone of the request.
-func (c *call) addHeaders() {
-	clone := *c.req
-	clone.Header = c.req.Header.Clone()
+func (x *exchange) addHeaders() {
+	clone := *x.req
+	clone.Header = x.req.Header.Clone()
 	if clone.Header == nil {
 		clone.Header = make(http.Header)
 	}
-	for name, values := range c.set.header {
+	for name, values := range x.set.header {
 		if clone.Header[name] == nil {
 			clone.Header[name] = values
 		}
 	}
-	for name, values := range c.opts.header {
+	for name, values := range x.opts.header {
 		clone.Header[name] = values
 	}
-	c.req = &clone
-	if name := c.keyHeader(); name != "" && !hasKey(clone.Header, name) {
-		key := c.opts.key
-		if key == "" && !c.idempotent() {
+	x.req = &clone
+	if name := x.keyHeader(); name != "" && !hasKey(clone.Header, name) {
+		key := x.opts.key
+		if key == "" && !x.idempotent() {
 			key = newKey()
 		}
 		if key != "" {
@@ -153,91 +200,91 @@ func (c *call) addHeaders() {
 }
 
 // keyHeader is the header that an idempotency key goes into, empty when there is no key to send.
-func (c *call) keyHeader() string {
-	if c.set.keyHeader == "" && c.opts.key != "" {
+func (x *exchange) keyHeader() string {
+	if x.set.keyHeader == "" && x.opts.key != "" {
 		return "Idempotency-Key"
 	}
-	return c.set.keyHeader
+	return x.set.keyHeader
 }
 
 // run sends the call through all layers.
-func (c *call) run() (*http.Response, error) {
+func (x *exchange) run() (*http.Response, error) {
 	panicked := true
 	defer func() {
 		if panicked {
-			c.letGo()
+			x.abort()
 		}
 	}()
-	resp, err := c.layers.send(c)
-	if c.decode != nil {
-		c.decoded(resp)
+	resp, err := x.layers.send(x)
+	if x.decode != nil {
+		x.decoded(resp)
 	}
 	panicked = false
-	if !c.bodyUsed {
-		closeBody(c.req)
+	if !x.bodyUsed {
+		closeBody(x.req)
 	}
 	if resp != nil {
-		resp.Request = c.req // not the clone that carries the credential
+		resp.Request = x.req // not the clone that carries the credential
 	}
-	if c.cancel != nil {
-		if resp != nil && c.body != nil && c.body.rc != nil && !c.body.over() {
-			c.body.total = c.cancel
+	if x.cancel != nil {
+		if resp != nil && x.body != nil && x.body.rc != nil && !x.body.over() {
+			x.body.total = x.cancel
 		} else {
-			c.cancel()
+			x.cancel()
 		}
 	}
-	if c.opts.into != nil {
-		c.opts.into.fill(c, resp)
+	if x.opts.into != nil {
+		x.opts.into.fill(x, resp)
 	}
 	return resp, err
 }
 
 // letGo frees what a call holds when a function of the user's has panicked.
-func (c *call) letGo() {
-	c.abandon()
-	closeBody(c.req) // also what a middleware had in hand
-	if c.again != nil {
-		_ = c.again.Close()
+func (x *exchange) abort() {
+	x.abandon()
+	closeBody(x.req) // also what a middleware had in hand
+	if r := x.past().replayed; r != nil {
+		_ = r.Close()
 	}
-	if b := c.body; b != nil && !b.over() {
+	if b := x.body; b != nil && !b.over() {
 		if b.rc != nil {
 			_ = b.Close()
 		}
 		b.finish()
 	}
-	if c.cancel != nil {
-		c.cancel()
+	if x.cancel != nil {
+		x.cancel()
 	}
 }
 
 // gate is the layer that asks the kill switch and sets the total timeout.
-func (c *call) gate(in *within) (*http.Response, error) {
-	if err := c.allowed(); err != nil {
+func (x *exchange) gate(next *next) (*http.Response, error) {
+	if err := x.allowed(); err != nil {
 		return nil, err
 	}
-	if c.set.timeout > 0 {
-		c.ctx, c.cancel = context.WithTimeout(c.ctx, c.set.timeout)
+	if x.set.timeout > 0 {
+		x.ctx, x.cancel = context.WithTimeout(x.ctx, x.set.timeout)
 	}
-	return in.send(c)
+	return next.send(x)
 }
 
 // allowed asks the kill switch: at once, and before each attempt when all waiting is over.
-func (c *call) allowed() error {
-	if c.enabled == nil || c.enabled() {
+func (x *exchange) allowed() error {
+	if x.enabled == nil || x.enabled() {
 		return nil
 	}
-	return c.stop(refuse(ErrDisabled, 0))
+	return x.stop(refuse(ErrDisabled, 0))
 }
 
 // stop notes the verdict of an error that ends the call before it is sent.
-func (c *call) stop(err error) error {
+func (x *exchange) stop(err error) error {
 	switch e, ok := err.(*Error); {
 	case ok:
-		c.verdict = e.Verdict
-	case c.ctx.Err() != nil:
-		c.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
+		x.verdict = e.Verdict
+	case x.ctx.Err() != nil:
+		x.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
 	default:
-		c.verdict = Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}
+		x.verdict = Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}
 	}
 	return err
 }
@@ -249,34 +296,9 @@ func closeBody(req *http.Request) {
 }
 
 // method returns the request's method, which is GET when it is empty.
-func (c *call) method() string {
-	if c.req.Method == "" {
+func (x *exchange) method() string {
+	if x.req.Method == "" {
 		return http.MethodGet
 	}
-	return c.req.Method
-}
-
-// calls is where calls are taken from and go back to when nothing below can hold on to them any more:
-// after a success, without middlewares of the user's.
-var calls = sync.Pool{New: func() any { return new(call) }}
-
-func (c *call) recycle() {
-	if c.set.callMiddleware != nil {
-		return
-	}
-	if c.uneventful() {
-		// What begin and acquire set anew may stay, but for what would keep the caller's memory.
-		c.ctx, c.req, c.body, c.place.Request, c.cred, c.signed = nil, nil, nil, nil, nil, nil
-		c.attempt, c.sends, c.permit, c.bodyUsed, c.whole = 0, 0, permit{}, false, false
-	} else {
-		*c = call{}
-	}
-	calls.Put(c)
-}
-
-// uneventful reports whether a call has done no more than most do, so that nothing else is set: clearing the whole of it
-// takes longer than any layer.
-func (c *call) uneventful() bool {
-	return c.attempt <= 1 && c.sends == 1 && !c.whole && !c.turn && !c.probe && !c.place.Returning && !c.observed() &&
-		c.cancel == nil && c.waits == Waits{} && c.waited == 0 && c.att.Number == 0
+	return x.req.Method
 }

@@ -11,10 +11,10 @@ import (
 )
 
 // failure makes the error of a call from its verdict, its last answer and its cause.
-func (c *call) failure(resp *http.Response, err error) error {
+func (x *exchange) failure(resp *http.Response, err error) error {
 	e := &Error{
-		Partner: c.set.name, Integration: c.integration, Method: c.method(), URL: c.url(),
-		Verdict: c.verdict, Attempts: c.sends,
+		Partner: x.set.name, Integration: x.integration, Method: x.method(), URL: x.url(),
+		Verdict: x.verdict, Attempts: x.sends,
 	}
 	var ours *Error
 	if errors.As(err, &ours) {
@@ -28,28 +28,28 @@ func (c *call) failure(resp *http.Response, err error) error {
 			err = ours.Err
 		}
 	}
-	e.Err = fault.Join(c.clean(err), c.clean(c.extra))
-	if c.lost != nil && resp == nil && c.lost.resp != nil {
-		e.StatusCode = c.lost.resp.StatusCode
-		e.RequestID = headers.RequestID(c.lost.resp.Header, c.secrets())
+	e.Err = fault.Join(x.clean(err), x.clean(x.past().note))
+	if p := x.past().previous; p != nil && resp == nil && p.resp != nil {
+		e.StatusCode = p.resp.StatusCode
+		e.RequestID = headers.RequestID(p.resp.Header, x.secrets())
 	}
 	if resp != nil {
-		head := c.att.peeked
-		if !c.att.done {
-			if c.whole && c.buffer != nil {
-				head = append([]byte(nil), c.data[:min(len(c.data), maxErrorBody)]...)
+		head := x.past().att.peeked
+		if !x.past().att.done {
+			if x.whole && x.buffer != nil {
+				head = append([]byte(nil), x.data[:min(len(x.data), maxErrorBody)]...)
 			} else {
 				head, _ = readSome(resp.Body, maxErrorBody, errorBodyWait)
 			}
 		}
 		_ = resp.Body.Close()
-		secrets := c.secrets()
+		secrets := x.secrets()
 		e.fill(resp, head, secrets)
 		e.RequestID = redact.Values(e.RequestID, secrets)
 		for name, s := range e.Fields {
 			e.Fields[name] = redact.Values(s, secrets)
 		}
-		c.freeBuffer()
+		x.freeBuffer()
 	}
 	return e
 }

@@ -62,9 +62,9 @@ type failedAttempt struct {
 }
 
 // noteOutcome remembers how an attempt ended. What says nothing of the partner is left out: refusals of our own, and cancels.
-func (c *call) noteOutcome(resp *http.Response) {
-	o := &c.outcomes
-	switch c.verdict.Class {
+func (x *exchange) noteOutcome(resp *http.Response) {
+	o := &x.outcomes
+	switch x.verdict.Class {
 	case ClassRefused, ClassCanceled:
 		return
 	case ClassClient:
@@ -78,12 +78,12 @@ func (c *call) noteOutcome(resp *http.Response) {
 			status = resp.StatusCode
 		}
 		o.failures.Add(1)
-		o.last.Store(&failedAttempt{time.Now(), c.verdict, status})
+		o.last.Store(&failedAttempt{time.Now(), x.verdict, status})
 		return
 	}
 	var sent int64
-	if l := c.limiter; l != nil { // the clock has been read for it
-		sent = l.engine.Sent(&c.place)
+	if l := x.limiter; l != nil { // the clock has been read for it
+		sent = l.engine.Sent(&x.place)
 	} else {
 		sent = time.Now().UnixNano()
 	}

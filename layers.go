@@ -14,42 +14,42 @@ import (
 // order is the one place where the order of the layers stands, from the outside in. Below the last one
 // lies the base transport, under the user's attempt middlewares.
 var order = [...]struct {
-	step step
-	on   func(s *settings, of kind) bool
+	step layer
+	on   func(s *settings, of variant) bool
 }{
-	{(*call).observe, func(s *settings, _ kind) bool { return len(s.observers) > 0 }},
-	{(*call).gate, func(s *settings, of kind) bool { return of&switched != 0 || s.timeout > 0 }},
-	{(*call).outerMiddleware, func(s *settings, _ kind) bool { return s.callMiddleware != nil }},
-	{(*call).retry, func(s *settings, _ kind) bool { return s.retry != nil }},
-	{(*call).token, func(_ *settings, of kind) bool { return of&withAuth != 0 }},
-	{(*call).admit, always},
-	{(*call).sign, func(_ *settings, of kind) bool { return of&withAuth != 0 }},
-	{(*call).send, always},
+	{(*exchange).observe, func(s *settings, _ variant) bool { return len(s.observers) > 0 }},
+	{(*exchange).gate, func(s *settings, of variant) bool { return of&withSwitch != 0 || s.timeout > 0 }},
+	{(*exchange).outerMiddleware, func(s *settings, _ variant) bool { return s.callMiddleware != nil }},
+	{(*exchange).retry, func(s *settings, _ variant) bool { return s.retry != nil }},
+	{(*exchange).token, func(_ *settings, of variant) bool { return of&withAuth != 0 }},
+	{(*exchange).admit, always},
+	{(*exchange).sign, func(_ *settings, of variant) bool { return of&withAuth != 0 }},
+	{(*exchange).send, always},
 }
 
-func always(*settings, kind) bool { return true }
+func always(*settings, variant) bool { return true }
 
 // kind is what tells calls of the same settings apart: whether they have a credential, and a kill switch.
-type kind uint8
+type variant uint8
 
 const (
-	withAuth kind = 1 << iota
-	switched
-	kinds
+	withAuth variant = 1 << iota
+	withSwitch
+	variants
 )
 
 // step is one layer: it does its part and sends the call inward, as often as it likes.
-type step func(c *call, in *within) (*http.Response, error)
+type layer func(c *exchange, next *next) (*http.Response, error)
 
 // within is what lies within a layer: the next one, with what lies within that.
-type within struct {
-	step step
-	in   *within
+type next struct {
+	layer layer
+	next  *next
 }
 
 // send sends c inward. It is small enough to be no call of its own: processors predict the returns of some
 // sixteen calls, and with two for each layer there would be more.
-func (w *within) send(c *call) (*http.Response, error) { return w.step(c, w.in) }
+func (n *next) send(x *exchange) (*http.Response, error) { return n.layer(x, n.next) }
 
 // settings is what a client and all clients derived from it share. It does not change once it is built.
 type settings struct {
@@ -73,17 +73,17 @@ type settings struct {
 	maxBytes       int64                   // of a response, negative: no bound
 	callMiddleware Middleware
 	base           http.RoundTripper
-	layers         [kinds]*within // of order, those that are on
-	adds           bool           // header or keyHeader are set
+	layers         [variants]*next // of order, those that are on
+	adds           bool            // header or keyHeader are set
 }
 
 func (s *settings) compile() {
 	s.adds = len(s.header) > 0 || s.keyHeader != ""
-	for k := range kinds {
+	for k := range variants {
 		s.layers[k] = nil
 		for _, o := range slices.Backward(order[:]) {
 			if o.on(s, k) {
-				s.layers[k] = &within{o.step, s.layers[k]}
+				s.layers[k] = &next{o.step, s.layers[k]}
 			}
 		}
 	}

@@ -53,23 +53,23 @@ func newStack(next http.RoundTripper, s *settings) http.RoundTripper {
 // outerMiddleware is the layer of the users' call middlewares. What they send goes on with the layers
 // below as a call of its own, so that they may send it twice, at once, or another; what they return is
 // taken for what it is: the answer of one of those, or an answer of their own.
-func (c *call) outerMiddleware(in *within) (*http.Response, error) {
+func (x *exchange) outerMiddleware(next *next) (*http.Response, error) {
 	var inner inners
-	rt := c.set.callMiddleware(roundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		if c.foreign(req) {
-			return c.set.base.RoundTrip(req)
+	rt := x.set.callMiddleware(roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		if x.foreign(req) {
+			return x.set.base.RoundTrip(req)
 		}
-		return inner.send(c, in, req)
+		return inner.send(x, next, req)
 	}))
-	c.bodyUsed = true
-	req := c.req
-	if c.cancel != nil { // of the total timeout
-		req = req.WithContext(c.ctx)
+	x.bodyUsed = true
+	req := x.req
+	if x.cancel != nil { // of the total timeout
+		req = req.WithContext(x.ctx)
 	}
 	panicked := true
 	defer func() {
 		if panicked {
-			inner.letGo()
+			inner.abort()
 		}
 	}()
 	resp, err := rt.RoundTrip(req)
@@ -81,21 +81,24 @@ func (c *call) outerMiddleware(in *within) (*http.Response, error) {
 		_ = resp.Body.Close()
 		resp = nil
 	}
-	from := inner.of(c, resp, err)
+	from := inner.outcomeOf(x, resp, err)
 	if from != nil {
-		c.verdict, c.signed, c.extra, c.lost = from.verdict, from.signed, from.extra, from.lost
-		c.data, c.buffer, c.body, c.att = from.data, from.buffer, from.body, from.att
+		x.verdict, x.signed, x.data, x.buffer, x.body = from.verdict, from.signed, from.data, from.buffer, from.body
+		if from.history != nil {
+			h := x.record()
+			h.note, h.previous, h.att = from.history.note, from.history.previous, from.history.att
+		}
 		return resp, err
 	}
 	if err == nil {
 		// Its own: read by the caller, with the total timeout on it.
-		c.body = &body{parent: c.ctx, rc: resp.Body, max: c.max, left: c.max}
-		if c.body.rc == nil {
-			c.body.rc = http.NoBody
+		x.body = &body{parent: x.ctx, rc: resp.Body, max: x.max, left: x.max}
+		if x.body.rc == nil {
+			x.body.rc = http.NoBody
 		}
-		resp.Body = c.body
+		resp.Body = x.body
 	}
-	c.judge(resp, err)
+	x.judge(resp, err)
 	return resp, err
 }
 
@@ -106,61 +109,65 @@ type inners struct {
 }
 
 type innerCall struct {
-	*call
-	resp *http.Response
-	err  error
+	*exchange
+	resp  *http.Response
+	shown http.Response // as resp was when the middleware got it
+	err   error
 }
 
-func (in *inners) send(c *call, w *within, req *http.Request) (*http.Response, error) {
-	k := &call{stack: c.stack, ctx: req.Context(), req: req, opts: c.opts, whole: c.whole, max: c.max, start: c.start, waited: c.waited}
+func (in *inners) send(outer *exchange, n *next, req *http.Request) (*http.Response, error) {
+	x := &exchange{hot: hot{stack: outer.stack, ctx: req.Context(), req: req, opts: outer.opts, whole: outer.whole, max: outer.max, start: outer.start}}
+	if waited := outer.past().waited; waited > 0 {
+		x.record().waited = waited
+	}
 	panicked := true
 	defer func() {
 		if panicked {
-			k.letGo()
+			x.abort()
 		}
 	}()
-	resp, err := w.send(k)
+	resp, err := n.send(x)
 	panicked = false
-	if !k.bodyUsed {
+	if !x.bodyUsed {
 		closeBody(req)
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	done := innerCall{k, nil, err}
+	done := innerCall{exchange: x, resp: resp, err: err}
 	if resp != nil {
-		shown := *resp // compared with what comes back, body and all
-		done.resp = &shown
-		k.att.Response = resp
+		done.shown = *resp // compared with the response that comes back, body and all
 	}
 	in.done = append(in.done, done)
 	return resp, err
 }
 
 // letGo frees what all of them hold.
-func (in *inners) letGo() {
+func (in *inners) abort() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, d := range in.done {
-		d.letGo()
+		d.abort()
 	}
 }
 
 // of returns the call that resp or err is the outcome of, nil when it is the middleware's own, and adds
 // up what all of them cost.
-func (in *inners) of(c *call, resp *http.Response, err error) (from *call) {
+func (in *inners) outcomeOf(x *exchange, resp *http.Response, err error) (from *exchange) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, d := range in.done {
-		c.attempt, c.sends = c.attempt+d.attempt, c.sends+d.sends
-		c.waits.add(d.waits)
-		if d.signed != nil && d.verdict.Class != ClassOK {
-			c.past = append(c.past, d.secrets()...)
-		} else {
-			c.past = append(c.past, d.past...)
+		x.attempt, x.sends = x.attempt+d.attempt, x.sends+d.sends
+		if d.history != nil {
+			x.record().waits.add(d.history.waits)
 		}
-		same := resp != nil && d.resp != nil && d.att.Response == resp && d.resp.Body == resp.Body && d.resp.StatusCode == resp.StatusCode
+		if d.signed != nil && d.verdict.Class != ClassOK {
+			x.record().secrets = append(x.past().secrets, d.secrets()...)
+		} else if s := d.past().secrets; len(s) > 0 {
+			x.record().secrets = append(x.past().secrets, s...)
+		}
+		same := resp != nil && d.resp != nil && d.resp == resp && d.shown.Body == resp.Body && d.shown.StatusCode == resp.StatusCode
 		if same || resp == nil && d.resp == nil && err == d.err {
-			from = d.call
+			from = d.exchange
 		}
 	}
 	return from

@@ -10,58 +10,58 @@ import (
 )
 
 // observe is the outermost layer.
-func (c *call) observe(in *within) (*http.Response, error) {
-	resp, err := in.send(c)
-	if c.decode != nil {
-		c.decoded(resp)
+func (x *exchange) observe(next *next) (*http.Response, error) {
+	resp, err := next.send(x)
+	if x.decode != nil {
+		x.decoded(resp)
 	}
 	e := CallDone{
-		Call: c.info(), Verdict: c.verdict, Attempts: c.sends, Waits: c.waits, Duration: time.Since(c.start),
-		Err: fault.Join(c.clean(err), c.clean(c.extra)),
+		Call: x.info(), Verdict: x.verdict, Attempts: x.sends, Waits: x.past().waits, Duration: time.Since(x.start),
+		Err: fault.Join(x.clean(err), x.clean(x.past().note)),
 	}
 	if resp != nil {
 		e.StatusCode = resp.StatusCode
 	}
-	c.emit(e)
+	x.emit(e)
 	return resp, err
 }
 
-func (c *call) observed() bool { return len(c.set.observers) > 0 }
+func (x *exchange) observed() bool { return len(x.set.observers) > 0 }
 
 // clock returns the time, when somebody wants to know it.
-func (c *call) clock() (t time.Time) {
-	if c.observed() {
+func (x *exchange) clock() (t time.Time) {
+	if x.observed() {
 		t = time.Now()
 	}
 	return t
 }
 
-func (c *call) emit(e Event) {
-	for _, o := range c.set.observers {
-		tell(c.ctx, o, e)
+func (x *exchange) emit(e Event) {
+	for _, o := range x.set.observers {
+		tell(x.ctx, o, e)
 	}
 }
 
-func (c *call) emitAttempt(resp *http.Response, err error, began time.Time) {
+func (x *exchange) emitAttempt(resp *http.Response, err error, began time.Time) {
 	e := AttemptDone{
-		Call: c.info(), Number: c.number(), Verdict: c.verdict, Duration: time.Since(began), LimitLeft: -1,
-		Probe: c.probe, Ignored: c.verdict.ignored, Err: c.clean(err),
+		Call: x.info(), Number: x.number(), Verdict: x.verdict, Duration: time.Since(began), LimitLeft: -1,
+		Probe: x.probe, Ignored: x.verdict.ignored, Err: x.clean(err),
 	}
-	if c.limiter != nil {
-		e.LimitLeft = c.place.Left
+	if x.limiter != nil {
+		e.LimitLeft = x.place.Left
 	}
 	if resp != nil {
-		e.StatusCode, e.RequestID = resp.StatusCode, headers.RequestID(resp.Header, c.secrets())
+		e.StatusCode, e.RequestID = resp.StatusCode, headers.RequestID(resp.Header, x.secrets())
 		if e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity {
-			e.RequestBody = redact.Values(c.shownBody(), c.secrets())
+			e.RequestBody = redact.Values(x.shownBody(), x.secrets())
 		}
 	}
-	c.emit(e)
+	x.emit(e)
 }
 
-func (c *call) info() CallInfo {
-	if !c.observed() {
+func (x *exchange) info() CallInfo {
+	if !x.observed() {
 		return CallInfo{}
 	}
-	return CallInfo{c.set.name, c.integration, c.method(), c.opts.route, c.url()}
+	return CallInfo{x.set.name, x.integration, x.method(), x.opts.route, x.url()}
 }

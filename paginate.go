@@ -148,7 +148,7 @@ func (f pageOption) applyPage(o *pageOptions) { f(o) }
 type pageOptions struct {
 	calls    []CallOption
 	start    string
-	most     int
+	maxPages int
 	prefetch int
 	body     any
 	post     bool
@@ -173,7 +173,7 @@ func MaxPages(n int) PageOption {
 		if n < 0 {
 			o.fail("MaxPages: %d must not be negative", n)
 		}
-		o.most = n
+		o.maxPages = n
 	})
 }
 

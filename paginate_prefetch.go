@@ -90,7 +90,7 @@ func (w *walk) produce(ctx context.Context, cursor string, number int, sideBySid
 	var once sync.Once
 	total := 0
 	for first := true; ; first, number = false, number+1 {
-		if w.o.most > 0 && number > w.o.most {
+		if w.o.maxPages > 0 && number > w.o.maxPages {
 			return
 		}
 		select {

@@ -42,7 +42,7 @@ type fetched struct {
 	doc          jsonscan.Doc
 	has          bool // there is an array of items
 	buffer       *buffer
-	call         *call // that it came by
+	call         *exchange // that it came by
 	header       http.Header
 	cursor, next string
 	count, total int
@@ -196,7 +196,7 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 		}
 		maps.Copy(o.query, r.Query)
 	}))
-	k, resp, err := w.c.open(ctx, w.method(), target, content, opts, func(data []byte, resp *http.Response) error {
+	x, resp, err := w.c.open(ctx, w.method(), target, content, opts, func(data []byte, resp *http.Response) error {
 		if err := p.read(w.how, data, resp); err != nil {
 			return fmt.Errorf("page %d: %w", number, err)
 		}
@@ -206,8 +206,8 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 		return nil, err
 	}
 	p.header = resp.Header
-	p.call, p.next = k, k.unsigned(p.next)
-	p.buffer, k.buffer, k.data = k.buffer, nil, nil
+	p.call, p.next = x, x.unsigned(p.next)
+	p.buffer, x.buffer, x.data = x.buffer, nil, nil
 	_ = resp.Body.Close()
 	return p, nil
 }
@@ -254,8 +254,8 @@ func (w *walk) goesOn(p *fetched) (bool, error) {
 		w.empty = 0
 	}
 	switch {
-	case w.o.most > 0 && p.number >= w.o.most:
-		return false, w.c.dataFault(w.method(), w.path, fmt.Errorf("%w: above %d (MaxPages)", ErrTooManyPages, w.o.most))
+	case w.o.maxPages > 0 && p.number >= w.o.maxPages:
+		return false, w.c.dataFault(w.method(), w.path, fmt.Errorf("%w: above %d (MaxPages)", ErrTooManyPages, w.o.maxPages))
 	case w.empty >= mostEmptyPages:
 		return false, p.broken(fmt.Errorf("%d empty pages in a row", w.empty))
 	case w.guard.seen(p.cursor, p.next):

@@ -33,7 +33,7 @@ func Await[T any](ctx context.Context, c *Client, method, path string, body any,
 	status := 0
 	var asked *url.URL
 	send := func(method, target string, body any, opts []CallOption) error {
-		k, resp, err := c.open(ctx, method, target, body, opts, func(data []byte, _ *http.Response) error {
+		x, resp, err := c.open(ctx, method, target, body, opts, func(data []byte, _ *http.Response) error {
 			pending = append(pending[:0], data...)
 			return nil
 		})
@@ -42,7 +42,7 @@ func Await[T any](ctx context.Context, c *Client, method, path string, body any,
 		}
 		status, h, asked = resp.StatusCode, resp.Header, resp.Request.URL
 		_ = resp.Body.Close()
-		k.freeBuffer()
+		x.freeBuffer()
 		return nil
 	}
 	if err := send(method, path, body, opts); err != nil {
@@ -103,12 +103,12 @@ func Poll[T any](ctx context.Context, c *Client, path string, done func(T) (bool
 	}
 	for wait := firstPoll; ; wait = longer(wait) {
 		var got T
-		k, resp, err := c.open(ctx, http.MethodGet, path, nil, opts, func(data []byte, resp *http.Response) error { return decodeJSON(data, resp.Header, &got) })
+		x, resp, err := c.open(ctx, http.MethodGet, path, nil, opts, func(data []byte, resp *http.Response) error { return decodeJSON(data, resp.Header, &got) })
 		if err != nil {
 			return zero, err
 		}
 		_ = resp.Body.Close()
-		k.freeBuffer()
+		x.freeBuffer()
 		over, err := done(got)
 		if err != nil || over {
 			return got, err

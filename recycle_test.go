@@ -14,10 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A call that goes back to the pool takes nothing of what happened to the next: after any success it holds no more than
-// what begin and acquire set anew.
+// An exchange that goes back to the pool takes nothing of what happened to the next call.
 func TestRecycledCallsAreBlank(t *testing.T) {
-	anew := map[string]bool{"stack": true, "opts": true, "layers": true, "max": true, "place": true}
 	n, failures := 0, 0
 	rt := transportFunc(func(req *http.Request) (*http.Response, error) {
 		if n++; n <= failures {
@@ -61,17 +59,22 @@ func TestRecycledCallsAreBlank(t *testing.T) {
 						_ = resp.Body.Close()
 					}
 					_ = err // a failed call is left to the collector
-					k := calls.Get().(*call)
-					v := reflect.ValueOf(k).Elem()
+					x := exchanges.Get().(*exchange)
+					v := reflect.ValueOf(&x.hot).Elem()
 					for i := range v.NumField() {
-						if field := v.Type().Field(i).Name; !anew[field] && !v.Field(i).IsZero() {
+						if field := v.Type().Field(i).Name; !v.Field(i).IsZero() {
 							t.Fatalf("%s, %d failures, by %s: %s is kept", name, fail, how, field)
 						}
 					}
-					require.False(t, k.place.Returning, fmt.Sprint(name, how))
-					require.Nil(t, k.place.Request)
-					*k = call{}
-					calls.Put(k)
+					if x.spare != nil {
+						require.True(t, reflect.ValueOf(x.spare).Elem().IsZero(), fmt.Sprint(name, how))
+					}
+					require.False(t, x.place.Returning, fmt.Sprint(name, how))
+					require.Nil(t, x.place.Request)
+					require.Nil(t, x.place.Notices)
+					require.True(t, x.place.Free())
+					*x = exchange{}
+					exchanges.Put(x)
 				}
 			})
 		}

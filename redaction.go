@@ -13,8 +13,8 @@ import (
 
 // secrets returns what must not be seen of the attempts: all that the authenticator put onto them,
 // whatever kind it is, and the caller's own headers that look like credentials.
-func (c *call) secrets() []string {
-	secrets := slices.Clip(c.past)
+func (x *exchange) secrets() []string {
+	secrets := slices.Clip(x.past().secrets)
 	hide := func(value string) {
 		secrets = append(secrets, value)
 		scheme, rest, ok := strings.Cut(value, " ")
@@ -30,26 +30,26 @@ func (c *call) secrets() []string {
 			secrets = append(secrets, password)
 		}
 	}
-	for name, values := range c.req.Header {
+	for name, values := range x.req.Header {
 		if redact.LooksSecret(name) {
 			for _, v := range values {
 				hide(v)
 			}
 		}
 	}
-	if c.signed == nil {
+	if x.signed == nil {
 		return secrets
 	}
-	for name, values := range c.signed.Header {
-		if old := c.req.Header[name]; !slices.Equal(old, values) {
+	for name, values := range x.signed.Header {
+		if old := x.req.Header[name]; !slices.Equal(old, values) {
 			for _, v := range values {
 				hide(v)
 			}
 		}
 	}
-	if c.signed.URL.RawQuery != c.req.URL.RawQuery {
-		old := c.req.URL.Query()
-		for name, values := range c.signed.URL.Query() {
+	if x.signed.URL.RawQuery != x.req.URL.RawQuery {
+		old := x.req.URL.Query()
+		for name, values := range x.signed.URL.Query() {
 			if !slices.Equal(old[name], values) {
 				secrets = append(secrets, values...)
 			}
@@ -60,21 +60,21 @@ func (c *call) secrets() []string {
 
 // stripLocation takes out of a redirect what the authenticator put into the query, if the partner says it
 // back: it would go wherever the redirect leads.
-func (c *call) stripLocation(resp *http.Response) {
+func (x *exchange) stripLocation(resp *http.Response) {
 	if to := resp.Header.Get("Location"); to != "" {
-		if clean := c.unsigned(to); clean != to {
+		if clean := x.unsigned(to); clean != to {
 			resp.Header.Set("Location", clean)
 		}
 	}
 }
 
 // unsigned takes out of a link of the partner's the parameters that hold the credential: whoever keeps the link would keep it.
-func (c *call) unsigned(link string) string {
+func (x *exchange) unsigned(link string) string {
 	before, raw, ok := strings.Cut(link, "?")
-	if !ok || c.signed == nil {
+	if !ok || x.signed == nil {
 		return link
 	}
-	secrets := slices.DeleteFunc(c.secrets(), func(s string) bool { return len(s) < 4 })
+	secrets := slices.DeleteFunc(x.secrets(), func(s string) bool { return len(s) < 4 })
 	raw, fragment, _ := strings.Cut(raw, "#")
 	holds := func(pair string) bool {
 		_, value, _ := strings.Cut(pair, "=")
@@ -105,47 +105,47 @@ func (c *call) unsigned(link string) string {
 }
 
 // clean takes out of an error's text what must not be seen: a url.Error's URL, and the credential.
-func (c *call) clean(err error) error {
+func (x *exchange) clean(err error) error {
 	if err == nil {
 		return nil
 	}
-	return redact.Error(err, c.secrets())
+	return redact.Error(err, x.secrets())
 }
 
 // url returns what may be shown of the request's URL: the path template where there is one.
-func (c *call) url() string {
-	if c.opts.route == "" || c.base == nil {
-		return redact.URL(c.req.URL)
+func (x *exchange) url() string {
+	if x.opts.route == "" || x.base == nil {
+		return redact.URL(x.req.URL)
 	}
-	return c.labelled(c.opts.route)
+	return x.labelled(x.opts.route)
 }
 
 const maxLoggedBody = 4 << 10
 
 // shownBody returns what may be shown of the request's body.
-func (c *call) shownBody() string {
-	if c.req.GetBody == nil || c.req.Body == nil {
+func (x *exchange) shownBody() string {
+	if x.req.GetBody == nil || x.req.Body == nil {
 		return ""
 	}
-	rc, err := c.req.GetBody()
+	rc, err := x.req.GetBody()
 	if err != nil {
 		return ""
 	}
 	defer rc.Close()
 	head, _ := io.ReadAll(io.LimitReader(rc, maxLoggedBody))
-	contentType := c.req.Header.Get("Content-Type")
-	if c.set.redactor != nil {
-		return redact.Line(c.redacted(contentType, head), maxLoggedBody)
+	contentType := x.req.Header.Get("Content-Type")
+	if x.set.redactor != nil {
+		return redact.Line(x.redacted(contentType, head), maxLoggedBody)
 	}
 	return redact.Shape(contentType, head, maxLoggedBody)
 }
 
 // redacted is what the user's redactor makes of a body; nothing if it panics.
-func (c *call) redacted(contentType string, head []byte) (shown string) {
+func (x *exchange) redacted(contentType string, head []byte) (shown string) {
 	defer func() {
 		if recover() != nil {
 			shown = ""
 		}
 	}()
-	return c.set.redactor(contentType, head)
+	return x.set.redactor(contentType, head)
 }

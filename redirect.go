@@ -87,8 +87,8 @@ func redirected(resp *http.Response) bool {
 type hops struct {
 	*stack
 	first *http.Response
-	last  *call // of the response that came last
-	err   error // of the hop that failed
+	last  *exchange // of the response that came last
+	err   error     // of the hop that failed
 }
 
 func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -101,40 +101,44 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 	if h.foreign(req) {
 		resp, h.err = h.elsewhere(req)
 	} else {
-		c, err := h.begin(req, before.opts)
+		x, err := h.begin(req, before.opts)
 		if err != nil {
 			return nil, err
 		}
-		c.whole, c.decode, h.last = before.whole, before.decode, c
-		c.waited = before.waits.Total() // with those of all hops before it
-		resp, h.err = c.run()
+		x.whole, x.decode, h.last = before.whole, before.decode, x
+		if waited := before.past().waits.Total(); waited > 0 { // with those of all hops before it
+			x.record().waited = waited
+		}
+		resp, h.err = x.run()
 	}
 	h.last.sends += before.sends
-	h.last.waits.add(before.waits)
+	if before.history != nil {
+		h.last.record().waits.add(before.history.waits)
+	}
 	return resp, h.err
 }
 
 // elsewhere sends req to another origin: no layer but the attempt's timeout and the bound of the body.
 func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
-	c := &call{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts, max: h.last.max, place: limiter.Reservation{Left: -1}}
-	c.newBody()
-	c.whole, c.decode, h.last = h.last.whole, h.last.decode, c
-	resp, err := c.send(nil)
+	x := &exchange{hot: hot{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts, max: h.last.max}, place: limiter.Reservation{Left: -1}}
+	x.newBody()
+	x.whole, x.decode, h.last = h.last.whole, h.last.decode, x
+	resp, err := x.send(nil)
 	if resp == nil {
-		c.body.finish()
+		x.body.finish()
 	}
-	if c.decode != nil {
-		c.decoded(resp)
+	if x.decode != nil {
+		x.decoded(resp)
 	}
 	return resp, err
 }
 
 // follow follows the redirect of c's response and returns the call that the last response belongs to.
-func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
-	h := &hops{stack: c.stack, first: resp, last: c}
-	client := http.Client{Transport: h, CheckRedirect: c.checkRedirect}
-	req, cancel := c.req, context.CancelFunc(nil)
-	if deadline, ok := c.ctx.Deadline(); ok && c.cancel != nil { // of the total timeout, which all hops share
+func (x *exchange) follow(resp *http.Response) (*exchange, *http.Response, error) {
+	h := &hops{stack: x.stack, first: resp, last: x}
+	client := http.Client{Transport: h, CheckRedirect: x.checkRedirect}
+	req, cancel := x.req, context.CancelFunc(nil)
+	if deadline, ok := x.ctx.Deadline(); ok && x.cancel != nil { // of the total timeout, which all hops share
 		var ctx context.Context
 		ctx, cancel = context.WithDeadline(req.Context(), deadline)
 		req = req.WithContext(ctx)
@@ -142,7 +146,7 @@ func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
 	panicked := true
 	defer func() {
 		if panicked {
-			h.last.letGo()
+			h.last.abort()
 		}
 	}()
 	resp, err := client.Do(req)
@@ -160,10 +164,10 @@ func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
 		err = h.err
 	case err != nil:
 		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: redact.WithoutURL(err)})
-	case redirected(resp) && c.set.redirects == RedirectSameOrigin:
+	case redirected(resp) && x.set.redirects == RedirectSameOrigin:
 		to, _ := resp.Location()
 		_ = resp.Body.Close()
-		if to != nil && !c.foreign(&http.Request{URL: to}) {
+		if to != nil && !x.foreign(&http.Request{URL: to}) {
 			err = fmt.Errorf("redirect to %s: %w", redact.URL(to), ErrNotReplayable)
 		} else {
 			err = fmt.Errorf("redirect to another origin, %s, is not followed (WithRedirects)", origin.Of(to))
@@ -173,8 +177,8 @@ func (c *call) follow(resp *http.Response) (*call, *http.Response, error) {
 	if err != nil {
 		resp = nil
 	}
-	if c.opts.into != nil {
-		c.opts.into.fill(last, resp)
+	if x.opts.into != nil {
+		x.opts.into.fill(last, resp)
 	}
 	return last, resp, err
 }

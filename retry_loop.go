@@ -11,62 +11,62 @@ import (
 )
 
 // retry is the layer that owns the attempts.
-func (c *call) retry(in *within) (*http.Response, error) {
-	c.attempt = 1
-	resp, err := in.send(c)
-	if c.verdict.Class == ClassOK && err == nil {
-		c.set.retry.Budget.give(1)
+func (x *exchange) retry(next *next) (*http.Response, error) {
+	x.attempt = 1
+	resp, err := next.send(x)
+	if x.verdict.Class == ClassOK && err == nil {
+		x.set.retry.Budget.give(1)
 		return resp, nil
 	}
-	return c.retryFrom(in, resp, err)
+	return x.retryFrom(next, resp, err)
 }
 
 // retryFrom goes on from a first attempt that was no success: its outcome is the call's, or others follow it.
-func (c *call) retryFrom(in *within, resp *http.Response, err error) (*http.Response, error) {
-	p := c.set.retry
+func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.Response, error) {
+	p := x.set.retry
 	attempts := p.MaxAttempts
-	if c.opts.maxAttempts > 0 {
-		attempts = c.opts.maxAttempts
+	if x.opts.maxAttempts > 0 {
+		attempts = x.opts.maxAttempts
 	}
 	var steps *backoff.ExponentialBackOff
 	var kept *result
 	var spent int64
-	for sent := c.sends > 0; ; resp, sent, err = c.resend(in) {
-		v := c.verdict
+	for sent := x.sends > 0; ; resp, sent, err = x.resend(next) {
+		v := x.verdict
 		if v.Class == ClassOK && err == nil {
 			p.Budget.give(max(1, spent))
 			return resp, nil
 		}
 		// Trouble in getting a credential is tried again like any other.
 		if kept != nil && (v.Class == ClassCanceled || !sent && v.Class != ClassTransient && v.Class != ClassRateLimited) {
-			c.attempt--
+			x.attempt--
 			p.Budget.give(spent) // it was not sent
-			return c.keep(kept, err)
+			return x.keepPrevious(kept, err)
 		}
-		if c.reauthenticate() {
-			c.attempt-- // the credential was at fault, not the call
-			kept = c.discard(resp, err)
+		if x.reauthenticate() {
+			x.attempt-- // the credential was at fault, not the call
+			kept = x.discard(resp, err)
 			continue
 		}
-		if c.probe && v.Class == ClassTransient && c.patient() && c.replayable() == nil && c.safe(v) {
-			c.attempt-- // the breaker asked, not the caller
-			kept = c.discard(resp, err)
+		if x.probe && v.Class == ClassTransient && x.patient() && x.replayable() == nil && x.safeToRetry(v) {
+			x.attempt-- // the breaker asked, not the caller
+			kept = x.discard(resp, err)
 			continue
 		}
 		// Patience outlasts the attempts of an outage that is too quiet to open the circuit.
-		spentAll := c.attempt >= attempts && (attempts == 1 || c.opts.maxAttempts > 0 || v.Class != ClassTransient || !c.patient())
-		if spentAll || !c.worth(v) || !c.safe(v) {
+		spentAll := x.attempt >= attempts && (attempts == 1 || x.opts.maxAttempts > 0 || v.Class != ClassTransient || !x.patient())
+		if spentAll || !x.worthRetrying(v) || !x.safeToRetry(v) {
 			return resp, err
 		}
-		if why := c.replayable(); why != nil {
-			return resp, c.also(err, why)
+		if why := x.replayable(); why != nil {
+			return resp, x.alsoBecause(err, why)
 		}
 		if steps == nil {
 			steps = backoff.NewExponentialBackOff(backoff.WithInitialInterval(p.BaseDelay), backoff.WithMultiplier(2),
 				backoff.WithMaxInterval(p.MaxDelay), backoff.WithRandomizationFactor(0), backoff.WithMaxElapsedTime(0))
 		}
 		wait := max(v.RetryAfter, rand.N(steps.NextBackOff()+1))
-		if !c.mayWait(wait, v) {
+		if !x.mayWait(wait, v) {
 			return resp, err
 		}
 		cost := int64(retryCost)
@@ -74,15 +74,15 @@ func (c *call) retryFrom(in *within, resp *http.Response, err error) (*http.Resp
 			cost = timeoutCost
 		}
 		if !p.Budget.take(cost) {
-			return resp, c.also(err, ErrRetryBudget)
+			return resp, x.alsoBecause(err, ErrRetryBudget)
 		}
 		spent = cost
-		kept = c.discard(resp, err)
-		c.emit(Retrying{Call: c.info(), Attempt: c.attempt, Verdict: v, Wait: wait})
-		if err := c.sleep(wait); err != nil {
-			c.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
+		kept = x.discard(resp, err)
+		x.emit(Retrying{Call: x.info(), Attempt: x.attempt, Verdict: v, Wait: wait})
+		if err := x.sleep(wait); err != nil {
+			x.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
 			p.Budget.give(spent)
-			return c.keep(kept, err)
+			return x.keepPrevious(kept, err)
 		}
 	}
 }
@@ -95,39 +95,39 @@ type result struct {
 }
 
 // resend makes another attempt, and reports whether it reached the transport.
-func (c *call) resend(in *within) (resp *http.Response, sent bool, err error) {
-	c.attempt++
-	before := c.sends
-	resp, err = in.send(c)
-	return resp, c.sends > before, err
+func (x *exchange) resend(next *next) (resp *http.Response, sent bool, err error) {
+	x.attempt++
+	before := x.sends
+	resp, err = next.send(x)
+	return resp, x.sends > before, err
 }
 
 // worth reports whether another attempt could end better.
-func (c *call) worth(v Verdict) bool {
+func (x *exchange) worthRetrying(v Verdict) bool {
 	if v.Class == ClassRefused || v.Class == ClassCanceled {
 		return false
 	}
-	if f := c.set.retry.RetryIf; f != nil {
-		return f(&c.att, v)
+	if f := x.set.retry.RetryIf; f != nil {
+		return f(&x.record().att, v)
 	}
 	return v.Class == ClassTransient || v.Class == ClassRateLimited
 }
 
 // safe reports whether another attempt cannot run a write twice. It goes by the request alone.
-func (c *call) safe(v Verdict) bool {
-	return v.unsent || v.Class == ClassRateLimited || c.idempotent()
+func (x *exchange) safeToRetry(v Verdict) bool {
+	return v.unsent || v.Class == ClassRateLimited || x.idempotent()
 }
 
 // idempotent reports whether the call may be run twice (RFC 9110 section 9.2.2, or a key, or its caller's word).
-func (c *call) idempotent() bool {
-	if c.opts.safe {
+func (x *exchange) idempotent() bool {
+	if x.opts.safe {
 		return true
 	}
-	switch c.req.Method {
+	switch x.req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete, http.MethodTrace:
 		return true
 	}
-	return hasKey(c.req.Header, c.set.keyHeader)
+	return hasKey(x.req.Header, x.set.keyHeader)
 }
 
 func hasKey(h http.Header, own string) bool {
@@ -135,8 +135,8 @@ func hasKey(h http.Header, own string) bool {
 }
 
 // replayable returns ErrNotReplayable when the body can be read only once.
-func (c *call) replayable() error {
-	if c.req.Body == nil || c.req.Body == http.NoBody || c.req.GetBody != nil {
+func (x *exchange) replayable() error {
+	if x.req.Body == nil || x.req.Body == http.NoBody || x.req.GetBody != nil {
 		return nil
 	}
 	return ErrNotReplayable
@@ -144,47 +144,48 @@ func (c *call) replayable() error {
 
 // mayWait reports whether a wait is worth beginning: not beyond the deadline, not beyond what the
 // partner may ask for, or the caller's patience.
-func (c *call) mayWait(wait time.Duration, v Verdict) bool {
-	if deadline, ok := c.ctx.Deadline(); ok && wait >= time.Until(deadline) {
+func (x *exchange) mayWait(wait time.Duration, v Verdict) bool {
+	if deadline, ok := x.ctx.Deadline(); ok && wait >= time.Until(deadline) {
 		return false
 	}
-	if v.RetryAfter > c.set.retry.MaxRetryAfter || c.opts.patience > 0 {
-		return c.patient() && wait <= c.patience()
+	if v.RetryAfter > x.set.retry.MaxRetryAfter || x.opts.patience > 0 {
+		return x.patient() && wait <= x.patience()
 	}
 	return true
 }
 
 // keep returns the answer of the attempt before, when the next one could not be made because of err.
-func (c *call) keep(r *result, err error) (*http.Response, error) {
-	refusal := c.verdict
+func (x *exchange) keepPrevious(r *result, err error) (*http.Response, error) {
+	refusal := x.verdict
 	if r == nil {
 		return nil, err
 	}
 	if e, ok := err.(*Error); ok && e.Method == "" { // its wait is told by RetryAfter
 		err = e.Err
 	}
-	c.att.Response, c.att.Err = r.resp, r.err
+	h := x.record()
+	h.att.Response, h.att.Err = r.resp, r.err
 	if refusal.Class == ClassCanceled {
 		if r.resp != nil {
 			_ = r.resp.Body.Close()
 		}
-		c.lost = r
-		return nil, c.also(err, r.err)
+		h.previous = r
+		return nil, x.alsoBecause(err, r.err)
 	}
-	c.verdict = r.verdict
-	c.verdict.RetryAfter = max(r.verdict.RetryAfter, refusal.RetryAfter)
+	x.verdict = r.verdict
+	x.verdict.RetryAfter = max(r.verdict.RetryAfter, refusal.RetryAfter)
 	if r.resp != nil {
-		c.extra = err
+		h.note = err
 		return r.resp, nil
 	}
-	return nil, c.also(r.err, err)
+	return nil, x.alsoBecause(r.err, err)
 }
 
 // also adds a second reason. Where there is an answer it stays one, and the reason goes into the error
 // that Do makes of it.
-func (c *call) also(err, why error) error {
+func (x *exchange) alsoBecause(err, why error) error {
 	if err == nil {
-		c.extra = why
+		x.record().note = why
 		return nil
 	}
 	if why == nil {
@@ -194,19 +195,19 @@ func (c *call) also(err, why error) error {
 }
 
 // sleep waits for d, or returns the cause of the caller's cancel.
-func (c *call) sleep(d time.Duration) error {
+func (x *exchange) sleep(d time.Duration) error {
 	began := time.Now()
-	defer func() { c.waits.Backoff += time.Since(began) }()
-	return fault.Sleep(c.ctx, d)
+	defer func() { x.record().waits.Backoff += time.Since(began) }()
+	return fault.Sleep(x.ctx, d)
 }
 
 // patient reports whether the call waits for the partner beyond the ordinary.
-func (c *call) patient() bool { return c.opts.patience > 0 && c.patience() > 0 }
+func (x *exchange) patient() bool { return x.opts.patience > 0 && x.patience() > 0 }
 
 // patience returns how long the call may still wait for the partner.
-func (c *call) patience() time.Duration {
-	if c.opts.patience <= 0 {
+func (x *exchange) patience() time.Duration {
+	if x.opts.patience <= 0 {
 		return 0
 	}
-	return c.opts.patience - c.waited - c.waits.Total()
+	return x.opts.patience - x.past().waited - x.past().waits.Total()
 }

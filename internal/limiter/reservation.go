@@ -57,6 +57,11 @@ const (
 	settled       // answered, but still in flight
 )
 
+// Forget drops what would keep a caller's memory, and what would carry over to the next call. The rest is set anew by each acquire.
+func (r *Reservation) Forget() {
+	r.Request, r.Method, r.Route, r.Returning, r.Notices = nil, "", "", false, nil
+}
+
 // Taken reports whether the reservation has been admitted and not been settled.
 func (r *Reservation) Taken() bool { return r.state == taken }
 
