@@ -369,9 +369,9 @@ func TestPathsAndBodiesThatCannotBeSent(t *testing.T) {
 	}{
 		{make(chan int), "JSON"},
 		{strict{}, "name is missing"},
-		{belay.Reader("text/plain", nil), "reader is nil"},
-		{belay.Stream("text/plain", -1, nil), "is nil"},
-		{belay.Stream("text/plain", -1, func() (io.ReadCloser, error) { return nil, errors.New("no disk") }), "no disk"},
+		{belay.ReaderBody("text/plain", nil), "reader is nil"},
+		{belay.StreamBody("text/plain", -1, nil), "is nil"},
+		{belay.StreamBody("text/plain", -1, func() (io.ReadCloser, error) { return nil, errors.New("no disk") }), "no disk"},
 		{belay.Multipart(nil, belay.File{Field: "f", Name: "n"}), `"n"`},
 		{belay.Multipart(nil, belay.File{Open: func() (io.ReadCloser, error) { return nil, errors.New("no file") }}), "no file"},
 	} {

@@ -837,10 +837,10 @@ func TestBodies(t *testing.T) {
 		{bytes.NewReader([]byte("reader")), "application/octet-stream 6 reader", false},
 		{seeker, "application/octet-stream 4 read", false},
 		{io.LimitReader(strings.NewReader("once"), 9), "application/octet-stream -1 once", true},
-		{belay.Reader("text/plain", io.NopCloser(strings.NewReader("once"))), "text/plain -1 once", true},
-		{belay.Stream("text/csv", -1, open("a,b")), "text/csv -1 a,b", false},
-		{belay.Bytes("text/plain", []byte("b")), "text/plain 1 b", false},
-		{belay.Bytes("text/plain", nil), "text/plain 0 ", false},
+		{belay.ReaderBody("text/plain", io.NopCloser(strings.NewReader("once"))), "text/plain -1 once", true},
+		{belay.StreamBody("text/csv", -1, open("a,b")), "text/csv -1 a,b", false},
+		{belay.BytesBody("text/plain", []byte("b")), "text/plain 1 b", false},
+		{belay.BytesBody("text/plain", nil), "text/plain 0 ", false},
 		{belay.Multipart(url.Values{"b": {"2"}, "a": {"1"}}, belay.File{Field: "f", Name: "x.txt", Open: open("content")}), "multipart -1 --B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--B\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\n2\r\n--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x.txt\"\r\nContent-Type: application/octet-stream\r\n\r\ncontent\r\n--B--\r\n", false},
 	} {
 		got = nil
@@ -1066,6 +1066,6 @@ func TestRedactor(t *testing.T) {
 	require.NoError(t, err)
 	_ = post(t.Context(), c, "/")
 	_ = post(t.Context(), own, "/")
-	_, _ = belay.Post[belay.None](t.Context(), c, "/", belay.Reader("text/plain", io.NopCloser(strings.NewReader("x"))))
+	_, _ = belay.Post[belay.None](t.Context(), c, "/", belay.ReaderBody("text/plain", io.NopCloser(strings.NewReader("x"))))
 	require.Equal(t, []string{`{"a":string}`, `application/json {"a":`, ""}, shown)
 }

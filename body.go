@@ -19,7 +19,7 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// Body is a request's body. Make one with [Form], [Bytes], [Reader], [Stream] or [Multipart]; any other
+// Body is a request's body. Make one with [Form], [BytesBody], [ReaderBody], [StreamBody] or [Multipart]; any other
 // value handed to [Send] is sent as JSON.
 type Body struct {
 	contentType string
@@ -31,24 +31,24 @@ type Body struct {
 
 // Form sends values as application/x-www-form-urlencoded. [Send] does so for any url.Values.
 func Form(values url.Values) Body {
-	return Bytes("application/x-www-form-urlencoded", []byte(values.Encode()))
+	return BytesBody("application/x-www-form-urlencoded", []byte(values.Encode()))
 }
 
-// Bytes sends b as it is. It must not be changed until the call is over.
-func Bytes(contentType string, b []byte) Body {
+// BytesBody sends b as it is. It must not be changed until the call is over.
+func BytesBody(contentType string, b []byte) Body {
 	return Body{contentType: contentType, length: int64(len(b)), open: func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(b)), nil
 	}}
 }
 
-// Reader sends what r yields, once: a call with it is not retried. It is closed if it is an io.Closer. A *bytes.Buffer, *bytes.Reader or *strings.Reader can be replayed all the same.
-func Reader(contentType string, r io.Reader) Body {
+// ReaderBody sends what r yields, once: a call with it is not retried. It is closed if it is an io.Closer. A *bytes.Buffer, *bytes.Reader or *strings.Reader can be replayed all the same.
+func ReaderBody(contentType string, r io.Reader) Body {
 	if v := reflect.ValueOf(r); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return Body{err: errors.New("the reader is nil")}
 	}
 	switch r := r.(type) {
 	case *bytes.Buffer:
-		return Bytes(contentType, r.Bytes())
+		return BytesBody(contentType, r.Bytes())
 	case *bytes.Reader:
 		snapshot := *r
 		return Body{contentType: contentType, length: int64(r.Len()), open: func() (io.ReadCloser, error) {
@@ -69,9 +69,9 @@ func Reader(contentType string, r io.Reader) Body {
 	return Body{contentType: contentType, length: -1, once: once}
 }
 
-// Stream sends what open yields; it is opened again for each attempt. Length is in bytes, -1 when it is
+// StreamBody sends what open yields; it is opened again for each attempt. Length is in bytes, -1 when it is
 // not known.
-func Stream(contentType string, length int64, open func() (io.ReadCloser, error)) Body {
+func StreamBody(contentType string, length int64, open func() (io.ReadCloser, error)) Body {
 	if open == nil {
 		return Body{err: errors.New("the function that opens the stream is nil")}
 	}
@@ -126,7 +126,7 @@ func Multipart(fields url.Values, files ...File) Body {
 	}
 	_ = w.Close()
 	text := head.Bytes()
-	return Stream(w.FormDataContentType(), -1, func() (io.ReadCloser, error) {
+	return StreamBody(w.FormDataContentType(), -1, func() (io.ReadCloser, error) {
 		p := &parts{}
 		var readers []io.Reader
 		from := 0
@@ -182,15 +182,15 @@ func bodyOf(v any) (*Body, error) {
 	case url.Values:
 		b = Form(v)
 	case []byte:
-		b = Bytes("application/octet-stream", v)
+		b = BytesBody("application/octet-stream", v)
 	case io.Reader:
-		b = Reader("application/octet-stream", v)
+		b = ReaderBody("application/octet-stream", v)
 	default:
 		data, err := json.Marshal(v)
 		if err != nil {
 			return nil, invalid("the body cannot be written as JSON: %w", err)
 		}
-		b = Bytes("application/json", data)
+		b = BytesBody("application/json", data)
 	}
 	if b.err != nil {
 		return nil, invalid("the body cannot be sent: %w", b.err)

@@ -245,11 +245,11 @@ type callBudget struct {
 	outer *callBudget
 }
 
-// WithCallBudget returns a context whose calls may send n attempts together, retries among them: a bound on
+// BudgetContext returns a context whose calls may send n attempts together, retries among them: a bound on
 // what a piece of work spends of a quota. An attempt beyond it is not sent; its call fails with
 // ErrCallBudget, as Refused. One that certainly did not reach the partner counts for nothing. With n below
 // 1 nothing is sent. A budget inside another spends from both. A nil ctx means context.Background.
-func WithCallBudget(ctx context.Context, n int) context.Context {
+func BudgetContext(ctx context.Context, n int) context.Context {
 	return CallContext(ctx, callOption(func(o *callOptions) {
 		o.budget = &callBudget{outer: o.budget}
 		o.budget.left.Store(int64(n))

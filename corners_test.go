@@ -195,7 +195,7 @@ func TestGetBodyFails(t *testing.T) {
 	t.Parallel()
 	c := clientOf(t, answer(500, ""), WithRetry(RetryPolicy{BaseDelay: time.Nanosecond}))
 	opened := 0
-	_, err := Put[None](t.Context(), c, "/", Stream("text/plain", -1, func() (io.ReadCloser, error) {
+	_, err := Put[None](t.Context(), c, "/", StreamBody("text/plain", -1, func() (io.ReadCloser, error) {
 		if opened++; opened > 1 {
 			return nil, errors.New("the file is gone")
 		}

@@ -102,7 +102,7 @@ func TestBodiesThatAreNotSent(t *testing.T) {
 	_, err = belay.Post[belay.None](t.Context(), c, "/", belay.Multipart(nil, belay.File{Field: "f", ContentType: "a\r\nb", Open: func() (io.ReadCloser, error) { return http.NoBody, nil }}))
 	require.ErrorContains(t, err, "line break")
 	for _, nothing := range []io.Reader{(*strings.Reader)(nil), (*closingReader)(nil)} {
-		_, err = belay.Post[belay.None](t.Context(), c, "/", belay.Reader("text/plain", nothing))
+		_, err = belay.Post[belay.None](t.Context(), c, "/", belay.ReaderBody("text/plain", nothing))
 		require.ErrorContains(t, err, "reader is nil")
 	}
 }
@@ -159,7 +159,7 @@ func TestRedirectOfOneShotBody(t *testing.T) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		return testkit.Reply(307, "Location", "/elsewhere"), nil
 	}))
-	_, err := belay.Post[map[string]any](t.Context(), c, "/", belay.Reader("text/plain", io.NopCloser(strings.NewReader("x"))))
+	_, err := belay.Post[map[string]any](t.Context(), c, "/", belay.ReaderBody("text/plain", io.NopCloser(strings.NewReader("x"))))
 	require.ErrorIs(t, err, belay.ErrNotReplayable)
 	require.ErrorContains(t, err, "/elsewhere")
 }

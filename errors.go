@@ -65,7 +65,7 @@ var (
 	ErrWaitTooLong = errors.New("belay: wait too long")
 	// ErrQueueFull is a call that was not sent, because too many wait already.
 	ErrQueueFull = errors.New("belay: queue full")
-	// ErrCallBudget is a call that was not sent, because WithCallBudget allows no more.
+	// ErrCallBudget is a call that was not sent, because BudgetContext allows no more.
 	ErrCallBudget = errors.New("belay: call budget spent")
 	// ErrRetryBudget is a retry that was not made, because retries already are too large a share.
 	ErrRetryBudget = errors.New("belay: retry budget spent")

@@ -331,13 +331,13 @@ func ExampleWithRedirects() {
 }
 
 // Stream opens the body again for each attempt; Reader can be sent only once.
-func ExampleStream() {
+func ExampleStreamBody() {
 	server := partner()
 	defer server.Close()
 	client, err := belay.New(server.URL)
 	check(err)
 	open := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a,b\n")), nil } // os.Open
-	made, err := belay.Post[struct{ Got string }](context.Background(), client, "/records", belay.Stream("text/csv", 4, open))
+	made, err := belay.Post[struct{ Got string }](context.Background(), client, "/records", belay.StreamBody("text/csv", 4, open))
 	check(err)
 	fmt.Println(made.Got)
 	// Output: text/csv

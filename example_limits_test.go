@@ -29,9 +29,9 @@ func ExamplePriority() {
 }
 
 // An import may spend three calls, and not one more.
-func ExampleWithCallBudget() {
+func ExampleBudgetContext() {
 	client, _ := belay.New("https://partner.test", belay.WithTransport(quiet))
-	ctx := belay.WithCallBudget(context.Background(), 3)
+	ctx := belay.BudgetContext(context.Background(), 3)
 	for page := 1; ; page++ {
 		if _, err := belay.Get[belay.None](ctx, client, "/contacts"); err != nil {
 			fmt.Println("page", page, errors.Is(err, belay.ErrCallBudget))

@@ -52,7 +52,7 @@ func ExampleForm() {
 	check(err)
 	ctx := context.Background()
 	for _, body := range []any{
-		belay.Form(url.Values{"name": {"Ada"}}), belay.Bytes("text/csv", []byte("a,b")), belay.Reader("text/plain", strings.NewReader("hello")),
+		belay.Form(url.Values{"name": {"Ada"}}), belay.BytesBody("text/csv", []byte("a,b")), belay.ReaderBody("text/plain", strings.NewReader("hello")),
 	} {
 		_, err = belay.Post[belay.None](ctx, client, "/records", body)
 		check(err)

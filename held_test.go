@@ -30,7 +30,7 @@ func (o *opened) Close() error {
 }
 
 func counted(n *int) belay.Body {
-	return belay.Stream("text/plain", -1, func() (io.ReadCloser, error) {
+	return belay.StreamBody("text/plain", -1, func() (io.ReadCloser, error) {
 		*n++
 		return &opened{strings.NewReader("text"), n, false}, nil
 	})
@@ -117,7 +117,7 @@ func TestPanicOnARedirectHoldsNothing(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			n := 0
 			require.PanicsWithValue(t, "mine", func() {
-				_, _ = belay.Put[belay.None](ctx, c, "/", belay.Stream("text/plain", -1, func() (io.ReadCloser, error) {
+				_, _ = belay.Put[belay.None](ctx, c, "/", belay.StreamBody("text/plain", -1, func() (io.ReadCloser, error) {
 					if n++; n > 1 {
 						panic("mine")
 					}

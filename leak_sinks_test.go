@@ -152,7 +152,7 @@ func replyWith(status int, header, value string) *http.Response {
 
 // tell writes events down, as they are and as a log at debug has them.
 func tell(log io.Writer, events *[]belay.Event) belay.Observer {
-	sink := belay.LogTo(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	sink := belay.NewLogObserver(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	return belay.ObserverFunc(func(ctx context.Context, e belay.Event) {
 		*events = append(*events, e)
 		sink.Observe(ctx, e)

@@ -82,8 +82,8 @@ func (o logObserver) logToken(ctx context.Context, e Event) {
 	}
 }
 
-// LogTo returns an observer that writes what it is told to l, as [WithLogger] does. Nil writes nothing.
-func LogTo(l *slog.Logger) Observer {
+// NewLogObserver returns an observer that writes what it is told to l, as [WithLogger] does. Nil writes nothing.
+func NewLogObserver(l *slog.Logger) Observer {
 	if l == nil {
 		l = slog.New(slog.DiscardHandler)
 	}
@@ -138,8 +138,8 @@ func (o logObserver) logWebhook(ctx context.Context, e Event) {
 	case EventHandled:
 		msg, err = "belay: webhook handled", e.Err
 		switch {
-		case e.Aside:
-			level, msg = slog.LevelError, "belay: webhook set aside"
+		case e.DeadLettered:
+			level, msg = slog.LevelError, "belay: webhook is a dead letter"
 		case e.Err != nil:
 			level, msg = slog.LevelWarn, "belay: webhook failed"
 		}

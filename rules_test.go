@@ -208,7 +208,7 @@ func TestCancelledCallClosesItsBody(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var closed, eof atomic.Int32
-	_, err := Post[None](ctx, c, "/", Reader("text/plain", &tracked{strings.NewReader("x"), &closed, &eof}))
+	_, err := Post[None](ctx, c, "/", ReaderBody("text/plain", &tracked{strings.NewReader("x"), &closed, &eof}))
 	require.ErrorIs(t, err, context.Canceled)
 	require.Positive(t, closed.Load())
 }

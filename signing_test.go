@@ -117,7 +117,7 @@ func TestKeptAnswerShowsNoFormerCredential(t *testing.T) {
 			return resp, nil
 		})
 		opened := 0
-		body := belay.Stream("text/plain", 1, func() (io.ReadCloser, error) {
+		body := belay.StreamBody("text/plain", 1, func() (io.ReadCloser, error) {
 			if opened++; opened > 1 {
 				return nil, errors.New("the file is gone")
 			}
@@ -166,7 +166,7 @@ func TestSign(t *testing.T) {
 		require.Len(t, stamps, 2)
 		require.NotEqual(t, stamps[0], stamps[1], "fresh")
 		// A body that can be read only once.
-		_, err = belay.Put[belay.None](t.Context(), c, "/things", belay.Reader("text/plain", io.LimitReader(strings.NewReader("x"), 1)))
+		_, err = belay.Put[belay.None](t.Context(), c, "/things", belay.ReaderBody("text/plain", io.LimitReader(strings.NewReader("x"), 1)))
 		require.ErrorIs(t, err, belay.ErrInvalid)
 		require.Len(t, stamps, 2)
 		failing := newClient(t, rt, belay.WithAuth(belay.Sign(func(*http.Request, []byte) error { return errors.New("no key") })))

@@ -157,7 +157,7 @@ func TestCallBudget(t *testing.T) {
 	testkit.Bubble(t, "an import of 301 calls", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{ErrorRate: 0.1, Seed: 1})
 		c := newClient(t, p)
-		ctx := belay.WithCallBudget(t.Context(), 300)
+		ctx := belay.BudgetContext(t.Context(), 300)
 		failed := testkit.Work(8, 301, func(int) error { return get(ctx, c, "/") })
 		require.NotEmpty(t, failed)
 		require.Len(t, p.Log(), 300)
@@ -171,8 +171,8 @@ func TestCallBudget(t *testing.T) {
 	testkit.Bubble(t, "inside another, and none", func(t *testing.T) {
 		sent := 0
 		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { sent++; return testkit.Reply(200), nil }))
-		outer := belay.WithCallBudget(t.Context(), 3)
-		inner := belay.WithCallBudget(outer, 2)
+		outer := belay.BudgetContext(t.Context(), 3)
+		inner := belay.BudgetContext(outer, 2)
 		for range 5 {
 			_ = get(inner, c, "/")
 		}
@@ -181,8 +181,8 @@ func TestCallBudget(t *testing.T) {
 			_ = get(outer, c, "/")
 		}
 		require.Equal(t, 3, sent)
-		require.ErrorIs(t, get(belay.WithCallBudget(t.Context(), 0), c, "/"), belay.ErrCallBudget)
-		require.ErrorIs(t, get(belay.WithCallBudget(t.Context(), -1), c, "/"), belay.ErrCallBudget)
+		require.ErrorIs(t, get(belay.BudgetContext(t.Context(), 0), c, "/"), belay.ErrCallBudget)
+		require.ErrorIs(t, get(belay.BudgetContext(t.Context(), -1), c, "/"), belay.ErrCallBudget)
 	})
 	testkit.Bubble(t, "what was not sent does not count", func(t *testing.T) {
 		n := 0
@@ -192,7 +192,7 @@ func TestCallBudget(t *testing.T) {
 			}
 			return testkit.Reply(200), nil
 		}), belay.WithRateLimit(belay.PerMinute(2)))
-		ctx := belay.WithCallBudget(t.Context(), 2)
+		ctx := belay.BudgetContext(t.Context(), 2)
 		require.NoError(t, get(ctx, c, "/"))
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()

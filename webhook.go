@@ -332,8 +332,8 @@ type EventHandled struct {
 	// Retry is when the next attempt follows, zero when none does: Err is nil then, or the event is set aside.
 	Retry time.Duration
 	// Aside is set when no more attempts follow, and the event is kept as it is.
-	Aside bool
-	Err   error
+	DeadLettered bool
+	Err          error
 }
 
 func (DeliveryReceived) event() {}

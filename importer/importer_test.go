@@ -641,7 +641,7 @@ func TestCallBudget(t *testing.T) {
 	})))
 	require.NoError(t, err)
 	s := new(table)
-	ctx := belay.WithCallBudget(t.Context(), 3)
+	ctx := belay.BudgetContext(t.Context(), 3)
 	stats, err := importer.Job[int, int]{Adapt: identity, Save: s.save}.Run(ctx, belay.Pages[int](ctx, client, "/", belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}))
 	require.ErrorIs(t, err, belay.ErrCallBudget)
 	require.Equal(t, 3, asked)

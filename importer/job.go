@@ -108,7 +108,7 @@ type run[Raw, Rec any] struct {
 }
 
 // Run reads pages to the end, and returns what it did. On an error the checkpoint that was saved last is true: go on from
-// Stats.Cursor. To begin there, hand belay.StartAt to [belay.Pages]; to bound the calls of a run, hand belay.WithCallBudget's context.
+// Stats.Cursor. To begin there, hand belay.StartAt to [belay.Pages]; to bound the calls of a run, hand belay.BudgetContext's context.
 func (j Job[Raw, Rec]) Run(ctx context.Context, pages iter.Seq2[belay.Page[Raw], error]) (Stats, error) {
 	return j.run(ctx, pages, nil, nil)
 }

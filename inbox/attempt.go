@@ -72,9 +72,9 @@ func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	case w.ctx.Err() != nil: // Shutdown has cut it short
 		r.again = true
 	case errors.Is(err, ErrUnhandled):
-		r.change.State, r.change.Attempts, r.told.Aside = Unhandled, j.attempts, true
+		r.change.State, r.change.Attempts, r.told.DeadLettered = Unhandled, j.attempts, true
 	case errors.As(err, &final) || r.change.Attempts >= w.cfg.MaxAttempts:
-		r.change.State, r.told.Aside = Dead, true
+		r.change.State, r.told.DeadLettered = Dead, true
 	default:
 		wait := w.cfg.delay(r.change.Attempts)
 		if asked, ok := belay.RetryAfter(err); ok {

@@ -29,7 +29,7 @@ type Config struct {
 	// have no order, and one that is replayed comes when it is replayed. Put the partner and the integration into the key, where
 	// their records may have the same names. It is asked once, when the event arrives. Nil, and an empty key, mean any order.
 	Key func(Item) string
-	// Observers are told [belay.EventHandled]; [belay.LogTo] writes to a log. They are told one after the other: a slow one slows all.
+	// Observers are told [belay.EventHandled]; [belay.NewLogObserver] writes to a log. They are told one after the other: a slow one slows all.
 	Observers []belay.Observer
 }
 

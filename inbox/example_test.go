@@ -109,7 +109,7 @@ func ExampleWorker_Replay() {
 			return inbox.Permanent(errors.New("unknown currency"))
 		}
 	}, inbox.Config{Observers: []belay.Observer{observer(func(e belay.Event) {
-		if h, ok := e.(belay.EventHandled); ok && h.Aside {
+		if h, ok := e.(belay.EventHandled); ok && h.DeadLettered {
 			close(aside)
 		}
 	})}})
@@ -119,7 +119,7 @@ func ExampleWorker_Replay() {
 	ctx := context.Background()
 	_, _ = worker.Put(ctx, belay.Delivery{Partner: "acme", Events: []belay.WebhookEvent{{ID: "evt_1", Type: "invoice.paid"}}})
 	<-aside
-	for it := range worker.Aside(ctx, inbox.Filter{State: inbox.Dead}) {
+	for it := range worker.DeadLetters(ctx, inbox.Filter{State: inbox.Dead}) {
 		fmt.Println(it.ID, it.State, it.Error)
 	}
 	close(fixed)

@@ -21,14 +21,14 @@ const (
 // it again. It holds at most 64 MiB of events, those set aside included, of which the oldest go first; after that it is full. It
 // remembers the last 100,000 IDs, for seven days.
 type Memory struct {
-	mu    sync.Mutex
-	last  uint64
-	items map[uint64]*Item
-	aside []uint64 // those that are dead or unhandled, or were
-	bytes int
-	idle  int // of them, what was set aside
-	known map[[sha256.Size]byte]struct{}
-	order []knownID
+	mu          sync.Mutex
+	last        uint64
+	items       map[uint64]*Item
+	deadLetters []uint64 // those that are dead or unhandled, or were
+	bytes       int
+	deadBytes   int // of them, what was set aside
+	known       map[[sha256.Size]byte]struct{}
+	order       []knownID
 }
 
 type knownID struct {
@@ -60,14 +60,14 @@ func (m *Memory) Add(_ context.Context, items []*Item) error {
 			need += it.size()
 		}
 	}
-	if need > 0 && m.bytes-m.idle+need > memoryBytes {
+	if need > 0 && m.bytes-m.deadBytes+need > memoryBytes {
 		return fmt.Errorf("%w: %d bytes are kept in memory", ErrFull, m.bytes)
 	}
-	for m.bytes+need > memoryBytes && len(m.aside) > 0 {
-		if it := m.items[m.aside[0]]; it != nil && it.State != Pending {
+	for m.bytes+need > memoryBytes && len(m.deadLetters) > 0 {
+		if it := m.items[m.deadLetters[0]]; it != nil && it.State != Pending {
 			m.drop(it)
 		}
-		m.aside = m.aside[1:]
+		m.deadLetters = m.deadLetters[1:]
 	}
 	for _, it := range items {
 		key := it.DedupeKey()
@@ -109,7 +109,7 @@ func (m *Memory) forget(now time.Time) {
 func (m *Memory) count(it *Item, sign int) {
 	m.bytes += sign * it.size()
 	if it.State != Pending {
-		m.idle += sign * it.size()
+		m.deadBytes += sign * it.size()
 	}
 }
 
@@ -141,10 +141,10 @@ func (m *Memory) Settle(_ context.Context, changes []Change) error {
 			m.drop(it)
 		default:
 			if c.State != Pending && it.State == Pending {
-				if len(m.aside) > 2*len(m.items) { // some were replayed, and stand there twice
-					m.aside = slices.DeleteFunc(m.aside, func(seq uint64) bool { return seq == c.Seq || m.items[seq] == nil })
+				if len(m.deadLetters) > 2*len(m.items) { // some were replayed, and stand there twice
+					m.deadLetters = slices.DeleteFunc(m.deadLetters, func(seq uint64) bool { return seq == c.Seq || m.items[seq] == nil })
 				}
-				m.aside = append(m.aside, c.Seq)
+				m.deadLetters = append(m.deadLetters, c.Seq)
 			}
 			m.count(it, -1)
 			it.State, it.Attempts, it.Due, it.Error = c.State, c.Attempts, c.Due, c.Error

@@ -167,7 +167,7 @@ func TestDiscardAfterReplay(t *testing.T) {
 		synctest.Wait()
 		fixed = true
 		gone := 0
-		for it, err := range w.Aside(t.Context(), inbox.Filter{}) { // a list that is old by the time it is used
+		for it, err := range w.DeadLetters(t.Context(), inbox.Filter{}) { // a list that is old by the time it is used
 			require.NoError(t, err)
 			if it.ID == "a" {
 				k, err := w.Replay(t.Context(), inbox.Filter{}, inbox.Replay{})

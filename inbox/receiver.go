@@ -60,7 +60,7 @@ type Receiver struct {
 	// send one: take it only for an integration that waits for its token, and return an error otherwise, which is answered with 401. Nil
 	// takes none.
 	VerificationToken func(r *http.Request, token belay.Secret) error
-	// Observers are told [belay.DeliveryReceived] and [belay.DeliveryRejected]; [belay.LogTo] writes to a log.
+	// Observers are told [belay.DeliveryReceived] and [belay.DeliveryRejected]; [belay.NewLogObserver] writes to a log.
 	Observers []belay.Observer
 
 	reading atomic.Int64

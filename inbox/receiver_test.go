@@ -77,7 +77,7 @@ type watcher struct {
 
 func newWatcher() *watcher {
 	w := &watcher{}
-	w.sink = belay.LogTo(slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	w.sink = belay.NewLogObserver(slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	return w
 }
 

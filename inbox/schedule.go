@@ -11,7 +11,7 @@ import (
 // others stand behind it. It holds no bodies.
 type schedule struct {
 	due  heap.Heap[*job]
-	keys map[string]*keyLine
+	keys map[string]*keyQueue
 	all  map[uint64]*job // pending, those at work too
 }
 
@@ -36,14 +36,14 @@ func (j *job) Before(o *job) bool {
 }
 
 // keyLine is the first of a key and those behind it, in order of Seq.
-type keyLine struct {
+type keyQueue struct {
 	first  *job
 	taken  bool // the first is at work
 	behind []*job
 }
 
 func newSchedule() schedule {
-	return schedule{keys: make(map[string]*keyLine), all: make(map[uint64]*job)}
+	return schedule{keys: make(map[string]*keyQueue), all: make(map[uint64]*job)}
 }
 
 // add puts a job in its place: by Seq within its key, although those that were stored at the same time may come in any order.
@@ -53,7 +53,7 @@ func (s *schedule) add(j *job) {
 	switch {
 	case j.key == "":
 	case line == nil:
-		s.keys[j.key] = &keyLine{first: j}
+		s.keys[j.key] = &keyQueue{first: j}
 	case j.seq < line.first.seq && !line.taken && line.first.attempts == 0:
 		s.due.Remove(line.first)
 		line.behind = slices.Insert(line.behind, 0, line.first)

@@ -51,7 +51,7 @@ func start(t *testing.T, s inbox.Store, h inbox.Handler, cfg inbox.Config) *inbo
 
 func asideIDs(t *testing.T, w *inbox.Worker, f inbox.Filter) (ids []string) {
 	t.Helper()
-	for it, err := range w.Aside(t.Context(), f) {
+	for it, err := range w.DeadLetters(t.Context(), f) {
 		require.NoError(t, err)
 		ids = append(ids, it.ID)
 	}
@@ -206,8 +206,8 @@ func TestRetryDelays(t *testing.T) {
 		require.Len(t, all, events*6)
 		for _, e := range all {
 			require.ErrorIs(t, e.Err, errTrouble)
-			require.Equal(t, e.Attempt == 6, e.Aside)
-			require.Equal(t, e.Aside, e.Retry == 0)
+			require.Equal(t, e.Attempt == 6, e.DeadLettered)
+			require.Equal(t, e.DeadLettered, e.Retry == 0)
 		}
 		require.Equal(t, uint64(events*6), w.Numbers().Failed)
 	})
@@ -279,7 +279,7 @@ func TestPermanent(t *testing.T) {
 		put(t, w, "evt_1")
 		synctest.Wait()
 		require.Equal(t, 1, n)
-		for it, err := range w.Aside(t.Context(), inbox.Filter{}) {
+		for it, err := range w.DeadLetters(t.Context(), inbox.Filter{}) {
 			require.NoError(t, err)
 			require.Equal(t, inbox.Dead, it.State)
 			require.Equal(t, 1, it.Attempts)
@@ -430,7 +430,7 @@ func TestUnhandled(t *testing.T) {
 		require.Equal(t, []uint64{2, 0, 0}, []uint64{num.Unhandled, num.Failed, num.Dead})
 		require.Zero(t, num.FailureShare)
 		require.Zero(t, num.Pending)
-		for it, err := range w.Aside(t.Context(), inbox.Filter{}) {
+		for it, err := range w.DeadLetters(t.Context(), inbox.Filter{}) {
 			require.NoError(t, err)
 			require.Zero(t, it.Attempts)
 		}
@@ -806,7 +806,7 @@ func TestDiscard(t *testing.T) {
 		cancel()
 		_, err = w.Discard(ctx, inbox.Filter{})
 		require.ErrorIs(t, err, context.Canceled)
-		for it, err := range w.Aside(ctx, inbox.Filter{}) {
+		for it, err := range w.DeadLetters(ctx, inbox.Filter{}) {
 			require.ErrorIs(t, err, context.Canceled)
 			require.Zero(t, it)
 		}

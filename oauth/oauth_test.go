@@ -323,7 +323,7 @@ func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
 	testkit.Bubble(t, "revoked", func(t *testing.T) {
 		i := testkit.NewIssuer(time.Hour)
 		var log bytes.Buffer
-		o := app(t, i, func(cfg *oauth.Config) { cfg.Observer = belay.LogTo(slog.New(slog.NewTextHandler(&log, nil))) })
+		o := app(t, i, func(cfg *oauth.Config) { cfg.Observer = belay.NewLogObserver(slog.New(slog.NewTextHandler(&log, nil))) })
 		seeded(t, o, "acme", time.Now())
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		require.NoError(t, get(t.Context(), c, "/"))

@@ -209,7 +209,7 @@ func TestTokenIsDroppedWithoutASecondAttempt(t *testing.T) {
 			seeded(t, o, "acme", time.Time{}) // which the partner does not know
 			c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), option)
 			call := func() error {
-				_, err := belay.Post[belay.None](t.Context(), c, "/up", belay.Reader("text/plain", io.LimitReader(strings.NewReader("x"), 1)))
+				_, err := belay.Post[belay.None](t.Context(), c, "/up", belay.ReaderBody("text/plain", io.LimitReader(strings.NewReader("x"), 1)))
 				return err
 			}
 			require.ErrorIs(t, call(), belay.ErrAuth)

@@ -30,7 +30,7 @@ func opened(t *testing.T, path string, cfg Config) *Store {
 	return s
 }
 
-// recount returns what Bytes should be, how much of it was set aside, and how many those are.
+// recount returns what Bytes should be, how much of it was set deadLetters, and how many those are.
 func recount(t *testing.T, s *Store) (held, idle int64, apart int) {
 	t.Helper()
 	err := s.db.View(func(tx *bolt.Tx) error {
@@ -41,7 +41,7 @@ func recount(t *testing.T, s *Store) (held, idle int64, apart int) {
 		held = int64(ids) * knownSize
 		return tx.Bucket(items).ForEach(func(k, v []byte) error {
 			held += itemSize(v)
-			if tx.Bucket(aside).Get(k) != nil {
+			if tx.Bucket(deadLetters).Get(k) != nil {
 				idle += itemSize(v)
 				apart++
 			}
@@ -54,7 +54,7 @@ func recount(t *testing.T, s *Store) (held, idle int64, apart int) {
 	return held, idle, apart
 }
 
-// However many are added at once, no more of what was set aside goes than they need room, and none is refused for what others take.
+// However many are added at once, no more of what was set deadLetters goes than they need room, and none is refused for what others take.
 func TestRoomIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	const most, size = 2 << 20, 1500
@@ -94,7 +94,7 @@ func TestRoomIsMadeOnce(t *testing.T) {
 		wg.Wait()
 		held, _, after := recount(t, s)
 		if lost := before - after; lost > 80 || refused.Load() != 0 || held > most {
-			t.Errorf("%d at once: %d of %d set aside are gone for 64 new events, %d were refused, %d bytes held", workers, lost, before, refused.Load(), held)
+			t.Errorf("%d at once: %d of %d set deadLetters are gone for 64 new events, %d were refused, %d bytes held", workers, lost, before, refused.Load(), held)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -171,15 +171,15 @@ func TestBytesDoNotDrift(t *testing.T) {
 		}
 		wg.Wait()
 		held, idle, _ := recount(t, s)
-		if held != s.Bytes() || idle != s.idle || held > most {
-			t.Fatalf("round %d: %d and %d are counted, %d and %d are there", round, s.Bytes(), s.idle, held, idle)
+		if held != s.Bytes() || idle != s.deadBytes || held > most {
+			t.Fatalf("round %d: %d and %d are counted, %d and %d are there", round, s.Bytes(), s.deadBytes, held, idle)
 		}
 		if round%20 == 19 {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if s = opened(t, path, cfg); s.Bytes() != held || s.idle != idle {
-				t.Fatalf("reopened: %d and %d, before %d and %d", s.Bytes(), s.idle, held, idle)
+			if s = opened(t, path, cfg); s.Bytes() != held || s.deadBytes != idle {
+				t.Fatalf("reopened: %d and %d, before %d and %d", s.Bytes(), s.deadBytes, held, idle)
 			}
 		}
 	}
@@ -241,7 +241,7 @@ func TestDamagedItem(t *testing.T) {
 		t.Error(id)
 	}
 	listed := 0
-	for it, err := range w.Aside(t.Context(), inbox.Filter{}) {
+	for it, err := range w.DeadLetters(t.Context(), inbox.Filter{}) {
 		if listed++; err != nil || it.Seq != 1 || it.Error == "" {
 			t.Error(it, err)
 		}

@@ -17,7 +17,7 @@ func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, g *growth) {
 		s.forget(tx, bytes.Clone(k), g)
 		most--
 	}
-	c = tx.Bucket(aside).Cursor()
+	c = tx.Bucket(deadLetters).Cursor()
 	for k, v := c.First(); k != nil && most > 0 && bytes.Compare(v, before) < 0; k, v = c.First() {
 		s.drop(tx, bytes.Clone(k), g)
 		most--
@@ -29,7 +29,7 @@ func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, g *growth) {
 func (s *Store) room(tx *bolt.Tx, more int64, now time.Time, keep [][sha256.Size]byte, g *growth) bool {
 	over := func() int64 { return s.bytes.Load() + g.bytes + more - s.cfg.MaxBytes }
 	var old [][]byte // of knownAt
-	if left := over() - s.idle - g.idle; left > 0 {
+	if left := over() - s.deadBytes - g.deadBytes; left > 0 {
 		before, c := earlier(now, rememberedDays), tx.Bucket(knownAt).Cursor()
 		for k, _ := c.First(); left > 0; k, _ = c.Next() {
 			if k == nil || bytes.Compare(k[:8], before) >= 0 {
@@ -42,7 +42,7 @@ func (s *Store) room(tx *bolt.Tx, more int64, now time.Time, keep [][sha256.Size
 		}
 	}
 	for over() > 0 {
-		k, _ := tx.Bucket(aside).Cursor().First()
+		k, _ := tx.Bucket(deadLetters).Cursor().First()
 		if k == nil {
 			break
 		}
@@ -73,11 +73,11 @@ func earlier(now time.Time, days int) []byte {
 func (s *Store) drop(tx *bolt.Tx, seq []byte, g *growth) {
 	if v := tx.Bucket(items).Get(seq); v != nil {
 		g.bytes -= itemSize(v)
-		if tx.Bucket(aside).Get(seq) != nil {
-			g.idle -= itemSize(v)
+		if tx.Bucket(deadLetters).Get(seq) != nil {
+			g.deadBytes -= itemSize(v)
 		}
 		_ = tx.Bucket(items).Delete(seq)
 	}
 	_ = tx.Bucket(states).Delete(seq)
-	_ = tx.Bucket(aside).Delete(seq)
+	_ = tx.Bucket(deadLetters).Delete(seq)
 }

@@ -42,9 +42,9 @@ type Store struct {
 	db  *bolt.DB
 	cfg Config
 
-	commits sync.Mutex   // one transaction after the other
-	bytes   atomic.Int64 // in use; changed by who has commits
-	idle    int64        // of them, what was set aside
+	commits   sync.Mutex   // one transaction after the other
+	bytes     atomic.Int64 // in use; changed by who has commits
+	deadBytes int64        // of them, what was set aside
 
 	mu      sync.Mutex
 	waiting []*change // for the next transaction
@@ -103,20 +103,20 @@ func (s *Store) update(batch []*change) error {
 	})
 	if err == nil {
 		s.bytes.Add(g.bytes)
-		s.idle += g.idle
+		s.deadBytes += g.deadBytes
 	}
 	return err
 }
 
 // growth is what a transaction changes of them.
-type growth struct{ bytes, idle int64 }
+type growth struct{ bytes, deadBytes int64 }
 
 var (
-	items   = []byte("items")    // seq → meta, body
-	states  = []byte("states")   // seq → what Settle noted
-	known   = []byte("known")    // DedupeKey → nothing
-	knownAt = []byte("known at") // time, DedupeKey → nothing
-	aside   = []byte("aside")    // seq of what was set aside
+	items       = []byte("items")        // seq → meta, body
+	states      = []byte("states")       // seq → what Settle noted
+	known       = []byte("known")        // DedupeKey → nothing
+	knownAt     = []byte("known at")     // time, DedupeKey → nothing
+	deadLetters = []byte("dead_letters") // their seq
 )
 
 const (
@@ -156,21 +156,21 @@ func (s *Store) open(path string) (err error) {
 		if file, err := os.Stat(path); err != nil || file.Size() < tx.Size() {
 			return errors.Join(errors.New("the file was cut off"), err)
 		}
-		for _, name := range [][]byte{items, states, known, knownAt, aside} {
+		for _, name := range [][]byte{items, states, known, knownAt, deadLetters} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		all, idle := int64(tx.Bucket(known).Inspect().KeyN)*knownSize, int64(0)
+		all, deadBytes := int64(tx.Bucket(known).Inspect().KeyN)*knownSize, int64(0)
 		err := tx.Bucket(items).ForEach(func(k, v []byte) error {
 			all += itemSize(v)
-			if tx.Bucket(aside).Get(k) != nil {
-				idle += itemSize(v)
+			if tx.Bucket(deadLetters).Get(k) != nil {
+				deadBytes += itemSize(v)
 			}
 			return nil
 		})
 		s.bytes.Store(all)
-		s.idle = idle
+		s.deadBytes = deadBytes
 		return err
 	})
 	if err != nil {
@@ -290,15 +290,15 @@ func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 			if err := tx.Bucket(states).Put(seq, text); err != nil {
 				return err
 			}
-			was, is := tx.Bucket(aside).Get(seq) != nil, c.State != inbox.Pending
+			was, is := tx.Bucket(deadLetters).Get(seq) != nil, c.State != inbox.Pending
 			switch {
 			case was && !is:
-				g.idle -= itemSize(v)
-				err = tx.Bucket(aside).Delete(seq)
+				g.deadBytes -= itemSize(v)
+				err = tx.Bucket(deadLetters).Delete(seq)
 			case is && !was:
-				g.idle += itemSize(v)
+				g.deadBytes += itemSize(v)
 				it, _ := decode(seq, v)
-				err = tx.Bucket(aside).Put(seq, number(uint64(it.Received.UnixNano())))
+				err = tx.Bucket(deadLetters).Put(seq, number(uint64(it.Received.UnixNano())))
 			}
 			if err != nil {
 				return err

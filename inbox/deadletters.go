@@ -33,7 +33,7 @@ func (f *Filter) takes(it *Item) bool {
 }
 
 // Aside returns the events that were set aside, those that arrived first before the others. An error is the last.
-func (w *Worker) Aside(ctx context.Context, f Filter) iter.Seq2[Item, error] {
+func (w *Worker) DeadLetters(ctx context.Context, f Filter) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		for it, err := range w.store.Items(ctx) {
 			if err == nil {
@@ -61,7 +61,7 @@ type Replay struct {
 // Replay has events that were set aside handled again, from their first attempt, and returns how many it has handed back. It waits
 // while MaxPending events wait already. When it ends early, by ctx or an error, the others stay where they are.
 func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err error) {
-	for it, err := range w.Aside(ctx, f) {
+	for it, err := range w.DeadLetters(ctx, f) {
 		if err != nil {
 			return n, err
 		}
@@ -101,7 +101,7 @@ func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 	w.reviving.Lock()
 	defer w.reviving.Unlock()
 	now := time.Now()
-	is, err := w.isAside(ctx, it.Seq)
+	is, err := w.isDeadLetter(ctx, it.Seq)
 	if is {
 		err = w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: it.Seq, State: Pending, Due: now}})
 	}
@@ -121,7 +121,7 @@ func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 
 // Discard lets events go that were set aside, and returns how many. They are not handled when the partner sends them again.
 func (w *Worker) Discard(ctx context.Context, f Filter) (n int, err error) {
-	for it, err := range w.Aside(ctx, f) {
+	for it, err := range w.DeadLetters(ctx, f) {
 		if err != nil {
 			return n, err
 		}
@@ -139,14 +139,14 @@ func (w *Worker) Discard(ctx context.Context, f Filter) (n int, err error) {
 func (w *Worker) discard(ctx context.Context, seq uint64) (bool, error) {
 	w.reviving.Lock()
 	defer w.reviving.Unlock()
-	if is, err := w.isAside(ctx, seq); !is && err == nil {
+	if is, err := w.isDeadLetter(ctx, seq); !is && err == nil {
 		return false, nil
 	} // what cannot be read can go
 	return true, w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: seq, State: Handled}})
 }
 
 // isAside reports whether an event is still set aside.
-func (w *Worker) isAside(ctx context.Context, seq uint64) (bool, error) {
+func (w *Worker) isDeadLetter(ctx context.Context, seq uint64) (bool, error) {
 	it, err := w.store.Get(ctx, seq)
 	if errors.Is(err, ErrNoItem) {
 		return false, nil
