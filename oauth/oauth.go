@@ -92,7 +92,7 @@ type App struct {
 	order   atomic.Uint64 // in which the store has kept tokens; of one key's, that is under the store's lock
 
 	mu      sync.Mutex
-	sources map[string]*tokenSource
+	sources map[string]*source
 }
 
 const (
@@ -153,7 +153,7 @@ func New(cfg Config) (*App, error) {
 	cfg.Scopes = slices.Clone(cfg.Scopes)
 	params := cloneValues(cfg.Params)
 	cfg.Params = nil
-	o := &App{cfg: cfg, params: func() url.Values { return cloneValues(params) }, limiter: limiter, sources: make(map[string]*tokenSource)}
+	o := &App{cfg: cfg, params: func() url.Values { return cloneValues(params) }, limiter: limiter, sources: make(map[string]*source)}
 	o.client = &http.Client{
 		Transport: tokenAnswers{cfg.Transport},
 		// A redirect would take the secret elsewhere.
@@ -291,7 +291,7 @@ func (o *App) replace(ctx context.Context, key string, t Token) error {
 	s := o.sources[key]
 	o.mu.Unlock()
 	if s != nil {
-		s.renewed(t, version)
+		s.replaced(t, version)
 	}
 	return nil
 }
@@ -318,7 +318,7 @@ func (o *App) source(key string, own bool) belay.Authenticator {
 	defer o.mu.Unlock()
 	s := o.sources[key]
 	if s == nil {
-		s = &tokenSource{app: o, key: key, own: own}
+		s = &source{app: o, key: key, own: own}
 		o.sources[key] = s
 	}
 	if s.own != own {

@@ -9,7 +9,7 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// partKind is what a part of Scheme.Signed stands for.
+// partKind is the kind of one part of Scheme.Signed: text, or a name in braces.
 type partKind uint8
 
 const (
@@ -26,17 +26,18 @@ const (
 )
 
 var partNames = map[string]partKind{
-	"body": partBody, "timestamp": partTimestamp, "id": partID, "url": partURL, "url+query": partURLQuery, "method": partMethod,
-	"secret": partSecret, "form": partForm,
+	"body": partBody, "timestamp": partTimestamp, "id": partID, "url": partURL, "url+query": partURLQuery,
+	"method": partMethod, "secret": partSecret, "form": partForm,
 }
 
+// signedPart is one part of Scheme.Signed.
 type signedPart struct {
 	kind partKind
-	text string // itself, or the place of what is in the body
-	at   places
+	text string // the text of a partText; for every other kind, the name in braces, such as "json:data.id"
+	at   places // of the value of a partID or a partJSON; nil for every other kind
 }
 
-// compile reads the scheme, and returns what it lacks.
+// compile prepares v from its scheme. It returns the faults of the scheme, joined into one error, or nil.
 func (v *Verifier) compile() error {
 	s := v.scheme
 	var errs []error
@@ -61,7 +62,9 @@ func (v *Verifier) compile() error {
 		name    string
 		n, most int
 	}{
-		{"Algorithm", int(s.Algorithm), int(PlainToken)}, {"Encoding", int(s.Encoding), int(Base64)}, {"Unit", int(s.Unit), int(RFC3339Time)},
+		{"Algorithm", int(s.Algorithm), int(PlainToken)},
+		{"Encoding", int(s.Encoding), int(Base64)},
+		{"Unit", int(s.Unit), int(RFC3339Time)},
 	} {
 		if x.n > x.most {
 			add("%s %d: there is none", x.name, x.n)
@@ -102,7 +105,8 @@ func (v *Verifier) compile() error {
 	return errors.Join(errs...)
 }
 
-// parseSigned makes parts of Scheme.Signed, and returns which there are.
+// parseSigned splits Scheme.Signed into v.signed, and returns the kinds of its parts. A [PlainToken] signs
+// nothing, so it has no parts.
 func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
 	s := v.scheme
 	uses = make(map[partKind]bool)
@@ -130,7 +134,9 @@ func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
 			p.kind = partJSON
 			p.at, err = newPlaces(name)
 		case !found || !known:
-			err = errors.New("not one of {body}, {timestamp}, {id}, {url}, {url+query}, {method}, {secret}, {form} and {json:path}")
+			err = errors.New(
+				"not one of {body}, {timestamp}, {id}, {url}, {url+query}, {method}, {secret}, {form} and {json:path}",
+			)
 		case p.kind == partID:
 			if p.at, err = newPlaces(s.ID); s.ID == "" || err != nil {
 				err = fmt.Errorf("ID %q: must be one place", s.ID)
@@ -146,11 +152,13 @@ func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
 	return uses, nil
 }
 
-// places are where a value may stand.
+// places are the places of one value, in the order in which they are tried.
 type places []place
 
+// place is a header, or a path in the body: one of the two is empty.
 type place struct{ header, path string }
 
+// newPlaces parses places with "|" between them. Empty text gives nil.
 func newPlaces(text string) (places, error) {
 	if text == "" {
 		return nil, nil
@@ -172,7 +180,8 @@ func newPlaces(text string) (places, error) {
 	return ps, nil
 }
 
-// parsePlace returns the header that a place names, or the paths in the body.
+// parsePlace parses one place. It returns the canonical name of a header, or the paths in the body: more than
+// one where "+" joins them.
 func parsePlace(text string) (header string, paths []string, err error) {
 	list, inBody := strings.CutPrefix(text, "json:")
 	switch {
@@ -192,6 +201,7 @@ func parsePlace(text string) (header string, paths []string, err error) {
 	return http.CanonicalHeaderKey(text), nil, nil
 }
 
+// jsonPath reports whether s can be a path in the body.
 func jsonPath(s string) bool {
 	return s != "" && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".")
 }

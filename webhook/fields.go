@@ -17,7 +17,7 @@ import (
 	"github.com/belay-go/belay/internal/jsonscan"
 )
 
-// find returns the first value that is there, "" for none.
+// find returns the first value that is not empty, in the order of the places. It returns "" if there is none.
 func (ps places) find(in *incoming) (string, error) {
 	for _, p := range ps {
 		if p.header != "" {
@@ -33,7 +33,7 @@ func (ps places) find(in *incoming) (string, error) {
 		if err == nil {
 			text, err = appendText(nil, raw)
 		}
-		if err != nil { // not an ErrData: nothing is signed so far
+		if err != nil { // not an ErrData: the signature has not been verified yet
 			return "", fmt.Errorf("%w: %s in the body: %v", belay.ErrMalformedSignature, p.path, err)
 		}
 		if len(text) > 0 {
@@ -43,25 +43,26 @@ func (ps places) find(in *incoming) (string, error) {
 	return "", nil
 }
 
-// inBody reports whether the body has to be read to know.
+// inBody reports whether one of the places is in the body, so that the body must be read first.
 func (ps places) inBody() bool {
 	return slices.ContainsFunc(ps, func(p place) bool { return p.path != "" })
 }
 
-// fields say where an event's id, type and time stand.
+// fields are the places of an event's id, type and time.
 type fields struct {
-	paths       []string // in the body, or in each element of events
-	id, typ, at []field  // the first that is there
-	events      string   // path of the array, "." for the body
-	onlyJSON    bool     // anything else is refused
+	paths       []string // all paths that id, typ and at use, in the body or in each element of events
+	id, typ, at []field  // in the order in which they are tried; the first with a value counts
+	events      string   // path of the array of events, "." for the body itself, empty for one event
+	onlyJSON    bool     // a body that is not JSON is an error
 }
 
-// field is a header, or the values at some of the paths together.
+// field is a header, or one or more paths whose values together make one text.
 type field struct {
-	header string
-	paths  []int
+	header string // empty for paths
+	paths  []int  // indexes into fields.paths
 }
 
+// newFields parses the places of s for id, type, time and events.
 func newFields(s Scheme) (fields, error) {
 	f := fields{events: s.Events, onlyJSON: s.Events != ""}
 	if s.Events != "" && s.Events != "." && (!jsonPath(s.Events) || strings.HasPrefix(s.Events, "json:")) {
@@ -100,8 +101,9 @@ func newFields(s Scheme) (fields, error) {
 	return f, nil
 }
 
-// extract fills in the delivery's id and events. Of a form that was signed by its fields, those are what tells it apart. Where a
-// body is looked into, only what is asked for by GET may have none.
+// extract fills in the ID and the events of d. An event without an ID gets a hash as its ID: of form, the
+// signed fields of a form, or of the body where form is empty. Where the scheme needs JSON, any other body is
+// an ErrData; only a GET may have an empty body.
 func (f *fields) extract(d *belay.Delivery, in *incoming, form string) error {
 	isJSON, err := delivery.IsJSON(in.header, in.body)
 	if err != nil {
@@ -131,7 +133,12 @@ func (f *fields) extract(d *belay.Delivery, in *incoming, form string) error {
 	return nil
 }
 
-// extractArray makes an event of each element.
+// extractArray fills in the ID of d, and makes an event of each element of the array. A body that does not
+// have the array is one event by itself. An array that is empty or has more than maxEvents elements is an
+// error.
+//
+// Where a header has the ID of the delivery, the events' IDs are made from it. Otherwise the delivery's ID is
+// a hash of the events' IDs.
 func (f *fields) extractArray(d *belay.Delivery, in *incoming) error {
 	doc := jsonscan.New(in.body)
 	path := f.events
@@ -140,7 +147,7 @@ func (f *fields) extractArray(d *belay.Delivery, in *incoming) error {
 	}
 	n, _, found, err := doc.Array(path)
 	if err != nil && path == "" && bytes.TrimLeft(in.body, " \t\r\n")[0] == '{' {
-		found, err = false, nil // one event without its array
+		found, err = false, nil // the body is one event, without an array around it
 	}
 	switch {
 	case err != nil:
@@ -161,7 +168,7 @@ func (f *fields) extractArray(d *belay.Delivery, in *incoming) error {
 	}
 	d.ID = whole.ID
 	ids := sha256.New()
-	same := make(map[string]int) // of those known by what they say alone
+	same := make(map[string]int) // how many elements have had this hash as their ID; equal elements get "#2" and so on
 	d.Events = make([]belay.WebhookEvent, n)
 	elements := doc.Elements()
 	for i := range d.Events {
@@ -175,7 +182,7 @@ func (f *fields) extractArray(d *belay.Delivery, in *incoming) error {
 			return err
 		}
 		switch {
-		case d.ID != "": // the delivery's own
+		case d.ID != "":
 			e.ID = d.ID + "#" + strconv.Itoa(i)
 		case e.ID == "":
 			e.ID = delivery.HashID(e.Data)
@@ -191,6 +198,7 @@ func (f *fields) extractArray(d *belay.Delivery, in *incoming) error {
 	return nil
 }
 
+// headersOf returns the fields of fs that are headers.
 func headersOf(fs []field) (only []field) {
 	for _, f := range fs {
 		if f.header != "" {
@@ -200,7 +208,8 @@ func headersOf(fs []field) (only []field) {
 	return only
 }
 
-// event fills in what the headers and the event's data say, nil for none.
+// event fills in the ID, type and time of e, from the headers and from data, the event's JSON. Nil data means
+// that there is none.
 func (f *fields) event(e *belay.WebhookEvent, h http.Header, data []byte) (err error) {
 	if len(f.paths) == 0 {
 		if e.ID, err = f.header(h, f.id); err == nil {
@@ -219,7 +228,7 @@ func (f *fields) event(e *belay.WebhookEvent, h http.Header, data []byte) (err e
 		}
 	}
 	var room [128]byte
-	text := room[:0] // id and type together, so that they cost one allocation
+	text := room[:0] // id and type share one string: one allocation for both (TestAllocationsOfVerify is red otherwise)
 	if e.ID, text, err = f.pick(h, f.id, &found, text); err != nil {
 		return err
 	}
@@ -240,7 +249,8 @@ func (f *fields) event(e *belay.WebhookEvent, h http.Header, data []byte) (err e
 	return nil
 }
 
-// header returns the first header of those.
+// header returns the value of the first field in fs that is not empty; all of them are headers. It returns ""
+// if there is none.
 func (f *fields) header(h http.Header, fs []field) (string, error) {
 	for _, x := range fs {
 		if value, err := delivery.Text(h, x.header); value != "" || err != nil {
@@ -250,8 +260,12 @@ func (f *fields) header(h http.Header, fs []field) (string, error) {
 	return "", nil
 }
 
-// pick returns the first of those that is there: a header's value, or what it has appended to text.
-func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byte, text []byte) (string, []byte, error) {
+// pick looks for the first field in fs that has a value. It returns the value of a header; it appends a value
+// from the body to text. The values of f.paths are in found. Several paths in one field make one value,
+// joined by dashes, and only if each of them has a value.
+func (f *fields) pick(
+	h http.Header, fs []field, found *[jsonscan.MaxPaths][]byte, text []byte,
+) (string, []byte, error) {
 	for i, x := range fs {
 		if x.header != "" {
 			value, err := f.header(h, fs[i:i+1])
@@ -270,20 +284,23 @@ func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byt
 				return "", text, err
 			}
 			if missing = missing || len(text) == before; len(x.paths) > 1 && len(text) > before && found[p][0] == '"' {
-				text = append(text[:before], found[p]...) // with its quotes, so that no dash within it joins two parts
+				text = append(text[:before], found[p]...) // keep the quotes: a dash inside a value joins nothing
 			}
 		}
 		if !utf8.Valid(text[start:]) {
-			text = append(text[:start], bytes.ToValidUTF8(text[start:], []byte("\ufffd"))...) // as encoding/json does
+			// Replace invalid UTF-8 by U+FFFD: one for each run of invalid bytes. (encoding/json writes one
+			// for each byte.)
+			text = append(text[:start], bytes.ToValidUTF8(text[start:], []byte("\ufffd"))...)
 		}
 		if size := len(text) - start; size > delivery.MaxText {
-			return "", text, fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", belay.ErrData, size, f.paths[x.paths[0]], delivery.MaxText)
+			return "", text, fmt.Errorf("%w: webhook: %d bytes of %s, at most %d",
+				belay.ErrData, size, f.paths[x.paths[0]], delivery.MaxText)
 		}
-		if missing { // all of them make the ID, or none
+		if missing { // one of several paths has no value, so the field has none
 			text = text[:start]
 		}
 		if len(text) > start {
-			if bytes.IndexByte(text[start:], 0) >= 0 { // which few databases keep in a text
+			if bytes.IndexByte(text[start:], 0) >= 0 { // few databases can store it in text
 				return "", text, fmt.Errorf("%w: webhook: %s has a zero byte in it", belay.ErrData, f.paths[x.paths[0]])
 			}
 			return "", text, nil
@@ -292,7 +309,8 @@ func (f *fields) pick(h http.Header, fs []field, found *[jsonscan.MaxPaths][]byt
 	return "", text, nil
 }
 
-// time returns the first time that can be read, zero for none.
+// time returns the first time that can be parsed, and the zero time if there is none. The values of f.paths
+// are in found; nil means that there is no body.
 func (f *fields) time(h http.Header, found *[jsonscan.MaxPaths][]byte) (t time.Time) {
 	for _, x := range f.at {
 		if x.header != "" {

@@ -20,27 +20,32 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// strictBase64 refuses a last character that has bits which do not count: one signature has one text.
+// strictBase64 refuses text whose last character has unused bits that are not zero. So a signature can be
+// written in one way only.
 var strictBase64 = base64.StdEncoding.Strict()
 
-const minBase64Key = 16 // bytes; Standard Webhooks ask for 24
+// minBase64Key is the least length of a decoded base64 key, in bytes. Standard Webhooks asks for 24.
+const minBase64Key = 16
 
-// webhookKey is a secret, ready for use.
+// signingKey is one secret of a verifier, decoded for its algorithm.
 type signingKey struct {
-	algorithm Algorithm
-	prefix    string
-	secret    func() []byte // of the HMACs and WeakSHA256, the hash of a PlainToken; a func, so that it does not print
-	edwards   ed25519.PublicKey
-	ecdsa     *ecdsa.PublicKey
-	idle      sync.Pool // of *scratch: the keyed state is kept, which saves two blocks of hashing for each delivery
+	algorithm Algorithm         // the scheme's; Ed25519 for a "whpk_" key
+	prefix    string            // of a signature, the scheme's; "v1a," for a "whpk_" key
+	secret    func() []byte     // for an HMAC or WeakSHA256, the hash of a PlainToken; a func, so that it does not print
+	edwards   ed25519.PublicKey // for Ed25519
+	ecdsa     *ecdsa.PublicKey  // for ECDSAP256
+	idle      sync.Pool         // of *scratch: reuses the keyed hash, which saves hashing two blocks for each delivery
 }
 
-// scratch is what one verification writes to.
+// scratch is the memory of one verification.
 type scratch struct {
-	hash           hash.Hash // nil for ed25519 and a token
+	hash hash.Hash // nil for Ed25519 and PlainToken
+	// text is the signed text that is not hashed yet, sum is the expected signature or the hash, sig is the
+	// decoded signature.
 	text, sum, sig []byte
 }
 
+// newSigningKey decodes a secret for s. It returns an error if the scheme cannot use the secret.
 func newSigningKey(s Scheme, secret belay.Secret) (*signingKey, error) {
 	if err := secret.Check(); err != nil {
 		return nil, err
@@ -78,6 +83,8 @@ func newSigningKey(s Scheme, secret belay.Secret) (*signingKey, error) {
 	return k, err
 }
 
+// newHash returns the hash of the signed text, keyed for an HMAC. It returns nil for Ed25519, which signs the
+// text itself, and for PlainToken, which signs nothing.
 func (k *signingKey) newHash() hash.Hash {
 	switch k.algorithm {
 	case HMACSHA1:
@@ -92,6 +99,7 @@ func (k *signingKey) newHash() hash.Hash {
 	return nil
 }
 
+// edwardsKey decodes an ed25519 public key from hex or base64.
 func edwardsKey(text string) (ed25519.PublicKey, error) {
 	key, err := hex.DecodeString(text)
 	if err != nil {
@@ -100,7 +108,8 @@ func edwardsKey(text string) (ed25519.PublicKey, error) {
 	if err != nil || len(key) != ed25519.PublicKeySize {
 		return nil, errors.New("it is not an ed25519 public key: 32 bytes in hex or base64")
 	}
-	// Of the few keys of small order one signature fits every message, or one in eight.
+	// Refuse the few keys of small order. For such a key this signature is right for every message, or for
+	// one message in eight, so anybody could sign.
 	anything := make([]byte, ed25519.SignatureSize)
 	anything[0] = 1
 	for i := range byte(16) {
@@ -111,6 +120,7 @@ func edwardsKey(text string) (ed25519.PublicKey, error) {
 	return key, nil
 }
 
+// ecdsaKey decodes a P-256 public key from the base64 of its DER.
 func ecdsaKey(text string) (*ecdsa.PublicKey, error) {
 	der, err := strictBase64.DecodeString(text)
 	if err == nil {

@@ -9,135 +9,269 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// The partners: where the signature stands and how it is written, what is signed and with what, the time, what to know of the
-// event.
+// schemes has the schemes of the partners, each without its Name and URL, which scheme and schemeAt add.
 var schemes = map[string]Scheme{
-	"attio":    {Header: "Attio-Signature|X-Attio-Signature", Signed: "{body}", ID: "Idempotency-Key", Events: "events", Type: "json:event_type", Status: http.StatusOK},
-	"calendly": {Header: "Calendly-Webhook-Signature", Separator: ",", Prefix: "v1=", Signed: "{timestamp}.{body}", Timestamp: "t=", Tolerance: 3 * time.Minute, Type: "json:event", Time: "json:created_at"},
-	"discord":  {Header: "X-Signature-Ed25519", Algorithm: Ed25519, Signed: "{timestamp}{body}", Timestamp: "X-Signature-Timestamp", Type: "json:event.type", Time: "json:event.timestamp", Status: http.StatusNoContent, Handshake: discordPing},
-	"gitea":    {Header: "X-Gitea-Signature|X-Gogs-Signature", Signed: "{body}", ID: "X-Gitea-Delivery|X-Gogs-Delivery", Type: "X-Gitea-Event|X-Gogs-Event"},
-	"github":   {Header: "X-Hub-Signature-256", Prefix: "sha256=", Signed: "{body}", ID: "X-GitHub-Delivery", Type: "X-GitHub-Event", MaxBytes: 25 << 20},
-	// GitLab's secret token signs nothing; its signing token does.
-	"gitlab token":   {Header: "X-Gitlab-Token", Algorithm: PlainToken, ID: "Idempotency-Key", Type: "X-Gitlab-Event"},
-	"gitlab signing": {Header: "webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true, Signed: "{id}.{timestamp}.{body}", Timestamp: "webhook-timestamp", ID: "webhook-id", Type: "json:object_kind|json:event_name"},
-	"hubspot v1":     {Header: "X-HubSpot-Signature", Algorithm: WeakSHA256, Signed: "{secret}{body}", Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt"},
-	"hubspot v2":     {Header: "X-HubSpot-Signature", Algorithm: WeakSHA256, Signed: "{secret}{method}{url+query}{body}", Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt"},
-	"hubspot v3":     {Header: "X-HubSpot-Signature-v3", Encoding: Base64, Signed: "{method}{url+query}{body}{timestamp}", Timestamp: "X-HubSpot-Request-Timestamp", Unit: UnixMilliseconds, Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt", writings: withoutEscapes},
-	"intercom":       {Header: "X-Hub-Signature", Algorithm: HMACSHA1, Prefix: "sha1=", Signed: "{body}", ID: "json:id", Type: "json:topic", Time: "json:created_at"},
-	"linear":         {Header: "Linear-Signature", Signed: "{body}", Timestamp: "json:webhookTimestamp", Unit: UnixMilliseconds, Tolerance: time.Minute, ID: "Linear-Delivery", Type: "json:type", Time: "json:createdAt", Status: http.StatusOK, MaxBytes: 5 << 20},
-	// Mailgun signs a token and not the body, so the token is the only ID that nobody can change. It takes no answer but 200, and tries
-	// for eight hours; whether it signs each attempt anew it does not say.
-	"mailgun": {Header: "json:signature.signature", Signed: "{timestamp}{json:signature.token}", Timestamp: "json:signature.timestamp", Tolerance: 9 * time.Hour, Status: http.StatusOK, ID: "json:signature.token", Type: "json:event-data.event", Time: "json:event-data.timestamp"},
-	"notion":  {Header: "X-Notion-Signature", Prefix: "sha256=", Signed: "{body}", ID: "json:id", Type: "json:type", Time: "json:timestamp"},
-	// SendGrid tries until 24 hours after the event, and does not say either whether it signs each attempt anew.
-	"sendgrid": {Header: "X-Twilio-Email-Event-Webhook-Signature", Algorithm: ECDSAP256, Encoding: Base64, Signed: "{timestamp}{body}", Timestamp: "X-Twilio-Email-Event-Webhook-Timestamp", Tolerance: 25 * time.Hour, Events: ".", ID: "json:sg_event_id", Type: "json:event", Time: "json:timestamp"},
-	// One action of a merchant may cause several webhooks, which share X-Shopify-Event-Id.
-	"shopify":        {Header: "X-Shopify-Hmac-Sha256", Encoding: Base64, Signed: "{body}", ID: "X-Shopify-Webhook-Id", Type: "X-Shopify-Topic", Time: "X-Shopify-Triggered-At"},
-	"shopify events": {Header: "shopify-hmac-sha256", Encoding: Base64, Signed: "{body}", ID: "shopify-webhook-id", Type: "shopify-topic", Time: "shopify-triggered-at"},
-	"slack":          {Header: "X-Slack-Signature", Prefix: "v0=", Signed: "v0:{timestamp}:{body}", Timestamp: "X-Slack-Request-Timestamp", ID: "json:event_id", Type: "json:event.type|json:type", Time: "json:event_time", Forms: true, Handshake: slackChallenge},
-	"square":         {Header: "x-square-hmacsha256-signature", Encoding: Base64, Signed: "{url}{body}", ID: "json:event_id", Type: "json:type", Time: "json:created_at"},
-	"standard":       {Header: "webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true, Signed: "{id}.{timestamp}.{body}", Timestamp: "webhook-timestamp", ID: "webhook-id", Type: "json:type", Time: "json:timestamp"},
-	"stripe":         {Header: "Stripe-Signature", Separator: ",", Prefix: "v1=", Signed: "{timestamp}.{body}", Timestamp: "t=", ID: "json:id", Type: "json:type", Time: "json:created"},
-	"svix":           {Header: "svix-signature|webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true, Signed: "{id}.{timestamp}.{body}", Timestamp: "svix-timestamp|webhook-timestamp", ID: "svix-id|webhook-id", Type: "json:type", Time: "json:timestamp"},
-	"twilio":         {Header: "X-Twilio-Signature", Algorithm: HMACSHA1, Encoding: Base64, Signed: "{url+query}{form}", ID: "I-Twilio-Idempotency-Token", writings: withPort},
-	"typeform":       {Header: "Typeform-Signature", Prefix: "sha256=", Encoding: Base64, Signed: "{body}", ID: "json:event_id", Type: "json:event_type", Time: "json:form_response.submitted_at"},
-	"zendesk":        {Header: "X-Zendesk-Webhook-Signature", Encoding: Base64, Signed: "{timestamp}{body}", Timestamp: "X-Zendesk-Webhook-Signature-Timestamp", Unit: RFC3339Time, ID: "json:id", Type: "json:type", Time: "json:time"},
+	"attio": {
+		Header: "Attio-Signature|X-Attio-Signature",
+		Signed: "{body}",
+		ID:     "Idempotency-Key", Events: "events", Type: "json:event_type",
+		Status: http.StatusOK,
+	},
+	"calendly": {
+		Header: "Calendly-Webhook-Signature", Separator: ",", Prefix: "v1=",
+		Signed: "{timestamp}.{body}", Timestamp: "t=", Tolerance: 3 * time.Minute,
+		Type: "json:event", Time: "json:created_at",
+	},
+	"discord": {
+		Header: "X-Signature-Ed25519", Algorithm: Ed25519,
+		Signed: "{timestamp}{body}", Timestamp: "X-Signature-Timestamp",
+		Type: "json:event.type", Time: "json:event.timestamp",
+		Status: http.StatusNoContent, Handshake: discordPing,
+	},
+	"gitea": {
+		Header: "X-Gitea-Signature|X-Gogs-Signature",
+		Signed: "{body}",
+		ID:     "X-Gitea-Delivery|X-Gogs-Delivery", Type: "X-Gitea-Event|X-Gogs-Event",
+	},
+	"github": {
+		Header: "X-Hub-Signature-256", Prefix: "sha256=",
+		Signed: "{body}",
+		ID:     "X-GitHub-Delivery", Type: "X-GitHub-Event", MaxBytes: 25 << 20,
+	},
+	// GitLab has two schemes: a secret token, which signs nothing, and a signing token.
+	"gitlab token": {
+		Header: "X-Gitlab-Token", Algorithm: PlainToken,
+		ID: "Idempotency-Key", Type: "X-Gitlab-Event",
+	},
+	"gitlab signing": {
+		Header: "webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true,
+		Signed: "{id}.{timestamp}.{body}", Timestamp: "webhook-timestamp",
+		ID: "webhook-id", Type: "json:object_kind|json:event_name",
+	},
+	"hubspot v1": {
+		Header: "X-HubSpot-Signature", Algorithm: WeakSHA256,
+		Signed: "{secret}{body}",
+		Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt",
+	},
+	"hubspot v2": {
+		Header: "X-HubSpot-Signature", Algorithm: WeakSHA256,
+		Signed: "{secret}{method}{url+query}{body}",
+		Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt",
+	},
+	"hubspot v3": {
+		Header: "X-HubSpot-Signature-v3", Encoding: Base64,
+		Signed: "{method}{url+query}{body}{timestamp}", Timestamp: "X-HubSpot-Request-Timestamp", Unit: UnixMilliseconds,
+		Events: ".", ID: hubSpotID, Type: "json:subscriptionType", Time: "json:occurredAt",
+		writings: withoutEscapes,
+	},
+	"intercom": {
+		Header: "X-Hub-Signature", Algorithm: HMACSHA1, Prefix: "sha1=",
+		Signed: "{body}",
+		ID:     "json:id", Type: "json:topic", Time: "json:created_at",
+	},
+	"linear": {
+		Header: "Linear-Signature",
+		Signed: "{body}", Timestamp: "json:webhookTimestamp", Unit: UnixMilliseconds, Tolerance: time.Minute,
+		ID: "Linear-Delivery", Type: "json:type", Time: "json:createdAt",
+		Status: http.StatusOK, MaxBytes: 5 << 20,
+	},
+	// Mailgun signs a token and not the body, so the token is the only ID that nobody can change. Mailgun
+	// accepts no status but 200, and retries for eight hours. It does not say whether it signs each attempt
+	// anew, so the tolerance is longer.
+	"mailgun": {
+		Header: "json:signature.signature",
+		Signed: "{timestamp}{json:signature.token}", Timestamp: "json:signature.timestamp",
+		Tolerance: 9 * time.Hour, Status: http.StatusOK,
+		ID: "json:signature.token", Type: "json:event-data.event", Time: "json:event-data.timestamp",
+	},
+	"notion": {
+		Header: "X-Notion-Signature", Prefix: "sha256=",
+		Signed: "{body}",
+		ID:     "json:id", Type: "json:type", Time: "json:timestamp",
+	},
+	// SendGrid retries until 24 hours after the event. It does not say whether it signs each attempt anew, so
+	// the tolerance is longer.
+	"sendgrid": {
+		Header: "X-Twilio-Email-Event-Webhook-Signature", Algorithm: ECDSAP256, Encoding: Base64,
+		Signed: "{timestamp}{body}", Timestamp: "X-Twilio-Email-Event-Webhook-Timestamp", Tolerance: 25 * time.Hour,
+		Events: ".", ID: "json:sg_event_id", Type: "json:event", Time: "json:timestamp",
+	},
+	// X-Shopify-Event-Id cannot be the ID, because several webhooks have the same one where one action of a
+	// merchant causes them.
+	"shopify": {
+		Header: "X-Shopify-Hmac-Sha256", Encoding: Base64,
+		Signed: "{body}",
+		ID:     "X-Shopify-Webhook-Id", Type: "X-Shopify-Topic", Time: "X-Shopify-Triggered-At",
+	},
+	"shopify events": {
+		Header: "shopify-hmac-sha256", Encoding: Base64,
+		Signed: "{body}",
+		ID:     "shopify-webhook-id", Type: "shopify-topic", Time: "shopify-triggered-at",
+	},
+	"slack": {
+		Header: "X-Slack-Signature", Prefix: "v0=",
+		Signed: "v0:{timestamp}:{body}", Timestamp: "X-Slack-Request-Timestamp",
+		ID: "json:event_id", Type: "json:event.type|json:type", Time: "json:event_time",
+		Forms: true, Handshake: slackChallenge,
+	},
+	"square": {
+		Header: "x-square-hmacsha256-signature", Encoding: Base64,
+		Signed: "{url}{body}",
+		ID:     "json:event_id", Type: "json:type", Time: "json:created_at",
+	},
+	"standard": {
+		Header: "webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true,
+		Signed: "{id}.{timestamp}.{body}", Timestamp: "webhook-timestamp",
+		ID: "webhook-id", Type: "json:type", Time: "json:timestamp",
+	},
+	"stripe": {
+		Header: "Stripe-Signature", Separator: ",", Prefix: "v1=",
+		Signed: "{timestamp}.{body}", Timestamp: "t=",
+		ID: "json:id", Type: "json:type", Time: "json:created",
+	},
+	"svix": {
+		Header: "svix-signature|webhook-signature", Separator: " ", Prefix: "v1,", Encoding: Base64, Base64Key: true,
+		Signed: "{id}.{timestamp}.{body}", Timestamp: "svix-timestamp|webhook-timestamp",
+		ID: "svix-id|webhook-id", Type: "json:type", Time: "json:timestamp",
+	},
+	"twilio": {
+		Header: "X-Twilio-Signature", Algorithm: HMACSHA1, Encoding: Base64,
+		Signed: "{url+query}{form}",
+		ID:     "I-Twilio-Idempotency-Token", writings: withPort,
+	},
+	"typeform": {
+		Header: "Typeform-Signature", Prefix: "sha256=", Encoding: Base64,
+		Signed: "{body}",
+		ID:     "json:event_id", Type: "json:event_type", Time: "json:form_response.submitted_at",
+	},
+	"zendesk": {
+		Header: "X-Zendesk-Webhook-Signature", Encoding: Base64,
+		Signed: "{timestamp}{body}", Timestamp: "X-Zendesk-Webhook-Signature-Timestamp", Unit: RFC3339Time,
+		ID: "json:id", Type: "json:type", Time: "json:time",
+	},
 }
 
-// HubSpot's eventId alone is not unique. A changed association has two objects.
+// hubSpotID is the place of HubSpot's IDs. It joins several values, because HubSpot's eventId alone is not
+// unique. An event about an association has two objects, so it needs the second form.
 const hubSpotID = "json:subscriptionId+objectId+occurredAt+eventId|json:subscriptionId+fromObjectId+toObjectId+occurredAt+eventId"
 
+// scheme returns the scheme of that name in schemes, with the name of the partner.
 func scheme(name, partner string) Scheme {
 	s := schemes[name]
 	s.Name = partner
 	return s
 }
 
+// schemeAt is scheme for a partner that signs the URL.
 func schemeAt(name, partner, url string) Scheme {
 	s := scheme(name, partner)
 	s.URL = url
 	return s
 }
 
-// Attio follows https://docs.attio.com/rest-api/guides/webhooks: the body alone, without a time. The ID is not signed.
+// Attio returns the scheme of Attio (https://docs.attio.com/rest-api/guides/webhooks). It signs the body
+// alone, without a time. The ID is not signed.
 func Attio() Scheme { return scheme("attio", "attio") }
 
-// Calendly follows Calendly's "Webhook signatures"; the tolerance is its three minutes.
+// Calendly returns the scheme of Calendly (its guide "Webhook signatures"). The tolerance is three minutes,
+// as in that guide.
 func Calendly() Scheme { return scheme("calendly", "calendly") }
 
-// Discord follows Discord's "Webhook Events"; the secret is the application's public key. A ping is answered.
+// Discord returns the scheme of Discord (its guide "Webhook Events"). The secret is the application's public
+// key. A ping gets its answer in [belay.Delivery].Answer.
 func Discord() Scheme { return scheme("discord", "discord") }
 
-// Gitea is for Gitea, Forgejo and Gogs, with JSON as the content type. Neither the ID nor the type is signed.
+// Gitea returns the scheme of Gitea, Forgejo and Gogs, for webhooks with JSON as the content type. Neither
+// the ID nor the type is signed.
 func Gitea() Scheme { return scheme("gitea", "gitea") }
 
-// GitHub follows GitHub's "Validating webhook deliveries". Neither the delivery's id nor its type is signed.
+// GitHub returns the scheme of GitHub (its guide "Validating webhook deliveries"). Neither the ID nor the
+// type is signed.
 func GitHub() Scheme { return scheme("github", "github") }
 
-// GitLab follows GitLab's signing token, from version 19.0 on.
+// GitLab returns the scheme of GitLab's signing token, which GitLab has from version 19.0 on.
 func GitLab() Scheme { return scheme("gitlab signing", "gitlab") }
 
-// GitLabToken follows GitLab's secret token, which signs nothing. Prefer [GitLab].
+// GitLabToken returns the scheme of GitLab's secret token, which signs nothing. Prefer [GitLab].
 func GitLabToken() Scheme { return scheme("gitlab token", "gitlab") }
 
-// HubSpot follows HubSpot's v3 signature; url is the target URL, best without a query. The secret is the app's client secret.
+// HubSpot returns the scheme of HubSpot's v3 signature. The url is the target URL, best without a query. The
+// secret is the app's client secret.
 func HubSpot(url string) Scheme { return schemeAt("hubspot v3", "hubspot", url) }
 
-// HubSpotV1 follows HubSpot's v1 signature, for subscriptions that have no other. It is weak: the secret first, no time.
+// HubSpotV1 returns the scheme of HubSpot's v1 signature, for subscriptions that have no other. It is weak:
+// it hashes the secret first (see [WeakSHA256]) and signs no time.
 func HubSpotV1() Scheme { return scheme("hubspot v1", "hubspot") }
 
-// HubSpotV2 follows HubSpot's v2 signature, of workflows and cards. It is weak: the secret first, no time.
+// HubSpotV2 returns the scheme of HubSpot's v2 signature, for workflows and cards. The url is the target URL.
+// It is weak: it hashes the secret first (see [WeakSHA256]) and signs no time.
 func HubSpotV2(url string) Scheme { return schemeAt("hubspot v2", "hubspot", url) }
 
-// Intercom follows Intercom's "Webhook notifications"; the secret is the app's client secret.
+// Intercom returns the scheme of Intercom (its guide "Webhook notifications"). The secret is the app's client
+// secret.
 func Intercom() Scheme { return scheme("intercom", "intercom") }
 
-// Linear follows Linear's "Webhooks"; the time is the one in the body, which is signed, and the tolerance its minute. The ID is
-// not signed.
+// Linear returns the scheme of Linear (its guide "Webhooks"). The time is the one in the body, which is
+// signed, and the tolerance is one minute, as in that guide. The ID is not signed.
 func Linear() Scheme { return scheme("linear", "linear") }
 
-// Mailgun follows Mailgun's "Securing webhooks", as JSON, and "Webhooks": the tolerance is as long as it tries. The body is not
-// signed: what it says is no more certain than that nobody else saw a signature of that time. An inbox takes each token once.
+// Mailgun returns the scheme of Mailgun's webhooks in JSON (its guides "Securing webhooks" and "Webhooks").
+// The tolerance is nine hours, because Mailgun retries for eight. The body is not signed: anybody who has
+// seen a signature can send it with another body within the tolerance. Package inbox accepts each token once,
+// because the token is the ID.
 func Mailgun() Scheme { return scheme("mailgun", "mailgun") }
 
-// Notion follows Notion's "Webhooks"; the secret is the subscription's verification token.
+// Notion returns the scheme of Notion (its guide "Webhooks"). The secret is the subscription's verification
+// token.
 func Notion() Scheme { return scheme("notion", "notion") }
 
-// SendGrid follows SendGrid's signed Event Webhook; the secret is its verification key, and the tolerance as long as it tries.
+// SendGrid returns the scheme of SendGrid's signed Event Webhook. The secret is its verification key. The
+// tolerance is 25 hours, because SendGrid retries until 24 hours after the event.
 func SendGrid() Scheme { return scheme("sendgrid", "sendgrid") }
 
-// Shopify follows Shopify's webhooks; the secret is the app's client secret. ID, type and time are not signed.
+// Shopify returns the scheme of Shopify's webhooks. The secret is the app's client secret. The ID, the type
+// and the time are not signed.
 func Shopify() Scheme { return scheme("shopify", "shopify") }
 
-// ShopifyEvents follows Shopify's newer Events, whose headers have no "X-". ID, type and time are not signed.
+// ShopifyEvents returns the scheme of Shopify's newer Events, whose headers have no "X-". The ID, the type
+// and the time are not signed.
 func ShopifyEvents() Scheme { return scheme("shopify events", "shopify") }
 
-// Slack follows Slack's "Verifying requests from Slack". A url_verification is answered.
+// Slack returns the scheme of Slack (its guide "Verifying requests from Slack"). A url_verification request
+// gets its answer in [belay.Delivery].Answer.
 func Slack() Scheme { return scheme("slack", "slack") }
 
-// Square follows Square's webhooks; url is the notification URL exactly as it is configured there.
+// Square returns the scheme of Square's webhooks. The url is the notification URL exactly as it is configured
+// at Square.
 func Square(url string) Scheme { return schemeAt("square", "square", url) }
 
-// StandardWebhooks follows https://www.standardwebhooks.com, v1 with a "whsec_" secret and v1a with a "whpk_" key.
+// StandardWebhooks returns the scheme of https://www.standardwebhooks.com: v1 with a "whsec_" secret, v1a
+// with a "whpk_" key.
 func StandardWebhooks() Scheme { return scheme("standard", "standard") }
 
-// Stripe follows https://docs.stripe.com/webhooks; the secret is used with its "whsec_".
+// Stripe returns the scheme of Stripe (https://docs.stripe.com/webhooks). The secret is used with its
+// "whsec_".
 func Stripe() Scheme { return scheme("stripe", "stripe") }
 
-// Svix follows https://docs.svix.com/receiving, with the headers of either name. Guesty and many others send by Svix.
+// Svix returns the scheme of Svix (https://docs.svix.com/receiving). The headers may begin with svix- or
+// webhook-. Guesty and many others send their webhooks by Svix.
 func Svix() Scheme { return scheme("svix", "svix") }
 
-// Twilio follows https://www.twilio.com/docs/usage/security; url is the endpoint's, the secret the account's auth token. Query
-// and form are signed without anything between them: believe the fields you know, and nothing in the query.
+// Twilio returns the scheme of Twilio (https://www.twilio.com/docs/usage/security). The url is the URL of the
+// endpoint, and the secret is the account's auth token. Twilio signs the query and the form without a
+// separator between them, so text could be moved from one to the other: trust the form fields that you know,
+// and nothing in the query.
 func Twilio(url string) Scheme { return schemeAt("twilio", "twilio", url) }
 
-// Typeform follows Typeform's "Secure your webhooks".
+// Typeform returns the scheme of Typeform (its guide "Secure your webhooks").
 func Typeform() Scheme { return scheme("typeform", "typeform") }
 
-// Zendesk follows Zendesk's "Verifying webhooks"; the secret is used as it stands, though it looks like base64.
+// Zendesk returns the scheme of Zendesk (its guide "Verifying webhooks"). The secret is used as it is,
+// although it looks like base64.
 func Zendesk() Scheme { return scheme("zendesk", "zendesk") }
 
-// slackChallenge answers Slack's url_verification.
+// slackChallenge returns the answer to Slack's url_verification request, which is its challenge. It returns
+// nil for any other body.
 func slackChallenge(_ http.Header, body []byte) *belay.Answer {
 	if !bytes.Contains(body, []byte("url_verification")) {
 		return nil
@@ -149,7 +283,8 @@ func slackChallenge(_ http.Header, body []byte) *belay.Answer {
 	return &belay.Answer{Status: http.StatusOK, ContentType: "text/plain; charset=utf-8", Body: []byte(m.Challenge)}
 }
 
-// discordPing answers a ping: of Webhook Events it has type 0, of Interactions 1.
+// discordPing returns the answer to a ping, which has type 0 from Webhook Events and type 1 from
+// Interactions. It returns nil for any other body.
 func discordPing(_ http.Header, body []byte) *belay.Answer {
 	var m struct {
 		Type  *int

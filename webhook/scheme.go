@@ -10,107 +10,125 @@ import (
 	"github.com/belay-go/belay/internal/delivery"
 )
 
-// Scheme says what a partner signs, with what, and where it writes the signature. Those of the partners below come
-// ready; the fields say what is particular to one, and can be changed before [NewVerifier] gets it. For a partner that is not
-// among them fill in a Scheme: Header alone makes it the HMAC-SHA256 of the body in hex.
+// Scheme describes how a partner signs its webhooks: the algorithm, the signed text and the place of the
+// signature. A function such as [Stripe] returns the scheme of a partner; its fields can be changed before it
+// is passed to [NewVerifier]. For any other partner, fill in a Scheme: Header alone makes it the HMAC-SHA256
+// of the body in hex.
 //
-// A place is where in a delivery a value stands: the name of a header, or "json:" and a path within the body, as in
-// "json:data.id". Several with "|" between them are tried in order.
+// A place says where a value is in a delivery: the name of a header, or "json:" and a path in the body, such
+// as "json:data.id". Several places with "|" between them are tried in order.
 type Scheme struct {
-	// Name becomes [Delivery].Partner; a receiver that knows better replaces it.
+	// Name becomes [belay.Delivery].Partner. A receiver that has its own name for the partner replaces it.
 	Name string
-	// Algorithm makes the signature; zero is [HMACSHA256].
+	// Algorithm is the algorithm of the signature. Zero is [HMACSHA256].
 	Algorithm Algorithm
-	// Header is the place of the signature. It cannot be empty.
+	// Header is the place of the signature. It must not be empty.
 	Header string
-	// Separator is what stands between several signatures in one header, empty when there is one alone.
+	// Separator is the text between several signatures in one header. Empty means that there is one
+	// signature.
 	Separator string
-	// Prefix stands before the signature. Without a Separator it must be there; with one, what has another prefix is passed over.
+	// Prefix is the text before the signature. Without a Separator, a signature must have it; with a
+	// Separator, elements without it are skipped.
 	Prefix string
-	// Encoding of the signature; zero is [Hex].
+	// Encoding is the encoding of the signature. Zero is [Hex].
 	Encoding Encoding
-	// Signed is what is signed: text with {body}, {timestamp}, {id}, {url}, {url+query} (with the request's own query), {method},
-	// {secret}, {form} (a form's fields, as Twilio writes them) and {json:path} in it. Empty is "{body}". Without {body} or {form} a
-	// changed body goes unnoticed.
+	// Signed is the signed text. It may have {body}, {timestamp}, {id}, {url}, {url+query} (with the
+	// request's own query), {method}, {secret}, {form} (a form's fields, as Twilio writes them) and
+	// {json:path} in it. Empty is "{body}". Without {body} or {form}, a change of the body is not noticed.
 	Signed string
-	// URL is the endpoint's, as the partner calls it and in full, where Signed has {url} or {url+query}. It is never made from a request: a
-	// proxy changes that, and a stranger chooses it.
+	// URL is the full URL of the endpoint, as the partner calls it. It is needed where Signed has {url} or
+	// {url+query}. It is never taken from a request, because a proxy may change that and any sender may
+	// choose it.
 	URL string
-	// Timestamp is the place of the time of the signature; "t=" is the value of that element of the signature's own header.
-	// Empty when there is none.
+	// Timestamp is the place of the time of the signature. A text that ends in "=", such as "t=", is the
+	// prefix of the element that holds the time in the header of the signatures. Empty means that the partner
+	// signs no time.
 	Timestamp string
-	// Unit of Timestamp; zero is [UnixSeconds].
+	// Unit is the unit of Timestamp. Zero is [UnixSeconds].
 	Unit TimeUnit
-	// Tolerance is how far Timestamp may be from our clock, either way. Zero is 5 minutes; negative means that it is not
-	// looked at, for deliveries that have waited in a queue of one's own.
+	// Tolerance is the greatest difference between Timestamp and our clock, in either direction. Zero is 5
+	// minutes. Negative means that Timestamp is not compared with the clock, for deliveries that have waited
+	// in a queue of your own.
 	Tolerance time.Duration
-	// Base64Key is a secret that is base64, behind "whsec_" or not, as Standard Webhooks have it. One behind "whpk_" is a public
-	// key, which makes it ed25519 under "v1a,".
+	// Base64Key says that the secret is base64, with or without "whsec_" before it, as in Standard Webhooks.
+	// A secret with "whpk_" before it is a public key: it verifies ed25519 signatures with the prefix "v1a,".
 	Base64Key bool
-	// ID, Type and Time are the places of what [WebhookEvent] has by these names, paths being within the event. Several paths with "+"
-	// between them make one ID together. A header that is not signed can be changed by who sends a delivery again. Time is text by RFC 3339, or a number of seconds or milliseconds since 1970.
+	// ID, Type and Time are the places of the fields of [belay.WebhookEvent] with the same names. Paths are
+	// paths in the event. Several paths with "+" between them make one ID together. A header that is not
+	// signed is not protected: anybody who sends a delivery again can change it. Time is text by RFC 3339, or
+	// a number of seconds, milliseconds or microseconds since 1970; its size tells which.
 	ID, Type, Time string
-	// Events is the path of an array of events in the body, "." for the body itself. Empty means one event.
+	// Events is the path of an array of events in the body, without "json:", or "." for the body itself.
+	// Empty means one event.
 	Events string
-	// Forms says that a body may also be a form, in which no ID, Type and Time are looked for. Otherwise, where the ID or Events stand
-	// in the body, one that is no JSON is [ErrData].
+	// Forms says that a body may also be a form. No ID, Type and Time are looked for in a form. Without
+	// Forms, a body that is not JSON is a [belay.ErrData] where Events is not empty or ID has a path in the
+	// body.
 	Forms bool
-	// Status is the answer that the partner insists on for what was taken; zero means any 2xx.
+	// Status is the status code that the partner requires for an accepted delivery, a 2xx. Zero means any
+	// 2xx.
 	Status int
-	// MaxBytes is how large a body may be. Zero is 1 MiB; negative is an error.
+	// MaxBytes is the greatest size of a body, in bytes. Zero is 1 MiB; negative is an error.
 	MaxBytes int64
-	// Handshake returns what to answer to a request that is signed well, but is no event. Nil when there is no such thing.
+	// Handshake returns the answer to a verified request that carries no event, and nil for any other
+	// request. A nil Handshake means that the partner sends no such requests.
 	Handshake func(h http.Header, body []byte) *belay.Answer
 
-	writings func(url string) ([]string, error) // what the partner may have made of the URL before it signed it; nil for nothing
+	// writings returns the forms of a URL that the partner may have signed. Nil means that it signs the URL
+	// as it is.
+	writings func(url string) ([]string, error)
 }
 
-// Algorithm makes a signature from a secret and what is signed.
+// Algorithm is the way in which a signature is made from a secret and the signed text.
 type Algorithm uint8
 
-// The algorithms.
+// The algorithms. Zero is [HMACSHA256].
 const (
-	// HMACSHA256 is HMAC of RFC 2104 with SHA-256.
+	// HMACSHA256 is the HMAC of RFC 2104 with SHA-256.
 	HMACSHA256 Algorithm = iota
-	// HMACSHA1 is HMAC with SHA-1, which as an HMAC still holds.
+	// HMACSHA1 is the HMAC with SHA-1. SHA-1 is broken as a hash, but an HMAC with it is still safe.
 	HMACSHA1
-	// HMACSHA512 is HMAC with SHA-512.
+	// HMACSHA512 is the HMAC with SHA-512.
 	HMACSHA512
-	// Ed25519 is of RFC 8032. The secret is the public key, in hex or base64.
+	// Ed25519 is the signature of RFC 8032. The secret is the public key, in hex or base64.
 	Ed25519
-	// ECDSAP256 is ECDSA over P-256 with SHA-256, the signature in ASN.1. The secret is the public key: base64 of its DER.
+	// ECDSAP256 is ECDSA over P-256 with SHA-256, with the signature in ASN.1. The secret is the public key:
+	// the base64 of its DER.
 	ECDSAP256
-	// WeakSHA256 is SHA-256 of text that has the {secret} in it, without HMAC. With the secret first, who sees one signature
-	// can make more; with the secret last, it is as strong as SHA-256 is against collisions.
+	// WeakSHA256 is the SHA-256 of a text that has the {secret} in it, without HMAC. With the secret first,
+	// anybody who sees one signature can make more; with the secret last, it is as strong as SHA-256 is
+	// against collisions.
 	WeakSHA256
-	// PlainToken is the secret itself in the header. It signs nothing: who sees one request can send any other.
+	// PlainToken is the secret itself in the header. It signs nothing: anybody who sees one request can send
+	// any other.
 	PlainToken
 )
 
-// Encoding is how a signature is written.
+// Encoding is the encoding of a signature as text.
 type Encoding uint8
 
-// The encodings.
+// The encodings. Zero is [Hex].
 const (
 	// Hex is hexadecimal, in lower or upper case.
 	Hex Encoding = iota
-	// Base64 is the standard alphabet with padding.
+	// Base64 is base64 with the standard alphabet and padding.
 	Base64
 )
 
-// TimeUnit is how the time of a signature is written.
+// TimeUnit is the format of the time of a signature.
 type TimeUnit uint8
 
-// The units.
+// The units. Zero is [UnixSeconds].
 const (
-	// UnixSeconds are seconds since 1970.
+	// UnixSeconds is a whole number of seconds since 1970.
 	UnixSeconds TimeUnit = iota
-	// UnixMilliseconds are milliseconds since 1970.
+	// UnixMilliseconds is a whole number of milliseconds since 1970.
 	UnixMilliseconds
-	// RFC3339Time is text like 2026-11-22T10:00:00Z.
+	// RFC3339Time is text by RFC 3339, such as 2026-11-22T10:00:00Z.
 	RFC3339Time
 )
 
+// maxBytes returns MaxBytes, or its default.
 func (s Scheme) maxBytes() int64 {
 	if s.MaxBytes > 0 {
 		return s.MaxBytes
@@ -118,6 +136,7 @@ func (s Scheme) maxBytes() int64 {
 	return delivery.DefaultMaxBytes
 }
 
+// tolerance returns Tolerance, or its default.
 func (s Scheme) tolerance() time.Duration {
 	if s.Tolerance != 0 {
 		return s.Tolerance
@@ -125,7 +144,7 @@ func (s Scheme) tolerance() time.Duration {
 	return 5 * time.Minute
 }
 
-// parse reads a time strictly: what is not just it is refused.
+// parse returns the time in raw. It is strict: a number may have digits only, and at most 15 of them.
 func (u TimeUnit) parse(raw string) (time.Time, error) {
 	if u == RFC3339Time {
 		t, err := time.Parse(time.RFC3339, raw)
@@ -144,8 +163,9 @@ func (u TimeUnit) parse(raw string) (time.Time, error) {
 	return time.Unix(int64(n), 0), nil
 }
 
-// usual reports whether a time is one of the years 2001 to 2286, by how long it is. Where nobody compares it with the clock, what is
-// signed beside it could else lend it digits, or take some.
+// plausible reports whether raw has as many digits as a time in the years 2001 to 2286. RFC 3339 text is
+// always plausible. Where the time is not compared with the clock, an attacker could otherwise move digits
+// between the time and the signed text beside it.
 func (u TimeUnit) plausible(raw string) bool {
 	switch u {
 	case UnixSeconds:
@@ -156,7 +176,7 @@ func (u TimeUnit) plausible(raw string) bool {
 	return true
 }
 
-// write is the opposite of parse.
+// write returns t as text that parse reads.
 func (u TimeUnit) write(t time.Time) string {
 	switch u {
 	case UnixMilliseconds:

@@ -15,22 +15,22 @@ import (
 )
 
 const (
-	maxSignatures     = 16 // in one header; of public keys, which cost more,
-	maxPublicKeyTries = 4
-	keptScratch       = 64 << 10
+	maxSignatures     = 16       // tried per secret in one header
+	maxPublicKeyTries = 4        // the same for public keys, which take longer to verify
+	keptScratch       = 64 << 10 // the largest text buffer that is kept for reuse, in bytes
 )
 
-// message is what a delivery says of its signature.
+// message holds the signatures of a delivery and the signed values beside its body.
 type message struct {
 	signatures, timestamp, id string
-	form                      string   // fields, as they are signed
-	json                      []string // of the parts that stand in the body
-	urls                      []string // that the partner may have signed; one "" where it signs none
+	form                      string   // the form's fields, as they are signed
+	json                      []string // the values of the {json:path} parts of Scheme.Signed, in their order
+	urls                      []string // forms of the URL that the partner may have signed; noURL where it signs none
 }
 
 var noURL = []string{""}
 
-// read finds the signatures and what is signed beside the body.
+// read fills in m from the headers and the body. {form} may extend in.url.
 func (v *Verifier) read(in *incoming, m *message) (err error) {
 	if m.signatures, err = v.signatures(in); err != nil {
 		return err
@@ -58,7 +58,7 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 				return fmt.Errorf("%w: an id of %d bytes, or with a dot in it", belay.ErrMalformedSignature, len(m.id))
 			}
 		case partURL, partURLQuery:
-			m.urls = nil // below, as a form may change it
+			m.urls = nil // filled in below, because readForm may change in.url
 		case partForm:
 			if m.form, err = in.readForm(); err != nil {
 				return err
@@ -80,7 +80,7 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 	return err
 }
 
-// signatures returns what stands where the signatures should.
+// signatures returns the text at the place of the signatures, or an error if it is empty or too long.
 func (v *Verifier) signatures(in *incoming) (string, error) {
 	text, err := v.at.find(in)
 	if err != nil {
@@ -89,7 +89,7 @@ func (v *Verifier) signatures(in *incoming) (string, error) {
 	return text, delivery.CheckSignature(text, v.scheme.Header)
 }
 
-// element returns what stands behind prefix in the first element of list that has it.
+// element returns the rest of the first element of list that begins with prefix, and "" if there is none.
 func element(list, separator, prefix string) string {
 	for rest, more := list, true; more; {
 		var e string
@@ -101,7 +101,8 @@ func element(list, separator, prefix string) string {
 	return ""
 }
 
-// match looks for a signature that one of the secrets makes.
+// match returns nil if one of the signatures is right for one of the secrets. Otherwise it returns
+// ErrBadSignature, or ErrMalformedSignature if no signature can be decoded.
 func (v *Verifier) match(in *incoming, m *message) error {
 	readable := false
 	for _, k := range v.keys {
@@ -122,13 +123,16 @@ func (v *Verifier) match(in *incoming, m *message) error {
 	return belay.ErrBadSignature
 }
 
+// keep puts s back into the pool, unless its text buffer has grown too large.
 func (k *signingKey) keep(s *scratch) {
 	if cap(s.text) <= keptScratch {
 		k.idle.Put(s)
 	}
 }
 
-// digest leaves what the signature must be in s.sum; for public keys and tokens, what it must fit.
+// digest writes the expected signature to s.sum: the HMAC, the WeakSHA256 hash, or the hash of a PlainToken.
+// For a public key it writes the message to verify: its hash to s.sum for ECDSAP256, its text to s.text for
+// Ed25519. The parameter at is the form of the URL to try.
 func (k *signingKey) digest(v *Verifier, s *scratch, in *incoming, m *message, at string) {
 	s.text, s.sum = s.text[:0], s.sum[:0]
 	if s.hash != nil {
@@ -178,8 +182,8 @@ func (k *signingKey) digest(v *Verifier, s *scratch, in *incoming, m *message, a
 	}
 }
 
-// among reports whether one of the signatures in list fits, and whether one could be read at all. Which byte is wrong makes no
-// difference to the time it takes.
+// matchAny reports whether one of the signatures in list is right, and whether at least one could be decoded.
+// The time it takes does not depend on which byte of a signature is wrong.
 func (k *signingKey) matchAny(list string, scheme *Scheme, s *scratch) (same, readable bool) {
 	if scheme.Separator == "" {
 		text, ok := strings.CutPrefix(list, k.prefix)
@@ -206,7 +210,8 @@ func (k *signingKey) matchAny(list string, scheme *Scheme, s *scratch) (same, re
 	return same, readable
 }
 
-// decode leaves a signature in s.sig.
+// decode decodes a signature into s.sig, and the hash of a PlainToken. It reports whether text can be a
+// signature: its encoding and its length must be right.
 func (k *signingKey) decode(text string, encoding Encoding, s *scratch) bool {
 	switch {
 	case text == "":
@@ -222,7 +227,7 @@ func (k *signingKey) decode(text string, encoding Encoding, s *scratch) bool {
 	switch {
 	case encoding == Hex:
 		s.sig, err = hex.AppendDecode(s.sig[:0], []byte(text))
-	case strings.ContainsAny(text, "\r\n"): // which the decoder passes over
+	case strings.ContainsAny(text, "\r\n"): // the decoder would skip them
 		return false
 	default:
 		s.sig, err = strictBase64.AppendDecode(s.sig[:0], []byte(text))
@@ -239,7 +244,8 @@ func (k *signingKey) decode(text string, encoding Encoding, s *scratch) bool {
 	return len(s.sig) == len(s.sum)
 }
 
-// fits compares in constant time, or asks the public key.
+// equal reports whether s.sig is right. It compares with s.sum in constant time, or verifies with the public
+// key.
 func (k *signingKey) equal(s *scratch) bool {
 	switch k.algorithm {
 	case Ed25519:

@@ -22,13 +22,17 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// SignTest returns a request as the partner would send it, for tests of what receives webhooks: a POST of e.Data to the scheme's
-// URL, signed with the secret. Where the scheme has a header for it, e.ID and e.Type stand there, and e.Time is the time of the
-// signature; no ID is one made at random, no Time now. Times, signatures and tokens that stand in the body are put into it, which
-// writes it anew; IDs and types that stand there are what Data says. Data that is not JSON is sent as a form.
+// SignTest returns a signed request as the partner would send it, for tests of a webhook receiver. It is a
+// POST of e.Data to Scheme.URL (https://example.com/webhooks if that is empty), signed with the secret.
 //
-// For the schemes of public keys the secret is the private one: "whsk_" and base64 for Standard Webhooks, 32 or 64 bytes in hex
-// for ed25519, base64 of the DER (PKCS #8 or SEC 1) for ECDSA.
+// e.ID and e.Type are sent in the scheme's headers for them, and e.Time is the time of the signature. An
+// empty ID becomes a random one, a zero Time becomes the current time. If the scheme has the time or the
+// signature in the body, SignTest puts it there, as well as a signed token that Data does not have, and
+// encodes the body again. An ID or a type in the body stays as it is in Data. Data that is not JSON is sent
+// as a form.
+//
+// For an algorithm with public keys, the secret is the private key: "whsk_" and base64 for Standard Webhooks,
+// 32 or 64 bytes in hex or base64 for ed25519, the base64 of the DER (PKCS #8 or SEC 1) for ECDSA.
 func SignTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Request, error) {
 	req, err := signTest(s, secret, e)
 	if err != nil {
@@ -37,6 +41,7 @@ func SignTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Reques
 	return req, nil
 }
 
+// signTest is SignTest, with errors that do not name the scheme.
 func signTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Request, error) {
 	signer, public, err := testSigner(s, secret)
 	if err != nil {
@@ -121,14 +126,16 @@ func signTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Reques
 	}
 	req.Header = in.header
 	switch err := v.verify(&belay.Delivery{Events: make([]belay.WebhookEvent, 1)}, &in); {
-	case err == nil, errors.Is(err, belay.ErrTooOld), errors.Is(err, belay.ErrTooNew), errors.Is(err, belay.ErrData), errors.Is(err, belay.ErrBodyTooLarge):
-		return req, nil // as it was asked for
+	case err == nil, errors.Is(err, belay.ErrTooOld), errors.Is(err, belay.ErrTooNew),
+		errors.Is(err, belay.ErrData), errors.Is(err, belay.ErrBodyTooLarge):
+		return req, nil // a test may ask for such a time or such data
 	default:
 		return nil, fmt.Errorf("what is signed so is refused: %w", err)
 	}
 }
 
-// testSigner returns what makes a signature from a digest, and the secret that verifies it.
+// testSigner returns a function that makes the signature after digest has run, and the secret that verifies
+// it: the public key of a private one, or the secret itself.
 func testSigner(s Scheme, secret belay.Secret) (func(*scratch) ([]byte, error), belay.Secret, error) {
 	text := secret.Reveal()
 	private, isPrivate := strings.CutPrefix(text, "whsk_")
@@ -164,6 +171,7 @@ func testSigner(s Scheme, secret belay.Secret) (func(*scratch) ([]byte, error), 
 	return func(s *scratch) ([]byte, error) { return s.sum, nil }, secret, nil
 }
 
+// ecdsaPrivateKey decodes a P-256 private key from the base64 of its DER, in PKCS #8 or SEC 1.
 func ecdsaPrivateKey(text string) (*ecdsa.PrivateKey, error) {
 	if der, err := strictBase64.DecodeString(text); err == nil {
 		if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
@@ -178,7 +186,9 @@ func ecdsaPrivateKey(text string) (*ecdsa.PrivateKey, error) {
 	return nil, errors.New("the secret is not a P-256 private key: its DER in base64")
 }
 
-// insert sets what stands at a place in the body, "json:" and a path, making objects on the way.
+// insert writes value to the place at, "json:" and a path, and returns the new body. It makes the objects on
+// the path where they are missing. A value of digits alone becomes a number. The body must be a JSON object.
+// If at is not a place in the body, body is returned as it is.
 func insert(body []byte, at, value string) ([]byte, error) {
 	path, ok := strings.CutPrefix(at, "json:")
 	if !ok {

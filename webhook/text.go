@@ -16,7 +16,8 @@ const (
 	maxEvents = 10_000 // in one delivery
 )
 
-// appendText appends what a JSON string or number says; nothing for other values.
+// appendText appends the JSON string or number in raw to the text in to: a string without its quotes and
+// escapes, a number as it is written. For other values it appends nothing.
 func appendText(to, raw []byte) ([]byte, error) {
 	switch {
 	case len(raw) == 0:
@@ -41,7 +42,8 @@ func appendText(to, raw []byte) ([]byte, error) {
 	return append(to, s...), nil
 }
 
-// eventTime reads RFC 3339, or a number of seconds, milliseconds or microseconds since 1970, which their size tells apart.
+// eventTime parses a time: text by RFC 3339, or a number of seconds, milliseconds or microseconds since 1970,
+// which its size tells apart. It returns the zero time for anything else.
 func eventTime(raw []byte) time.Time {
 	if len(raw) == 0 || len(raw) > 40 {
 		return time.Time{}
@@ -49,13 +51,13 @@ func eventTime(raw []byte) time.Time {
 	n, err := strconv.ParseFloat(string(raw), 64)
 	if err != nil {
 		t, err := time.Parse(time.RFC3339, string(raw))
-		if t = t.UTC(); err != nil || t.Year() < 1 || t.Year() > 9999 { // which encoding/json would not write
+		if t = t.UTC(); err != nil || t.Year() < 1 || t.Year() > 9999 { // encoding/json cannot write a year above 9999
 			return time.Time{}
 		}
 		return t
 	}
 	switch {
-	case !(n > 0): // NaN too
+	case !(n > 0): // true for NaN as well
 		return time.Time{}
 	case n < 1e11: // the year 5138
 		sec, frac := math.Modf(n)

@@ -17,7 +17,7 @@ import (
 
 const maxFormFields = 2000
 
-// urls returns the ways in which a partner may have written a URL before it signed it.
+// urls returns the forms of the URL raw that the partner may have signed.
 func (s *Scheme) urls(raw string) ([]string, error) {
 	if s.writings == nil {
 		return []string{raw}, nil
@@ -25,7 +25,8 @@ func (s *Scheme) urls(raw string) ([]string, error) {
 	return s.writings(raw)
 }
 
-// withPort adds the URL with, or without, the port that goes without saying: Twilio signs either.
+// withPort returns raw, and raw with its default port (443 or 80) added or removed, because Twilio signs
+// either form. A URL with any other port is returned alone.
 func withPort(raw string) ([]string, error) {
 	scheme, rest, _ := strings.Cut(raw, "://")
 	port := map[string]string{"https": ":443", "http": ":80"}[scheme]
@@ -43,8 +44,9 @@ func withPort(raw string) ([]string, error) {
 	return []string{raw, scheme + "://" + host + port + path}, nil
 }
 
-// withoutEscapes adds the URL with some escapes undone, as HubSpot's documentation says; its libraries do not. A semicolon in the
-// query would then be the same with and without its escape, though to what reads the query it is not.
+// withoutEscapes returns raw, and raw with some escapes decoded: HubSpot's documentation decodes them, its
+// libraries do not. A semicolon in the query is an error. Decoded, ";" and "%3B" would have the same
+// signature, but a program that reads the query may treat them differently.
 func withoutEscapes(raw string) ([]string, error) {
 	if _, query, _ := strings.Cut(raw, "?"); strings.Contains(query, ";") {
 		return nil, fmt.Errorf("%w: a semicolon in the query", belay.ErrMalformedSignature)
@@ -55,11 +57,17 @@ func withoutEscapes(raw string) ([]string, error) {
 	return []string{raw}, nil
 }
 
-var hubSpotEscapes = strings.NewReplacer("%3A", ":", "%2F", "/", "%3F", "?", "%40", "@", "%21", "!", "%24", "$", "%27", "'", "%28", "(",
-	"%29", ")", "%2A", "*", "%2C", ",", "%3B", ";", "%3a", ":", "%2f", "/", "%3f", "?", "%2a", "*", "%2c", ",", "%3b", ";")
+var hubSpotEscapes = strings.NewReplacer(
+	"%3A", ":", "%2F", "/", "%3F", "?", "%40", "@", "%21", "!", "%24", "$", "%27", "'", "%28", "(",
+	"%29", ")", "%2A", "*", "%2C", ",", "%3B", ";", "%3a", ":", "%2f", "/", "%3f", "?", "%2a", "*", "%2c", ",", "%3b", ";",
+)
 
-// readForm returns a form's fields as Twilio signs them: sorted by name, name and value without anything between, of several
-// values of one name each once. A body that is no form is signed by its hash in the URL's query.
+// readForm returns a form's fields as Twilio signs them: sorted by name, each name followed by its value
+// without a separator. Several values of one name are sorted, and each different value counts once.
+//
+// A body that is not a form is signed by its SHA-256 hash in the URL's query, as bodySHA256. A hash in the
+// query that does not match the body is an ErrBadSignature. If the query has none, readForm adds it to
+// in.url, so that the signature always covers the body.
 func (in *incoming) readForm() (string, error) {
 	kind, err := delivery.MediaType(in.header)
 	if err != nil {
@@ -111,11 +119,12 @@ func (in *incoming) readForm() (string, error) {
 	return b.String(), nil
 }
 
-// checkURL returns why a URL cannot be one that partners call.
+// checkURL returns an error if raw cannot be the full URL of an endpoint.
 func checkURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(raw, " \t\r\n") || strings.HasSuffix(u.Host, ":"), strings.HasSuffix(raw, "?"),
+	case err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(raw, " \t\r\n") ||
+		strings.HasSuffix(u.Host, ":"), strings.HasSuffix(raw, "?"),
 		!strings.HasPrefix(raw, "https://") && !strings.HasPrefix(raw, "http://"):
 		return errors.New("it must be the endpoint's, in full and as the partner calls it")
 	case strings.Contains(raw, "#"):
@@ -124,7 +133,8 @@ func checkURL(raw string) error {
 	return nil
 }
 
-// shownURL is a URL as errors show it.
+// shownURL returns raw as errors show it: without query and fragment, and "REDACTED" where it has a user or
+// no scheme, as it may then hold a secret.
 func shownURL(raw string) string {
 	before := raw
 	if i := strings.IndexAny(raw, "?#"); i >= 0 {

@@ -1,11 +1,13 @@
-// Package webhook tells a partner's webhooks from anybody's. A [Scheme] says what a partner signs, with what, and where; those of
-// some twenty-five partners come ready, such as [Stripe]. [NewVerifier] takes a scheme and the secrets:
+// Package webhook verifies webhooks: it tells a partner's deliveries from those of anybody else. A [Scheme]
+// describes how a partner signs; for some twenty-five partners there is a function that returns it, such as
+// [Stripe]. [NewVerifier] takes a scheme and the secrets:
 //
 //	v, err := webhook.NewVerifier(webhook.Stripe(), belay.NewSecret(os.Getenv("STRIPE_WEBHOOK_SECRET")))
 //	...
-//	d, err := v.VerifyRequest(r) // of an http.Handler; why it is not believed, as belay.ErrBadSignature and its kin
+//	d, err := v.VerifyRequest(r) // in an http.Handler; belay.ErrBadSignature, for example, if it is not the partner's
 //
-// Package inbox receives what is verified, keeps it and hands it out. [SignTest] makes requests for tests.
+// Package inbox receives deliveries, has them verified, stores their events and passes them to handlers.
+// [SignTest] makes signed requests for tests.
 package webhook
 
 import (
@@ -24,29 +26,31 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// Verifier tells a partner's webhooks from anybody's. It is safe for concurrent use. A nil Verifier believes nothing.
+// Verifier verifies a partner's webhooks. Make it with [NewVerifier]. It is safe for concurrent use. A nil
+// Verifier refuses every delivery with [belay.ErrBadSignature].
 type Verifier struct {
 	scheme    Scheme
 	keys      []*signingKey
 	signed    []signedPart
 	fields    fields
 	at        places // of the signature
-	stamp     places // of its time, where that has a place of its own
+	stamp     places // of the signature's time; nil if there is none or it is in the list of signatures
 	tolerance time.Duration
-	limit     int64
-	plain     *belay.WebhookVerifier // of a scheme that signs the body alone; nil for the others
+	limit     int64                  // of the body, in bytes
+	plain     *belay.WebhookVerifier // for a scheme that signs the body alone; nil for other schemes
 
-	stampInList bool // the time stands in the list of signatures
-	dotted      bool // a dot ends the id, and nothing else tells where it ends
-	fixedURL    bool // the URL is signed as it is configured
+	stampInList bool // the signature's time is an element of the list of signatures
+	dotted      bool // the id must have no dot: a dot ends it in the signed text, and no time is compared with the clock
+	fixedURL    bool // Signed has {url}, so the query of a request must be the query of Scheme.URL
 }
 
-// NewVerifier returns a verifier of what any of the secrets has signed: the current one and, while it is changed, the one
-// before or after. No secret, an empty one, one that the scheme cannot use and a scheme that lacks something are errors.
+// NewVerifier returns a verifier that accepts deliveries signed with any of the secrets: the current one and,
+// while the secret is being changed, the previous or the next one. It returns a [belay.ErrInvalid] if there
+// is no secret, if a secret is empty or the scheme cannot use it, and if the scheme is incomplete or wrong.
 //
-// What a secret is, is the partner's choice: text that is used as it stands; for [StandardWebhooks] and [Svix]
-// base64 behind "whsec_", or a public key behind "whpk_"; for [Discord] a public key in hex, for [SendGrid] one in
-// base64.
+// The partner chooses the form of the secret. Most secrets are text that is used as it is. For
+// [StandardWebhooks] and [Svix] it is base64 after "whsec_", or a public key after "whpk_"; for [Discord] it
+// is a public key in hex, for [SendGrid] a public key in base64.
 func NewVerifier(s Scheme, secrets ...belay.Secret) (*Verifier, error) {
 	v := &Verifier{scheme: s, tolerance: s.tolerance(), limit: s.maxBytes()}
 	errs := []error{v.compile()}
@@ -82,7 +86,8 @@ func (v *Verifier) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "webhook.Verifier("+name+")")
 }
 
-// Scheme returns what the verifier was made with. It holds no secret.
+// Scheme returns the scheme that the verifier was made with. It holds no secret. For a nil Verifier it is the
+// zero Scheme.
 func (v *Verifier) Scheme() Scheme {
 	if v == nil {
 		return Scheme{}
@@ -90,15 +95,21 @@ func (v *Verifier) Scheme() Scheme {
 	return v.scheme
 }
 
-// Verify returns the delivery of which h and body are the header and the body, byte by byte as they came, or why it is not
-// believed. It is for what comes by a queue or a function; a scheme that signs the URL takes Scheme.URL with its query as it
-// was called, and POST as the method. The delivery keeps h and body.
+// Verify verifies a delivery from its header and its body, and returns it, or an error that says why it is
+// refused. The body must be byte for byte as it was received. Verify is for deliveries that come from a queue
+// or a cloud function; use [Verifier.VerifyRequest] for an HTTP request.
+//
+// The method counts as POST. If the scheme signs the URL, Scheme.URL must be the URL that was called, with
+// its query. The delivery keeps h and body.
 func (v *Verifier) Verify(h http.Header, body []byte) (d belay.Delivery, err error) {
-	d.Events = make([]belay.WebhookEvent, 1) // on the caller's stack, where this is inlined and d stays there
+	// On the caller's stack if Verify is inlined and d does not escape there. This saves an allocation
+	// (TestAllocationsOfVerify is red otherwise).
+	d.Events = make([]belay.WebhookEvent, 1)
 	err = v.verifyPost(&d, h, body)
 	return d, err
 }
 
+// verifyPost is Verify for a d that has room for one event. On an error it empties d.
 func (v *Verifier) verifyPost(d *belay.Delivery, h http.Header, body []byte) error {
 	if v == nil {
 		*d = belay.Delivery{}
@@ -107,16 +118,20 @@ func (v *Verifier) verifyPost(d *belay.Delivery, h http.Header, body []byte) err
 	return v.verify(d, &incoming{http.MethodPost, v.scheme.URL, h, body})
 }
 
-// VerifyRequest reads the request's body, at most Scheme.MaxBytes of it, and returns the delivery, or why it is not believed.
-// A body that was read whole can be read again by who comes next. Where the scheme signs the URL, scheme, host and path are those
-// of Scheme.URL, whatever proxies have made of them; the query is the request's, and where partners call nothing but Scheme.URL, it
-// must be the same.
+// VerifyRequest reads the request's body, verifies the delivery and returns it, or an error that says why it
+// is refused. A body above Scheme.MaxBytes is a [belay.ErrBodyTooLarge]. A body that was read to its end can
+// be read again from r.
+//
+// If the scheme signs the URL, its scheme, host and path are taken from Scheme.URL, because proxies may
+// change them in the request. The query is the request's. If Signed has {url}, the query must be the same as
+// in Scheme.URL.
 func (v *Verifier) VerifyRequest(r *http.Request) (d belay.Delivery, err error) {
 	if v == nil || r == nil {
 		return d, fmt.Errorf("%w: the verifier or the request is nil", belay.ErrBadSignature)
 	}
 	if !v.at.inBody() {
-		if _, err := v.signatures(&incoming{header: r.Header}); err != nil { // the body is not worth reading
+		// Do not read the body of a request without a usable signature.
+		if _, err := v.signatures(&incoming{header: r.Header}); err != nil {
 			return d, err
 		}
 	}
@@ -139,15 +154,19 @@ func (v *Verifier) VerifyRequest(r *http.Request) (d belay.Delivery, err error) 
 	return d, err
 }
 
-// incoming is what is to be verified.
+// incoming is a delivery that is not verified yet.
 type incoming struct {
 	method, url string
 	header      http.Header
 	body        []byte
 }
 
-// verify fills in d, which has room for one event, or empties it. That room stays where it is, with Verify's caller, as long as
-// nothing below keeps or returns d.Events (TestAllocations is red then).
+// verify fills in d, which has room for one event, or empties it on an error. That event stays on the stack
+// of Verify's caller, which saves an allocation, as long as no function below keeps or returns d.Events
+// (TestAllocationsOfVerify is red otherwise).
+//
+// A scheme that signs the body alone has a fast path, v.plain. It must agree with verifyAny, which is for any
+// scheme (TestBodyAloneIsVerifiedAlike compares them).
 func (v *Verifier) verify(d *belay.Delivery, in *incoming) error {
 	if v.plain != nil {
 		err := v.plain.VerifyInto(d, in.header, in.body)
@@ -163,16 +182,19 @@ func (v *Verifier) verify(d *belay.Delivery, in *incoming) error {
 	return err
 }
 
-// bodyHMAC returns the scheme as a WebhookHMAC, where it is one: the body alone is signed, and the headers have what there is to
-// know of the event.
+// bodyHMAC returns the scheme as a WebhookHMAC, and whether it can be one: an HMAC signs the body alone, and
+// the ID, type and time of the event are in headers.
 func (v *Verifier) bodyHMAC() (how belay.WebhookHMAC, ok bool) {
 	s, f := &v.scheme, &v.fields
 	hash, isHMAC := hmacs[s.Algorithm]
-	if !isHMAC || s.Separator != "" || s.Base64Key || s.Timestamp != "" || s.Handshake != nil || s.Events != "" || len(f.paths) > 0 ||
-		len(v.signed) != 1 || v.signed[0].kind != partBody || len(v.at) != 1 || v.at.inBody() || len(f.id) > 1 || len(f.typ) > 1 {
+	if !isHMAC || s.Separator != "" || s.Base64Key || s.Timestamp != "" || s.Handshake != nil || s.Events != "" ||
+		len(f.paths) > 0 || len(v.signed) != 1 || v.signed[0].kind != partBody || len(v.at) != 1 || v.at.inBody() ||
+		len(f.id) > 1 || len(f.typ) > 1 {
 		return how, false
 	}
-	how = belay.WebhookHMAC{Partner: s.Name, Header: s.Header, Prefix: s.Prefix, Hash: hash, Base64: s.Encoding == Base64, MaxBytes: v.limit}
+	how = belay.WebhookHMAC{
+		Partner: s.Name, Header: s.Header, Prefix: s.Prefix, Hash: hash, Base64: s.Encoding == Base64, MaxBytes: v.limit,
+	}
 	for _, x := range f.id {
 		how.ID = x.header
 	}
@@ -184,7 +206,7 @@ func (v *Verifier) bodyHMAC() (how belay.WebhookHMAC, ok bool) {
 
 var hmacs = map[Algorithm]crypto.Hash{HMACSHA1: crypto.SHA1, HMACSHA256: crypto.SHA256, HMACSHA512: crypto.SHA512}
 
-// verifyAny verifies a delivery of any scheme.
+// verifyAny verifies a delivery of any scheme and fills in d. On an error it may leave d half filled in.
 func (v *Verifier) verifyAny(d *belay.Delivery, in *incoming) error {
 	if err := delivery.CheckSize(len(in.body), v.limit); err != nil {
 		return err
@@ -196,7 +218,7 @@ func (v *Verifier) verifyAny(d *belay.Delivery, in *incoming) error {
 	if err := v.match(in, &m); err != nil {
 		return err
 	}
-	// The time comes after the signature: who cannot sign learns nothing of it.
+	// Check the time after the signature, so that a sender without the secret learns nothing about it.
 	if v.scheme.Timestamp != "" {
 		if err := v.checkTime(m.timestamp); err != nil {
 			return err
@@ -212,7 +234,8 @@ func (v *Verifier) verifyAny(d *belay.Delivery, in *incoming) error {
 	return v.fields.extract(d, in, m.form)
 }
 
-// checkTime compares the signed time with the clock.
+// checkTime returns an error if the signed time is outside the tolerance. With a negative tolerance it checks
+// only the form of raw.
 func (v *Verifier) checkTime(raw string) error {
 	at, err := v.scheme.Unit.parse(raw)
 	if err != nil {
@@ -229,7 +252,8 @@ func (v *Verifier) checkTime(raw string) error {
 	case age > tolerance:
 		return fmt.Errorf("%w: signed %v ago, the tolerance is %v", belay.ErrTooOld, age.Round(time.Second), tolerance)
 	case age < -tolerance:
-		return fmt.Errorf("%w: signed %v ahead, the tolerance is %v", belay.ErrTooNew, max(-math.MaxInt64, age).Abs().Round(time.Second), tolerance)
+		return fmt.Errorf("%w: signed %v ahead, the tolerance is %v",
+			belay.ErrTooNew, max(-math.MaxInt64, age).Abs().Round(time.Second), tolerance)
 	}
 	return nil
 }

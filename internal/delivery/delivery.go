@@ -1,4 +1,5 @@
-// Package delivery reads the request of a webhook: one header of it, its body within a bound, whether that is JSON.
+// Package delivery reads the parts of a webhook delivery: a header, the body up to a limit, and whether the
+// body is JSON.
 package delivery
 
 import (
@@ -15,7 +16,7 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// The reasons for which a webhook is not believed. The root package exports them under the same names.
+// The errors for a webhook that is refused. The root package exports them under the same names.
 var (
 	ErrNoSignature        = errors.New("belay: webhook is not signed")
 	ErrMalformedSignature = errors.New("belay: webhook signature is malformed")
@@ -25,17 +26,19 @@ var (
 )
 
 const (
-	// MaxText bounds an id or a type, in bytes.
+	// MaxText is the greatest length of an id or a type, in bytes.
 	MaxText = 512
-	// MaxSignature bounds one signature as it is written, MaxSignatures the whole of its header, in bytes.
+	// MaxSignature is the greatest length of one encoded signature, in bytes. MaxSignatures is the same for
+	// the whole header of the signatures.
 	MaxSignature  = 256
 	MaxSignatures = 16 << 10
-	// DefaultMaxBytes bounds a body where nothing else is said.
+	// DefaultMaxBytes is the greatest size of a body where none is configured, in bytes.
 	DefaultMaxBytes = 1 << 20
 )
 
-// Header returns the value of a header, "" for none. Several values are an error, because it is not known which of them a proxy
-// or a firewall has looked at. A name in another case is found too, as queues and functions hand headers on.
+// Header returns the value of a header, and "" if there is none. Several values are an error, because a proxy
+// or a firewall may have checked another one. If no header has exactly this name, Header looks for it in any
+// case, because queues and cloud functions may change the case of names.
 func Header(h http.Header, name string) (string, error) {
 	if name == "" {
 		return "", nil
@@ -45,7 +48,7 @@ func Header(h http.Header, name string) (string, error) {
 		return values[0], nil
 	}
 	if len(values) == 0 {
-		values = nil // a copy: h is the caller's
+		values = nil // append to a new slice, because h belongs to the caller
 		for k, v := range h {
 			if len(k) == len(name) && strings.EqualFold(k, name) {
 				values = append(values, v...)
@@ -61,7 +64,7 @@ func Header(h http.Header, name string) (string, error) {
 	return "", fmt.Errorf("%w: %d headers %s", ErrMalformedSignature, len(values), name)
 }
 
-// Text is Header for an id or a type, which have at most MaxText bytes.
+// Text is Header for an id or a type. A value above MaxText bytes is an ErrData.
 func Text(h http.Header, name string) (string, error) {
 	value, err := Header(h, name)
 	if err == nil && len(value) > MaxText {
@@ -70,7 +73,8 @@ func Text(h http.Header, name string) (string, error) {
 	return value, err
 }
 
-// CheckSignature returns why what stands at that place cannot be a signature.
+// CheckSignature returns an error if value, the text of the signatures at place, is empty (ErrNoSignature) or
+// above MaxSignatures bytes (ErrMalformedSignature).
 func CheckSignature(value, place string) error {
 	switch {
 	case value == "":
@@ -81,15 +85,16 @@ func CheckSignature(value, place string) error {
 	return nil
 }
 
-// MediaType returns the media type of Content-Type, in lower case and without parameters.
+// MediaType returns the media type of Content-Type, in lower case and without parameters. It returns "" if
+// there is none.
 func MediaType(h http.Header) (string, error) {
 	kind, err := Header(h, "Content-Type")
 	kind, _, _ = strings.Cut(kind, ";")
 	return strings.ToLower(strings.TrimSpace(kind)), err
 }
 
-// IsJSON reports whether a body begins as a JSON object or array does. A body that is JSON by its Content-Type, and does not, is
-// an error.
+// IsJSON reports whether a body begins like a JSON object or array. It returns an ErrData if the body does
+// not, but is JSON by its Content-Type, and if the body begins with a byte order mark.
 func IsJSON(h http.Header, body []byte) (bool, error) {
 	if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
 		return false, fmt.Errorf("%w: webhook: the body begins with a byte order mark", fault.ErrData)
@@ -110,13 +115,13 @@ func IsJSON(h http.Header, body []byte) (bool, error) {
 	return false, nil
 }
 
-// HashID returns the id of what has none: "sha256:" and the hash of data.
+// HashID returns an id for an event or a delivery that has none: "sha256:" and the SHA-256 of data in hex.
 func HashID(data []byte) string {
 	sum := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// CheckSize returns an error where a body of n bytes is above limit.
+// CheckSize returns an ErrBodyTooLarge if n, the size of a body, is above limit. Both are in bytes.
 func CheckSize(n int, limit int64) error {
 	if int64(n) > limit {
 		return fmt.Errorf("%w: %d bytes, %d are taken", fault.ErrBodyTooLarge, n, limit)
@@ -124,8 +129,9 @@ func CheckSize(n int, limit int64) error {
 	return nil
 }
 
-// ReadBody reads the body of r, at most limit bytes, and puts it back so that it can be read again. It takes memory as the bytes
-// come, not as Content-Length announces them. A GET must have no body.
+// ReadBody returns the body of r, and puts it back into r so that it can be read again. A body above limit
+// bytes is an ErrBodyTooLarge. Memory grows with the bytes received, not with the size in Content-Length. A
+// GET with a body is an ErrMalformedSignature.
 func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 	body, err := readBody(r, limit)
 	if err != nil {
@@ -138,6 +144,7 @@ func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 	return body, nil
 }
 
+// readBody reads the body of r to its end, at most limit bytes. It does not put it back.
 func readBody(r *http.Request, limit int64) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
@@ -148,7 +155,7 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 	const first = 32 << 10
 	size := int64(512)
 	if r.ContentLength > 0 {
-		size = min(r.ContentLength, first) + 1 // one more, so that the end is seen without growing
+		size = min(r.ContentLength, first) + 1 // one more byte, so that the read that finds the end needs no larger buffer
 	}
 	body := make([]byte, 0, size)
 	for {

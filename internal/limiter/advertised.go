@@ -9,30 +9,32 @@ import (
 	"github.com/belay-go/belay/internal/window"
 )
 
-// told is a quota that the answers' headers tell of.
+// advertised is a quota that the headers of the partner's answers describe.
 type advertised struct {
 	name string
 	*tier
-	per time.Duration
+	per time.Duration // the length of its window, 0 while unknown
 }
 
-// maxTold bounds the quotas of one group, so that a partner cannot make it grow.
+// maxAdvertised bounds the quotas of one scope, so that a partner cannot make the scope grow without end.
 const maxAdvertised = 8
 
-// hear takes in the quotas that an answer to t told of.
+// hearAdvertised applies the quotas that the answer to r advertises.
 func (s *scheduler) hearAdvertised(r *Reservation, now time.Duration) {
 	for i := range r.quotas {
 		q := &r.quotas[i]
 		sc := s.scopeFor(r, ScopeCredential, now)
 		if q.Route || slices.Contains(sc.perRoute, q.Name) {
 			if r.key(ScopeRoute) == 0 {
-				continue // it cannot be told which calls it is for
+				continue // the route of the call is unknown, so the quota has no scope
 			}
 			sc = s.scopeFor(r, ScopeRoute, now)
 		}
 		at := slices.IndexFunc(sc.advertised, func(k *advertised) bool { return k.name == q.Name })
-		if at >= 0 && sc.advertised[at].limit.N != q.Limit && sc.scope != ScopeRoute && r.key(ScopeRoute) != 0 && len(sc.perRoute) < maxAdvertised {
-			// One name for several: from here on it is each route's own.
+		if at >= 0 && sc.advertised[at].limit.N != q.Limit && sc.scope != ScopeRoute &&
+			r.key(ScopeRoute) != 0 && len(sc.perRoute) < maxAdvertised {
+			// Another limit under the same name: the partner has one quota for each route. From now on each route
+			// counts its own.
 			sc.perRoute = append(sc.perRoute, q.Name)
 			sc.drop(sc.advertised[at].tier)
 			sc.advertised = slices.Delete(sc.advertised, at, at+1)
@@ -52,28 +54,30 @@ func (s *scheduler) hearAdvertised(r *Reservation, now time.Duration) {
 	}
 }
 
-// untell forgets the quota that has not been heard of for longest.
+// dropOldest removes the quota that the partner has not advertised for the longest time.
 func (sc *scopeState) dropOldest() {
 	oldest := slices.MinFunc(sc.advertised, func(a, b *advertised) int { return cmp.Compare(a.lastHeard, b.lastHeard) })
 	sc.drop(oldest.tier)
 	sc.advertised = slices.DeleteFunc(sc.advertised, func(k *advertised) bool { return k == oldest })
 }
 
-// newTold makes a tier of a quota, nil when too little is known of it.
+// newAdvertised returns the tier for quota q, or nil if the answer says neither how long the quota's window
+// is nor when it begins anew.
 func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quota, now time.Duration) *advertised {
 	k := &advertised{name: q.Name, per: q.Window}
-	// What was sent with it or since may not be in what the partner counted; unless all of that is ours.
+	// The partner may not have counted the calls that were sent together with r or later, so they are added. If our
+	// own calls explain everything that is used, their number is the count.
 	used := q.Limit - q.Left
 	ours, _ := s.log.Since(sc.learner.who, now-max(q.Window, q.Reset), nil)
 	if used <= len(ours) {
 		used = len(ours)
 	} else {
 		since, _ := s.log.Since(sc.learner.who, r.sent-1, nil)
-		used += max(0, len(since)-1) // beside this one
+		used += max(0, len(since)-1) // without r itself
 	}
 	switch {
 	case q.Reset >= 0:
-		if k.per == 0 && q.Left == q.Limit-r.cost() { // this call has opened it
+		if k.per == 0 && q.Left == q.Limit-r.cost() { // r has opened the window, so all of it is left
 			k.per = roundWindow(q.Reset)
 		}
 		k.tier = &tier{Window: window.NewTold(q.Limit, used, k.per, now+q.Reset)}
@@ -93,7 +97,7 @@ func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quo
 	return k
 }
 
-// correct corrects the count of a quota by what an answer told.
+// correct adjusts the count of quota k to the quota q that the answer to r advertises.
 func (s *scheduler) correct(sc *scopeState, k *advertised, r *Reservation, q *headers.Quota, now time.Duration) {
 	k.lastHeard = now
 	used := q.Limit - q.Left
@@ -122,26 +126,31 @@ func (s *scheduler) correct(sc *scopeState, k *advertised, r *Reservation, q *he
 		return
 	}
 	if q.Window <= 0 {
-		q.Window = k.limit.Per // it does not say each time
+		q.Window = k.limit.Per // not every answer states the window
 	}
 	if k.limit.N != q.Limit || k.limit.Per != q.Window {
-		// Calls that are under the old one settle there.
-		fresh := &tier{limit: Limit{N: q.Limit, Per: q.Window}, source: Advertised, lastHeard: now, Window: slidingWindow(q.Limit, q.Window)}
+		// A new tier: calls that were admitted under the old one still settle there.
+		fresh := &tier{
+			limit: Limit{N: q.Limit, Per: q.Window}, source: Advertised, lastHeard: now,
+			Window: slidingWindow(q.Limit, q.Window),
+		}
 		s.recount(fresh.Window, sc.learner.who, q.Window, now)
 		sc.drop(k.tier)
 		sc.add(fresh)
 		k.tier = fresh
 	}
-	// Our own may not be in what the partner counted yet, so that this is the least of what others spent.
+	// The partner may not have counted all our calls yet. So the difference is the least that other clients have spent.
 	if more := used - (k.limit.N - k.Left(now)); more > 0 {
 		k.Take(now, now, min(more, k.Left(now)))
 	}
 }
 
-// nice returns the window that a reset at its beginning shows; 0 when it shows none.
+// roundWindow returns the standard window length that matches reset, the time until the quota begins anew
+// after the call that opened its window. It returns 0 if none matches. Resets are rounded up, and measured
+// with a clock of whole seconds, hence the tolerance of -0.5 s to +2 s.
 func roundWindow(reset time.Duration) time.Duration {
 	for _, w := range slices.Backward(windows[:]) {
-		if reset >= w-time.Second/2 && reset <= w+2*time.Second { // rounded up, and read against a clock of whole seconds
+		if reset >= w-time.Second/2 && reset <= w+2*time.Second {
 			return w
 		}
 	}

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// SetLimits replaces the limits that l was made with; its parents' limits, and its slots in flight, stay. Calls that wait go by the
-// new limits at once, and what was sent before counts against them. An error names each limit that is out of range, and nothing
-// changes then.
+// SetLimits replaces the limits that l was made with. Its parents' limits and its slots in flight stay, so
+// the new limits must not be of kind InFlight. Waiting calls follow the new limits at once. Calls that were
+// sent before count against the new limits, except against a new limit that has a condition. An error names
+// each limit that is out of range; nothing changes then.
 func (l *Limiter) SetLimits(limits ...Limit) error {
 	if err := l.checkLimits(limits); err != nil {
 		return err
@@ -33,8 +34,9 @@ func (l *Limiter) SetLimits(limits ...Limit) error {
 	return nil
 }
 
-// move brings a waiter under the limits that hold now, in its old place. Where it takes the user's functions to tell
-// which those are, it does that itself, outside the lock.
+// moveToNewLimits moves waiter w under the limits of the present generation and keeps its order of arrival.
+// If some limit has a condition, w is woken to choose its limits itself, because When must run outside the
+// mutex.
 func (s *scheduler) moveToNewLimits(w *waiter) {
 	s.unlink(w)
 	set, r := w.view.gather(), w.place
@@ -53,8 +55,9 @@ func (s *scheduler) moveToNewLimits(w *waiter) {
 	s.enqueue(w)
 }
 
-// successor returns the tier of a limit that takes the place of those before: the same where nothing has
-// changed, otherwise one that has counted what was sent.
+// successor returns the tier for limit l of a new generation. An unchanged limit keeps its tier, which is
+// removed from before. A changed limit gets a new tier that has counted the calls already sent, unless it has
+// a condition.
 func (s *scheduler) successor(before []*tier, l Limit, now time.Duration) *tier {
 	for i, have := range before {
 		if have != nil && have.slots == nil && have.limit.same(l) {

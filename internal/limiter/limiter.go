@@ -12,44 +12,48 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// DefaultMaxQueue is how many calls of one tenant wait at most, where nothing else is said.
+// DefaultMaxQueue is the default of Limiter.MaxQueue: the largest number of waiting calls of one tenant.
 const DefaultMaxQueue = 10_000
 
-// maxTiers is how many limits one call can be under.
+// maxTiers is the largest number of limits for one call. Reservation.taken has one bit for each of them.
 const maxTiers = 64
 
-// inlineTiers is how many tiers a reservation has room for in itself.
+// inlineTiers is the number of tiers whose marks a Reservation stores without another allocation. It is also
+// the largest number of tiers on the fast path.
 const inlineTiers = 4
 
-// Limiter is a view of a scheduler: its own limits, taken together with its parent's. It is safe for concurrent use, but for
-// MaxQueue, which is set before the first use.
+// Limiter is a view of a scheduler: its own limits, enforced together with its parent's. It is safe for
+// concurrent use, except that MaxQueue must be assigned before the first use.
 type Limiter struct {
-	// MaxQueue is how many calls of one tenant wait at most; of all tenants ten times as many. Zero refuses every wait.
+	// MaxQueue is the largest number of waiting calls of one tenant. All tenants together may have ten times
+	// as many. Zero or less refuses every wait.
 	MaxQueue int
 
 	sched  *scheduler
-	parent *Limiter // whose limits are taken too; nil for none
+	parent *Limiter // its limits are enforced too; nil for none
 
-	own atomic.Pointer[[]*tier] // changed under the scheduler's mutex
-	set atomic.Pointer[tierSet]
+	own atomic.Pointer[[]*tier] // the limits of this view; changed under the scheduler's mutex
+	set atomic.Pointer[tierSet] // cached by gather; out of date when its generation is
 }
 
-// tierSet is what a limiter enforces, its parents' limits first. It does not change.
+// tierSet holds the tiers that a limiter enforces, its parents' tiers first. It is immutable.
 type tierSet struct {
 	tiers       []*tier
 	generation  uint64
 	conditional bool       // some limit counts only some requests
-	shared      bool       // some limit is counted by a store
-	fast        *fastTiers // for the fast path; nil where there is none
+	shared      bool // some limit is counted by a store
+	fast        *fastTiers // for the fast path; nil if the fast path cannot serve these tiers
 }
 
-// New returns a limiter with a scheduler of its own. The error joins one for each limit that is out of range.
+// New returns a limiter with a scheduler of its own. The error joins one error for each limit that is out of
+// range, and one for more than 64 limits.
 func New(limits ...Limit) (*Limiter, error) {
 	l := &Limiter{sched: newScheduler(), MaxQueue: DefaultMaxQueue}
 	return l, l.start(limits)
 }
 
-// With returns a limiter on the same scheduler, that takes l's limits and these.
+// With returns a view on the same scheduler that enforces l's limits and the given ones. It copies MaxQueue.
+// The errors are those of New; l's limits count as well.
 func (l *Limiter) With(limits ...Limit) (*Limiter, error) {
 	view := &Limiter{sched: l.sched, parent: l, MaxQueue: l.MaxQueue}
 	return view, view.start(limits)
@@ -80,7 +84,8 @@ func (l *Limiter) checkLimits(limits []Limit) error {
 	return faults.Err()
 }
 
-// current returns the limits that hold now.
+// current returns the tiers that l enforces now. It needs the scheduler's mutex only after the limits have
+// changed.
 func (l *Limiter) current() *tierSet {
 	if s := l.set.Load(); s != nil && s.generation == l.sched.generation.Load() {
 		return s
@@ -90,7 +95,8 @@ func (l *Limiter) current() *tierSet {
 	return l.gather()
 }
 
-// gather collects the limits, under the scheduler's mutex.
+// gather returns the tiers of the present generation, and builds and caches them if necessary. The caller
+// holds the scheduler's mutex.
 func (l *Limiter) gather() *tierSet {
 	s := &tierSet{generation: l.sched.generation.Load()}
 	if have := l.set.Load(); have != nil && have.generation == s.generation {
@@ -101,7 +107,7 @@ func (l *Limiter) gather() *tierSet {
 	}
 	s.tiers = append(s.tiers, *l.own.Load()...)
 	if len(s.tiers) > maxTiers {
-		s.tiers = s.tiers[len(s.tiers)-maxTiers:] // a parent's limits have become more since
+		s.tiers = s.tiers[len(s.tiers)-maxTiers:] // a parent has gained limits since: only the last ones are kept
 	}
 	for _, t := range s.tiers {
 		s.conditional = s.conditional || t.limit.When != nil
@@ -112,8 +118,9 @@ func (l *Limiter) gather() *tierSet {
 	return s
 }
 
-// Acquire waits until every limit admits the reservation, then takes all of them at once. It returns nil, a [*Refusal], or the
-// context's error with "waiting in line". A canceled call leaves nothing behind.
+// Acquire waits until every limit admits the reservation, then takes all of them at once. It returns nil, a
+// [*Refusal], or the context's error, with "waiting in line" before it if the call has waited. A canceled
+// call holds no permits and leaves no waiter behind.
 func (l *Limiter) Acquire(ctx context.Context, r *Reservation) error {
 	if ctx.Err() != nil {
 		return fault.Context(ctx)
@@ -124,7 +131,8 @@ func (l *Limiter) Acquire(ctx context.Context, r *Reservation) error {
 	return l.sched.acquire(ctx, l, r)
 }
 
-// choose finds the limits that t is under.
+// choose selects the limits that apply to r. It returns a *Refusal if r's cost is above one of them. It runs
+// the limits' When functions, so the caller must not hold the scheduler's mutex.
 func (l *Limiter) choose(r *Reservation) error {
 	set := l.current()
 	if r.tiers = set; !set.conditional && r.Cost <= 1 {
@@ -140,7 +148,8 @@ func (l *Limiter) choose(r *Reservation) error {
 	return r.fits()
 }
 
-// Read reads what the headers of the reservation's answer say of quotas. Settle must follow.
+// Read takes the advertised quotas from the headers of the reservation's answer. Settle must follow, which
+// applies them. Malformed headers are counted in Status.Ignored.
 func (l *Limiter) Read(r *Reservation, h http.Header) {
 	if len(h) == 0 {
 		return
@@ -151,8 +160,9 @@ func (l *Limiter) Read(r *Reservation, h http.Header) {
 	}
 }
 
-// SettleFast is Settle for an attempt that was accepted, and reports true; or it does nothing, because some limit has to hear of
-// the attempt. It is small enough to be inlined, which saves 20 ns of an acquire's 90 (the acquire benchmark shows it).
+// SettleFast settles an accepted attempt and reports true. It does nothing and reports false if some limit
+// needs the outcome; Settle must follow then. It is small enough to be inlined, which saves 20 ns of an
+// acquire's 90 (the acquire benchmark shows it).
 func (l *Limiter) SettleFast(r *Reservation) bool {
 	if r.state != taken || r.tight || len(r.grants)+len(r.quotas) > 0 || l.sched.throttled.Load() {
 		return false
@@ -161,8 +171,9 @@ func (l *Limiter) SettleFast(r *Reservation) bool {
 	return true
 }
 
-// Settle takes in what became of an attempt. Its slot in flight ends by Release. It returns how long a pause it began, zero for
-// none.
+// Settle records the outcome of an attempt. It returns the length of the pause that the outcome began, zero
+// for none. The attempt's slots in flight stay taken until Release or Detach. On a reservation that is not
+// taken it does nothing.
 func (l *Limiter) Settle(r *Reservation, o Outcome) (paused time.Duration) {
 	if r.state != taken || o.Kind == Accepted && l.SettleFast(r) {
 		return 0
@@ -170,7 +181,7 @@ func (l *Limiter) Settle(r *Reservation, o Outcome) (paused time.Duration) {
 	return l.sched.settleUp(r, &o)
 }
 
-// Release ends a settled attempt's slot in flight. On a reservation that is free it does nothing.
+// Release gives back the slots in flight of a settled attempt. On a reservation that is free it does nothing.
 func (l *Limiter) Release(r *Reservation) {
 	if r.state == free {
 		return
@@ -179,34 +190,37 @@ func (l *Limiter) Release(r *Reservation) {
 	l.sched.giveSlots(r.tiers, r.taken)
 }
 
-// Restart has the permits that t has taken count from now, because the attempt goes later than it was admitted.
+// Restart makes the permits that r has taken count from now, because the attempt is sent later than it was
+// admitted.
 func (l *Limiter) Restart(r *Reservation) { l.sched.restart(r) }
 
-// Sent returns when t was admitted, in nanoseconds since 1970.
+// Sent returns the time at which r was admitted or restarted, in nanoseconds since 1970.
 func (l *Limiter) Sent(r *Reservation) int64 { return l.sched.epoch + int64(r.sent) }
 
-// Adapt sets how limits are found out that nobody configured, for all views of the scheduler.
+// Adapt sets the policy for limits that are not configured, for all views of the scheduler.
 func (l *Limiter) Adapt(p Policy) {
 	l.sched.mu.Lock()
 	defer l.sched.mu.Unlock()
 	l.sched.policy = p
 }
 
-// TrackPace keeps count of the pace of calls, for the ramp after an outage. It is for limiters that are told of a circuit.
+// TrackPace makes the scheduler record the pace of calls, which the ramp after an outage needs. It is for
+// limiters that hear of a circuit breaker.
 func (l *Limiter) TrackPace() {
 	l.sched.mu.Lock()
 	defer l.sched.mu.Unlock()
 	l.sched.paced = true
 }
 
-// CircuitOpened says that an outage has begun.
+// CircuitOpened reports the beginning of an outage. The scheduler keeps the pace of calls before it.
 func (l *Limiter) CircuitOpened() {
 	l.sched.mu.Lock()
 	defer l.sched.mu.Unlock()
 	l.sched.ramp.outage(l.sched.now())
 }
 
-// CircuitClosed says that an outage is over, which has lasted that long: from now on calls come as a ramp.
+// CircuitClosed reports the end of an outage of the given length. From now on a ramp admits calls slowly at
+// first.
 func (l *Limiter) CircuitClosed(lasted time.Duration) {
 	l.sched.mu.Lock()
 	defer l.sched.mu.Unlock()
@@ -214,7 +228,7 @@ func (l *Limiter) CircuitClosed(lasted time.Duration) {
 	l.sched.ramp.start(l.sched.now(), lasted)
 }
 
-// Root returns the limiter that all views of the scheduler derive from.
+// Root returns the limiter from which all views of the scheduler are derived.
 func (l *Limiter) Root() *Limiter {
 	for l.parent != nil {
 		l = l.parent
@@ -222,16 +236,17 @@ func (l *Limiter) Root() *Limiter {
 	return l
 }
 
-// Policy says how limits are found out that nobody configured.
+// Policy says how limits are found that are not configured.
 type Policy struct {
-	// Off keeps to no advertised quota and infers no limit: a refusal only pauses.
+	// Off ignores advertised quotas and infers no limit: a refusal only begins a pause.
 	Off bool
-	// Floor and Ceiling bound the number of calls of an inferred limit; zero means 1, and no bound.
+	// Floor and Ceiling bound the number of calls of an inferred limit. A Floor of zero or less means 1, a
+	// Ceiling of zero or less means no bound.
 	Floor   int
 	Ceiling int
 }
 
-// bound returns n within floor and ceiling.
+// bound returns n raised to Floor and lowered to Ceiling. It is at least 1 unless the policy says more.
 func (p Policy) bound(n int) int {
 	n = max(n, p.Floor, 1)
 	if p.Ceiling > 0 {
@@ -244,25 +259,25 @@ func (p Policy) bound(n int) int {
 type Reason uint8
 
 const (
-	// QueueFull: too many wait already.
+	// QueueFull: too many calls wait already.
 	QueueFull Reason = iota
-	// WaitTooLong: What would make the call wait for Wait, which is longer than it may.
+	// WaitTooLong: the call would have to wait for Wait because of What, which is longer than it may wait.
 	WaitTooLong
-	// Waited: the call has waited for Wait, which is all that it may.
+	// Waited: the call has waited for Wait, which is all of its patience.
 	Waited
-	// AboveLimit: the call costs more than the limit What, so that its turn would never come.
+	// AboveLimit: the call costs more than the limit What, so it could never be admitted.
 	AboveLimit
 )
 
-// Refusal is a call that is not admitted.
+// Refusal is the error for a call that is not admitted.
 type Refusal struct {
 	Reason Reason
-	What   string
+	What   string // the limit or the pause, for the error text
 	Wait   time.Duration
 	Cost   int
 }
 
-// Error returns the reason.
+// Error returns the reason as a text without a prefix.
 func (r *Refusal) Error() string {
 	switch r.Reason {
 	case QueueFull:
