@@ -5,7 +5,11 @@ FUZZTIME ?= 50000x
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 
-.PHONY: help test lint cover fuzz bench test-integration
+# Every module of the repository, by the folder of its go.mod.
+MODULES := $(patsubst %/,%,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
+VERSION ?= v0.1.0
+
+.PHONY: help test lint cover fuzz bench test-integration release-check
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -15,18 +19,21 @@ test: ## run all tests of the library, with the race detector, shuffled
 	go test $(RACE) -shuffle=on ./...
 	go test -run 'TestAllocations|TestLimitTable' . # the race detector allocates, and makes eleven seeds slow
 
-lint: ## gofumpt, vet and staticcheck over every module
+lint: ## gofumpt, vet and staticcheck, and every module builds on its own
 	@out="$$($(TOOL) gofumpt -l .)"; if [ -n "$$out" ]; then echo "not formatted by gofumpt:"; echo "$$out"; exit 1; fi
-	go vet ./...
 	$(TOOL) staticcheck ./...
-	cd bench && go vet ./...
-	cd integration && go vet ./...
-	cd examples/importer && go vet ./...
-	cd examples/webhooks && go vet ./...
-	cd inbox/boltinbox && go vet ./...
+	@for mod in $(MODULES); do \
+		echo "$$mod"; (cd $$mod && GOWORK=off go build -o /dev/null ./... && GOWORK=off go vet ./...) || exit 1; \
+	done
 
-cover: ## statement coverage of the root package, with what is not covered
-	go test -coverprofile=/tmp/belay.cover -coverpkg=. . >/dev/null
+release-check: ## pack all modules as VERSION into a file proxy, build a stranger's module on them, install every command
+	cd tools && go run ./cmd/releasecheck -version "$(VERSION)"
+
+# Coverage is of the packages that a call, a token, a webhook or a batch goes through.
+COVERED := .,./internal/limiter,./webhook,./oauth,./bulk
+
+cover: ## statement coverage of the core, with the functions that are not covered whole
+	go test -coverprofile=/tmp/belay.cover -coverpkg=$(COVERED) . ./internal/limiter ./webhook ./oauth ./bulk >/dev/null
 	@go tool cover -func=/tmp/belay.cover | awk '$$3 != "100.0%"'
 
 fuzz: ## run each fuzz target for FUZZTIME (50000x, a few seconds)

@@ -13,6 +13,9 @@ require (
 )
 
 require (
+	github.com/belay-go/belay v0.1.0
 	github.com/google/go-querystring v1.1.0 // indirect
 	gopkg.in/validator.v2 v2.0.1 // indirect
 )
+
+replace github.com/belay-go/belay => ..

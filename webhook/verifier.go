@@ -101,6 +101,9 @@ func (v *Verifier) Scheme() Scheme {
 //
 // The method counts as POST. If the scheme signs the URL, Scheme.URL must be the URL that was called, with
 // its query. The delivery keeps h and body.
+//
+// The error is [belay.ErrNoSignature], [belay.ErrMalformedSignature], [belay.ErrBadSignature],
+// [belay.ErrTooOld], [belay.ErrTooNew], [belay.ErrBodyTooLarge] or [belay.ErrData].
 func (v *Verifier) Verify(h http.Header, body []byte) (d belay.Delivery, err error) {
 	// On the caller's stack if Verify is inlined and d does not escape there. This saves an allocation
 	// (TestAllocationsOfVerify is red otherwise).
@@ -125,6 +128,8 @@ func (v *Verifier) verifyPost(d *belay.Delivery, h http.Header, body []byte) err
 // If the scheme signs the URL, its scheme, host and path are taken from Scheme.URL, because proxies may
 // change them in the request. The query is the request's. If Signed has {url}, the query must be the same as
 // in Scheme.URL.
+//
+// The error is one that Verify returns, or the error of reading the body.
 func (v *Verifier) VerifyRequest(r *http.Request) (d belay.Delivery, err error) {
 	if v == nil || r == nil {
 		return d, fmt.Errorf("%w: the verifier or the request is nil", belay.ErrBadSignature)

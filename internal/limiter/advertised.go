@@ -33,8 +33,8 @@ func (s *scheduler) hearAdvertised(r *Reservation, now time.Duration) {
 		at := slices.IndexFunc(sc.advertised, func(k *advertised) bool { return k.name == q.Name })
 		if at >= 0 && sc.advertised[at].limit.N != q.Limit && sc.scope != ScopeRoute &&
 			r.key(ScopeRoute) != 0 && len(sc.perRoute) < maxAdvertised {
-			// Another limit under the same name: the partner has one quota for each route. From now on each route
-			// counts its own.
+			// Another limit under the same name: the partner has one quota for each route. From now on each
+			// route counts its own.
 			sc.perRoute = append(sc.perRoute, q.Name)
 			sc.drop(sc.advertised[at].tier)
 			sc.advertised = slices.Delete(sc.advertised, at, at+1)
@@ -65,8 +65,8 @@ func (sc *scopeState) dropOldest() {
 // is nor when it begins anew.
 func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quota, now time.Duration) *advertised {
 	k := &advertised{name: q.Name, per: q.Window}
-	// The partner may not have counted the calls that were sent together with r or later, so they are added. If our
-	// own calls explain everything that is used, their number is the count.
+	// The partner may not have counted the calls that were sent together with r or later, so they are added.
+	// If our own calls explain everything that is used, their number is the count.
 	used := q.Limit - q.Left
 	ours, _ := s.log.Since(sc.learner.who, now-max(q.Window, q.Reset), nil)
 	if used <= len(ours) {
@@ -77,7 +77,7 @@ func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quo
 	}
 	switch {
 	case q.Reset >= 0:
-		if k.per == 0 && q.Left == q.Limit-r.cost() { // r has opened the window, so all of it is left
+		if k.per == 0 && q.Left == q.Limit-r.cost() { // r opened the window: Reset is its length
 			k.per = roundWindow(q.Reset)
 		}
 		k.tier = &tier{Window: window.NewTold(q.Limit, used, k.per, now+q.Reset)}
@@ -139,7 +139,8 @@ func (s *scheduler) correct(sc *scopeState, k *advertised, r *Reservation, q *he
 		sc.add(fresh)
 		k.tier = fresh
 	}
-	// The partner may not have counted all our calls yet. So the difference is the least that other clients have spent.
+	// The partner may not have counted all our calls yet. So the difference is the least that other clients
+	// have spent.
 	if more := used - (k.limit.N - k.Left(now)); more > 0 {
 		k.Take(now, now, min(more, k.Left(now)))
 	}

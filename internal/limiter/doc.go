@@ -16,12 +16,12 @@
 //
 // One mutex, the scheduler's, guards all state; only a slot in flight is given back without it. No call waits while
 // it holds the mutex, and no function of a user's runs under it: a limit's When and a quota's Take run outside. The
-// limits that When has chosen are checked against the generation of the limits afterwards. A change of the limits
+// limits chosen by When are checked against the generation of the limits afterwards. A change of the limits
 // begins a new generation.
 //
 // # The states of a reservation
 //
-//	free ── TryAcquire or Acquire ──▶ taken ── Settle ──▶ settled ── Release or Detach ──▶ free
+//	free ─ TryAcquire or Acquire ─▶ taken ─ Settle ─▶ settled ─ Release or Detach ─▶ free
 //
 // An attempt takes all its tiers at once and is admitted, or takes none and waits. Settle reports the attempt's
 // outcome: the windows learn by when the partner has counted the attempt, and the scopes learn from the answer. The
@@ -37,9 +37,9 @@
 //
 // # The fast path
 //
-// TryAcquire takes all tiers in one small function under the mutex. It serves a call if no call waits, the partner has
-// not restricted any call yet, and no limit has a condition or a store. It costs a few atomic loads, the clock and the
-// mutex: about 75 ns, of which the clock and the mutex are 44. The general path takes about 35 ns more. Neither
-// allocates, which TestAllocations pins for the fast path. The acquire benchmark compares them with
-// golang.org/x/time/rate.
+// TryAcquire takes all tiers in one small function under the mutex. It serves a call if no call waits, no limit has
+// a condition or a store, and the partner has never advertised a quota, caused a pause or had an outage. It costs a
+// few atomic loads, the clock and the mutex: about 75 ns, of which the clock and the mutex are 44. The general path
+// takes about 35 ns more. Neither allocates, which TestAllocations pins for the fast path. The acquire benchmark
+// compares them with golang.org/x/time/rate.
 package limiter

@@ -115,8 +115,8 @@ func (s *scheduler) remove(w *waiter) {
 	s.delist(w)
 }
 
-// eachTier calls f for each tier of a view's limits that the queue is under. It leaves out the tiers of
-// scopes, because they come and go.
+// eachTier calls f for each configured tier that the queue is under. The tiers of scopes are left out,
+// because they come and go.
 func (q *queue) eachTier(f func(*tier)) {
 	for i, t := range q.key.tiers.tiers {
 		if q.key.taken>>i&1 != 0 {

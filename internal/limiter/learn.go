@@ -7,74 +7,78 @@ import (
 	"github.com/belay-go/belay/internal/window"
 )
 
-// learner finds out a limit from what was sent and what was refused. A partner that refuses has counted as
-// many calls as its limit in the window before; how long that window is shows in when it wants the next call, or
-// else in when it takes one again. One refusal alone proves nothing where more went through before: it only
-// pauses, and lets fewer calls go at a time for a while.
+// learner infers the limits of one scope from the calls that were sent and the calls that were refused. A
+// partner that refuses a call has counted as many calls as its limit in the window before. The length of that
+// window shows in the time at which the partner wants the next call, or else in the time at which it accepts
+// calls again. A single refusal proves nothing if the partner accepted more calls before: then it only pauses
+// the scope, and caps the calls in flight for a while.
 type learner struct {
-	who      uint64 // in the log
+	who      uint64 // the scope's key: the log has calls by credential, all calls for 0, and none by route
 	refusals []refusal
-	pending  bool // the last refusal has not been concluded from
+	pending  bool // the last refusal has not been evaluated yet
 	inferred []*inferred
-	cap      *inflightCap
+	cap      *inflightCap // nil while calls in flight need no cap
 }
 
-// refusal is one time that the partner was too busy; calls in flight together are refused together.
+// refusal is one refusal by the partner. Calls that are in flight together are refused together, and count as
+// one refusal.
 type refusal struct {
-	sent  time.Duration // the first call that was refused
-	known time.Duration // when that was known
-	until time.Duration // when the partner wants the next call, 0 when it did not say
+	sent  time.Duration // when the first refused call was sent
+	known time.Duration // when its answer had come
+	until time.Duration // when the partner wants the next call, 0 if it did not say
 }
 
-// learnt is a limit that was inferred.
+// inferred is an inferred limit: n calls in per.
 type inferred struct {
 	*tier
 	n                 int
 	per               time.Duration
-	shown             int           // what a refusal showed; n is above it when it has been tried higher
-	unexplained       int           // calls before the refusal before, that it did not explain
-	contested         bool          // somebody else spends from it
-	unexplainedInARow int           // refusals that it does not explain, in a row
-	raiseAt           time.Duration // when it may be tried higher
-	quiet             time.Duration // without a refusal that it takes
-	step              int           // percent by which it grows
+	shown             int           // the limit that a refusal showed; n is above it after a raise
+	unexplained       int           // calls before the last refusal that this limit did not explain; 0 for none
+	contested         bool          // other clients spend from it too
+	unexplainedInARow int           // refusals in a row that it did not explain
+	raiseAt           time.Duration // when it may be raised
+	quiet             time.Duration // time without a refusal after which it may be raised
+	step              int           // percent of the next raise
 }
 
-// narrow bounds calls in flight while no limit explains the refusals: one at first, and one more for each that goes
-// through; after another refusal half as many, and slowly more.
+// inflightCap bounds the calls in flight while no limit explains the refusals. It grows like the window of
+// TCP: it begins with one call, and each accepted call adds one up to slowStart. Above slowStart ten times as
+// many accepted calls as its size add one. Another refusal halves it.
 type inflightCap struct {
 	*tier
-	size      int // at a time
-	slowStart int // up to here each call that goes through makes room for one more
-	accepted  int
+	size      int // calls in flight at a time
+	slowStart int // the slow-start threshold
+	accepted  int // calls accepted since size last changed
 }
 
 const (
-	maxRefusals = 16
-	maxInferred = 3
-	leastQuiet  = 4 * time.Minute
-	longQuiet   = 8 * time.Minute // at first, unless that is less than fourWindows
-	mostQuiet   = time.Hour
-	firstQuiet  = 32 // windows
-	fourWindows = 4
-	weakQuiet   = 2 // windows, where it is not certain
-	firstStep   = 1 // percent
-	roundedUp   = 2 * time.Second
-	uncapped    = 16 // calls in flight that need no bound
+	maxRefusals = 16              // remembered for one scope
+	maxInferred = 3               // limits of one scope
+	leastQuiet  = 4 * time.Minute // the quiet time of a certain limit is at least this
+	longQuiet   = 8 * time.Minute // and at most this at first, unless fourWindows is longer
+	mostQuiet   = time.Hour       // each raise that fails doubles the quiet time, up to this
+	firstQuiet  = 32              // windows: the quiet time of a certain limit, within the bounds above
+	fourWindows = 4               // windows: the quiet time is at least this
+	weakQuiet   = 2               // windows: the quiet time of a limit that is uncertain or contested
+	firstStep   = 1               // percent
+	roundedUp   = 2 * time.Second // how much later than necessary the partner may want the next call
+	uncapped    = 16              // calls in flight that need no cap
 )
 
-// windows are the lengths that limits have.
+// windows are the standard window lengths, in ascending order.
 var windows = [...]time.Duration{
 	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 20 * time.Second, 30 * time.Second,
 	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
 	time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
 }
 
-// refused notes a refusal. What it means is concluded when the calls in flight have come back too.
+// refused records a refusal of r. It is evaluated by refresh after the pause, when the other calls in flight
+// have been answered too.
 func (le *learner) refused(sc *scopeState, r *Reservation, wait, now time.Duration) {
 	for _, k := range sc.advertised {
 		if 10*k.Left(now) <= k.Limit() {
-			return // the headers say what there is to know
+			return // a nearly used up advertised quota explains the refusal
 		}
 	}
 	until := time.Duration(0)
@@ -93,20 +97,22 @@ func (le *learner) refused(sc *scopeState, r *Reservation, wait, now time.Durati
 	le.pending = true
 }
 
-// refresh brings the limits of g up to date before they are asked.
+// refresh brings the inferred limits of sc up to date before they are consulted: it evaluates the last
+// refusal and raises the limits that are due.
 func (s *scheduler) refresh(sc *scopeState, now time.Duration) {
 	if sc.learner.pending && sc.until <= now {
 		sc.learner.pending = false
 		s.concludeRefusal(sc, now)
 	}
-	for _, k := range slices.Backward(sc.learner.inferred) { // one may be let go
+	for _, k := range slices.Backward(sc.learner.inferred) { // backward, as raise may remove k
 		if now >= k.raiseAt {
 			s.raise(sc, k, now)
 		}
 	}
 }
 
-// conclude makes a limit of the last refusal, or corrects one that was made before.
+// concludeRefusal evaluates the last refusal: it lowers the inferred limit that explains the refusal, or
+// infers a new limit, or caps the calls in flight.
 func (s *scheduler) concludeRefusal(sc *scopeState, now time.Duration) {
 	le := &sc.learner
 	r := le.refusals[len(le.refusals)-1]
@@ -121,11 +127,14 @@ func (s *scheduler) concludeRefusal(sc *scopeState, now time.Duration) {
 	s.capInflight(sc)
 }
 
-// narrow lets fewer calls go at a time.
+// capInflight caps the calls in flight of sc at one, or halves the cap if there is one.
 func (s *scheduler) capInflight(sc *scopeState) {
 	w := sc.learner.cap
 	if w == nil {
-		w = &inflightCap{tier: &tier{limit: Limit{Kind: InFlight}, source: Inferred, slots: window.NewSlots(1)}, size: 1, slowStart: uncapped}
+		w = &inflightCap{
+			tier: &tier{limit: Limit{Kind: InFlight}, source: Inferred, slots: window.NewSlots(1)},
+			size: 1, slowStart: uncapped,
+		}
 		sc.learner.cap = w
 		sc.add(w.tier)
 	} else {
@@ -135,18 +144,20 @@ func (s *scheduler) capInflight(sc *scopeState) {
 	w.set()
 }
 
+// set applies size, and counts accepted calls from zero.
 func (w *inflightCap) set() {
 	w.slots.Resize(w.size)
 	w.limit.N, w.accepted = w.size, 0
 }
 
-// widen takes in that a call went through.
+// raiseInflightCap takes note of an accepted call of sc. It raises the cap if enough calls have been
+// accepted. It removes the cap if that has become large, or if the accepted call shows the limit.
 func (s *scheduler) raiseInflightCap(sc *scopeState, now time.Duration) {
 	le := &sc.learner
 	w := le.cap
 	done := false
 	if r := le.refusals[len(le.refusals)-1]; r.until == 0 && w.accepted == 0 && w.size == 1 {
-		if n, per := s.fromAcceptance(le, now); n > 0 { // it takes calls again, which shows the window
+		if n, per := s.fromAcceptance(le, now); n > 0 { // the first accepted call shows the window
 			s.adoptInferred(sc, s.policy.bound(n), per, true, now)
 			done = true
 		}
@@ -161,8 +172,9 @@ func (s *scheduler) raiseInflightCap(sc *scopeState, now time.Duration) {
 	}
 }
 
-// blame returns the limit that a refusal comes from, nil when none explains it: one that was tried higher, or
-// one that is free again when the partner wants the next call, or the longest that was in use.
+// attribute returns the inferred limit that refusal r comes from, or nil if none explains it. A limit must
+// have been at least half used. A limit that was raised too high comes first, then one whose window is free
+// again when the partner wants the next call, then any other. Of equal ones the longest window wins.
 func (s *scheduler) attribute(le *learner, r refusal) (known *inferred) {
 	best := 0
 	for _, k := range le.inferred {
@@ -185,30 +197,31 @@ func (s *scheduler) attribute(le *learner, r refusal) (known *inferred) {
 	return known
 }
 
-// triedTooHigh reports whether a refusal after n calls comes from having grown; the count may be off by those
-// at the edge of the window.
+// triedTooHigh reports whether a refusal after n calls shows that k was raised too high. The count may be off
+// by the calls at the edges of the window: one, and a twentieth of shown.
 func (k *inferred) triedTooHigh(n int) bool { return k.n > k.shown && n+1+k.shown/20 >= k.shown }
 
-// agree reports whether two counts may be of the same limit.
+// sameLimit reports whether two counts may come from the same limit: both are positive and differ by at most
+// 15 % and one call.
 func sameLimit(a, b int) bool { return a > 0 && b > 0 && 100*max(a, b) <= 115*min(a, b)+100 }
 
-// lower corrects a limit by a refusal that came after n calls.
+// lower corrects limit k after a refusal that came after n calls.
 func (s *scheduler) lower(sc *scopeState, k *inferred, n int, now time.Duration) {
 	switch {
 	case k.triedTooHigh(n):
-		if 5*n <= 6*k.shown+15 { // the count is off by a few at the edges
+		if 5*n <= 6*k.shown+15 { // the count is off by a few calls at the edges of the window
 			n = k.shown
 		}
 		k.quiet = min(2*k.quiet, mostQuiet)
 	case n >= k.n-1:
 		n = k.n - 1
-	case sameLimit(n, k.unexplained): // twice well below it: somebody else spends from it
+	case sameLimit(n, k.unexplained): // twice well below the limit: other clients spend from it
 		n = max(n, k.unexplained)
 		k.contested, k.quiet = true, weakQuiet*k.per
 	default:
 		k.unexplained = n
 		if k.unexplainedInARow++; k.unexplainedInARow > 2 {
-			s.dropInferred(sc, k) // it explains nothing
+			s.dropInferred(sc, k) // it has not explained three refusals in a row
 			s.capInflight(sc)
 		}
 		return
@@ -218,7 +231,8 @@ func (s *scheduler) lower(sc *scopeState, k *inferred, n int, now time.Duration)
 	s.setInferred(sc, k, k.shown, now, k.quiet)
 }
 
-// adopt adds a limit.
+// adoptInferred adds an inferred limit of n calls per per, or replaces the one with the same window. If there
+// are maxInferred already, the oldest is dropped. An uncertain limit may be raised earlier.
 func (s *scheduler) adoptInferred(sc *scopeState, n int, per time.Duration, certain bool, now time.Duration) {
 	le := &sc.learner
 	quiet := max(leastQuiet, min(firstQuiet*per, longQuiet), fourWindows*per)
@@ -244,11 +258,11 @@ func (s *scheduler) dropInferred(sc *scopeState, k *inferred) {
 	sc.learner.inferred = slices.DeleteFunc(sc.learner.inferred, func(have *inferred) bool { return have == k })
 }
 
-// set gives a limit another number, with what was sent already counted, until it may be tried higher after quiet.
+// setInferred gives k the limit n, with the calls already sent counted. It may be raised after quiet.
 func (s *scheduler) setInferred(sc *scopeState, k *inferred, n int, now, quiet time.Duration) {
 	k.n, k.raiseAt, k.waitedFor = n, now+quiet, false
 	k.limit = Limit{N: n, Per: k.per}
-	if k.contested { // evenly, as a burst would meet the other's
+	if k.contested { // spread calls evenly: a burst could meet a burst of other clients
 		burst := max(1, n/20)
 		k.limit.Kind, k.limit.Burst = Bucket, burst
 		b := window.NewBucket(n, k.per, burst, s.base)
@@ -260,7 +274,8 @@ func (s *scheduler) setInferred(sc *scopeState, k *inferred, n int, now, quiet t
 	s.recount(k.Window, sc.learner.who, k.per, now)
 }
 
-// recount counts in w what was sent in the window before now.
+// recount counts in w the calls in the log with the key who that were sent in the window of length per before
+// now. The key 0 stands for all calls.
 func (s *scheduler) recount(w window.Window, who uint64, per, now time.Duration) {
 	at, _ := s.log.Since(who, now-per-s.slack, nil)
 	for _, sent := range at {
@@ -268,15 +283,15 @@ func (s *scheduler) recount(w window.Window, who uint64, per, now time.Duration)
 	}
 }
 
-// ease lets a limit grow that has been kept to for long enough while it was needed: a little at first, and twice
-// as much each time that goes well.
+// raise lets limit k grow after its quiet time, if some call had to wait for it meanwhile. The first raise is
+// small, and each one that goes well doubles the next. A limit far above the traffic is dropped.
 func (s *scheduler) raise(sc *scopeState, k *inferred, now time.Duration) {
 	if !k.waitedFor {
 		k.raiseAt = now + max(k.per, time.Second)
 		return
 	}
 	if most := s.mostOf(&sc.learner, refusal{sent: now, known: now}, k.per); k.n > 8*most+64 {
-		s.dropInferred(sc, k) // far from what is ever sent
+		s.dropInferred(sc, k) // far above the number of calls ever sent
 		return
 	}
 	s.setInferred(sc, k, s.policy.bound(min(k.n+max(1, k.n*k.step/100), 1<<30)), now, max(k.per, 5*time.Second))

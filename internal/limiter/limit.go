@@ -13,14 +13,14 @@ import (
 
 // Limit is one configured limit.
 type Limit struct {
-	N        int // permits in Per, or calls in flight at a time; positive
-	Per      time.Duration // the window; positive, except that InFlight ignores it
-	Kind     LimitKind // how the limit counts; zero means Sliding
-	Burst    int // permits that a Bucket holds; positive for a Bucket, otherwise ignored
-	Headroom float64 // the share that is used, above 0 and at most 1; 0 means all
+	N        int                      // permits in Per, or calls in flight at a time; positive
+	Per      time.Duration            // the window; positive, except that InFlight ignores it
+	Kind     LimitKind                // how the limit counts; zero means Sliding
+	Burst    int                      // permits that a Bucket holds; positive for a Bucket, otherwise ignored
+	Headroom float64                  // the share that is used, above 0 and at most 1; 0 means all
 	When     func(*http.Request) bool // selects the requests that count; nil means all
-	Quota    Quota // the store of several processes; nil means that this process counts alone
-	Fallback Fallback // applies while the store fails
+	Quota    Quota                    // the store of several processes; nil means that this process counts alone
+	Fallback Fallback                 // applies while the store fails
 }
 
 // LimitKind is the way in which a limit counts.
@@ -109,7 +109,7 @@ func (l Limit) same(o Limit) bool {
 }
 
 // tier returns a new tier that counts l from zero. Times are durations since base. The window of a shared
-// limit counts only while the store fails, so it has the fallback's share.
+// limit is asked only while the store fails, so it has the fallback's share.
 func (l Limit) tier(base time.Time) *tier {
 	t := &tier{limit: l}
 	switch {

@@ -41,7 +41,7 @@ type tierSet struct {
 	tiers       []*tier
 	generation  uint64
 	conditional bool       // some limit counts only some requests
-	shared      bool // some limit is counted by a store
+	shared      bool       // some limit is counted by a store
 	fast        *fastTiers // for the fast path; nil if the fast path cannot serve these tiers
 }
 
@@ -84,8 +84,8 @@ func (l *Limiter) checkLimits(limits []Limit) error {
 	return faults.Err()
 }
 
-// current returns the tiers that l enforces now. It needs the scheduler's mutex only after the limits have
-// changed.
+// current returns the tiers that l enforces now. It locks the scheduler's mutex only once for each generation
+// of the limits.
 func (l *Limiter) current() *tierSet {
 	if s := l.set.Load(); s != nil && s.generation == l.sched.generation.Load() {
 		return s
@@ -246,7 +246,7 @@ type Policy struct {
 	Ceiling int
 }
 
-// bound returns n raised to Floor and lowered to Ceiling. It is at least 1 unless the policy says more.
+// bound returns n, but at least Floor and 1, and at most Ceiling.
 func (p Policy) bound(n int) int {
 	n = max(n, p.Floor, 1)
 	if p.Ceiling > 0 {
@@ -261,7 +261,8 @@ type Reason uint8
 const (
 	// QueueFull: too many calls wait already.
 	QueueFull Reason = iota
-	// WaitTooLong: the call would have to wait for Wait because of What, which is longer than it may wait.
+	// WaitTooLong: the limit or the pause What requires a wait of Wait, which is longer than the call may
+	// wait.
 	WaitTooLong
 	// Waited: the call has waited for Wait, which is all of its patience.
 	Waited

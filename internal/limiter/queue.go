@@ -6,37 +6,40 @@ import (
 	"github.com/belay-go/belay/internal/heap"
 )
 
-// queue holds the waiters that stand under the same limits: those of one view, with the same tiers and
-// the same groups. Only its head has to be looked at.
+// queue holds the waiters that are under the same limits: the same tiers of one view, and the same scopes.
+// The scheduler checks only the first waiter of each priorityQueue, because the others need the same limits
+// and come later.
 type queue struct {
 	key    queueKey
 	levels [priorities]priorityQueue
 	size   int
-	cost   int // permits that its waiters ask for
+	cost   int // permits that its waiters need, in all
 }
 
+// queueKey identifies a queue. taken has a bit for each of the tiers that apply.
 type queueKey struct {
 	tiers  *tierSet
 	taken  uint64
 	scopes scopePair
 }
 
-// lane holds the waiters of a queue that have one priority: for each tenant a row in order of arrival, the
-// rows as a heap by turn.
+// priorityQueue holds the waiters of a queue at one level. It has a tenantQueue for each tenant, and orders
+// them by turn.
 type priorityQueue struct {
-	heap.Place // among the heads of its level, while it has waiters
+	heap.Place // in scheduler.heads, while it has waiters
 	queue      *queue
 	level      int
 	queues     heap.Heap[*tenantQueue]
 	byTenant   map[string]*tenantQueue
 }
 
-// Before orders by the heads.
+// Before orders priority queues by their first tenant queues.
 func (pq *priorityQueue) Before(o *priorityQueue) bool {
 	return pq.queues.First().Before(o.queues.First())
 }
 
-// tenantRow holds the waiters of one tenant in a lane. It has a turn as long as somebody is in it.
+// tenantQueue holds the waiters of one tenant in a priorityQueue, in order of arrival. It exists, and has a
+// turn, while it has waiters.
 type tenantQueue struct {
 	heap.Place
 	of         *priorityQueue
@@ -45,39 +48,42 @@ type tenantQueue struct {
 	turn       uint64
 }
 
-// Before orders by turn, and then by the arrival of the head.
+// Before orders by turn, then by the arrival of the head.
 func (tq *tenantQueue) Before(o *tenantQueue) bool {
 	return tq.turn < o.turn || tq.turn == o.turn && tq.head.seq < o.head.seq
 }
 
+// waiter is one call that waits.
 type waiter struct {
-	place         *Reservation
-	view          *Limiter
-	level         int          // of priority, 0 the highest
-	seq           uint64       // of arrival
-	queue         *tenantQueue // nil while its limits are looked for again, and afterwards
-	prev, next    *waiter
-	ready         chan struct{} // gets a value when there is something to look at: it has been admitted or turned away, or what follows
+	place      *Reservation
+	view       *Limiter
+	level      int          // priority, 0 is the highest
+	seq        uint64       // order of arrival
+	queue      *tenantQueue // nil while its limits are chosen again, and after its wait
+	prev, next *waiter
+	// ready gets a value when admitted, limitsChanged, store or err has changed, and the waiter has to act.
+	ready         chan struct{}
 	admitted      bool
-	limitsChanged bool         // its limits have changed: choose again, and come back to the same place
-	store         *sharedQuota // to be asked for permits
-	deadline      time.Duration
-	err           error
+	limitsChanged bool          // choose the limits again, and return to the same place
+	store         *sharedQuota  // the store to ask for permits; nil for none
+	deadline      time.Duration // of its context; never if there is none
+	err           error         // the wait is over, and this is why
 }
 
-// tenant is one integration's place in the round robin, while it has waiters.
+// tenant is the state of one tenant in the round robin. It exists while the tenant has waiters.
 type tenant struct {
 	waiting int
-	turn    [priorities]uint64 // the last that it had
+	turn    [priorities]uint64 // the last turn that was served, by level
 }
 
-// levels of priority: High, Normal, Low.
+// priorities is the number of levels: high, normal, low.
 const priorities = 3
 
-// passes is how many calls may pass a waiting one of lower priority before it is its turn.
+// maxPasses is the number of calls of higher priority that may pass the waiters of a level before one of
+// these is next.
 const maxPasses = 15
 
-// enlist counts w among those who wait.
+// enlist adds w to the count of waiters and gives it its order of arrival.
 func (s *scheduler) enlist(w *waiter) {
 	s.seq++
 	w.seq = s.seq
@@ -94,7 +100,7 @@ func (s *scheduler) enlist(w *waiter) {
 	s.waiting.Add(1)
 }
 
-// delist is the end of w's wait.
+// delist removes w from the count of waiters.
 func (s *scheduler) delist(w *waiter) {
 	s.waiting.Add(-1)
 	name := w.place.Tenant
@@ -105,8 +111,8 @@ func (s *scheduler) delist(w *waiter) {
 	}
 }
 
-// pick returns the lane whose head is next: of the highest priority, unless a lower one has been passed
-// often enough.
+// nextHead returns the priorityQueue whose head is checked next, or nil if there is none. The highest level
+// comes first, unless a lower level has been passed maxPasses times.
 func (s *scheduler) nextHead() *priorityQueue {
 	for level := priorities - 1; level > 0; level-- {
 		if s.passed[level] >= maxPasses && s.heads[level].Len() > 0 {
@@ -121,8 +127,8 @@ func (s *scheduler) nextHead() *priorityQueue {
 	return nil
 }
 
-// leaves takes w, the head of a row, out of the line, because it goes now: its tenant has had its turn, and those of lower
-// priority who wait have been passed.
+// dequeue removes w, the head of a tenantQueue, because it is admitted. Its tenant has had its turn, and the
+// waiters of lower levels have been passed once more.
 func (s *scheduler) dequeue(w *waiter) {
 	tq := w.queue
 	level, t := w.level, s.tenants[tq.tenant]
@@ -138,7 +144,7 @@ func (s *scheduler) dequeue(w *waiter) {
 	}
 }
 
-// pump admits whom it can and sets the timer for the next.
+// pump admits the waiters that can go, and sets the timer for the next one.
 func (s *scheduler) pump(now time.Duration) {
 	if s.waiting.Load() == 0 {
 		if s.timer != nil {
@@ -163,19 +169,21 @@ func (s *scheduler) pump(now time.Duration) {
 	}
 }
 
+// onTimer runs pump when the timer fires.
 func (s *scheduler) onTimer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	if s.timer == nil || now < s.wake {
-		return // it was set to another time while this one was on its way
+		return // the timer was stopped or reset after it had fired
 	}
 	s.timer = nil
 	s.pump(now)
 }
 
-// admitHeads looks at the heads of the queues in their order. A head that has to wait claims what it
-// needs, so that nobody behind it takes that. It returns when the next head could go.
+// admitHeads checks the heads of the queues in their order and admits those that can go. A head that has to
+// wait claims the permits it needs, so that no later waiter takes them. It returns the earliest time at which
+// a head could go, or never if only an answer can free a limit.
 func (s *scheduler) admitHeads(now time.Duration) time.Duration {
 	next := never
 	s.round++
@@ -202,7 +210,7 @@ func (s *scheduler) admitHeads(now time.Duration) time.Duration {
 		}
 		s.claim(w, at-now)
 		next = min(next, at)
-		if common > now { // everybody waits for what this one waits for
+		if common > now { // a limit shared by every queue is used up, so no later head can go
 			next = min(next, common)
 			break
 		}
@@ -217,8 +225,9 @@ func (s *scheduler) admitHeads(now time.Duration) time.Duration {
 	return next
 }
 
-// readyAt returns when w can go, as far as the clock tells, and when that has come which every queue waits for, 0
-// when there is no such thing; never is what does not come by the clock.
+// readyAt returns the earliest time at which w could be admitted, and the earliest time at which the limits
+// shared by every queue have room for w (0 if they have room now). Either is never if only an answer, not the
+// clock, can free a limit.
 func (s *scheduler) readyAt(w *waiter, now time.Duration) (at, common time.Duration) {
 	r := w.place
 	at = now
@@ -255,8 +264,9 @@ func (s *scheduler) readyAt(w *waiter, now time.Duration) (at, common time.Durat
 	return at, common
 }
 
-// claim keeps from those behind w what it needs and what would not be there again when it can go, in wait: a place in
-// flight only when that is all that it waits for.
+// claim reserves, for the rest of this round, the permits that w needs, so that later waiters cannot starve
+// it. Permits that will be replenished within wait are not reserved. An in-flight slot is reserved only if w
+// waits for nothing else.
 func (s *scheduler) claim(w *waiter, wait time.Duration) {
 	n := w.place.cost()
 	byClock := wait > 0 && wait < never/2

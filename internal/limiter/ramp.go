@@ -2,31 +2,31 @@ package limiter
 
 import "time"
 
-// ramp eases calls in after an outage, so that those that waited do not fall upon the partner at once:
-// at most twice the pace from before the outage until steady traffic has caught up, which takes about
-// as long as the outage lasted, and then half as much again for each ten seconds without a failure. It is
-// over when nobody has had to wait for it for ten seconds.
+// ramp admits calls slowly after an outage, so that the calls that waited do not reach the partner all at
+// once. At first it admits at most twice the pace from before the outage. This holds until the backlog of
+// steady traffic is gone, which takes about as long as the outage lasted. Then the rate grows by half for
+// each ten seconds without a failure. The ramp ends when no call has had to wait for it for ten seconds.
 type ramp struct {
-	rate    float64       // calls a second, 0 when there is no ramp
-	next    time.Duration // when the next call may go
+	rate    float64       // calls per second, 0 if there is no ramp
+	next    time.Duration // when the next call may be admitted
 	grow    time.Duration // when the rate may grow
-	blocked time.Duration // when somebody last had to wait
+	blocked time.Duration // when a call last had to wait
 
-	before float64 // the pace from before the outage, 0 when there was too little to know it by
+	before float64 // the pace before the outage in calls per second, 0 if too few calls were seen
 	pace   pace
 }
 
 const (
 	rampQuiet   = 10 * time.Second
-	rampFactor  = 1.9  // at most twice, and the jitter of the network must not make it more
-	rampLeast   = 1.0  // calls a second
-	rampUnknown = 20.0 // where the pace from before is not known
+	rampFactor  = 1.9  // twice, less a margin for the jitter of the network
+	rampLeast   = 1.0  // calls per second
+	rampUnknown = 20.0 // calls per second, if the pace before is not known
 )
 
-// outage notes the pace when the circuit opens.
+// outage records the pace of calls when the circuit opens.
 func (r *ramp) outage(now time.Duration) {
 	if r.rate > 0 && r.before > 0 {
-		r.rate = 0 // it was still easing in: the pace from before the first outage holds
+		r.rate = 0 // the ramp was not over: keep the pace from before the first outage
 		return
 	}
 	if r.before, r.rate = 0, 0; now-r.pace.first >= paceSlice {
@@ -34,9 +34,9 @@ func (r *ramp) outage(now time.Duration) {
 	}
 }
 
-// start begins the ramp when the circuit closes after lasted.
+// start begins the ramp when the circuit closes after an outage of length lasted.
 func (r *ramp) start(now, lasted time.Duration) {
-	// At 1.9 times the pace, what steady traffic has piled up is gone after lasted/0.9.
+	// At 1.9 times the pace, the backlog of steady traffic is gone after lasted/0.9.
 	r.rate, r.grow = max(rampLeast, r.before*rampFactor), now+max(lasted*5/4, rampQuiet)
 	if r.before == 0 {
 		r.rate, r.grow = rampUnknown, now+rampQuiet
@@ -44,7 +44,7 @@ func (r *ramp) start(now, lasted time.Duration) {
 	r.next, r.blocked = now, now
 }
 
-// open reports whether a call may go now. It is where the ramp grows and ends.
+// open reports whether the ramp lets a call go now. It also raises the rate, and ends the ramp.
 func (r *ramp) open(now time.Duration) bool {
 	if r.rate == 0 {
 		return true
@@ -64,7 +64,7 @@ func (r *ramp) open(now time.Duration) bool {
 	return true
 }
 
-// wait returns how long a call behind ahead others has to wait at the present rate.
+// wait returns how long a call has to wait at the present rate if ahead calls go before it.
 func (r *ramp) wait(now time.Duration, ahead int) time.Duration {
 	if r.rate == 0 {
 		return 0
@@ -72,10 +72,10 @@ func (r *ramp) wait(now time.Duration, ahead int) time.Duration {
 	return max(0, r.next-now) + time.Duration(float64(ahead)/r.rate*float64(time.Second))
 }
 
-// disturbed makes the ramp wait again for its quiet time.
+// disturbed postpones the growth of the rate by the quiet time, because an attempt failed.
 func (r *ramp) disturbed(now time.Duration) { r.grow = max(r.grow, now+rampQuiet) }
 
-// note counts a call that goes now.
+// note counts a call that is admitted now.
 func (r *ramp) note(now time.Duration) {
 	r.pace.note(now)
 	if r.rate > 0 {
@@ -83,15 +83,15 @@ func (r *ramp) note(now time.Duration) {
 	}
 }
 
-// pace counts calls by slices of ten seconds, for a minute back: an outage that shows itself only by
-// timeouts has slowed the last slices already.
+// pace counts calls in slices of ten seconds, over the last minute. The busiest slice counts, because an
+// outage that shows only as timeouts has slowed the latest slices already.
 type pace struct {
 	began  bool
 	first  time.Duration // when the first call was counted
-	end    time.Duration // of the present slice
-	n      int           // calls in it
-	slice  int           // its place in counts
-	counts [6]int        // of the slices before
+	end    time.Duration // end of the present slice
+	n      int           // calls in the present slice
+	slice  int           // index of the present slice in counts
+	counts [6]int        // calls in the previous slices
 }
 
 const paceSlice = 10 * time.Second
@@ -103,13 +103,14 @@ func (p *pace) note(now time.Duration) {
 	p.n++
 }
 
+// roll ends the slices that are over, and begins the present one.
 func (p *pace) roll(now time.Duration) {
 	if !p.began {
 		p.began, p.first, p.end = true, now, now.Truncate(paceSlice)+paceSlice
 		return
 	}
 	for i := 0; now >= p.end; i++ {
-		if i == len(p.counts) { // all of them are empty
+		if i == len(p.counts) { // all slices are empty: skip to the present one
 			p.end = now.Truncate(paceSlice)
 		}
 		p.counts[p.slice] = p.n
@@ -122,7 +123,7 @@ func (p *pace) roll(now time.Duration) {
 	}
 }
 
-// peak returns the calls a second of the busiest slice.
+// peak returns the calls per second of the busiest slice.
 func (p *pace) peak(now time.Duration) float64 {
 	p.roll(now)
 	best := float64(p.n) / max(now-(p.end-paceSlice), paceSlice/2).Seconds()

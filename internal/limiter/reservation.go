@@ -7,67 +7,75 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// Reservation is one attempt's place under the limits. Fill in the exported fields of the first part before it is acquired. It may
-// be used again once it is released. It is not safe for concurrent use.
+// Reservation is one attempt's place under the limits. Fill in the exported fields up to Returning, then
+// acquire it. It may be used again after Release or Detach. It is not safe for concurrent use.
 type Reservation struct {
-	// Request is what the limits' When functions look at; nil matches no limit that has one.
+	// Request is the request that the limits' When functions check; nil matches no limit that has one.
 	Request *http.Request
-	// Cost is how many permits the attempt takes of each limit; zero means 1.
+	// Cost is the number of permits that the attempt takes of each limit; zero or less means 1.
 	Cost int
-	// Level is its priority: 0 high, 1 normal, 2 low.
+	// Level is the attempt's priority: 0 high, 1 normal, 2 low.
 	Level int
-	// Tenant is on whose behalf the attempt is made; tenants take turns.
+	// Tenant is the name of the tenant on whose behalf the attempt is made. Tenants take turns. Empty is a
+	// tenant like others.
 	Tenant string
-	// Who is the credential; a pause of ScopeCredential concerns those with the same. Zero means that such a pause concerns all.
+	// Who identifies the credential by an odd number. A pause of ScopeCredential applies to the calls with
+	// the same number. Zero means that such a pause applies to all calls.
 	Who uint64
-	// Method and Route are what a pause of ScopeRoute concerns; with an empty route it concerns all.
+	// Method and Route identify the route. A pause of ScopeRoute applies to the calls with the same two. With
+	// an empty Route it applies to all calls.
 	Method, Route string
 	// Observed asks for Left and Notices.
 	Observed bool
-	// Patience is the longest wait, MaxPause the longest pause to sit out; zero means no bound but the context's.
+	// Patience is the longest wait, and MaxPause the longest pause to wait for. Zero or less means no bound
+	// but the context's deadline.
 	Patience, MaxPause time.Duration
-	// Returning says that the call has waited before, so that it does not count against the queue's bound.
+	// Returning says that the call has waited before, so that MaxQueue does not refuse it.
 	Returning bool
 
-	// Waited is how long Acquire took.
+	// Waited is how long Acquire waited. Acquire assigns it only after a wait.
 	Waited time.Duration
-	// Left is how many permits the tightest limit had left, -1 without limits.
+	// Left is how many permits the tightest limit had left when the attempt was admitted, -1 without limits.
+	// Slots in flight are not counted.
 	Left int
-	// Notices are what an observer is to be told.
+	// Notices are the notices for an observer. The limiter appends to them.
 	Notices []Notice
 
 	tiers  *tierSet
-	grants []scopeGrant       // permits of the scopes' tiers
-	logged int64              // its mark in the log, 0 when it is not there
-	quotas []headers.Quota    // that the answer advertises
-	taken  uint64             // the tiers that it is under
-	stored uint64             // of those, the ones whose permits a store gave
-	marks  [inlineTiers]int64 // what each of them knows it by
-	more   *[maxTiers]int64   // where they are more
-	sent   time.Duration
+	grants []scopeGrant       // permits from the tiers of scopes
+	logged int64              // mark in the log, 0 if there is none
+	quotas []headers.Quota    // advertised by the answer
+	taken  uint64             // bits of the tiers that apply
+	stored uint64             // bits of the tiers whose permits came from a store
+	marks  [inlineTiers]int64 // marks of the first tiers
+	more   *[maxTiers]int64   // marks of further tiers, allocated when needed
+	sent   time.Duration      // when it was admitted or restarted
 	state  state
-	tight  bool // some limit gains by knowing when it was counted
+	tight  bool // some window gains by knowing when the partner counted the attempt
 }
 
+// state is the present state of a reservation; the package comment shows the order.
 type state uint8
 
 const (
-	free    state = iota
-	taken         // it counts against every limit
-	settled       // answered, but still in flight
+	free    state = iota // holds nothing
+	taken                // counts against every limit
+	settled              // has an outcome; its slots in flight are still taken
 )
 
-// Forget drops what would keep a caller's memory, and what would carry over to the next call. The rest is set anew by each acquire.
+// Forget clears the fields that would keep a caller's memory in use, or that would carry over to the next
+// call. The other fields are assigned again before or by each acquire.
 func (r *Reservation) Forget() {
 	r.Request, r.Method, r.Route, r.Returning, r.Notices = nil, "", "", false, nil
 }
 
-// Taken reports whether the reservation has been admitted and not been settled.
+// Taken reports whether the reservation has been admitted and has not been settled.
 func (r *Reservation) Taken() bool { return r.state == taken }
 
 // Free reports whether the reservation holds nothing.
 func (r *Reservation) Free() bool { return r.state == free }
 
+// mark returns a pointer to the mark of tier i.
 func (r *Reservation) mark(i int) *int64 {
 	if i < len(r.marks) {
 		return &r.marks[i]
@@ -78,39 +86,44 @@ func (r *Reservation) mark(i int) *int64 {
 	return &r.more[i]
 }
 
+// cost returns Cost, at least 1.
 func (r *Reservation) cost() int { return max(1, r.Cost) }
 
-// fits returns a Refusal when t's cost is above one of its limits.
+// fits returns a *Refusal if r's cost is above one of its limits. In-flight limits and shared limits are not
+// checked: the first count a call as 1, and the store of the second decides for itself.
 func (r *Reservation) fits() error {
 	for i, tier := range r.tiers.tiers {
-		if tier.slots == nil && tier.shared == nil && r.cost() > tier.Limit() && (tier.limit.When == nil || r.taken>>i&1 != 0) {
+		if tier.slots == nil && tier.shared == nil && r.cost() > tier.Limit() &&
+			(tier.limit.When == nil || r.taken>>i&1 != 0) {
 			return &Refusal{Reason: AboveLimit, What: tier.limit.String(), Cost: r.cost()}
 		}
 	}
 	return nil
 }
 
-// Slots are the slots in flight of a reservation, for who keeps them longer than that. The zero value holds none.
+// Slots holds the slots in flight of a reservation for longer than the reservation, for example until the
+// body is closed. The zero value holds none.
 type Slots struct {
 	sched *scheduler
 	tiers *tierSet
 	taken uint64
 }
 
-// Detach hands over the slots in flight of a settled reservation, which is free then.
+// Detach moves the slots in flight of a settled reservation to the returned value. The reservation is free
+// then.
 func (l *Limiter) Detach(r *Reservation) Slots {
 	r.state = free
 	return Slots{l.sched, r.tiers, r.taken}
 }
 
-// Release gives the slots back. It must be called once.
+// Release gives the slots back. Call it only once.
 func (s *Slots) Release() {
 	if s.sched != nil {
 		s.sched.giveSlots(s.tiers, s.taken)
 	}
 }
 
-// Scope says whom an answer concerns. The values are those of the root package.
+// Scope says which calls an answer concerns. The values are those of the root package.
 type Scope uint8
 
 const (
@@ -124,42 +137,45 @@ const (
 	ScopeCall
 )
 
-// Kind is what an attempt came to, as far as limits go.
+// Kind is the kind of an attempt's outcome, as far as limits need it.
 type Kind uint8
 
 const (
 	// Accepted is an answer that asks for no pause.
 	Accepted Kind = iota
-	// Throttled is a refusal for being too fast.
+	// Throttled is a refusal because calls came too fast.
 	Throttled
-	// Failed is trouble of the partner or the network.
+	// Failed is a failure of the partner or of the network.
 	Failed
-	// Abandoned says nothing of the partner: the caller has canceled the attempt.
+	// Abandoned is an attempt that the caller canceled. It says nothing of the partner.
 	Abandoned
-	// Unsent is an attempt that certainly never reached the partner: its permits go back.
+	// Unsent is an attempt that certainly never reached the partner. Its permits go back.
 	Unsent
 )
 
-// Outcome is what became of an attempt.
+// Outcome describes how an attempt ended.
 type Outcome struct {
 	Kind  Kind
 	Scope Scope
-	// Wait is how long the partner asks to wait, zero when it does not say.
+	// Wait is how long the partner asks to wait, zero if it does not say. More than an hour counts as an
+	// hour.
 	Wait time.Duration
 	// Answered says that there was an answer.
 	Answered bool
-	// Cause is handed back in the notice that the pause is over.
+	// Cause is handed back in the Notice that the pause is over.
 	Cause any
 }
 
-// Notice is what an observer is to be told: that a limit is nearly used up, or that a pause is over.
+// Notice tells an observer that a limit is nearly used up (to 80 %), or that a pause is over.
 type Notice struct {
-	Resumed bool // the pause of Scope, by Cause, is over, which has lasted for After; otherwise the limit is near
+	// Resumed says that the pause of Scope is over: it lasted for After, and Cause is its Outcome.Cause. If
+	// Resumed is false, Limit is nearly used up: Used permits of Max are taken.
+	Resumed bool
 	Scope   Scope
 	After   time.Duration
 	Cause   any
 
 	Limit     string
 	Source    Source
-	Used, Max int // permits
+	Used, Max int
 }

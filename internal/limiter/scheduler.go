@@ -11,64 +11,68 @@ import (
 	"github.com/belay-go/belay/internal/window"
 )
 
-// line is the one line of waiters of a limiter and all its views. A waiter goes when all its tiers
-// admit it, which is decided under one mutex; nobody waits and no callback runs under it. Waiters with
-// the same tiers stand in one queue, so that only the heads of the queues have to be looked at.
+// scheduler owns the state and the waiters of a limiter and all its views. A waiter is admitted when all its
+// tiers have room, which is decided under one mutex. No call waits while it holds the mutex, and no callback
+// runs under it. Waiters with the same tiers and scopes share a queue, so that only the heads of the queues
+// have to be checked.
 type scheduler struct {
-	// Every call writes these, under mu but for mu itself.
+	// Every call writes these fields. mu guards the two others.
 	mu           sync.Mutex
-	lastAdmitted time.Duration // at which somebody was let through at once
-	log          window.Log    // of what was sent, to learn limits by
-	_            [56]byte      // so that what is only read does not travel between processors with them
+	lastAdmitted time.Duration // the last time that an admission was based on, so that times never go back
+	log          window.Log    // the calls that were sent, to infer limits from
+	_            [56]byte      // padding: the fields below are mostly read, and share no cache line with those above
 
-	base       time.Time     // what the durations count from
-	epoch      int64         // as nanoseconds since 1970
-	slack      time.Duration // how long after sending the partner may count a call
-	waiting    atomic.Int32  // changed under mu
-	throttled  atomic.Bool   // some group has strikes
-	paced      bool          // a breaker needs the pace
-	signalled  atomic.Bool   // the partner has said something, or been down; changed under mu
-	generation atomic.Uint64 // of the limits; SetLimits begins another
-	scopes     map[uint64]*scopeState
-	everyone   scopeState // what the partner has said to everybody
+	base       time.Time              // times are durations since base
+	epoch      int64                  // base in nanoseconds since 1970
+	slack      time.Duration          // how long after sending the partner may count a call
+	waiting    atomic.Int32           // changed under mu
+	throttled  atomic.Bool            // some scope has throttledInARow above 0
+	paced      bool                   // the ramp needs the pace of calls
+	signalled  atomic.Bool            // a quota, a pause or an outage has occurred; never cleared; changed under mu
+	generation atomic.Uint64          // of the limits; SetLimits begins the next; changed under mu
+	scopes     map[uint64]*scopeState // by the key of the credential or the route
+	everyone   scopeState             // the scope of all calls
 	ramp       ramp
 
 	queues   map[queueKey]*queue
-	heads    [priorities]heap.Heap[*priorityQueue] // those of the queues, by priority
-	deferred []*priorityQueue                      // of them, those that have to wait, during a round
-	lastTurn [priorities]uint64                    // of the last that went
-	passed   [priorities]int                       // calls of higher priority that went since one of this did
-	tenants  map[string]*tenant                    // those that have waiters
-	seq      uint64
-	round    uint64 // of looking at the heads; see tier.claim
+	heads    [priorities]heap.Heap[*priorityQueue] // heaps of the priority queues, by level
+	deferred []*priorityQueue                      // during a round: removed from heads, because their heads have to wait
+	lastTurn [priorities]uint64                    // the last turn that was served, by level
+	passed   [priorities]int                       // calls of higher levels admitted since the last one of this level
+	tenants  map[string]*tenant                    // the tenants that have waiters
+	seq      uint64                                // order of arrival of the last waiter
+	round    uint64                                // number of the present check of the heads; see tier.claim
 	timer    *time.Timer
 	wake     time.Duration // when the timer fires
 
-	routeScopes int // of the groups, those of a route
+	routeScopes int // number of scopes that belong to a route
 	policy      Policy
-	ignored     atomic.Int64 // headers that were malformed
+	ignored     atomic.Int64 // malformed headers
 }
 
 const (
 	never        = time.Duration(math.MaxInt64)
 	firstSlack   = 100 * time.Millisecond
-	longestPause = time.Hour // a pause is asked again after that, whatever the partner said
+	longestPause = time.Hour // a pause or an advertised wait is cut to this; then a call asks again
 )
 
+// tier counts one limit, by a window, by slots, or by a store.
 type tier struct {
-	window.Window               // nil when slots is not
-	slots         *window.Slots // of calls in flight
-	shared        *sharedQuota  // counted by a store; then the window is for when that fails
+	window.Window               // nil if slots is not nil
+	slots         *window.Slots // for a limit of calls in flight, otherwise nil
+	shared        *sharedQuota  // the store that counts, or nil; the window is then asked only while the store fails
 	limit         Limit
 	source        Source
-	queues        int           // whose waiters are under it
-	claimed       int           // permits that earlier waiters need, in this round
-	round         uint64        // of claimed
-	nearTold      bool          // its use has been told as close to the limit
-	waitedFor     bool          // somebody had to wait for it
-	lastHeard     time.Duration // when the partner last told of it
+	queues        int           // queues that are under it
+	claimed       int           // permits that earlier waiters have claimed in this round
+	round         uint64        // the round that claimed belongs to
+	nearTold      bool          // a notice has said that it is nearly used up
+	waitedFor     bool          // a call has had to wait for it
+	lastHeard     time.Duration // when the partner last advertised it
 }
 
+// claim returns the permits that earlier waiters have claimed in the given round. The first call in a round
+// begins with none.
 func (t *tier) claim(round uint64) int {
 	if t.round != round {
 		t.round, t.claimed = round, 0
@@ -76,8 +80,8 @@ func (t *tier) claim(round uint64) int {
 	return t.claimed
 }
 
-// waitBehind is waitFor behind those that have a claim in this round. Where there cannot be room for both
-// at once, it is the claim's turn that comes first.
+// waitBehind is waitFor behind the permits claimed in this round. It returns never if the limit has not
+// enough permits for the claims and n together: then the claims go first.
 func (t *tier) waitBehind(now time.Duration, n int, round uint64) time.Duration {
 	claimed := t.claim(round)
 	if claimed > 0 && t.slots == nil && t.cost(n)+claimed > t.Limit() {
@@ -86,8 +90,8 @@ func (t *tier) waitBehind(now time.Duration, n int, round uint64) time.Duration 
 	return t.waitFor(now, n, claimed)
 }
 
-// waitFor returns how long n permits have to wait behind those that are claimed; never when that does
-// not depend on the clock.
+// waitFor returns how long n permits have to wait behind claimed others. It returns never if only an answer,
+// not the clock, can free a permit, as with slots in flight.
 func (t *tier) waitFor(now time.Duration, n, claimed int) time.Duration {
 	switch {
 	case t.slots != nil:
@@ -103,13 +107,14 @@ func (t *tier) waitFor(now time.Duration, n, claimed int) time.Duration {
 		t.waitedFor = true
 	}
 	if t.source == Advertised && wait > longestPause && wait != never {
-		return max(0, t.lastHeard+longestPause-now) // then one call asks whether it still holds
+		return max(0, t.lastHeard+longestPause-now) // then one call asks whether the quota still holds
 	}
 	return wait
 }
 
-// cost is what n permits are in this tier: a call is one call in flight, whatever it costs; and what nobody set
-// may turn out smaller than a call, which must go all the same.
+// cost converts a call's cost to this tier's permits. In-flight tiers always charge 1. Advertised and
+// inferred limits can be smaller than a single call, so the charge is capped at the limit; otherwise the call
+// could never run.
 func (t *tier) cost(n int) int {
 	switch {
 	case t.slots != nil:
@@ -127,9 +132,10 @@ func newScheduler() *scheduler {
 
 func (s *scheduler) now() time.Duration { return time.Since(s.base) }
 
-// acquire is Limiter.Acquire after its checks.
+// acquire is Limiter.Acquire after its checks: it admits r at once, or waits.
 func (s *scheduler) acquire(ctx context.Context, l *Limiter, r *Reservation) error {
-	// The clock is read before the lock, which is held for less; who comes in between has a later one.
+	// The clock is read before the mutex is locked, so that the mutex is held for less time. A call that is
+	// admitted in between has a later time, hence the max below.
 	now := s.now()
 	s.mu.Lock()
 	now = max(now, s.lastAdmitted)
@@ -156,7 +162,7 @@ func (s *scheduler) acquire(ctx context.Context, l *Limiter, r *Reservation) err
 	return err
 }
 
-// note writes down that t goes.
+// noteSent records that r is sent now with n permits: in the log, for the ramp and for an observer.
 func (s *scheduler) noteSent(r *Reservation, now time.Duration, n int) {
 	r.logged = s.log.Note(now, r.Who, n)
 	if s.paced {
@@ -167,7 +173,8 @@ func (s *scheduler) noteSent(r *Reservation, now time.Duration, n int) {
 	}
 }
 
-// admit takes every tier of t and reports true, or takes none. Nobody waits.
+// admit takes every tier of r and reports true, or takes none and reports false. It may be called only while
+// no call waits.
 func (s *scheduler) admit(r *Reservation, now time.Duration) bool {
 	if !s.ramp.open(now) {
 		return false
@@ -197,7 +204,7 @@ func (s *scheduler) admit(r *Reservation, now time.Duration) bool {
 	return true
 }
 
-// take takes every tier of t and of its groups, whether or not there is room.
+// take takes the permits of every tier of r and of its scopes gs, whether or not there is room.
 func (s *scheduler) take(r *Reservation, gs scopePair, now time.Duration) {
 	n := r.cost()
 	r.sent, r.state, r.tight, r.stored = now, taken, false, 0
@@ -224,7 +231,7 @@ func (s *scheduler) take(r *Reservation, gs scopePair, now time.Duration) {
 	s.noteSent(r, now, n)
 }
 
-// settleUp is Settle where the limits have to hear of it.
+// settleUp is Limiter.Settle for an outcome that some limit needs.
 func (s *scheduler) settleUp(r *Reservation, o *Outcome) (paused time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -241,7 +248,7 @@ func (s *scheduler) settleUp(r *Reservation, o *Outcome) (paused time.Duration) 
 	return paused
 }
 
-// count settles what t has taken: the partner has counted it by now, or, where it has not answered, perhaps never.
+// count settles the permits of r: the partner has counted them by now or, without an answer, perhaps never.
 func (s *scheduler) count(r *Reservation, now time.Duration, answered bool) {
 	at := min(now, r.sent+s.slack)
 	for i, tier := range r.tiers.tiers {
@@ -259,7 +266,8 @@ func (s *scheduler) count(r *Reservation, now time.Duration, answered bool) {
 	r.settleGrants(true, at, now)
 }
 
-// undo gives back what t has taken, but for its place in flight: the partner never saw it.
+// undo gives back the permits of r, because the partner never saw the attempt. The slots of configured limits
+// stay taken until Release.
 func (s *scheduler) undo(r *Reservation, now time.Duration) {
 	for i, tier := range r.tiers.tiers {
 		if r.taken>>i&1 == 0 || tier.slots != nil {
@@ -276,7 +284,7 @@ func (s *scheduler) undo(r *Reservation, now time.Duration) {
 	}
 }
 
-// restart has what t has taken count from now, as the attempt goes later than it was admitted.
+// restart makes the permits of r count from now, because the attempt is sent later than it was admitted.
 func (s *scheduler) restart(r *Reservation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -303,10 +311,10 @@ func (s *scheduler) restart(r *Reservation) {
 	}
 }
 
-// giveSlots gives back the slots among the tiers that were taken. It takes the mutex only when somebody waits: a waiter
-// that comes meanwhile looks at the slots after it has been counted.
+// giveSlots gives back the slots of the taken tiers of set. It locks the mutex only if a call waits. That
+// misses no waiter: a waiter that comes meanwhile is counted before it checks the slots.
 func (s *scheduler) giveSlots(set *tierSet, taken uint64) {
-	if set.fast != nil { // all of its tiers were taken
+	if set.fast != nil { // without conditions, so all of its tiers were taken
 		for _, slots := range set.fast.slots {
 			slots.Give()
 		}
@@ -322,14 +330,14 @@ func (s *scheduler) giveSlots(set *tierSet, taken uint64) {
 	}
 }
 
-// advance lets go whom it can.
+// advance admits the waiters that can go.
 func (s *scheduler) advance() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pump(s.now())
 }
 
-// refund undoes take, under the lock.
+// refund undoes take, slots in flight included. The caller holds the mutex.
 func (s *scheduler) refund(r *Reservation) {
 	s.undo(r, s.now())
 	for i, tier := range r.tiers.tiers {

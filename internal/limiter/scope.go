@@ -8,31 +8,31 @@ import (
 	"time"
 )
 
-// group is the calls that the partner's answers concern alike: all of them, those with one credential, or
-// those of one route. It holds what the partner has said to them: a pause, quotas by headers, and the limits
-// that its refusals show.
+// scopeState is the state of one scope: all calls, those with one credential, or those of one route. It holds
+// the restrictions from the partner's answers: a pause, advertised quotas, and limits inferred from refusals.
 type scopeState struct {
 	scope           Scope
-	until           time.Duration // paused until then
+	until           time.Duration // end of the pause; not after now if there is none
 	since           time.Duration // when the pause began
-	paused          bool          // the end of the pause has not been told yet
-	cause           any           // that the pause came by
-	throttledInARow int           // refusals in a row that did not say how long to wait
-	queues          int           // of its waiters
-	tiers           []*tier       // told, learnt, and the bound on calls in flight while it learns
+	paused          bool          // the pause has not been reported as over yet
+	cause           any           // Outcome.Cause of the pause
+	throttledInARow int           // pauses in a row for refusals that did not say how long to wait
+	queues          int           // queues whose waiters belong to the scope
+	tiers           []*tier       // of advertised quotas, of inferred limits, and the cap on calls in flight
 	advertised      []*advertised
-	perRoute        []string // names of quotas that differ by route
+	perRoute        []string // names of quotas that each route has for itself
 	learner         learner
 }
 
-// groups are those of one call beside everybody: its credential's and its route's, nil where the partner
-// has said nothing to them.
+// scopePair holds the scopes of one call other than everyone: that of its credential and that of its route.
+// Each is nil if there is no state for it.
 type scopePair [2]*scopeState
 
-// maxGroups bounds what is remembered of credentials and routes. Beyond it what is said to one is said to all.
+// maxScopes bounds the credentials and routes that are remembered. Beyond it, an answer for one of them
+// restricts all calls.
 const maxScopes = 4096
 
-// grant is what a ticket has taken of a group's tier.
+// scopeGrant is the permits that a reservation has taken from one tier of a scope.
 type scopeGrant struct {
 	tier *tier
 	n    int // permits
@@ -61,7 +61,7 @@ func (sc *scopeState) take(r *Reservation, now, slack time.Duration) {
 			tier.slots.Take()
 		} else {
 			if tier.source == Advertised && tier.Wait(now, n) > 0 {
-				tier.lastHeard = now // the one call that asks again
+				tier.lastHeard = now // this call asks whether the quota still holds; the others wait on
 			}
 			mark = tier.Take(now, now+slack, n)
 		}
@@ -69,7 +69,8 @@ func (sc *scopeState) take(r *Reservation, now, slack time.Duration) {
 	}
 }
 
-// settleGrants ends what t has taken of the groups' tiers.
+// settleGrants ends r's use of the tiers of scopes: it gives slots back, and settles the other permits, or
+// refunds them if the attempt was not sent.
 func (r *Reservation) settleGrants(sent bool, at, now time.Duration) {
 	for i, g := range r.grants {
 		switch {
@@ -98,7 +99,8 @@ func (sc *scopeState) drop(t *tier) {
 
 var seed = maphash.MakeSeed()
 
-// routeOf returns a number for a route.
+// routeOf returns the key of a route, 0 for an empty route. It is even, and the key of a credential is odd,
+// so that the two never clash.
 func routeOf(method, route string) uint64 {
 	if route == "" {
 		return 0
@@ -111,7 +113,7 @@ func routeOf(method, route string) uint64 {
 	return h.Sum64() &^ 1
 }
 
-// key returns the key of t's group in a scope, 0 for everybody.
+// key returns the key of r's scope of the given kind, 0 for all calls.
 func (r *Reservation) key(scope Scope) uint64 {
 	switch scope {
 	case ScopeCredential:
@@ -122,7 +124,7 @@ func (r *Reservation) key(scope Scope) uint64 {
 	return 0
 }
 
-// groupsOf returns t's groups beside everybody.
+// scopesOf returns r's scopes other than everyone.
 func (s *scheduler) scopesOf(r *Reservation) (gs scopePair) {
 	if len(s.scopes) == 0 {
 		return gs
@@ -138,7 +140,8 @@ func (s *scheduler) scopesOf(r *Reservation) (gs scopePair) {
 	return gs
 }
 
-// groupFor returns t's group in a scope, after making it where there is none.
+// scopeFor returns r's scope of the given kind, and creates it if necessary. It returns everyone if r has no
+// key of that kind, or if there are too many scopes.
 func (s *scheduler) scopeFor(r *Reservation, scope Scope, now time.Duration) *scopeState {
 	s.signalled.Store(true)
 	key := r.key(scope)
@@ -163,7 +166,7 @@ func (s *scheduler) scopeFor(r *Reservation, scope Scope, now time.Duration) *sc
 	if scope == ScopeRoute {
 		s.routeScopes++
 	}
-	// Those who wait already and belong to it stand in a queue of their own from here on.
+	// The waiters that belong to the new scope move to a queue of their own.
 	s.eachWaiter(func(w *waiter) {
 		if w.queue != nil && w.place.key(scope) == key {
 			s.unlink(w)
@@ -173,7 +176,8 @@ func (s *scheduler) scopeFor(r *Reservation, scope Scope, now time.Duration) *sc
 	return sc
 }
 
-// forget lets go of groups to which the partner has nothing to say at present.
+// forget removes the scopes that restrict nothing at present: no pause, no permits in use, no cap and no
+// waiters.
 func (s *scheduler) forget(now time.Duration) {
 	maps.DeleteFunc(s.scopes, func(_ uint64, sc *scopeState) bool {
 		for _, t := range sc.tiers {
@@ -189,13 +193,14 @@ func (s *scheduler) forget(now time.Duration) {
 	})
 }
 
-// learn takes in what an answer says to the callers: a pause, a quota, a limit. It returns how long a
-// pause it began.
+// learn applies the outcome of r to the pauses and the learner of its scope. It returns the length of the
+// pause that it began, 0 for none. A refusal that does not say how long to wait pauses for half a second,
+// doubled for each one in a row, up to 16 seconds.
 func (s *scheduler) learn(r *Reservation, o *Outcome, now time.Duration) time.Duration {
 	switch o.Kind {
 	case Throttled:
 		s.ramp.disturbed(now)
-		// It counted the call later than we believed: believe it, up to when it answered.
+		// The partner may count calls later than slack assumes: double slack, up to the time of the answer.
 		if took := now - r.sent; took > s.slack {
 			s.slack = min(2*s.slack, took)
 		}
@@ -235,13 +240,14 @@ func (s *scheduler) learn(r *Reservation, o *Outcome, now time.Duration) time.Du
 	return wait
 }
 
-// answered ends the strikes of t's groups, and lets more calls go where few are let.
+// answered ends the series of refusals in r's scopes after an accepted call, and raises their caps on calls
+// in flight.
 func (s *scheduler) answered(r *Reservation, now time.Duration) {
 	gs := s.scopesOf(r)
 	for _, sc := range [...]*scopeState{&s.everyone, gs[0], gs[1]} {
 		if sc != nil {
 			if n := len(sc.learner.refusals); n > 0 && r.sent <= sc.learner.refusals[n-1].sent {
-				continue // it was on its way before the refusal
+				continue // sent no later than the refused call, so it proves nothing
 			}
 			sc.throttledInARow = 0
 			if sc.learner.cap != nil {
@@ -258,7 +264,7 @@ func (s *scheduler) answered(r *Reservation, now time.Duration) {
 	}
 }
 
-// pause makes everybody in g wait until then, and turns away who may not wait that long.
+// pause makes the calls of sc wait until the given time. It refuses the waiters that may not wait that long.
 func (s *scheduler) pause(sc *scopeState, o *Outcome, now, until time.Duration) {
 	if !sc.paused || sc.until <= now {
 		sc.since = now
@@ -271,7 +277,7 @@ func (s *scheduler) pause(sc *scopeState, o *Outcome, now, until time.Duration) 
 	})
 }
 
-// eachWaiter calls f for everybody in the queues, who may leave them meanwhile.
+// eachWaiter calls f for each waiter in a queue, in order of arrival. f may move the waiter or remove it.
 func (s *scheduler) eachWaiter(f func(*waiter)) {
 	var all []*waiter
 	for _, q := range s.queues {
@@ -289,7 +295,8 @@ func (s *scheduler) eachWaiter(f func(*waiter)) {
 	}
 }
 
-// turnAway ends the wait of w when a pause is longer than it may sit out, as one who comes now is refused.
+// turnAway ends the wait of w if a pause until the given time is longer than w may wait, just as a new call
+// would be refused.
 func (s *scheduler) turnAway(w *waiter, until time.Duration) {
 	by, wait := w.place, until-s.now()
 	if (by.MaxPause <= 0 || wait <= by.MaxPause) && (by.Patience <= 0 || wait <= by.Patience) && until <= w.deadline {

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Source says where a limit is known from.
+// Source says how a limit is known.
 type Source uint8
 
 const (
-	// Configured was configured.
+	// Configured is a limit that the user has configured.
 	Configured Source = iota
-	// Advertised comes from the headers of the partner's answers.
+	// Advertised is a limit from the headers of the partner's answers.
 	Advertised
-	// Inferred was inferred from its refusals.
+	// Inferred is a limit inferred from the partner's refusals.
 	Inferred
 )
 
@@ -23,46 +23,47 @@ func (s Source) String() string {
 	return [...]string{"configured", "advertised", "inferred"}[min(s, Inferred)]
 }
 
-// Status is where a limiter stands.
+// Status is the present state of a limiter.
 type Status struct {
-	// Limits are all that hold at present: the ones that were set, then those that the partner told and
-	// those that were learnt.
+	// Limits are all limits in force: first those that are configured, then those that are advertised or
+	// inferred.
 	Limits []LimitStatus
-	// Waiting is how many calls wait in line, of all who share it.
+	// Waiting is the number of waiting calls, of all views of the scheduler.
 	Waiting int
-	// PausedFor is how long everybody still waits because the partner asked for it; 0 when nobody does.
-	// A pause of one credential or route does not show here.
+	// PausedFor is how long all calls still wait because the partner asked for it, 0 if they do not. A pause
+	// of one credential or route does not show here.
 	PausedFor time.Duration
 	// Paused counts the credentials and routes that have a pause of their own.
 	Paused int
-	// Ignored counts headers of answers that were malformed.
+	// Ignored counts malformed headers of answers.
 	Ignored int
 }
 
-// LimitStatus is where one limit stands.
+// LimitStatus is the present state of one limit.
 type LimitStatus struct {
-	// Limit is the limit as [Limit.String] shows it, and Source where it is known from.
+	// Limit is the limit as [Limit.String] shows it, and Source says how it is known.
 	Limit  string
 	Source Source
-	// Scope says whose limit it is, for one that was told or learnt. Several with the same limit stand for several
-	// credentials or routes.
+	// Scope says which calls an advertised or inferred limit concerns. Several entries with the same limit
+	// stand for several credentials or routes.
 	Scope Scope
-	// Used and Max are permits: taken at present, and in all.
+	// Used and Max are permits: those taken at present, and all.
 	Used, Max int
-	// Waiting is how many calls wait that are under it.
+	// Waiting is the number of waiting calls that are under the limit.
 	Waiting int
-	// NextFree is how long until one more permit is free, 0 when one is, negative when that does not depend on the
-	// clock (a place in flight comes back with an answer).
+	// NextFree is how long until one more permit is free, 0 if one is free now. It is negative if that does
+	// not depend on the clock: an in-flight slot comes back with an answer.
 	NextFree time.Duration
 }
 
-// Status returns where the limiter stands. It changes nothing.
+// Status returns the present state of the limiter. It changes nothing.
 func (l *Limiter) Status() (status Status) {
 	set, s := l.current(), l.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	status.Waiting, status.PausedFor, status.Ignored = int(s.waiting.Load()), max(0, s.everyone.until-now), int(s.ignored.Load())
+	status.Waiting, status.PausedFor, status.Ignored = int(s.waiting.Load()), max(0, s.everyone.until-now),
+		int(s.ignored.Load())
 	for _, t := range set.tiers {
 		st := t.status(now)
 		for key, q := range s.queues {
@@ -107,7 +108,7 @@ func (t *tier) status(now time.Duration) LimitStatus {
 		s.Max = t.Limit()
 		s.Used = s.Max - t.Left(now)
 	}
-	switch { // not waitFor, which notes that somebody waits
+	switch { // not by waitFor, which would note that a call waits
 	case t.slots != nil:
 		if !t.slots.Free(1) {
 			s.NextFree = -1
@@ -120,8 +121,9 @@ func (t *tier) status(now time.Duration) LimitStatus {
 	return s
 }
 
-// look notes what an observed call is to tell: what is left, limits that are nearly used up, and pauses
-// that are over.
+// observe fills in Left and Notices of an observed reservation: the permits left, the limits that are nearly
+// used up, and the pauses that are over. A limit is reported at 80 % of its permits, and again only after its
+// use has been below 60 %.
 func (s *scheduler) observe(r *Reservation, now time.Duration) {
 	by := r
 	by.Left = -1

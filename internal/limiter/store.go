@@ -8,35 +8,37 @@ import (
 	"github.com/belay-go/belay/internal/window"
 )
 
-// Quota is a limit that several processes share, counted in a store of theirs. Only the head of a queue
-// asks, one at a time, so that a store is asked no more often than calls go.
+// Quota is a limit that several processes share, counted in a store of theirs. Only the head of a queue asks,
+// one at a time, so the store is asked no more often than calls go.
 type Quota interface {
 	// Take takes n permits and returns 0, or takes none and returns how long to wait before asking again,
-	// above zero. It must honour ctx, and be safe for concurrent use. An error means that the store cannot
-	// say, which is when the limit's fallback holds.
+	// above zero. It must honor ctx and be safe for concurrent use. An error means that the store cannot say;
+	// the limit's fallback applies then.
 	Take(ctx context.Context, n int) (wait time.Duration, err error)
 }
 
 const (
-	quotaTimeout = 500 * time.Millisecond
-	quotaRetry   = 2 * time.Second // how long the fallback holds before the store is asked again
-	quotaLongest = time.Minute     // a store that wants a longer wait is asked again after that
-	quotaCredit  = time.Second     // how long permits are good for that were taken and not used
+	quotaTimeout = 500 * time.Millisecond // the store has to answer within this
+	quotaRetry   = 2 * time.Second        // how long the fallback applies before the store is asked again
+	quotaLongest = time.Minute            // a longer wait is cut to this; then the store is asked again
+	quotaCredit  = time.Second            // how long unused permits from the store stay valid
 )
 
-// sharedQuota is a tier that a store counts. All but take is called under the line's lock.
+// sharedQuota is a limit that a store counts. All methods but take run under the scheduler's mutex.
 type sharedQuota struct {
 	quota    Quota
 	fallback Fallback
-	credit   int           // permits that were taken from the store and not yet used
-	expires  time.Duration // when they are no longer worth anything
-	asking   time.Duration // when the question under way is given up on, 0 when there is none
-	until    time.Duration // when the store may be asked again, as it said
-	failed   time.Duration // the fallback holds until then
+	credit   int           // permits taken from the store and not used yet
+	expires  time.Duration // when the credit is no longer valid
+	asking   time.Duration // when the present request to the store is given up, 0 if there is none
+	until    time.Duration // when the store may be asked again, after it has asked to wait
+	failed   time.Duration // the fallback applies until then
 }
 
 var errQuotaSlow = errors.New("the quota's store did not answer in time")
 
+// waitFor returns how long n permits have to wait behind claimed others. The window local decides while the
+// store fails. Zero with too little credit means that the head of the queue must ask the store.
 func (s *sharedQuota) waitFor(local window.Window, now time.Duration, n, claimed int) time.Duration {
 	if s.asking > 0 && now >= s.asking {
 		s.answered(now, 0, 0, errQuotaSlow, false)
@@ -63,12 +65,13 @@ func (s *sharedQuota) waitFor(local window.Window, now time.Duration, n, claimed
 	return 0 // the head asks
 }
 
-// lacks reports whether n permits have to be asked for.
+// lacks reports whether the store must be asked for n permits.
 func (s *sharedQuota) lacks(now time.Duration, n int) bool {
 	return now >= s.failed && s.credit < n
 }
 
-// spend uses permits that were asked for, and reports whether it was those.
+// spend uses n permits of the credit and reports true, or uses none and reports false if the fallback applies
+// or the credit is too small.
 func (s *sharedQuota) spend(now time.Duration, n int) bool {
 	if now < s.failed || s.credit < n {
 		return false
@@ -77,7 +80,7 @@ func (s *sharedQuota) spend(now time.Duration, n int) bool {
 	return true
 }
 
-// take asks the store, outside all locks, for no longer than quotaTimeout.
+// take asks the store for n permits, without the mutex and for no longer than quotaTimeout.
 func (s *sharedQuota) take(ctx context.Context, n int) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, quotaTimeout)
 	type answer struct {
@@ -85,7 +88,7 @@ func (s *sharedQuota) take(ctx context.Context, n int) (time.Duration, error) {
 		err  error
 	}
 	got := make(chan answer, 1)
-	go func() { // it may not honour the context
+	go func() { // Take may ignore its context
 		defer cancel()
 		a := answer{err: errors.New("the quota's Take panicked")}
 		defer func() {
@@ -107,11 +110,12 @@ func (s *sharedQuota) take(ctx context.Context, n int) (time.Duration, error) {
 	}
 }
 
-// answered takes in what the store said to a question for n permits.
+// answered records the store's answer to a request for n permits. cancelled says that the caller's context
+// has ended.
 func (s *sharedQuota) answered(now time.Duration, n int, wait time.Duration, err error, cancelled bool) {
 	s.asking = 0
 	switch {
-	case err != nil && cancelled: // by the caller: the next one asks
+	case err != nil && cancelled: // the store has not failed: the next head asks it
 	case err != nil:
 		s.failed, s.credit = now+quotaRetry, 0
 	case wait > 0:
@@ -122,7 +126,8 @@ func (s *sharedQuota) answered(now time.Duration, n int, wait time.Duration, err
 	}
 }
 
-// giveBack takes back permits that were got from the store at a time: they are good for a while after that.
+// giveBack adds n permits that the store granted at time got to the credit. They stay valid for quotaCredit
+// after got; later they are lost. All credit expires together, with its oldest permits.
 func (s *sharedQuota) giveBack(now, got time.Duration, n int) {
 	if now-got >= quotaCredit {
 		return
@@ -133,7 +138,7 @@ func (s *sharedQuota) giveBack(now, got time.Duration, n int) {
 	s.credit += n
 }
 
-// lacking returns the shared quotas that t still has to ask.
+// lacking returns the shared quotas that r still has to ask for permits.
 func (r *Reservation) lacking(now time.Duration) (lacking []*sharedQuota) {
 	if !r.tiers.shared {
 		return nil

@@ -8,7 +8,8 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// wait waits until w is admitted.
+// wait blocks until w is admitted or refused, or until ctx or the patience ends. In the last two cases w
+// gives back all permits and leaves the scheduler.
 func (s *scheduler) wait(ctx context.Context, r *Reservation, w *waiter) (err error) {
 	var patience <-chan time.Time
 	if p := r.Patience; p > 0 {
@@ -44,7 +45,7 @@ func (s *scheduler) wait(ctx context.Context, r *Reservation, w *waiter) (err er
 	}
 }
 
-// woken does what w was woken for, and reports whether its wait is over.
+// woken acts on a signal to w, and reports whether the wait of w is over.
 func (s *scheduler) woken(ctx context.Context, r *Reservation, w *waiter) (over bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,14 +64,14 @@ func (s *scheduler) woken(ctx context.Context, r *Reservation, w *waiter) (over 
 	return w.admitted || w.err != nil, w.err
 }
 
-// askFor asks a store for w's permits, without the lock.
+// askFor asks a store for w's permits. It unlocks the mutex meanwhile.
 func (s *scheduler) askFor(ctx context.Context, r *Reservation, w *waiter, ask *sharedQuota) {
 	s.mu.Unlock()
 	wait, err := ask.take(ctx, r.cost())
 	s.mu.Lock()
 	ask.answered(s.now(), r.cost(), wait, err, ctx.Err() != nil)
 	if ctx.Err() != nil && w.err == nil {
-		if w.admitted { // by what another gave back meanwhile
+		if w.admitted { // by permits that another call gave back meanwhile
 			s.refund(r)
 			w.admitted = false
 		} else {
@@ -81,7 +82,8 @@ func (s *scheduler) askFor(ctx context.Context, r *Reservation, w *waiter, ask *
 	s.pump(s.now())
 }
 
-// chooseAgain finds w's limits after they have changed, without the lock, and puts it back into its place.
+// chooseAgain chooses w's limits after a change, and puts w back into its order of arrival. It unlocks the
+// mutex meanwhile; it is locked again on return, even if a function of the user's panics.
 func (s *scheduler) chooseAgain(r *Reservation, w *waiter) {
 	w.limitsChanged = false
 	chosen := false
@@ -111,7 +113,7 @@ func (s *scheduler) chooseAgain(r *Reservation, w *waiter) {
 	s.mu.Unlock()
 }
 
-// signal wakes w to look at what has become of it.
+// signal wakes w. Signals do not add up: one is enough.
 func (w *waiter) signal() {
 	select {
 	case w.ready <- struct{}{}:
@@ -119,7 +121,7 @@ func (w *waiter) signal() {
 	}
 }
 
-// join puts a waiter into the line, or says why it must not wait.
+// join adds a waiter for r, or returns a *Refusal if r must not wait.
 func (s *scheduler) join(ctx context.Context, l *Limiter, r *Reservation, now time.Duration) (*waiter, error) {
 	if !r.Returning && s.queueFull(l, r) {
 		return nil, &Refusal{Reason: QueueFull}
@@ -137,16 +139,17 @@ func (s *scheduler) join(ctx context.Context, l *Limiter, r *Reservation, now ti
 	return w, nil
 }
 
-// queuesOfAll is how many times its bound all tenants together may wait.
+// totalQueues is how many times MaxQueue the waiters of all tenants together may be.
 const totalQueues = 10
 
-// full reports whether too many wait already, of t's tenant or of all.
+// queueFull reports whether too many calls wait already, of r's tenant or of all tenants.
 func (s *scheduler) queueFull(l *Limiter, r *Reservation) bool {
 	own := s.tenants[r.Tenant]
 	return l.MaxQueue == 0 || own != nil && own.waiting >= l.MaxQueue || int(s.waiting.Load())/totalQueues >= l.MaxQueue
 }
 
-// tooLong refuses a wait that is known to outlast the deadline or the patience.
+// tooLong returns a *Refusal if r would certainly wait longer than its deadline, its patience or, for a wait
+// that the partner asked for, MaxPause. It returns nil otherwise.
 func (s *scheduler) tooLong(ctx context.Context, r *Reservation, now time.Duration) error {
 	by := r
 	wait, what := s.everyone.until-now, "paused by the partner"
@@ -156,7 +159,8 @@ func (s *scheduler) tooLong(ctx context.Context, r *Reservation, now time.Durati
 			wait = max(wait, sc.until-now)
 		}
 	}
-	// What the partner said itself holds for as long as Retry-After may.
+	// longer keeps the longest wait and its cause. A wait that the partner asked for (said) is bounded by
+	// MaxPause too.
 	longer := func(d time.Duration, why string, said bool) error {
 		if d > wait && d != never {
 			wait, what = d, why
@@ -170,7 +174,7 @@ func (s *scheduler) tooLong(ctx context.Context, r *Reservation, now time.Durati
 		return err
 	}
 	_ = longer(s.ramp.wait(now, int(s.waiting.Load())), "easing in after an outage", false)
-	// Only those who stand before it in the same row are sure to go first.
+	// Waiters go before r for certain only if they all wait in the tenantQueue that r would join.
 	ahead := 0
 	if q := s.queues[queueKey{r.tiers, r.taken, groups}]; q != nil && len(s.tenants) == 1 && q.tenantsAt(r.Level) == 1 {
 		ahead = q.cost
@@ -189,7 +193,8 @@ func (s *scheduler) tooLong(ctx context.Context, r *Reservation, now time.Durati
 		}
 		for _, tier := range sc.tiers {
 			d := tier.waitFor(now, r.cost(), 0)
-			if err := longer(d, "limit "+tier.limit.String()+" ("+tier.source.String()+")", tier.source == Advertised); err != nil {
+			if err := longer(d, "limit "+tier.limit.String()+" ("+tier.source.String()+")",
+				tier.source == Advertised); err != nil {
 				return err
 			}
 		}
