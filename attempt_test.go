@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -229,5 +230,79 @@ func TestTimeoutsElsewhere(t *testing.T) {
 		requireIdle(t, c.set.timeouts)
 		require.Zero(t, parent.children)
 		require.Equal(t, []int{-1, -1}, left)
+	})
+}
+
+// An upgraded connection is the caller's.
+func TestSwitchingProtocols(t *testing.T) {
+	t.Parallel()
+	type pipe struct{ io.ReadWriteCloser }
+	rt := transportFunc(func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 101, Header: http.Header{}, Body: pipe{}, Request: req}, nil
+	})
+	c := clientOf(t, rt, WithMaxInFlight(1), WithMaxQueue(0))
+	for range 3 {
+		req, err := c.NewRequest(t.Context(), http.MethodGet, "/ws", nil)
+		require.NoError(t, err)
+		resp, err := c.Do(req)
+		require.NoError(t, err)
+		require.IsType(t, pipe{}, resp.Body)
+	}
+}
+
+// A body that cannot be opened again for a retry is named.
+func TestGetBodyFails(t *testing.T) {
+	t.Parallel()
+	c := clientOf(t, answer(500, ""), WithRetry(RetryPolicy{BaseDelay: time.Nanosecond}))
+	opened := 0
+	_, err := Put[None](t.Context(), c, "/", StreamBody("text/plain", -1, func() (io.ReadCloser, error) {
+		if opened++; opened > 1 {
+			return nil, errors.New("the file is gone")
+		}
+		return io.NopCloser(strings.NewReader("x")), nil
+	}))
+	require.ErrorContains(t, err, "the file is gone")
+	require.ErrorIs(t, err, ErrNotReplayable)
+}
+
+// A classifier's word holds, but what the transport knows stays.
+func TestClassifierAndTransportErrors(t *testing.T) {
+	t.Parallel()
+	n := 0
+	rt := transportFunc(func(*http.Request) (*http.Response, error) { n++; return nil, io.EOF })
+	c := clientOf(t, rt, WithClassifier(func(*Attempt) Verdict { return Verdict{Class: ClassTransient, RetryAfter: -5} }), WithRetry(RetryPolicy{BaseDelay: time.Nanosecond}))
+	_, err := Post[None](t.Context(), c, "/", nil)
+	require.ErrorIs(t, err, ErrTransient)
+	require.Equal(t, 1, n, "EOF may have been processed")
+	fine := clientOf(t, answer(404, "{}"), WithClassifier(func(*Attempt) Verdict { return Verdict{} }))
+	got, err := Get[map[string]any](t.Context(), fine, "/")
+	require.NoError(t, err, "404 is an answer for this partner")
+	require.Empty(t, got)
+}
+
+// Discarded answers: large ones are not read, endless ones not for long.
+func TestDiscard(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for name, rt := range map[string]transportFunc{
+			"large": func(req *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: 503, Header: http.Header{"Content-Type": {"image/png"}}, ContentLength: 1 << 20, Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 1<<20)))}, nil
+			},
+			"endless": func(req *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: 503, Header: http.Header{"Content-Type": {"image/png"}}, ContentLength: -1, Body: io.NopCloser(zeros{})}, nil
+			},
+			"stuck": func(req *http.Request) (*http.Response, error) {
+				r, w := io.Pipe()
+				_ = w
+				return &http.Response{StatusCode: 503, Header: http.Header{"Content-Type": {"image/png"}}, ContentLength: -1, Body: r}, nil
+			},
+		} {
+			c := clientOf(t, rt, WithRetry(RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}))
+			start := time.Now()
+			_, err := Get[None](t.Context(), c, "/")
+			require.ErrorIs(t, err, ErrTransient, name)
+			require.Less(t, time.Since(start), 6*time.Second, name)
+			require.Zero(t, c.limiter.Status().Limits[0].Used, name)
+		}
 	})
 }

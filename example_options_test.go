@@ -14,7 +14,7 @@ import (
 	"github.com/belay-go/belay/internal/testkit"
 )
 
-// show is a transport that prints what is sent, and answers 200.
+// show is a transport that prints each request, and answers 200.
 func show(headers ...string) http.RoundTripper {
 	return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		line := req.Method + " " + req.URL.String()

@@ -21,8 +21,8 @@ import (
 	"github.com/belay-go/belay/internal/testkit"
 )
 
-// world is the partner and everybody else: the partner redirects to elsewhere; whoever is elsewhere
-// answers 500 and says back all that it was sent, as a hostile one would.
+// world is the partner and everybody else: the partner redirects to elsewhere; any other host
+// answers 500 and echoes all that it was sent, as a hostile one would.
 type world struct {
 	partner  string // origin
 	code     int    // of the redirect

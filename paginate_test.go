@@ -16,7 +16,7 @@ import (
 	"github.com/belay-go/belay/internal/testkit"
 )
 
-// shelf is a partner that answers by what is asked for: "METHOD /path?query body" → answer.
+// shelf is a partner with an answer for each request: "METHOD /path?query body" → answer.
 type shelf struct {
 	mu     sync.Mutex
 	pages  map[string]string

@@ -3,7 +3,6 @@ package belay_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -19,6 +18,62 @@ import (
 	"github.com/belay-go/belay/belaytest"
 	"github.com/belay-go/belay/internal/testkit"
 )
+
+// Headers that say something odd slow nothing down for longer than they are true.
+func TestOddHeaders(t *testing.T) {
+	t.Parallel()
+	quota := func(limit, left, reset any) *http.Response {
+		return testkit.Reply(200, "X-RateLimit-Limit", fmt.Sprint(limit), "X-RateLimit-Remaining", fmt.Sprint(left), "X-RateLimit-Reset", fmt.Sprint(reset))
+	}
+	for _, c := range []struct {
+		name   string
+		calls  int
+		answer func(*odd, time.Duration, *http.Request) *http.Response
+		within time.Duration
+	}{
+		{"not every call counts", 300, func(*odd, time.Duration, *http.Request) *http.Response { return quota(60, 59, 3600) }, 5 * time.Second},
+		{"always the same, with a reset of 0", 500, func(*odd, time.Duration, *http.Request) *http.Response { return quota(100, 99, 0) }, 5 * time.Second},
+		{"always the same, with a reset in the past", 500, func(*odd, time.Duration, *http.Request) *http.Response { return quota(100, 99, 946684000) }, 5 * time.Second},
+		{"used up once, for ten months, and never again", 20, func(o *odd, _ time.Duration, _ *http.Request) *http.Response {
+			if o.sent == 1 {
+				return quota(100, 0, 300*24*3600)
+			}
+			return quota(100, 99, 60)
+		}, 61 * time.Minute},
+		{"two quotas by one name", 300, func(_ *odd, _ time.Duration, req *http.Request) *http.Response {
+			if req.URL.Path == "/few" {
+				return quota(15, 14, 900)
+			}
+			return quota(900, 800, 900)
+		}, 5 * time.Second},
+		{"10 a second beside what is told", 200, func() func(*odd, time.Duration, *http.Request) *http.Response {
+			limited := sliding(10, time.Second)()
+			return func(o *odd, now time.Duration, req *http.Request) *http.Response {
+				resp := limited(o, now, req)
+				resp.Header.Set("X-RateLimit-Limit", "5000")
+				resp.Header.Set("X-RateLimit-Remaining", fmt.Sprint(5000-o.succeeded))
+				resp.Header.Set("X-RateLimit-Reset", "3600")
+				return resp
+			}
+		}(), 25 * time.Second},
+	} {
+		testkit.Bubble(t, c.name, func(t *testing.T) {
+			o := &odd{start: time.Now(), answer: c.answer}
+			client := newClient(t, o)
+			failed := testkit.Work(8, c.calls, func(i int) error {
+				path := "/many"
+				if i%30 == 29 {
+					path = "/few"
+				}
+				return get(t.Context(), client, path, belay.Patience(24*time.Hour))
+			})
+			t.Logf("took %s, %d refusals", time.Since(o.start), o.refused)
+			require.Empty(t, failed)
+			require.LessOrEqual(t, time.Since(o.start), c.within)
+			require.LessOrEqual(t, o.refused, 10)
+		})
+	}
+}
 
 // told returns what the client knows from headers.
 func told(c *belay.Client) (limits []string) {
@@ -127,48 +182,6 @@ func TestToldIsBounded(t *testing.T) {
 	})
 }
 
-// Off is off: headers tell nothing, and a refusal only pauses.
-func TestAdaptiveOff(t *testing.T) {
-	t.Parallel()
-	testkit.Bubble(t, "off", func(t *testing.T) {
-		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second)}, Headers: true, Latency: time.Millisecond})
-		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}))
-		require.Empty(t, testkit.Work(4, 50, func(int) error { return get(t.Context(), c, "/") }))
-		require.Len(t, c.Limiter().Status().Limits, 1, "in flight")
-		require.Greater(t, p.Count(429), 4)
-	})
-	testkit.Bubble(t, "floor and ceiling", func(t *testing.T) {
-		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)}, Latency: 10 * time.Millisecond})
-		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Ceiling: 50}))
-		start := time.Now()
-		require.Empty(t, testkit.Work(8, 300, func(int) error { return get(t.Context(), c, "/") }))
-		require.Greater(t, time.Since(start), 39*time.Second)
-	})
-	for _, p := range []belay.AdaptivePolicy{{Floor: -1}, {Ceiling: -1}, {Floor: 5, Ceiling: 4}} {
-		_, err := belay.New("https://partner.test", belay.WithAdaptiveLimit(p))
-		require.ErrorContains(t, err, "WithAdaptiveLimit: AdaptivePolicy.")
-	}
-}
-
-// GitHub's secondary limit says in its text alone what it is: then it is a minute.
-func TestSecondaryLimit(t *testing.T) {
-	t.Parallel()
-	testkit.Bubble(t, "secondary", func(t *testing.T) {
-		n := 0
-		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
-			if n++; n > 1 {
-				return testkit.Reply(200), nil
-			}
-			resp := testkit.Reply(403, "Content-Type", "application/json", "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "4000")
-			resp.Body = io.NopCloser(strings.NewReader(`{"message":"You have exceeded a secondary rate limit. Please wait.","documentation_url":"https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`))
-			return resp, nil
-		}))
-		start := time.Now()
-		require.NoError(t, get(t.Context(), c, "/"))
-		require.InDelta(t, 60, time.Since(start).Seconds(), 1)
-	})
-}
-
 // A partner of fixed windows that it tells of refuses few calls, and keeps nobody long who shares them with calls that
 // are given up.
 func TestToldFixedWindows(t *testing.T) {
@@ -207,7 +220,7 @@ func TestToldFixedWindows(t *testing.T) {
 	}
 }
 
-// Fixed windows of any length, told by what is left and when they end, are kept to: at most each worker is refused once.
+// Fixed windows of any length, advertised by the permits left and the reset, are kept to: each worker is refused once at most.
 func TestToldWindowsOfAnyLength(t *testing.T) {
 	t.Parallel()
 	const workers, calls = 10, 200

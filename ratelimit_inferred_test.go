@@ -1,10 +1,8 @@
 package belay_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,46 +10,31 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/belaytest"
 	"github.com/belay-go/belay/internal/testkit"
 )
 
-// odd is a partner of which nothing is known: answer decides, under a lock, 25 ms after the call was sent.
-type odd struct {
-	mu                 sync.Mutex
-	start              time.Time
-	sent               int // calls
-	inFlight, most     int
-	refused, succeeded int
-	answer             func(o *odd, now time.Duration, req *http.Request) *http.Response
-}
-
-func (o *odd) RoundTrip(req *http.Request) (*http.Response, error) {
-	o.mu.Lock()
-	o.inFlight++
-	o.most = max(o.most, o.inFlight)
-	o.mu.Unlock()
-	time.Sleep(25 * time.Millisecond)
-	o.mu.Lock()
-	o.sent++
-	resp := o.answer(o, time.Since(o.start), req)
-	if resp.StatusCode == http.StatusTooManyRequests {
-		o.refused++
-	} else {
-		o.succeeded++
+// Off is off: headers tell nothing, and a refusal only pauses.
+func TestAdaptiveOff(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "off", func(t *testing.T) {
+		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second)}, Headers: true, Latency: time.Millisecond})
+		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}))
+		require.Empty(t, testkit.Work(4, 50, func(int) error { return get(t.Context(), c, "/") }))
+		require.Len(t, c.Limiter().Status().Limits, 1, "in flight")
+		require.Greater(t, p.Count(429), 4)
+	})
+	testkit.Bubble(t, "floor and ceiling", func(t *testing.T) {
+		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)}, Latency: 10 * time.Millisecond})
+		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Ceiling: 50}))
+		start := time.Now()
+		require.Empty(t, testkit.Work(8, 300, func(int) error { return get(t.Context(), c, "/") }))
+		require.Greater(t, time.Since(start), 39*time.Second)
+	})
+	for _, p := range []belay.AdaptivePolicy{{Floor: -1}, {Ceiling: -1}, {Floor: 5, Ceiling: 4}} {
+		_, err := belay.New("https://partner.test", belay.WithAdaptiveLimit(p))
+		require.ErrorContains(t, err, "WithAdaptiveLimit: AdaptivePolicy.")
 	}
-	o.mu.Unlock()
-	time.Sleep(25 * time.Millisecond)
-	o.mu.Lock()
-	o.inFlight--
-	o.mu.Unlock()
-	return resp, nil
-}
-
-func refuse(retryAfter string) *http.Response {
-	if retryAfter == "" {
-		return testkit.Reply(http.StatusTooManyRequests)
-	}
-	return testkit.Reply(http.StatusTooManyRequests, "Retry-After", retryAfter)
 }
 
 // A partner that refuses in a way that no limit explains slows the work down, but not for good.
@@ -137,22 +120,6 @@ func atOnce(n int) func() func(*odd, time.Duration, *http.Request) *http.Respons
 	}
 }
 
-func sliding(n int, per time.Duration) func() func(*odd, time.Duration, *http.Request) *http.Response {
-	return func() func(*odd, time.Duration, *http.Request) *http.Response {
-		var stamps []time.Duration
-		return func(_ *odd, now time.Duration, _ *http.Request) *http.Response {
-			for len(stamps) > 0 && now-stamps[0] >= per {
-				stamps = stamps[1:]
-			}
-			if len(stamps) >= n {
-				return refuse(fmt.Sprint(int((stamps[0]+per-now)/time.Second) + 1))
-			}
-			stamps = append(stamps, now)
-			return testkit.Reply(200)
-		}
-	}
-}
-
 func untilThen(n int, until time.Duration) func() func(*odd, time.Duration, *http.Request) *http.Response {
 	return func() func(*odd, time.Duration, *http.Request) *http.Response {
 		limited := sliding(n, time.Second)()
@@ -162,62 +129,6 @@ func untilThen(n int, until time.Duration) func() func(*odd, time.Duration, *htt
 			}
 			return testkit.Reply(200)
 		}
-	}
-}
-
-// Headers that say something odd slow nothing down for longer than they are true.
-func TestOddHeaders(t *testing.T) {
-	t.Parallel()
-	quota := func(limit, left, reset any) *http.Response {
-		return testkit.Reply(200, "X-RateLimit-Limit", fmt.Sprint(limit), "X-RateLimit-Remaining", fmt.Sprint(left), "X-RateLimit-Reset", fmt.Sprint(reset))
-	}
-	for _, c := range []struct {
-		name   string
-		calls  int
-		answer func(*odd, time.Duration, *http.Request) *http.Response
-		within time.Duration
-	}{
-		{"not every call counts", 300, func(*odd, time.Duration, *http.Request) *http.Response { return quota(60, 59, 3600) }, 5 * time.Second},
-		{"always the same, with a reset of 0", 500, func(*odd, time.Duration, *http.Request) *http.Response { return quota(100, 99, 0) }, 5 * time.Second},
-		{"always the same, with a reset in the past", 500, func(*odd, time.Duration, *http.Request) *http.Response { return quota(100, 99, 946684000) }, 5 * time.Second},
-		{"used up once, for ten months, and never again", 20, func(o *odd, _ time.Duration, _ *http.Request) *http.Response {
-			if o.sent == 1 {
-				return quota(100, 0, 300*24*3600)
-			}
-			return quota(100, 99, 60)
-		}, 61 * time.Minute},
-		{"two quotas by one name", 300, func(_ *odd, _ time.Duration, req *http.Request) *http.Response {
-			if req.URL.Path == "/few" {
-				return quota(15, 14, 900)
-			}
-			return quota(900, 800, 900)
-		}, 5 * time.Second},
-		{"10 a second beside what is told", 200, func() func(*odd, time.Duration, *http.Request) *http.Response {
-			limited := sliding(10, time.Second)()
-			return func(o *odd, now time.Duration, req *http.Request) *http.Response {
-				resp := limited(o, now, req)
-				resp.Header.Set("X-RateLimit-Limit", "5000")
-				resp.Header.Set("X-RateLimit-Remaining", fmt.Sprint(5000-o.succeeded))
-				resp.Header.Set("X-RateLimit-Reset", "3600")
-				return resp
-			}
-		}(), 25 * time.Second},
-	} {
-		testkit.Bubble(t, c.name, func(t *testing.T) {
-			o := &odd{start: time.Now(), answer: c.answer}
-			client := newClient(t, o)
-			failed := testkit.Work(8, c.calls, func(i int) error {
-				path := "/many"
-				if i%30 == 29 {
-					path = "/few"
-				}
-				return get(t.Context(), client, path, belay.Patience(24*time.Hour))
-			})
-			t.Logf("took %s, %d refusals", time.Since(o.start), o.refused)
-			require.Empty(t, failed)
-			require.LessOrEqual(t, time.Since(o.start), c.within)
-			require.LessOrEqual(t, o.refused, 10)
-		})
 	}
 }
 

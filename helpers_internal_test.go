@@ -1,12 +1,10 @@
 package belay
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -26,13 +24,6 @@ func clientOf(t *testing.T, rt http.RoundTripper, opts ...Option) *Client {
 	return c
 }
 
-func limiterOf(t *testing.T, limits ...Limit) *Limiter {
-	t.Helper()
-	l, err := NewLimiter(limits...)
-	require.NoError(t, err)
-	return l
-}
+type zeros struct{}
 
-type quotaFunc func(ctx context.Context, n int) (time.Duration, error)
-
-func (q quotaFunc) Take(ctx context.Context, n int) (time.Duration, error) { return q(ctx, n) }
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

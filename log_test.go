@@ -15,7 +15,7 @@ import (
 	"github.com/belay-go/belay/internal/testkit"
 )
 
-// What a caller may have expected wakes nobody: only what is wrong with the partner or the credential is an error.
+// Outcomes that a caller may have expected are not logged as errors: only faults of the partner or the credential are.
 func TestLogLevels(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int][2]string{
