@@ -1,0 +1,83 @@
+package belay_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// arrows says what each package of this module may import of this module. Guests are built on the core, which imports none of
+// them; machines in internal know nothing of the core. Commands and examples may import anything.
+var arrows = map[string][]string{
+	".": {"internal/..."},
+
+	"webhook":         {".", "internal/..."},
+	"oauth":           {".", "internal/..."},
+	"bulk":            {".", "internal/..."},
+	"importer":        {".", "internal/..."},
+	"inbox":           {".", "webhook", "internal/..."},
+	"inbox/storetest": {".", "inbox", "internal/..."},
+	"inbox/boltinbox": {".", "inbox"},
+	"driver":          {".", "bulk", "internal/..."},
+	"partners":        {".", "webhook", "oauth", "internal/..."},
+	"watch":           {".", "driver", "inbox", "importer", "internal/..."},
+	"belaytest":       {".", "driver", "webhook", "oauth", "internal/..."},
+
+	"internal/deadline": {"internal/heap"},
+	"internal/delivery": {"internal/fault"},
+	"internal/errbody":  {"internal/redact"},
+	"internal/fault":    {},
+	"internal/headers":  {"internal/redact"},
+	"internal/heap":     {},
+	"internal/jsonscan": {},
+	"internal/limiter":  {"internal/fault", "internal/headers", "internal/heap", "internal/window"},
+	"internal/link":     {},
+	"internal/origin":   {},
+	"internal/redact":   {},
+	"internal/testkit":  {},
+	"internal/window":   {},
+}
+
+// Packages import each other only along the arrows.
+func TestArrows(t *testing.T) {
+	t.Parallel()
+	const module = "github.com/belay-go/belay"
+	short := func(path string) string {
+		if path == module {
+			return "."
+		}
+		return strings.TrimPrefix(path, module+"/")
+	}
+	seen := 0
+	for _, dir := range []string{".", "inbox/boltinbox"} {
+		list := exec.Command("go", "list", "-f", "{{.Name}} {{.ImportPath}} {{join .Imports \" \"}}", "./...")
+		list.Dir = dir
+		out, err := list.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		for line := range strings.Lines(string(out)) {
+			f := strings.Fields(line)
+			if f[0] == "main" {
+				continue
+			}
+			from := short(f[1])
+			allowed, known := arrows[from]
+			require.True(t, known, "%s has no row in the table of arrows", from)
+			seen++
+			for _, path := range f[2:] {
+				if path != module && !strings.HasPrefix(path, module+"/") {
+					continue
+				}
+				to := short(path)
+				ok := slices.ContainsFunc(allowed, func(a string) bool {
+					under, tree := strings.CutSuffix(a, "...")
+					return a == to || tree && strings.HasPrefix(to, under)
+				})
+				require.True(t, ok, "%s must not import %s", from, to)
+			}
+		}
+	}
+	require.Greater(t, seen, 20, "the packages were listed")
+}
