@@ -8,14 +8,14 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// parked is a call that waits for the circuit to close.
+// circuitWaiter is a call that waits for the circuit to close.
 type circuitWaiter struct {
-	wake   chan struct{}
-	unsafe bool // a write that must not be sent twice
-	probe  bool // woken to probe, rather than because the circuit has closed
+	wake   chan struct{} // closed to wake the call
+	unsafe bool          // a write that must not be sent twice
+	probe  bool          // woken with a probe slot, not because the circuit has closed
 }
 
-// notify wakes those who are parked: all of them when the circuit has closed, otherwise the timer will.
+// notify wakes all waiters if the circuit has closed. Otherwise it sets the timer that wakes some of them.
 func (b *Breaker) notify() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -28,7 +28,8 @@ func (b *Breaker) notify() {
 	b.arm()
 }
 
-// arm sets the timer that sends the next probe. While all probes are out there is none: their report arms it.
+// arm sets the timer that wakes waiters for the next probes. While all probes are in flight or promised it
+// sets none; the report of a probe, or the end of a probe slot, calls it again. The caller holds b.mu.
 func (b *Breaker) arm() {
 	if b.timer != nil {
 		b.timer.Stop()
@@ -40,13 +41,13 @@ func (b *Breaker) arm() {
 	}
 }
 
-// wakeProbes lets as many parked calls try as there may be probes; a write that must not be sent twice
-// only when nobody else waits.
+// wakeProbes wakes as many waiters as there are free probes, and gives each of them a probe slot. A write
+// that must not be sent twice gets one only if no other waiter is left.
 func (b *Breaker) wakeProbes() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, left := b.State(); left > 0 {
-		b.arm() // extended meanwhile
+		b.arm() // the open time was extended meanwhile
 		return
 	}
 	for !b.busy() {
@@ -70,8 +71,8 @@ func (b *Breaker) wakeProbes() {
 	}
 }
 
-// park waits, for patience at most, until the circuit has closed or it is this call's turn to probe;
-// endTurn must follow then. At most most calls wait.
+// wait waits until the circuit has closed or this call has a probe slot, but for patience at most. It reports
+// true for a probe slot; endProbeSlot must follow then. If most calls wait already, it returns ErrQueueFull.
 func (b *Breaker) wait(ctx context.Context, patience time.Duration, unsafe bool, most int) (turn bool, err error) {
 	p := &circuitWaiter{wake: make(chan struct{}), unsafe: unsafe}
 	b.mu.Lock()
@@ -104,7 +105,7 @@ func (b *Breaker) wait(ctx context.Context, patience time.Duration, unsafe bool,
 	defer b.mu.Unlock()
 	if p.probe {
 		b.probeSlots.Add(-1)
-		b.arm() // somebody else's
+		b.arm() // the probe slot goes to another waiter
 	}
 	for i, have := range b.waiting {
 		if have == p {
@@ -115,7 +116,7 @@ func (b *Breaker) wait(ctx context.Context, patience time.Duration, unsafe bool,
 	return false, err
 }
 
-// subscribe has l told of changes of the circuit. A listener that is subscribed already is not told twice.
+// subscribe adds l to the listeners, unless it is one of them already.
 func (b *Breaker) subscribe(l circuitListener) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,7 +125,7 @@ func (b *Breaker) subscribe(l circuitListener) {
 	}
 }
 
-// eachListener calls f for the listeners, outside the breaker's lock.
+// eachListener calls f for each listener, outside the breaker's lock.
 func (b *Breaker) eachListener(f func(circuitListener)) {
 	b.mu.Lock()
 	listeners := slices.Clone(b.listeners)
@@ -134,13 +135,14 @@ func (b *Breaker) eachListener(f func(circuitListener)) {
 	}
 }
 
-// others reports whether calls are parked that may be probes.
+// otherWaiters reports whether calls wait that go before an unsafe one as probes.
 func (b *Breaker) otherWaiters() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.hasSafeWaiter()
 }
 
+// hasSafeWaiter is otherWaiters for a caller that holds b.mu.
 func (b *Breaker) hasSafeWaiter() bool {
 	for _, p := range b.waiting {
 		if !p.unsafe {
@@ -150,7 +152,8 @@ func (b *Breaker) hasSafeWaiter() bool {
 	return false
 }
 
-// endTurn says that a call whose turn it was has its permit, or could not get it: then another may try.
+// endProbeSlot gives back the probe slot of a call that has its permit now, or could not get one. Another
+// waiter may be woken then.
 func (b *Breaker) endProbeSlot() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -160,3 +160,20 @@ func TestCallBudget(t *testing.T) {
 		require.True(t, errors.Is(err, belay.ErrCallBudget), err)
 	})
 }
+
+// A detached context has the values of the other, and neither its end nor its call options.
+func TestDetachedContext(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))
+	cancel()
+	c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil }))
+	wrong := belay.CallContext(ctx, belay.Cost(-1))
+	require.ErrorIs(t, get(wrong, c, "/"), belay.ErrInvalid)
+	detached := belay.DetachedContext(wrong)
+	require.NoError(t, detached.Err())
+	require.Equal(t, "value", detached.Value(key{}))
+	require.NoError(t, get(detached, c, "/"))
+	var none context.Context
+	require.NotNil(t, belay.DetachedContext(none))
+}

@@ -12,16 +12,16 @@ import (
 	"github.com/belay-go/belay/internal/origin"
 )
 
-// Client calls one partner. Make it with [New], once for each partner, and keep it; make one for each
-// customer's integration with [Client.With]. It is safe for concurrent use.
+// Client calls one partner. Make one with [New] for each partner, and keep it; make one for each customer's
+// integration with [Client.With]. It is safe for concurrent use.
 type Client struct {
 	stack
 	shared *shared
-	owner  bool // of the transport
+	owner  bool // made by New: Close closes the idle connections
 }
 
-// New returns a client for the partner at baseURL, such as "https://api.example.com/v2", with all layers
-// at their defaults. The error joins one for each option out of range.
+// New returns a client for the partner at baseURL, such as "https://api.example.com/v2", with all layers at
+// their defaults. The error joins one error for each option that is out of range.
 func New(baseURL string, opts ...Option) (*Client, error) {
 	s := &shared{maxInFlight: 10, maxQueue: limiter.DefaultMaxQueue}
 	s.attemptTimeout, s.maxBytes = 30*time.Second, 64<<20
@@ -36,10 +36,10 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 
 func (c *Client) isNil() bool { return c == nil || c.set == nil }
 
-// With returns a client derived from c, which keeps c's options where opts do not replace them, and
-// shares its limiter, breaker, retry budget and transport. [WithRateLimit] and [WithMaxInFlight] add to
-// the parent's. One that only differs in base URL, integration and credential takes a few hundred bytes,
-// and 8 bytes more for each permit of a limit of its own that is in use.
+// With returns a client derived from c. It keeps c's options unless opts replace them, and shares c's
+// limiter, breaker, retry budget and transport. [WithRateLimit] and [WithMaxInFlight] add to the parent's
+// limits. A derived client that differs only in base URL, integration and credential takes a few hundred
+// bytes, and 8 bytes more for each permit in use of a limit of its own.
 func (c *Client) With(opts ...Option) (*Client, error) {
 	if c.isNil() {
 		return nil, errNilClient()
@@ -52,9 +52,9 @@ const nilClient = "the client is nil; make one with New"
 
 func errNilClient() error { return invalid(nilClient) }
 
-// Transport returns the layers as an http.RoundTripper, for another SDK's http.Client: a status stays a
-// response, the last one too when retries are over. Requests to other origins pass through it without
-// credential, limits or breaker. Turn that SDK's own retries off.
+// Transport returns the layers as an http.RoundTripper, for the http.Client of another SDK. Every status
+// stays a response, and so does the last one after retries. Requests to other origins pass through it without
+// credential, limits or breaker. Turn the retries of that SDK off.
 func (c *Client) Transport() http.RoundTripper {
 	if c.isNil() {
 		return failing(nilClient)
@@ -70,8 +70,8 @@ func (c *Client) HTTPClient() *http.Client {
 	return &http.Client{Transport: layered{&c.stack}, CheckRedirect: c.checkRedirect}
 }
 
-// Limiter returns the limiter that the client goes by, to ask its [Limiter.Status] or to change its limits
-// by [Limiter.SetLimits]. It is nil when [Without] has left limits out.
+// Limiter returns the limiter that the client uses, for [Limiter.Status] and [Limiter.SetLimits]. It is nil
+// if [Without] has left the limits out.
 func (c *Client) Limiter() *Limiter {
 	if c.isNil() {
 		return nil
@@ -79,9 +79,9 @@ func (c *Client) Limiter() *Limiter {
 	return c.limiter
 }
 
-// Close lets go of idle connections. Calls under way end as they would; new ones open new connections. On
-// a derived client it does nothing, as the connections are its parent's; on a transport given by
-// [WithTransport] it calls CloseIdleConnections, if there is one.
+// Close closes idle connections. Calls in progress end as usual, and new calls open new connections. On a
+// derived client it does nothing, because the connections are not its own. On a transport given by
+// [WithTransport] it calls the method CloseIdleConnections, if there is one.
 func (c *Client) Close() error {
 	if c.isNil() {
 		return errNilClient()
@@ -92,13 +92,13 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Do sends a request to the partner. It differs from http.Client.Do in that a response that is not a
-// success (by the verdict: any status of 400 and above, unless a [Classifier] says otherwise) is an
-// [*Error], and the response's body is closed then. Otherwise the caller must close it; its place in
-// flight is held until then, or until it has been read to the end.
+// Do sends a request to the partner. Unlike http.Client.Do, it returns an [*Error] for a response that is not
+// a success, and closes the response's body then. The verdict decides: any status of 400 and above is not a
+// success, unless a [Classifier] says otherwise. The body of a success must be closed by the caller; the
+// attempt stays in flight until then, or until the body has been read to the end.
 //
-// The request may be made by [Client.NewRequest] or net/http; it must lead to the partner's own origin.
-// It is not changed. Options for a single request come with its context, see [CallContext].
+// The request may be made by [Client.NewRequest] or by net/http; it must lead to the partner's own origin or
+// to a trusted one. It is not changed. Options for a single request come with its context, see [CallContext].
 func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	if c.isNil() {
 		closeBody(req)
@@ -112,12 +112,15 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// exchange sends req, follows redirects, decodes (nil: leaves the body to be read), and makes an error of
-// what is not a success.
-func (s *stack) do(req *http.Request, opts *callOptions, decode func([]byte, *http.Response) error) (*exchange, *http.Response, error) {
+// do sends req, follows redirects and decodes the answer; a nil decode leaves the body to be read. For an
+// answer that is not a success it returns an *Error.
+func (s *stack) do(
+	req *http.Request, opts *callOptions, decode func([]byte, *http.Response) error,
+) (*exchange, *http.Response, error) {
 	if s.foreign(req) {
 		closeBody(req)
-		return nil, nil, invalid("the request leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(req.URL), origin.Of(s.base))
+		return nil, nil, invalid("the request leads to %s, not to the partner at %s (WithTrustedOrigins)",
+			origin.Of(req.URL), origin.Of(s.base))
 	}
 	x, err := s.begin(req, opts)
 	if err != nil {
@@ -135,9 +138,10 @@ func (s *stack) do(req *http.Request, opts *callOptions, decode func([]byte, *ht
 	return x, resp, nil
 }
 
-// NewRequest makes a request to the partner: path is joined to the base URL and may hold a query; an
-// absolute URL must be of the partner's origin. Body is as for [Send]; nil sends none. The result is for
-// [Client.Do], Transport or HTTPClient.
+// NewRequest returns a request to the partner. Path is joined to the base URL and may hold a query; an
+// absolute URL must lead to the partner's own origin or to a trusted one. A path with {names} is an error:
+// only typed calls fill them in. An empty method means GET. Body is as for [Send]; nil sends none. The result
+// is for [Client.Do], or for [Client.Transport] and [Client.HTTPClient].
 func (c *Client) NewRequest(ctx context.Context, method, path string, body any) (*http.Request, error) {
 	if c.isNil() {
 		return nil, errNilClient()

@@ -15,7 +15,8 @@ import (
 	"github.com/belay-go/belay/internal/origin"
 )
 
-// unlabel says New where WithBaseURL was not what the caller wrote.
+// unlabel returns err with New in place of WithBaseURL, because the caller wrote no WithBaseURL. Nil stays
+// nil.
 func unlabel(err error) error {
 	if err == nil {
 		return nil
@@ -34,10 +35,12 @@ func apply(cfg *config, opts []Option) (errs []error) {
 	return errs
 }
 
-// build makes the client of a configuration; a nil parent makes a new one.
+// build returns the client of a configuration, or an error that joins errs and its own. A nil parent makes a
+// new client, any other a derived one.
 func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	if cfg.auth != nil && cfg.base != nil && cfg.base.Scheme != "https" && !cfg.insecure && !origin.Loopback(cfg.base) {
-		errs = append(errs, fmt.Errorf("WithAuth: the credential would go over plain http to %s (WithInsecureCredentials allows it)", cfg.base.Host))
+		errs = append(errs, fmt.Errorf(
+			"WithAuth: the credential would go over plain http to %s (WithInsecureCredentials allows it)", cfg.base.Host))
 	}
 	c := &Client{shared: cfg.shared, owner: parent == nil}
 	var err error
@@ -45,7 +48,9 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 		errs = append(errs, fmt.Errorf("WithRateLimit: %w", err))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: fault.Input(fault.OneLine(err))}
+		return nil, &Error{
+			Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: fault.Input(fault.OneLine(err)),
+		}
 	}
 	if cfg.owned {
 		cfg.shared.finish()
@@ -58,12 +63,16 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 		root.TrackPace()
 		b.subscribe(root)
 	}
-	c.stack = stack{set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, who: whoIs(cfg.auth), base: cfg.base, integration: cfg.integration, enabled: cfg.enabled}
+	c.stack = stack{
+		set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, who: whoIs(cfg.auth),
+		base: cfg.base, integration: cfg.integration, enabled: cfg.enabled,
+	}
 	return c, nil
 }
 
-// limiterFor returns the limiter of a client: its parent's, or the given one, or a new one, with the
-// limits and the bound in flight that are its own.
+// limiterFor returns the limiter of a client: its parent's, the one given by WithLimiter or a new one, with
+// the client's own limits and its own bound on attempts in flight added. It is nil if Without leaves the
+// limits out.
 func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
 	s := cfg.shared
 	if s.without[LayerLimits] {
@@ -99,7 +108,7 @@ func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
 	return view, err
 }
 
-// finish fills in what follows from the options.
+// finish computes the settings that follow from the options.
 func (s *shared) finish() {
 	if s.without[LayerTimeout] {
 		s.attemptTimeout = 0
@@ -132,8 +141,8 @@ func (s *shared) finish() {
 	s.compile()
 }
 
-// newTransport returns the default base transport: net/http's own (HTTP/2, the environment's proxy),
-// with room for as many idle connections as there may be calls.
+// newTransport returns the default base transport: net/http's own (HTTP/2, the environment's proxy), which
+// keeps as many idle connections to a host as attempts may be in flight.
 func newTransport(inFlight int) *http.Transport {
 	t, ok := http.DefaultTransport.(*http.Transport)
 	if ok {
@@ -145,21 +154,21 @@ func newTransport(inFlight int) *http.Transport {
 	return t
 }
 
-// config is what options write. shared is copied before the first option of a derived client that
-// changes it, so that clients which differ only in what belongs to an integration share one.
+// config holds the values that options write. A derived client copies shared before the first option that
+// changes it, so that clients that differ only in the values of an integration share one copy.
 type config struct {
 	*shared
-	owned bool // shared is this config's own
+	owned bool // shared is this config's own copy
 
 	base        *url.URL
 	integration string
 	auth        Authenticator
 	enabled     func() bool
 	limits      []Limit         // to add to the limiter
-	adaptive    *AdaptivePolicy // for the limiter; nil leaves it as it is
+	adaptive    *AdaptivePolicy // for the limiter; nil leaves its policy unchanged
 }
 
-// shared is what a partner's clients have in common.
+// shared is the configuration that the clients of a partner have in common.
 type shared struct {
 	settings
 	retryPolicy   RetryPolicy
@@ -169,14 +178,14 @@ type shared struct {
 	maxQueue      int
 	inFlightSet   bool
 	without       map[Layer]bool
-	middlewares   []Middleware // call
-	attempts      []Middleware
-	transport     http.RoundTripper // under the attempt middlewares
+	middlewares   []Middleware      // of calls
+	attempts      []Middleware      // middlewares of attempts
+	transport     http.RoundTripper // below the attempt middlewares
 	logger        *slog.Logger
 	watchers      []Observer
 }
 
-// own returns the shared part, after making it this config's own.
+// own returns the shared part, after copying it if it is not this config's own.
 func (c *config) own() *shared {
 	if !c.owned {
 		clone := *c.shared

@@ -8,7 +8,8 @@ import (
 	"github.com/belay-go/belay/internal/origin"
 )
 
-// token is the layer that gets a fresh credential. It may block, so it comes before anything is held.
+// token is the layer that gets a credential. It may block, so it comes before the layers that hold something.
+// After the attempt it tells the authenticator whether the partner accepted the credential.
 func (x *exchange) token(next *next) (*http.Response, error) {
 	if err := x.confidential(); err != nil {
 		return nil, x.stop(err)
@@ -34,9 +35,8 @@ func (x *exchange) token(next *next) (*http.Response, error) {
 	return resp, err
 }
 
-// authenticator returns the call's own, or the client's, or nil.
-//
-// A policy that wraps a transport by itself knows no origin to send a credential to, so it sends none.
+// authenticator returns the authenticator of the call, or that of the client, or nil if there is none. A
+// policy that wraps a transport by itself sends no credential, because it knows no origin to send one to.
 func (x *exchange) authenticator() Authenticator {
 	switch {
 	case x.base == nil || x.opts.noAuth:
@@ -47,7 +47,8 @@ func (x *exchange) authenticator() Authenticator {
 	return x.auth
 }
 
-// credential asks auth for one.
+// credential gets a credential from auth for the next attempt. An error becomes the verdict, with ClassAuth
+// in place of ClassClient.
 func (x *exchange) credential(auth Authenticator) error {
 	cred, err := auth.Credential(x.ctx)
 	if err == nil && cred == nil {
@@ -66,26 +67,30 @@ func (x *exchange) credential(auth Authenticator) error {
 	return nil
 }
 
-// reauthenticate reports whether the call is to be sent again with another credential, after a 401.
+// reauthenticate reports whether to send the call again with another credential after a 401. It reports true
+// at most once for a call.
 func (x *exchange) reauthenticate() bool {
 	again := x.renew
 	x.renew = false
 	return again && x.replayable() == nil
 }
 
-// confidential refuses to send a credential where others can read it.
+// confidential returns an error if others could read the credential on its way: without https, to a host
+// other than loopback, unless WithInsecureCredentials allows it.
 func (x *exchange) confidential() error {
 	u := x.req.URL
 	if u.Scheme == "https" || x.set.insecure || origin.Loopback(u) {
 		return nil
 	}
-	return invalid("refusing to send a credential to %s: not https, and not loopback (WithInsecureCredentials)", origin.Of(u))
+	return invalid("refusing to send a credential to %s: not https, and not loopback (WithInsecureCredentials)",
+		origin.Of(u))
 }
 
-// sign is the layer that puts the credential onto a clone, when all waiting is over.
+// sign is the layer that puts the credential onto a clone of the request. It runs after all waiting, so that
+// a signature's timestamp is fresh.
 func (x *exchange) sign(next *next) (*http.Response, error) {
 	if e, ok := x.cred.(Expirer); ok && e.Expired() {
-		// The token expired in the queue. Fetch another one without giving up the reserved permits.
+		// The token expired in the queue. Get another one without giving up the permits.
 		if err := x.credential(x.authenticator()); err != nil {
 			return nil, err
 		}
@@ -93,7 +98,7 @@ func (x *exchange) sign(next *next) (*http.Response, error) {
 			x.limiter.engine.Restart(&x.place)
 		}
 	}
-	if x.signed != nil { // the attempt before
+	if x.signed != nil { // an earlier attempt was signed: its secrets must stay hidden too
 		x.record().secrets = x.secrets()
 	}
 	ctx, _ := x.attemptContext()

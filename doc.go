@@ -1,7 +1,7 @@
 // Package belay keeps a service upright while it calls partner APIs that it does not control.
 //
 // It wraps net/http with the layers that every integration ends up writing: credentials, rate limits,
-// retries that honour Retry-After, a circuit breaker, classification of errors, redaction. One [Client]
+// retries that honor Retry-After, a circuit breaker, classification of errors, redaction. Make one [Client]
 // for each partner:
 //
 //	client, err := belay.New("https://api.example.com/v2",
@@ -10,36 +10,43 @@
 //	...
 //	record, err := belay.Get[Record](ctx, client, "/records/{id}", belay.PathValue("id", id))
 //
-// Under another SDK, hand it [Client.HTTPClient] or [Client.Transport]; a single policy goes around any
-// transport by its Wrap method, see [Chain].
+// Under another SDK, hand it [Client.HTTPClient] or [Client.Transport]. A single policy goes around any
+// transport by its Wrap method; see [Chain].
 //
 // # The layers
 //
-// From the outside in, each with the file that holds it:
+// From the outside in, each with the file that holds it; layers.go has the order as a list:
 //
 //	your code ─ belay.Get / Send / c.Do               another SDK ─ c.HTTPClient() / c.Transport()
 //	              │  statuses become *belay.Error                  │  a response stays a response
 //	──────────────┴────────────────────────────────────────────────┴──────
-//	   observe   one event for the call, and one for each attempt        observe.go
-//	   gate      kill switch, total timeout                              transport.go
-//	   retry     owns the attempts; honours Retry-After; spends a budget retry.go
-//	   token     a fresh credential; may block, so it holds nothing      auth.go
-//	   admit     breaker, then every limit and a place in flight at once admit.go, breaker.go, ratelimit.go
-//	   sign      credential on a clone, only for the partner's origin    auth.go
-//	   attempt   timeout, body, verdict                                  attempt.go, attempt_timeout.go, verdict.go
-//	   base      http.Transport, or whatever you gave
+//	   observe   one event for the call, and one for each attempt        observe.go, events.go
+//	   gate      kill switch, total timeout                              exchange.go
+//	   retry     owns the attempts; honors Retry-After; spends a budget  retry.go, retry_loop.go
+//	   token     a fresh credential; may block, so it holds nothing      credentials.go, auth.go
+//	   admit     breaker, then every limit and a slot in flight at once  admit.go, breaker.go, ratelimit.go
+//	   sign      credential on a clone, only for the partner's origin    credentials.go, url.go
+//	   attempt   timeout, body, verdict                                  attempt.go, response.go, verdict.go
+//	   base      http.Transport, or the transport that you gave
 //
-// What became of an attempt is one [Verdict]; retry, breaker, limiter, events and [Error] go by nothing
-// else. A [Classifier] teaches it a partner's ways.
+// The outcome of an attempt is one [Verdict]. Retries, breaker, limiter, events and [Error] read that value
+// and nothing else. A [Classifier] teaches it the ways of a partner.
 //
-// # Which call waits for what
+// # What a call waits for
 //
-// A call waits in line for a rate limit as long as its context lets it, sits out a pause that the
-// partner asks for up to a minute, and backs off between attempts. It does not wait for an open circuit:
-// it fails at once with [ErrCircuitOpen], unless it has [Patience].
+// A call waits for a rate limit as long as its context allows, sits out a pause of up to a minute that the
+// partner asks for, and backs off between attempts. It does not wait for an open circuit: it fails at once
+// with [ErrCircuitOpen], unless it has [Patience].
 //
-// # Webhooks
+// # The packages
 //
-// A [Verifier] tells a partner's webhooks from anybody's, by the [Scheme] of some twenty-five partners or your own. Package inbox
-// receives them, keeps them and hands them out.
+//	webhook    verifies the webhooks of some twenty-five partners, and those of a scheme of your own
+//	oauth      gets, keeps and renews tokens (OAuth 2.0)
+//	bulk       works on many items at a time, in batches, or as one call for many lookups
+//	inbox      receives webhooks, keeps them and hands them out
+//	importer   brings a partner's records in
+//	driver     wraps a partner for an application with many customers
+//	belaytest  is a partner to test against
+//
+// This package verifies the commonest kind of webhook by itself: see [NewWebhookVerifier].
 package belay

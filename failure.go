@@ -10,7 +10,8 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// failure makes the error of a call from its verdict, its last answer and its cause.
+// failure returns the *Error of a call, made from its verdict, its last answer and its cause. It reads the
+// beginning of the answer's body, at most maxErrorBody bytes, and closes it.
 func (x *exchange) failure(resp *http.Response, err error) error {
 	e := &Error{
 		Partner: x.set.name, Integration: x.integration, Method: x.method(), URL: x.url(),
@@ -19,7 +20,7 @@ func (x *exchange) failure(resp *http.Response, err error) error {
 	var ours *Error
 	if errors.As(err, &ours) {
 		if e.Integration == "" {
-			e.Integration = ours.Integration // whose token it was
+			e.Integration = ours.Integration // the integration of the token
 		}
 		if ours.Method == "" {
 			e.StatusCode = ours.StatusCode
@@ -54,7 +55,8 @@ func (x *exchange) failure(resp *http.Response, err error) error {
 	return e
 }
 
-// labelled is the URL of a route, the way that errors and events show it: the path template, without a query.
+// labelled returns the URL of a route as errors and events show it: with the path template, without a query.
+// For an absolute URL it returns the base URL.
 func (s *stack) labelled(route string) string {
 	route, _, _ = strings.Cut(route, "?")
 	if absolute(route) {
@@ -63,12 +65,14 @@ func (s *stack) labelled(route string) string {
 	return redact.Line(s.base.Scheme+"://"+s.base.Host+joinPath(s.base.EscapedPath(), route), 1024)
 }
 
-// fault makes the error of a call that came to an end outside the layers.
+// fault returns the *Error of a call that has ended outside the layers.
 func (s *stack) fault(method, route string, v Verdict, err error) error {
-	return &Error{Partner: s.set.name, Integration: s.integration, Method: method, URL: s.labelled(route), Verdict: v, Err: err}
+	return &Error{
+		Partner: s.set.name, Integration: s.integration, Method: method, URL: s.labelled(route), Verdict: v, Err: err,
+	}
 }
 
-// dataFault is the fault of an answer that is not what was promised.
+// dataFault returns the *Error of a call whose answer is not as promised: ClassData.
 func (s *stack) dataFault(method, route string, err error) error {
 	return s.fault(method, route, Verdict{Class: ClassData, Scope: ScopeCall}, err)
 }

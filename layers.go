@@ -11,8 +11,9 @@ import (
 	"github.com/belay-go/belay/internal/deadline"
 )
 
-// order is the one place where the order of the layers stands, from the outside in. Below the last one
-// lies the base transport, under the user's attempt middlewares.
+// order lists the layers from the outside in, each with the condition under which a call has it. No other
+// place defines the order. Below the last layer are the user's attempt middlewares, and below these the base
+// transport.
 var order = [...]struct {
 	step layer
 	on   func(s *settings, of variant) bool
@@ -29,7 +30,8 @@ var order = [...]struct {
 
 func always(*settings, variant) bool { return true }
 
-// kind is what tells calls of the same settings apart: whether they have a credential, and a kill switch.
+// variant distinguishes calls with the same settings: whether they have a credential, and whether they have a
+// kill switch.
 type variant uint8
 
 const (
@@ -38,45 +40,47 @@ const (
 	variants
 )
 
-// step is one layer: it does its part and sends the call inward, as often as it likes.
+// layer is one layer of the stack. It does its part and calls next.send, as often as it likes.
 type layer func(c *exchange, next *next) (*http.Response, error)
 
-// within is what lies within a layer: the next one, with what lies within that.
+// next is the rest of the stack below a layer.
 type next struct {
 	layer layer
 	next  *next
 }
 
-// send sends c inward. It is small enough to be no call of its own: processors predict the returns of some
-// sixteen calls, and with two for each layer there would be more.
+// send runs the next layer. Keep it inlinable: CPUs predict about 16 nested returns, and one more real call
+// for each layer would exceed that.
 func (n *next) send(x *exchange) (*http.Response, error) { return n.layer(x, n.next) }
 
-// settings is what a client and all clients derived from it share. It does not change once it is built.
+// settings is the configuration that a client shares with the clients derived from it, until one of them
+// changes it. It does not change once it is built.
 type settings struct {
 	name           string
-	retry          *RetryPolicy     // nil: no retries
-	breaker        *Breaker         // nil: none
-	limiter        *Limiter         // nil: none
-	classifier     Classifier       // nil: Classify
-	timeout        time.Duration    // 0: none
-	attemptTimeout time.Duration    // 0: none
-	timeouts       *deadline.Keeper // of attempts, nil: none
-	keyHeader      string           // canonical, empty: no keys are made
-	header         http.Header      // set on every request that lacks them
+	retry          *RetryPolicy     // nil means no retries
+	breaker        *Breaker         // nil means none
+	limiter        *Limiter         // of a Limiter that wraps a transport by itself; nil means none
+	classifier     Classifier       // nil means Classify
+	timeout        time.Duration    // of a whole call; 0 means none
+	attemptTimeout time.Duration    // 0 means none
+	timeouts       *deadline.Keeper // ends attempts after attemptTimeout; nil means none
+	keyHeader      string           // canonical; empty means that no keys are made
+	header         http.Header      // added to requests that lack them
 	observers      []Observer
 	redactor       Redactor
 	trusted        []*url.URL
 	insecure       bool
 	redirects      RedirectPolicy
-	cost           func(*http.Request) int // nil: 1
-	maxWait        time.Duration           // in line, 0: no bound but the context's
-	maxBytes       int64                   // of a response, negative: no bound
+	cost           func(*http.Request) int // nil means 1
+	maxWait        time.Duration           // in the queue; 0 means no bound but the context
+	maxBytes       int64                   // of a response; negative means no bound
 	callMiddleware Middleware
 	base           http.RoundTripper
-	layers         [variants]*next // of order, those that are on
-	adds           bool            // header or keyHeader are set
+	layers         [variants]*next // the layers that each variant has
+	adds           bool            // header or keyHeader adds to requests
 }
 
+// compile builds the stack of layers for each variant.
 func (s *settings) compile() {
 	s.adds = len(s.header) > 0 || s.keyHeader != ""
 	for k := range variants {
@@ -89,27 +93,28 @@ func (s *settings) compile() {
 	}
 }
 
-// stack is the layers with what belongs to one integration.
+// stack is the layers together with the values that belong to one integration.
 type stack struct {
 	set         *settings
-	limiter     *Limiter // nil: none
+	limiter     *Limiter // nil means none
 	auth        Authenticator
-	who         uint64   // auth, as limits know it
-	base        *url.URL // nil: every request is the partner's
+	who         uint64   // identifies auth for the limiter
+	base        *url.URL // nil means that every request leads to the partner
 	integration string
-	enabled     func() bool // nil: always
+	enabled     func() bool // nil means always
 	outcomes    outcomes
 }
 
-// Layer is a layer that [Without] can leave out.
+// Layer names a layer that [Without] can leave out.
 type Layer uint8
 
 const (
-	// LayerRetry is the retries.
+	// LayerRetry is the layer of retries.
 	LayerRetry Layer = iota + 1
 	// LayerBreaker is the circuit breaker.
 	LayerBreaker
-	// LayerLimits is the rate limits, the pauses that the partner asks for, and the bound on calls in flight.
+	// LayerLimits is the rate limits, the pauses that the partner asks for, and the bound on attempts in
+	// flight.
 	LayerLimits
 	// LayerTimeout is the attempt timeout.
 	LayerTimeout
@@ -117,7 +122,7 @@ const (
 
 const lastLayer = LayerTimeout
 
-// restore takes back a Without, for an option after it that configures the layer.
+// restore undoes a Without of the layer l, for a later option that configures the layer.
 func (s *shared) restore(l Layer) {
 	if s.without[l] {
 		s.without = maps.Clone(s.without)
@@ -125,7 +130,9 @@ func (s *shared) restore(l Layer) {
 	}
 }
 
-// Without leaves layers out. An option after it that configures such a layer brings it back.
+// Without leaves layers out. A later [WithRetry], [WithBreakerPolicy], [WithBreaker] or [WithAttemptTimeout]
+// brings its layer back. LayerLimits stays left out; limits from [WithRateLimit] are an error then. An
+// unknown layer is an error.
 func Without(layers ...Layer) Option {
 	return func(c *config) error {
 		s := c.own()

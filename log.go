@@ -7,15 +7,15 @@ import (
 	"net/http"
 )
 
-// logObserver writes slog records.
+// logObserver writes events as slog records.
 type logObserver struct{ log *slog.Logger }
 
 func (o logObserver) Observe(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case AttemptDone:
 		o.write(ctx, min(slog.LevelWarn, failureLevel(e.Verdict, e.StatusCode, e.Err)), "attempt", e.Call, e.Verdict, e.Err,
-			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()), slog.Int("attempt", e.Number),
-			slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
+			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
+			slog.Int("attempt", e.Number), slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
 			slog.String("request_body", e.RequestBody), slog.String("ignored_header", e.Ignored))
 	case CallDone:
 		o.write(ctx, failureLevel(e.Verdict, e.StatusCode, e.Err), "call", e.Call, e.Verdict, e.Err,
@@ -32,7 +32,8 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 			slog.String("scope", e.Scope.String()), slog.Int64("after_ms", e.After.Milliseconds()))
 	case LimitNear:
 		o.write(ctx, slog.LevelInfo, "limit near", e.Call, Verdict{}, nil,
-			slog.String("limit", e.Limit), slog.String("source", e.Source.String()), slog.Int("used", e.Used), slog.Int("max", e.Max))
+			slog.String("limit", e.Limit), slog.String("source", e.Source.String()),
+			slog.Int("used", e.Used), slog.Int("max", e.Max))
 	case TokenRefreshed, TokenRefreshFailed, TokenRevoked, CredentialRotated, RotationRolledBack:
 		o.logToken(ctx, e)
 	case DeliveryReceived, DeliveryRejected, EventHandled:
@@ -43,7 +44,8 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 	}
 }
 
-// failureLevel is error where somebody has to look at the partner or at the credential, less for what a caller may have expected.
+// failureLevel returns the level for an outcome: error if somebody has to look at the partner or at the
+// credential, lower for failures that a caller may have expected, debug for a success.
 func failureLevel(v Verdict, status int, err error) slog.Level {
 	switch v.Class {
 	case ClassOK:
@@ -64,25 +66,31 @@ func failureLevel(v Verdict, status int, err error) slog.Level {
 	return slog.LevelError
 }
 
-// logToken writes the events of credentials.
+// logToken writes a record for an event of a credential.
 func (o logObserver) logToken(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case TokenRefreshed:
-		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: token refreshed", slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.Time("expiry", e.Expiry))
+		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: token refreshed",
+			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.Time("expiry", e.Expiry))
 	case TokenRefreshFailed:
-		o.log.LogAttrs(ctx, slog.LevelWarn, "belay: token refresh failed", slog.String("partner", e.Partner), slog.String("integration", e.Integration),
+		o.log.LogAttrs(ctx, slog.LevelWarn, "belay: token refresh failed",
+			slog.String("partner", e.Partner), slog.String("integration", e.Integration),
 			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
 	case TokenRevoked:
-		o.log.LogAttrs(ctx, slog.LevelError, "belay: token revoked", slog.String("partner", e.Partner), slog.String("integration", e.Integration),
+		o.log.LogAttrs(ctx, slog.LevelError, "belay: token revoked",
+			slog.String("partner", e.Partner), slog.String("integration", e.Integration),
 			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
 	case CredentialRotated:
-		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: credential rotated", slog.String("integration", e.Integration), slog.Time("was", e.Was))
+		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: credential rotated",
+			slog.String("integration", e.Integration), slog.Time("was", e.Was))
 	case RotationRolledBack:
-		o.log.LogAttrs(ctx, slog.LevelError, "belay: rotation rolled back", slog.String("integration", e.Integration), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
+		o.log.LogAttrs(ctx, slog.LevelError, "belay: rotation rolled back",
+			slog.String("integration", e.Integration), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
 	}
 }
 
-// NewLogObserver returns an observer that writes what it is told to l, as [WithLogger] does. Nil writes nothing.
+// NewLogObserver returns an observer that writes its events to l, as [WithLogger] does. With a nil l it
+// writes nothing.
 func NewLogObserver(l *slog.Logger) Observer {
 	if l == nil {
 		l = slog.New(slog.DiscardHandler)
@@ -90,8 +98,10 @@ func NewLogObserver(l *slog.Logger) Observer {
 	return logObserver{l}
 }
 
-// write leaves out attributes that are empty.
-func (o logObserver) write(ctx context.Context, level slog.Level, msg string, call CallInfo, v Verdict, err error, attrs ...slog.Attr) {
+// write writes a record without the attributes that are empty strings.
+func (o logObserver) write(
+	ctx context.Context, level slog.Level, msg string, call CallInfo, v Verdict, err error, attrs ...slog.Attr,
+) {
 	if !o.log.Enabled(ctx, level) {
 		return
 	}
@@ -104,7 +114,8 @@ func (o logObserver) write(ctx context.Context, level slog.Level, msg string, ca
 		slog.String("method", call.Method), slog.String("route", route))
 	all = append(all, attrs...)
 	if v.Class != ClassOK {
-		all = append(all, slog.String("class", v.Class.String()), slog.String("code", v.Code), slog.String("message", v.Message))
+		all = append(all, slog.String("class", v.Class.String()),
+			slog.String("code", v.Code), slog.String("message", v.Message))
 	}
 	if err != nil {
 		all = append(all, slog.String("error", err.Error()))
@@ -118,7 +129,7 @@ func (o logObserver) write(ctx context.Context, level slog.Level, msg string, ca
 	o.log.LogAttrs(ctx, level, "belay: "+msg, kept...)
 }
 
-// logWebhook writes the events of webhooks.
+// logWebhook writes a record for an event of a webhook.
 func (o logObserver) logWebhook(ctx context.Context, e Event) {
 	level, msg := slog.LevelDebug, ""
 	var attrs []slog.Attr
@@ -128,12 +139,14 @@ func (o logObserver) logWebhook(ctx context.Context, e Event) {
 		msg = "belay: webhook received"
 		attrs = []slog.Attr{
 			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.String("id", e.ID),
-			slog.Int("events", e.Events), slog.Bool("stored", e.Stored), slog.Int("bytes", e.Bytes), slog.Int64("duration_ms", e.Duration.Milliseconds()),
+			slog.Int("events", e.Events), slog.Bool("stored", e.Stored), slog.Int("bytes", e.Bytes),
+			slog.Int64("duration_ms", e.Duration.Milliseconds()),
 		}
 	case DeliveryRejected:
 		level, msg, err = slog.LevelWarn, "belay: webhook rejected", e.Err
 		attrs = []slog.Attr{
-			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.Int("status", e.Status), slog.String("reason", e.Reason),
+			slog.String("partner", e.Partner), slog.String("integration", e.Integration),
+			slog.Int("status", e.Status), slog.String("reason", e.Reason),
 		}
 	case EventHandled:
 		msg, err = "belay: webhook handled", e.Err
@@ -144,8 +157,9 @@ func (o logObserver) logWebhook(ctx context.Context, e Event) {
 			level, msg = slog.LevelWarn, "belay: webhook failed"
 		}
 		attrs = []slog.Attr{
-			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.String("id", e.ID), slog.String("type", e.Type),
-			slog.Int("attempt", e.Attempt), slog.Int64("age_ms", e.Age.Milliseconds()), slog.Int64("duration_ms", e.Duration.Milliseconds()),
+			slog.String("partner", e.Partner), slog.String("integration", e.Integration),
+			slog.String("id", e.ID), slog.String("type", e.Type), slog.Int("attempt", e.Attempt),
+			slog.Int64("age_ms", e.Age.Milliseconds()), slog.Int64("duration_ms", e.Duration.Milliseconds()),
 		}
 		if e.Retry > 0 {
 			attrs = append(attrs, slog.Int64("retry_ms", e.Retry.Milliseconds()))

@@ -3,6 +3,7 @@ package belay_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"regexp"
@@ -69,4 +70,43 @@ func TestLogLevels(t *testing.T) {
 	require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrWaitTooLong)
 	require.Contains(t, log.String(), `level=WARN msg="belay: call"`)
 	require.NotContains(t, log.String(), "level=ERROR")
+}
+
+// Events of webhooks and of credentials are logged at the level that they deserve, with the action to take.
+func TestLogOfWebhooksAndCredentials(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	o := belay.NewLogObserver(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})))
+	trouble, when := errors.New("trouble"), time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
+	for _, e := range []belay.Event{
+		belay.DeliveryReceived{Partner: "stripe", Integration: "main", ID: "d1", Events: 2, Stored: true, Bytes: 10, Duration: time.Second},
+		belay.DeliveryRejected{Partner: "stripe", Integration: "main", Status: 401, Reason: "signature", Err: trouble},
+		belay.EventHandled{Partner: "stripe", ID: "e1", Type: "paid", Attempt: 1, Age: time.Second, Duration: time.Millisecond},
+		belay.EventHandled{Partner: "stripe", ID: "e1", Type: "paid", Attempt: 2, Retry: time.Minute, Err: trouble},
+		belay.EventHandled{Partner: "stripe", ID: "e1", Type: "paid", Attempt: 3, DeadLettered: true, Err: trouble},
+		belay.TokenRefreshed{Partner: "crm", Integration: "acme", Expiry: when},
+		belay.TokenRefreshFailed{Partner: "crm", Integration: "acme", LastWorked: when, Action: "wait", Err: trouble},
+		belay.TokenRevoked{Partner: "crm", Integration: "acme", LastWorked: when, Action: "connect again", Err: trouble},
+		belay.CredentialRotated{Integration: "acme", Was: when},
+		belay.RotationRolledBack{Integration: "acme", Action: "check the key", Err: trouble},
+	} {
+		o.Observe(t.Context(), e)
+	}
+	require.Equal(t, `level=DEBUG msg="belay: webhook received" partner=stripe integration=main id=d1 events=2 stored=true bytes=10 duration_ms=1000
+level=WARN msg="belay: webhook rejected" partner=stripe integration=main status=401 reason=signature error=trouble
+level=DEBUG msg="belay: webhook handled" partner=stripe integration="" id=e1 type=paid attempt=1 age_ms=1000 duration_ms=1
+level=WARN msg="belay: webhook failed" partner=stripe integration="" id=e1 type=paid attempt=2 age_ms=0 duration_ms=0 retry_ms=60000 error=trouble
+level=ERROR msg="belay: webhook is a dead letter" partner=stripe integration="" id=e1 type=paid attempt=3 age_ms=0 duration_ms=0 error=trouble
+level=INFO msg="belay: token refreshed" partner=crm integration=acme expiry=2026-11-28T00:00:00.000Z
+level=WARN msg="belay: token refresh failed" partner=crm integration=acme last_worked=2026-11-28T00:00:00.000Z action=wait error=trouble
+level=ERROR msg="belay: token revoked" partner=crm integration=acme last_worked=2026-11-28T00:00:00.000Z action="connect again" error=trouble
+level=INFO msg="belay: credential rotated" integration=acme was=2026-11-28T00:00:00.000Z
+level=ERROR msg="belay: rotation rolled back" integration=acme action="check the key" error=trouble
+`, out.String())
+	belay.NewLogObserver(nil).Observe(t.Context(), belay.CredentialRotated{}) // writes nothing
 }

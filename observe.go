@@ -9,7 +9,8 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// observe is the outermost layer.
+// observe is the outermost layer. It emits CallDone when the call has ended. It decodes the answer before
+// that, so that the event has the final verdict.
 func (x *exchange) observe(next *next) (*http.Response, error) {
 	resp, err := next.send(x)
 	if x.decode != nil {
@@ -28,7 +29,7 @@ func (x *exchange) observe(next *next) (*http.Response, error) {
 
 func (x *exchange) observed() bool { return len(x.set.observers) > 0 }
 
-// clock returns the time, when somebody wants to know it.
+// clock returns the present time, or the zero time if there are no observers, because only events need it.
 func (x *exchange) clock() (t time.Time) {
 	if x.observed() {
 		t = time.Now()

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// WithRateLimit adds limits that the partner is known to have. In [Client.With] it adds limits that only
-// the derived client counts; they are taken together with its parent's. The default is to know none.
+// WithRateLimit adds limits that the partner is known to have. In [Client.With] it adds limits that count
+// only the calls of the derived client; they are enforced together with the limits of its parent. By default
+// no limit is known. A limit that is out of range is an error.
 func WithRateLimit(limits ...Limit) Option {
 	return func(c *config) error {
 		var errs []error
@@ -23,8 +24,9 @@ func WithRateLimit(limits ...Limit) Option {
 	}
 }
 
-// WithLimiter shares a limiter with other clients that spend from the same quota; limits of WithRateLimit
-// come on top of it. In [Client.With] it takes the place of the parent's limits. Nil is an error.
+// WithLimiter makes the client share a limiter with other clients that spend from the same quota. The limits
+// of [WithRateLimit] are enforced in addition. In [Client.With] the limiter replaces the parent's limits. Nil
+// is an error, and so is a Limiter that was not made by [NewLimiter].
 func WithLimiter(l *Limiter) Option {
 	return func(c *config) error {
 		if !l.made() {
@@ -35,8 +37,9 @@ func WithLimiter(l *Limiter) Option {
 	}
 }
 
-// WithMaxInFlight bounds the attempts in flight, from sending until the body is closed or read. The
-// default is 10, and less than 1 an error. In [Client.With] it adds a bound of the derived client's own.
+// WithMaxInFlight bounds the number of attempts in flight. An attempt is in flight from its sending until its
+// response's body has been closed or read to the end. The default is 10; less than 1 is an error. In
+// [Client.With] it adds a bound of the derived client's own.
 func WithMaxInFlight(n int) Option {
 	return func(c *config) error {
 		if n < 1 {
@@ -48,8 +51,9 @@ func WithMaxInFlight(n int) Option {
 	}
 }
 
-// WithMaxQueue bounds the calls of one integration that wait for their turn, and those of all integrations at
-// ten times as many; beyond it they fail with ErrQueueFull. The default is 10,000; zero refuses every wait.
+// WithMaxQueue bounds the number of waiting calls of one integration; all integrations together may have ten
+// times as many. A call beyond that fails with [ErrQueueFull]. The bound n also applies to the calls that
+// wait for an open circuit. The default is 10,000; zero refuses every wait, negative is an error.
 func WithMaxQueue(n int) Option {
 	return func(c *config) error {
 		if n < 0 {
@@ -60,9 +64,9 @@ func WithMaxQueue(n int) Option {
 	}
 }
 
-// WithMaxWait bounds how long a call waits in line for its turn, pauses included; beyond it it fails with
-// ErrWaitTooLong, at once where that is known. Zero, the default, is no bound but the context's and the
-// call's [Patience], which goes before it; negative is an error.
+// WithMaxWait bounds each wait of a call for its permits, pauses included. A wait beyond it fails with
+// [ErrWaitTooLong], at once if that is known before. Zero, the default, means no bound but the context's
+// deadline; negative is an error. The [Patience] of a call takes the place of the bound.
 func WithMaxWait(d time.Duration) Option {
 	return func(c *config) error {
 		if d < 0 {
@@ -73,15 +77,16 @@ func WithMaxWait(d time.Duration) Option {
 	}
 }
 
-// WithCost says how many permits a request takes of each limit, where the call has no [Cost] of its own:
-// 0 means 1, and a negative number fails the call. It runs once for each attempt, on the caller's goroutine,
-// and must not change the request. Nil, the default, is 1 for every request.
+// WithCost sets the number of permits that a request takes of each limit, if the call has no [Cost] of its
+// own. A result of 0 means 1; a negative result fails the call. The function f runs for each attempt, on the
+// caller's goroutine, and must not change the request. Nil, the default, means 1 for every request.
 func WithCost(f func(*http.Request) int) Option {
 	return func(c *config) error { c.own().cost = f; return nil }
 }
 
-// WithAdaptiveLimit says how limits are found out that nobody told. It belongs to the limiter, so that in
-// [Client.With] and with [WithLimiter] it holds for all who share that.
+// WithAdaptiveLimit sets the policy for limits that are not configured: advertised and inferred limits. The
+// policy belongs to the limiter, so in [Client.With] and with [WithLimiter] it applies to all clients that
+// share the limiter. A field that is out of range is an error.
 func WithAdaptiveLimit(p AdaptivePolicy) Option {
 	return func(c *config) error {
 		if err := p.check(); err != nil {

@@ -6,20 +6,22 @@ import (
 	"strconv"
 )
 
-// OffsetPages counts items: Attio, Guesty. It ends at a page that has less than Limit, or, where Total is known, when there
-// were as many. A partner that gives less than Limit on pages in between needs Total, or UntilEmpty.
+// OffsetPages asks for pages by an offset that counts items: Attio, Guesty. The list ends at a page with
+// fewer than Limit items or, if Total is known, after as many items. For a partner that sends shorter pages
+// before the last one, set Total or UntilEmpty.
 type OffsetPages struct {
-	// Items is the path of the items; empty when the page is the array.
+	// Items is the path of the items; empty if the page itself is the array.
 	Items string
-	// Limit is how many items a page has, at least 1 and no more than the partner allows.
+	// Limit is the number of items on a page, at least 1 and no more than the partner allows.
 	Limit int
-	// OffsetParam and LimitParam are the parameters that take them, "offset" and "limit" where empty; with InBody in the body of
-	// [PostBody], as numbers.
+	// OffsetParam and LimitParam are the names of the parameters for the offset and the limit; empty means
+	// "offset" and "limit". With InBody they are written into the body of [PostBody], as numbers.
 	OffsetParam, LimitParam string
 	InBody                  bool
-	// Total is the path of how many items there are in all. Empty means that the partner does not say.
+	// Total is the path of the number of items in the whole list. Empty means that the partner does not send
+	// it.
 	Total string
-	// UntilEmpty ends at a page without items only.
+	// UntilEmpty ends the list only at a page without items.
 	UntilEmpty bool
 }
 
@@ -40,7 +42,8 @@ func (p OffsetPages) Ask(r *PageRequest) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.set(p.InBody, or(p.OffsetParam, "offset"), offset), r.set(p.InBody, or(p.LimitParam, "limit"), p.Limit))
+	return errors.Join(r.set(p.InBody, or(p.OffsetParam, "offset"), offset),
+		r.set(p.InBody, or(p.LimitParam, "limit"), p.Limit))
 }
 
 // Next implements [Paginator].
@@ -69,32 +72,38 @@ func (p OffsetPages) Next(a *PageAnswer) (string, error) {
 	return strconv.Itoa(next), nil
 }
 
-// after returns the cursor of the page behind the one at cursor, if that is full.
+// after returns the cursor of the page behind the one at cursor, if that page is full, and whether total
+// allows for a page there. A total of 0 means that the total is not known.
 func (p OffsetPages) after(cursor string, total int) (string, bool) {
 	offset, _ := parseCount(cursor, 0)
 	next := offset + p.Limit
 	return strconv.Itoa(next), total == 0 || next < total
 }
 
-// NumberPages counts pages. It ends at a page that has less than Size, at the last of Pages, where More says so, or with
-// UntilEmpty at a page without items: one of them must be set.
+// NumberPages asks for pages by their numbers. The list ends where More says so, at the last of Pages, at a
+// page with fewer than Size items, or at a page without items with UntilEmpty. At least one of the four must
+// be set.
 type NumberPages struct {
-	// Items is the path of the items; empty when the page is the array.
+	// Items is the path of the items; empty if the page itself is the array.
 	Items string
-	// Param takes the page's number; "page" where empty. With InBody in the body of [PostBody].
+	// Param is the name of the parameter for the page's number; empty means "page". With InBody, Param and
+	// SizeParam are written into the body of [PostBody].
 	Param  string
 	InBody bool
-	// First is the number of the first page. Zero is 1; for a partner that begins with 0 set FromZero.
+	// First is the number of the first page. Zero means 1; for a partner that begins with 0, set FromZero.
 	First    int
 	FromZero bool
-	// Size is how many items a page has, and SizeParam the parameter that takes it, such as "per_page"; empty sends none.
+	// Size is the number of items on a page, and SizeParam the name of the parameter for it, such as
+	// "per_page". An empty SizeParam sends none; with a SizeParam, a Size of zero is an error.
 	Size      int
 	SizeParam string
-	// Pages is the path of how many pages there are, and Total of how many items. Empty means that the partner does not say.
+	// Pages is the path of the number of pages, and Total that of the number of items. Empty means that the
+	// partner does not send it.
 	Pages, Total string
-	// More is the path of a boolean that says whether there are more. Empty means that there is none.
+	// More is the path of a boolean that says whether there are more pages. Empty means that the partner
+	// sends none.
 	More string
-	// UntilEmpty ends at a page without items.
+	// UntilEmpty ends the list at a page without items, and not at one with fewer than Size.
 	UntilEmpty bool
 }
 
@@ -166,7 +175,8 @@ func (p NumberPages) Next(a *PageAnswer) (string, error) {
 	return strconv.Itoa(n + 1), nil
 }
 
-// after returns the cursor of the page behind the one at cursor, if there is one.
+// after returns the cursor of the page behind the one at cursor, and whether total allows for a page there. A
+// total of 0 means that the total is not known.
 func (p NumberPages) after(cursor string, total int) (string, bool) {
 	n, _ := parseCount(cursor, p.first())
 	return strconv.Itoa(n + 1), total == 0 || p.Size == 0 || (n-p.first()+1)*p.Size < total

@@ -10,11 +10,11 @@ import (
 // future is a page that is being fetched.
 type future struct {
 	cursor string
-	done   chan struct{}
+	done   chan struct{} // closed when page, err and panicked have their values
 	page   *fetched
 	err    error
 
-	panicked any
+	panicked any // the value of a panic in the fetch, nil if there was none
 }
 
 func (f *future) free() {
@@ -23,7 +23,9 @@ func (f *future) free() {
 	}
 }
 
-// ahead fetches pages while others are handled: side by side where a page's place is known before, and that is allowed.
+// ahead yields the pages from the cursor start on, and fetches further pages while the user's loop handles
+// one. With sideBySide it fetches several pages at the same time, if the paginator can compute where a page
+// begins; otherwise one after the other.
 func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetched, error) bool) {
 	ctx, cancel := context.WithCancel(w.ctx)
 	n := w.o.prefetch
@@ -37,15 +39,15 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 			f.free()
 		}
 	}
-	defer stop() // also when the loop panics
+	defer stop() // also if the user's loop panics
 	goesOn := true
 	for f := range queue {
 		<-f.done
 		<-room
-		if f.panicked != nil { // of the paginator
+		if f.panicked != nil { // a function of the user's panicked, such as the Paginator's
 			panic(f.panicked)
 		}
-		if f.cursor != start { // pages are not of the size that was asked for
+		if f.cursor != start { // the computed cursor is wrong: pages do not have the requested size
 			stop()
 			f.free()
 			w.ahead(start, number, false, yield)
@@ -71,22 +73,27 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 	switch {
 	case w.ctx.Err() != nil:
 		yield(nil, w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall}, fault.Context(w.ctx)))
-	case goesOn: // there is more than the total said
+	case goesOn: // the list is longer than its total says
 		w.ahead(start, number, false, yield)
 	}
 }
 
-// produce fetches pages in their order into queue, as far as there is room, and closes it.
-func (w *walk) produce(ctx context.Context, cursor string, number int, sideBySide bool, room chan struct{}, queue chan *future, fetchers *sync.WaitGroup) {
+// produce fetches the pages in order, while room has space, and sends each of them to queue when its fetch
+// begins. It closes queue after the last one.
+func (w *walk) produce(
+	ctx context.Context, cursor string, number int, sideBySide bool,
+	room chan struct{}, queue chan *future, fetchers *sync.WaitGroup,
+) {
 	defer close(queue)
 	var after func(cursor string, total int) (string, bool)
-	switch how := w.how.(type) { // not what embeds them, whose methods may not be for several goroutines
+	// Only these types themselves: a type that embeds one may have methods that are not safe for concurrent use.
+	switch how := w.how.(type) {
 	case OffsetPages:
 		after = how.after
 	case NumberPages:
 		after = how.after
 	}
-	over := make(chan struct{}) // closed when the last page has come
+	over := make(chan struct{}) // closed after the last page, an error or a panic
 	var once sync.Once
 	total := 0
 	for first := true; ; first, number = false, number+1 {

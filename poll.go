@@ -14,18 +14,21 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// The waits between two looks at work that goes on at the partner's: the first, what each is longer by, and the longest.
+// The waits between two polls: the first, the factor by which they grow, and the longest.
 const (
 	firstPoll  = time.Second
 	pollGrowth = 1.5
 	mostPoll   = 30 * time.Second
 )
 
-// Await sends a request that the partner may take longer for. While the answer is 202 (RFC 9110 section 15.3.3) it asks again: at
-// the answer's Operation-Location or Location, by GET, otherwise at path; after Retry-After, or a second at first and up to half a
-// minute. It returns the first answer that is none. The context bounds it: without a deadline it may take as long as the partner
-// likes. The link must be of the partner's origin. Method, path, body, T and opts are as for [Send]; an idempotency key and
-// the body are the first request's alone.
+// Await sends a request whose work may take the partner longer. While the answer is 202 (RFC 9110 section
+// 15.3.3), Await polls by GET: at the latest Operation-Location or Location of the answers, or at path if
+// there was none. Before each poll it waits for the answer's Retry-After or for a backoff that begins at one
+// second and grows to 30 seconds, whichever is longer. It returns the first answer that is not 202.
+//
+// The context bounds it: without a deadline it may take as long as the partner likes. The link must lead to
+// the partner's own origin or to a trusted one. Method, path, body, T and opts are as for [Send]; the body
+// and an idempotency key are sent with the first request only.
 func Await[T any](ctx context.Context, c *Client, method, path string, body any, opts ...CallOption) (T, error) {
 	var out, zero T
 	pending := json.RawMessage{}
@@ -94,16 +97,21 @@ func Await[T any](ctx context.Context, c *Client, method, path string, body any,
 	return out, nil
 }
 
-// Poll fetches path until done says so: an operation resource, whose JSON tells how far it is. Between two looks it waits as
-// [Await] does. An error of done ends it, as when the operation has failed, and is returned as it is.
-func Poll[T any](ctx context.Context, c *Client, path string, done func(T) (bool, error), opts ...CallOption) (T, error) {
+// Poll fetches path until done returns true. It is for an operation resource whose JSON tells its progress.
+// Between two polls it waits as [Await] does. An error of done ends Poll, for example because the operation
+// has failed, and is returned unchanged. A nil done is an error.
+func Poll[T any](
+	ctx context.Context, c *Client, path string, done func(T) (bool, error), opts ...CallOption,
+) (T, error) {
 	var zero T
 	if done == nil {
 		return zero, invalid("Poll: done is nil")
 	}
 	for wait := firstPoll; ; wait = longer(wait) {
 		var got T
-		x, resp, err := c.open(ctx, http.MethodGet, path, nil, opts, func(data []byte, resp *http.Response) error { return decodeJSON(data, resp.Header, &got) })
+		x, resp, err := c.open(ctx, http.MethodGet, path, nil, opts, func(data []byte, resp *http.Response) error {
+			return decodeJSON(data, resp.Header, &got)
+		})
 		if err != nil {
 			return zero, err
 		}
@@ -119,11 +127,13 @@ func Poll[T any](ctx context.Context, c *Client, path string, done func(T) (bool
 	}
 }
 
+// longer returns the wait that follows the given one.
 func longer(wait time.Duration) time.Duration {
 	return min(mostPoll, time.Duration(float64(wait)*pollGrowth))
 }
 
-// pollOptions are those of a link, which holds the path's values and the query already.
+// pollOptions returns opts for a link. The values and the query are left out, because the link holds them
+// already, and so is the key.
 func pollOptions(path string, opts []CallOption) []CallOption {
 	return append(append([]CallOption{}, opts...), callOption(func(o *callOptions) {
 		o.values, o.query, o.key, o.literal = nil, nil, "", true
@@ -131,12 +141,14 @@ func pollOptions(path string, opts []CallOption) []CallOption {
 	}))
 }
 
-// pause waits until work at the partner's is worth another look.
+// pause waits until the next poll: for wait or for the Retry-After in h, whichever is longer. It fails at
+// once if the deadline of ctx comes before that.
 func (c *Client) pause(ctx context.Context, path string, wait time.Duration, h http.Header) error {
 	asked, _ := headers.RetryAfter(h, time.Now(), false)
 	wait = max(wait, asked)
 	fail := func(err error) error {
-		return c.fault(http.MethodGet, path, Verdict{Class: ClassCanceled, Scope: ScopeCall, RetryAfter: wait}, fmt.Errorf("the partner has not finished: %w", err))
+		return c.fault(http.MethodGet, path, Verdict{Class: ClassCanceled, Scope: ScopeCall, RetryAfter: wait},
+			fmt.Errorf("the partner has not finished: %w", err))
 	}
 	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) {
 		return fail(&waitError{"the next look would be in", wait})

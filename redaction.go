@@ -11,8 +11,8 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// secrets returns what must not be seen of the attempts: all that the authenticator put onto them,
-// whatever kind it is, and the caller's own headers that look like credentials.
+// secrets returns the texts that must not be shown of the attempts: the headers and query parameters that an
+// authenticator of any kind put onto them, and the caller's own headers that look like credentials.
 func (x *exchange) secrets() []string {
 	secrets := slices.Clip(x.past().secrets)
 	hide := func(value string) {
@@ -58,8 +58,8 @@ func (x *exchange) secrets() []string {
 	return secrets
 }
 
-// stripLocation takes out of a redirect what the authenticator put into the query, if the partner says it
-// back: it would go wherever the redirect leads.
+// stripLocation removes the credential from the query of a redirect's Location, in case the partner repeats
+// it there. The credential would otherwise go wherever the redirect leads.
 func (x *exchange) stripLocation(resp *http.Response) {
 	if to := resp.Header.Get("Location"); to != "" {
 		if clean := x.unsigned(to); clean != to {
@@ -68,7 +68,8 @@ func (x *exchange) stripLocation(resp *http.Response) {
 	}
 }
 
-// unsigned takes out of a link of the partner's the parameters that hold the credential: whoever keeps the link would keep it.
+// unsigned returns a link of the partner without the query parameters that hold the credential. A link that
+// is stored would otherwise store the credential with it.
 func (x *exchange) unsigned(link string) string {
 	before, raw, ok := strings.Cut(link, "?")
 	if !ok || x.signed == nil {
@@ -78,7 +79,7 @@ func (x *exchange) unsigned(link string) string {
 	raw, fragment, _ := strings.Cut(raw, "#")
 	holds := func(pair string) bool {
 		_, value, _ := strings.Cut(pair, "=")
-		for range 3 { // links may stand in links
+		for range 3 { // a link may hold another link, escaped
 			if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(value, s) }) {
 				return true
 			}
@@ -104,7 +105,7 @@ func (x *exchange) unsigned(link string) string {
 	return before
 }
 
-// clean takes out of an error's text what must not be seen: a url.Error's URL, and the credential.
+// clean returns err with a text that holds neither a url.Error's URL nor the credential. Nil stays nil.
 func (x *exchange) clean(err error) error {
 	if err == nil {
 		return nil
@@ -112,7 +113,8 @@ func (x *exchange) clean(err error) error {
 	return redact.Error(err, x.secrets())
 }
 
-// url returns what may be shown of the request's URL: the path template where there is one.
+// url returns the request's URL as errors and events show it: with the path template if there is one,
+// otherwise redacted.
 func (x *exchange) url() string {
 	if x.opts.route == "" || x.base == nil {
 		return redact.URL(x.req.URL)
@@ -122,7 +124,8 @@ func (x *exchange) url() string {
 
 const maxLoggedBody = 4 << 10
 
-// shownBody returns what may be shown of the request's body.
+// shownBody returns the text that errors and events show of the request's body: the result of the user's
+// redactor, or else the body's shape. It is empty if the body can be read only once.
 func (x *exchange) shownBody() string {
 	if x.req.GetBody == nil || x.req.Body == nil {
 		return ""
@@ -140,7 +143,7 @@ func (x *exchange) shownBody() string {
 	return redact.Shape(contentType, head, maxLoggedBody)
 }
 
-// redacted is what the user's redactor makes of a body; nothing if it panics.
+// redacted returns the text that the user's redactor makes of a body, "" if the redactor panics.
 func (x *exchange) redacted(contentType string, head []byte) (shown string) {
 	defer func() {
 		if recover() != nil {

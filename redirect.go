@@ -10,35 +10,39 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// RedirectPolicy says which redirects are followed. None of them ever takes a credential to another origin.
+// RedirectPolicy says which redirects are followed. None of them takes a credential to an origin other than
+// the partner's and those of [WithTrustedOrigins].
 type RedirectPolicy uint8
 
 const (
-	// RedirectSameOrigin, the default, follows redirects within scheme, host and port (and to trusted
-	// origins). Do refuses others with an error.
+	// RedirectSameOrigin, the default, follows redirects to the same scheme, host and port, and to trusted
+	// origins. For any other redirect, Do and typed calls return an error.
 	RedirectSameOrigin RedirectPolicy = iota
-	// RedirectNone follows none: the redirect is the response.
+	// RedirectNone follows no redirect: the redirect is the response.
 	RedirectNone
-	// RedirectAny follows redirects elsewhere too, without credential, cookies and unknown headers, and
-	// never with a body.
+	// RedirectAny also follows redirects to other origins, without credential, cookies and unknown headers,
+	// and never with a body.
 	RedirectAny
 )
 
 const maxRedirects = 10
 
-// carried are the headers that may go with a redirect to another origin.
+// carried holds the names of the headers that may go with a redirect to another origin.
 var carried = map[string]bool{
-	"Accept": true, "Accept-Encoding": true, "Accept-Language": true, "User-Agent": true, "Range": true, "If-Range": true,
+	"Accept": true, "Accept-Encoding": true, "Accept-Language": true,
+	"User-Agent": true, "Range": true, "If-Range": true,
 }
 
-// checkRedirect is the http.Client's CheckRedirect.
+// checkRedirect is the CheckRedirect of the http.Client. It gives a write that is redirected the idempotency
+// key of the request before it.
 func (s *stack) checkRedirect(req *http.Request, via []*http.Request) error {
 	if err := s.mayRedirect(req, via); err != nil {
-		closeBody(req) // which net/http has opened for it, and leaves open
+		closeBody(req) // net/http has opened the body, and would leave it open
 		return err
 	}
-	// A write that goes on elsewhere is the same write, under the key that was made for it.
-	if before := req.Response; before != nil && before.Request != nil && before.Request.Method == req.Method && !s.foreign(req) {
+	// A write that keeps its method is the same write, so it keeps its key.
+	if before := req.Response; before != nil && before.Request != nil &&
+		before.Request.Method == req.Method && !s.foreign(req) {
 		for _, name := range [...]string{"Idempotency-Key", s.set.keyHeader} {
 			if key := before.Request.Header[name]; len(key) > 0 && req.Header[name] == nil {
 				req.Header[name] = key
@@ -48,6 +52,8 @@ func (s *stack) checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// mayRedirect returns nil if req may follow the redirect, http.ErrUseLastResponse if the redirect is the
+// result, or an error. For another origin it removes headers from req.
 func (s *stack) mayRedirect(req *http.Request, via []*http.Request) error {
 	if s.set.redirects == RedirectNone {
 		return http.ErrUseLastResponse
@@ -72,7 +78,7 @@ func (s *stack) mayRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// redirected reports whether resp asks to go elsewhere.
+// redirected reports whether resp is a redirect with a Location.
 func redirected(resp *http.Response) bool {
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
@@ -82,13 +88,13 @@ func redirected(resp *http.Response) bool {
 	return false
 }
 
-// hops lets an http.Client follow the redirects of a response that is there already. Each further hop is
-// a call of its own through the layers, or goes straight to another origin.
+// hops is a transport with which an http.Client follows the redirects of a response that is there already.
+// Each further hop is a call of its own through the layers, or goes to another origin without them.
 type hops struct {
 	*stack
-	first *http.Response
-	last  *exchange // of the response that came last
-	err   error     // of the hop that failed
+	first *http.Response // handed out for the first request, then nil
+	last  *exchange      // the call of the latest response
+	err   error          // of the hop that failed
 }
 
 func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -106,7 +112,7 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		x.whole, x.decode, h.last = before.whole, before.decode, x
-		if waited := before.past().waits.Total(); waited > 0 { // with those of all hops before it
+		if waited := before.past().waits.Total(); waited > 0 { // the waits of all hops before it, for the patience
 			x.record().waited = waited
 		}
 		resp, h.err = x.run()
@@ -118,9 +124,13 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, h.err
 }
 
-// elsewhere sends req to another origin: no layer but the attempt's timeout and the bound of the body.
+// elsewhere sends req to another origin without any layer but the last. The attempt's timeout and the bound
+// on the body still apply.
 func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
-	x := &exchange{hot: hot{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts, max: h.last.max}, place: limiter.Reservation{Left: -1}}
+	x := &exchange{
+		hot:   hot{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts, max: h.last.max},
+		place: limiter.Reservation{Left: -1},
+	}
 	x.newBody()
 	x.whole, x.decode, h.last = h.last.whole, h.last.decode, x
 	resp, err := x.send(nil)
@@ -133,12 +143,12 @@ func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// follow follows the redirect of c's response and returns the call that the last response belongs to.
+// follow follows the redirect in resp. It returns the last response and the call that it belongs to.
 func (x *exchange) follow(resp *http.Response) (*exchange, *http.Response, error) {
 	h := &hops{stack: x.stack, first: resp, last: x}
 	client := http.Client{Transport: h, CheckRedirect: x.checkRedirect}
 	req, cancel := x.req, context.CancelFunc(nil)
-	if deadline, ok := x.ctx.Deadline(); ok && x.cancel != nil { // of the total timeout, which all hops share
+	if deadline, ok := x.ctx.Deadline(); ok && x.cancel != nil { // the deadline of the total timeout, which all hops share
 		var ctx context.Context
 		ctx, cancel = context.WithDeadline(req.Context(), deadline)
 		req = req.WithContext(ctx)
@@ -160,7 +170,7 @@ func (x *exchange) follow(resp *http.Response) (*exchange, *http.Response, error
 		}
 	}
 	switch {
-	case h.err != nil: // the hop's own verdict stands
+	case h.err != nil: // keep the hop's own verdict
 		err = h.err
 	case err != nil:
 		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: redact.WithoutURL(err)})

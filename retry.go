@@ -8,26 +8,34 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// RetryPolicy says how often and how soon a call is tried again. The zero value is the default of every
-// field; a negative one is an error. A Transient or RateLimited attempt is tried again when that cannot run a write twice: the
-// method is idempotent, the call has an idempotency key or says it is safe, or the attempt certainly was
-// not processed (a failed dial, a 429).
+// RetryPolicy says how often and how soon a call is retried. The zero value of a field means its default; a
+// negative value is an error.
+//
+// An attempt that is Transient or RateLimited is retried if the retry cannot run a write twice: the method is
+// idempotent (RFC 9110 section 9.2.2), the call has an idempotency key or is [Idempotent] or [ReadOnly], or
+// the partner certainly did not process the attempt (a failed dial, a 429).
 type RetryPolicy struct {
-	// MaxAttempts counts the first attempt too. Zero means 4; 1 turns retries off. [Patience] outlasts it.
+	// MaxAttempts is the largest number of attempts of a call, the first one included. Zero means 4; 1 turns
+	// retries off. Unless it is 1, a call with [Patience] makes more attempts while the failures are
+	// Transient.
 	MaxAttempts int
-	// BaseDelay is the upper bound of the first backoff, doubled for each one after it; the wait is drawn
-	// evenly between zero and the bound (full jitter). Zero means 500 ms, or MaxDelay if that is less.
+	// BaseDelay is the upper bound of the first backoff. The bound doubles for each further backoff, and the
+	// wait is drawn evenly between zero and the bound (full jitter). Zero means 500 ms, or MaxDelay if that
+	// is less.
 	BaseDelay time.Duration
-	// MaxDelay bounds the backoff. Zero means 20 s, or BaseDelay if that is more.
+	// MaxDelay is the largest upper bound of a backoff. Zero means 20 s, or BaseDelay if that is more. A
+	// value below BaseDelay is an error.
 	MaxDelay time.Duration
-	// MaxRetryAfter is the longest wait asked for by the partner that is honoured; when it asks for more,
-	// the call ends at once with the wait in the error. Zero means 60 s. [Patience] raises it for a call.
+	// MaxRetryAfter is the longest wait that is honored when the partner asks for it. If the partner asks for
+	// more, the call ends at once, with the wait in the error. Zero means 60 s. [Patience] raises it for a
+	// call.
 	MaxRetryAfter time.Duration
-	// Budget bounds the share of retries among all calls. Nil means one of the client's own, of 500 tokens.
+	// Budget bounds the share of retries among all calls. Nil means a budget of the client's own, of 500
+	// tokens.
 	Budget *RetryBudget
-	// RetryIf decides in place of the verdict's class whether an attempt is worth another. It cannot
-	// make an unsafe call be sent twice. Nil means Transient and RateLimited.
-	// It must not keep the attempt.
+	// RetryIf decides whether an attempt is worth a retry, in place of the verdict's class. It cannot make an
+	// unsafe call be sent twice, and it is not asked about attempts that are Refused or Canceled. It must not
+	// keep the attempt. Nil means Transient and RateLimited.
 	RetryIf func(*Attempt, Verdict) bool
 }
 
@@ -59,10 +67,10 @@ func (p RetryPolicy) check() error {
 	return faults.Err()
 }
 
-// RetryBudget keeps retries a small share of all calls, so that they do not add to an outage: a retry
-// costs 5 tokens, after a timeout 10; a retried call that succeeds gives its last cost back, and one
-// that succeeds at once adds 1. It is safe for concurrent use, and clients may share one. Make it with
-// [NewRetryBudget]: the zero value is spent, and allows no retry.
+// RetryBudget keeps retries a small share of all calls, so that they do not add to an outage. A retry takes 5
+// tokens, or 10 after a timeout. A retried call that succeeds gives back the tokens of its last retry, and a
+// call that succeeds at once gives 1. It is safe for concurrent use, and clients may share one. Make it with
+// [NewRetryBudget]: the zero value has no tokens and allows no retry.
 type RetryBudget struct {
 	max    int64
 	tokens atomic.Int64
@@ -73,7 +81,7 @@ const (
 	timeoutCost = 10
 )
 
-// NewRetryBudget returns a full budget of that many tokens. Zero or less means 500.
+// NewRetryBudget returns a full budget of the given number of tokens. Zero or less means 500.
 func NewRetryBudget(tokens int) *RetryBudget {
 	if tokens <= 0 {
 		tokens = 500
@@ -83,7 +91,7 @@ func NewRetryBudget(tokens int) *RetryBudget {
 	return b
 }
 
-// Tokens returns how many tokens are left.
+// Tokens returns the number of tokens that are left.
 func (b *RetryBudget) Tokens() int { return int(b.tokens.Load()) }
 
 func (b *RetryBudget) take(n int64) bool {
@@ -99,7 +107,7 @@ func (b *RetryBudget) take(n int64) bool {
 }
 
 func (b *RetryBudget) give(n int64) {
-	if b.tokens.Load() >= b.max { // nearly always, on the successful path
+	if b.tokens.Load() >= b.max { // nearly always true on the successful path, which then writes nothing
 		return
 	}
 	for {

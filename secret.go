@@ -9,17 +9,18 @@ import (
 
 const redacted = "REDACTED"
 
-// Secret holds a credential that does not print: not by fmt in any verb, not as JSON or text, not in
-// slog, not from an unexported field of some struct. [Secret.Reveal] is the one way to it. The zero
-// value is the empty secret. It is safe for concurrent use; compare Secrets by what they reveal.
+// Secret holds a credential and does not print it: not with fmt in any verb, not as JSON or text, not in
+// slog, and not from an unexported field of a struct. Only [Secret.Reveal] returns the credential. The zero
+// value is the empty secret. It is safe for concurrent use. To compare two Secrets, compare their revealed
+// texts.
 type Secret struct {
-	reveal func() string // a func prints as an address, also where fmt cannot call methods
+	reveal func() string // a func, because fmt prints it as an address even where it cannot call methods
 }
 
-// NewSecret returns a Secret of s.
+// NewSecret returns a Secret that holds s.
 func NewSecret(s string) Secret { return Secret{func() string { return s }} }
 
-// Reveal returns what the secret holds, "" for the zero value.
+// Reveal returns the credential, "" for the zero value.
 func (s Secret) Reveal() string {
 	if s.reveal == nil {
 		return ""
@@ -33,13 +34,14 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted)
 // String returns "REDACTED".
 func (s Secret) String() string { return redacted }
 
-// LogValue logs "REDACTED".
+// LogValue returns "REDACTED" for slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText writes "REDACTED", in JSON too.
+// MarshalText returns "REDACTED", for JSON too.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// UnmarshalText takes text as the secret, so that configuration can hold one. What MarshalText wrote is an error: it is lost.
+// UnmarshalText makes text the secret, so that configuration can hold one. The text "REDACTED" is an error:
+// MarshalText has written it, and the secret is lost.
 func (s *Secret) UnmarshalText(text []byte) error {
 	if string(text) == redacted {
 		return errors.New("belay: the secret was written as " + redacted + ", and is lost; write what Reveal returns")
@@ -48,8 +50,8 @@ func (s *Secret) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Check returns why s cannot be sent in a header: it is empty, or has a line break or another control character. It is nil where s
-// can be sent.
+// Check returns an error if s cannot be sent in a header: it is empty, it was written as "REDACTED", or it
+// has a line break or another control character. Otherwise it returns nil.
 func (s Secret) Check() error {
 	v := s.Reveal()
 	switch v {

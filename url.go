@@ -10,7 +10,8 @@ import (
 	"github.com/belay-go/belay/internal/origin"
 )
 
-// foreign reports whether req leads elsewhere than to the partner.
+// foreign reports whether req leads to another origin than those of the partner: the base URL's and the
+// trusted ones. Without a base URL it reports false.
 func (s *stack) foreign(req *http.Request) bool {
 	if s.base == nil || req == nil || req.URL == nil || origin.Same(s.base, req.URL) {
 		return false
@@ -23,7 +24,8 @@ func (s *stack) foreign(req *http.Request) bool {
 	return true
 }
 
-// resolve joins path to the base URL.
+// resolve joins path to the base URL. An absolute URL must lead to the partner; it is returned without user
+// and fragment.
 func (s *stack) resolve(path string) (*url.URL, error) {
 	if absolute(path) {
 		u, err := url.Parse(path)
@@ -31,7 +33,8 @@ func (s *stack) resolve(path string) (*url.URL, error) {
 			return nil, invalid("the URL cannot be parsed")
 		}
 		if s.foreign(&http.Request{URL: u}) {
-			return nil, invalid("the URL leads to %s, not to the partner at %s (WithTrustedOrigins)", origin.Of(u), origin.Of(s.base))
+			return nil, invalid("the URL leads to %s, not to the partner at %s (WithTrustedOrigins)",
+				origin.Of(u), origin.Of(s.base))
 		}
 		u.User, u.Fragment = nil, ""
 		return u, nil
@@ -48,7 +51,8 @@ func (s *stack) resolve(path string) (*url.URL, error) {
 	return &u, nil
 }
 
-// checkLink returns why a link of the partner's is not followed.
+// checkLink returns an error if a link of the partner must not be followed. The text of the error continues a
+// sentence that begins with the link.
 func (s *stack) checkLink(link string) error {
 	u, err := url.Parse(link)
 	switch {
@@ -68,8 +72,8 @@ func absolute(path string) bool {
 	return ok && !strings.ContainsAny(scheme, "/?#{")
 }
 
-// escapeRest escapes what may not stand in a URL's path and is not escaped yet, lest net/url takes the
-// whole for unescaped and undoes what was.
+// escapeRest escapes the bytes of path that may not stand in a URL's path and are not escaped yet. Otherwise
+// net/url would ignore RawPath, and would undo the escapes that path has already.
 func escapeRest(path string) string {
 	var b strings.Builder
 	for i := range len(path) {
@@ -82,6 +86,7 @@ func escapeRest(path string) string {
 	return b.String()
 }
 
+// joinPath joins two paths with one slash between them. An empty path returns base.
 func joinPath(base, path string) string {
 	switch {
 	case path == "":
@@ -94,7 +99,8 @@ func joinPath(base, path string) string {
 	return base + "/" + path
 }
 
-// expand fills the template's {names}.
+// expand fills the {names} of the template with the call's values, escaped. A name without a value is an
+// error, and so is a value without a name.
 func (o *callOptions) expand(template string) (string, error) {
 	var b strings.Builder
 	used := 0
@@ -128,11 +134,12 @@ func (o *callOptions) expand(template string) (string, error) {
 	return b.String(), nil
 }
 
+// parseBase parses a base URL or a trusted origin.
 func parseBase(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return nil, errors.New("the base URL cannot be parsed") // its text may hold a password
+		return nil, errors.New("the base URL cannot be parsed") // without err, whose text may hold a password
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("the base URL's scheme is %q, must be http or https", u.Scheme)
 	case u.Hostname() == "":

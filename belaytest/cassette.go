@@ -12,32 +12,36 @@ import (
 	"gopkg.in/dnaeon/go-vcr.v3/cassette"
 )
 
-// Cassette plays back what a partner has answered once, from a file that holds no credential. Headers and query
-// parameters are masked unless they are known to be harmless, and so are fields of JSON, forms and multipart bodies that look like
-// secrets; what looks like a secret anywhere, or is long and was masked in a request's headers, is masked wherever it stands. What is
-// masked reads MASKED-1, MASKED-2 and so on, the same for the same value.
+// Cassette plays back a partner's recorded answers, from a file that holds no credential. Headers and query
+// parameters are masked unless they are known to be harmless. Fields of JSON, forms and multipart bodies are
+// masked if they look like secrets. A value that looks like a secret, or a long value that was masked in a
+// request's headers or in a query parameter, is also masked in every other place. A masked value reads
+// MASKED-1, MASKED-2 and so on; the same value always gets the same mark.
 //
 //	rt := belaytest.Cassette{Path: "testdata/cassettes/contacts", Record: *record}.Open(t)
 //	client, err := belay.New("https://api.partner.example", belay.WithTransport(rt))
 //
-// Read a new cassette before you commit it: names of customers are no credentials.
+// Read a new cassette before you commit it: the names of customers are not credentials, so they are not
+// masked.
 type Cassette struct {
-	// Path is the file's, without ".yaml".
+	// Path is the path of the file, without ".yaml".
 	Path string
-	// Record sends requests to Real and writes the file when the test has passed. False plays back and sends nothing.
+	// Record sends requests to Real, and writes the file if the test passes. False plays back and sends
+	// nothing.
 	Record bool
-	// Real is where requests go. Nil is http.DefaultTransport.
+	// Real sends the requests of a recording. Nil means http.DefaultTransport.
 	Real http.RoundTripper
-	// KeepHeaders and KeepParams are names, beside the known ones, whose values are kept. Nil is none.
+	// KeepHeaders and KeepParams name further headers and query parameters whose values are not masked. Nil
+	// means none.
 	KeepHeaders, KeepParams []string
-	// Redact changes bodies, of requests and answers, before they are written: names of customers, say. It must give
-	// the same for the same body. Nil leaves them.
+	// Redact changes the bodies of requests and answers before they are written or compared, to remove the
+	// names of customers for example. It must return the same text for the same body. Nil changes nothing.
 	Redact func(contentType, body string) string
 }
 
-// Open returns the transport for as long as the test runs. A request is answered by the first recorded one, not played
-// yet, with the same method, URL and body, where what is masked fits anything; where there is none it fails with an error that says
-// what was asked for.
+// Open returns the transport, for use until the test ends. A request gets the answer to the first recorded
+// request, not yet played, with the same method, URL and body; a masked part of the recording matches any
+// text. If there is none, the request fails with an error that names its method and URL.
 func (c Cassette) Open(t testing.TB) http.RoundTripper {
 	t.Helper()
 	if c.Real == nil {
@@ -69,7 +73,7 @@ type tape struct {
 
 	mu     sync.Mutex
 	tape   *cassette.Cassette
-	played []bool // of its interactions
+	played []bool // one for each interaction
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -92,7 +96,7 @@ func (t *tape) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.play(req, body)
 }
 
-// record sends a request and keeps what was answered, as it is until it is written.
+// record sends a request and keeps it and its answer unmasked, until save masks them.
 func (t *tape) record(req *http.Request, body []byte) (*http.Response, error) {
 	sent := req.Clone(req.Context())
 	if sent.Body = http.NoBody; len(body) > 0 {
@@ -140,13 +144,13 @@ func (t *tape) play(req *http.Request, body []byte) (*http.Response, error) {
 	return nil, fmt.Errorf("belaytest: nothing (more) is recorded in %s.yaml for %s %s", t.Path, req.Method, want.URL)
 }
 
-// save masks what was recorded and writes it.
+// save masks the recorded interactions and writes the file.
 func (t *tape) save() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := newMask(t.Cassette)
 	out := make([]*cassette.Interaction, len(t.tape.Interactions))
-	for n, i := range t.tape.Interactions { // all of them before any is written: a secret may be known late
+	for n, i := range t.tape.Interactions { // all of them first: a later one may reveal a secret
 		out[n] = &cassette.Interaction{ID: n, Request: m.request(i.Request), Response: m.response(i.Request.Method, i.Response)}
 	}
 	clean := m.cleaner()
@@ -165,8 +169,9 @@ func (t *tape) save() error {
 	return t.tape.Save()
 }
 
-// YAML loses a line break at the beginning of a text.
-const atFirst = "\u200b" // a space without width
+// atFirst is a zero-width space. It stands before a stored text that begins with a line break, because YAML
+// loses that line break.
+const atFirst = "\u200b"
 
 func keep(body string) string {
 	if strings.HasPrefix(body, "\n") || strings.HasPrefix(body, atFirst) {

@@ -1,8 +1,8 @@
-// Package belaytest is a partner to test against: one that has limits, outages and moods, and remembers
-// what it was sent.
+// Package belaytest simulates a partner for tests. The partner has limits, outages and random failures, and
+// records the calls that it received.
 //
-// A [Partner] is an http.RoundTripper that lives in virtual time (testing/synctest), and an http.Handler
-// that serves on a real port:
+// A [Partner] is an http.RoundTripper that works in virtual time (testing/synctest), and an http.Handler that
+// serves on a real port:
 //
 //	p := belaytest.New(belaytest.Config{
 //		Limits:  []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)},
@@ -11,6 +11,6 @@
 //	})
 //	client, err := belay.New("https://partner.test", belay.WithTransport(p))
 //
-// Afterwards [Partner.Log] tells what arrived when, and [Partner.TooEarly], [Partner.WrittenTwice] and
-// [Partner.Peak] what a well-behaved client never does.
+// Afterwards [Partner.Log] lists the calls with their times of arrival, and [Partner.TooEarly],
+// [Partner.WrittenTwice] and [Partner.Peak] show the mistakes that a well-behaved client never makes.
 package belaytest

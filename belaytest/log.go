@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// Record is one call as the partner saw it.
+// Record is one call as the partner received it.
 type Record struct {
 	Sent     time.Time // when it was sent; over a real port, when it arrived
 	At       time.Time // when it arrived
 	Method   string
 	Path     string
-	Header   http.Header // of the request, credentials and all
-	Status   int         // that was answered, 0 for none
-	Accepted bool        // it was within the limits and no outage
-	Replayed bool        // it was answered by its key, without work
-	TooEarly bool        // it was sent although a 429 had told everybody to wait
+	Header   http.Header // of the request, with its credentials
+	Status   int         // of the answer, 0 for none
+	Accepted bool        // within the limits, and not in an outage
+	Replayed bool        // answered from its Idempotency-Key, without work
+	TooEarly bool        // sent within the wait that an earlier 429 asked for
 }
 
-// Log returns what arrived, in order of arrival.
+// Log returns all calls in order of arrival.
 func (p *Partner) Log() []Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.log)
 }
 
-// Count returns how many calls were answered with status; 0 counts those without an answer.
+// Count returns the number of calls that were answered with status; 0 counts the calls without an answer.
 func (p *Partner) Count(status int) (n int) {
 	for _, r := range p.Log() {
 		if r.Status == status {
@@ -36,7 +36,8 @@ func (p *Partner) Count(status int) (n int) {
 	return n
 }
 
-// TooEarly returns the calls that came although a 429 had told everybody to wait.
+// TooEarly returns the calls that were sent within the wait that an earlier 429 asked for. A call that left
+// before that 429 could reach the client does not count.
 func (p *Partner) TooEarly() (early []Record) {
 	for _, r := range p.Log() {
 		if r.TooEarly {
@@ -59,15 +60,15 @@ func (p *Partner) WrittenTwice() (twice []string) {
 	return twice
 }
 
-// Writes returns how many different writes were done.
+// Writes returns the number of different writes that were done.
 func (p *Partner) Writes() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.writes)
 }
 
-// Peak returns the most calls that arrived in any stretch of per, from a time since the partner's first
-// moment on.
+// Peak returns the largest number of calls that arrived within any period of length per. It counts calls that
+// arrived at the time from or later, measured from the partner's first moment.
 func (p *Partner) Peak(per, from time.Duration) (most int) {
 	log := p.Log()
 	first := 0

@@ -16,12 +16,12 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// mask takes out of requests and answers what must not be written, by the names of what holds it; and remembers the values, to
-// take them out wherever else they stand.
+// mask replaces the secrets in requests and answers. It finds them by the names of headers, parameters and
+// fields, and remembers their values, in order to replace them in other places too.
 type mask struct {
 	Cassette
 	marks   map[string]string // by value
-	secrets []string          // of those, what is looked for elsewhere
+	secrets []string          // values that cleaner replaces in every place
 }
 
 func newMask(c Cassette) *mask { return &mask{Cassette: c, marks: make(map[string]string)} }
@@ -30,7 +30,7 @@ const markPrefix = "MASKED-"
 
 var mark = regexp.MustCompile(markPrefix + `[0-9]+`)
 
-// fits reports whether got is what was stored, where what is masked in either fits anything.
+// fits reports whether got equals stored, where a mark in stored matches any text.
 func fits(stored, got string) bool {
 	got = mark.ReplaceAllString(got, markPrefix+"0")
 	parts := mark.Split(mark.ReplaceAllString(stored, markPrefix+"0"), -1)
@@ -51,7 +51,8 @@ func fits(stored, got string) bool {
 	return strings.HasSuffix(rest, parts[len(parts)-1])
 }
 
-// hidden returns the mark that stands for value. Elsewhere says that it is to be looked for in other places too.
+// hidden returns the mark that stands for value. If elsewhere is true, cleaner replaces the value in other
+// places too. An empty value and a value that is a mark already are returned unchanged.
 func (m *mask) hidden(value string, elsewhere bool) string {
 	if value == "" || mark.MatchString(value) && mark.ReplaceAllString(value, "") == "" {
 		return value
@@ -66,11 +67,13 @@ func (m *mask) hidden(value string, elsewhere bool) string {
 }
 
 const (
-	shortestSecret = 6  // below that a value would tear texts apart
-	longValue      = 16 // from there on the value of an unknown header or parameter may be a secret, by its length alone
+	shortestSecret = 6  // shorter values occur in ordinary text
+	// longValue is the length from which the value of an unknown header or parameter may be a secret.
+	longValue      = 16
 )
 
-// cleaner returns what masks the secrets in a text, in every form that they may have there, the longest first, as one may hold another.
+// cleaner returns a function that masks the secrets in a text, in every form that they may have there. Longer
+// secrets come first, because one may contain another.
 func (m *mask) cleaner() func(string) string {
 	slices.SortStableFunc(m.secrets, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
@@ -108,7 +111,7 @@ func (m *mask) response(method string, p cassette.Response) cassette.Response {
 	if contentType != "" {
 		out.Headers.Set("Content-Type", contentType)
 	}
-	if method != http.MethodHead && body != p.Body { // lengths that would be wrong
+	if method != http.MethodHead && body != p.Body { // the recorded lengths would be wrong
 		out.ContentLength = int64(len(body))
 		out.Headers.Del("Content-Length")
 	}
@@ -131,7 +134,7 @@ func has(names []string, name string) bool {
 	return slices.ContainsFunc(names, func(k string) bool { return strings.EqualFold(k, name) })
 }
 
-// linked are headers that hold URLs, which are masked by their parameters.
+// linked reports whether a header holds URLs, which are masked by their parameters.
 func linked(name string) bool {
 	switch name {
 	case "Link", "Location", "Content-Location", "Operation-Location", "Referer":
@@ -163,7 +166,8 @@ func (m *mask) header(h http.Header, request bool) http.Header {
 	return out
 }
 
-// parts hides what the value of a header is made of: a scheme and a token, pairs with quotes, cookies.
+// parts hides the parts of a header's value: the token after a scheme, the user and password in base64, the
+// values of pairs and cookies.
 func (m *mask) parts(v string) {
 	if _, rest, ok := strings.Cut(v, " "); ok {
 		m.hidden(rest, true)
@@ -182,7 +186,7 @@ func (m *mask) parts(v string) {
 	}
 }
 
-// urls masks the URLs of a Link header, in their angle brackets, or one that stands alone.
+// urls masks the URLs of a Link header, in their angle brackets, or a URL that stands alone.
 func (m *mask) urls(v string) string {
 	if !strings.Contains(v, "<") {
 		return m.url(v)

@@ -13,7 +13,8 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// secretField reports whether a field of that name is likely to hold a secret. An error's code in an answer does not.
+// secretField reports whether a field of that name is likely to hold a secret. The field "code" does so only
+// in a request, because it holds an error code in an answer.
 func secretField(name string, request bool) bool {
 	switch lower := strings.ToLower(name); lower {
 	case "code":
@@ -24,7 +25,7 @@ func secretField(name string, request bool) bool {
 	return redact.LooksSecretField(name)
 }
 
-// body masks a body, and returns its content type, where that changes with it.
+// body masks a body. It also returns the new content type, empty if that does not change.
 func (m *mask) body(contentType, body string, request bool) (masked, newType string) {
 	if m.Redact != nil && body != "" {
 		body = m.Redact(contentType, body)
@@ -47,7 +48,7 @@ func (m *mask) body(contentType, body string, request bool) (masked, newType str
 	default:
 		return body, ""
 	}
-	if redact.LooksSecretField(body) { // it cannot be read, and may hold one
+	if redact.LooksSecretField(body) { // it is unreadable, and may hold a secret
 		return m.hidden(body, false), ""
 	}
 	return body, ""
@@ -73,7 +74,8 @@ func (m *mask) form(body string, request bool) (string, bool) {
 	return strings.Join(pairs, "&"), true
 }
 
-// json masks fields that look like secrets, in each of several documents (NDJSON). What has none stays as it is, to the letter.
+// json masks the fields that look like secrets, in each of several documents (NDJSON). A body without such
+// fields stays unchanged, byte for byte.
 func (m *mask) json(body string, request bool) (string, bool) {
 	d := json.NewDecoder(strings.NewReader(body))
 	d.UseNumber()
@@ -107,7 +109,8 @@ func (m *mask) json(body string, request bool) (string, bool) {
 	return out.String(), true
 }
 
-// walk masks what lies below v; all text of it, where inside a field that looks like a secret.
+// walk masks v and the values below it. Inside a field that looks like a secret, it masks all text and all
+// long numbers.
 func (m *mask) walk(v any, inside, request bool) (_ any, masked bool) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -126,7 +129,7 @@ func (m *mask) walk(v any, inside, request bool) (_ any, masked bool) {
 		if inside && v != "" {
 			return m.hidden(v, true), true
 		}
-		if t := strings.TrimSpace(v); len(t) > 1 && (t[0] == '{' || t[0] == '[') { // JSON in JSON
+		if t := strings.TrimSpace(v); len(t) > 1 && (t[0] == '{' || t[0] == '[') { // JSON inside a string
 			if out, ok := m.json(v, request); ok {
 				return out, out != v
 			}
@@ -139,7 +142,7 @@ func (m *mask) walk(v any, inside, request bool) (_ any, masked bool) {
 	return v, false
 }
 
-// boundary takes the place of those that are made anew each time.
+// boundary replaces the boundaries of multipart bodies, because clients make a new one each time.
 const boundary = "belaytest-boundary"
 
 func (m *mask) multipart(kind, was, body string, request bool) (masked, newType string) {

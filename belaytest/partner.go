@@ -10,72 +10,74 @@ import (
 	"time"
 )
 
-// Config says how a partner behaves. The zero value answers 200 to everything, at once. Negative times and
-// rates mean zero, but for Skew.
+// Config configures a partner. The zero value answers 200 to everything, at once. Negative times and rates
+// mean zero, except Skew.
 type Config struct {
-	// Limits are all enforced, on the calls that were accepted.
+	// Limits are all enforced. They count the accepted calls.
 	Limits []Limit
-	// Tell says what a 429 tells of the wait. The zero value tells whole seconds.
+	// Tell is the form in which a 429 states the wait. The zero value states whole seconds.
 	Tell Tell
-	// Cost is how many permits of the limits a call takes. Nil is 1 for all.
+	// Cost returns the number of permits that a call takes from each limit. Nil means 1 for all, as does a
+	// result below 1.
 	Cost func(*http.Request) int
 	// Headers sends X-RateLimit-Limit, -Remaining and -Reset (epoch seconds) of the first limit.
 	Headers bool
-	// Latency is the time on the way, there and back each, and up to Jitter more. Over a real port only
+	// Latency is the transit time in each direction; up to Jitter is added. Over a real port they apply only
 	// once, before the answer.
 	Latency, Jitter time.Duration
-	// Work is the time between arrival and answer.
+	// Work is the time between the arrival and the answer.
 	Work time.Duration
-	// Skew is how far the partner's clock is ahead; negative is behind.
+	// Skew is the lead of the partner's clock; negative means that it is behind.
 	Skew time.Duration
-	// ErrorRate, ResetRate and CutRate are shares of calls, from 0 to 1, that end in a 500, in a
-	// connection reset without an answer, and in a body that breaks off. The partner has done its work then.
+	// ErrorRate, ResetRate and CutRate are the shares of calls, from 0 to 1, that end in a 500, in a
+	// connection reset without an answer, and in a truncated body. The partner has done its work by then.
 	ErrorRate, ResetRate, CutRate float64
-	// Outages begin and end at times since the partner's first moment.
+	// Outages are periods of failure. Their times are measured from the partner's first moment.
 	Outages []Outage
-	// HonourKeys makes a write with an Idempotency-Key seen before answer as it did, without work. What was refused, with a 4xx,
-	// was not done: it is not remembered, and counts as no write.
+	// HonourKeys answers a write with a known Idempotency-Key as before, without work. A write that was
+	// refused with a 4xx was not done: its key is not stored, and it does not count as a write.
 	HonourKeys bool
-	// Tokens are asked for where Path is set.
+	// Tokens are required if their Path is not empty.
 	Tokens Tokens
-	// Answer makes the answer to a call that is accepted: a status and a value to send as JSON, or as it is if it is []byte; a [Reply]
-	// has headers too. Nil answers 200 and {"ok":true}. It must be safe for concurrent use, and must not ask the Partner.
+	// Answer returns the answer to an accepted call: a status, and a value to send as JSON, or a []byte to
+	// send as it is. A [Reply] adds headers. Nil answers 200 and {"ok":true}. Answer must be safe for
+	// concurrent use, and must not call the Partner's methods.
 	Answer func(*http.Request) (status int, body any)
-	// Seed makes the randomness repeatable.
+	// Seed makes the random choices repeatable.
 	Seed uint64
 }
 
-// Tell is what a 429 tells of the wait.
+// Tell is the form in which a 429 states the wait.
 type Tell uint8
 
 const (
 	// TellSeconds sends Retry-After in whole seconds, rounded up.
 	TellSeconds Tell = iota
-	// TellDate sends Retry-After as a date on the partner's clock, the next whole second.
+	// TellDate sends Retry-After as a date on the partner's clock, rounded up to a whole second.
 	TellDate
 	// TellNothing sends no Retry-After.
 	TellNothing
 )
 
-// Outage is a time of trouble.
+// Outage is a period of failure.
 type Outage struct {
-	From time.Duration // since the partner's first moment
-	For  time.Duration // how long it lasts
+	From time.Duration // from the partner's first moment
+	For  time.Duration // its length
 	Kind Kind
-	When func(*http.Request) bool // whom it concerns; nil is everybody
+	When func(*http.Request) bool // the requests that it affects; nil means all
 }
 
-// Reply is an answer with headers of its own, for [Config].Answer.
+// Reply is an answer with headers, for [Config].Answer.
 type Reply struct {
 	Header http.Header
-	Body   any // as without a Reply
+	Body   any // the same values as without a Reply
 }
 
-// Kind is a kind of trouble.
+// Kind is a kind of outage.
 type Kind uint8
 
 const (
-	// Unavailable answers 503.
+	// Unavailable answers with 503.
 	Unavailable Kind = iota
 	// Refuse refuses connections. Over a real port it resets them.
 	Refuse
@@ -85,7 +87,7 @@ const (
 	Hang
 )
 
-// Limit is one of a partner's limits.
+// Limit is one limit of a partner.
 type Limit struct {
 	n     int
 	per   time.Duration
@@ -94,7 +96,7 @@ type Limit struct {
 	when  func(*http.Request) bool
 }
 
-// When makes l count only the requests that match. Nil matches all.
+// When returns a copy of l that counts only the requests for which match is true. Nil matches all.
 func (l Limit) When(match func(*http.Request) bool) Limit {
 	l.when = match
 	return l
@@ -102,18 +104,18 @@ func (l Limit) When(match func(*http.Request) bool) Limit {
 
 func (l Limit) counts(req *http.Request) bool { return l.when == nil || l.when(req) }
 
-// Sliding accepts n calls in any stretch of per, exactly. Below 1, n is 1.
+// Sliding accepts n calls within any period of length per, exactly. An n below 1 means 1.
 func Sliding(n int, per time.Duration) Limit { return Limit{n: max(1, n), per: per} }
 
-// Fixed accepts n calls in each window of per; a window opens with the first call after the last one ended.
-// Below 1, n is 1.
+// Fixed accepts n calls in each window of length per. A window opens with the first call after the end of the
+// previous one. An n below 1 means 1.
 func Fixed(n int, per time.Duration) Limit { return Limit{n: max(1, n), per: per, fixed: true} }
 
-// Concurrent accepts n calls at a time. Below 1, n is 1.
+// Concurrent accepts n calls at the same time. An n below 1 means 1.
 func Concurrent(n int) Limit { return Limit{n: max(1, n), slots: true} }
 
-// Partner is a partner to test against. It is safe for concurrent use. Make it with [New], inside the
-// synctest bubble where there is one.
+// Partner is a simulated partner for tests. It is safe for concurrent use. Create it with [New], inside the
+// synctest bubble if there is one.
 type Partner struct {
 	cfg   Config
 	start time.Time
@@ -126,14 +128,14 @@ type Partner struct {
 	keys     map[string]answer
 	tokens   issued
 	writes   map[string]int
-	told     time.Time // until when a 429 told everybody to wait
-	knownAt  time.Time // when the first client could know it
+	told     time.Time // end of the wait that a 429 asked for
+	knownAt  time.Time // arrival of the first such 429 at the client
 }
 
-// count is what a limit has counted.
+// count is the state of one limit.
 type count struct {
-	stamps []time.Time // of a sliding window
-	opened time.Time   // of a fixed one
+	stamps []time.Time // accepted calls of a sliding window
+	opened time.Time   // start of a fixed window
 	used   int
 }
 
@@ -142,11 +144,11 @@ type answer struct {
 	body   []byte
 	header http.Header
 	kind   Kind
-	fail   bool // by kind, without an answer
-	cut    bool // the body breaks off
+	fail   bool // fails as kind says, without an answer
+	cut    bool // the body is truncated
 }
 
-// New returns a partner whose time begins now.
+// New returns a partner. Its first moment is now.
 func New(cfg Config) *Partner {
 	return &Partner{
 		cfg: cfg, start: time.Now(), rng: rand.New(rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15)),
@@ -159,7 +161,7 @@ func write(method string) bool {
 	return method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions
 }
 
-// arrive decides what becomes of a call that arrives now.
+// arrive decides the answer to a call that arrives now, and logs the call.
 func (p *Partner) arrive(req *http.Request, body []byte, rec *Record) answer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -167,7 +169,8 @@ func (p *Partner) arrive(req *http.Request, body []byte, rec *Record) answer {
 	rec.At = now
 	p.inFlight++
 	a := p.decide(req, body, now, rec)
-	if a.header = a.header.Clone(); a.header == nil { // what is kept for a key is answered again
+	// The answer may be stored for a key and used again, so its header is a copy.
+	if a.header = a.header.Clone(); a.header == nil {
 		a.header = make(http.Header)
 	}
 	a.header.Set("Date", p.clock(now).Format(http.TimeFormat))
@@ -183,7 +186,7 @@ func (p *Partner) arrive(req *http.Request, body []byte, rec *Record) answer {
 	return a
 }
 
-// clock is the partner's own idea of now.
+// clock returns now on the partner's clock.
 func (p *Partner) clock(now time.Time) time.Time { return now.Add(p.cfg.Skew).UTC() }
 
 func (p *Partner) decide(req *http.Request, body []byte, now time.Time, rec *Record) answer {
@@ -252,7 +255,7 @@ func (p *Partner) work(req *http.Request) answer {
 	return answer{status: status, body: body, header: header}
 }
 
-// overLimit returns how long the call would have to wait, by the strictest limit.
+// overLimit returns the wait that the strictest limit requires of the call, 0 if no limit is exceeded.
 func (p *Partner) overLimit(req *http.Request, cost int, now time.Time) (wait time.Duration) {
 	for i, l := range p.cfg.Limits {
 		c := &p.counts[i]
@@ -295,7 +298,7 @@ func (p *Partner) take(req *http.Request, cost int, now time.Time) {
 	}
 }
 
-// refuse makes a 429.
+// refuse returns a 429 that states the wait in the form of Config.Tell.
 func (p *Partner) refuse(now time.Time, wait time.Duration) answer {
 	a := answer{status: http.StatusTooManyRequests, header: make(http.Header), body: []byte(`{"message":"too fast"}`)}
 	until := now
@@ -331,14 +334,14 @@ func (p *Partner) headers(h http.Header, now time.Time) {
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(p.clock(reset.Add(time.Second-1)).Unix(), 10))
 }
 
-// leave ends a call's stay.
+// leave marks the end of a call that arrive has counted as in flight.
 func (p *Partner) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inFlight--
 }
 
-// delay returns a time on the way.
+// delay returns the transit time in one direction.
 func (p *Partner) delay() time.Duration {
 	if p.cfg.Jitter <= 0 {
 		return max(0, p.cfg.Latency)

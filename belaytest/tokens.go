@@ -9,25 +9,27 @@ import (
 	"time"
 )
 
-// Tokens make a partner issue access tokens and ask for them (RFC 6749, RFC 6750): every call needs one in "Authorization: Bearer", or is
-// answered with 401. The endpoint takes every client, code and refresh token, but one that was spent; it counts against no limit.
+// Tokens make a partner issue access tokens and require them (RFC 6749, RFC 6750): every call needs one in
+// "Authorization: Bearer", or is answered with 401. The token endpoint accepts every client, code and refresh
+// token, except a spent refresh token. Its calls count against no limit.
 type Tokens struct {
-	// Path is that of the token endpoint, such as "/oauth/token". Empty means that the partner asks for no token.
+	// Path is the path of the token endpoint, such as "/oauth/token". Empty means that the partner requires
+	// no token.
 	Path string
-	// Lifetime of an access token. Zero means an hour.
+	// Lifetime is the lifetime of an access token. Zero or less means an hour.
 	Lifetime time.Duration
-	// Rotate gives a new refresh token with each access token, and ends the one before.
+	// Rotate issues a new refresh token with each access token, and ends the previous one.
 	Rotate bool
 }
 
-// issued is what the token endpoint remembers.
+// issued is the state of the token endpoint.
 type issued struct {
 	n     int
-	until map[string]time.Time // of access tokens
-	spent map[string]bool      // refresh tokens
+	until map[string]time.Time // expiry of each access token
+	spent map[string]bool      // refresh tokens that were rotated
 }
 
-// EndTokens ends all access tokens at once: calls are answered with 401 until they come with a new one.
+// EndTokens ends all access tokens at once: calls are answered with 401 until they carry a new one.
 func (p *Partner) EndTokens() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,7 +66,7 @@ func (p *Partner) issue(body []byte, now time.Time) answer {
 	return answer{status: http.StatusOK, body: text}
 }
 
-// authorized reports whether a call came with a token that is good.
+// authorized reports whether a call carries a valid access token.
 func (p *Partner) authorized(req *http.Request, now time.Time) bool {
 	token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
 	return ok && now.Before(p.tokens.until[token])

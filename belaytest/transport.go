@@ -13,8 +13,8 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// RoundTrip carries req to the partner and back, with the time that takes. It keeps to the RoundTripper
-// contract and starts no goroutine, so it may be used in a synctest bubble.
+// RoundTrip carries req to the partner and the answer back, and takes the configured time. It keeps the
+// RoundTripper contract and starts no goroutine, so it can be used in a synctest bubble.
 func (p *Partner) RoundTrip(req *http.Request) (*http.Response, error) {
 	rec := Record{Sent: time.Now(), Method: req.Method, Path: req.URL.Path, Header: req.Header.Clone()}
 	body, err := readBody(req)
@@ -78,7 +78,7 @@ func (p *Partner) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	err = fault.Sleep(req.Context(), p.cfg.Work+p.delay())
-	p.leave() // before the answer, so that a call that follows it finds the place free
+	p.leave() // before the answer, so that a call that follows it finds the slot free
 	if err != nil {
 		return
 	}
@@ -112,5 +112,5 @@ func reset(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// Server serves the partner on a loopback port. Close it afterwards.
+// Server serves the partner on a loopback port. Close it after use.
 func (p *Partner) Server() *httptest.Server { return httptest.NewServer(p) }

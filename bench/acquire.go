@@ -13,12 +13,12 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// contenders are the goroutines that take permits together.
+// contenders is the number of goroutines that take permits at the same time.
 const contenders = 64
 
 type taker struct {
 	name   string
-	take   func() func() // makes what one goroutine calls
+	take   func() func() // returns the function that one goroutine calls
 	alone  []float64
 	many   []float64
 	allocs float64
@@ -41,7 +41,7 @@ func limiter(limits ...belay.Limit) func() func() {
 	}
 }
 
-// acquire compares what a permit costs, taken and settled, where nothing has to wait.
+// acquire measures the cost of a permit, taken and settled, if no call has to wait.
 func acquire() {
 	reference := rate.NewLimiter(1e12, 1e9)
 	takers := []*taker{
@@ -79,7 +79,7 @@ func acquire() {
 	}
 }
 
-// together returns the time that a permit takes when contenders take them at once.
+// together returns the time that a permit takes while all contenders take permits.
 func together(t *taker) float64 {
 	const each = 2000
 	var wg sync.WaitGroup

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// handMade is the stack that people compose: two rate limiters, a semaphore, a breaker and a retry loop.
+// handMade is the usual hand-made stack: two rate limiters, a semaphore, a breaker and a retry loop.
 type handMade struct {
 	next    http.RoundTripper
 	limits  []*rate.Limiter

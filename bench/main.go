@@ -1,6 +1,7 @@
-// Bench compares what a call costs through Belay with bare net/http and with a stack made by hand, over a
-// transport that answers at once. The variants take turns in short rounds, so that what else the machine
-// does meets all of them; the medians are printed, and what was above bare in the quietest turn of each. Allocations are exact.
+// Bench compares the cost of a call through Belay with bare net/http and with a hand-made stack, over a
+// transport that answers at once. The variants alternate in short rounds, so that other work of the machine
+// affects all of them. Bench prints the medians, and the difference to bare net/http in the quietest round of
+// each variant. Allocations are exact.
 package main
 
 import (
@@ -66,7 +67,7 @@ func call(do doer, method string, payload []byte, buf []byte) {
 }
 
 func client(opts ...belay.Option) *belay.Client {
-	// Two sliding tiers that are not reached, breaker, retry, in-flight.
+	// The default layers, with two sliding limits that are never reached.
 	c, err := belay.New("https://partner.test", append([]belay.Option{
 		belay.WithTransport(stub{}),
 		belay.WithRateLimit(belay.PerSecond(100_000_000), belay.PerMinute(2_000_000_000)),

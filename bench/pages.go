@@ -20,7 +20,7 @@ const (
 	pageSize  = 100
 )
 
-// contact is an item of some 200 bytes.
+// contact is an item of about 200 bytes.
 type contact struct {
 	ID      int      `json:"id"`
 	Name    string   `json:"name"`
@@ -31,9 +31,9 @@ type contact struct {
 	Updated string   `json:"updated_at"`
 }
 
-// library answers with pages by offset, after a while.
+// library is a transport that answers with pages by offset, after a latency.
 type library struct {
-	pages   [10][]byte // which repeat, but for the ids
+	pages   [10][]byte // repeated until pageCount is reached
 	latency time.Duration
 }
 
@@ -66,7 +66,7 @@ func (l *library) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)), Request: req}, nil
 }
 
-// decoderLoop is what people write: one json.Decoder for each page, item by item.
+// decoderLoop reads n pages with the usual hand-written code: one json.Decoder for each page, item by item.
 func decoderLoop(rt http.RoundTripper, n int) (items int, err error) {
 	client := &http.Client{Transport: rt}
 	for page := range n {
@@ -115,7 +115,8 @@ func belayLoop(rt http.RoundTripper, n, prefetch int, each func(items int)) (ite
 	return items, nil
 }
 
-// heap returns what is reachable, seen from within the loop: beside it, what is allocated meanwhile would count.
+// heap returns the bytes of reachable objects. Call it from within the measured loop: otherwise objects that
+// the loop allocates meanwhile would count.
 func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -123,7 +124,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// pages compares reading a million items.
+// pages compares the time to read a million items.
 func pages() {
 	l := newLibrary()
 	must := func(n int, err error) {
@@ -137,7 +138,7 @@ func pages() {
 		f()
 		return time.Since(began).Seconds()
 	}
-	const slice = pageCount / 50 // interleaved: each fiftieth by the one and the other
+	const slice = pageCount / 50 // pages in a run: the two loops alternate, 50 runs each
 	var plain, ours []float64
 	for i := range 50 {
 		for j := range 2 {
@@ -148,7 +149,7 @@ func pages() {
 			}
 		}
 	}
-	ratios := make([]float64, len(plain)) // of neighbours, as the machine's pace changes
+	ratios := make([]float64, len(plain)) // of neighboring runs, because the machine's speed changes
 	for i := range plain {
 		ratios[i] = plain[i] / ours[i]
 	}
@@ -159,7 +160,7 @@ func pages() {
 	debug.FreeOSMemory()
 	before, peak := heap(), uint64(0)
 	must(belayLoop(l, pageCount, 0, func(items int) {
-		if items%9973 == 0 { // in the midst of pages
+		if items%9973 == 0 { // in the middle of pages
 			peak = max(peak, heap())
 		}
 	}))

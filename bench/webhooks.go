@@ -15,10 +15,11 @@ import (
 	"github.com/belay-go/belay/webhook"
 )
 
-// kept is a delivery that outlives the function that verified it.
+// kept holds a delivery that outlives the function that verified it.
 var kept belay.Delivery
 
-// webhooks compares verifying a webhook with the HMAC of its body alone, made anew each time as most code does.
+// webhooks compares the verification of a webhook with the HMAC of its body alone, with a new hash each time,
+// as in most code.
 func webhooks() {
 	const secret = "a webhook secret of some length"
 	fmt.Printf("\nwebhooks, above or below one hmac.New and SHA-256 of the body\n  %-34s %9s %9s %8s\n", "", "ns", "ratio", "allocs")

@@ -10,8 +10,8 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// Batcher turns many lookups that come at about the same time into one call. Make it with [NewBatcher]. It is safe for
-// concurrent use, and has no goroutine while no lookup waits.
+// Batcher combines lookups that come at about the same time into one call. Make it with [NewBatcher]. It is
+// safe for concurrent use, and has no goroutine while no lookup waits.
 type Batcher[K comparable, V any] struct {
 	call func(context.Context, []K) (map[K]V, error)
 	most int
@@ -34,11 +34,18 @@ type batch[K comparable, V any] struct {
 	errs    map[K]error
 }
 
-// NewBatcher returns a Batcher whose calls look up at most that many keys, of those that come within wait of the first. The
-// call returns what it found, by key; a key that it did not find is [belay.ErrNotFound] for its lookups. A call that the partner
-// refuses as a whole (a 4xx other than 401, 403, 408 and 429) is split in halves and sent again, so that one bad key fails alone.
-// Most must be at least 1, and wait must not be negative.
-func NewBatcher[K comparable, V any](most int, wait time.Duration, call func(ctx context.Context, keys []K) (map[K]V, error)) (*Batcher[K, V], error) {
+// NewBatcher returns a Batcher whose calls look up at most most keys each: the keys that come within wait of
+// the first one. A wait of zero starts the call without waiting for more keys.
+//
+// The call returns the values that it found, by key; the lookups of a key without a value return
+// [belay.ErrNotFound]. A call that the partner refuses as a whole (its status is 501, 505, or a 4xx other
+// than 401, 403, 408, 425 and 429) is split in halves and sent again, so that one bad key fails alone.
+//
+// Most must be at least 1, wait must not be negative, and call must not be nil; otherwise the error is
+// [belay.ErrInvalid].
+func NewBatcher[K comparable, V any](
+	most int, wait time.Duration, call func(ctx context.Context, keys []K) (map[K]V, error),
+) (*Batcher[K, V], error) {
 	switch {
 	case most < 1:
 		return nil, fault.Invalidf("NewBatcher: most is %d, must be at least 1", most)
@@ -50,8 +57,9 @@ func NewBatcher[K comparable, V any](most int, wait time.Duration, call func(ctx
 	return &Batcher[K, V]{call: call, most: most, wait: wait}, nil
 }
 
-// Get returns what the call finds for key. The end of ctx ends the wait; the call itself is canceled once every lookup in it has
-// ended so. The call's context has the values of the first lookup's.
+// Get returns the value that the call finds for key, or the error of the call. The end of ctx ends the wait;
+// the call itself is canceled once the contexts of all its lookups have ended. The call's context has the
+// values of the first lookup's context.
 func (b *Batcher[K, V]) Get(ctx context.Context, key K) (V, error) {
 	var zero V
 	if b == nil || b.call == nil || ctx == nil {
@@ -96,7 +104,7 @@ func (b *Batcher[K, V]) Get(ctx context.Context, key K) (V, error) {
 		defer b.mu.Unlock()
 		if t.waiting--; t.waiting == 0 {
 			t.cancel()
-			if b.open == t { // no lookup may join a call that is canceled
+			if b.open == t { // no lookup may join a canceled call
 				b.open = nil
 			}
 		}
@@ -104,7 +112,7 @@ func (b *Batcher[K, V]) Get(ctx context.Context, key K) (V, error) {
 	}
 }
 
-// send closes the batch to more keys and makes its call.
+// send closes t to further keys and makes its call.
 func (b *Batcher[K, V]) send(t *batch[K, V]) {
 	b.mu.Lock()
 	if b.open == t {
@@ -117,7 +125,8 @@ func (b *Batcher[K, V]) send(t *batch[K, V]) {
 	b.split(t, t.keys)
 }
 
-// split makes the call for keys, and in halves where the partner refuses it as a whole.
+// split makes the call for keys. If the partner refuses it as a whole, split makes a call for each half of
+// keys.
 func (b *Batcher[K, V]) split(t *batch[K, V], keys []K) {
 	if t.ctx.Err() != nil {
 		for _, key := range keys {
@@ -143,7 +152,8 @@ func (b *Batcher[K, V]) split(t *batch[K, V], keys []K) {
 	}
 }
 
-// ask makes the call. A panic of it becomes an error, because no caller's goroutine runs it.
+// ask makes the call for keys. A panic of the call becomes an error, because no caller's goroutine runs the
+// call.
 func (b *Batcher[K, V]) ask(ctx context.Context, keys []K) (got map[K]V, err error) {
 	defer func() {
 		if recover() != nil {

@@ -1,7 +1,7 @@
-// Package bulk does work on many items: [ForEach] calls a function for several at a time, [Batch] groups them, and a [Batcher]
-// makes one call of lookups that come at about the same time.
+// Package bulk does work on many items: [ForEach] calls a function for several items at a time, [Batch]
+// yields items in slices, and a [Batcher] combines lookups that come at about the same time into one call.
 //
-// Items are an iter.Seq2[T, error]: those of [belay.Items], or of a slice by [Of].
+// Items are an iter.Seq2[T, error]: the result of [belay.Items], or a slice by [Of].
 package bulk
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// defaultParallel is how many items ForEach works on at a time.
+// defaultParallel is the number of items that ForEach works on at a time, if Parallel sets no other.
 const defaultParallel = 5
 
-// mostItemErrors is how many failed items an error holds.
+// mostItemErrors is the most failed items that an ItemErrors holds.
 const mostItemErrors = 100
 
 // Option configures [ForEach].
@@ -29,7 +29,7 @@ type forEach struct {
 	err      error
 }
 
-// Parallel lets up to n items be worked on at a time. The default is 5; less than 1 is an error.
+// Parallel lets ForEach work on up to n items at a time. The default is 5; n below 1 is an error.
 func Parallel(n int) Option {
 	return func(o *forEach) {
 		if n < 1 {
@@ -39,12 +39,13 @@ func Parallel(n int) Option {
 	}
 }
 
-// StopOnError begins no more items once one has failed, and cancels the context of those in progress.
+// StopOnError makes ForEach begin no more items once one has failed, and cancels the context of the items in
+// progress.
 func StopOnError() Option { return func(o *forEach) { o.stop = true } }
 
-// ItemError is an item that failed.
+// ItemError is the error of one item that failed.
 type ItemError struct {
-	// Index counts from 0 in the order of the items, and Item is the item itself, which is not printed.
+	// Index counts from 0 in the order of the items. Item is the item itself; it is not printed.
 	Index int
 	Item  any
 	Err   error
@@ -52,18 +53,19 @@ type ItemError struct {
 
 func (e *ItemError) Error() string { return fmt.Sprintf("item %d: %v", e.Index, e.Err) }
 
-// Unwrap returns what the item failed with.
+// Unwrap returns the error with which the item failed.
 func (e *ItemError) Unwrap() error { return e.Err }
 
-// ItemErrors is the error of a run in which some items failed. errors.Is and errors.As look at the errors that it holds.
+// ItemErrors is the error of a run in which some items failed. errors.Is and errors.As examine the errors
+// that it holds.
 type ItemErrors struct {
-	// Failed counts the items that failed, Done those that were begun.
+	// Failed is the number of items that failed, Done the number of items that were begun.
 	Failed, Done int
-	// Errors are the first hundred of them.
+	// Errors are the errors of the first 100 items that failed.
 	Errors []*ItemError
 }
 
-// Error returns one line, with the first three.
+// Error returns one line, with the first three errors.
 func (e *ItemErrors) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "belay: %d of %d items failed", e.Failed, e.Done)
@@ -86,10 +88,13 @@ func (e *ItemErrors) Unwrap() []error {
 	return out
 }
 
-// ForEach calls f for each item, several at a time. An item that fails does not stop the others; the error is an
-// [*ItemErrors] then. An error of the source, or the end of ctx, ends the work once the items in progress are done, and is joined
-// to the other errors. All calls of f have returned when ForEach returns. A panic of f continues in the caller.
-func ForEach[T any](ctx context.Context, items iter.Seq2[T, error], f func(context.Context, T) error, opts ...Option) error {
+// ForEach calls f for each item, for several items at a time. An item that fails does not stop the others;
+// the error is then an [*ItemErrors]. An error of items, or the end of ctx, ends the run once the items in
+// progress are done; it is joined to the other errors. All calls of f have returned when ForEach returns. A
+// panic of f continues in the caller.
+func ForEach[T any](
+	ctx context.Context, items iter.Seq2[T, error], f func(context.Context, T) error, opts ...Option,
+) error {
 	o := forEach{parallel: defaultParallel}
 	for _, opt := range opts {
 		if opt != nil {
@@ -107,7 +112,7 @@ func ForEach[T any](ctx context.Context, items iter.Seq2[T, error], f func(conte
 	var failed ItemErrors
 	var panicked any
 	var workers sync.WaitGroup
-	defer func() { // workers end too when the source panics
+	defer func() { // the workers also end if items panics
 		cancel()
 		workers.Wait()
 	}()
@@ -174,8 +179,8 @@ func Of[T any](items []T) iter.Seq2[T, error] {
 	}
 }
 
-// Batch yields items in slices of n; the last may be smaller. Items that came before an error are yielded before the error. The
-// loop may keep the slices. N below 1 is an error.
+// Batch yields items in slices of n; the last slice may be smaller. Items that came before an error are
+// yielded before the error. The loop may keep the slices. An n below 1 is an error, and so are nil items.
 func Batch[T any](items iter.Seq2[T, error], n int) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		if n < 1 || items == nil {

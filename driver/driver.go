@@ -1,5 +1,6 @@
-// Package driver is what wrapping a partner needs: one client for each partner and one for each customer's integration, opened
-// when they are first used; versions of an adapter that roll out step by step; types for partners that cannot make up their mind.
+// Package driver wraps partners' APIs. It opens one client for each partner and one for each customer's
+// integration, on first use. It rolls out new versions of an adapter step by step, and has types for fields
+// that a partner sends in several JSON types.
 //
 // A driver is a small struct over a [belay.Client]:
 //
@@ -29,56 +30,61 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Driver is a partner's API as an application uses it, for one integration. What more it can do is said by small interfaces of the
-// application's own. One that is an io.Closer is closed by [Registry.Close] and when its integration is reloaded.
+// Driver is a partner's API as an application uses it, for one integration. The application declares further
+// abilities in small interfaces of its own. A driver that is an io.Closer is closed by [Registry.Close], and
+// by the reload of its integration.
 type Driver interface {
-	// Name is the partner's.
+	// Name returns the partner's name.
 	Name() string
-	// Check makes a harmless call, to see whether the integration works.
+	// Check makes a harmless call, to test whether the integration works.
 	Check(ctx context.Context) error
 }
 
-// Partner is what all integrations of a partner have in common.
+// Partner holds the settings that all integrations of a partner share.
 type Partner struct {
-	// Name names it in errors, events and the registry. It must not be empty.
+	// Name is the partner's name in errors, events and the registry. It must not be empty.
 	Name string
-	// BaseURL is where its API is; integrations may have their own.
+	// BaseURL is the base URL of the partner's API; an integration may have its own. It must not be empty.
 	BaseURL string
-	// Options are the client's: limits, classifier, timeouts. Those of the registry come before them.
+	// Options configure the partner's client: limits, classifier, timeouts. The options of the registry come
+	// before them.
 	Options []belay.Option
-	// Rollout says which version of its adapter an integration gets. The zero value says none; change it by [Factory.SetRollout].
+	// Rollout decides the version of the adapter for each integration. The zero value means no version;
+	// change it with [Factory.SetRollout].
 	Rollout Rollout
 }
 
-// Settings are what an application keeps for an integration.
+// Settings are an application's stored settings of an integration.
 type Settings struct {
-	// BaseURL is in place of the partner's; empty is that.
+	// BaseURL replaces the partner's base URL; empty means the partner's.
 	BaseURL string
-	// Auth is its credential; nil sends none.
+	// Auth authenticates the integration's calls; nil sends no credential.
 	Auth belay.Authenticator
-	// Labels are the application's own. Nil is none.
+	// Labels are the application's own labels. Nil means none.
 	Labels map[string]string
-	// Disabled switches it off: its calls fail with belay.ErrDisabled. See [Factory.SetDisabled].
+	// Disabled switches the integration off: its calls fail with belay.ErrDisabled. See
+	// [Factory.SetDisabled].
 	Disabled bool
-	// Limits are counted for it alone, beside the partner's. Nil is none.
+	// Limits apply to this integration alone, in addition to the partner's limits. Nil means none.
 	Limits []belay.Limit
 }
 
-// Integration is what a driver is opened with.
+// Integration holds the values with which a driver is opened.
 type Integration struct {
 	ID     string
 	Labels map[string]string
-	// Client is the integration's: its base URL and credential; limits, breaker and connections are the partner's.
+	// Client is the integration's client, with its own base URL and credential. It shares the partner's
+	// limits, breaker and connections.
 	Client *belay.Client
-	// Version of the adapter, by the partner's Rollout; empty without one.
+	// Version is the version of the adapter, as the partner's Rollout decides; empty without a Rollout.
 	Version string
 }
 
-// Load returns the settings of an integration. An error is that of Open, and nothing is kept.
+// Load returns the settings of an integration. [Factory.Open] returns its error, and keeps nothing.
 type Load func(ctx context.Context, partner, integration string) (Settings, error)
 
-// Registry holds the partners of an application. Make it with [NewRegistry]. It is safe for concurrent use, and has no
-// goroutines.
+// Registry holds the partners of an application. Create it with [NewRegistry]. It is safe for concurrent use,
+// and starts no goroutines.
 type Registry struct {
 	load    Load
 	options []belay.Option
@@ -90,11 +96,11 @@ type Registry struct {
 
 type closer interface{ close() error }
 
-// ErrClosed is a registry that has been closed.
+// ErrClosed is the error of a closed registry.
 var ErrClosed = errors.New("driver: the registry is closed")
 
-// NewRegistry returns an empty registry. Load is asked when an integration is first opened; the options are for all partners: a
-// logger, observers.
+// NewRegistry returns an empty registry. It calls load when an integration is first opened, and again after a
+// reload; a nil load is an error. The options apply to all partners: a logger or observers, for example.
 func NewRegistry(load Load, options ...belay.Option) (*Registry, error) {
 	if load == nil {
 		return nil, errors.New("driver: NewRegistry: load is nil")
@@ -102,14 +108,15 @@ func NewRegistry(load Load, options ...belay.Option) (*Registry, error) {
 	return &Registry{load: load, options: options, partners: make(map[string]closer)}, nil
 }
 
-// Partners returns the names of those registered, sorted.
+// Partners returns the names of the registered partners, sorted.
 func (r *Registry) Partners() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Sorted(maps.Keys(r.partners))
 }
 
-// Close closes all drivers and clients. Opening is ErrClosed from then on; calls under way end as they would.
+// Close closes all drivers and clients. From then on, opening an integration returns ErrClosed. Calls in
+// progress end as they would have.
 func (r *Registry) Close() error {
 	r.mu.Lock()
 	partners := slices.Collect(maps.Values(r.partners))
@@ -130,25 +137,27 @@ type Factory[D Driver] struct {
 	rollout  atomic.Pointer[Rollout]
 
 	mu      sync.Mutex
-	client  *belay.Client // of the partner, once an integration was opened
+	client  *belay.Client // the partner's client, nil until it is needed
 	opened  map[string]D
 	closed  bool
 	loading map[string]*loading[D]
-	// off are the kill switches, by integration. They outlast a reload, as the driver from before it may be in use still.
+	// off holds the kill switch of each integration. A switch outlasts a reload, because the previous driver
+	// may still be in use.
 	off map[string]*atomic.Bool
 }
 
-// loading is an integration that somebody opens; done is closed then.
+// loading is an integration that is being opened; done is closed afterwards.
 type loading[D any] struct {
 	done   chan struct{}
 	driver D
 	err    error
-	gone   bool // who began has gone
-	stale  bool // it was changed meanwhile, so its settings are asked for again
+	gone   bool // the context of the first caller has ended
+	stale  bool // the integration was changed meanwhile: load it again
 }
 
-// Register adds a partner to the registry. Open makes its driver for an integration; it is called once for each, when that is first
-// opened, and again after a reload. A name that is empty or taken is an error.
+// Register adds a partner to the registry. The function open makes the partner's driver for an integration.
+// It is called once for each integration, on first use, and again after a reload. An empty name, a name that
+// is registered already, an empty BaseURL, a nil open and an invalid Rollout are errors.
 func Register[D Driver](r *Registry, p Partner, open func(context.Context, Integration) (D, error)) (*Factory[D], error) {
 	switch {
 	case r == nil || r.load == nil:
@@ -178,8 +187,8 @@ func Register[D Driver](r *Registry, p Partner, open func(context.Context, Integ
 	return f, nil
 }
 
-// Open returns the driver of an integration, which is made at the first time. Who comes meanwhile waits for that, by their own
-// context; an error is everybody's, and the next one tries again.
+// Open returns the driver of an integration, and makes it on first use. Concurrent callers wait for it, each
+// as long as its own context allows. All of them get the same error, and the next call tries again.
 func (f *Factory[D]) Open(ctx context.Context, integration string) (D, error) {
 	var none D
 	if ctx == nil || integration == "" {
@@ -208,7 +217,7 @@ func (f *Factory[D]) Open(ctx context.Context, integration string) (D, error) {
 		select {
 		case <-l.done:
 			if l.err != nil && ctx.Err() == nil && l.gone {
-				continue // who was first has gone; that is no reason for the others
+				continue // only the first caller's context ended: try again
 			}
 			return l.driver, l.err
 		case <-ctx.Done():
@@ -217,10 +226,10 @@ func (f *Factory[D]) Open(ctx context.Context, integration string) (D, error) {
 	}
 }
 
-// make opens an integration, again where it was changed meanwhile.
+// make opens an integration, and opens it again if it was changed meanwhile.
 func (f *Factory[D]) make(ctx context.Context, integration string, l *loading[D]) (D, error) {
 	l.err = fmt.Errorf("driver: opening %s of %s panicked", integration, f.partner.Name)
-	defer func() { // after a panic too
+	defer func() { // runs after a panic too
 		f.mu.Lock()
 		if f.loading[integration] == l {
 			delete(f.loading, integration)
@@ -287,8 +296,8 @@ func (f *Factory[D]) build(ctx context.Context, integration string) (d D, err er
 	return f.open(ctx, Integration{integration, s.Labels, client, f.rollout.Load().Version(integration)})
 }
 
-// Client returns the partner's own client, which all integrations derive from: its limits, breaker and connections. It is made when
-// it is first needed.
+// Client returns the partner's own client. It is made when it is first needed. All integrations derive from
+// it, and share its limits, breaker and connections.
 func (f *Factory[D]) Client() (*belay.Client, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -306,8 +315,9 @@ func (f *Factory[D]) Client() (*belay.Client, error) {
 	return f.client, nil
 }
 
-// Reload forgets an integration, so that the next Open asks for its settings anew: after its credential, base URL or version has
-// changed. Calls under way, and who holds the old driver, go on with that. The error is the old driver's Close.
+// Reload forgets an integration, so that the next Open loads its settings again. Call it after its
+// credential, base URL or version has changed. Calls in progress, and code that holds the old driver,
+// continue with the old driver. The error is the error of the old driver's Close.
 func (f *Factory[D]) Reload(integration string) error {
 	f.mu.Lock()
 	d, open := f.opened[integration]
@@ -322,8 +332,9 @@ func (f *Factory[D]) Reload(integration string) error {
 	return closeDriver(d)
 }
 
-// SetDisabled switches an integration off or on, at once, for calls that wait too, and for drivers that were opened before a reload.
-// It reports whether it was open. Store it in the settings first: one that is not open, or is just being opened, gets it from there.
+// SetDisabled switches an integration off or on, at once: also for waiting calls, and for drivers that were
+// opened before a reload. It reports whether the integration was open. Store the change in the settings
+// first, because an integration that is not open, or is just being opened, takes it from there.
 func (f *Factory[D]) SetDisabled(integration string, disabled bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -337,7 +348,7 @@ func (f *Factory[D]) SetDisabled(integration string, disabled bool) bool {
 	return open
 }
 
-// SetRollout changes which version integrations get, and reloads those that are open with another.
+// SetRollout replaces the Rollout, and reloads the open integrations whose version changes.
 func (f *Factory[D]) SetRollout(r Rollout) error {
 	if err := r.check(); err != nil {
 		return err
@@ -362,7 +373,7 @@ func (f *Factory[D]) SetRollout(r Rollout) error {
 	return errors.Join(errs...)
 }
 
-// Integrations returns those that are open, sorted.
+// Integrations returns the IDs of the open integrations, sorted.
 func (f *Factory[D]) Integrations() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

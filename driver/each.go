@@ -8,21 +8,24 @@ import (
 	"github.com/belay-go/belay/bulk"
 )
 
-// Result is what became of one item of [Each].
+// Result is the outcome of one item of [Each].
 type Result[R any] struct {
 	Value R
-	// RequestID is the partner's id of the call, to quote to its support, and Attempts how many were sent.
+	// RequestID is the partner's ID of the call, to quote to its support. Attempts is the number of attempts
+	// sent.
 	RequestID string
 	Attempts  int
 	Err       error
 }
 
-// ErrNotBegun is an item that was not begun, as another failed and belay.StopOnError was set.
+// ErrNotBegun is the error of an item that was not begun, because another item failed and bulk.StopOnError
+// was given.
 var ErrNotBegun = errors.New("driver: the item was not begun")
 
-// Each calls f for each item, five at a time, or as [belay.Parallel] says: upserts at a partner that takes one at a time. F hands
-// info to its call by [belay.Into]. The results are in the order of the items; one that fails does not stop the others. When
-// ctx ends, those that were not begun have its error.
+// Each calls f for each item, five at a time, or as many as [bulk.Parallel] says. It is made for upserts at a
+// partner that takes one at a time. Function f passes info to its call with [belay.Into]. The results are in
+// the order of the items; an item that fails does not stop the others. If ctx ends, the items that were not
+// begun have its error.
 func Each[T, R any](ctx context.Context, items []T, f func(ctx context.Context, item T, info *belay.Info) (R, error), opts ...bulk.Option) []Result[R] {
 	results := make([]Result[R], len(items))
 	begun := make([]bool, len(items))

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// FlexString is text that a partner sends as text, a number or a boolean, as it likes. Null and a missing field are empty.
+// FlexString is text that a partner sends as a string, a number or a boolean. Null and a missing field are
+// empty.
 type FlexString string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -23,7 +24,8 @@ func (s *FlexString) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// FlexInt is a whole number that a partner sends as a number or as text ("12", "12.0", "1e3"). Null and empty text are 0.
+// FlexInt is a whole number that a partner sends as a number or as text ("12", "12.0", "1e3"). Null and empty
+// text are 0.
 type FlexInt int64
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -48,8 +50,8 @@ func (i *FlexInt) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// FlexBool is a truth that a partner sends as a boolean, a number (0 is false) or text (true, yes, y, on, 1 and their opposites, in
-// any case). Null and empty text are false.
+// FlexBool is a truth value that a partner sends as a boolean, a number (0 is false) or text (true, t, yes,
+// y, on, 1 and their opposites, in any case). Null and empty text are false.
 type FlexBool bool
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -73,9 +75,10 @@ func (b *FlexBool) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// FlexTime is a time that a partner sends in one of many forms: RFC 3339 with or without zone and fraction, with a space
-// for the T, a date alone (with or without hyphens), RFC 1123, seconds or milliseconds since 1970, as a number or text. What has no zone is UTC.
-// Null and empty text are the zero time.
+// FlexTime is a time that a partner sends in one of many forms: RFC 3339 with or without zone and fraction,
+// with a space instead of the T, a date alone (with or without hyphens), RFC 1123, RFC 850, the form of C's
+// asctime, or seconds or milliseconds since 1970, as a number or as text. A time without a zone is UTC. Null
+// and empty text are the zero time.
 type FlexTime struct{ time.Time }
 
 var timeForms = []string{
@@ -102,7 +105,7 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 		}
 	}
 	if f, err := strconv.ParseFloat(text, 64); err == nil && !(isText && len(text) < len("100000000")) && !strings.ContainsAny(text, "xXpPiInN_") {
-		// Above the year 5138 in seconds, it is milliseconds.
+		// A number of seconds beyond the year 5138 is taken for milliseconds.
 		if math.Abs(f) >= 1e11 {
 			f /= 1000
 		}
@@ -118,7 +121,7 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 		if err != nil {
 			continue
 		}
-		// An abbreviation that time does not know gets an offset of zero, which is wrong.
+		// Package time gives an unknown zone abbreviation an offset of zero, which would be wrong.
 		if zone, offset := parsed.Zone(); offset == 0 && zone != "UTC" && zone != "GMT" && zone != "" {
 			return fmt.Errorf("the zone of %s is not known", shown(text))
 		}
@@ -128,7 +131,8 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 	return fmt.Errorf("%s is not a time in any of the usual forms", shown(text))
 }
 
-// scalar returns the text of a JSON scalar, and whether it was text. Null is empty.
+// scalar returns the text of a JSON scalar, and whether it was a string. Null is empty. The argument what
+// names the target type in errors.
 func scalar(data []byte, what string) (text string, isText bool, err error) {
 	data = bytes.TrimSpace(data)
 	switch {
@@ -145,5 +149,5 @@ func scalar(data []byte, what string) (text string, isText bool, err error) {
 	return string(data), false, nil
 }
 
-// shown is a value in an error: what a partner sends may be anything.
+// shown returns the quoted beginning of a value for an error, because a partner may send anything.
 func shown(s string) string { return strconv.Quote(s[:min(len(s), 40)]) }

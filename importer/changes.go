@@ -14,35 +14,37 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Change is what a full pass finds of a record.
+// Change is the difference that a full pass finds in a record.
 type Change uint8
 
 const (
-	// Same was there before, with the same content.
+	// Same means that the record was there before, with the same content.
 	Same Change = iota
-	// Added was not there before.
+	// Added means that the record was not there before.
 	Added
-	// Updated was there with another content.
+	// Updated means that the record was there before, with another content.
 	Updated
 )
 
 // String returns "same", "added" or "updated".
 func (c Change) String() string { return [...]string{"same", "added", "updated"}[min(c, Updated)] }
 
-// Changes tells, in full passes over a list, what was added, updated and deleted since the last complete one: for partners that do not
-// say. It holds 16 bytes and the id of each record. Make it with [NewChanges]; it is for one pass at a time.
+// Changes finds the records that were added, updated and deleted since the last complete pass over a list,
+// for partners that do not report changes. It holds 16 bytes and the ID of each record. Create it with
+// [NewChanges]; it supports one pass at a time.
 type Changes[Rec any] struct {
 	id   func(Rec) string
 	hash func(Rec) ([]byte, error)
 
 	known map[string]sum // of the last complete pass
-	now   map[string]sum // of this one
+	now   map[string]sum // of the present pass
 }
 
 type sum [16]byte
 
-// NewChanges returns one that knows of no record. Id names a record; one that is empty is an error of [Changes.See]. Hash returns
-// what changes when a record does; nil takes its JSON.
+// NewChanges returns a Changes that knows no record. The function id returns the ID of a record, and must not
+// be nil; an empty ID is an error of [Changes.See]. The function hash returns bytes that change when a record
+// does; nil means the record's JSON.
 func NewChanges[Rec any](id func(Rec) string, hash func(Rec) ([]byte, error)) (*Changes[Rec], error) {
 	if id == nil {
 		return nil, errors.New("importer: NewChanges: id is nil")
@@ -53,11 +55,11 @@ func NewChanges[Rec any](id func(Rec) string, hash func(Rec) ([]byte, error)) (*
 	return &Changes[Rec]{id: id, hash: hash, known: make(map[string]sum)}, nil
 }
 
-// Begin begins a pass, and forgets one that was not completed.
+// Begin begins a pass, and discards a pass that was not completed.
 func (c *Changes[Rec]) Begin() { c.now = make(map[string]sum, len(c.known)) }
 
-// See tells what a record of the pass is. A record that comes twice in a pass (pages that shift) is Same the second time, unless it
-// differs.
+// See compares a record of the pass with the last complete pass. A record that comes twice in a pass, because
+// pages shift, is Same the second time, unless it differs.
 func (c *Changes[Rec]) See(rec Rec) (Change, error) {
 	id := c.id(rec)
 	if id == "" {
@@ -86,8 +88,9 @@ func (c *Changes[Rec]) See(rec Rec) (Change, error) {
 	return Same, nil
 }
 
-// Complete ends a pass that has seen the whole list, and returns the ids that were there before and are no more, sorted. Call it
-// only then: a pass that broke off would delete what it has not seen.
+// Complete ends a pass over the whole list. It returns the IDs that were there before and are gone, sorted.
+// Call it only after the whole list: after a part of it, Complete would report the remaining records as
+// deleted.
 func (c *Changes[Rec]) Complete() (deleted []string) {
 	for id := range c.known {
 		if _, there := c.now[id]; !there {
@@ -102,7 +105,7 @@ func (c *Changes[Rec]) Complete() (deleted []string) {
 	return deleted
 }
 
-// MarshalJSON writes what the last complete pass knew, to keep it between processes.
+// MarshalJSON returns the state of the last complete pass, to store it between processes.
 func (c *Changes[Rec]) MarshalJSON() ([]byte, error) {
 	out := make(map[string][]byte, len(c.known))
 	for id, s := range c.known {
@@ -111,7 +114,7 @@ func (c *Changes[Rec]) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// UnmarshalJSON reads it back, and begins anew.
+// UnmarshalJSON restores the state that MarshalJSON returned, and discards a pass in progress.
 func (c *Changes[Rec]) UnmarshalJSON(data []byte) error {
 	var in map[string][]byte
 	if err := json.Unmarshal(data, &in); err != nil {
@@ -128,11 +131,11 @@ func (c *Changes[Rec]) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Full runs a job over the whole list, saves what was added and updated, and then calls deleted with the ids that are gone: only
-// when the pass was complete, and no record was rejected, which may be there all the same, and not when more than Job.DeleteLimit
-// is gone. Deleted is called before the pass
-// counts as complete; its error leaves it to be done again. The pages begin at the first: a pass that broke off is begun anew, so there
-// is no cursor in its batches.
+// Full runs a job over the whole list, saves the added and updated records, and then calls deleted with the
+// IDs of the records that are gone. It calls deleted only after a complete pass, only if no record was
+// rejected, because a rejected record may still exist, and only if no more than Job.DeleteLimit are gone. It
+// calls deleted before the pass counts as complete: after an error of deleted, the pass must be done again.
+// The pages begin at the first. A pass that broke off begins again there, so its batches have no cursor.
 func Full[Raw, Rec any](ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], pages iter.Seq2[belay.Page[Raw], error], deleted func(ctx context.Context, ids []string) error) (Stats, error) {
 	if c == nil || c.id == nil {
 		return Stats{}, errors.New("importer: Full: the Changes were not made by NewChanges")
@@ -140,7 +143,7 @@ func Full[Raw, Rec any](ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], p
 	c.Begin()
 	if save := j.Save; save != nil {
 		j.Save = func(ctx context.Context, b Batch[Rec]) error {
-			b.Cursor = "" // half a pass cannot be gone on with: what it has seen is not kept
+			b.Cursor = "" // a partial pass cannot be continued: its records are not stored in c
 			return save(ctx, b)
 		}
 	}

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// Version is when a record was as it is.
+// Version is the time of a record's state, by two clocks.
 type Version struct {
-	// Partner is the partner's time of the change; zero when it does not say.
+	// Partner is the partner's time of the change; zero if the partner does not state it.
 	Partner time.Time
-	// Ours is when it reached us.
+	// Ours is the time at which the change reached us.
 	Ours time.Time
 }
 
-// Newer reports whether v overwrites old: the later of the partner's times wins; where they are the same, or one is missing, the later
-// of ours. Of two that are the same in both the first stays.
+// Newer reports whether v overwrites old: the later of the partner's times wins. If they are equal, or one is
+// missing, the later of our times wins. If both times are equal, old stays.
 func (v Version) Newer(old Version) bool {
 	if !v.Partner.IsZero() && !old.Partner.IsZero() && !v.Partner.Equal(old.Partner) {
 		return v.Partner.After(old.Partner)
@@ -25,20 +25,21 @@ func (v Version) Newer(old Version) bool {
 	return v.Ours.After(old.Ours)
 }
 
-// Guard keeps a late event from overwriting a newer record, by the last version of each that was written. It remembers as many
-// records as it was made for, those that changed last: keep the version beside the record in your database, and use
-// [Version.Newer] in the update's condition, where the process is not alone. It is safe for concurrent use.
+// Guard keeps a late event from overwriting a newer record. It compares the event with the version of the
+// record that was written last. It remembers the number of records that it was made for, those that changed
+// last: if the process is not alone, store the version beside the record in your database, and use
+// [Version.Newer] in the condition of the update. It is safe for concurrent use.
 type Guard struct {
 	most int
 
 	mu      sync.Mutex
 	last    map[string]Version
-	old     map[string]Version  // the generation before, which goes when last is full
-	writing map[string]struct{} // records that somebody is writing
-	free    sync.Cond           // fewer of them are
+	old     map[string]Version  // the previous generation, dropped when last is full
+	writing map[string]struct{} // records that are being written
+	free    sync.Cond           // signals a change of writing, or the end of a context
 }
 
-// NewGuard returns a Guard that remembers at least that many records. Less than 1 is an error.
+// NewGuard returns a Guard that remembers at least the given number of records. Less than 1 is an error.
 func NewGuard(records int) (*Guard, error) {
 	if records < 1 {
 		return nil, errors.New("importer: NewGuard: records must be at least 1")
@@ -48,9 +49,10 @@ func NewGuard(records int) (*Guard, error) {
 	return g, nil
 }
 
-// Do calls write when v of the record is newer than what was written last, and remembers v when write returns nil. It returns whether
-// write was called, and its error. Writes of one record take turns; a wait for its turn ends with ctx. Make the id from
-// the integration too, where they share a Guard: partners number their records alike.
+// Do calls write if v is newer than the version of the record that was written last, and remembers v if write
+// returns nil. It returns whether write was called, and its error. Writes of one record take turns; the wait
+// for a turn ends with ctx. If integrations share a Guard, make the integration a part of the id, because
+// different partners use the same numbers.
 func (g *Guard) Do(ctx context.Context, id string, v Version, write func() error) (called bool, err error) {
 	err = g.DoAll(ctx, map[string]Version{id: v}, func(map[string]Version) error {
 		called = true
@@ -59,10 +61,12 @@ func (g *Guard) Do(ctx context.Context, id string, v Version, write func() error
 	return called, err
 }
 
-// DoAll is [Guard.Do] for records that are written together, in one transaction say: write is called once with those that are newer,
-// by id, and all of these are remembered or none. It is not called when there are none.
+// DoAll is [Guard.Do] for records that are written together, in one transaction for example. It calls write
+// once with the versions that are newer, by ID, and remembers all of them or none. It does not call write if
+// there are none.
 func (g *Guard) DoAll(ctx context.Context, versions map[string]Version, write func(newer map[string]Version) error) error {
-	versions = maps.Clone(versions) // which are claimed until they are let go, whatever the caller does to its own
+	// The copy holds the claimed records until the release, even if the caller changes its map.
+	versions = maps.Clone(versions)
 	if err := g.claim(ctx, versions); err != nil {
 		return err
 	}
@@ -87,7 +91,7 @@ func (g *Guard) DoAll(ctx context.Context, versions map[string]Version, write fu
 	return err
 }
 
-// claim waits until nobody writes one of the records, and takes all of them at once.
+// claim waits until none of the records is being written, and claims all of them at once.
 func (g *Guard) claim(ctx context.Context, versions map[string]Version) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -135,7 +139,7 @@ func (g *Guard) newer(versions map[string]Version) map[string]Version {
 	return newer
 }
 
-// remember is called under the lock.
+// remember stores the written versions. The caller holds g.mu.
 func (g *Guard) remember(versions map[string]Version) {
 	for id, v := range versions {
 		if len(g.last) >= g.most {

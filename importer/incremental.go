@@ -12,48 +12,51 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// Watermarks keep how far incremental imports are, by key.
+// Watermarks stores the progress of incremental imports, by key.
 type Watermarks interface {
-	// Load returns what was saved under key, nil when nothing was.
+	// Load returns the mark that was saved under key, or nil if there is none.
 	Load(ctx context.Context, key string) ([]byte, error)
-	// Save replaces it.
+	// Save replaces the mark under key.
 	Save(ctx context.Context, key string, mark []byte) error
 }
 
-// Incremental imports what has changed since the last time: each run asks for what was updated since the last watermark less Lag,
-// and leaves out the versions that it has had before. Rows on the boundary, and rows that share a time, are neither
-// lost nor doubled; rows whose transaction commits late at the partner are found as long as Lag covers that.
+// Incremental imports the changes since the last run: each run asks for the records that were updated since
+// the last watermark minus Lag, and skips the versions that it has had before. Records on the boundary, and
+// records that share a time, are neither lost nor imported twice. A record whose transaction commits late at
+// the partner is found as long as Lag covers the delay.
 type Incremental[Raw, Rec any] struct {
 	// Job is the import.
 	Job Job[Raw, Rec]
-	// Key names the import among the Watermarks. It must not be empty.
+	// Key names the import in Watermarks. It must not be empty if there are Watermarks.
 	Key string
-	// Watermarks keep how far it is. Nil keeps it by [Batch.Mark] alone: hand that back as Mark.
+	// Watermarks stores the progress of the import. Nil leaves it to [Batch.Mark] alone: pass that back as
+	// Mark.
 	Watermarks Watermarks
-	// Mark is what the last batch of the last run held, where Watermarks is nil. Nil begins with everything.
+	// Mark is the Mark of the last batch of the last run, if Watermarks is nil. Nil begins with everything.
 	Mark []byte
-	// Lag is how far each run looks back: longer than the partner's longest transaction and its clock's jumps. Zero means five
-	// minutes, negative is an error.
+	// Lag is the time by which each run looks back: longer than the partner's longest transaction and the
+	// jumps of its clock. Zero means five minutes, negative is an error.
 	Lag time.Duration
-	// ID and Updated say which record it is, and when the partner says that it changed.
+	// ID returns the ID of a record, and Updated the time at which the partner says that it changed.
 	ID      func(Rec) string
 	Updated func(Rec) time.Time
-	// Pages asks the partner for what was updated at since or later. A zero since means everything.
+	// Pages asks the partner for the records that were updated at since or later. A zero since means
+	// everything.
 	Pages func(ctx context.Context, since time.Time) iter.Seq2[belay.Page[Raw], error]
 }
 
 const (
 	defaultLag = 5 * time.Minute
-	mostSeen   = 100_000 // versions of a run before those that are too old are forgotten
+	mostSeen   = 100_000 // versions of a run before the old ones are pruned
 )
 
-// mark is what a watermark holds: the latest time, and the versions within Lag of it.
+// mark is the content of a watermark: the latest time, and the versions within Lag of it.
 type mark struct {
 	High time.Time         `json:"high"`
-	Seen map[string]string `json:"seen,omitempty"` // the content's hash, by the version's time and id
+	Seen map[string]string `json:"seen,omitempty"` // hash of the content, by time and ID
 }
 
-// seenKey is a version: the record and when it changed.
+// seenKey returns the key of a version: the time of the change and the ID of the record.
 func seenKey(id string, at time.Time) string { return at.UTC().Format(time.RFC3339Nano) + " " + id }
 
 func (inc Incremental[Raw, Rec]) check() error {
@@ -69,8 +72,8 @@ func (inc Incremental[Raw, Rec]) check() error {
 	return faults.Err()
 }
 
-// Run makes one run. The watermark moves when it has been complete, by the last batch's Mark and then by Watermarks: on an error the
-// next run begins where this one did.
+// Run makes one run. The watermark moves only after a complete run, first in the Mark of the last batch and
+// then in Watermarks: after an error the next run begins where this one did.
 func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 	if err := inc.check(); err != nil {
 		return Stats{}, err
@@ -104,8 +107,9 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 		if year := at.UTC().Year(); year < 1 || year > 9999 {
 			return false, fmt.Errorf("importer: it changed in the year %d", year)
 		}
-		// What changed while this run was reading may be on pages that it had read: the next one begins before this one. And a
-		// record from the future must not hide all others.
+		// High is at most the start of this run. A record that changes while the run reads may be on a page
+		// that was read already, so the next run must look from this start. And a record from the future must
+		// not hide all others.
 		if at.After(next.High) {
 			if next.High = at; at.After(began) {
 				next.High = began
@@ -121,7 +125,7 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 		}
 		return again || old.Seen[key] == version, nil
 	}, func() (_ []byte, err error) {
-		for key, version := range old.Seen { // what this run was not shown may be shown again
+		for key, version := range old.Seen { // a later run may get versions that this run did not get
 			if _, there := next.Seen[key]; !there {
 				next.Seen[key] = version
 			}
@@ -141,7 +145,7 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 	return stats, nil
 }
 
-// prune forgets versions that the next run does not ask for.
+// prune removes versions that the next run does not ask for.
 func (m *mark) prune(lag time.Duration) {
 	since := m.High.Add(-lag)
 	for key := range m.Seen {
@@ -161,7 +165,7 @@ func indexSpace(s string) int {
 	return -1
 }
 
-// versionOf tells two contents apart that have the same id and time.
+// versionOf returns a hash of a record. It tells apart two contents that have the same ID and time.
 func versionOf(rec any) string {
 	data, err := json.Marshal(rec)
 	if err != nil {

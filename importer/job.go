@@ -1,9 +1,9 @@
-// Package importer brings a partner's records in: page by page, in batches that hold their own checkpoint, with bad records set
-// aside and the rest going on.
+// Package importer imports a partner's records page by page, in batches that hold their own checkpoint. It
+// rejects bad records and continues with the rest.
 //
-// [Job] is the loop. What it reads is [belay.Pages]; where to begin, and what is new, is said by a strategy: everything each time
-// ([Changes] tells what was added, updated and deleted), or what changed since the last time ([Incremental]). [Guard] keeps a late
-// event from overwriting a newer record.
+// [Job] is the loop. It reads [belay.Pages]. A strategy decides where to begin and which records are new:
+// everything each time ([Changes] finds the added, updated and deleted records), or the changes since the
+// last time ([Incremental]). [Guard] keeps a late event from overwriting a newer record.
 package importer
 
 import (
@@ -20,95 +20,107 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// Batch is what is saved at once: whole pages, so that its rows and its checkpoint are true together.
+// Batch is a unit that is saved at once. It consists of whole pages, so that its records and its checkpoint
+// agree.
 type Batch[Rec any] struct {
-	// Records may be empty, where a page had none that are new, or all were rejected.
+	// Records may be empty, if a page had no new records or all of them were rejected.
 	Records []Rec
-	// Cursor is where to go on behind them, by belay.StartAt. Store it in the transaction that stores the records. Empty at the end.
+	// Cursor is the position after the records, for belay.StartAt. Store it in the transaction that stores
+	// the records. It is empty at the end.
 	Cursor string
-	// Done says that this was the last: what is stored of the cursor may go.
+	// Done says that this is the last batch: the stored cursor may be deleted.
 	Done bool
-	// Partial says that the records are some of a batch that could not be saved whole: store them and leave the checkpoint as it is.
+	// Partial says that the records are a part of a batch that could not be saved whole: store them and leave
+	// the checkpoint as it is.
 	Partial bool
-	// Mark is the watermark of an [Incremental] run, on its last batch; otherwise nil.
+	// Mark is the watermark of an [Incremental] run, in its last batch; otherwise nil.
 	Mark []byte
 }
 
-// Job is an import. The zero value lacks Adapt and Save, which are needed.
+// Job is an import. Adapt and Save are required, so the zero value is not valid.
 type Job[Raw, Rec any] struct {
-	// Adapt makes a record of what the partner sent. An error, or a panic, rejects the one it is about.
+	// Adapt makes a record from the partner's data. An error, or a panic, rejects that record.
 	Adapt func(Raw) (Rec, error)
-	// Validate returns why a record must not be saved; nil checks nothing.
+	// Validate returns an error if a record must not be saved; nil checks nothing.
 	Validate func(Rec) error
-	// Save stores a batch, records and cursor in one transaction. When it fails, the records are saved one by one, as Partial
-	// batches, to find the one that cannot be; after a crash in the midst of that they come again, so it must be able to save a record
-	// twice (an upsert). Where a Partial batch without records cannot be saved either, or none of several records can, it is the store
-	// that fails, and the run ends. After an error of the pages, or the context's end, what was whole is saved, for half a minute at
-	// the most.
+	// Save stores a batch, records and cursor in one transaction. If it fails, the records are saved one by
+	// one, as Partial batches, to find the record that cannot be saved. After a crash in between they come
+	// again, so Save must be able to save a record twice (an upsert). If a Partial batch without records
+	// cannot be saved either, or none of several records can, the store itself fails, and the run ends. After
+	// an error of the pages, or the end of the context, the complete pages are still saved, which may take
+	// half a minute at most.
 	Save func(context.Context, Batch[Rec]) error
-	// Reject sets a record aside with its reason; after a crash it may come twice. An error ends the run before the batch is saved.
-	// Nil only counts them.
+	// Reject stores a rejected record with its reason; after a crash a record may come twice. An error ends
+	// the run before the batch is saved. Nil only counts rejected records.
 	Reject func(context.Context, Raw, error) error
-	// BatchSize is how many records are gathered before they are saved; the page that fills it is saved whole. Zero means 100,
-	// negative is an error.
+	// BatchSize is the number of records that are gathered before they are saved; the page that reaches it is
+	// saved whole. Zero means 100, negative is an error.
 	BatchSize int
-	// Workers adapt so many records at a time, in order all the same. Zero means 1, negative is an error.
+	// Workers is the number of records that are adapted at the same time; their order stays the same. Zero
+	// means 1, negative is an error.
 	Workers int
-	// RejectLimit is the share of rejected records that ends the run with [ErrTooManyRejects], at a page's end, once more than 20 were. Zero means a
-	// tenth, 1 allows all, negative none at all.
+	// RejectLimit is the share of rejected records above which the run ends with [ErrTooManyRejects], at the
+	// end of a page, once more than 20 were rejected. Zero means 0.1, 1 allows all, negative allows none at
+	// all.
 	RejectLimit float64
-	// DeleteLimit is the share of the known records that may be gone in one pass of [Full], once more than 20 are: above it the pass
-	// ends with [ErrTooManyDeletes], and deletes none. Zero means a half, 1 allows all, negative is an error.
+	// DeleteLimit is the share of the known records that may be gone in one pass of [Full], once more than 20
+	// are gone. Above it the pass ends with [ErrTooManyDeletes], and deletes none. Zero means 0.5, 1 allows
+	// all, negative is an error.
 	DeleteLimit float64
-	// Progress is told after each batch, on the run's goroutine. Nil tells nobody.
+	// Progress is called after each batch, on the run's goroutine. Nil reports nothing.
 	Progress func(Stats)
-	// Start is the cursor at which the pages begin, as handed to belay.StartAt, so that Stats.Cursor is true before anything was
-	// saved. Empty is the beginning.
+	// Start is the cursor at which the pages begin, the same that was given to belay.StartAt, so that
+	// Stats.Cursor is correct before the first save. Empty means the beginning.
 	Start string
-	// Schema is what records are expected to look like. Raw must be json.RawMessage then. Nil expects nothing.
+	// Schema describes the expected records. Raw must be json.RawMessage then. Nil expects nothing.
 	Schema *Schema
 }
 
-// ErrTooManyDeletes is a pass of [Full] in which so much was missing that the list is in doubt: a page's cursor may have been renamed.
+// ErrTooManyDeletes is the error of a pass of [Full] in which so many records were missing that the list is
+// in doubt: the partner may have renamed a page's cursor.
 var ErrTooManyDeletes = errors.New("importer: too many records are gone")
 
-// ErrTooManyRejects is a run that was ended, as too many records could not be used: something has changed.
+// ErrTooManyRejects is the error of a run that rejected too many records: something has changed at the
+// partner.
 var ErrTooManyRejects = errors.New("importer: too many records rejected")
 
-// Stats say how far a run is, and at its end what it did.
+// Stats is the progress of a run and, at its end, the result.
 type Stats struct {
-	// Pages and Read count what came, Saved, Rejected and Skipped what became of the records. Skipped are those that [Incremental]
-	// has had before, and that [Full] found the same.
+	// Pages and Read count the pages and records that came. Saved, Rejected and Skipped count the records by
+	// their outcome: Skipped are the records that [Incremental] has had before, and that [Full] found
+	// unchanged.
 	Pages, Read, Saved, Rejected, Skipped int
 	Batches                               int
-	// Total is how many records there are, where the partner says so; otherwise 0.
+	// Total is the number of records, if the partner states it; otherwise 0.
 	Total int
-	// Cursor is where to go on, as it was saved last; Done says that there is nothing more.
+	// Cursor is the position to continue from, as it was saved last. Done says that there is nothing more.
 	Cursor string
 	Done   bool
-	// Elapsed is the time so far, Rate records read a second, and Left the time that the rest will take, 0 when that is not known.
+	// Elapsed is the time so far, Rate the number of records read a second, and Left the estimated time for
+	// the rest, 0 if that is unknown.
 	Elapsed time.Duration
 	Rate    float64
 	Left    time.Duration
-	// PeakHeap is the most bytes of the process's heap that were in use, as seen after each batch.
+	// PeakHeap is the largest number of bytes in use on the process's heap, measured after each batch.
 	PeakHeap uint64
 }
 
-// run is a Job at work.
+// run is the state of a Job that runs.
 type run[Raw, Rec any] struct {
 	job     Job[Raw, Rec]
 	stats   Stats
 	began   time.Time
-	pending string // the cursor behind what was gathered
-	why     error  // of the last that was rejected
+	pending string // the cursor after the gathered records
+	why     error  // the reason of the last rejection
 	records []Rec
 	raws    []Raw
 	skip    func(Rec) (bool, error)
 	mark    func() ([]byte, error)
 }
 
-// Run reads pages to the end, and returns what it did. On an error the checkpoint that was saved last is true: go on from
-// Stats.Cursor. To begin there, hand belay.StartAt to [belay.Pages]; to bound the calls of a run, hand belay.BudgetContext's context.
+// Run reads pages to the end, and returns the result. After an error, the checkpoint that was saved last is
+// correct: continue from Stats.Cursor. To begin there, pass belay.StartAt to [belay.Pages]; to bound the
+// calls of a run, pass the context of belay.BudgetContext.
 func (j Job[Raw, Rec]) Run(ctx context.Context, pages iter.Seq2[belay.Page[Raw], error]) (Stats, error) {
 	return j.run(ctx, pages, nil, nil)
 }
@@ -151,7 +163,8 @@ func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw],
 			err = ctx.Err()
 		}
 		if err != nil {
-			// What is whole and not saved yet is saved with its cursor, so that the next run need not read it again.
+			// The complete pages that are not saved yet are saved with their cursor, so that the next run
+			// need not read them again.
 			if r.pending != r.stats.Cursor {
 				last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
 				err = errors.Join(err, r.flush(last, false))
@@ -172,10 +185,10 @@ func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw],
 	return r.stats, err
 }
 
-// lastSave is how long the save of what was whole may take when the run has ended, maybe by its context.
+// lastSave bounds the save of the complete pages after a run has ended early, perhaps by its context.
 const lastSave = 30 * time.Second
 
-// take adapts the records of a page.
+// take adapts the records of a page, and gathers those that pass.
 func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 	type adapted struct {
 		rec Rec
@@ -230,7 +243,8 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 	return r.tooMany()
 }
 
-// skipped asks the strategy, whose functions are the user's.
+// skipped asks the strategy whether to skip a record. The strategy calls functions of the user, so a panic
+// becomes an error.
 func (r *run[Raw, Rec]) skipped(rec Rec) (skip bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -252,7 +266,7 @@ func (j Job[Raw, Rec]) adapt(raw Raw) (rec Rec, err error) {
 	return rec, err
 }
 
-// mostFree is how many rejected records say nothing of their share.
+// mostFree is the number of rejected records up to which their share does not count.
 const mostFree = 20
 
 func (r *run[Raw, Rec]) reject(ctx context.Context, raw Raw, why error) error {
@@ -266,7 +280,7 @@ func (r *run[Raw, Rec]) reject(ctx context.Context, raw Raw, why error) error {
 	return nil
 }
 
-// tooMany ends the run where too many of its records were rejected.
+// tooMany returns an error if too many records of the run were rejected.
 func (r *run[Raw, Rec]) tooMany() error {
 	n, limit := r.stats.Rejected, r.job.RejectLimit
 	if limit < 0 && n > 0 || n > mostFree && float64(n) > limit*float64(r.stats.Read) {
@@ -275,7 +289,7 @@ func (r *run[Raw, Rec]) tooMany() error {
 	return nil
 }
 
-// flush saves what was gathered.
+// flush saves the gathered records as a batch.
 func (r *run[Raw, Rec]) flush(ctx context.Context, done bool) error {
 	b := Batch[Rec]{Records: r.records, Cursor: r.pending, Done: done}
 	if done {
@@ -305,13 +319,13 @@ func (r *run[Raw, Rec]) flush(ctx context.Context, done bool) error {
 	r.stats.Saved += saved
 	r.stats.Batches++
 	r.stats.Cursor, r.stats.Done = b.Cursor, done
-	r.records, r.raws = nil, nil // the batch is Save's to keep
+	r.records, r.raws = nil, nil // Save may keep the batch
 	r.told()
 	return nil
 }
 
-// oneByOne saves the records of a batch that could not be saved whole, and rejects those that cannot be. Where none can, it is the
-// store that fails.
+// oneByOne saves the records of a failed batch one by one, and rejects the records that cannot be saved. If
+// none can, the store itself fails.
 func (r *run[Raw, Rec]) oneByOne(ctx context.Context, whole error) error {
 	bad := make(map[int]error)
 	for i, rec := range r.records {
@@ -323,7 +337,7 @@ func (r *run[Raw, Rec]) oneByOne(ctx context.Context, whole error) error {
 		if ctx.Err() != nil || r.job.Save(ctx, Batch[Rec]{Partial: true}) != nil {
 			return fmt.Errorf("importer: saving a batch: %w", whole)
 		}
-		if err = save(); err != nil { // the store is up, and it was not down a moment ago
+		if err = save(); err != nil { // it failed twice while the store works
 			bad[i] = err
 		}
 	}
@@ -340,7 +354,7 @@ func (r *run[Raw, Rec]) oneByOne(ctx context.Context, whole error) error {
 	return r.tooMany()
 }
 
-// told completes the stats and hands them out.
+// told completes the stats and passes them to Progress.
 func (r *run[Raw, Rec]) told() {
 	s := &r.stats
 	s.Elapsed = time.Since(r.began)
@@ -356,7 +370,7 @@ func (r *run[Raw, Rec]) told() {
 	}
 }
 
-// heap returns the bytes of live and dead objects in the process's heap.
+// heap returns the bytes of objects on the process's heap, reachable or not yet collected.
 func heap() uint64 {
 	sample := [1]metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(sample[:])

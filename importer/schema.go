@@ -10,19 +10,19 @@ import (
 	"sync"
 )
 
-// SchemaMode says what becomes of a record that does not look as expected.
+// SchemaMode decides the treatment of a record that differs from the schema.
 type SchemaMode uint8
 
 const (
-	// SchemaReport saves the record, and tells of it.
+	// SchemaReport saves the record, and reports the difference.
 	SchemaReport SchemaMode = iota
-	// SchemaReject sets the record aside, and tells of it.
+	// SchemaReject rejects the record, and reports the difference.
 	SchemaReject
-	// SchemaFail ends the run before the batch with that record is saved.
+	// SchemaFail reports the difference, and ends the run before the batch with that record is saved.
 	SchemaFail
 )
 
-// Kind is what a JSON value is. Kinds may be joined by |.
+// Kind is the type of a JSON value. Kinds may be joined by |.
 type Kind uint8
 
 const (
@@ -36,9 +36,9 @@ const (
 	Object
 	// Array is a JSON array.
 	Array
-	// Null is null, and a field that is missing.
+	// Null is null or a missing field.
 	Null
-	// Anything is any of them, but not missing.
+	// Anything is any kind except Null, so the field must be present.
 	Anything = Text | Number | Bool | Object | Array
 )
 
@@ -53,30 +53,32 @@ func (k Kind) String() string {
 	return strings.Join(names, " or ")
 }
 
-// Schema is what a partner's records are expected to look like, and what happens when they do not: partners change their schemas
-// without a word.
+// Schema describes the expected records of a partner, and the treatment of records that differ, because
+// partners change their schemas without notice.
 type Schema struct {
-	// Fields are the record's own, by name, and what each may be.
+	// Fields maps the name of each field of the record to its allowed kinds. It must not be empty.
 	Fields map[string]Kind
-	// Mode says what becomes of a record that differs.
+	// Mode decides the treatment of a record that differs.
 	Mode SchemaMode
-	// Closed counts fields that Fields does not name as a difference too.
+	// Closed treats a field that Fields does not name as a difference too.
 	Closed bool
-	// Changed is told of each difference once, on a worker's goroutine. Nil tells nobody.
+	// Changed is called once for each difference, for 1,000 differences at most, on a worker's goroutine. Nil
+	// reports nothing.
 	Changed func(Drift)
 
 	mu   sync.Mutex
 	told map[string]bool
 }
 
-// Drift is how a record differs from the schema. It holds names and kinds, no values.
+// Drift is the difference between a record and the schema. It holds names and kinds, no values.
 type Drift struct {
-	// Missing and Unknown are names of fields, sorted. Retyped say what a field is now.
+	// Missing and Unknown are names of fields, sorted. Retyped maps the name of a field to its kind in the
+	// record.
 	Missing, Unknown []string
 	Retyped          map[string]Kind
 }
 
-// String names the fields in one line.
+// String returns the fields on one line.
 func (d Drift) String() string {
 	var parts []string
 	if len(d.Missing) > 0 {
@@ -91,7 +93,7 @@ func (d Drift) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// schemaError is a record that does not look as expected.
+// schemaError is the error of a record that differs from the schema.
 type schemaError struct{ text string }
 
 func (e *schemaError) Error() string { return "importer: the record's shape has changed: " + e.text }
@@ -112,11 +114,12 @@ func (s *Schema) check() error {
 }
 
 const (
-	mostDrifts = 1000 // that are remembered as told
-	mostNames  = 20   // of unknown fields in one
+	mostDrifts = 1000 // differences that are remembered as reported
+	mostNames  = 20   // unknown fields in one Drift
 )
 
-// look compares a record, tells of what is new, and returns an error where the mode wants one.
+// look compares a record with the schema, reports a new difference, and returns an error if the mode requires
+// one. A record that is not an object is an error in every mode.
 func (s *Schema) look(raw json.RawMessage) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Arrivals tells when an integration's next delivery has been verified and kept. It is an observer of a [Receiver]; the zero value
-// is ready. It is safe for concurrent use.
+// Arrivals reports when an integration's next delivery has been verified and stored, or was known already. It
+// is an observer of a [Receiver]. The zero value is ready. It is safe for concurrent use.
 type Arrivals struct {
 	mu      sync.Mutex
 	waiting map[route]chan struct{}
@@ -27,8 +27,8 @@ func (a *Arrivals) Observe(_ context.Context, e belay.Event) {
 	}
 }
 
-// Next returns a function that waits for the next delivery after Next was called, or until its context is done. It is what
-// [Register] takes as confirm.
+// Next returns a function that waits for the first delivery after the call of Next, or until its context is
+// done. [Register] takes such a function as confirm.
 func (a *Arrivals) Next(partner, integration string) func(context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// run hands out events until there are no more. A handler that ends its goroutine, as runtime.Goexit does, has failed, and another
-// goroutine goes on.
+// run passes jobs to the handler until the channel of jobs is closed. If a handler ends its goroutine, as
+// runtime.Goexit does, the attempt has failed, and a new goroutine continues.
 func (w *Worker) run(workers *sync.WaitGroup) {
 	for j := range w.work {
 		func() {
@@ -32,18 +32,19 @@ func (w *Worker) run(workers *sync.WaitGroup) {
 
 var errGoexit = errors.New("inbox: the handler ended its goroutine")
 
-// attempt hands one event to the handler.
+// attempt reads an event from the store and passes it to the handler.
 func (w *Worker) attempt(j *job) result {
 	if w.ctx.Err() != nil {
 		return result{job: j, again: true}
 	}
 	it, err := w.store.Get(w.ctx, j.seq)
 	switch {
-	case errors.Is(err, ErrNoItem): // discarded, or handled after it was replayed twice
+	case errors.Is(err, ErrNoItem): // discarded, or replayed twice and handled already
 		return result{job: j, change: Change{Seq: j.seq, State: Handled}, silent: true}
-	case err != nil: // the store's trouble, and no attempt
+	case err != nil: // the store failed: this is not an attempt
 		w.tell(belay.EventHandled{ID: fmt.Sprint(j.seq), Attempt: j.attempts + 1, Retry: w.cfg.MaxDelay, Err: fmt.Errorf("inbox: reading an event: %w", err)})
-		_ = fault.Sleep(w.ctx, 100*time.Millisecond) // when all is handed out at once, it is at its turn again soon
+		// In the drain of a Shutdown the job would come again at once: do not spin.
+		_ = fault.Sleep(w.ctx, 100*time.Millisecond)
 		return result{job: j, change: Change{j.seq, Pending, j.attempts, time.Now().Add(w.cfg.MaxDelay), oneLine(err)}, silent: true}
 	}
 	ctx, cancel := w.ctx, context.CancelFunc(func() {})
@@ -56,7 +57,8 @@ func (w *Worker) attempt(j *job) result {
 	return w.judge(j, it, w.call(ctx, it), began)
 }
 
-// judge says what follows from how an attempt went.
+// judge returns the result of an attempt that ended with err: the new state of the event, and the report for
+// the observers.
 func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	now := time.Now()
 	r := result{job: j, change: Change{Seq: j.seq, State: Handled, Attempts: j.attempts + 1}, told: belay.EventHandled{
@@ -69,7 +71,7 @@ func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	var final permanent
 	r.change.Error = oneLine(err)
 	switch {
-	case w.ctx.Err() != nil: // Shutdown has cut it short
+	case w.ctx.Err() != nil: // Shutdown interrupted the attempt
 		r.again = true
 	case errors.Is(err, ErrUnhandled):
 		r.change.State, r.change.Attempts, r.told.DeadLettered = Unhandled, j.attempts, true
@@ -85,8 +87,9 @@ func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	return r
 }
 
-// call contains a panic, also of the error that the handler returns: a nil pointer in an error is found when it is asked what it says.
-// What was panicked with is not shown but for errors of the runtime: it may be anything.
+// call calls the handler and returns a panic as an error. It also calls the methods of the returned error:
+// they panic if the error holds a nil pointer. The value of a panic is shown only if it is a runtime error,
+// because another value may hold anything.
 func (w *Worker) call(ctx context.Context, it Item) (err error) {
 	defer func() {
 		switch p := recover().(type) {

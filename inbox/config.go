@@ -10,26 +10,32 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Config says how a [Worker] works. The zero value works.
+// Config configures a [Worker]. The zero value works.
 type Config struct {
-	// Workers is how many events are handled at once. Zero means 4; negative is an error.
+	// Workers is the number of events handled at the same time. Zero means 4; negative is an error.
 	Workers int
-	// MaxPending is how many events may wait; beyond it [Worker.Put] returns ErrFull. Zero means 100,000; negative is an error.
+	// MaxPending bounds the pending events; above it [Worker.Put] returns ErrFull. Zero means 100,000;
+	// negative is an error.
 	MaxPending int
-	// MaxAttempts is how often an event may fail before it is set aside. Zero means 12, which with the delays below is about
-	// half an hour; negative is an error.
+	// MaxAttempts is the number of failed attempts after which an event becomes a dead letter. Zero means 12,
+	// which takes about half an hour with the default delays; negative is an error.
 	MaxAttempts int
-	// BaseDelay is the bound of the wait after the first failure, which doubles with each, up to MaxDelay; the wait is between
-	// half the bound and the bound. Zero means 1 s and 5 min. Negative is an error, and a MaxDelay below BaseDelay.
+	// BaseDelay bounds the wait after the first failure. The bound doubles with each further failure, up to
+	// MaxDelay, and the wait is a random time between half the bound and the bound. Zero means 1 s for
+	// BaseDelay, or MaxDelay if that is shorter, and 5 min for MaxDelay, or BaseDelay if that is longer. A
+	// negative value is an error, and so is a MaxDelay below BaseDelay.
 	BaseDelay, MaxDelay time.Duration
-	// Timeout is how long one attempt may take. Zero means one minute; negative means no bound.
+	// Timeout bounds the duration of one attempt. Zero means one minute; negative means no bound.
 	Timeout time.Duration
-	// Key returns what an event belongs to, such as its record: those of one key are handled one after the other, as they
-	// arrived, and one that fails holds up those behind it until it is handled or set aside. Deliveries that arrive at the same moment
-	// have no order, and one that is replayed comes when it is replayed. Put the partner and the integration into the key, where
-	// their records may have the same names. It is asked once, when the event arrives. Nil, and an empty key, mean any order.
+	// Key returns the key of an event, such as the ID of its record. Events of one key are handled one after
+	// the other in the order of arrival, and a failing event holds up the events behind it until it is
+	// handled or becomes a dead letter. Deliveries that arrive at the same moment have no order, and a
+	// replayed event is handled at the time of the replay, after later events that were handled meanwhile.
+	// Put the partner and the integration into the key if their records may have the same names. Key is
+	// called once for each event, on arrival. A nil Key, and an empty key, mean any order.
 	Key func(Item) string
-	// Observers are told [belay.EventHandled]; [belay.NewLogObserver] writes to a log. They are told one after the other: a slow one slows all.
+	// Observers receive [belay.EventHandled]; [belay.NewLogObserver] writes it to a log. They are called one
+	// after the other, so one slow observer slows everything down.
 	Observers []belay.Observer
 }
 
@@ -58,7 +64,7 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// delay is the wait after so many failures.
+// delay returns the wait after that many failed attempts.
 func (c *Config) delay(attempts int) time.Duration {
 	bound := c.MaxDelay
 	if shift := attempts - 1; shift < 40 && c.BaseDelay<<shift>>shift == c.BaseDelay {

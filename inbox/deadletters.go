@@ -10,12 +10,12 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// Filter chooses among the events that were set aside. What is empty chooses all.
+// Filter selects dead letters. An empty field selects all.
 type Filter struct {
 	Partner, Integration, Type string
-	// IDs are the events' own.
+	// IDs are the events' own IDs.
 	IDs []string
-	// Since and Until bound when they were received.
+	// Since and Until bound the time of arrival: Since is inclusive, Until exclusive.
 	Since, Until time.Time
 	// State is Dead or Unhandled; zero means both.
 	State State
@@ -32,7 +32,7 @@ func (f *Filter) takes(it *Item) bool {
 		(f.Until.IsZero() || it.Received.Before(f.Until))
 }
 
-// Aside returns the events that were set aside, those that arrived first before the others. An error is the last.
+// DeadLetters returns the dead letters that f selects, in order of arrival. An error ends the sequence.
 func (w *Worker) DeadLetters(ctx context.Context, f Filter) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		for it, err := range w.store.Items(ctx) {
@@ -50,16 +50,17 @@ func (w *Worker) DeadLetters(ctx context.Context, f Filter) iter.Seq2[Item, erro
 	}
 }
 
-// Replay says how events that were set aside are handled again.
+// Replay configures [Worker.Replay].
 type Replay struct {
-	// Pace is the time between two of them; zero or less means none.
+	// Pace is the time between two replayed events; zero or less means none.
 	Pace time.Duration
-	// DryRun counts and changes nothing.
+	// DryRun counts the events and changes nothing.
 	DryRun bool
 }
 
-// Replay has events that were set aside handled again, from their first attempt, and returns how many it has handed back. It waits
-// while MaxPending events wait already. When it ends early, by ctx or an error, the others stay where they are.
+// Replay makes dead letters pending again, with no failed attempts, and returns their number. It waits while
+// MaxPending events are pending. If it ends early, by ctx or an error, the remaining events stay dead
+// letters.
 func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err error) {
 	for it, err := range w.DeadLetters(ctx, f) {
 		if err != nil {
@@ -84,7 +85,7 @@ func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err e
 	return n, nil
 }
 
-// revive makes one event pending again, if it is still set aside.
+// revive makes one event pending again, if it is still a dead letter, and reports whether it did.
 func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 	for {
 		err := w.reserve(1)
@@ -109,7 +110,7 @@ func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 	w.reserved--
 	if is && err == nil {
 		if j := w.schedule.all[it.Seq]; j != nil {
-			j.revived = true // its last attempt is being noted, or somebody else has revived it
+			j.revived = true // its last result is being recorded, or another call has revived it
 		} else {
 			w.schedule.add(&job{seq: it.Seq, key: it.Key, due: now, received: it.Received})
 		}
@@ -119,7 +120,8 @@ func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 	return is && err == nil, err
 }
 
-// Discard lets events go that were set aside, and returns how many. They are not handled when the partner sends them again.
+// Discard removes dead letters, and returns their number. An event is not handled if the partner sends it
+// again.
 func (w *Worker) Discard(ctx context.Context, f Filter) (n int, err error) {
 	for it, err := range w.DeadLetters(ctx, f) {
 		if err != nil {
@@ -141,11 +143,11 @@ func (w *Worker) discard(ctx context.Context, seq uint64) (bool, error) {
 	defer w.reviving.Unlock()
 	if is, err := w.isDeadLetter(ctx, seq); !is && err == nil {
 		return false, nil
-	} // what cannot be read can go
+	} // an unreadable event can be discarded
 	return true, w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: seq, State: Handled}})
 }
 
-// isAside reports whether an event is still set aside.
+// isDeadLetter reports whether an event is still a dead letter.
 func (w *Worker) isDeadLetter(ctx context.Context, seq uint64) (bool, error) {
 	it, err := w.store.Get(ctx, seq)
 	if errors.Is(err, ErrNoItem) {

@@ -4,11 +4,12 @@ import (
 	"context"
 )
 
-// Handler handles one event. An error makes it come again, unless it is [Permanent]; where [belay.RetryAfter] knows how long to
-// wait, no sooner than that. A panic is an error. It gets an event at least once, and must return soon after ctx is done.
+// Handler handles one event. After an error the event is retried, unless the error is [Permanent]. If the
+// error has a wait that [belay.RetryAfter] finds, the retry comes no sooner than that, up to 24 hours. A
+// panic counts as an error. A Handler gets each event at least once, and must return soon after ctx is done.
 type Handler func(ctx context.Context, it Item) error
 
-// Permanent makes an error final: the event is set aside at once. Nil stays nil.
+// Permanent marks an error as final: the event becomes a dead letter at once. A nil error stays nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil

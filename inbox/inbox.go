@@ -13,32 +13,35 @@ import (
 )
 
 var (
-	// ErrFull means that the inbox holds as much as it may. A [Receiver] answers it with 503, so that the event is sent again.
+	// ErrFull means that the inbox has reached its bound. A [Receiver] answers it with 503, so that the
+	// partner sends the event again.
 	ErrFull = errors.New("inbox: full")
-	// ErrClosed means that the inbox is shutting down. It is answered with 503 too.
+	// ErrClosed means that the inbox is shutting down. A [Receiver] answers it with 503 too.
 	ErrClosed = errors.New("inbox: shutting down")
-	// ErrNoItem means that a store does not have an item, or no longer.
+	// ErrNoItem means that a store does not have an item, or has it no longer.
 	ErrNoItem = errors.New("inbox: no such item")
 )
 
-// Inbox keeps deliveries. Put keeps those of its events that are new, all or none, and reports whether any was. When it
-// returns without an error, they are as safe as the inbox makes them: the partner can be told so. It must be safe for
-// concurrent use.
+// Inbox stores deliveries. Put stores the events that are new, all of them or none, and reports whether there
+// was any. If it returns no error, the events are as durable as the inbox makes them, and the partner can get
+// a 2xx. Put must be safe for concurrent use.
 type Inbox interface {
 	Put(ctx context.Context, d belay.Delivery) (stored bool, err error)
 }
 
-// State is where an event stands.
+// State is the state of an event in an inbox.
 type State uint8
 
 const (
-	// Pending waits to be handled, for the first time or again.
+	// Pending is an event that waits for its first attempt or for a retry.
 	Pending State = iota
-	// Handled is over. Stores keep its ID and no more.
+	// Handled is an event that needs no more attempts. Stores keep its ID and no more.
 	Handled
-	// Dead has failed as often as it may, or for good. It is kept to be looked at and replayed.
+	// Dead is a dead letter: it has failed as often as it may, or with a [Permanent] error. It is kept for
+	// inspection and replay.
 	Dead
-	// Unhandled has no handler. It is kept, as no failure, to be replayed when it has one.
+	// Unhandled is a dead letter without a handler. It does not count as a failure, and is kept for a replay
+	// once it has a handler.
 	Unhandled
 )
 
@@ -49,29 +52,33 @@ func (s State) String() string {
 
 // Item is one event in an inbox.
 type Item struct {
-	// Seq is its place, in order of arrival, from 1. A store gives it.
+	// Seq is the item's position in the order of arrival, from 1. The store assigns it.
 	Seq uint64
-	// Partner and Integration say whose it is.
+	// Partner and Integration identify the integration that the event belongs to.
 	Partner, Integration string
-	// Delivery is the ID of the request that brought it, ID its own, by which it is known when it comes again.
+	// Delivery is the ID of the request that brought the event. ID is the event's own ID, by which a repeated
+	// event is recognized.
 	Delivery, ID string
-	// Type and Time are the event's, empty and zero when the partner does not say. Received is when it arrived here.
+	// Type and Time are the event's own, empty and zero if the partner does not send them. Received is the
+	// time of arrival here.
 	Type           string
 	Time, Received time.Time
-	// Header holds what came with it, without credentials and signatures.
+	// Header holds the headers of the request, without credentials and signatures.
 	Header http.Header
-	// Body is the event's own JSON, or the body as it came when that is none.
+	// Body is the event's own JSON, or the body of the request as it came if that is not JSON.
 	Body []byte
-	// Key orders: those of one key are handled one after the other. Empty for those that need no order.
+	// Key orders events: events of one key are handled one after the other. Empty means that the event needs
+	// no order.
 	Key string
 
 	State    State
-	Attempts int       // how many have failed
+	Attempts int       // number of failed attempts
 	Due      time.Time // when the next attempt is due
-	Error    string    // of the last attempt, one line; empty when there was none
+	Error    string    // of the last attempt, one line; empty if there was none
 }
 
-// DedupeKey is the same for the same event of the same integration and for no other.
+// DedupeKey returns a hash of the partner, the integration and the event's ID. It is the same for the same
+// event of the same integration, and different for every other event.
 func (it *Item) DedupeKey() (key [sha256.Size]byte) {
 	h := sha256.New()
 	for _, s := range []string{it.Partner, it.Integration, it.ID} {
@@ -84,7 +91,7 @@ func (it *Item) DedupeKey() (key [sha256.Size]byte) {
 	return key
 }
 
-// Change is what became of an item.
+// Change is the new state of an item: after an attempt, a replay or a discard.
 type Change struct {
 	Seq      uint64
 	State    State
@@ -93,21 +100,22 @@ type Change struct {
 	Error    string
 }
 
-// Store keeps items for a [Worker], one at a time. It must be safe for concurrent use. Package storetest tests what is promised here.
+// Store stores the items of a [Worker], one worker at a time. It must be safe for concurrent use. Package
+// storetest tests the promises below.
 type Store interface {
-	// Add keeps those items whose DedupeKey it does not know and sets their Seq; it leaves 0 in the others. All are kept or
-	// none: when it returns an error, nothing is. ErrFull is such an error. Body and Header are not
-	// changed afterwards by anybody.
+	// Add stores the items whose DedupeKey is unknown, and sets their Seq; it sets the Seq of the others to
+	// 0. It stores all of the new items or none: if it returns an error, nothing is stored. ErrFull is such
+	// an error. Nobody changes Body and Header afterwards.
 	Add(ctx context.Context, items []*Item) error
-	// Known reports whether it knows the item's DedupeKey.
+	// Known reports whether the store knows the item's DedupeKey.
 	Known(ctx context.Context, it *Item) (bool, error)
 	// Get returns an item that is not handled, or ErrNoItem.
 	Get(ctx context.Context, seq uint64) (Item, error)
-	// Settle notes changes, all or none. What is Handled goes, but for its DedupeKey; what is not there is
-	// passed over.
+	// Settle applies changes, all of them or none. An item that becomes Handled is removed, except for its
+	// DedupeKey. A change to an item that the store does not have is ignored.
 	Settle(ctx context.Context, changes []Change) error
-	// Items returns what is kept and not handled, in order of Seq.
+	// Items returns the stored items that are not handled, in order of Seq.
 	Items(ctx context.Context) iter.Seq2[Item, error]
-	// Durable reports whether items outlive the process.
+	// Durable reports whether items survive the end of the process.
 	Durable() bool
 }

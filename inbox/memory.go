@@ -17,16 +17,16 @@ const (
 	memoryBytes = 64 << 20
 )
 
-// Memory is a [Store] in memory, for development and tests: what it holds is lost when the process ends, and partners do not send
-// it again. It holds at most 64 MiB of events, those set aside included, of which the oldest go first; after that it is full. It
-// remembers the last 100,000 IDs, for seven days.
+// Memory is a [Store] in memory, for development and tests: its events are lost when the process ends, and
+// partners do not send them again. It holds at most 64 MiB of events, dead letters included. The oldest dead
+// letters are dropped first; after that it is full. It remembers the last 100,000 IDs, for seven days.
 type Memory struct {
 	mu          sync.Mutex
 	last        uint64
 	items       map[uint64]*Item
-	deadLetters []uint64 // those that are dead or unhandled, or were
+	deadLetters []uint64 // Seqs of present and former dead letters, oldest first
 	bytes       int
-	deadBytes   int // of them, what was set aside
+	deadBytes   int // the part of bytes that dead letters take
 	known       map[[sha256.Size]byte]struct{}
 	order       []knownID
 }
@@ -93,7 +93,7 @@ func (m *Memory) Known(_ context.Context, it *Item) (bool, error) {
 	return known, nil
 }
 
-// forget makes room among the IDs.
+// forget drops IDs that are too many or too old.
 func (m *Memory) forget(now time.Time) {
 	n := 0
 	for n < len(m.order) && (len(m.order)-n > memoryIDs || now.Sub(m.order[n].at) > memoryDays*24*time.Hour) {
@@ -105,7 +105,7 @@ func (m *Memory) forget(now time.Time) {
 	}
 }
 
-// count adds an item to what is kept, or takes it away.
+// count adds the size of an item to the totals, or subtracts it if sign is -1.
 func (m *Memory) count(it *Item, sign int) {
 	m.bytes += sign * it.size()
 	if it.State != Pending {
@@ -141,7 +141,7 @@ func (m *Memory) Settle(_ context.Context, changes []Change) error {
 			m.drop(it)
 		default:
 			if c.State != Pending && it.State == Pending {
-				if len(m.deadLetters) > 2*len(m.items) { // some were replayed, and stand there twice
+				if len(m.deadLetters) > 2*len(m.items) { // replayed items may be listed twice
 					m.deadLetters = slices.DeleteFunc(m.deadLetters, func(seq uint64) bool { return seq == c.Seq || m.items[seq] == nil })
 				}
 				m.deadLetters = append(m.deadLetters, c.Seq)
@@ -175,7 +175,7 @@ func (m *Memory) Items(context.Context) iter.Seq2[Item, error] {
 	}
 }
 
-// size is about what an item takes.
+// size returns the approximate memory of an item in bytes.
 func (it *Item) size() int {
 	return 256 + len(it.Body) + len(it.ID) + len(it.Delivery) + len(it.Type) + len(it.Key) + len(it.Partner) + len(it.Integration) + len(it.Error) +
 		headerBytes(it.Header)

@@ -8,10 +8,12 @@ import (
 	"sync"
 )
 
-// ErrUnhandled is an event that no handler is for. A [Worker] keeps it, without counting it as a failure, until it is replayed.
+// ErrUnhandled is the error for an event without a handler. A [Worker] keeps the event until it is replayed,
+// and does not count it as a failure.
 var ErrUnhandled = errors.New("inbox: no handler")
 
-// Mux hands events to the handler of their type. The zero value has none. It is safe for concurrent use.
+// Mux passes each event to the handler for its partner and type. The zero value has no handlers. It is safe
+// for concurrent use.
 type Mux struct {
 	mu       sync.RWMutex
 	exact    map[route]Handler
@@ -26,9 +28,12 @@ type prefixRoute struct {
 	handler Handler
 }
 
-// On makes h the handler of a partner's events of a type. The partner is the one in the request's path, or the scheme's Name where
-// the path has none; an empty one is any. A type that ends in "*" is every one that begins like it, "*" alone also none. The partner's own goes before any's, the exact type before the longest beginning. A nil handler, an empty
-// type and one that has a handler already panic, as they are mistakes in the program.
+// On registers h as the handler for a partner's events of one type. The partner is the one in the request's
+// path, or the scheme's Name if the path has none; an empty partner stands for any partner. A type that ends
+// in "*" stands for every type with that prefix; "*" alone also stands for an event without a type. A handler
+// of the event's own partner takes precedence over a handler of any partner, and then the exact type over the
+// longest prefix. A nil handler, an empty type and a second handler for the same partner and type panic,
+// because they are mistakes in the program.
 func (m *Mux) On(partner, typ string, h Handler) {
 	if h == nil || typ == "" {
 		panic("inbox: Mux.On: the type must not be empty, nor the handler nil")
@@ -55,14 +60,15 @@ func (m *Mux) On(partner, typ string, h Handler) {
 	m.exact[r] = h
 }
 
-// Otherwise makes h the handler of all that no other is for. Without it such events are [ErrUnhandled].
+// Otherwise registers h as the handler for events without another handler. Without it, [Mux.Handle] returns
+// [ErrUnhandled] for them.
 func (m *Mux) Otherwise(h Handler) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.unknown = h
 }
 
-// Handle is a [Handler].
+// Handle passes an event to its handler. It is a [Handler].
 func (m *Mux) Handle(ctx context.Context, it Item) error {
 	h := m.handler(it.Partner, it.Type)
 	if h == nil {

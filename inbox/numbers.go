@@ -5,23 +5,25 @@ import (
 	"time"
 )
 
-// Numbers say how a [Worker] does, since it was started.
+// Numbers are the counts and measurements of a [Worker] since it was started.
 type Numbers struct {
-	// Received events were new, Duplicates known already.
+	// Received counts new events, Duplicates events that were known already.
 	Received, Duplicates uint64
-	// Handled events are over. Failed counts attempts, Dead and Unhandled events that were set aside.
+	// Handled counts handled events. Failed counts failed attempts, Dead and Unhandled the events that became
+	// dead letters.
 	Handled, Failed, Dead, Unhandled uint64
-	// Pending events wait or are at work; Oldest is how long the longest of them has waited.
+	// Pending is the number of events that wait or are being handled. Oldest is the time since the oldest of
+	// them was received, 0 if there are none.
 	Pending int
 	Oldest  time.Duration
-	// HandlingTime is how long attempts took in the mean, over the last five minutes, and FailureShare how many of them
-	// failed, from 0 to 1; Attempts is how many they were.
+	// HandlingTime is the mean duration of the attempts of the last five minutes. FailureShare is the share
+	// of these attempts that failed, from 0 to 1, and Attempts is their number.
 	HandlingTime time.Duration
 	FailureShare float64
 	Attempts     int
 }
 
-// MarshalJSON writes names like those of belay.Health, and times in milliseconds.
+// MarshalJSON returns names in the style of belay.Health, and times in milliseconds.
 func (n Numbers) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{
 		"received": n.Received, "duplicates": n.Duplicates, "handled": n.Handled, "failed": n.Failed, "dead": n.Dead, "unhandled": n.Unhandled,
@@ -35,13 +37,13 @@ const (
 	slotTime = 10 * time.Second
 )
 
-// numbers are counted under the worker's lock.
+// numbers holds the counts behind [Numbers]. The worker's mutex guards it.
 type numbers struct {
 	received, duplicates, handled, failed, dead, unhandled uint64
 	recent                                                 [slots]slot
 }
 
-// slot counts ten seconds.
+// slot holds the attempts of ten seconds.
 type slot struct {
 	at             int64
 	worked, failed int
@@ -74,7 +76,7 @@ func (n *numbers) note(r result, now time.Time) {
 	}
 }
 
-// Numbers returns how the worker does.
+// Numbers returns the worker's present counts and measurements.
 func (w *Worker) Numbers() Numbers {
 	w.mu.Lock()
 	defer w.mu.Unlock()

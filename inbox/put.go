@@ -10,8 +10,9 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Put keeps the events of a delivery that are new, before it returns, and reports whether there was any. ErrFull and ErrClosed
-// mean that nothing was kept, as does an error of the store.
+// Put stores the new events of a delivery before it returns, and reports whether there was any. An event
+// without an ID is an error. ErrFull and ErrClosed mean that nothing was stored, as does an error of the
+// store.
 func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -34,7 +35,7 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 		case e.Data == nil:
 			it.Body = d.Body
 		case len(e.Data) < len(d.Body):
-			it.Body = bytes.Clone(e.Data) // or it would hold on to all of the delivery
+			it.Body = bytes.Clone(e.Data) // a slice would keep the whole delivery in memory
 		}
 		if w.cfg.Key != nil {
 			it.Key = w.cfg.Key(*it)
@@ -43,7 +44,7 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 	}
 	if err := w.reserve(len(items)); err != nil {
 		if errors.Is(err, ErrFull) && w.known(ctx, items) {
-			return false, nil // it need not come again
+			return false, nil // the partner need not send duplicates again
 		}
 		return false, err
 	}
@@ -64,7 +65,7 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 		w.mu.Unlock()
 		w.poke()
 	}()
-	// From here on the caller's cancel would leave open whether it was kept.
+	// A cancellation by the caller from here on would leave open whether the events were stored.
 	if err := w.store.Add(context.WithoutCancel(ctx), items); err != nil {
 		return false, err
 	}
@@ -75,7 +76,7 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 	return stored, nil
 }
 
-// known reports whether the store knows all of them.
+// known reports whether the store knows all of the items. If so, it counts them as duplicates.
 func (w *Worker) known(ctx context.Context, items []*Item) bool {
 	for _, it := range items {
 		if known, err := w.store.Known(ctx, it); err != nil || !known {
@@ -88,7 +89,8 @@ func (w *Worker) known(ctx context.Context, items []*Item) bool {
 	return true
 }
 
-// reserve takes places for n events.
+// reserve reserves capacity for n events. If nothing is pending, it admits even more than MaxPending events,
+// because the delivery could otherwise never be stored.
 func (w *Worker) reserve(n int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -20,47 +20,54 @@ import (
 	"github.com/belay-go/belay/webhook"
 )
 
-// ErrUnknownIntegration is a request for an integration that there is none of. It is answered with 404.
+// ErrUnknownIntegration is the error for a request to an unknown integration. A [Receiver] answers it with
+// 404.
 var ErrUnknownIntegration = errors.New("inbox: unknown integration")
 
 // Receiver is an http.Handler for partners' webhooks. It answers
 //
-//	405  what is not a POST
+//	405  a method other than POST
 //	404  an integration that Verifier does not know
 //	413  a body above the scheme's limit
+//	431  more than 16 KiB of headers to store
 //	408  a body that takes longer than ReadTimeout
-//	401  what is not signed, signed badly, too old or too new
-//	400  what is signed, but is not the JSON it should be, or has an id or a type above 512 bytes
-//	200  what is known already, and what asks for an answer, such as a challenge
-//	202  what was kept
-//	503  what could not be kept, with Retry-After, so that the partner sends it again
+//	401  a missing or invalid signature, or a time that is too old or too new
+//	400  a signed body that is not the expected JSON, or an id or a type above 512 bytes
+//	200  a duplicate, and a request that asks for an answer, such as a challenge
+//	202  a stored delivery
+//	503  a delivery that could not be stored, with Retry-After, so that the partner sends it again
 //
-// A partner that insists on a status of its own for what was taken (Scheme.Status) gets that.
+// If a partner requires another status for an accepted delivery (Scheme.Status), it gets that one.
 //
-// Its fields must not be changed once it is used; it is then safe for concurrent use. Give the http.Server that it runs in a
-// ReadHeaderTimeout: what has not sent its headers does not get here.
+// The fields must not be changed once the Receiver is in use; it is then safe for concurrent use. Give its
+// http.Server a ReadHeaderTimeout, because a request that has not sent its headers does not reach the
+// Receiver.
 type Receiver struct {
-	// Verifier returns the verifier of the integration that a request is for, ErrUnknownIntegration when there is none, and any other
-	// error when it cannot say, which is answered with 503. [Verifiers.Lookup] is one. It cannot be nil.
+	// Verifier returns the verifier of the integration that a request is for. It returns
+	// ErrUnknownIntegration if there is none, and any other error if it cannot decide; that error is answered
+	// with 503. [Verifiers.Lookup] is one. It must not be nil.
 	Verifier func(*http.Request) (*webhook.Verifier, error)
-	// Inbox keeps what arrives. It cannot be nil.
+	// Inbox stores the deliveries. It must not be nil.
 	Inbox Inbox
-	// Status is the answer to what was kept, a 2xx. Zero means 202.
+	// Status is the answer to a stored delivery, a 2xx. Zero means 202, as does any other status.
 	Status int
-	// ReadTimeout is how long a body may take. Zero means 10 s, or the http.Server's own ReadTimeout where that is shorter; negative means
-	// as long as the server lets it. A middleware that wraps the http.ResponseWriter needs an Unwrap method, as
-	// [http.ResponseController] says; behind one without it there is only the server's ReadTimeout.
+	// ReadTimeout bounds the time to read a body. Zero means 10 s, or the http.Server's own ReadTimeout if
+	// that is shorter; negative means the server's bound alone. A middleware that wraps the
+	// http.ResponseWriter needs an Unwrap method, as [http.ResponseController] says; behind a middleware
+	// without one only the server's ReadTimeout applies.
 	ReadTimeout time.Duration
-	// MaxReading is how many bytes of bodies are held at once; beyond it requests are answered with 503, but for one that is alone.
-	// They may take twice the memory while they are read. Zero means 32 MiB, less than zero no bound.
+	// MaxReading bounds the bytes of bodies that are held at the same time. Above it requests are answered
+	// with 503, except a request that is alone. While they are read, bodies may take twice that memory. Zero
+	// means 32 MiB, negative means no bound.
 	MaxReading int64
-	// RetryAfter is when a partner should send again what was answered with 503. Zero or less means 30 s.
+	// RetryAfter is the wait that a 503 asks the partner for. Zero or less means 30 s.
 	RetryAfter time.Duration
-	// VerificationToken is given the token with which Notion begins a subscription, by a request that cannot be signed yet. Anybody may
-	// send one: take it only for an integration that waits for its token, and return an error otherwise, which is answered with 401. Nil
-	// takes none.
+	// VerificationToken receives the token with which Notion begins a subscription. The request cannot be
+	// signed yet, and anybody may send one: accept it only for an integration that waits for its token, and
+	// return an error otherwise, which is answered with 401. Nil accepts no token.
 	VerificationToken func(r *http.Request, token belay.Secret) error
-	// Observers are told [belay.DeliveryReceived] and [belay.DeliveryRejected]; [belay.NewLogObserver] writes to a log.
+	// Observers receive [belay.DeliveryReceived] and [belay.DeliveryRejected]; [belay.NewLogObserver] writes
+	// them to a log.
 	Observers []belay.Observer
 
 	reading atomic.Int64
@@ -69,10 +76,11 @@ type Receiver struct {
 	known   atomic.Uint64
 }
 
-// Verifiers are by partner and integration, as "partner/integration". They must not be changed while they are in use.
+// Verifiers maps "partner/integration" to a verifier. It must not be changed while it is in use.
 type Verifiers map[string]*webhook.Verifier
 
-// Lookup returns the verifier that the request's path is for, under a pattern such as "/webhooks/{partner}/{integration}".
+// Lookup returns the verifier for the request's path, under a pattern such as
+// "/webhooks/{partner}/{integration}". It returns ErrUnknownIntegration if there is none.
 func (v Verifiers) Lookup(r *http.Request) (*webhook.Verifier, error) {
 	if found := v[r.PathValue("partner")+"/"+r.PathValue("integration")]; found != nil {
 		return found, nil
@@ -80,7 +88,7 @@ func (v Verifiers) Lookup(r *http.Request) (*webhook.Verifier, error) {
 	return nil, ErrUnknownIntegration
 }
 
-// The reasons of [belay.DeliveryRejected].
+// reasons are the values of Reason in [belay.DeliveryRejected], in the order of the constants below.
 var reasons = [...]string{
 	"method", "unknown", "size", "slow", "unsigned", "signature", "old", "new", "malformed", "unread", "busy", "full", "unstored",
 }
@@ -101,14 +109,14 @@ const (
 	byUnstored
 )
 
-// Received are a [Receiver]'s numbers since its first request.
+// Received holds the counts of a [Receiver] since its first request.
 type Received struct {
-	Stored     uint64            `json:"stored"`     // deliveries
-	Duplicates uint64            `json:"duplicates"` // of those that were known
-	Rejected   map[string]uint64 `json:"rejected"`   // by the reasons of [belay.DeliveryRejected]
+	Stored     uint64            `json:"stored"`     // deliveries with a new event
+	Duplicates uint64            `json:"duplicates"` // deliveries without a new event
+	Rejected   map[string]uint64 `json:"rejected"`   // by the Reason of [belay.DeliveryRejected]
 }
 
-// Numbers returns how many deliveries were taken and rejected.
+// Numbers returns the counts of stored, duplicate and rejected deliveries.
 func (rc *Receiver) Numbers() Received {
 	n := Received{rc.taken.Load(), rc.known.Load(), make(map[string]uint64)}
 	for i := range rc.counts {
@@ -132,12 +140,12 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		limit = min(max(limit, 0), server.ReadTimeout)
 	}
 	if limit > 0 {
-		_ = control.SetReadDeadline(began.Add(limit)) // until all of the body is here; some ResponseWriters have none
+		_ = control.SetReadDeadline(began.Add(limit)) // ends with the body; some ResponseWriters have no deadline
 	}
 	reject := func(why, status int, err error) {
 		rc.counts[why].Add(1)
 		if !body.eof && r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // or the server would wait for the rest of it
+			w.Header().Set("Connection", "close") // otherwise the server would wait for the rest of the body
 		}
 		if status == http.StatusServiceUnavailable {
 			after := rc.RetryAfter
@@ -146,7 +154,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			w.Header().Set("Retry-After", strconv.Itoa(int((after+time.Second-1)/time.Second)))
 		}
-		http.Error(w, strings.ToLower(http.StatusText(status)), status) // and nothing that helps to guess
+		http.Error(w, strings.ToLower(http.StatusText(status)), status) // no detail that would help an attacker
 		tell(r.Context(), rc.Observers, belay.DeliveryRejected{
 			Partner: printable(r.PathValue("partner")), Integration: printable(r.PathValue("integration")), Status: status, Reason: reasons[why], Err: err,
 		})
@@ -171,7 +179,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d, err := verifier.VerifyRequest(r)
 	if limit > 0 && body.eof {
-		_ = control.SetReadDeadline(time.Time{}) // or it would end the request's context later
+		_ = control.SetReadDeadline(time.Time{}) // otherwise it would end the request's context later
 	}
 	if errors.Is(err, belay.ErrNoSignature) && rc.verificationToken(r) {
 		w.WriteHeader(http.StatusOK)
@@ -195,7 +203,8 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			reject(byMalformed, http.StatusBadRequest, fmt.Errorf("%w: webhook: event %d of %d is no JSON", belay.ErrData, i+1, len(d.Events)))
 			return
 		}
-		if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Type) { // of a header; a store may make the same of two of them
+		// ID and Type may come from a header. A store might turn two invalid strings into the same one.
+		if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Type) {
 			reject(byMalformed, http.StatusBadRequest, fmt.Errorf("%w: webhook: the id or type of event %d of %d is no UTF-8", belay.ErrData, i+1, len(d.Events)))
 			return
 		}
@@ -240,7 +249,8 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// maxHeaderBytes is what the headers of a delivery may be: they are kept with each of its events, and nobody signs them.
+// maxHeaderBytes bounds the headers of a delivery, because they are stored with each of its events and are
+// not signed.
 const maxHeaderBytes = 16 << 10
 
 func headerBytes(h http.Header) (n int) {
@@ -252,7 +262,7 @@ func headerBytes(h http.Header) (n int) {
 	return n
 }
 
-// countedBody counts what all requests hold.
+// countedBody adds the bytes that are read from a body to the Receiver's total.
 type countedBody struct {
 	rc   *Receiver
 	body io.ReadCloser
@@ -275,7 +285,7 @@ func (b *countedBody) Read(p []byte) (int, error) {
 
 func (b *countedBody) Close() error { return b.body.Close() }
 
-// refusal is the answer to what was not believed.
+// refusal returns the reason and the status for a delivery that was not accepted.
 func refusal(err error) (why, status int) {
 	var timeout net.Error
 	switch {
@@ -299,12 +309,13 @@ func refusal(err error) (why, status int) {
 	return byUnread, http.StatusBadRequest
 }
 
-// verificationToken takes the token of Notion's first request, which stands alone in its body.
+// verificationToken reads the token of Notion's first request, where it is the only field of the body, and
+// reports whether VerificationToken accepted it.
 func (rc *Receiver) verificationToken(r *http.Request) bool {
 	if rc.VerificationToken == nil {
 		return false
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, 4<<10)) // what is not signed has not been read so far
+	body, err := io.ReadAll(io.LimitReader(r.Body, 4<<10)) // an unsigned body has not been read so far
 	if err != nil {
 		return false
 	}
@@ -317,19 +328,19 @@ func (rc *Receiver) verificationToken(r *http.Request) bool {
 	return rc.VerificationToken(r, belay.NewSecret(token)) == nil
 }
 
-// sensitive reports whether a header's name is one of a credential, or of a signature.
+// sensitive reports whether a header of that name holds a credential or a signature.
 func sensitive(name string) bool {
 	name = strings.ToLower(name)
 	return redact.LooksSecret(name) && name != "idempotency-key" || strings.Contains(name, "hmac") || strings.HasPrefix(name, "proxy-")
 }
 
-// printable is what may be shown of a stranger's path.
+// printable returns a part of a stranger's path in a form that may be shown.
 func printable(s string) string { return redact.Line(s, 100) }
 
-// oneLine is an error as it is kept.
+// oneLine returns the text of an error in the form that is stored: one line of at most 500 bytes.
 func oneLine(err error) string { return redact.Line(err.Error(), 500) }
 
-// headers returns a copy of h without what must not be kept.
+// headers returns a copy of h without credentials, signatures and the names in without.
 func headers(h http.Header, without map[string]bool) http.Header {
 	kept := make(http.Header, len(h))
 	for name, values := range h {

@@ -11,49 +11,55 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Registrar subscribes to a partner's webhooks and unsubscribes, by the partner's API. It is what a driver implements.
+// Registrar subscribes to a partner's webhooks through the partner's API, and unsubscribes. A driver
+// implements it.
 type Registrar interface {
-	// Register subscribes url and returns the subscription's id, and the secret if the partner makes it itself; it then ignores the one
-	// that it is given.
+	// Register subscribes url. It returns the subscription's ID, and the secret if the partner makes the
+	// secret itself; in that case the secret in the arguments is ignored.
 	Register(ctx context.Context, url string, secret belay.Secret) (id string, made belay.Secret, err error)
-	// Unregister ends a subscription. One that is not there is no error.
+	// Unregister ends a subscription. A subscription that does not exist is not an error.
 	Unregister(ctx context.Context, id string) error
-	// Find returns the id of the subscription of url, "" when there is none.
+	// Find returns the ID of url's subscription, or "" if there is none.
 	Find(ctx context.Context, url string) (id string, err error)
 }
 
-// Tester is a [Registrar] whose partner sends an event when it is asked to.
+// Tester is a [Registrar] whose partner sends a test event on request.
 type Tester interface {
-	// SendTest has the partner send a test event to a subscription.
+	// SendTest asks the partner to send a test event to a subscription.
 	SendTest(ctx context.Context, id string) error
 }
 
-// Registration is a subscription, as it is kept.
+// Registration is a subscription in its stored form.
 type Registration struct {
-	// ID is the partner's name for it, empty while it is not known whether it was made.
+	// ID is the partner's ID of the subscription. It is empty while it is unknown whether the subscription
+	// was made.
 	ID  string
 	URL string
-	// Secret signs what it sends. It prints as REDACTED, also as JSON: keep what Reveal returns, encrypted.
+	// Secret signs the subscription's deliveries. It prints as REDACTED, in JSON too: store the text that
+	// Reveal returns, encrypted.
 	Secret belay.Secret
-	// Made is when it was made, and Confirmed whether a delivery of it has been verified.
+	// Made is the time of the registration. Confirmed says that a delivery of the subscription has been
+	// verified.
 	Made      time.Time
 	Confirmed bool
 }
 
-// Registrations keeps them, by the integration that they are for. It must be safe for concurrent use.
+// Registrations stores one Registration for each integration. It must be safe for concurrent use.
 type Registrations interface {
-	// Load returns the zero Registration when there is none.
+	// Load returns the integration's Registration, or the zero value if there is none.
 	Load(ctx context.Context, integration string) (Registration, error)
-	// Save keeps r before it returns, and forgets what it has when r is zero.
+	// Save stores r before it returns. If r is zero, Save deletes the stored one.
 	Save(ctx context.Context, integration string, r Registration) error
 }
 
-// Register subscribes url to a partner's webhooks and keeps its id and secret, and does nothing more when that has been done: it can be
-// called at each start. The secret is saved before the partner is asked, so that no death of the process leaves a subscription whose
-// secret nobody knows; a subscription of the URL that is not kept here, or of another URL that is, is ended first.
+// Register subscribes url to a partner's webhooks, and stores the subscription's ID and secret. If that has
+// been done already, it does nothing more, so it can be called at every start. It saves the secret before it
+// calls the partner: even if the process crashes, no subscription is left whose secret is lost. It first ends
+// a subscription of url that is not stored here, and a stored subscription of another URL.
 //
-// Where the partner is a [Tester] and confirm is not nil, it then has a test event sent and calls confirm, which waits for it; see
-// [Arrivals]. An error of that leaves the subscription as it is, not yet confirmed.
+// If the partner is a [Tester] and confirm is not nil, Register then has a test event sent and calls confirm,
+// which waits for the event; see [Arrivals]. An error of this step leaves the subscription as it is, not yet
+// confirmed.
 //
 // Only one process at a time may register one integration.
 func Register(ctx context.Context, partner Registrar, kept Registrations, integration, url string, confirm func(context.Context) error) (Registration, error) {
@@ -73,7 +79,7 @@ func Register(ctx context.Context, partner Registrar, kept Registrations, integr
 	}
 	same := have.URL == url && have.Secret.Reveal() != ""
 	if !same || there == "" || have.ID != there {
-		for _, id := range []string{have.ID, there} { // of neither is the secret known, or it is of another URL
+		for _, id := range []string{have.ID, there} { // their secret is unknown, or their URL is another one
 			if id != "" {
 				if err := partner.Unregister(ctx, id); err != nil {
 					return fail("ending the subscription before", err)
@@ -112,10 +118,10 @@ func Register(ctx context.Context, partner Registrar, kept Registrations, integr
 	return have, nil
 }
 
-// Unregister ends an integration's subscription, and forgets its secret once that is done.
+// Unregister ends an integration's subscription, and then deletes its Registration with the secret.
 func Unregister(ctx context.Context, partner Registrar, kept Registrations, integration string) error {
 	have, err := kept.Load(ctx, integration)
-	if err == nil && have.ID == "" && have.URL != "" { // it died while it registered
+	if err == nil && have.ID == "" && have.URL != "" { // Register did not return
 		have.ID, err = partner.Find(ctx, have.URL)
 	}
 	if err == nil && have.ID != "" {
@@ -130,9 +136,9 @@ func Unregister(ctx context.Context, partner Registrar, kept Registrations, inte
 	return nil
 }
 
-// NewSigningSecret returns 32 random bytes as Standard Webhooks write a secret: "whsec_" and base64.
+// NewSigningSecret returns 32 random bytes in the form of a Standard Webhooks secret: "whsec_" and base64.
 func NewSigningSecret() belay.Secret {
 	var raw [32]byte
-	_, _ = rand.Read(raw[:]) // it never fails
+	_, _ = rand.Read(raw[:]) // Read never fails
 	return belay.NewSecret("whsec_" + base64.StdEncoding.EncodeToString(raw[:]))
 }

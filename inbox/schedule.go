@@ -7,12 +7,12 @@ import (
 	"github.com/belay-go/belay/internal/heap"
 )
 
-// schedule knows which events wait, and which of them is due first. Of one key only the first is in the heap, or at work; the
-// others stand behind it. It holds no bodies.
+// schedule orders the pending jobs by due time. Of each key only the first job is in the heap or being
+// handled; the others wait behind it. It holds no bodies.
 type schedule struct {
 	due  heap.Heap[*job]
 	keys map[string]*keyQueue
-	all  map[uint64]*job // pending, those at work too
+	all  map[uint64]*job // every pending job, by Seq, including those being handled
 }
 
 // job is a pending item.
@@ -24,10 +24,10 @@ type job struct {
 	received time.Time
 	attempts int
 
-	revived bool // it was replayed while its last attempt was noted
+	revived bool // replayed while its last result was being recorded
 }
 
-// Before orders jobs by when they are due, and then by their place in the store.
+// Before orders jobs by due time, and jobs with the same due time by Seq.
 func (j *job) Before(o *job) bool {
 	if !j.due.Equal(o.due) {
 		return j.due.Before(o.due)
@@ -35,10 +35,10 @@ func (j *job) Before(o *job) bool {
 	return j.seq < o.seq
 }
 
-// keyLine is the first of a key and those behind it, in order of Seq.
+// keyQueue holds the first job of a key and the jobs behind it, in order of Seq.
 type keyQueue struct {
 	first  *job
-	taken  bool // the first is at work
+	taken  bool // first is being handled
 	behind []*job
 }
 
@@ -46,7 +46,8 @@ func newSchedule() schedule {
 	return schedule{keys: make(map[string]*keyQueue), all: make(map[uint64]*job)}
 }
 
-// add puts a job in its place: by Seq within its key, although those that were stored at the same time may come in any order.
+// add inserts a job, by Seq within its key, because jobs that were stored at the same time may be added in
+// any order.
 func (s *schedule) add(j *job) {
 	s.all[j.seq] = j
 	line := s.keys[j.key]
@@ -69,7 +70,8 @@ func (s *schedule) add(j *job) {
 	s.due.Push(j)
 }
 
-// next takes the job that is due, or returns how long until one is; a negative wait means that none waits.
+// next takes the first job if it is due or if all is true. Otherwise it returns the time until the first job
+// is due; a negative time means that no job waits.
 func (s *schedule) next(now time.Time, all bool) (*job, time.Duration) {
 	if s.due.Len() == 0 {
 		return nil, -1
@@ -84,7 +86,7 @@ func (s *schedule) next(now time.Time, all bool) (*job, time.Duration) {
 	return j, 0
 }
 
-// again puts a job that was taken back, to wait until it is due.
+// again returns a taken job to the heap, to wait until it is due.
 func (s *schedule) again(j *job) {
 	if j.key != "" {
 		s.keys[j.key].taken = false
@@ -92,7 +94,7 @@ func (s *schedule) again(j *job) {
 	s.due.Push(j)
 }
 
-// done forgets a job that was taken, and lets the next of its key come.
+// done removes a taken job, and moves the next job of its key into the heap.
 func (s *schedule) done(j *job) {
 	delete(s.all, j.seq)
 	if j.key == "" {
@@ -109,7 +111,7 @@ func (s *schedule) done(j *job) {
 	s.due.Push(line.first)
 }
 
-// oldest returns when the longest waiting was received, zero when none waits.
+// oldest returns the earliest time of arrival among the pending jobs, or the zero time if there are none.
 func (s *schedule) oldest() (t time.Time) {
 	for _, j := range s.all {
 		if t.IsZero() || j.received.Before(t) {

@@ -9,10 +9,11 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// lastTries is how often Shutdown has the store asked to note results.
+// lastTries bounds the attempts to record a batch of results once Shutdown has begun.
 const lastTries = 5
 
-// settleAll settles until there is no more. An observer that ends its goroutine, as a test's FailNow does, has another one go on.
+// settleAll runs settle until the worker shuts down. If an observer calls runtime.Goexit (t.FailNow does), it
+// restarts settle on a new goroutine.
 func (w *Worker) settleAll() {
 	over := false
 	defer func() {
@@ -27,7 +28,8 @@ func (w *Worker) settleAll() {
 	over = true
 }
 
-// settle notes how attempts went, as many at once as have ended meanwhile.
+// settle records the results of attempts in the store. A batch holds all results that have come meanwhile, so
+// that they share one write.
 func (w *Worker) settle() {
 	for r := range w.ended {
 		batch := []result{r}
@@ -56,7 +58,7 @@ func (w *Worker) settle() {
 				wait = min(wait, time.Second)
 				left--
 			}
-			// Nothing is lost: what could not be noted is handled again after a start.
+			// No event is lost: an event with an unrecorded result is handled again after the next start.
 			w.tell(belay.EventHandled{ID: fmt.Sprint(changes[0].Seq), Retry: wait, Err: fmt.Errorf("inbox: noting %d changes: %w", len(changes), err)})
 			if left > 0 && fault.Sleep(w.ctx, wait) == nil {
 				continue
@@ -77,7 +79,7 @@ func (w *Worker) settle() {
 				w.schedule.again(r.job)
 			default:
 				w.schedule.done(r.job)
-				if r.job.revived { // between the note of it and now
+				if r.job.revived { // replayed after the store recorded the result
 					w.schedule.add(&job{seq: r.job.seq, key: r.job.key, due: time.Now(), received: r.job.received})
 				}
 			}

@@ -10,42 +10,43 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Worker is an [Inbox] that hands what it keeps to a [Handler]. It is safe for concurrent use.
+// Worker is an [Inbox] that passes its events to a [Handler]. It is safe for concurrent use.
 type Worker struct {
 	store  Store
 	handle Handler
 	cfg    Config
 
-	ctx    context.Context // of the handlers
+	ctx    context.Context // parent of the handlers' contexts
 	cancel context.CancelFunc
-	wake   chan struct{} // something is due sooner than it was
-	stop   chan struct{} // closed by Shutdown, where the store is durable
+	wake   chan struct{} // wakes dispatch
+	stop   chan struct{} // closed by Shutdown, if the store is durable
 	work   chan *job
 	ended  chan result
-	done   chan struct{} // all of it has ended
+	done   chan struct{} // closed when every goroutine has ended
 
-	reviving sync.Mutex // so that Replay and Discard take turns with each event
+	reviving sync.Mutex // held by Replay and Discard for each event
 
 	mu       sync.Mutex
 	schedule schedule
-	reserved int  // places of those that are being stored
-	working  int  // taken and not settled
-	unnoted  int  // results that could not be noted
-	closed   bool // no more is taken in
+	reserved int  // capacity for events that are being stored or revived
+	working  int  // jobs taken from the schedule and not settled
+	unnoted  int  // results that the store could not record
+	closed   bool // Put is refused
 	numbers  numbers
 }
 
-// result is how an attempt went.
+// result is the outcome of an attempt.
 type result struct {
 	job    *job
 	change Change
 	told   belay.EventHandled
-	again  bool // nothing is to be noted: it was cut short by Shutdown
-	silent bool // it was no attempt, and is neither counted nor told
+	again  bool // Shutdown interrupted the attempt: record nothing
+	silent bool // there was no attempt: neither count nor report it
 }
 
-// Start returns a Worker that goes on with what the store holds. It has goroutines of its own, until [Worker.Shutdown]. A nil
-// store or handler, and what Config says, are errors, and one of the store is returned.
+// Start returns a Worker that continues with the events in the store. It runs goroutines until
+// [Worker.Shutdown]. A nil store or handler and an invalid Config are errors, and an error of the store is
+// returned.
 func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 	if store == nil || handle == nil {
 		return nil, errors.New("inbox: Start: the store and the handler must not be nil")
@@ -64,7 +65,7 @@ func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 			return nil, fmt.Errorf("inbox: Start: reading what is kept: %w", err)
 		}
 		if it.State == Pending {
-			// A clock that was ahead when it was written must not hold it for as long.
+			// The clock may have been ahead when Due was written. That must not delay the event for as long.
 			if latest := time.Now().Add(max(cfg.MaxDelay, 24*time.Hour)); it.Attempts == 0 || it.Due.After(latest) {
 				it.Due = time.Now()
 			}
@@ -92,7 +93,7 @@ func (w *Worker) poke() {
 	}
 }
 
-// dispatch hands out what is due, until the end.
+// dispatch passes due jobs to the workers until the worker shuts down.
 func (w *Worker) dispatch() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -130,7 +131,7 @@ func (w *Worker) dispatch() {
 	}
 }
 
-// put takes a job back that nobody took.
+// put returns a job to the schedule that no goroutine received.
 func (w *Worker) put(j *job) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,7 +141,7 @@ func (w *Worker) put(j *job) {
 
 func (w *Worker) tell(e belay.Event) { tell(w.ctx, w.cfg.Observers, e) }
 
-// tell contains the panics of observers.
+// tell passes e to the observers, and recovers from their panics.
 func tell(ctx context.Context, observers []belay.Observer, e belay.Event) {
 	for _, o := range observers {
 		if o != nil {
@@ -152,11 +153,12 @@ func tell(ctx context.Context, observers []belay.Observer, e belay.Event) {
 	}
 }
 
-// Shutdown takes in no more, and returns when the handlers at work have ended. Where the store is not durable, it first has all that
-// waits handled, at once and without delays between attempts. When ctx is done first, the handlers' context is cancelled, and they get
-// a second to return; the error then says how many have not, how many results could not be noted, so that these events are handled
-// again, and how many events are lost with a store that is not durable.
-// It leaves the store open, and can be called again.
+// Shutdown stops the intake of events, and returns when the running handlers have returned. If the store is
+// not durable, it first has all pending events handled, at once and without delays between attempts. If ctx
+// ends first, the handlers' context is canceled, and the handlers get one second to return. The error says
+// how many handlers have not returned, how many results could not be recorded (these events are handled
+// again), and how many events are lost with a store that is not durable. Shutdown leaves the store open, and
+// can be called again.
 func (w *Worker) Shutdown(ctx context.Context) error {
 	w.mu.Lock()
 	if !w.closed && w.store.Durable() {

@@ -1,5 +1,5 @@
-// Importer brings a million records from a partner, on a loopback port, into a SQLite file. Kill it at any moment and start it again:
-// it goes on where it was, with every record once.
+// Importer copies a million records from a partner, on a loopback port, into a SQLite file. Kill it at any
+// moment and start it again: it continues from its checkpoint, and stores every record once.
 //
 //	go run . [-db records.db] [-n 1000000] [-partner http://127.0.0.1:8080]
 package main
@@ -42,7 +42,7 @@ type record struct {
 
 const pageSize = 500
 
-// list is the partner: records by offset, and how many there are.
+// list serves the partner's records by offset, with their total.
 func list(w http.ResponseWriter, r *http.Request) {
 	offset, _ := strconv.Atoi(r.URL.Query().Get("offset"))
 	limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
@@ -68,7 +68,7 @@ func listen(addr string) (string, error) {
 	return "http://" + l.Addr().String(), nil
 }
 
-// open opens the database, with its tables.
+// open opens the database and creates its tables.
 func open(path string) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -80,7 +80,8 @@ func open(path string) (*sql.DB, error) {
 	return db, err
 }
 
-// save stores a batch and its cursor in one transaction. It is a plain insert: a record that came twice would be an error.
+// save stores a batch and its cursor in one transaction. It uses INSERT, so a record that came twice would be
+// an error.
 func save(db *sql.DB) func(context.Context, importer.Batch[record]) error {
 	return func(ctx context.Context, b importer.Batch[record]) error {
 		tx, err := db.BeginTx(ctx, nil)
@@ -156,7 +157,7 @@ func run(ctx context.Context) error {
 	return summary(db, stats)
 }
 
-// progress draws a bar on a terminal, and a line now and then elsewhere.
+// progress returns a function that draws a bar on a terminal, and prints a line every few seconds elsewhere.
 func progress(began int) func(importer.Stats) {
 	info, _ := os.Stdout.Stat()
 	terminal := info != nil && info.Mode()&os.ModeCharDevice != 0

@@ -1,9 +1,9 @@
-// Quickstart is a storm in one process: a partner on a loopback port that allows 20 calls a second,
+// Quickstart is a stress test in one process: a partner on a loopback port that allows 20 calls a second,
 // answers 5 % with a 500, resets connections, and is down for three seconds in the middle. Eight workers
 // fetch 300 records from it and post a note for every tenth, through Belay.
 //
 //	go run ./examples/quickstart        through Belay
-//	go run ./examples/quickstart -bare  the same with plain net/http
+//	go run ./examples/quickstart -bare  the same with net/http alone
 //
 // It exits with 1 if a record was lost or a write was done twice.
 package main
@@ -29,7 +29,7 @@ import (
 const (
 	records = 300
 	workers = 8
-	notes   = 10 // one for every so many records
+	notes   = 10 // records for each note
 	atMost  = 40 * time.Second
 )
 
@@ -103,18 +103,20 @@ func run(bare bool) bool {
 	return s.report(partner, time.Since(start), bare)
 }
 
-// withBelay returns the two calls through a client that knows the partner's limit.
+// withBelay returns functions that fetch a record and post a note, through a client that knows the partner's
+// limit.
 func withBelay(url string, s *stats) (func(context.Context, string) (record, error), func(context.Context, note) error) {
 	client, err := belay.New(url,
 		belay.WithRateLimit(belay.PerSecond(20)),
 		belay.WithIdempotencyKeys("Idempotency-Key"),
-		// The outages of this partner are short, and one probe in eleven meets a 500 or a reset all the same.
+		// This partner's outages are short. One probe in eleven still gets a 500 or a reset, and a long
+		// cooldown would follow.
 		belay.WithBreakerPolicy(belay.BreakerPolicy{Cooldown: 2 * time.Second, MaxCooldown: 4 * time.Second}),
 		belay.WithObserver(s))
 	if err != nil {
 		panic(err)
 	}
-	patience := belay.Patience(time.Minute) // outlive an outage
+	patience := belay.Patience(time.Minute) // longer than an outage
 	fetch := func(ctx context.Context, id string) (record, error) {
 		return belay.Get[record](ctx, client, "/records/{id}", belay.PathValue("id", id), patience)
 	}
@@ -125,7 +127,7 @@ func withBelay(url string, s *stats) (func(context.Context, string) (record, err
 	return fetch, post
 }
 
-// withNetHTTP returns the same calls without any layer.
+// withNetHTTP returns the same two functions without any layer.
 func withNetHTTP(url string) (func(context.Context, string) (record, error), func(context.Context, note) error) {
 	do := func(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 		req, err := http.NewRequestWithContext(ctx, method, url+path, bytes.NewReader(body))
@@ -159,7 +161,7 @@ func withNetHTTP(url string) (func(context.Context, string) (record, error), fun
 	return fetch, post
 }
 
-// stats is an observer that counts.
+// stats is an observer that counts attempts, retries and waits. It also holds the results of the run.
 type stats struct {
 	fetched, posted, lost  atomic.Int64
 	attempts, retries      atomic.Int64
@@ -202,7 +204,8 @@ func (s *stats) lose(what string, err error) {
 	}
 }
 
-// progress shows how far the work is: one line that changes on a terminal, a line every few seconds elsewhere.
+// progress shows the progress of the work: one line that changes on a terminal, a line every few seconds
+// elsewhere.
 func (s *stats) progress() (stop func()) {
 	info, err := os.Stdout.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0

@@ -1,9 +1,10 @@
-// Webhooks is a shop's webhooks in one program: a receiver that keeps them in a file before it answers, and a partner that signs,
-// repeats, tampers, comes late and floods. The receiver is killed twice while the flood lasts.
+// Webhooks runs a shop's webhooks in one program: a receiver that stores them in a file before it answers,
+// and a partner that signs, repeats, changes, delays and floods deliveries. The receiver is killed twice
+// during the flood.
 //
 //	go run .
 //
-// It ends with a table of what happened to each, and exits with 1 if an event was lost or a forged one was handled.
+// It ends with a table of the results, and exits with 1 if an event was lost or a forged one was handled.
 package main
 
 import (
@@ -31,7 +32,7 @@ var (
 	dir   = flag.String("dir", "", "where the receiver keeps its file")
 
 	scheme = webhook.StandardWebhooks()
-	secret = belay.NewSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw") // the example's own
+	secret = belay.NewSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw") // for this example only
 )
 
 func main() {
@@ -90,7 +91,7 @@ func run() (bool, error) {
 	if err := os.WriteFile(dir+"/fixed", nil, 0o600); err != nil {
 		return false, err
 	}
-	resp, err := http.Post("http://"+p.addr+"/replay", "", nil) // now refunds are implemented
+	resp, err := http.Post("http://"+p.addr+"/replay", "", nil) // refunds are implemented now
 	if err != nil {
 		return false, err
 	}
@@ -106,7 +107,7 @@ func run() (bool, error) {
 	return p.table(rows, counts, string(replayed)), nil
 }
 
-// table prints what became of each row, and reports whether all is as it should be.
+// table prints the results of each kind of delivery, and reports whether all of them are as expected.
 func (p *partner) table(rows []*row, counts map[string]int, replayed string) bool {
 	fine := true
 	fmt.Printf("%-22s %6s   %-34s %8s %6s\n", "", "sent", "answers", "handled", "again")
@@ -117,7 +118,7 @@ func (p *partner) table(rows []*row, counts map[string]int, replayed string) boo
 			handled += min(n, 1)
 			again += max(n-1, 0)
 		}
-		if strings.HasSuffix(r.name, ", again") { // they are the first row's
+		if strings.HasSuffix(r.name, ", again") { // their IDs are the same as in the first kind
 			handled = 0
 		}
 		verdict := ""
@@ -136,10 +137,10 @@ func (p *partner) table(rows []*row, counts map[string]int, replayed string) boo
 	return fine
 }
 
-// partner sends, and runs the receiver.
+// partner sends the deliveries, and runs the receiver's process.
 type partner struct {
 	dir, addr string
-	sent      atomic.Int64 // of the flood
+	sent      atomic.Int64 // deliveries of the flood
 	kills     sync.WaitGroup
 	killed    atomic.Int64
 
@@ -172,7 +173,7 @@ func (p *partner) kill() {
 	_, _ = p.cmd.Process.Wait()
 }
 
-// killsDuring kills the receiver n times while so many are sent.
+// killsDuring kills and restarts the receiver n times while the given number of events is sent.
 func (p *partner) killsDuring(n, events int) {
 	p.sent.Store(0)
 	p.kills.Go(func() {
@@ -199,7 +200,7 @@ func (p *partner) numbers() (n inbox.Numbers, err error) {
 	return n, json.NewDecoder(resp.Body).Decode(&n)
 }
 
-// idle waits until nothing is pending.
+// idle waits until no event is pending.
 func (p *partner) idle() error {
 	for range 3000 {
 		if n, err := p.numbers(); err == nil && n.Pending == 0 {

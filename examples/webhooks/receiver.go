@@ -18,7 +18,8 @@ import (
 	"github.com/belay-go/belay/webhook"
 )
 
-// receive is the service: it keeps a shop's webhooks in dir/inbox.db, and handles them into dir/handled.
+// receive runs the service: it stores a shop's webhooks in dir/inbox.db, and writes the IDs of handled events
+// to dir/handled.
 func receive(dir, addr string) error {
 	store, err := boltinbox.Open(filepath.Join(dir, "inbox.db"), boltinbox.Config{Days: 7, MaxBytes: 256 << 20})
 	if err != nil {
@@ -33,7 +34,7 @@ func receive(dir, addr string) error {
 
 	mux := &inbox.Mux{}
 	mux.On("shop", "order.*", func(_ context.Context, it inbox.Item) error {
-		_, err := fmt.Fprintln(handled, it.ID) // in a real one a transaction, with the ID in it
+		_, err := fmt.Fprintln(handled, it.ID) // a real service would use a transaction with the ID in it
 		return err
 	})
 	mux.On("shop", "order.refunded", func(_ context.Context, it inbox.Item) error {
@@ -68,7 +69,7 @@ func receive(dir, addr string) error {
 	})
 	server := &http.Server{Handler: routes, ReadHeaderTimeout: 5 * time.Second}
 	l, err := net.Listen("tcp", addr)
-	for range 50 { // the port of the one that was killed is free soon
+	for range 50 { // the port of the killed process is free soon
 		if err == nil {
 			break
 		}
@@ -81,7 +82,7 @@ func receive(dir, addr string) error {
 	return server.Serve(l)
 }
 
-// handledIDs returns how often each event was handled.
+// handledIDs returns the number of times that each event was handled.
 func handledIDs(dir string) (map[string]int, error) {
 	data, err := os.ReadFile(filepath.Join(dir, "handled"))
 	if err != nil {

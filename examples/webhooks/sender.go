@@ -14,15 +14,15 @@ import (
 	"github.com/belay-go/belay/webhook"
 )
 
-// row is one kind of deliveries.
+// row is one kind of delivery, with its results.
 type row struct {
 	name  string
 	sent  int
-	taken bool // they are to be handled
+	taken bool // the events must be handled
 
 	mu     sync.Mutex
 	status map[string]int
-	took   []time.Duration // of those that were taken
+	took   []time.Duration // of the deliveries that were answered with 2xx
 	all    time.Duration
 }
 
@@ -40,7 +40,8 @@ func (r *row) answers() string {
 	return strings.Join(parts, ", ")
 }
 
-// send delivers n events of a kind, and again what was not answered with 2xx or refused for good, as partners do.
+// send delivers n events of a kind. It repeats a delivery that was neither answered with 2xx nor finally
+// refused, as partners do.
 func (p *partner) send(name string, n, senders int, taken bool, change func(*http.Request)) *row {
 	r := &row{name: name, sent: n, taken: taken, status: make(map[string]int)}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: senders}, Timeout: 10 * time.Second}
@@ -56,7 +57,7 @@ func (p *partner) send(name string, n, senders int, taken bool, change func(*htt
 		wg.Go(func() {
 			for i := range next {
 				for !p.deliver(client, r, belay.WebhookEvent{ID: r.id(i), Data: fmt.Appendf(nil, `{"type":%q,"order":%d,"note":%q}`, typ, i, strings.Repeat("x", 900))}, change) {
-					time.Sleep(10 * time.Millisecond) // a partner waits longer
+					time.Sleep(10 * time.Millisecond) // a real partner waits longer
 				}
 				p.sent.Add(1)
 			}
@@ -71,7 +72,7 @@ func (p *partner) send(name string, n, senders int, taken bool, change func(*htt
 	return r
 }
 
-// deliver sends one request, and reports whether the partner leaves it at the answer.
+// deliver sends one request, and reports whether the partner takes the answer as final.
 func (p *partner) deliver(client *http.Client, r *row, e belay.WebhookEvent, change func(*http.Request)) bool {
 	req, err := webhook.SignTest(scheme, secret, e)
 	if err != nil {
@@ -93,7 +94,7 @@ func (p *partner) deliver(client *http.Client, r *row, e belay.WebhookEvent, cha
 	defer r.mu.Unlock()
 	r.status[status]++
 	if err != nil {
-		return !r.taken // a large body may be cut off before it is all sent
+		return !r.taken // the connection may be closed before a large body is sent
 	}
 	if resp.StatusCode/100 == 2 {
 		r.took = append(r.took, time.Since(began))
@@ -105,7 +106,7 @@ func replaceBody(r *http.Request, body string) {
 	r.Body, r.ContentLength, r.GetBody = io.NopCloser(strings.NewReader(body)), int64(len(body)), nil
 }
 
-// resign sends another body, signed well.
+// resign replaces the body, with a valid signature.
 func resign(body string) func(*http.Request) {
 	return func(r *http.Request) {
 		other, err := webhook.SignTest(scheme, secret, belay.WebhookEvent{ID: r.Header.Get("webhook-id"), Data: bytes.Clone([]byte(body))})
@@ -117,7 +118,7 @@ func resign(body string) func(*http.Request) {
 	}
 }
 
-// at signs for another time.
+// at signs the request for another time.
 func at(ahead time.Duration) func(*http.Request) {
 	return func(r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

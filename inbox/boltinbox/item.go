@@ -13,7 +13,7 @@ import (
 	"github.com/belay-go/belay/inbox"
 )
 
-// number is a key that sorts as its number does.
+// number returns the key for n. It is big-endian, so that keys sort as their numbers do.
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 func itemSize(value []byte) int64 { return int64(len(value)) + 64 }
@@ -42,7 +42,7 @@ func decode(seq, value []byte) (it inbox.Item, err error) {
 	}, nil
 }
 
-// read returns an item with what Settle noted of it.
+// read returns an item in the state that Settle recorded.
 func read(tx *bolt.Tx, seq []byte) (inbox.Item, error) {
 	v := tx.Bucket(items).Get(seq)
 	if v == nil {
@@ -58,14 +58,14 @@ func read(tx *bolt.Tx, seq []byte) (inbox.Item, error) {
 	return it, err
 }
 
-// meta is an item without its body.
+// meta is the stored form of an item, without its body.
 type meta struct {
 	Partner, Integration, Delivery, ID, Type, Key string
 	Time, Received                                time.Time
 	Header                                        http.Header `json:",omitempty"`
 }
 
-// note is what Settle writes.
+// note is the stored form of an item's state, as Settle writes it.
 type note struct {
 	State    inbox.State
 	Attempts int

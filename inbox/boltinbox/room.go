@@ -9,7 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// expire lets go of some of what is older than Days.
+// expire deletes IDs and dead letters that are older than Days. The argument most bounds their number.
 func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, g *growth) {
 	before := earlier(now, s.cfg.Days)
 	c := tx.Bucket(knownAt).Cursor()
@@ -24,11 +24,11 @@ func (s *Store) expire(tx *bolt.Tx, now time.Time, most int, g *growth) {
 	}
 }
 
-// room makes room for more bytes, of what was set aside and of IDs but those of keep, and reports whether there is. When there is not,
-// it takes nothing.
+// room makes room for more bytes, and reports whether it could. It deletes the oldest dead letters, and then
+// IDs that are older than a day, except those in keep. If all of that is not enough, it deletes nothing.
 func (s *Store) room(tx *bolt.Tx, more int64, now time.Time, keep [][sha256.Size]byte, g *growth) bool {
 	over := func() int64 { return s.bytes.Load() + g.bytes + more - s.cfg.MaxBytes }
-	var old [][]byte // of knownAt
+	var old [][]byte // keys of knownAt
 	if left := over() - s.deadBytes - g.deadBytes; left > 0 {
 		before, c := earlier(now, rememberedDays), tx.Bucket(knownAt).Cursor()
 		for k, _ := c.First(); left > 0; k, _ = c.Next() {
@@ -54,17 +54,17 @@ func (s *Store) room(tx *bolt.Tx, more int64, now time.Time, keep [][sha256.Size
 	return over() <= 0
 }
 
-// rememberedDays is for how long IDs are remembered at least, however full it is.
+// rememberedDays is the number of days for which IDs are remembered even if the store is full.
 const rememberedDays = 1
 
-// forget deletes an ID; at is its key in knownAt.
+// forget deletes an ID. The argument at is its key in knownAt.
 func (s *Store) forget(tx *bolt.Tx, at []byte, g *growth) {
 	_ = tx.Bucket(known).Delete(at[8:])
 	_ = tx.Bucket(knownAt).Delete(at)
 	g.bytes -= knownSize
 }
 
-// earlier is the key of a time that was days before now.
+// earlier returns the key of the time that was days before now.
 func earlier(now time.Time, days int) []byte {
 	return number(uint64(max(0, now.AddDate(0, 0, -days).UnixNano())))
 }

@@ -1,8 +1,8 @@
-// Package boltinbox keeps webhooks in one file, for a service that has no database to keep them in. What it has taken outlives
-// a crash of the process and, as far as the disk does what it is told, of the machine: an event is on disk before the partner
-// is answered. Deliveries that arrive together share one fsync.
+// Package boltinbox stores webhooks in one file, for a service without a database for them. An event is on
+// disk before the partner is answered: it survives a crash of the process and, if the disk honors fsync, a
+// crash of the machine. Deliveries that arrive together share one fsync.
 //
-// It is an [inbox.Store], over bbolt. One process at a time has the file open.
+// It is an [inbox.Store], over bbolt. Only one process at a time can have the file open.
 package boltinbox
 
 import (
@@ -28,12 +28,14 @@ import (
 
 // Config bounds a store. The zero value works.
 type Config struct {
-	// Days is how long the IDs of events are remembered, and how long events are kept that were set aside. A partner that sends again
-	// later than that has its event handled again. Zero means 30; negative is an error, as is more than 36,500.
+	// Days is the number of days for which the IDs of events are remembered and dead letters are kept. If a
+	// partner sends an event again later than that, the event is handled again. Zero means 30; negative is an
+	// error, as is more than 36,500.
 	Days int
-	// MaxBytes is how much is held, IDs and events together; the file may be twice as large. Beyond it the oldest of those set aside
-	// go, then the IDs that are older than a day, and then [inbox.ErrFull] is returned. An ID takes 120 bytes: 100 events a second for a
-	// day are 1 GiB. Zero means 1 GiB; negative is an error.
+	// MaxBytes bounds the IDs and events together; the file may be twice as large. At the bound the oldest
+	// dead letters are deleted first, then the IDs that are older than a day, and then Add returns
+	// [inbox.ErrFull]. An ID takes 120 bytes: 100 events a second for a day are 1 GiB. Zero means 1 GiB;
+	// negative is an error.
 	MaxBytes int64
 }
 
@@ -42,22 +44,23 @@ type Store struct {
 	db  *bolt.DB
 	cfg Config
 
-	commits   sync.Mutex   // one transaction after the other
-	bytes     atomic.Int64 // in use; changed by who has commits
-	deadBytes int64        // of them, what was set aside
+	commits   sync.Mutex   // held during a transaction
+	bytes     atomic.Int64 // in use; changed only under commits
+	deadBytes int64        // the part of bytes that dead letters take
 
 	mu      sync.Mutex
-	waiting []*change // for the next transaction
+	waiting []*change // changes for the next transaction
 }
 
-// change is a part of a transaction.
+// change is one caller's part of a transaction.
 type change struct {
 	do   func(tx *bolt.Tx, g *growth) error
-	over bool // it was tried, by who had commits
+	over bool // a transaction has tried it
 	err  error
 }
 
-// commit has a change made, together with those of all who wait for the transaction before it: they share one fsync.
+// commit runs do in a transaction, together with the changes of all callers that wait for the same
+// transaction. They share one fsync.
 func (s *Store) commit(do func(tx *bolt.Tx, g *growth) error) error {
 	c := &change{do: do}
 	s.mu.Lock()
@@ -66,17 +69,17 @@ func (s *Store) commit(do func(tx *bolt.Tx, g *growth) error) error {
 
 	s.commits.Lock()
 	defer s.commits.Unlock()
-	if c.over { // somebody before has made it too
+	if c.over { // the transaction of another caller included it
 		return c.err
 	}
 	s.mu.Lock()
 	batch := s.waiting
 	s.waiting = nil
 	s.mu.Unlock()
-	for _, c := range batch { // so that nobody takes it for done when bbolt panics
+	for _, c := range batch { // if bbolt panics, no caller may take its change for done
 		c.over, c.err = true, errAborted
 	}
-	if err := s.update(batch); err != nil && len(batch) > 1 { // one of them is to blame
+	if err := s.update(batch); err != nil && len(batch) > 1 { // one of them failed: run each alone
 		for i := range batch {
 			batch[i].err = s.update(batch[i : i+1])
 		}
@@ -90,7 +93,7 @@ func (s *Store) commit(do func(tx *bolt.Tx, g *growth) error) error {
 
 var errAborted = errors.New("the transaction was aborted")
 
-// update makes changes in one transaction.
+// update runs the changes of batch in one transaction.
 func (s *Store) update(batch []*change) error {
 	var g growth
 	err := s.db.Update(func(tx *bolt.Tx) error {
@@ -108,23 +111,24 @@ func (s *Store) update(batch []*change) error {
 	return err
 }
 
-// growth is what a transaction changes of them.
+// growth is the change of the store's byte counts by one transaction.
 type growth struct{ bytes, deadBytes int64 }
 
 var (
 	items       = []byte("items")        // seq → meta, body
-	states      = []byte("states")       // seq → what Settle noted
-	known       = []byte("known")        // DedupeKey → nothing
-	knownAt     = []byte("known at")     // time, DedupeKey → nothing
-	deadLetters = []byte("dead_letters") // their seq
+	states      = []byte("states")       // seq → note
+	known       = []byte("known")        // DedupeKey → 1
+	knownAt     = []byte("known at")     // time received, DedupeKey → nothing
+	deadLetters = []byte("dead_letters") // seq → time received
 )
 
 const (
-	knownSize = 120    // about, of an ID with its pages
+	knownSize = 120    // approximate bytes of an ID, with its share of pages
 	maxDays   = 36_500 // a hundred years
 )
 
-// Open opens the file, and makes it if there is none. A file that another process has open, or that is no such file, is an error.
+// Open opens the file, and creates it if there is none. A file that another process has open, or that is not
+// such a file, is an error.
 func Open(path string, cfg Config) (*Store, error) {
 	if cfg.Days < 0 || cfg.MaxBytes < 0 || cfg.Days > maxDays {
 		return nil, fmt.Errorf("boltinbox: Days %d, MaxBytes %d: must not be negative, nor Days above %d", cfg.Days, cfg.MaxBytes, maxDays)
@@ -137,7 +141,8 @@ func Open(path string, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// open makes an error of what bbolt panics with, or faults on, when a file was cut off.
+// open opens the database. If the file was truncated, bbolt panics or faults, and open returns that as an
+// error.
 func (s *Store) open(path string) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -179,13 +184,13 @@ func (s *Store) open(path string) (err error) {
 	return nil
 }
 
-// Close closes the file. The [inbox.Worker] that uses it must be shut down before.
+// Close closes the file. Shut down the [inbox.Worker] that uses it first.
 func (s *Store) Close() error { return s.db.Close() }
 
 // Durable returns true.
 func (s *Store) Durable() bool { return true }
 
-// Bytes returns how much is held of Config.MaxBytes.
+// Bytes returns the bytes in use, out of Config.MaxBytes.
 func (s *Store) Bytes() int64 { return s.bytes.Load() }
 
 // Add implements [inbox.Store].
@@ -207,7 +212,7 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 	err := s.commit(func(tx *bolt.Tx, g *growth) error { // may run more than once
 		s.expire(tx, add[0].Received, 2*len(add)+2, g)
 		ids, times, all := tx.Bucket(known), tx.Bucket(knownAt), tx.Bucket(items)
-		all.FillPercent, times.FillPercent = 0.9, 0.9 // they are added in order
+		all.FillPercent, times.FillPercent = 0.9, 0.9 // keys come in order
 		need := int64(0)
 		for i, it := range add {
 			if it.Seq = 0; ids.Get(keys[i][:]) == nil {
@@ -312,8 +317,8 @@ func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 	return nil
 }
 
-// Items implements [inbox.Store]. It reads some at a time, so that the file does not grow while they are looked at. An item
-// that cannot be read is Dead, with nothing but its Seq and why.
+// Items implements [inbox.Store]. It reads items in batches, so that the file does not grow while the caller
+// looks at them. An unreadable item is Dead, with only its Seq and the error.
 func (s *Store) Items(ctx context.Context) iter.Seq2[inbox.Item, error] {
 	return func(yield func(inbox.Item, error) bool) {
 		next := number(0)
@@ -324,7 +329,7 @@ func (s *Store) Items(ctx context.Context) iter.Seq2[inbox.Item, error] {
 				c := tx.Bucket(items).Cursor()
 				for k, v := c.Seek(next); k != nil && len(some) < 256 && size < 1<<20; k, v = c.Next() {
 					it, err := read(tx, k)
-					if err != nil { // damaged: it must not hold up the others
+					if err != nil { // a damaged item must not hold up the others
 						it = inbox.Item{Seq: binary.BigEndian.Uint64(k), State: inbox.Dead, Error: err.Error()}
 					}
 					size += len(v)

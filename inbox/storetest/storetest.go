@@ -1,4 +1,4 @@
-// Package storetest tests implementations of [inbox.Store]: run it in the tests of your own.
+// Package storetest tests implementations of [inbox.Store]. Call [Run] in the tests of your own store.
 package storetest
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/belay-go/belay/inbox"
 )
 
-// Run tests what an [inbox.Store] promises. Open returns a new, empty one each time, and closes it by t.Cleanup; it is called from
-// tests that run at the same time.
+// Run tests the promises of [inbox.Store]. The function open returns a new, empty store for each call, and
+// closes it by t.Cleanup. It is called from tests that run in parallel.
 func Run(t *testing.T, open func(t *testing.T) inbox.Store) {
 	ctx := context.Background()
 	now := time.Date(2026, 11, 22, 10, 0, 0, 123456789, time.UTC)

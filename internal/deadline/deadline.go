@@ -1,8 +1,9 @@
-// Package deadline ends attempts that take too long. All attempts of a client have the same time, so one timer serves them all:
-// it is set for the attempt that may be due first and, when it fires, for the next. Most attempts are over long before.
+// Package deadline ends attempts that take too long. All attempts of a client have the same timeout, so one
+// timer serves them all: it is set for the attempt that may be due first and, when it fires, for the next
+// one. Most attempts end long before they are due.
 //
-// A timer for each attempt, reset for each Read, took half the time of a call with a timeout (0.6 µs of 1.2 µs). Without the
-// shared timer TestTakesOneTimer is red.
+// A timer for each attempt, reset for each Read, took half the time of a call with a timeout (0.6 µs of 1.2
+// µs). Without the shared timer TestTakesOneTimer is red.
 package deadline
 
 import (
@@ -15,42 +16,42 @@ import (
 	"github.com/belay-go/belay/internal/heap"
 )
 
-// Keeper ends the attempts of one client. It is safe for concurrent use.
+// Keeper ends the attempts of one client when their time is up. It is safe for concurrent use.
 type Keeper struct {
 	after time.Duration
 	cause error
-	base  time.Time // what times count from
+	base  time.Time // the time that durations count from
 
 	mu      sync.Mutex
-	watched heap.Heap[*Deadline] // attempts that wait for the partner, or did when they were last looked at
-	timer   *time.Timer          // for the first of them; nil where none is set
+	watched heap.Heap[*Deadline] // attempts that wait for the partner, or did at the last check
+	timer   *time.Timer // for the first attempt in watched; nil while none is set
 	wake    time.Duration        // when timer fires
 }
 
-// Deadline is the time of one attempt. Set Keeper before its first use. Its methods are for one goroutine, but for End, which
-// any may call.
+// Deadline is the timeout of one attempt. Set Keeper before its first use. Its methods are for one goroutine,
+// except End and Expire, which any goroutine may call.
 type Deadline struct {
 	Keeper *Keeper
 
 	heap.Place
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	due     atomic.Int64 // when the attempt ends, 0 while it does not wait for the partner
-	watched atomic.Bool  // in Keeper.watched; changed under its mutex
+	due     atomic.Int64 // when the attempt is due, 0 while it does not wait for the partner
+	watched atomic.Bool // it is in Keeper.watched; changed under the keeper's mutex
 
-	// Under the keeper's mutex.
-	earliest time.Duration // the attempt is not due before
-	over     bool
+	// The keeper's mutex guards the fields below.
+	earliest time.Duration // the attempt is not due before this time
+	over     bool // End was called
 	own      *time.Timer // its own timer, see maxAge
 }
 
-// maxAge exceeds the lifetime of any process. An elapsed time beyond it means that the client was made under another clock
-// (outside the testing/synctest bubble that it is used in, or the other way round). Such an attempt gets a timer of its own,
-// because the shared one would not fire.
+// maxAge exceeds the lifetime of any process. An elapsed time beyond it means that the client was made under
+// another clock: outside the testing/synctest bubble in which it is used, or the other way round. Such an
+// attempt gets a timer of its own, because the shared timer would not fire.
 const maxAge = 10 * 365 * 24 * time.Hour
 
-// New returns the keeper of attempts that may take that long, and end with that cause. It is nil where after is zero, negative,
-// or too long to be reached.
+// New returns a keeper for attempts that may take after each, and that end with cause. It returns nil if
+// after is zero, negative, or too long ever to be reached.
 func New(after time.Duration, cause error) *Keeper {
 	if after <= 0 || after > math.MaxInt64/2-maxAge {
 		return nil
@@ -58,10 +59,10 @@ func New(after time.Duration, cause error) *Keeper {
 	return &Keeper{after: after, cause: cause, base: time.Now()}
 }
 
-// After returns how long an attempt may take.
+// After returns the time that an attempt may take.
 func (k *Keeper) After() time.Duration { return k.after }
 
-// Watched returns how many attempts the keeper has in view, for tests.
+// Watched returns the number of attempts that the keeper watches, for tests.
 func (k *Keeper) Watched() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -70,7 +71,8 @@ func (k *Keeper) Watched() int {
 
 func (k *Keeper) now() time.Duration { return time.Since(k.base) }
 
-// Context returns the attempt's context, a child of parent, which is the call's.
+// Context returns the attempt's context, a child of parent, which is the call's context. Later calls return
+// the same context.
 func (d *Deadline) Context(parent context.Context) context.Context {
 	if d.ctx == nil {
 		d.ctx, d.cancel = context.WithCancelCause(parent)
@@ -78,7 +80,7 @@ func (d *Deadline) Context(parent context.Context) context.Context {
 	return d.ctx
 }
 
-// Begin counts the time from now.
+// Begin starts the attempt's time: the attempt is due after the keeper's time from now.
 func (d *Deadline) Begin() {
 	now := d.Keeper.now()
 	if now < 0 || now > maxAge {
@@ -92,7 +94,7 @@ func (d *Deadline) Begin() {
 	}
 }
 
-// beginOwn is Begin with a timer of the attempt's own.
+// beginOwn is Begin with a timer of the attempt's own (see maxAge).
 func (d *Deadline) beginOwn() {
 	d.Keeper.mu.Lock()
 	defer d.Keeper.mu.Unlock()
@@ -105,13 +107,13 @@ func (d *Deadline) beginOwn() {
 	}
 }
 
-// Expire ends the attempt's context now, with the keeper's cause.
+// Expire ends the attempt's context now, with the keeper's cause. Context must have been called before.
 func (d *Deadline) Expire() { d.cancel(d.Keeper.cause) }
 
-// Expired reports whether the attempt has ended because its time was up.
+// Expired reports whether the attempt ended because its time was up.
 func (d *Deadline) Expired() bool { return context.Cause(d.ctx) == d.Keeper.cause }
 
-// Pause stops the time, while the attempt does not wait for the partner.
+// Pause stops the time while the attempt does not wait for the partner.
 func (d *Deadline) Pause() {
 	d.due.Store(0)
 	if d.own != nil {
@@ -128,10 +130,10 @@ func (d *Deadline) End() {
 	d.cancel(nil)
 }
 
-// Before orders attempts by when they may be due.
+// Before reports whether d may be due before o. It orders the heap of the keeper.
 func (d *Deadline) Before(o *Deadline) bool { return d.earliest < o.earliest }
 
-// add watches d from now on.
+// add makes the keeper watch d, which is due at due. It sets the timer if none is set.
 func (k *Keeper) add(d *Deadline, due time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -150,7 +152,7 @@ func (k *Keeper) put(d *Deadline, earliest time.Duration) {
 	k.watched.Push(d)
 }
 
-// forget watches d no longer. The timer may fire in vain.
+// forget makes the keeper watch d no longer. The timer stays set, so it may fire without effect.
 func (k *Keeper) forget(d *Deadline) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -165,7 +167,7 @@ func (k *Keeper) forget(d *Deadline) {
 	}
 }
 
-// arm sets the timer for the first attempt that may be due.
+// arm sets the timer for the attempt that may be due first.
 func (k *Keeper) arm(now time.Duration) {
 	k.wake = max(now, k.watched.First().earliest)
 	k.timer = time.AfterFunc(k.wake-now, k.fire)
@@ -178,7 +180,7 @@ func (k *Keeper) fire() {
 	}
 }
 
-// expired returns the attempts that are due, and sets the timer for the next.
+// expired returns the attempts that are due, and sets the timer for the next one.
 func (k *Keeper) expired() (due []*Deadline) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -186,7 +188,7 @@ func (k *Keeper) expired() (due []*Deadline) {
 	now := max(k.now(), k.wake)
 	for k.watched.Len() > 0 && k.watched.First().earliest <= now {
 		d := k.watched.Pop()
-		// The flag is cleared before due is read, so that a Begin from here on sees it and adds d again.
+		// watched is cleared before due is read. A later Begin then sees it cleared and adds d again.
 		d.watched.Store(false)
 		switch at := time.Duration(d.due.Load()); {
 		case at == 0:

@@ -1,4 +1,4 @@
-// Package errbody reads what partners put into the bodies of their errors.
+// Package errbody reads the bodies of partners' error answers.
 package errbody
 
 import (
@@ -14,16 +14,16 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// Info is what an error body says. Every text is one line and bounded.
+// Info is the content of an error body. Every text is one line of bounded length.
 type Info struct {
 	Code, Message, RequestID string
-	// Scope is the permission that is missing, where the partner tells it.
+	// Scope is the permission that is missing, if the partner names it.
 	Scope string
-	// Fields are complaints by field; nil when there are none, at most 50.
+	// Fields are the complaints by field, at most 50; nil if there are none.
 	Fields map[string]string
-	// RetryAfter is a wait told in the body, zero when there is none.
+	// RetryAfter is the wait that the body asks for, zero if it asks for none.
 	RetryAfter time.Duration
-	// Limit is true when the code says that the call was too fast or a quota is used up.
+	// Limit is true if the body says that the call was too fast or that a quota is used up.
 	Limit bool
 }
 
@@ -32,18 +32,19 @@ const (
 	maxFields = 50
 )
 
-// limitCodes are codes of partners that answer 403 where others answer 429.
+// limitCodes are the codes, in lower case, of partners that answer 403 where others answer 429.
 var limitCodes = map[string]bool{
 	"rate_limited": true, "ratelimited": true, "ratelimitexceeded": true, "userratelimitexceeded": true,
 	"quotaexceeded": true, "request_limit_exceeded": true, "resource_exhausted": true, "rate_limit_exceeded": true,
 	"throttled": true, "rate_limit": true, "dailylimitexceeded": true,
 }
 
-// Decode reads the common shapes: problem+json (RFC 9457), {"error":{…}} (Stripe, Google), {"error":"…"}
-// with error_description (RFC 6749 section 5.2), {"message":…} (GitHub, HubSpot, Notion, Attio),
-// {"errors":[…]} and JSON:API, {"errors":{field:[…]}} (Shopify), and an array of errors (Salesforce).
-// A body that is none of these, or not JSON, gives nothing. Secrets are taken out of the body first, lest a text that is cut short
-// shows a part of one.
+// Decode reads the common shapes of error bodies: problem+json (RFC 9457), {"error":{…}} (Stripe, Google),
+// {"error":"…"} with error_description (RFC 6749 section 5.2), {"message":…} (GitHub, HubSpot, Notion,
+// Attio), {"errors":[…]} and JSON:API, {"errors":{field:[…]}} (Shopify), and an array of errors (Salesforce).
+//
+// A body of another shape, or one that is not JSON, gives the zero Info. Secrets are removed from the body
+// first, because a text that is cut short could otherwise show a part of one.
 func Decode(body []byte, secrets []string) Info {
 	var in Info
 	if len(secrets) > 0 && len(body) > 0 {
@@ -62,7 +63,7 @@ func Decode(body []byte, secrets []string) Info {
 	case '[':
 		in.list(body)
 	}
-	if in.Message == "" { // what there is by field
+	if in.Message == "" { // without a message, the complaints by field are joined
 		var all []string
 		for _, name := range slices.Sorted(maps.Keys(in.Fields)) {
 			all = append(all, name+": "+in.Fields[name])
@@ -148,7 +149,7 @@ func (in *Info) errors(raw json.RawMessage) {
 	}
 }
 
-// list reads an array of errors: objects, or plain sentences.
+// list reads an array of errors. Each one is an object or a sentence.
 func (in *Info) list(raw json.RawMessage) {
 	var items []json.RawMessage
 	if json.Unmarshal(raw, &items) != nil {
@@ -203,7 +204,7 @@ func fieldName(m map[string]json.RawMessage) string {
 	return name
 }
 
-// complaints reads an array of objects of which each may be about a field.
+// complaints reads an array of objects. Each one may be about a field.
 func (in *Info) complaints(raw json.RawMessage) {
 	var items []map[string]json.RawMessage
 	if json.Unmarshal(raw, &items) != nil {
@@ -257,7 +258,7 @@ func (in *Info) field(name, message string) {
 	}
 }
 
-// set stores the first of names that holds a text, unless there is one already.
+// set stores in to the first text that m has under names, unless to holds a text already.
 func set(to *string, m map[string]json.RawMessage, names ...string) {
 	for _, n := range names {
 		if *to != "" {
@@ -267,7 +268,7 @@ func set(to *string, m map[string]json.RawMessage, names ...string) {
 	}
 }
 
-// text returns a JSON string or number as one bounded line, or nothing.
+// text returns a JSON string or number as one line of bounded length, or "" for any other value.
 func text(raw json.RawMessage) string {
 	if len(raw) == 0 || raw[0] == '{' || raw[0] == '[' || raw[0] == 'n' || raw[0] == 't' || raw[0] == 'f' {
 		return ""
@@ -282,7 +283,7 @@ func text(raw json.RawMessage) string {
 	return redact.Line(strings.TrimSpace(s), maxText)
 }
 
-// isStatus reports whether a code only repeats the status line, or says nothing.
+// isStatus reports whether code only repeats the status line, or says nothing.
 func isStatus(code string) bool {
 	if code == "error" || code == "about:blank" {
 		return true

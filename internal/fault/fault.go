@@ -1,5 +1,5 @@
-// Package fault has the small parts of which errors are made everywhere in this module: an error for bad input, errors joined
-// into one line, the reason why a context ended.
+// Package fault has the parts from which this module makes errors: an error for bad input, errors joined into
+// one line, and the reason why a context ended.
 package fault
 
 import (
@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// Sentinels of the root package, which exports them under the same names.
+// Sentinels that the root package exports under the same names.
 var (
 	ErrInvalid      = errors.New("belay: invalid")
 	ErrData         = errors.New("belay: unexpected data")
 	ErrBodyTooLarge = errors.New("belay: body too large")
 )
 
-// Input returns an error that is ErrInvalid and has the text of err.
+// Input returns an error that matches ErrInvalid, wraps err and has its text.
 func Input(err error) error { return &inputError{err} }
 
-// Invalidf returns an error that is ErrInvalid and begins with "belay: ".
+// Invalidf returns an error that matches ErrInvalid. Its text begins with "belay: ".
 func Invalidf(format string, args ...any) error { return Input(fmt.Errorf("belay: "+format, args...)) }
 
 type inputError struct{ err error }
@@ -30,8 +30,8 @@ func (e *inputError) Error() string        { return e.err.Error() }
 func (e *inputError) Unwrap() error        { return e.err }
 func (e *inputError) Is(target error) bool { return target == ErrInvalid }
 
-// ErrAttemptTimeout is an attempt that took too long. It is os.ErrDeadlineExceeded and no context.DeadlineExceeded: the caller's own
-// deadline has not passed.
+// ErrAttemptTimeout means that an attempt took too long. It matches os.ErrDeadlineExceeded but not
+// context.DeadlineExceeded, because the caller's own deadline has not passed.
 var ErrAttemptTimeout error = attemptTimeout{}
 
 type attemptTimeout struct{}
@@ -40,7 +40,7 @@ func (attemptTimeout) Error() string        { return "attempt timed out" }
 func (attemptTimeout) Timeout() bool        { return true }
 func (attemptTimeout) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
-// Join returns both errors as one whose text is one line. A nil error adds nothing.
+// Join returns an error that wraps a and b and has a text of one line. A nil error adds nothing.
 func Join(a, b error) error {
 	switch {
 	case a == nil:
@@ -51,7 +51,7 @@ func Join(a, b error) error {
 	return OneLine(errors.Join(a, b))
 }
 
-// OneLine returns err with a text that has "; " in place of line breaks. Nil stays nil.
+// OneLine returns err with "; " in place of the line breaks in its text. Nil stays nil.
 func OneLine(err error) error {
 	if err == nil {
 		return nil
@@ -64,7 +64,8 @@ type oneLine struct{ error }
 func (e oneLine) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
 func (e oneLine) Unwrap() error { return e.error }
 
-// Context returns why ctx ended: its error and, where they differ, its cause. Nil means that it has not.
+// Context returns the reason why ctx ended: its error and, if that differs, its cause. It returns nil if ctx
+// has not ended.
 func Context(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if errors.Is(cause, err) {
@@ -73,7 +74,8 @@ func Context(ctx context.Context) error {
 	return Join(err, cause)
 }
 
-// Sleep waits for d, or returns why ctx ended before that. Where d is zero or negative, it only looks at ctx.
+// Sleep waits for d, or returns the reason why ctx ended before that. If d is zero or negative, it only
+// checks ctx.
 func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return Context(ctx)
@@ -88,7 +90,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// List collects what is wrong with a configuration. The zero value is an empty list.
+// List collects the errors of a configuration. The zero value is an empty list.
 type List struct{ errs []error }
 
 // Add adds err, unless it is nil.
@@ -98,12 +100,12 @@ func (l *List) Add(err error) {
 	}
 }
 
-// If adds an error of that text where wrong is true.
+// If adds an error with the formatted text if wrong is true.
 func (l *List) If(wrong bool, format string, args ...any) {
 	if wrong {
 		l.errs = append(l.errs, fmt.Errorf(format, args...))
 	}
 }
 
-// Err returns all of them joined, nil for none.
+// Err returns all errors joined, or nil if there are none.
 func (l *List) Err() error { return errors.Join(l.errs...) }

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// items reads RateLimit: `"default";r=50;t=30` since draft -08, `limit=100, remaining=50, reset=5` in -07.
+// items reads the header RateLimit: `"default";r=50;t=30` since draft -08, `limit=100, remaining=50, reset=5`
+// in draft -07.
 func (ds *drafts) items(v string) bool {
 	v = strings.TrimSpace(v)
 	if !strings.HasPrefix(v, `"`) {
@@ -25,7 +26,8 @@ func (ds *drafts) items(v string) bool {
 	})
 }
 
-// policy reads RateLimit-Policy: `"burst";q=100;w=60` since draft -08, `100;w=10, 1000;w=3600` before.
+// policy reads the header RateLimit-Policy: `"burst";q=100;w=60` since draft -08, `100;w=10, 1000;w=3600`
+// before.
 func (ds *drafts) policy(v string) bool {
 	v = strings.TrimSpace(v)
 	if strings.HasPrefix(v, `"`) {
@@ -42,7 +44,8 @@ func (ds *drafts) policy(v string) bool {
 			return true
 		})
 	}
-	// The one whose number is the limit told beside it is the one that is counted there; alone it is the limit.
+	// The policy whose number is the limit in RateLimit-Limit describes the quota that is counted there. A
+	// single policy is the limit.
 	d := ds.of("ratelimit")
 	parts := strings.Split(v, ",")
 	for _, part := range parts {
@@ -67,7 +70,8 @@ func (ds *drafts) policy(v string) bool {
 	return true
 }
 
-// eachItem calls f for each item of a structured field (RFC 9651) that is a list of strings with parameters.
+// eachItem calls f for each item of v, a structured field (RFC 9651) that is a list of strings with
+// parameters. It reports whether v is well-formed and f returned true for all items.
 func eachItem(v string, f func(name string, params map[string]string) bool) bool {
 	for v = strings.TrimSpace(v); v != ""; {
 		if v[0] != '"' {

@@ -8,37 +8,39 @@ import (
 	"time"
 )
 
-// Quota is what one answer tells of one quota.
+// Quota is the state of one quota, as one answer advertises it.
 type Quota struct {
-	// Name tells the quotas of a partner apart.
+	// Name distinguishes the quotas of one partner.
 	Name string
-	// Limit and Left are permits: in all, above zero, and what the partner still had, from zero to Limit.
+	// Limit is the number of permits in all, above zero. Left is the number that the partner still had, from
+	// zero to Limit.
 	Limit, Left int
-	// Window is its length, 0 when the answer does not say.
+	// Window is the length of the quota's window, 0 if the answer does not say.
 	Window time.Duration
-	// Reset is when it begins anew, from the answer on, negative when the answer does not say.
+	// Reset is the time from the answer until the window begins anew, negative if the answer does not say.
 	Reset time.Duration
-	// Route says that it is for requests like this one only.
+	// Route is true if the quota is for requests like this one only.
 	Route bool
 }
 
-// most is how many quotas of one answer are looked at.
+// most is the most quotas of one answer, and the most values of one header, that are read.
 const most = 8
 
 // draft is a quota while its headers are gathered.
 type draft struct {
 	name              string
-	limit, left, used int // -1 while not told
+	limit, left, used int // -1 while no header has advertised it
 	window, reset     time.Duration
-	route, other      bool
+	route, other      bool // see Quota.Route and row.other
 }
 
+// drafts are the quotas of one answer while its headers are gathered.
 type drafts struct {
 	list      [most]draft
 	n         int
-	resource  string // that the answer names
-	ignored   int    // headers that make no sense
-	malformed string // the first of them
+	resource  string // the resource that the answer names
+	ignored   int // headers and quotas that make no sense
+	malformed string // the first malformed header
 }
 
 func (ds *drafts) of(name string) *draft {
@@ -48,7 +50,7 @@ func (ds *drafts) of(name string) *draft {
 		}
 	}
 	if ds.n == most {
-		return &draft{} // beyond what is looked at
+		return &draft{} // above most: it is dropped
 	}
 	d := &ds.list[ds.n]
 	*d = draft{name: name, limit: -1, left: -1, used: -1, reset: -1}
@@ -56,8 +58,9 @@ func (ds *drafts) of(name string) *draft {
 	return d
 }
 
-// Quotas appends what h tells of quotas of requests to into, those that make sense, and returns how many
-// headers did not. Times are read against the answer's own Date. An answer that comes from a cache tells nothing.
+// Quotas appends the quotas of requests that h advertises to into, except those that make no sense, and
+// returns how many headers and quotas made none. Times are read against the answer's own Date. An answer that
+// comes from a cache advertises nothing.
 func Quotas(h http.Header, into []Quota) (quotas []Quota, ignored int) {
 	var ds drafts
 	ds.gather(h, time.Time{})
@@ -80,7 +83,8 @@ func Quotas(h http.Header, into []Quota) (quotas []Quota, ignored int) {
 	return into, ds.ignored
 }
 
-// gather reads all headers of h that the table knows. A zero now is the answer's Date.
+// gather reads all headers of h that the table knows. If now is zero, times are read against the answer's
+// Date.
 func (ds *drafts) gather(h http.Header, now time.Time) {
 	policy := false
 	for name, values := range h {
@@ -88,7 +92,7 @@ func (ds *drafts) gather(h http.Header, now time.Time) {
 		if !ok || len(values) == 0 {
 			continue
 		}
-		if r.role == isPolicy { // depends on the others
+		if r.role == isPolicy { // read last, because it depends on the others
 			policy = true
 			continue
 		}
@@ -102,7 +106,7 @@ func (ds *drafts) gather(h http.Header, now time.Time) {
 	}
 }
 
-// sentAt returns the Date of an answer that does not come from a cache, otherwise now.
+// sentAt returns the Date of an answer, or now if the answer has none or comes from a cache.
 func sentAt(h http.Header, now time.Time) time.Time {
 	if d, err := http.ParseTime(first(h, "Date")); err == nil && first(h, "Age") == "" {
 		return d
@@ -118,13 +122,14 @@ func (ds *drafts) readAll(r row, values []string, now time.Time) {
 			}
 			return
 		}
-		if r.role != isItems && r.role != isPolicy { // others come once
+		if r.role != isItems && r.role != isPolicy { // other headers occur once
 			return
 		}
 	}
 }
 
-// sum returns what d amounts to. Bad says that it contradicts itself.
+// sum returns the quota that d describes. Ok is false if d describes none; bad is true if d contradicts
+// itself.
 func (d *draft) sum(resource string) (q Quota, ok, bad bool) {
 	if d.limit < 0 && d.left < 0 && d.used < 0 {
 		return q, false, false
@@ -133,14 +138,14 @@ func (d *draft) sum(resource string) (q Quota, ok, bad bool) {
 		d.left = max(0, d.limit-d.used)
 	}
 	if d.limit < 0 || d.left < 0 {
-		return q, false, false // half of it is of no use
+		return q, false, false // a limit without the permits left, or the reverse, is of no use
 	}
 	if d.limit == 0 || d.left > d.limit {
 		return q, false, true
 	}
 	q = Quota{d.name, d.limit, d.left, d.window, d.reset, d.route}
 	if d.name == "" && resource != "" {
-		// GitHub's core is what all requests spend that have no other.
+		// GitHub's resource core is the quota of all requests that have no other quota.
 		q.Name, q.Route = resource, resource != "core"
 	}
 	return q, true, false
@@ -183,11 +188,13 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 		d.route = true
 		return d.triple(v, ";")
 	case isLimit:
-		// Up to -03 of the draft: "100, 100;w=10".
+		// The drafts up to -03 write "100, 100;w=10".
 		v, rest, _ := strings.Cut(v, ",")
 		if d.limit, ok = count(v); ok && rest != "" {
 			if _, w, found := strings.Cut(rest, "w="); found {
-				if seconds, good := number(strings.TrimSpace(w[:len(w)-len(strings.TrimLeft(w, "0123456789"))]), time.Second); good {
+				if seconds, good := number(
+					strings.TrimSpace(w[:len(w)-len(strings.TrimLeft(w, "0123456789"))]), time.Second,
+				); good {
 					d.window = seconds
 				}
 			}
@@ -217,7 +224,7 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 	return ok
 }
 
-// share reads "39/40".
+// share reads "39/40": the permits used and the limit.
 func (d *draft) share(v string) bool {
 	used, limit, ok := strings.Cut(v, "/")
 	if !ok {
@@ -232,7 +239,8 @@ func (d *draft) share(v string) bool {
 	return true
 }
 
-// triple reads "total=100; remaining=99; resets=41" and "limit=100, remaining=50, reset=5".
+// triple reads "total=100; remaining=99; resets=41" and "limit=100, remaining=50, reset=5". Known is true if
+// it has at least one of these parts and none of them is malformed.
 func (d *draft) triple(v, separator string) (known bool) {
 	for part := range strings.SplitSeq(v, separator) {
 		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
@@ -256,10 +264,11 @@ func (d *draft) triple(v, separator string) (known bool) {
 	return known
 }
 
-// count reads a number of permits; 12.0 is one too. It is -1 when it is none.
+// count reads a number of permits; decimals such as in 12.0 are cut off. It returns -1 and false if s is no
+// such number.
 func count(s string) (int, bool) {
 	s = strings.TrimSpace(s)
-	if strings.ContainsAny(s, "xXpPiInN_") { // ParseFloat also takes hexadecimal, infinities and 1_000
+	if strings.ContainsAny(s, "xXpPiInN_") { // ParseFloat also accepts hexadecimal, infinities and 1_000
 		return -1, false
 	}
 	f, err := strconv.ParseFloat(s, 64)

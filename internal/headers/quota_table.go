@@ -5,41 +5,41 @@ import (
 	"time"
 )
 
-// role is what a header tells of a quota.
+// role is the part of a quota that a header carries.
 type role uint8
 
 const (
 	isLimit    role = iota // permits in all
-	isLeft                 // what is left of them
-	isUsed                 // what is used
-	isReset                // when it begins anew
-	isWindow               // its length
+	isLeft // permits left
+	isUsed // permits used
+	isReset // when the window begins anew
+	isWindow // length of the window
 	isShare                // "39/40": used and limit
 	isUsage                // "api-usage=18/5000"
 	isTriple               // "total=100; remaining=99; resets=41"
-	isItems                // RateLimit of the IETF
-	isPolicy               // RateLimit-Policy of the IETF
-	isResource             // names the quota, which is for some requests only
+	isItems // RateLimit of the IETF drafts
+	isPolicy // RateLimit-Policy of the IETF drafts
+	isResource // name of a quota that is for some requests only
 )
 
-// unit is how a time is written.
+// unit is the form in which a time is written.
 type unit uint8
 
 const (
-	auto    unit = iota // see Reset
-	delta               // seconds from now, decimals too
+	auto    unit = iota // any form, see Reset
+	delta // seconds from now, also with decimals
 	millis              // milliseconds
-	counted             // no time
+	counted // not a time
 )
 
 // row is one known header.
 type row struct {
-	header string        // canonical
-	quota  string        // which it belongs to
-	role   role          // what it tells of it
-	unit   unit          // of a time
-	window time.Duration // the quota's length, where that is known from the name
-	other  bool          // it does not count requests, or may not
+	header string // canonical name
+	quota  string // the quota that the header belongs to
+	role   role // the part of the quota that it carries
+	unit   unit // form of a time
+	window time.Duration // length of the window, if the name says it; otherwise 0
+	other  bool // the quota does not count requests, or may not
 }
 
 const (
@@ -48,8 +48,8 @@ const (
 	day    = 24 * time.Hour
 )
 
-// table has a row for each header that partners are known to send. Calls cannot be counted against quotas of
-// tokens and bytes, so those only tell how long to wait when they are used up.
+// table has an entry for each header that partners are known to send. Calls cannot be counted against quotas
+// of tokens and bytes, so those quotas only say how long to wait once they are used up.
 var table = index([]row{
 	// GitHub, Discord, Intercom, Calendly and most others: epoch seconds, with decimals at Discord.
 	{"X-Ratelimit-Limit", "", isLimit, counted, 0, false},
@@ -63,7 +63,7 @@ var table = index([]row{
 	{"X-Rate-Limit-Limit", "x-rate-limit", isLimit, counted, 0, false},
 	{"X-Rate-Limit-Remaining", "x-rate-limit", isLeft, counted, 0, false},
 	{"X-Rate-Limit-Reset", "x-rate-limit", isReset, auto, 0, false},
-	{"X-Rate-Limit", "x-rate-limit", isLimit, counted, 0, false}, // Zendesk, beside Ratelimit-*, which tells the reset
+	{"X-Rate-Limit", "x-rate-limit", isLimit, counted, 0, false}, // Zendesk, beside Ratelimit-*, which has the reset
 	// Guesty.
 	{"X-Ratelimit-Limit-Second", "second", isLimit, counted, time.Second, false},
 	{"X-Ratelimit-Remaining-Second", "second", isLeft, counted, time.Second, false},
@@ -103,7 +103,7 @@ var table = index([]row{
 	{"Anthropic-Ratelimit-Tokens-Reset", "tokens", isReset, auto, 0, true},
 	// Salesforce: a rolling day.
 	{"Sforce-Limit-Info", "api-usage", isUsage, counted, day, false},
-	// The IETF's drafts: three fields of their own up to -06, one dictionary in -07, lists of named quotas since.
+	// The IETF's drafts: three separate headers up to -06, one dictionary in -07, lists of named quotas since.
 	{"Ratelimit-Limit", "ratelimit", isLimit, counted, 0, false},
 	{"Ratelimit-Remaining", "ratelimit", isLeft, counted, 0, false},
 	{"Ratelimit-Reset", "ratelimit", isReset, delta, 0, false},
@@ -119,7 +119,7 @@ func index(rows []row) map[string]row {
 	return m
 }
 
-// find returns the row of a header: of the table, or one by its name, where that is plausible.
+// find returns the entry for a header: one of the table, or one made from the name if that is plausible.
 func find(name string) (r row, ok bool) {
 	if !strings.Contains(name, "imit") || len(name) > 64 {
 		return r, false
@@ -135,10 +135,12 @@ func find(name string) (r row, ok bool) {
 	if !ok {
 		return r, false
 	}
-	if before == "zendesk-" { // one for each endpoint
+	if before == "zendesk-" { // Zendesk has one header for each endpoint
 		return row{name, after, isTriple, delta, 0, false}, true
 	}
-	for _, other := range [...]string{"type", "policy", "scope", "date", "reason", "tier", "bucket", "resource", "interval"} {
+	for _, other := range [...]string{
+		"type", "policy", "scope", "date", "reason", "tier", "bucket", "resource", "interval",
+	} {
 		if strings.Contains(after, other) {
 			return r, false
 		}
@@ -147,23 +149,30 @@ func find(name string) (r row, ok bool) {
 		word string
 		role role
 		unit unit
-	}{{"limit", isLimit, counted}, {"remaining", isLeft, counted}, {"used", isUsed, counted}, {"reset-ms", isReset, millis}, {"reset", isReset, auto}} {
+	}{
+		{"limit", isLimit, counted},
+		{"remaining", isLeft, counted},
+		{"used", isUsed, counted},
+		{"reset-ms", isReset, millis},
+		{"reset", isReset, auto},
+	} {
 		rest, ok := strings.CutSuffix(after, part.word)
 		if !ok {
 			rest, ok = strings.CutPrefix(after, part.word)
 		}
 		if ok && (rest == "" || strings.HasSuffix(rest, "-") || strings.HasPrefix(rest, "-")) {
 			rest = strings.Trim(rest, "-")
-			// With other words it may be of something else: uploads, credits, tokens.
+			// A name with other words may belong to another kind of quota: uploads, credits, tokens.
 			_, window := named[rest]
-			other := rest != "" && rest != "requests" && !window || strings.HasPrefix(before, "x-") && before != "x-" || strings.Count(before, "-") > 1
+			other := rest != "" && rest != "requests" && !window ||
+				strings.HasPrefix(before, "x-") && before != "x-" || strings.Count(before, "-") > 1
 			return row{name, before + rest, part.role, part.unit, named[rest], other}, true
 		}
 	}
 	return r, false
 }
 
-// named are the windows that names tell.
+// named are the lengths of windows that a header's name may state.
 var named = map[string]time.Duration{
 	"second": time.Second, "secondly": time.Second, "minute": minute, "minutely": minute,
 	"hour": hour, "hourly": hour, "day": day, "daily": day,

@@ -1,16 +1,16 @@
-// Package heap is a binary heap whose elements know their place in it, so that any of them can be moved or taken out. The
-// standard library's container/heap leaves that place, and five methods, to each user.
+// Package heap is a binary heap whose elements know their position in it, so that any element can be moved or
+// removed. The standard library's container/heap leaves that position, and five methods, to each user.
 package heap
 
-// Element is what a [Heap] holds: a pointer to a struct that embeds [Place].
+// Element is an element of a [Heap]: a pointer to a struct that embeds [Place].
 type Element[T any] interface {
-	// Before reports whether the element comes out before the other.
+	// Before reports whether the element comes out before other.
 	Before(other T) bool
 	place() *int
 }
 
-// Place is where an element stands in its heap. The zero value is in none.
-type Place struct{ at int } // from 1
+// Place is the position of an element in its heap. The zero value means that the element is in no heap.
+type Place struct{ at int } // counted from 1
 
 func (p *Place) place() *int { return &p.at }
 
@@ -19,33 +19,34 @@ var _ interface{ place() *int } = (*Place)(nil)
 // Placed reports whether the element is in a heap.
 func (p *Place) Placed() bool { return p.at > 0 }
 
-// Heap holds elements with the first of them at hand. The zero value is empty. It is not safe for concurrent use.
+// Heap holds elements and gives access to the first one. The zero value is an empty heap. It is not safe for
+// concurrent use.
 type Heap[T Element[T]] struct{ list []T }
 
-// Len returns how many elements there are.
+// Len returns the number of elements.
 func (h *Heap[T]) Len() int { return len(h.list) }
 
 // First returns the element that comes out next. The heap must not be empty.
 func (h *Heap[T]) First() T { return h.list[0] }
 
-// All returns the elements in no order. The slice is the heap's own.
+// All returns the elements in no particular order. The slice belongs to the heap.
 func (h *Heap[T]) All() []T { return h.list }
 
-// Push puts x in, which must be in no heap.
+// Push adds x, which must not be in a heap.
 func (h *Heap[T]) Push(x T) {
 	h.list = append(h.list, x)
 	*x.place() = len(h.list)
 	h.up(len(h.list) - 1)
 }
 
-// Pop takes the first element out.
+// Pop removes the first element and returns it. The heap must not be empty.
 func (h *Heap[T]) Pop() T {
 	x := h.list[0]
 	h.Remove(x)
 	return x
 }
 
-// Remove takes out x, which must be in the heap.
+// Remove removes x, which must be in the heap.
 func (h *Heap[T]) Remove(x T) {
 	i, last := *x.place()-1, len(h.list)-1
 	h.swap(i, last)
@@ -58,7 +59,7 @@ func (h *Heap[T]) Remove(x T) {
 	}
 }
 
-// Fix moves x, which must be in the heap, to where it belongs after it has changed.
+// Fix moves x, which must be in the heap, to its new position after it has changed.
 func (h *Heap[T]) Fix(x T) {
 	h.up(*x.place() - 1)
 	h.down(*x.place() - 1)

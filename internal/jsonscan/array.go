@@ -4,8 +4,8 @@ import (
 	"fmt"
 )
 
-// Array finds the array at path. It returns how many elements it has and the last of them. Ok is false when there is
-// nothing there, or null; anything else that is no array is an error.
+// Array finds the array at path. It returns the number of its elements and the last one. Ok is false if there
+// is nothing at path, or null; any other value that is not an array is an error.
 func (d *Doc) Array(path string) (count int, last []byte, ok bool, err error) {
 	d.start, d.end, d.ends, d.counting, d.count, d.last, d.other = 0, 0, nil, true, 0, nil, 0
 	var end int
@@ -16,7 +16,7 @@ func (d *Doc) Array(path string) (count int, last []byte, ok bool, err error) {
 		end, err = d.find(d.space(0), path, &none)
 	}
 	if d.counting = false; err == nil && d.space(end) < len(d.data) {
-		err = syntax(d.space(end)) // there is more than one document
+		err = syntax(d.space(end)) // the data holds more than one document
 	}
 	switch {
 	case err != nil:
@@ -28,7 +28,7 @@ func (d *Doc) Array(path string) (count int, last []byte, ok bool, err error) {
 	return d.count, d.last, d.end > 0, nil
 }
 
-// measure goes through the array at i, and returns where it ends.
+// measure scans the array at i, records its elements, and returns the index after it.
 func (d *Doc) measure(i int) (int, error) {
 	d.start, d.end, d.ends, d.count, d.last, d.other = 0, 0, nil, 0, nil, 0
 	if i >= len(d.data) || d.data[i] != '[' {
@@ -75,21 +75,23 @@ func kind(c byte) string {
 	return "a number"
 }
 
-// Elements returns the elements of the array that Array has found.
+// Elements returns an iterator over the elements of the array that Array found.
 func (d *Doc) Elements() Elements {
 	return Elements{Doc{data: d.data[d.start:d.end]}, d.ends, min(1, d.end-d.start), 0}
 }
 
-// Elements goes through the elements of an array.
+// Elements iterates over the elements of an array.
 type Elements struct {
 	doc  Doc
 	ends []uint32
 	pos  int
-	n    int // elements so far
+	n    int // number of elements returned so far
 }
 
-// Several returns the next elements, at most n and of some most bytes together, as an array of their own, and how many they
-// are. It lies in the document's memory, of which two bytes are changed until done is called, before anything else is.
+// Several returns the next elements as an array of their own, and their number: at most n elements, of about
+// most bytes together. The array lies in the document's memory, of which two bytes are changed. Done restores
+// them; call it before any other method. Count is 0 and done is nil if the end of the next element is not
+// known (see mostEnds).
 func (e *Elements) Several(n, most int) (array []byte, count int, done func()) {
 	from := e.n
 	to := min(from+n, len(e.ends))
@@ -100,7 +102,7 @@ func (e *Elements) Several(n, most int) (array []byte, count int, done func()) {
 		return nil, 0, nil
 	}
 	data := e.doc.data
-	begin, end := e.doc.space(e.pos), int(e.ends[to-1]) // the comma before
+	begin, end := e.doc.space(e.pos), int(e.ends[to-1]) // the comma before the first element
 	if from == 0 {
 		begin = 0 // the array's own bracket
 	}
@@ -110,12 +112,12 @@ func (e *Elements) Several(n, most int) (array []byte, count int, done func()) {
 	return data[begin : end+1], to - from, func() { data[begin], data[end] = first, last }
 }
 
-// Next returns the next element, or false behind the last.
+// Next returns the next element, or false after the last one.
 func (e *Elements) Next() ([]byte, bool, error) {
 	d := &e.doc
 	i := d.space(e.pos)
 	switch {
-	case i >= len(d.data) && e.pos == 0: // no array at all
+	case i >= len(d.data) && e.pos == 0: // there is no array
 		return nil, false, nil
 	case i >= len(d.data):
 		return nil, false, syntax(i)

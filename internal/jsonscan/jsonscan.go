@@ -1,6 +1,6 @@
-// Package jsonscan finds values in JSON by their path, and the elements of an array, without decoding what lies
-// between. It checks no more of the JSON than it needs to find its way: what it returns is to be decoded by encoding/json, which
-// checks the rest.
+// Package jsonscan finds values in JSON by their path, and the elements of an array, without decoding the
+// rest. It checks no more of the JSON than it needs to find its way. Its results must be decoded by
+// encoding/json, which checks them.
 package jsonscan
 
 import (
@@ -11,31 +11,32 @@ import (
 	"strings"
 )
 
-// ErrSyntax is JSON that ends too early or is none.
+// ErrSyntax means that the JSON ends too early or is malformed.
 var ErrSyntax = errors.New("malformed JSON")
 
 func syntax(at int) error { return fmt.Errorf("%w at byte %d", ErrSyntax, at) }
 
-// Doc is a document, and where its items are once Array has found them.
+// Doc is a JSON document, with the positions of its elements once Array has found them.
 type Doc struct {
 	data       []byte
-	start, end int      // of the array
-	ends       []uint32 // of its first elements, from start
+	start, end int // the array that Array found
+	ends       []uint32 // the ends of its first elements, counted from start
 
-	counting bool // while the array is looked for
+	counting bool // true while Array looks for the array
 	count    int
 	last     []byte
-	other    byte // what is there in its place begins with, 0 for nothing
+	other    byte // first byte of a value in place of the array, 0 if there is none
 }
 
-// mostEnds is how many ends are kept, so that elements need not be looked for again.
+// mostEnds is the number of elements whose ends are kept, so that Elements need not scan them again.
 const mostEnds = 4096
 
-// New returns the document in data, which must not change while it is used.
+// New returns the document in data, which must not change while the document is used.
 func New(data []byte) Doc { return Doc{data: data} }
 
-// Value returns the value at path, in which names are joined by dots; a name may hold dots itself. Nil is none. Of
-// several of one name the last counts, as in encoding/json. An empty path is the document.
+// Value returns the value at path, or nil if there is none. Dots join the names in path; a name may hold dots
+// itself. If several members have one name, the last one counts, as in encoding/json. An empty path is the
+// whole document.
 func (d *Doc) Value(path string) ([]byte, error) {
 	i := d.space(0)
 	if path == "" {
@@ -47,7 +48,8 @@ func (d *Doc) Value(path string) ([]byte, error) {
 	return found, err
 }
 
-// find looks for path in the value at i, and returns where that ends.
+// find looks for path in the value at i, leaves the value there in found, and returns the index after the
+// value at i.
 func (d *Doc) find(i int, path string, found *[]byte) (int, error) {
 	if i >= len(d.data) || d.data[i] != '{' {
 		return d.skip(i)
@@ -83,7 +85,7 @@ func (d *Doc) find(i int, path string, found *[]byte) (int, error) {
 	}
 }
 
-// name returns the name of the member at i, and where its value begins.
+// name returns the name of the member at i, and the index at which its value begins.
 func (d *Doc) name(i int) (name []byte, value int, err error) {
 	if i >= len(d.data) || d.data[i] != '"' {
 		return nil, i, syntax(i)
@@ -99,7 +101,7 @@ func (d *Doc) name(i int) (name []byte, value int, err error) {
 	return name, d.space(i + 1), nil
 }
 
-// after returns where the next member begins, or the brace that ends the object.
+// after returns the index at which the next member begins, or the index of the brace that ends the object.
 func (d *Doc) after(i int) (int, error) {
 	if i = d.space(i); i >= len(d.data) || d.data[i] != ',' && d.data[i] != '}' {
 		return i, syntax(i)
@@ -112,22 +114,22 @@ func (d *Doc) after(i int) (int, error) {
 	return i, nil
 }
 
-// MaxPaths is how many paths Values takes.
+// MaxPaths is the most paths that Values takes.
 const MaxPaths = 8
 
-// Values leaves in found what stands at each of the paths, in one pass; nil where there is nothing. It is Value for several,
-// at most MaxPaths, none of which ends in a dot.
+// Values leaves the value at each of the paths in found, in one pass; nil for a path without a value. Paths
+// are as for Value. There may be at most MaxPaths, and none of them may be empty or end in a dot.
 func (d *Doc) Values(paths []string, found [][]byte) error {
 	var rest [MaxPaths]string
 	clear(found)
 	end, err := d.findAll(d.space(0), rest[:copy(rest[:], paths)], found)
 	if err == nil && d.space(end) < len(d.data) {
-		err = syntax(d.space(end)) // there is more than one document
+		err = syntax(d.space(end)) // the data holds more than one document
 	}
 	return err
 }
 
-// findAll looks for the paths that are not empty in the value at i, and returns where that ends.
+// findAll looks for the paths that are not empty in the value at i, and returns the index after that value.
 func (d *Doc) findAll(i int, paths []string, found [][]byte) (int, error) {
 	if i >= len(d.data) || d.data[i] != '{' {
 		return d.skip(i)
@@ -175,19 +177,20 @@ func (d *Doc) findAll(i int, paths []string, found [][]byte) (int, error) {
 	}
 }
 
-// match reports whether name is path, or path goes on inside it with rest.
+// match compares name with path. Exact means that name is the whole path; inside means that path continues
+// with rest in the value of name.
 func match(name []byte, path string) (rest string, exact, inside bool) {
 	if bytes.IndexByte(name, '\\') >= 0 {
-		if len(name) > 6*len(path) { // the longest that a byte can be written
+		if len(name) > 6*len(path) { // an escape takes at most six bytes for one byte
 			return "", false, false
 		}
 		var plain string
-		var first byte // of the name; 0 for one that has to be decoded to be known
+		var first byte // first byte of the decoded name; 0 if only decoding tells
 		switch {
 		case name[0] != '\\':
 			first = name[0]
 		case len(name) > 1 && name[1] != 'u':
-			first = name[1] // a control character, a quote or a slash: of these, only the last two can be in a path
+			first = name[1] // an escaped control character, quote or slash; a path holds no control characters
 		}
 		if len(path) > 0 && first != 0 && first != path[0] || json.Unmarshal([]byte(`"`+string(name)+`"`), &plain) != nil {
 			return "", false, false

@@ -6,7 +6,7 @@ import (
 	"math/bits"
 )
 
-// space returns where the white space at i ends.
+// space returns the index after the white space at i.
 func (d *Doc) space(i int) int {
 	for i < len(d.data) && (d.data[i] == ' ' || d.data[i] == '\n' || d.data[i] == '\r' || d.data[i] == '\t') {
 		i++
@@ -14,12 +14,12 @@ func (d *Doc) space(i int) int {
 	return i
 }
 
-// skip returns where the value at i ends.
+// skip returns the index after the value at i.
 func (d *Doc) skip(i int) (int, error) {
 	if i >= len(d.data) {
 		return i, syntax(i)
 	}
-	if i == d.start && d.end > d.start { // known already
+	if i == d.start && d.end > d.start { // the array that Array found
 		return d.end, nil
 	}
 	switch c := d.data[i]; c {
@@ -40,8 +40,8 @@ func (d *Doc) skip(i int) (int, error) {
 	return len(d.data), nil
 }
 
-// nested returns where the object or array at i ends. It counts brackets without telling their kinds apart, which
-// encoding/json does later.
+// nested returns the index after the object or array at i. It counts brackets without distinguishing their
+// kinds; encoding/json does that later.
 func (d *Doc) nested(i int) (int, error) {
 	data, depth := d.data, 0
 	for i < len(data) {
@@ -60,7 +60,7 @@ func (d *Doc) nested(i int) (int, error) {
 	return len(data), syntax(len(data))
 }
 
-// marks says what a byte means outside strings.
+// marks has the meaning of each byte outside strings.
 var marks = [256]uint8{'"': quote, '{': opens, '[': opens, '}': closes, ']': closes}
 
 const (
@@ -69,7 +69,7 @@ const (
 	closes
 )
 
-// text returns where the string at i ends.
+// text returns the index after the string at i.
 func (d *Doc) text(i int) (int, error) {
 	if i = closing(d.data, i+1); i >= len(d.data) {
 		return len(d.data), syntax(len(d.data))
@@ -77,8 +77,8 @@ func (d *Doc) text(i int) (int, error) {
 	return i + 1, nil
 }
 
-// closing returns where the quote is that ends the string whose text begins at i, or at least len(data) when there is none. It
-// looks at eight bytes at a time, and at more where the text is long.
+// closing returns the index of the quote that ends the string whose text begins at i, or at least len(data)
+// if there is none. It examines eight bytes at a time, and more at a time once the text is long.
 func closing(data []byte, i int) int {
 	const (
 		ones  = 0x0101010101010101
@@ -88,7 +88,7 @@ func closing(data []byte, i int) int {
 	)
 	for long := i + 64; i+8 <= len(data); {
 		if i >= long {
-			part := data[i:min(len(data), i+window)] // what is looked through for nothing is bounded so
+			part := data[i:min(len(data), i+window)] // bounds the bytes that are searched for nothing
 			end := bytes.IndexByte(part, '"')
 			if end < 0 {
 				end = len(part)
@@ -107,7 +107,7 @@ func closing(data []byte, i int) int {
 		}
 		w := binary.LittleEndian.Uint64(data[i:])
 		quotes, slashes := w^('"'*ones), w^('\\'*ones)
-		// The lowest bit that is set belongs to the first byte that is either.
+		// The lowest bit set in found belongs to the first quote or backslash.
 		found := ((quotes-ones)&^quotes | (slashes-ones)&^slashes) & highs
 		if found == 0 {
 			i += 8

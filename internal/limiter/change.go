@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// SetLimits replaces the limits that l was made with. Its parents' limits and its slots in flight stay, so
-// the new limits must not be of kind InFlight. Waiting calls follow the new limits at once. Calls that were
-// sent before count against the new limits, except against a new limit that has a condition. An error names
-// each limit that is out of range; nothing changes then.
+// SetLimits replaces the limits that l was made with. Its parents' limits and its slots in flight stay.
+// Waiting calls follow the new limits at once. Calls that were sent before count against the new limits, except
+// against a new limit that has a condition, and new slots. An error names each limit that is out of range;
+// nothing changes then.
 func (l *Limiter) SetLimits(limits ...Limit) error {
 	if err := l.checkLimits(limits); err != nil {
 		return err
@@ -66,7 +66,7 @@ func (s *scheduler) successor(before []*tier, l Limit, now time.Duration) *tier 
 		}
 	}
 	t := l.tier(s.base)
-	if l.When != nil {
+	if l.When != nil || t.slots != nil {
 		return t
 	}
 	per := l.Per

@@ -3,8 +3,8 @@ package link
 
 import "strings"
 
-// Next returns the target of the first link with rel="next", as it stands, empty when there is none. The header may
-// come several times, and a relation among others of one link.
+// Next returns the target of the first link with rel="next", as it is written, or "" if there is none. The
+// header may occur several times, and one link may have several relations.
 func Next(values []string) string {
 	for _, v := range values {
 		for v = strings.TrimLeft(v, ", \t"); v != ""; { // elements of a list may be empty (RFC 9110 section 5.6.1)
@@ -25,9 +25,10 @@ func Next(values []string) string {
 	return ""
 }
 
-// relations reads a link's parameters, and returns whether it is the next, and what follows the link.
+// relations reads a link's parameters. It reports whether one of its relations is next, and returns the text
+// after the link.
 func relations(s string) (next bool, rest string) {
-	seen := false // the first rel counts (section 3.3)
+	seen := false // the first rel counts (RFC 8288 section 3.3)
 	for {
 		s = strings.TrimLeft(s, " \t")
 		switch {
@@ -68,7 +69,8 @@ func relations(s string) (next bool, rest string) {
 	}
 }
 
-// quoted reads a quoted string behind its first quote, and returns what follows it.
+// quoted reads a quoted string from after its opening quote. It returns the value and the text after the
+// string.
 func quoted(s string) (value, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Of returns the origin of u in one spelling, such as "https://api.example.com:443". It is empty when u has no host.
+// Of returns the origin of u in one spelling, such as "https://api.example.com:443". It returns "" if u is
+// nil or has no host.
 func Of(u *url.URL) string {
 	if u == nil || u.Host == "" {
 		return ""
@@ -25,7 +26,7 @@ func Of(u *url.URL) string {
 	return scheme + "://" + strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")) + ":" + port
 }
 
-// Same reports whether a and b have one origin.
+// Same reports whether a and b have the same origin.
 func Same(a, b *url.URL) bool {
 	return a.Host == b.Host && a.Scheme == b.Scheme && a.Host != "" || same(a, b)
 }

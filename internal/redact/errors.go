@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// WithoutURL takes the URL of a [url.Error] out of err, wherever it stands in it: its query may hold a credential.
+// WithoutURL removes the URL of a [url.Error] from err, at any depth, because the query may hold a
+// credential.
 func WithoutURL(err error) error {
 	for {
 		ue, ok := err.(*url.Error)
@@ -22,7 +23,7 @@ func WithoutURL(err error) error {
 	return &redacted{err, strings.ReplaceAll(err.Error(), ue.Error(), ue.Err.Error())}
 }
 
-// Error takes the URL of a url.Error and secrets out of the text of err. Nil stays nil.
+// Error removes the URL of a [url.Error] and secrets from the text of err. Nil stays nil.
 func Error(err error, secrets []string) error {
 	if err = WithoutURL(err); err == nil || len(secrets) == 0 {
 		return err
@@ -34,7 +35,8 @@ func Error(err error, secrets []string) error {
 	return err
 }
 
-// redacted is an error with another text. It has no Unwrap, which would lead to the text that was taken out.
+// redacted is an error with another text. It has no Unwrap, because that would lead to the text that was
+// removed.
 type redacted struct {
 	err  error
 	text string

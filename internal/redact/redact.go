@@ -1,5 +1,6 @@
-// Package redact decides what of a request may be printed. No header is; of query parameters those on an
-// allow-list; of bodies their shape; and of a partner's words nothing that was sent to it as a credential.
+// Package redact decides which parts of a request may be printed: no header, the values of query parameters
+// on an allow-list, the shape of bodies, and a partner's text without the credentials that were sent to it.
+// The allow-list of headers is for recordings (package belaytest).
 package redact
 
 import (
@@ -14,18 +15,21 @@ import (
 	"unicode/utf8"
 )
 
-// Mask stands where a value was taken out.
+// Mask replaces a value that was removed.
 const Mask = "REDACTED"
 
+// headers are the headers whose values may be printed.
 var headers = set(
 	"Accept", "Accept-Encoding", "Accept-Language", "Age", "Cache-Control", "Connection", "Content-Encoding",
 	"Content-Language", "Content-Length", "Content-Range", "Content-Type", "Date", "Expires", "Retry-After",
-	"Retry-After-Ms", "X-Ms-Retry-After-Ms", "Server", "Transfer-Encoding", "User-Agent", "Vary", "X-Request-Id", "Request-Id",
+	"Retry-After-Ms", "X-Ms-Retry-After-Ms", "Server", "Transfer-Encoding", "User-Agent", "Vary",
+	"X-Request-Id", "Request-Id",
 	"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset", "X-Ratelimit-Reset-After",
 	"X-Rate-Limit-Limit", "X-Rate-Limit-Remaining", "X-Rate-Limit-Reset",
 	"Ratelimit", "Ratelimit-Policy", "Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset",
 )
 
+// params are the query parameters whose values may be printed.
 var params = set("limit", "page", "per_page", "page_size", "pagesize", "offset", "sort", "order", "direction",
 	"api-version", "version", "fields", "include", "expand", "expand[]", "format", "locale")
 
@@ -37,7 +41,7 @@ func set(names ...string) map[string]bool {
 	return m
 }
 
-// LooksSecret reports whether a header of that name is likely to hold a credential.
+// LooksSecret reports whether a header of this name is likely to hold a credential.
 func LooksSecret(name string) bool {
 	if headers[name] {
 		return false
@@ -51,22 +55,23 @@ func LooksSecret(name string) bool {
 	return false
 }
 
-// LooksSecretField reports whether a parameter or a field of JSON of that name is likely to hold a credential.
+// LooksSecretField reports whether a parameter or a JSON field of this name is likely to hold a credential.
 func LooksSecretField(name string) bool {
 	switch name = strings.ToLower(name); name {
 	case "code", "sig", "hmac", "jwt", "pwd", "pin":
 		return true
 	}
-	return strings.Contains(name, "assertion") || strings.Contains(name, "credential") || strings.Contains(name, "passw") || LooksSecret(name)
+	return strings.Contains(name, "assertion") || strings.Contains(name, "credential") ||
+		strings.Contains(name, "passw") || LooksSecret(name)
 }
 
-// KnownHeader reports whether the values of a header of that name may be printed.
+// KnownHeader reports whether the values of a header of this name may be printed.
 func KnownHeader(name string) bool { return headers[name] }
 
-// KnownParam reports whether the values of a query parameter of that name may be printed.
+// KnownParam reports whether the values of a query parameter of this name may be printed.
 func KnownParam(name string) bool { return params[strings.ToLower(name)] }
 
-// URL prints u without user, fragment and the values of unknown query parameters.
+// URL returns u as text, without the user, the fragment and the values of unknown query parameters.
 func URL(u *url.URL) string {
 	if u == nil {
 		return ""
@@ -94,7 +99,7 @@ func query(raw string) string {
 	return b.String()
 }
 
-// Line makes s one printable line of at most limit bytes.
+// Line returns s as one printable line of at most limit bytes. It adds "…" if it cut s.
 func Line(s string, limit int) string {
 	cut := false
 	if len(s) > limit {
@@ -118,11 +123,11 @@ func Line(s string, limit int) string {
 	return s
 }
 
-// Values replaces every one of secrets in s, as it stands and as it is written in URLs, JSON, HTML and base64.
+// Values replaces each of secrets in s: the secret itself, and its forms in URLs, JSON, HTML and base64.
 func Values(s string, secrets []string) string {
 	for _, secret := range secrets {
 		if len(secret) < 4 {
-			continue // too short to be a secret, and it would tear the text apart
+			continue // too short to be a secret; replacing it would garble the text
 		}
 		s = strings.ReplaceAll(s, secret, Mask)
 		for _, written := range Forms(secret) {
@@ -134,10 +139,10 @@ func Values(s string, secrets []string) string {
 	return s
 }
 
-// Forms returns how a secret may be written in URLs, JSON, HTML and base64.
+// Forms returns the forms of a secret in URLs, JSON, HTML and base64.
 func Forms(secret string) []string {
 	query, path := url.QueryEscape(secret), url.PathEscape(secret)
-	var inJSON bytes.Buffer // without escaping of HTML, as many write it
+	var inJSON bytes.Buffer // without HTML escapes, as many encoders write it
 	e := json.NewEncoder(&inJSON)
 	e.SetEscapeHTML(false)
 	_ = e.Encode(secret)
@@ -145,12 +150,14 @@ func Forms(secret string) []string {
 	asJSON, _ := json.Marshal(secret)
 	raw := []byte(secret)
 	return []string{
-		query, lowerEscapes(query), path, lowerEscapes(path), plain, strings.ReplaceAll(plain, "/", `\/`), strings.Trim(string(asJSON), `"`), html.EscapeString(secret),
-		base64.StdEncoding.EncodeToString(raw), base64.RawStdEncoding.EncodeToString(raw), base64.URLEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw),
+		query, lowerEscapes(query), path, lowerEscapes(path),
+		plain, strings.ReplaceAll(plain, "/", `\/`), strings.Trim(string(asJSON), `"`), html.EscapeString(secret),
+		base64.StdEncoding.EncodeToString(raw), base64.RawStdEncoding.EncodeToString(raw),
+		base64.URLEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw),
 	}
 }
 
-// lowerEscapes writes %2F as %2f.
+// lowerEscapes returns s with the digits of its percent escapes in lower case: %2F as %2f.
 func lowerEscapes(s string) string {
 	b := []byte(s)
 	for i := 0; i+2 < len(b); i++ {
@@ -161,8 +168,8 @@ func lowerEscapes(s string) string {
 	return string(b)
 }
 
-// Shape prints a body's names and the kinds of its values, but no value: what a reader needs to see
-// why a request was refused. The result has at most limit bytes or so.
+// Shape returns the names in a body and the kinds of their values, but no value. A reader can see from it why
+// a request was refused. The result has at most about limit bytes.
 func Shape(contentType string, body []byte, limit int) string {
 	switch {
 	case len(body) == 0:
@@ -186,7 +193,8 @@ func shapeJSON(body []byte, limit int) string {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	var b strings.Builder
-	// stack holds one byte for each open bracket: '[' an array, '{' an object before a name, ':' after one.
+	// stack holds one byte for each open bracket: '[' for an array, '{' for an object before a name, ':' after
+	// a name.
 	var stack []byte
 	first := true
 	for b.Len() < limit {

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Canary is a credential that must be seen nowhere.
+// Canary is a credential that must appear nowhere.
 const Canary = "s3cr3t+canary/0123456789=="
 
-// sightings are the forms in which the credential could be seen.
+// sightings are the forms in which the canary could appear.
 var sightings = []string{
 	Canary, url.QueryEscape(Canary), url.PathEscape(Canary),
 	base64.StdEncoding.EncodeToString([]byte("user:" + Canary)), base64.StdEncoding.EncodeToString([]byte(Canary)),
@@ -18,7 +18,7 @@ var sightings = []string{
 	fmt.Sprint([]byte(Canary)),
 }
 
-// Seen reports whether text holds the canary, in any of its forms.
+// Seen reports whether text holds the canary in any of its forms.
 func Seen(text string) bool {
 	for _, s := range sightings {
 		if strings.Contains(text, s) {

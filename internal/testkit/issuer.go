@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// issuer is a token endpoint that rotates refresh tokens, and revokes the family when one is used twice; and the
-// partner behind it.
+// Issuer is a transport with a token endpoint and the partner behind it. The endpoint rotates refresh tokens,
+// and revokes the token family if a refresh token is used twice.
 type Issuer struct {
 	Mu       sync.Mutex
 	Lifetime time.Duration
 	Requests []url.Values
 	Headers  []http.Header
 	N        int
-	Access   map[string]time.Time // valid until
-	Refresh  string               // the one that is good
+	Access   map[string]time.Time // end of each access token, zero for none
+	Refresh  string // the valid refresh token
 	Used     map[string]bool
 	Reused   int
 	Revoked  bool
-	Answer   func(n int, form url.Values) *http.Response // in place of the issuer's own, where it is not nil
+	Answer   func(n int, form url.Values) *http.Response // replaces the issuer's own answer if it returns one; may be nil
 	Calls    int
-	Refuse   func(*http.Request) bool // with a 401, whatever the token; nil refuses none
+	Refuse   func(*http.Request) bool // if it returns true, the answer is 401, whatever the token; nil refuses none
 }
 
 func (i *Issuer) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -92,7 +92,7 @@ func (i *Issuer) Answers(f func(int, url.Values) *http.Response) {
 	i.Answer = f
 }
 
-// expire ends all access tokens, as a partner does.
+// Expire ends all access tokens, as a partner does.
 func (i *Issuer) Expire() {
 	i.Mu.Lock()
 	defer i.Mu.Unlock()
@@ -100,7 +100,9 @@ func (i *Issuer) Expire() {
 }
 
 func NewIssuer(lifetime time.Duration) *Issuer {
-	return &Issuer{Lifetime: lifetime, Access: make(map[string]time.Time), Refresh: "refresh-0-secret", Used: make(map[string]bool)}
+	return &Issuer{
+		Lifetime: lifetime, Access: make(map[string]time.Time), Refresh: "refresh-0-secret", Used: make(map[string]bool),
+	}
 }
 
 func JSONReply(status int, v any) *http.Response {

@@ -2,5 +2,5 @@
 
 package testkit
 
-// RaceEnabled reports whether the race detector is on: it allocates.
+// RaceEnabled reports whether the race detector is on. The race detector allocates memory.
 const RaceEnabled = false

@@ -1,4 +1,5 @@
-// Package testkit has what the tests of several packages share: a scripted transport, answers, and virtual time.
+// Package testkit has the parts that the tests of several packages share: a scripted transport, answers, and
+// virtual time.
 package testkit
 
 import (
@@ -12,16 +13,17 @@ import (
 	"time"
 )
 
-// Scripted is a transport that answers by a function of the request and its number, from 1, in virtual time.
+// Scripted is a transport whose answers come from a function of the request and its number, counted from 1.
+// It records each request and its time.
 type Scripted struct {
 	mu     sync.Mutex
-	Log    []string // "method path" and when
-	At     []time.Duration
+	Log    []string // "method path" of each request
+	At     []time.Duration // time of each request since Script
 	start  time.Time
 	answer func(n int, req *http.Request) (*http.Response, error)
 }
 
-// RoundTrip notes the request and answers it.
+// RoundTrip records the request and answers it.
 func (s *Scripted) RoundTrip(req *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	s.Log = append(s.Log, req.Method+" "+req.URL.Path)
@@ -42,12 +44,12 @@ func (s *Scripted) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// Script returns a transport that answers by f.
+// Script returns a transport that answers with f.
 func Script(f func(n int, req *http.Request) (*http.Response, error)) *Scripted {
 	return &Scripted{start: time.Now(), answer: f}
 }
 
-// Reply returns an answer with the body {} and the headers kv, name and value in turn.
+// Reply returns an answer with the body {} and the headers kv: names and values in turn.
 func Reply(status int, kv ...string) *http.Response {
 	h := make(http.Header)
 	for i := 0; i+1 < len(kv); i += 2 {
@@ -56,12 +58,13 @@ func Reply(status int, kv ...string) *http.Response {
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader("{}")), ContentLength: 2}
 }
 
-// Bubble runs f as a subtest on virtual time.
+// Bubble runs f as a subtest in virtual time.
 func Bubble(t *testing.T, name string, f func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
 }
 
-// After runs f beside the test once d has passed. The function it returns waits for the end of f.
+// After runs f on another goroutine once d has passed. The returned function waits for the end of f; it
+// returns the time that f took and its error.
 func After(d time.Duration, f func() error) func() (time.Duration, error) {
 	type result struct {
 		err  error
@@ -77,7 +80,8 @@ func After(d time.Duration, f func() error) func() (time.Duration, error) {
 	return func() (time.Duration, error) { r := <-done; return r.took, r.err }
 }
 
-// Work makes n calls with that many workers, and returns the errors of those that failed.
+// Work makes n calls on that many goroutines as workers says, and returns the errors of the calls that
+// failed.
 func Work(workers, n int, call func(i int) error) (failed []error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -104,13 +108,13 @@ func Work(workers, n int, call func(i int) error) (failed []error) {
 	return failed
 }
 
-// RoundTrip makes a function a transport.
+// RoundTrip is a function used as a transport.
 type RoundTrip func(*http.Request) (*http.Response, error)
 
 // RoundTrip calls f.
 func (f RoundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// Verbs prints v in every way that fmt has.
+// Verbs returns v formatted with each of the common verbs of fmt.
 func Verbs(v any) (out string) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t"} {
 		out += fmt.Sprintf(verb, v)
@@ -118,7 +122,7 @@ func Verbs(v any) (out string) {
 	return out
 }
 
-// Raw returns an answer with that body.
+// Raw returns an answer with the given status, content type and body.
 func Raw(status int, contentType, body string) *http.Response {
 	resp := Reply(status, "Content-Type", contentType)
 	resp.Body = io.NopCloser(strings.NewReader(body))
@@ -128,7 +132,7 @@ func Raw(status int, contentType, body string) *http.Response {
 // Endless is a body of spaces without end.
 type Endless struct{}
 
-// Read fills p.
+// Read fills p with spaces.
 func (Endless) Read(p []byte) (int, error) {
 	for i := range p {
 		p[i] = ' '

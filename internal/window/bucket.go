@@ -7,28 +7,30 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Bucket is a token bucket: it fills at n permits per per and holds at most burst of them.
+// Bucket is a token bucket: it gains n tokens per per and holds at most burst of them.
 //
-// The partner's bucket may begin to fill later than this one, as it counts a call later than it was sent.
-// So what it fills in that time is never used.
+// The partner counts a call later than it was sent, so its bucket may begin to refill later than this one.
+// The tokens that this bucket gains in that time (lag) are therefore never used.
 type Bucket struct {
 	lim   *rate.Limiter
 	base  time.Time
 	burst int
-	spare float64
-	full  time.Duration // when it was last seen full; what it would have held since is lost
+	spare float64 // tokens gained in lag
+	full  time.Duration // when Take last saw it full; tokens gained while full are lost
 }
 
-// lag is how much later than it was sent the partner may count a call.
+// lag is how much later than its sending the partner may count a call.
 const lag = 100 * time.Millisecond
 
-// NewBucket returns a full bucket; n, per and burst are positive, and base is the time that durations count from.
+// NewBucket returns a full bucket. N, per and burst are positive; base is the time that durations count from.
 func NewBucket(n int, per time.Duration, burst int, base time.Time) *Bucket {
 	fill := float64(n) / per.Seconds()
-	return &Bucket{lim: rate.NewLimiter(rate.Limit(fill), burst), base: base, burst: burst, spare: fill * lag.Seconds(), full: -1}
+	return &Bucket{
+		lim: rate.NewLimiter(rate.Limit(fill), burst), base: base, burst: burst, spare: fill * lag.Seconds(), full: -1,
+	}
 }
 
-// enough forgives what floating point loses.
+// enough is the number of tokens by which floating point may be wrong.
 const enough = 1e-6
 
 // Wait implements Window.
@@ -47,18 +49,19 @@ func (b *Bucket) Take(now, _ time.Duration, n int) int64 {
 		b.full = now
 	}
 	if t := b.base.Add(now); !b.lim.AllowN(t, n) {
-		b.lim.ReserveN(t, n) // short by less than enough
+		b.lim.ReserveN(t, n) // AllowN refuses if less than enough is missing, too
 	}
 	return ^int64(now)
 }
 
-// Settle does nothing: a bucket fills by the clock.
+// Settle does nothing, because a bucket refills by the clock.
 func (b *Bucket) Settle(int64, time.Duration, int) {}
 
-// Refund implements Window. A negative number puts tokens back; a reservation's Cancel would not, once
-// its time has come.
+// Refund implements Window. AllowN with a negative number puts tokens back. Cancel of a reservation would
+// not, once the reservation's time has come.
 //
-// A bucket that has been full since would have been as full without the permits: they are lost.
+// Permits that were taken before the bucket was last full are lost: without them, the bucket would have been
+// full too.
 func (b *Bucket) Refund(mark int64, now time.Duration, n int) {
 	if taken := time.Duration(^mark); taken >= b.full && b.lim.TokensAt(b.base.Add(now)) < float64(b.burst) {
 		b.lim.AllowN(b.base.Add(now), -n)

@@ -5,25 +5,27 @@ import (
 	"time"
 )
 
-// Buckets is a sliding window for large limits: permits are counted by slices of time, each of which
-// counts until its end has left the window.
+// Buckets is a sliding window for large limits. It counts permits by slices of time; a slice counts until its
+// end has left the window.
 type Buckets struct {
-	// What changes with each permit comes first, close together.
-	used   int
-	head   int64  // the oldest slice that still counts
-	pos    int64  // where it lies in count
-	newest int64  // slice
-	last   int64  // the slice of the last permits, which are not in count yet, so that permits taken
-	fresh  uint32 // one after the other touch little memory
+	// The fields that change with each permit come first, close together in memory. The last permits are in
+	// last and fresh only, not yet in count, so that permits taken one after the other touch little memory.
+	used   int // permits in the window
+	head   int64 // oldest slice that still counts
+	pos    int64 // index of head in count
+	newest int64 // newest slice with permits
+	last   int64 // slice of the last permits
+	fresh  uint32 // number of the last permits
 	busy   busy
 
 	max   int
 	per   time.Duration
 	shift uint                  // a slice is 1<<shift nanoseconds
-	count [2*buckets + 2]uint32 // for the window, and as long ahead
+	count [2*buckets + 2]uint32 // by slice: the window, and as long ahead
 }
 
-// buckets is the most slices of a window, so that all of it stays below 8 KiB.
+// buckets is the most slices of a window. With that many, a Buckets stays below 8 KiB (TestMemory is red
+// otherwise).
 const buckets = 1008
 
 // NewBuckets returns a window of n permits per per, both positive.
@@ -31,7 +33,7 @@ func NewBuckets(n int, per time.Duration) *Buckets {
 	return &Buckets{max: n, per: per, shift: uint(bits.Len64(uint64(per-1) / buckets))}
 }
 
-// at returns the count of a slice that is not before the head, nor further ahead than the ring reaches.
+// at returns the count of a slice, which must not be before head or further ahead than count reaches.
 func (b *Buckets) at(slice int64) *uint32 {
 	i := b.pos + slice - b.head
 	if i >= int64(len(b.count)) {
@@ -46,7 +48,7 @@ func (b *Buckets) expire(now time.Duration) {
 	}
 }
 
-// flush puts the last permits where they belong.
+// flush moves the last permits into count.
 func (b *Buckets) flush() {
 	if b.fresh > 0 {
 		*b.at(b.last) += b.fresh
@@ -54,6 +56,7 @@ func (b *Buckets) flush() {
 	}
 }
 
+// advance removes the slices before oldest.
 func (b *Buckets) advance(oldest int64) {
 	b.flush()
 	for b.head < oldest && b.head <= b.newest {
@@ -65,7 +68,7 @@ func (b *Buckets) advance(oldest int64) {
 			b.pos = 0
 		}
 	}
-	b.head = max(b.head, oldest) // what lies between is empty
+	b.head = max(b.head, oldest) // the slices between are empty
 }
 
 // Wait implements Window.
@@ -88,7 +91,7 @@ func (b *Buckets) Wait(now time.Duration, n int) time.Duration {
 // Take implements Window.
 func (b *Buckets) Take(now, latest time.Duration, n int) int64 {
 	b.expire(now)
-	// Never further ahead than the ring reaches, which is a window.
+	// The slice is never further ahead than count reaches, which is one window.
 	s := min(int64(latest>>b.shift), b.head+int64(len(b.count))-1)
 	if s != b.last {
 		b.flush()

@@ -2,20 +2,23 @@ package window
 
 import "time"
 
-// Fixed allows max permits in each window of a partner that opens a window with the first call after
-// the one before has ended. When exactly that was is not known: the partner's window began between lo
-// and hi. Nothing is taken while it is not known whether the partner is still in the old window, and
-// permits that it may count in the next one are counted there too.
+// Fixed allows max permits in each window of a partner that opens a window with the first call after the
+// previous window has ended. The exact start is not known: the partner's window began between lo and hi. No
+// permit is free while the partner may still be in the old window, and permits that it may count in the next
+// window are counted there too.
 type Fixed struct {
 	max    int
 	per    time.Duration
 	lo, hi time.Duration
-	seq    int64 // of the window, 0 before the first
-	used   int
-	late   int           // of those, the permits that the partner may count in the next window
-	last   time.Duration // when the partner will have counted the last of them
-	lost   bool          // it is not known whether the permits that may have opened the window were counted at all
-	unsure bool          // the permit that opened the window was given back: another has, it is not known which
+	seq    int64 // number of the window, 0 before the first
+	used   int // permits taken in the window
+	late   int // of used, the permits that the partner may count in the next window
+	last   time.Duration // when the partner will have counted the last permit
+	// lost means that the partner may never have counted the permits that may have opened the window.
+	lost   bool
+	// unsure means that the permit that opened the window was given back: another one opened it, but it is not
+	// known which.
+	unsure bool
 }
 
 // NewFixed returns a window of n permits per per, both positive.
@@ -23,8 +26,8 @@ func NewFixed(n int, per time.Duration) *Fixed { return &Fixed{max: n, per: per}
 
 func (f *Fixed) ended(now time.Duration) bool { return f.seq == 0 || now >= f.hi+f.per }
 
-// carried returns how many permits of the window that has ended the partner may count in the next one:
-// none when that one has passed too.
+// carried returns how many permits of the window that has ended the partner may count in the next window. It
+// returns zero if that one has passed too.
 func (f *Fixed) carried(now time.Duration) int {
 	if now >= f.last+f.per {
 		return 0
@@ -32,7 +35,7 @@ func (f *Fixed) carried(now time.Duration) int {
 	return f.late
 }
 
-// room returns how many permits are free.
+// room returns the number of permits that are free.
 func (f *Fixed) room(now time.Duration) int {
 	switch {
 	case f.ended(now):
@@ -58,7 +61,8 @@ func (f *Fixed) Wait(now time.Duration, n int) time.Duration {
 	return max(end-now+f.per*time.Duration((over-1)/f.max), 1)
 }
 
-// A mark is the window's number, and whether its permits are late, and whether they opened it.
+// A mark is the window's number and two flags: markLate for permits that the partner may count in the next
+// window, and markFirst for permits that opened the window.
 const (
 	markLate = 1 << iota
 	markFirst
@@ -78,7 +82,7 @@ func (f *Fixed) Take(now, latest time.Duration, n int) int64 {
 		f.seq++
 		mark = markFirst
 	}
-	if f.lost { // then this one opens it
+	if f.lost { // then these permits may open the window
 		f.hi = latest
 		mark = markFirst
 	}
@@ -108,14 +112,14 @@ func (f *Fixed) Settle(mark int64, at time.Duration, n int) {
 	}
 }
 
-// Lost says that the partner may have counted the permits by the latest of Take, or never.
+// Lost records that the partner counted the permits by the latest of Take, or never.
 func (f *Fixed) Lost(mark int64) {
 	if mark < 0 {
 		mark = ^mark
 	}
 	if mark>>markBits == f.seq && (mark&markFirst != 0 || f.unsure) {
 		f.lost = true
-		f.hi = max(f.hi, f.last) // whoever came meanwhile may have opened it
+		f.hi = max(f.hi, f.last) // a later permit may have opened the window
 	}
 }
 
@@ -132,9 +136,9 @@ func (f *Fixed) Refund(mark int64, now time.Duration, n int) {
 		f.late -= n
 	}
 	switch {
-	case f.used == 0: // nothing has opened the window
+	case f.used == 0: // no permit has opened the window
 		f.hi = now - f.per
-	case mark&markFirst != 0 || f.unsure: // one of those after it has
+	case mark&markFirst != 0 || f.unsure: // a later permit has opened the window
 		f.unsure = true
 		f.hi = max(f.hi, f.last)
 	}

@@ -2,8 +2,8 @@ package window
 
 import "time"
 
-// Log remembers when permits were last taken, and for whom, so that limits can be found out. Those of one
-// holder that follow each other closely are one entry; it holds the last few thousand.
+// Log remembers when permits were last taken, and by which holder, so that limits can be inferred. Permits of
+// one holder that follow each other closely share one entry. It holds the last few thousand entries.
 type Log struct {
 	last entry // not in the ring yet, so that permits taken one after the other touch little memory
 	next int64 // the number of last
@@ -11,19 +11,19 @@ type Log struct {
 }
 
 type entry struct {
-	at  time.Duration // of its first permit
-	who uint64
+	at  time.Duration // time of its first permit
+	who uint64 // the holder
 	n   int // permits
 }
 
 const (
-	logged   = 4096 // entries
-	crowd    = 64   // permits of an entry, after which another begins
-	dear     = 1024 // permits of one call
-	together = 500 * time.Microsecond
+	logged   = 4096 // most entries in the ring
+	crowd    = 64 // permits in an entry, after which another begins
+	dear     = 1024 // most permits recorded for one call
+	together = 500 * time.Microsecond // longest time between the first and the last permit of an entry
 )
 
-// Note writes down n permits for who, and returns a mark above zero to name them by.
+// Note records n permits of the holder who, and returns a mark above zero that identifies them.
 func (l *Log) Note(now time.Duration, who uint64, n int) (mark int64) {
 	if l.last.who != who || now-l.last.at >= together || l.last.n == 0 || l.last.n >= crowd {
 		l.push()
@@ -33,7 +33,7 @@ func (l *Log) Note(now time.Duration, who uint64, n int) (mark int64) {
 	return l.next + 1
 }
 
-// push puts the last entry into the ring.
+// push puts last into the ring.
 func (l *Log) push() {
 	if l.last.n == 0 {
 		return
@@ -45,7 +45,7 @@ func (l *Log) push() {
 	l.next++
 }
 
-// Gone takes back n permits that the partner did not count.
+// Gone removes n permits that the partner did not count.
 func (l *Log) Gone(mark int64, n int) {
 	switch i := mark - 1; {
 	case i == l.next:
@@ -56,8 +56,8 @@ func (l *Log) Gone(mark int64, n int) {
 	}
 }
 
-// Since appends when permits were taken by who after since, in order; a who of 0 is everybody. Whole is
-// false when there may have been more than the log remembers.
+// Since appends to to when the holder who took permits after since, in order. A who of 0 means all holders.
+// Whole is false if the log may have forgotten some of these permits.
 func (l *Log) Since(who uint64, since time.Duration, to []time.Duration) (at []time.Duration, whole bool) {
 	first := max(0, l.next-logged)
 	i := l.next

@@ -5,32 +5,33 @@ import (
 	"time"
 )
 
-// Largest is the largest limit that is counted permit by permit; above it, by buckets of time.
+// Largest is the largest limit that is counted permit by permit. A larger limit is counted by slices of time,
+// see [Buckets].
 const Largest = 4096
 
-// Sliding allows max permits in any stretch of per. It keeps for each permit the latest time at which
-// the partner may have counted it; permits leave in the order in which they were taken.
+// Sliding allows max permits in any period of per. For each permit it keeps the latest time at which the
+// partner may have counted it. Permits leave in the order in which they were taken.
 type Sliding struct {
 	max int
 	per time.Duration
 	// ring[i&mask] is the latest time of permit i, for head <= i < tail.
 	ring       []int64
 	head, tail int64
-	refunded   int // of those, given back
+	refunded   int // of these permits, the number given back
 	busy       busy
 }
 
 // gone marks a permit that was given back.
 const gone = math.MinInt64
 
-// NewSliding returns a window of n permits per per, both positive, n at most Largest.
+// NewSliding returns a window of n permits per per, both positive; n is at most Largest.
 func NewSliding(n int, per time.Duration) *Sliding {
 	return &Sliding{max: n, per: per}
 }
 
 func (s *Sliding) used() int { return int(s.tail-s.head) - s.refunded }
 
-// expire lets go of the permits at the head that no longer count.
+// expire removes the permits at the head that no longer count.
 func (s *Sliding) expire(now time.Duration) {
 	mask := int64(len(s.ring) - 1)
 	for s.head < s.tail {
@@ -51,7 +52,8 @@ func (s *Sliding) Wait(now time.Duration, n int) time.Duration {
 	if over <= 0 {
 		return 0
 	}
-	// Whole windows, when more is asked than fits into one, then the permits that have to leave first.
+	// If n is more than fits into one window, whole windows have to pass. Then the oldest permits have to
+	// leave.
 	wait := s.per * time.Duration((over-1)/s.max)
 	over = (over-1)%s.max + 1
 	mask := int64(len(s.ring) - 1)
@@ -81,7 +83,7 @@ func (s *Sliding) Take(now, latest time.Duration, n int) int64 {
 	return ^mark
 }
 
-// grow doubles the ring. It holds at most the permits of one window and as many that were given back.
+// grow doubles the ring. The ring holds at most the permits of one window and as many that were given back.
 func (s *Sliding) grow() {
 	old := s.ring
 	s.ring = make([]int64, max(8, 2*len(old)))
@@ -108,7 +110,8 @@ func (s *Sliding) Refund(mark int64, _ time.Duration, n int) {
 	}
 	mask := int64(len(s.ring) - 1)
 	for i := max(mark, s.head); i < min(mark+int64(n), s.tail); i++ {
-		if s.ring[i&mask] != gone && s.refunded < s.max { // beyond that many it stays counted: strict, and bounded
+		// A permit given back beyond max stays counted: that is strict, and bounds the ring.
+		if s.ring[i&mask] != gone && s.refunded < s.max {
 			s.ring[i&mask] = gone
 			s.refunded++
 		}

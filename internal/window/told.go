@@ -2,50 +2,54 @@ package window
 
 import "time"
 
-// Told is a window that the partner's answers describe: its limit, how much of it is used, and when it ends.
-// What is used is what the answer to the call that was sent last said, and every permit that is not answered
-// yet and may not be in that.
+// Told is a window that the partner's answers advertise: its limit, how much of it is used, and when it ends.
+// The permits used are the number in the answer to the call that was sent last, and all unanswered permits
+// that this number may not include.
 type Told struct {
 	max   int
 	per   time.Duration // 0 while it is not known
-	end   time.Duration // when it has surely ended
-	guess bool          // end is one, as nothing has told it yet
-	odd   bool          // per turned out wrong, so each window is told anew
+	end   time.Duration // when the window has surely ended
+	guess bool // end is a guess, because no answer has advertised it yet
+	odd   bool // per turned out wrong, so the end of each window must be advertised anew
 	began time.Duration // when the first permit of the window was taken
-	slack time.Duration // how long after sending the partner may count a call
-	seq   int64         // of the window
-	used  int           // of this window, as an answer said
-	ours  int           // of that, what is known to be ours
-	asOf  time.Duration // when that answer's call was sent
-	count int64         // permits taken, ever
-	open  []permit      // not answered yet
-	// recent are the last that were taken, in a ring, to know how many that was since some time.
+	slack time.Duration // how long after its sending the partner may count a call
+	seq   int64 // number of the window
+	used  int // permits used in this window, as an answer said
+	ours  int // of used, the permits that are known to be ours
+	asOf  time.Duration // when the call with that answer was sent
+	count int64 // permits taken so far
+	open  []permit // permits without an answer
+	// recent is a ring of the last permits, to count how many were taken since some time. takes counts the
+	// calls of Take.
 	recent [64]permit
 	takes  int
 }
 
-// toldRounding is how much later than it is the end of a window may be told: a second for each of two times.
+// toldRounding is how much too late the end of a window may be advertised: a second of rounding for each of
+// two times, and 200 ms.
 const toldRounding = 2*time.Second + 200*time.Millisecond
 
+// permit is the permits of one Take.
 type permit struct {
-	no       int64 // the count with it
-	at       time.Duration
-	answered time.Duration // 0 while it is open
+	no       int64 // Told.count including these permits
+	at       time.Duration // when they were taken
+	answered time.Duration // when they were answered, 0 while they are open
 	n        int
 }
 
-// NewTold returns a window of n permits of which used are gone, and which ends by end.
+// NewTold returns a window of n permits, of which used are taken, that ends by end. Per is its length, 0 if
+// that is not known.
 func NewTold(n, used int, per, end time.Duration) *Told {
 	return &Told{max: n, per: per, end: end, seq: 1, used: used, ours: used}
 }
 
-// room returns how many permits are free.
+// room returns the number of permits that are free.
 func (t *Told) room(now time.Duration) int {
 	left, since := t.max-t.used, t.asOf
-	if now >= t.end { // another window, in which permits may count that were sent just now
+	if now >= t.end { // a new window, in which permits sent just now may count
 		left, since = t.max, now
 	} else if t.used > t.ours {
-		left-- // somebody else spends from it too, perhaps just now
+		left-- // somebody else uses the quota too, perhaps just now
 	}
 	for _, p := range t.open {
 		if p.at > since-t.slack {
@@ -61,7 +65,7 @@ func (t *Told) Wait(now time.Duration, n int) time.Duration {
 		return 0
 	}
 	if now >= t.end {
-		return max(t.slack, 1) // until what was sent just now counts no more in this one
+		return max(t.slack, 1) // until permits sent just now no longer count in this window
 	}
 	return max(t.end-now, 1)
 }
@@ -74,7 +78,7 @@ func (t *Told) Take(now, latest time.Duration, n int) int64 {
 		t.used, t.ours, t.asOf, t.began = 0, 0, now, now
 		per := t.per
 		if t.guess = per == 0; t.guess {
-			per = time.Minute // until the first answer tells
+			per = time.Minute // until an answer advertises the end
 		}
 		t.end = latest + per
 	}
@@ -86,7 +90,7 @@ func (t *Told) Take(now, latest time.Duration, n int) int64 {
 	return t.seq<<40 | t.count&(1<<40-1)
 }
 
-// answered takes a permit out of those that are open, and returns it.
+// answered removes the permit with this mark from the open ones and returns it. Ok is false if there is none.
 func (t *Told) answered(mark int64) (p permit, ok bool) {
 	for i, p := range t.open {
 		if p.no&(1<<40-1) == mark&(1<<40-1) {
@@ -114,9 +118,9 @@ func (t *Told) Settle(mark int64, at time.Duration, n int) {
 		return
 	}
 	if t.ours += n; p.at >= t.asOf && t.used < t.ours {
-		t.used = t.ours // the answer did not say
+		t.used = t.ours // the answer did not advertise it
 	}
-	if t.per > 0 { // it has been opened by then
+	if t.per > 0 { // the window was open by then
 		t.end = min(t.end, at+t.per)
 	}
 }
@@ -130,8 +134,9 @@ func (t *Told) Left(now time.Duration) int { return max(0, t.room(now)) }
 // Limit implements Window.
 func (t *Told) Limit() int { return t.max }
 
-// Correct takes in what an answer says, that came now to a permit of mark, before it is settled: the limit and how much
-// of it is used; and when the window ends at the latest, negative when it does not say. A per above 0 is its length.
+// Correct takes in the quota that the answer to the permit of mark advertised at now: its limit, the permits
+// used, and the latest end of the window, negative if the answer does not say. A per above 0 is the window's
+// length. Call it before Settle of that permit.
 func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per time.Duration) {
 	if mark>>40 != t.seq {
 		return
@@ -140,14 +145,14 @@ func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per 
 		t.per = max(t.per, per)
 	}
 	if t.seq > 1 && used >= limit && 2*t.ours < limit && now < t.began+toldRounding && t.per > 0 {
-		t.odd, t.guess, t.per = true, true, 0 // the window before has not ended yet
+		t.odd, t.guess, t.per = true, true, 0 // the previous window has not ended yet
 	}
 	if end >= 0 {
-		end = max(end, now+time.Second) // less than a second is said as none
+		end = max(end, now+time.Second) // partners round less than a second down to 0
 		switch {
 		case t.guess:
 			t.end, t.guess = end, false
-		case end > t.end+toldRounding: // it is longer than it seemed
+		case end > t.end+toldRounding: // the window is longer than it seemed
 			t.end, t.per = end, 0
 		default:
 			t.end = min(t.end, end)
@@ -156,8 +161,8 @@ func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per 
 	no := mark & (1<<40 - 1)
 	for _, p := range t.open {
 		if p.no&(1<<40-1) == no {
-			// No less than that; and no more than with all that it may have counted since on top, as it may not
-			// count every call, and may roll.
+			// At least used permits are used, and at most used and all permits that the partner may have counted
+			// since. The partner may not count every call, and its window may roll.
 			t.used = max(t.used, used)
 			if since, ok := t.beside(p); ok {
 				t.used = min(t.used, used+since)
@@ -169,8 +174,8 @@ func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per 
 	}
 }
 
-// beside returns how many permits the partner may have counted after p: those taken since, and those that were
-// under way with it. It does not know where that is longer ago than it remembers.
+// beside returns how many permits the partner may have counted after p: those taken since, and those in
+// flight together with p. Ok is false if recent does not go back that far.
 func (t *Told) beside(p permit) (n int, ok bool) {
 	for i := 1; i <= min(t.takes, len(t.recent)); i++ {
 		o := t.recent[(t.takes-i)%len(t.recent)]
@@ -184,7 +189,7 @@ func (t *Told) beside(p permit) (n int, ok bool) {
 	return n, t.takes <= len(t.recent)
 }
 
-// Exhaust says that nothing is left until end.
+// Exhaust records that no permit is left until end.
 func (t *Told) Exhaust(end time.Duration) {
 	t.used = max(t.used, t.max)
 	t.end = max(t.end, end)
