@@ -10,9 +10,9 @@ import (
 	"github.com/belay-go/belay/internal/limiter"
 )
 
-// admit is the layer of breaker and limiter. The breaker is asked first, so that nothing queues for a
-// partner that is down; its permit is taken last, so that none is held while queueing; and whatever
-// happens below, both hear of it once.
+// admit is the layer of the breaker and the limiter. It checks the breaker first, so that no call queues for a
+// partner that is down. It takes the breaker's permit last, so that no call holds one while it waits in the
+// queue. Both get one report of the outcome, even if a layer below panics.
 func (x *exchange) admit(next *next) (*http.Response, error) {
 	x.newBody()
 	if b := x.opts.budget; b != nil && !b.spend() {
@@ -33,7 +33,7 @@ func (x *exchange) admit(next *next) (*http.Response, error) {
 	return resp, err
 }
 
-// enter waits until the attempt may be sent, and takes its place.
+// enter waits until the attempt may be sent, and takes its permits.
 func (x *exchange) enter() error {
 	b := x.set.breaker
 	x.probe = false
@@ -72,7 +72,7 @@ func (x *exchange) enter() error {
 	}
 }
 
-// endTurn ends this call's turn to probe, if it has it.
+// endProbeSlot gives up the call's probe slot, if it has one.
 func (x *exchange) endProbeSlot() {
 	if x.probeSlot {
 		x.probeSlot = false
@@ -80,7 +80,7 @@ func (x *exchange) endProbeSlot() {
 	}
 }
 
-// acquire takes the attempt's place under the limits.
+// acquire takes the attempt's permits under the limits.
 func (x *exchange) acquire() error {
 	l := x.limiter
 	if l == nil {
@@ -103,7 +103,7 @@ func (x *exchange) acquire() error {
 	return x.acquireSlow()
 }
 
-// acquireSlow is acquire where the call may have to wait.
+// acquireSlow is acquire for a call that may have to wait.
 func (x *exchange) acquireSlow() error {
 	p := &x.place
 	p.Request, p.Level, p.Tenant = x.req, x.opts.priority.level(), x.integration
@@ -122,7 +122,7 @@ func (x *exchange) acquireSlow() error {
 	return err
 }
 
-// tellNotices tells observers what the limiter has noticed.
+// tellNotices sends the limiter's notices to the observers.
 func (x *exchange) tellNotices() {
 	for _, n := range x.place.Notices {
 		x.emit(eventOf(n, x.info()))
@@ -138,7 +138,8 @@ func (x *exchange) giveBack() {
 	}
 }
 
-// awaitCircuit waits until the circuit has closed or it is this call's turn to probe.
+// awaitCircuit waits until the circuit has closed or the call has a probe slot. It returns at once if a probe
+// may be sent now. A call without patience does not wait.
 func (x *exchange) awaitCircuit(b *Breaker) (err error) {
 	unsafe := !x.idempotent()
 	_, left := b.State()
@@ -161,13 +162,14 @@ func (x *exchange) awaitCircuit(b *Breaker) (err error) {
 	return err
 }
 
-// circuitOpen is the refusal that says how long the circuit stays open: when a probe is under way, about a second.
+// circuitOpen returns the error for a call that the circuit refuses. Its wait is the time until the next
+// probe, at least a second. That is also the wait while a probe is in flight.
 func circuitOpen(b *Breaker) error {
 	_, left := b.State()
 	return refuse(ErrCircuitOpen, max(left, time.Second))
 }
 
-// report tells breaker and limiter what became of the attempt.
+// report passes the outcome of the attempt to the breaker, the limiter and the client's health.
 func (x *exchange) report(resp *http.Response) {
 	x.noteOutcome(resp)
 	if b := x.set.breaker; b != nil {
@@ -187,7 +189,7 @@ func (x *exchange) report(resp *http.Response) {
 		paused := l.settle(p, &x.verdict, !x.verdict.unsent, resp != nil)
 		if resp == nil || x.body.over() {
 			l.engine.Release(p)
-		} else { // the body holds the slot from here on
+		} else { // the body holds the slots from here on
 			x.body.slots = l.engine.Detach(p)
 		}
 		if paused > 0 {
@@ -196,12 +198,13 @@ func (x *exchange) report(resp *http.Response) {
 	}
 }
 
-// paused tells that the partner has asked for a pause.
+// paused emits the event that the partner has asked for a pause.
 func (x *exchange) paused(lasts time.Duration) {
 	x.emit(Paused{Call: x.info(), Scope: x.verdict.Scope, For: lasts, Verdict: x.verdict})
 }
 
-// circuitChanged lets the limiter know of the outage before any call that waited for the circuit goes on.
+// circuitChanged informs the limiter of the outage before any call that waited for the circuit goes on, and
+// emits the event.
 func (x *exchange) circuitChanged(b *Breaker, changes int32) {
 	lasted := b.now() - time.Duration(b.openedAt.Load())
 	if changes&changedFromClosed != 0 {
@@ -214,12 +217,13 @@ func (x *exchange) circuitChanged(b *Breaker, changes int32) {
 	x.emit(CircuitChanged{Call: x.info(), State: state, OpenFor: left})
 }
 
-// abandon frees what an attempt holds that was never reported, because something panicked.
+// abandon releases everything that an attempt holds if its outcome was not reported, because something
+// panicked.
 func (x *exchange) abandon() {
 	x.endProbeSlot()
 	if x.permit.held {
 		if changes := x.set.breaker.report(&x.permit, &Verdict{Class: ClassCanceled}, false); changes != 0 {
-			x.circuitChanged(x.set.breaker, changes) // another call's, that had not been taken in yet
+			x.circuitChanged(x.set.breaker, changes) // by another call, and not handled yet
 		}
 		x.set.breaker.notify()
 	}
@@ -229,7 +233,8 @@ func (x *exchange) abandon() {
 	}
 }
 
-// identity is whom a pause of the credential concerns, 0 when there is none.
+// identity returns the number of the call's credential, to which pauses of ScopeCredential apply. It is 0 if
+// there is none.
 func (x *exchange) identity() uint64 {
 	if x.base == nil {
 		return 0
@@ -240,7 +245,7 @@ func (x *exchange) identity() uint64 {
 	return x.who
 }
 
-// whoIs returns a number for a credential, 0 for none that could be told from another.
+// whoIs returns a number that identifies a credential, or 0 if auth is nil or not comparable.
 func whoIs(auth Authenticator) uint64 {
 	if auth == nil || !reflect.ValueOf(auth).Comparable() {
 		return 0

@@ -46,58 +46,6 @@ func limiterOf(t *testing.T, limits ...Limit) *Limiter {
 	return l
 }
 
-// Waiters go in order of arrival.
-func TestArrivalOrder(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l, err := NewLimiter(Every(1, time.Second))
-		require.NoError(t, err)
-		var mu sync.Mutex
-		var order []int
-		var wg sync.WaitGroup
-		for i := range 20 {
-			wg.Go(func() {
-				var ticket Ticket
-				if l.Acquire(t.Context(), &ticket) == nil {
-					mu.Lock()
-					order = append(order, i)
-					mu.Unlock()
-					l.Release(&ticket, Outcome{Sent: true})
-				}
-			})
-			synctest.Wait()
-		}
-		wg.Wait()
-		for i, n := range order {
-			require.Equal(t, i, n)
-		}
-		require.Len(t, order, 20)
-	})
-}
-
-// Headroom leaves its share to others, of a burst too.
-func TestHeadroomHolds(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		for limit, want := range map[int]Limit{8: PerMinute(10).Headroom(0.8), 5: PerMinute(10).Bucket(10).Headroom(0.5), 3: PerMinute(10).Fixed().Headroom(0.3)} {
-			l, err := NewLimiter(want)
-			require.NoError(t, err)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			n := 0
-			for {
-				var ticket Ticket
-				if l.Acquire(ctx, &ticket) != nil {
-					break
-				}
-				l.Release(&ticket, Outcome{Sent: true})
-				n++
-			}
-			cancel()
-			require.Equal(t, limit, n, want)
-		}
-	})
-}
-
 type odd struct{ err error }
 
 func (o odd) Credential(context.Context) (Credential, error) { return o, nil }

@@ -13,7 +13,7 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// send is the innermost layer: one request through the base transport, and the verdict on it.
+// send is the innermost layer. It sends one request through the base transport and judges the outcome.
 func (x *exchange) send(*next) (*http.Response, error) {
 	if x.ctx.Err() != nil {
 		return nil, x.stop(fault.Context(x.ctx))
@@ -28,7 +28,7 @@ func (x *exchange) send(*next) (*http.Response, error) {
 	began := x.clock()
 	b := x.body
 	x.sends++
-	if h := x.history; h != nil && h.att.Number > 0 { // of the attempt before
+	if h := x.history; h != nil && h.att.Number > 0 { // of the previous attempt
 		h.att = Attempt{}
 		x.freeBuffer()
 	}
@@ -40,7 +40,10 @@ func (x *exchange) send(*next) (*http.Response, error) {
 		}
 		resp = nil
 	case err == nil && resp == nil:
-		err = &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: errors.New("the transport returned neither response nor error")}
+		err = &Error{
+			Verdict: Verdict{Class: ClassClient, Scope: ScopeCall},
+			Err:     errors.New("the transport returned neither response nor error"),
+		}
 	}
 	if err == nil {
 		resp.Request = x.req // not the clone that carries the credential
@@ -65,7 +68,8 @@ func (x *exchange) send(*next) (*http.Response, error) {
 	return resp, err
 }
 
-// newBody makes what will be the body of the attempt's answer, and holds what the attempt does until then.
+// newBody makes the body for the attempt's answer. Until the answer arrives, the body holds the attempt's
+// timeout. One allocation serves both.
 func (x *exchange) newBody() {
 	if x.set.timeouts == nil {
 		x.body = &body{parent: x.ctx}
@@ -79,15 +83,17 @@ func (x *exchange) newBody() {
 	x.body = &both.body
 }
 
-// attemptContext returns the context that requests of the attempt have, and whether it is another than the caller's.
+// attemptContext returns the context for the attempt's request, and whether it differs from the context of the
+// caller's request.
 func (x *exchange) attemptContext() (ctx context.Context, another bool) {
 	if t := x.body.timeout; t != nil {
 		return t.Context(x.ctx), true
 	}
-	return x.ctx, x.cancel != nil // of the total timeout
+	return x.ctx, x.cancel != nil // with a total timeout, x.ctx is not the request's own
 }
 
-// wire returns the request to send: the signed clone, or the caller's own, with a body that has not been read.
+// wire returns the request to send: the signed clone or the caller's own request, with a body that has not
+// been read.
 func (x *exchange) wire() (*http.Request, error) {
 	req := x.req
 	if x.out != nil {
@@ -114,14 +120,18 @@ func (x *exchange) wire() (*http.Request, error) {
 	return req, nil
 }
 
-// receive takes in the answer: read to the end where the caller wants it whole, otherwise wrapped.
+// receive prepares the answer. It reads the body to its end if the caller wants it whole, and otherwise wraps
+// it in b.
 func (x *exchange) receive(b *body, resp *http.Response) error {
 	if resp.Body == nil {
 		resp.Body = http.NoBody
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols && x.whole {
 		_ = resp.Body.Close()
-		return &Error{Verdict: Verdict{Class: ClassData, Scope: ScopeCall}, Err: errors.New("the partner switched protocols (101)")}
+		return &Error{
+			Verdict: Verdict{Class: ClassData, Scope: ScopeCall},
+			Err:     errors.New("the partner switched protocols (101)"),
+		}
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		if b.timeout != nil {
@@ -133,7 +143,8 @@ func (x *exchange) receive(b *body, resp *http.Response) error {
 	b.rc, b.max, b.left = resp.Body, x.max, x.max
 	resp.Body = b
 	if !x.whole {
-		events := (b.left >= 0 || b.timeout != nil) && eventStream(resp.Header) // silent for as long as nothing happens, and without end
+		// A stream of events is silent while nothing happens, and has no end: it gets no timeout and no bound.
+		events := (b.left >= 0 || b.timeout != nil) && eventStream(resp.Header)
 		if events {
 			b.max, b.left = -1, -1
 		}
@@ -146,7 +157,7 @@ func (x *exchange) receive(b *body, resp *http.Response) error {
 		}
 		return nil
 	}
-	if resp.StatusCode >= 400 { // read by the classifier as far as it is of use
+	if resp.StatusCode >= 400 { // the classifier reads as much of the body as it needs
 		return nil
 	}
 	x.buffer = buffers.Get().(*buffer)
@@ -162,7 +173,7 @@ func (x *exchange) receive(b *body, resp *http.Response) error {
 	return nil
 }
 
-// freeBuffer gives the buffer of the answer back. Very large ones are left to the collector.
+// freeBuffer returns the answer's buffer to the pool. Buffers above 1 MiB are left to the garbage collector.
 func (x *exchange) freeBuffer() {
 	if x.buffer != nil && x.buffer.Cap() <= 1<<20 {
 		buffers.Put(x.buffer)
@@ -170,7 +181,7 @@ func (x *exchange) freeBuffer() {
 	x.buffer, x.data = nil, nil
 }
 
-// judge sets the verdict of the attempt.
+// judge computes the verdict on the attempt from its response or its error.
 func (x *exchange) judge(resp *http.Response, err error) {
 	var secrets []string
 	if err != nil || resp.StatusCode >= 400 {
@@ -187,7 +198,7 @@ func (x *exchange) judge(resp *http.Response, err error) {
 	default:
 		x.verdict = x.set.classifier(att)
 		if err != nil {
-			// What the transport knows does not depend on the partner.
+			// Whether the request was sent and whether it timed out do not depend on the partner's rules.
 			own := Classify(&Attempt{Request: x.req, Err: err, Number: x.number()})
 			x.verdict.unsent, x.verdict.timeout = own.unsent, own.timeout
 		}
@@ -200,11 +211,12 @@ func (x *exchange) judge(resp *http.Response, err error) {
 	}
 }
 
-// number is the attempt's, from 1, with or without the layer that counts.
+// number returns the number of the attempt, from 1. Without the retry layer, which counts the attempts, it is
+// 1.
 func (x *exchange) number() int { return max(1, x.attempt) }
 
-// discard reads the rest of an answer that is not wanted, so that its connection can be used again, and
-// keeps its beginning in case it turns out to be the last.
+// discard reads the rest of an answer that is not needed, so that its connection can be used again. It keeps
+// the beginning of the body, because the answer may turn out to be the last one.
 func (x *exchange) discard(resp *http.Response, err error) *result {
 	r := &result{resp: resp, err: err, verdict: x.verdict}
 	if resp == nil || resp.Body == nil {
@@ -212,7 +224,7 @@ func (x *exchange) discard(resp *http.Response, err error) *result {
 	}
 	body := resp.Body
 	if resp.ContentLength > maxErrorBody {
-		resp.Body = io.NopCloser(&tail{http.NoBody, io.ErrUnexpectedEOF}) // there was more
+		resp.Body = io.NopCloser(&tail{http.NoBody, io.ErrUnexpectedEOF}) // the rest was not read
 		_ = body.Close()
 		return r
 	}
@@ -221,7 +233,7 @@ func (x *exchange) discard(resp *http.Response, err error) *result {
 	if err == io.EOF {
 		err = nil
 	} else if err == nil {
-		err = io.ErrUnexpectedEOF // there was more
+		err = io.ErrUnexpectedEOF // the rest was not read
 	}
 	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(head), &tail{http.NoBody, err}))
 	return r

@@ -14,53 +14,57 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// Authenticator gives the credential for an attempt. It is asked once for each attempt, before the
-// attempt waits for its turn, and may block; ctx is the call's. An error ends the call as ErrAuth.
-// It must be safe for concurrent use. Where it is comparable, calls of one Authenticator share the
-// pauses that the partner sets for a credential.
+// Authenticator provides the credential for an attempt. It is asked once for each attempt, before the attempt
+// waits for its turn, and may block; ctx is the context of the call. An error ends the call as ErrAuth, but an
+// [*Error] of another class than ClassClient keeps its class. An Authenticator must be safe for concurrent
+// use. If it is comparable, the calls with the same Authenticator share the pauses that the partner asks for
+// per credential.
 //
-// An Authenticator may have more: [Refresher], [CredentialObserver], and a method Check() error that says why it cannot be used,
-// which [WithAuth], [Auth] and [NewRotating] ask once.
+// An Authenticator may implement more: [Refresher], [CredentialObserver], and a method Check() error, which
+// says why it cannot be used. [WithAuth], [Auth], [NewRotating] and [Rotating.Rotate] call Check once.
 type Authenticator interface {
 	Credential(ctx context.Context) (Credential, error)
 }
 
-// Credential puts itself onto a request. The request is a clone that only this attempt uses, and it
-// leads to the partner's own origin. It must be safe for concurrent use. It may be an [Expirer] too.
+// Credential adds itself to a request. The request is a clone that only this attempt uses, and it goes to the
+// partner's own origin. A Credential must be safe for concurrent use. It may also be an [Expirer].
 type Credential interface {
 	Apply(req *http.Request) error
 }
 
-// Refresher is an [Authenticator] that can do something about a credential that the partner has answered with a
-// 401. It is asked once for each call; the call is sent once more, whatever its method, as a 401 was not
-// processed, and that attempt pays quota like any other. A second 401 is final. Without the layer of retries there
-// is no second attempt.
+// Refresher is an [Authenticator] that can replace a credential that the partner has answered with a 401. It
+// is asked once for each call. If another credential follows and the body can be sent again, the call is sent
+// once more, regardless of its method, because the partner did not process the first attempt; the new attempt
+// takes permits like any other. A second 401 is final. Without the retry layer there is no second attempt.
 type Refresher interface {
-	// Reject says that the partner did not take c. It returns whether the next Credential will be another.
-	// It must not block.
+	// Reject reports that the partner did not accept c. It returns whether the next Credential will be another
+	// one. It must not block.
 	Reject(ctx context.Context, c Credential) (retry bool)
 }
 
-// CredentialObserver is an [Authenticator] that is told what became of its credentials, after each attempt that the partner
-// answered. Its methods must not block.
+// CredentialObserver is an [Authenticator] that learns how the partner answered its credentials. Its methods
+// are called after an attempt, and must not block.
 type CredentialObserver interface {
-	// Accepted says that the partner took c: the attempt succeeded.
+	// Accepted reports that the partner accepted c: the attempt succeeded.
 	Accepted(c Credential)
-	// Rejected says that the partner answered c with a 401 where [Refresher] is not asked: for the second time in a call.
+	// Rejected reports that the partner answered c with a 401 for the second time in a call, when [Refresher]
+	// is not asked any more.
 	Rejected(c Credential)
 }
 
-// Expirer is a [Credential] that ends. One that has expired while its call waited for its turn is replaced before it is sent.
+// Expirer is a [Credential] that expires. If it has expired while its call waited for its turn, it is replaced
+// before the call is sent.
 type Expirer interface {
 	Expired() bool
 }
 
-// Bearer sends "Authorization: Bearer" and the token (RFC 6750 section 2.1).
+// Bearer returns an authenticator that sends "Authorization: Bearer" and the token (RFC 6750 section 2.1).
 func Bearer(token Secret) Authenticator {
 	return inHeader("Bearer", "Authorization", "Bearer "+token.Reveal(), token.Check())
 }
 
-// APIKey sends the key in a header, such as "X-Api-Key". Prefer it to [APIKeyQuery].
+// APIKey returns an authenticator that sends the key in a header, such as "X-Api-Key". Prefer it to
+// [APIKeyQuery].
 func APIKey(header string, key Secret) Authenticator {
 	err := key.Check()
 	switch {
@@ -73,8 +77,8 @@ func APIKey(header string, key Secret) Authenticator {
 	return inHeader("APIKey", textproto.CanonicalMIMEHeaderKey(header), key.Reveal(), err)
 }
 
-// APIKeyQuery sends the key as a query parameter, for partners that take it nowhere else. It is put
-// onto the wire only; errors, logs and events never hold it.
+// APIKeyQuery returns an authenticator that sends the key as a query parameter, for partners that accept it
+// nowhere else. The key is added only to the request on the wire. Errors, logs and events never hold it.
 func APIKeyQuery(param string, key Secret) Authenticator {
 	err := key.Check()
 	if err == nil && param == "" {
@@ -84,8 +88,9 @@ func APIKeyQuery(param string, key Secret) Authenticator {
 	return &static{name: "APIKeyQuery", value: NewSecret(pair), err: err}
 }
 
-// Basic sends "Authorization: Basic" (RFC 7617). The user must not hold a colon; the password may be
-// empty when the user is the secret, as some partners want it: Basic("", key) sends key as the user.
+// Basic returns an authenticator that sends "Authorization: Basic" (RFC 7617). The user must not hold a colon
+// or a line break. Some partners want the secret as the user, with an empty password: Basic("", key) sends it
+// that way.
 func Basic(user string, password Secret) Authenticator {
 	err := password.Check()
 	if err == nil && strings.ContainsAny(user, ":\r\n") {
@@ -105,9 +110,9 @@ func inHeader(name, header, value string, err error) Authenticator {
 // static is a credential that does not change.
 type static struct {
 	name   string
-	header string // empty: value belongs to the query
-	value  Secret // all of what is sent
-	err    error  // why it cannot be
+	header string // if empty, value goes into the query
+	value  Secret // the whole value of the header, or the parameter's name=value
+	err    error // why the credential cannot be used; nil if it can
 }
 
 func (s *static) Check() error {
@@ -117,7 +122,7 @@ func (s *static) Check() error {
 	return nil
 }
 
-// Credential returns itself.
+// Credential returns s itself.
 func (s *static) Credential(context.Context) (Credential, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
@@ -125,14 +130,15 @@ func (s *static) Credential(context.Context) (Credential, error) {
 	return s, nil
 }
 
-// Apply puts the credential onto req.
+// Apply adds the credential to req.
 func (s *static) Apply(req *http.Request) error {
 	if s.header != "" {
 		req.Header[s.header] = []string{s.value.Reveal()}
 		return nil
 	}
 	u := *req.URL
-	// Appended rather than parsed and encoded again: the partner's own query stays as it was.
+	// The pair is appended to the raw query: parsing it and encoding it again could change the partner's own
+	// parameters.
 	pair := s.value.Reveal()
 	if u.RawQuery != "" {
 		pair = u.RawQuery + "&" + pair
@@ -152,13 +158,14 @@ func checkAuth(a Authenticator) error {
 	return nil
 }
 
-// maxSignedBody is how much of a body a signer gets.
+// maxSignedBody is the largest body that a signer gets, in bytes.
 const maxSignedBody = 64 << 20
 
-// Sign returns a credential that f computes from the request and its body: a signature over method, path, time and body, say.
-// It runs once for each attempt, when all waiting is over, so that a timestamp is fresh, on a clone that only this
-// attempt uses. The body is nil where there is none; one that can be read only once, or above 64 MiB, cannot be signed and
-// fails the call as ErrInvalid. F must be safe for concurrent use and not keep the body. Nil is an error.
+// Sign returns an authenticator that computes the credential by f from the request and its body, for example a
+// signature over method, path, time and body. f runs once for each attempt, after all waiting, so that a
+// timestamp is fresh. It gets a clone of the request that only this attempt uses. Its body is nil if the
+// request has none. A body that can be read only once, or above 64 MiB, cannot be signed; the call fails as
+// ErrInvalid. f must be safe for concurrent use and must not keep the body. A nil f is an error.
 func Sign(f func(req *http.Request, body []byte) error) Authenticator { return &signer{f} }
 
 type signer struct {
@@ -190,7 +197,7 @@ func (s *signer) Apply(req *http.Request) error {
 	return nil
 }
 
-// signedBody returns what the request will send.
+// signedBody returns the body that the request will send, nil for none.
 func signedBody(req *http.Request) ([]byte, error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil, nil

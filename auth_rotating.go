@@ -10,22 +10,23 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// Rotating is a credential that can be exchanged for another while calls go on: each of them uses the old or the new one,
-// never neither. Make it with [NewRotating]. It is safe for concurrent use.
+// Rotating is an [Authenticator] whose credential can be exchanged for another while calls go on. Each call
+// uses the old or the new credential, never none. Make it with [NewRotating]. It is safe for concurrent use.
 type Rotating struct {
 	integration string
 	overlap     time.Duration
 	observer    Observer
 
-	turn chan struct{} // has room while nobody rotates
+	turn chan struct{} // holds one element during a rotation, so that rotations run one at a time
 
 	mu    sync.Mutex
 	now   *inUse
-	old   *inUse // good too until then
+	old   *inUse // the one before, which may be taken back until the time below; nil for none
 	until time.Time
 }
 
-// inUse is a credential from when it was taken. It is compared by its address, as authenticators need not be comparable.
+// inUse is an authenticator with the time since when it is in use. It is compared by address, because
+// authenticators need not be comparable.
 type inUse struct {
 	Authenticator
 	since time.Time
@@ -34,8 +35,10 @@ type inUse struct {
 // RotatingOption configures a [Rotating].
 type RotatingOption func(*Rotating) error
 
-// RotationOverlap says that for d after a rotation the old credential is good too: a call whose new one is answered with a
-// 401 is sent once more with the old one, unless the new one is a [Refresher], which is asked first. Zero, the default, is no overlap; negative is an error.
+// RotationOverlap says that the old credential stays valid for d after a rotation. If the partner answers the
+// new one with a 401 in that time, the old one is taken back, and the call is sent once more with it. If the
+// new authenticator is a [Refresher], its Reject decides instead. Zero, the default, means no overlap;
+// negative is an error.
 func RotationOverlap(d time.Duration) RotatingOption {
 	return func(r *Rotating) error {
 		if d < 0 {
@@ -46,7 +49,8 @@ func RotationOverlap(d time.Duration) RotatingOption {
 	}
 }
 
-// RotationObserver tells o of rotations, of the integration with that name. A nil o tells nobody.
+// RotationObserver sends the events of rotations to o, under the name of the integration. A nil o receives
+// none.
 func RotationObserver(o Observer, integration string) RotatingOption {
 	return func(r *Rotating) error {
 		r.observer, r.integration = o, integration
@@ -54,7 +58,8 @@ func RotationObserver(o Observer, integration string) RotatingOption {
 	}
 }
 
-// NewRotating returns a credential that is current until it is rotated. Nil is an error, and so is one that is not valid.
+// NewRotating returns a Rotating that uses current until it is rotated. A nil current is an error, and so is
+// one that is not valid by its Check method.
 func NewRotating(current Authenticator, opts ...RotatingOption) (*Rotating, error) {
 	r := &Rotating{now: &inUse{current, time.Now()}, turn: make(chan struct{}, 1)}
 	errs := []error{checkAuth(current)}
@@ -69,13 +74,13 @@ func NewRotating(current Authenticator, opts ...RotatingOption) (*Rotating, erro
 	return r, nil
 }
 
-// rotated is a credential and whose it is.
+// rotated is a credential with the authenticator that it came from.
 type rotated struct {
 	Credential
 	of *inUse
 }
 
-// Credential implements Authenticator.
+// Credential implements [Authenticator].
 func (r *Rotating) Credential(ctx context.Context) (Credential, error) {
 	r.mu.Lock()
 	now := r.now
@@ -87,7 +92,7 @@ func (r *Rotating) Credential(ctx context.Context) (Credential, error) {
 	return rotated{c, now}, nil
 }
 
-// Reject implements Refresher: within the overlap the old credential is taken back.
+// Reject implements [Refresher]. Within the overlap it takes the old credential back.
 func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 	was, ok := c.(rotated)
 	if !ok {
@@ -96,7 +101,7 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 	r.mu.Lock()
 	if was.of != r.now {
 		r.mu.Unlock()
-		return true // it has been rotated since
+		return true // another credential is in use by now
 	}
 	if inner, ok := was.of.Authenticator.(Refresher); ok {
 		r.mu.Unlock()
@@ -105,14 +110,18 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 	if r.old != nil && time.Now().Before(r.until) {
 		r.now, r.old = r.old, nil
 		r.mu.Unlock()
-		tell(ctx, r.observer, RotationRolledBack{Integration: r.integration, Action: "check the new credential with the partner, and rotate again", Err: ErrAuth})
+		tell(ctx, r.observer, RotationRolledBack{
+			Integration: r.integration,
+			Action:      "check the new credential with the partner, and rotate again",
+			Err:         ErrAuth,
+		})
 		return true
 	}
 	r.mu.Unlock()
 	return false
 }
 
-// Accepted implements CredentialObserver, for the authenticator that c is of.
+// Accepted implements [CredentialObserver]. It passes c on to the authenticator that c came from.
 func (r *Rotating) Accepted(c Credential) {
 	if was, ok := c.(rotated); ok {
 		if o, ok := was.of.Authenticator.(CredentialObserver); ok {
@@ -121,7 +130,7 @@ func (r *Rotating) Accepted(c Credential) {
 	}
 }
 
-// Rejected implements CredentialObserver, for the authenticator that c is of.
+// Rejected implements [CredentialObserver]. It passes c on to the authenticator that c came from.
 func (r *Rotating) Rejected(c Credential) {
 	if was, ok := c.(rotated); ok {
 		if o, ok := was.of.Authenticator.(CredentialObserver); ok {
@@ -130,13 +139,13 @@ func (r *Rotating) Rejected(c Credential) {
 	}
 }
 
-// Expired implements Expirer.
+// Expired implements [Expirer].
 func (r rotated) Expired() bool {
 	e, ok := r.Credential.(Expirer)
 	return ok && e.Expired()
 }
 
-// Check returns why r cannot be used: it was not made by NewRotating.
+// Check returns an error if r was not made by NewRotating.
 func (r *Rotating) Check() error {
 	if r == nil || r.turn == nil {
 		return errors.New("the Rotating was not made by NewRotating")
@@ -144,11 +153,13 @@ func (r *Rotating) Check() error {
 	return nil
 }
 
-// Rotate exchanges the credential for next. It calls check with next first, then takes next for all new
-// calls, then calls check again; where that fails, the old one is taken back. Check makes a call with the
-// credential that it is given, by [Auth], and returns what became of it; nil checks nothing. Rotations go one at a
-// time. The error says which step failed, and wraps check's.
-func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(context.Context, Authenticator) error) error {
+// Rotate exchanges the credential for next. It calls check with next, takes next for all new calls, and calls
+// check again, with r. If that fails, the old credential is taken back. The function check makes a call with
+// the authenticator that it gets, by [Auth], and returns the error of the call; a nil check checks nothing.
+// Rotations run one at a time. The error says which step failed, and wraps the error of check.
+func (r *Rotating) Rotate(
+	ctx context.Context, next Authenticator, check func(context.Context, Authenticator) error,
+) error {
 	if err := errors.Join(r.Check(), checkAuth(next)); err != nil {
 		return invalid("Rotate: %w", err)
 	}
@@ -171,7 +182,11 @@ func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(co
 		return fmt.Errorf("belay: waiting for another rotation: %w", fault.Context(ctx))
 	}
 	if err := check(ctx, next); err != nil {
-		tell(ctx, r.observer, RotationRolledBack{Integration: r.integration, Action: "the new credential does not work: check it with the partner; the old one stays", Err: err})
+		tell(ctx, r.observer, RotationRolledBack{
+			Integration: r.integration,
+			Action:      "the new credential does not work: check it with the partner; the old one stays",
+			Err:         err,
+		})
 		return fmt.Errorf("belay: the new credential was not taken, as it does not work: %w", err)
 	}
 	r.mu.Lock()
@@ -182,10 +197,10 @@ func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(co
 	}
 	r.mu.Unlock()
 	works, refused := false, false
-	end := func() { // after a panic of check too
+	end := func() { // also runs if check panics
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		refused = r.now != taken // a call was answered with a 401 meanwhile, and went back to the old one
+		refused = r.now != taken // a call got a 401 meanwhile, and Reject took the old credential back
 		if !works && !refused {
 			r.now, r.old = old, nil
 		}
@@ -200,7 +215,11 @@ func (r *Rotating) Rotate(ctx context.Context, next Authenticator, check func(co
 		return fmt.Errorf("belay: the old credential was taken back: the new one was answered with a 401: %w", ErrAuth)
 	}
 	if err != nil {
-		tell(ctx, r.observer, RotationRolledBack{Integration: r.integration, Action: "the new credential failed after it was taken: check it with the partner; the old one is in use again", Err: err})
+		tell(ctx, r.observer, RotationRolledBack{
+			Integration: r.integration,
+			Action:      "the new credential failed after it was taken: check it with the partner; the old one is in use again",
+			Err:         err,
+		})
 		return fmt.Errorf("belay: the old credential was taken back: %w", err)
 	}
 	tell(ctx, r.observer, CredentialRotated{Integration: r.integration, Was: old.since})

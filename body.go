@@ -19,29 +19,32 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// Body is a request's body. Make one with [Form], [BytesBody], [ReaderBody], [StreamBody] or [Multipart]; any other
-// value handed to [Send] is sent as JSON.
+// Body is the body of a request. Make one with [Form], [BytesBody], [ReaderBody], [StreamBody] or [Multipart].
+// [Send] also accepts url.Values, []byte and an io.Reader, and sends any other value as JSON.
 type Body struct {
 	contentType string
-	length      int64 // -1 when it is not known
+	length      int64 // in bytes; -1 if unknown
 	open        func() (io.ReadCloser, error)
-	once        io.ReadCloser // in place of open: can be read only once
+	once        io.ReadCloser // used in place of open; can be read only once
 	err         error
 }
 
-// Form sends values as application/x-www-form-urlencoded. [Send] does so for any url.Values.
+// Form returns a body that sends values as application/x-www-form-urlencoded. [Send] does so for any
+// url.Values.
 func Form(values url.Values) Body {
 	return BytesBody("application/x-www-form-urlencoded", []byte(values.Encode()))
 }
 
-// BytesBody sends b as it is. It must not be changed until the call is over.
+// BytesBody returns a body that sends b as it is. b must not be changed until the call is over.
 func BytesBody(contentType string, b []byte) Body {
 	return Body{contentType: contentType, length: int64(len(b)), open: func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(b)), nil
 	}}
 }
 
-// ReaderBody sends what r yields, once: a call with it is not retried. It is closed if it is an io.Closer. A *bytes.Buffer, *bytes.Reader or *strings.Reader can be replayed all the same.
+// ReaderBody returns a body that sends the bytes of r, once: a call with it is not retried. r is closed if it
+// is an io.Closer. But a *bytes.Buffer, *bytes.Reader or *strings.Reader can be sent again, so its calls are
+// retried as usual. A nil r is an error.
 func ReaderBody(contentType string, r io.Reader) Body {
 	if v := reflect.ValueOf(r); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return Body{err: errors.New("the reader is nil")}
@@ -69,8 +72,8 @@ func ReaderBody(contentType string, r io.Reader) Body {
 	return Body{contentType: contentType, length: -1, once: once}
 }
 
-// StreamBody sends what open yields; it is opened again for each attempt. Length is in bytes, -1 when it is
-// not known.
+// StreamBody returns a body that sends the bytes of the stream that open returns. It calls open again for each
+// attempt. The length is in bytes, -1 if it is unknown. A nil open is an error.
 func StreamBody(contentType string, length int64, open func() (io.ReadCloser, error)) Body {
 	if open == nil {
 		return Body{err: errors.New("the function that opens the stream is nil")}
@@ -78,21 +81,21 @@ func StreamBody(contentType string, length int64, open func() (io.ReadCloser, er
 	return Body{contentType: contentType, length: max(-1, length), open: open}
 }
 
-// File is a part of a multipart body.
+// File is a file in a multipart body.
 type File struct {
-	// Field is the form field's name, Name the file's.
+	// Field is the name of the form field, and Name the name of the file.
 	Field, Name string
-	// ContentType is application/octet-stream when empty.
+	// ContentType is the media type of the file. Empty means application/octet-stream.
 	ContentType string
-	// Open is called for each attempt. It must not be nil.
+	// Open opens the file. It is called for each attempt, and must not be nil.
 	Open func() (io.ReadCloser, error)
 }
 
-// Multipart sends fields and files as multipart/form-data (RFC 7578). Files are streamed.
+// Multipart returns a body that sends fields and files as multipart/form-data (RFC 7578). Files are streamed.
 func Multipart(fields url.Values, files ...File) Body {
 	var boundary [16]byte
 	_, _ = rand.Read(boundary[:])
-	// Everything but the files' content is made here; it is cut where the files go.
+	// Everything except the contents of the files is written here. It is cut at the places of the contents.
 	var head bytes.Buffer
 	w := multipart.NewWriter(&head)
 	_ = w.SetBoundary(hex.EncodeToString(boundary[:]))
@@ -160,7 +163,7 @@ func (p *parts) Close() error {
 	return errors.Join(errs...)
 }
 
-// bodyOf makes a Body of what a caller hands in; nil for none.
+// bodyOf makes a Body of the value that the caller passes, nil for none.
 func bodyOf(v any) (*Body, error) {
 	if v == nil {
 		return nil, nil
@@ -196,12 +199,12 @@ func bodyOf(v any) (*Body, error) {
 		return nil, invalid("the body cannot be sent: %w", b.err)
 	}
 	if b.open == nil && b.once == nil {
-		return nil, nil // the zero Body
+		return nil, nil // the zero Body sends nothing
 	}
 	return &b, nil
 }
 
-// attach puts the body onto req.
+// attach puts the body into req.
 func (b *Body) attach(req *http.Request) error {
 	if b.contentType != "" {
 		req.Header["Content-Type"] = []string{b.contentType}
@@ -230,7 +233,8 @@ func (b *Body) attach(req *http.Request) error {
 	return nil
 }
 
-// source is a body of the caller's, whose failure to be read is not the partner's.
+// source is a request's body from the caller. An error in reading it is ErrInvalid, because it is not the
+// partner's failure.
 type source struct{ io.ReadCloser }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -244,7 +248,7 @@ func (s *source) Read(p []byte) (int, error) {
 // newKey returns a random idempotency key, a UUID of version 4 (RFC 9562 section 5.4).
 func newKey() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
+	_, _ = rand.Read(b[:]) // rand.Read never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	s := hex.EncodeToString(b[:])
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]

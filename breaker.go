@@ -13,24 +13,29 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// BreakerPolicy says when the circuit to a partner opens. The zero value is the default of every field; a
-// negative one is an error where nothing else is said.
+// BreakerPolicy says when the circuit to a partner opens. The zero value of a field means its default. A
+// negative value is an error unless the field says otherwise.
 type BreakerPolicy struct {
-	// Failures in a row open the circuit. Zero means 5, negative that a row alone never does.
+	// Failures is the number of consecutive failures that opens the circuit. Zero means 5; negative means
+	// that consecutive failures alone never open it.
 	Failures int
-	// FailureRatio of the calls in Window opens it too, from 0 to 1. Zero means 0.5, negative never.
+	// FailureRatio is the share of failed calls in Window that also opens the circuit, from 0 to 1. Zero
+	// means 0.5; negative means that no share opens it.
 	FailureRatio float64
-	// MinCalls is how many calls the window must hold before FailureRatio counts. Zero means 20.
+	// MinCalls is the number of calls that Window must hold before FailureRatio counts. Zero means 20.
 	MinCalls int
-	// Window is how far back calls are counted, at most a year. Zero means 60 s, or three attempt timeouts if that is more.
+	// Window is the time over which calls are counted, at most a year. Zero means 60 s, or three attempt
+	// timeouts of the client if that is more.
 	Window time.Duration
-	// Cooldown is how long the circuit stays open before a probe is sent. Zero means 5 s, or MaxCooldown if
-	// that is less. It doubles for
-	// each probe that fails, and a partner's Retry-After on a 503 extends it.
+	// Cooldown is how long the circuit stays open before a probe is sent. It doubles for each probe that
+	// fails, and the Retry-After of a Transient answer, such as a 503, extends it, to at most an hour from
+	// then. Zero means 5 s, or MaxCooldown if that is less.
 	Cooldown time.Duration
-	// MaxCooldown bounds the doubling. Zero means 60 s, or Cooldown if that is more.
+	// MaxCooldown bounds the doubling. Zero means 60 s, or Cooldown if that is more. A value below Cooldown
+	// is an error.
 	MaxCooldown time.Duration
-	// Probes is how many probes are in flight at once, all of which must succeed to close the circuit. Zero means 1.
+	// Probes is the number of probes in flight at once. All of them must succeed to close the circuit. Zero
+	// means 1; more than 1,000 is an error.
 	Probes int
 }
 
@@ -65,38 +70,40 @@ func (p BreakerPolicy) check() error {
 
 const longestWindow = 365 * 24 * time.Hour
 
-// longestPause bounds what a partner may ask for: one call finds out after that whether it is back.
+// longestPause bounds how long a partner's Retry-After can keep the circuit open. After that a probe finds
+// out whether the partner is back.
 const longestPause = time.Hour
 
-// circuitListener is told when a circuit opens, and when it closes after an outage that has lasted that long. The limiter is one: it
-// lets calls come back slowly.
+// circuitListener hears when the circuit opens, and when it closes after an outage of the given length. The
+// limiter is a listener: after an outage it admits calls slowly.
 type circuitListener interface {
 	CircuitOpened()
 	CircuitClosed(lasted time.Duration)
 }
 
-// Breaker refuses calls while the partner is down, and finds out by probes when it is back. Only
-// Transient verdicts count against the partner; every other failure is neutral.
+// Breaker refuses calls while the partner is down, and finds out by probes when it is back. Only Transient
+// verdicts count against the partner; every other failure is neutral.
 //
-// Most users configure one by [WithBreakerPolicy]. Make one with [NewBreaker] and share it by
-// [WithBreaker] when several clients reach the partner by the same way. It is safe for concurrent use.
+// Most users configure one with [WithBreakerPolicy]. Make one with [NewBreaker] and share it with
+// [WithBreaker] if several clients reach the partner by the same way. It is safe for concurrent use.
 type Breaker struct {
 	policy             BreakerPolicy
 	cb                 *gobreaker.TwoStepCircuitBreaker[any]
 	base               time.Time
-	maxUntoldSuccesses int64 // successes in a row that can matter: as many as keep the ratio down by themselves
+	maxUntoldSuccesses int64 // bounds successes: this many keep the ratio below FailureRatio
 
-	// Set by gobreaker's callback, which runs under its mutex: atomics and nothing else.
-	state     atomic.Int32
-	openUntil atomic.Int64 // nanoseconds since base
-	failed    atomic.Int32 // probes in a row
-	openedAt  atomic.Int64 // from closed
-	changes   atomic.Int32 // bits of changes nobody has taken yet
+	// The next five are changed in onChange, which runs under gobreaker's mutex. It may change atomics only:
+	// a lock of mu could deadlock, because allow calls gobreaker under mu.
+	state     atomic.Int32 // a gobreaker.State
+	openUntil atomic.Int64 // nanoseconds since base, 0 while closed
+	failed    atomic.Int32 // probes that failed since the circuit opened
+	openedAt  atomic.Int64 // when the circuit opened, in nanoseconds since base
+	changes   atomic.Int32 // bits of the changes that no report has returned yet
 
 	generation atomic.Uint32 // counts changes
-	successes  atomic.Int64  // since the last failure, about as many as are enough; not yet told to gobreaker
-	probing    atomic.Int32  // probes in flight or that succeeded, while half open
-	probeSlots atomic.Int32  // parked calls whose turn it is to probe, but who have no permit yet
+	successes  atomic.Int64  // since the last failure, not reported to gobreaker yet; at most about maxUntoldSuccesses
+	probing    atomic.Int32  // probes in flight or successful, while half-open
+	probeSlots atomic.Int32  // waiters with a probe slot but without a permit
 
 	mu        sync.Mutex
 	waiting   []*circuitWaiter
@@ -104,13 +111,14 @@ type Breaker struct {
 	listeners []circuitListener
 }
 
+// The bits of Breaker.changes.
 const (
 	changedToOpen = 1 << iota
 	changedToClosed
 	changedFromClosed
 )
 
-// errNeutral and errFailure are how outcomes are told to gobreaker.
+// The outcomes that are reported to gobreaker, besides nil for a success.
 var (
 	errNeutral = errors.New("neutral")
 	errFailure = errors.New("failure")
@@ -133,7 +141,8 @@ func newBreaker(p BreakerPolicy) *Breaker {
 		MaxRequests:  uint32(p.Probes),
 		Interval:     p.Window,
 		BucketPeriod: max(1, p.Window/10),
-		// It stays open until after its Timeout; openUntil is what decides.
+		// gobreaker leaves the open state only after its Timeout. It is 1 ns shorter than any cooldown, so
+		// that openUntil decides.
 		Timeout: max(1, min(p.Cooldown, p.MaxCooldown)-1),
 		ReadyToTrip: func(c gobreaker.Counts) bool {
 			if p.Failures > 0 && c.ConsecutiveFailures >= uint32(p.Failures) {
@@ -151,7 +160,7 @@ func newBreaker(p BreakerPolicy) *Breaker {
 
 func (b *Breaker) now() time.Duration { return time.Since(b.base) }
 
-// onChange runs under gobreaker's mutex.
+// onChange records a change of gobreaker's state. It runs under gobreaker's mutex.
 func (b *Breaker) onChange(_ string, from, to gobreaker.State) {
 	now := b.now()
 	bits := int32(0)
@@ -180,15 +189,15 @@ func (b *Breaker) onChange(_ string, from, to gobreaker.State) {
 	b.changes.Or(bits)
 }
 
-// BreakerState is where a breaker stands.
+// BreakerState is the state of a breaker.
 type BreakerState uint8
 
 const (
-	// BreakerClosed lets every call through.
+	// BreakerClosed admits every call.
 	BreakerClosed BreakerState = iota
-	// BreakerHalfOpen lets probes through.
+	// BreakerHalfOpen admits probes.
 	BreakerHalfOpen
-	// BreakerOpen lets nothing through.
+	// BreakerOpen admits nothing.
 	BreakerOpen
 )
 
@@ -197,8 +206,8 @@ func (s BreakerState) String() string {
 	return [...]string{"closed", "half-open", "open"}[min(s, BreakerOpen)]
 }
 
-// State returns where the breaker stands and, when it is open, how long until the next probe. It does
-// not change anything.
+// State returns the state of the breaker and, when it is open, the time until the next probe. It changes
+// nothing.
 func (b *Breaker) State() (BreakerState, time.Duration) {
 	if b.closed() {
 		return BreakerClosed, 0
@@ -209,30 +218,31 @@ func (b *Breaker) State() (BreakerState, time.Duration) {
 	return BreakerHalfOpen, 0
 }
 
-// closed is the fast question of the successful path.
+// closed reports whether the circuit is closed. It is one atomic load, for the successful path.
 func (b *Breaker) closed() bool { return gobreaker.State(b.state.Load()) == gobreaker.StateClosed }
 
-// busy reports whether all probes are out, or about to be.
+// busy reports whether all probes are in flight or promised to waiters.
 func (b *Breaker) busy() bool { return int(b.probing.Load()+b.probeSlots.Load()) >= b.policy.Probes }
 
-// permit is the right to send one attempt. It must be reported. While the circuit is closed it is only a
-// note of the generation, so that the successful path takes no lock: successes are counted, and told to
-// gobreaker when a failure makes them matter.
+// permit is the right to send one attempt. It must be reported. While the circuit is closed it only notes the
+// generation, so that the successful path takes no lock: successes are counted, and reported to gobreaker
+// when a failure makes them matter.
 type permit struct {
 	held       bool
 	probe      bool
 	generation uint32
-	done       func(error) // a probe's
+	done       func(error) // of a probe, nil for other attempts
 }
 
-// pass is allow while the circuit is closed.
+// pass returns a permit, and whether it is valid: only while the circuit is closed. It takes no lock.
 func (b *Breaker) pass() (permit, bool) {
 	p := permit{held: true, generation: b.generation.Load()}
 	return p, b.closed()
 }
 
-// allow returns a permit, or false when the circuit is open or all probes are out, or promised to others:
-// turn says that one is promised to this call. An unsafe call gets none while another waits to probe.
+// allow returns a permit, or false if the circuit is open, or if all probes are in flight or promised to
+// other calls. With turn, this call has a probe slot. An unsafe call gets no permit for a probe while a safe
+// one waits for the circuit.
 func (b *Breaker) allow(turn, unsafe bool) (permit, bool) {
 	if p, ok := b.pass(); ok {
 		return p, true
@@ -250,8 +260,9 @@ func (b *Breaker) allow(turn, unsafe bool) (permit, bool) {
 	return permit{held: true, probe: true, generation: b.generation.Load(), done: done}, true
 }
 
-// report tells what became of a permit. A second report does nothing. It returns the changes of state
-// since somebody last asked; notify must follow when there are any, or the permit was a probe's.
+// report ends a permit with the verdict on its attempt. A second report does nothing. It returns the changes
+// of state that no report has returned before; notify must follow if there are any, or if the permit was for
+// a probe.
 func (b *Breaker) report(p *permit, v *Verdict, answered bool) (changes int32) {
 	if !p.held {
 		return 0
@@ -261,7 +272,7 @@ func (b *Breaker) report(p *permit, v *Verdict, answered bool) (changes int32) {
 	case p.probe:
 		b.reportProbe(p, v.Class, answered)
 	case v.Class == ClassOK:
-		if b.successes.Load() < b.maxUntoldSuccesses { // seldom, on the successful path
+		if b.successes.Load() < b.maxUntoldSuccesses { // rarely true on the successful path, which then writes nothing
 			b.successes.Add(1)
 		}
 		return 0
@@ -277,8 +288,9 @@ func (b *Breaker) report(p *permit, v *Verdict, answered bool) (changes int32) {
 	return changes
 }
 
-// reportProbe tells of a probe. One that the partner answered succeeds whatever the answer: it is up. A
-// success keeps its place, as gobreaker lets no more through than must succeed.
+// reportProbe reports the outcome of a probe to gobreaker. A probe that the partner answered succeeds unless
+// the answer is Transient: the partner is up. A success keeps its place among the probes, because gobreaker
+// admits only as many as must succeed.
 func (b *Breaker) reportProbe(p *permit, c Class, answered bool) {
 	switch {
 	case c == ClassTransient:
@@ -293,8 +305,8 @@ func (b *Breaker) reportProbe(p *permit, c Class, answered bool) {
 	}
 }
 
-// reportFailure tells gobreaker of a failure while the circuit was closed, after the successes before
-// it, as far as they can matter.
+// reportFailure reports a failure of a closed circuit to gobreaker, after the successes before it, as far as
+// these can matter.
 func (b *Breaker) reportFailure(p *permit) {
 	for range min(b.successes.Swap(0), b.maxUntoldSuccesses) {
 		b.tell(p, nil)
@@ -302,7 +314,7 @@ func (b *Breaker) reportFailure(p *permit) {
 	b.tell(p, errFailure)
 }
 
-// tell tells gobreaker of an outcome, unless the circuit has changed since the permit was taken.
+// tell reports an outcome to gobreaker, unless the circuit has changed since the permit was taken.
 func (b *Breaker) tell(p *permit, outcome error) {
 	if b.generation.Load() != p.generation {
 		return
@@ -312,7 +324,7 @@ func (b *Breaker) tell(p *permit, outcome error) {
 	}
 }
 
-// extend keeps the circuit open for d from now at least, within an hour.
+// extend keeps an open circuit open for at least d from now, or for an hour if d is more.
 func (b *Breaker) extend(d time.Duration) {
 	until := int64(b.now() + min(d, longestPause))
 	for {

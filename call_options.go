@@ -13,7 +13,7 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// CallOption configures a single call, typed or by [CallContext].
+// CallOption configures a single call: a typed call directly, any other call by [CallContext].
 type CallOption interface {
 	PageOption
 	applyCall(*callOptions)
@@ -25,7 +25,7 @@ func (f callOption) applyCall(o *callOptions) { f(o) }
 
 func (f callOption) applyPage(o *pageOptions) { o.calls = append(o.calls, f) }
 
-// callOptions are the options of one call. They do not change once the call has begun.
+// callOptions are the options of one call. They do not change after the call has begun.
 type callOptions struct {
 	values      map[string]string
 	query       url.Values
@@ -42,16 +42,16 @@ type callOptions struct {
 	noAuth      bool
 	into        *Info
 	route       string
-	unbounded   bool // no bound on the answer
-	literal     bool // the path is a link of the partner's, not a template
+	unbounded   bool // no bound on the size of the answer
+	literal     bool // the path is a link from the partner, not a template
 	err         error
 }
 
 type optionsKey struct{}
 
-// CallContext returns a context that carries opts to the calls made with it: raw requests, and those of
-// another SDK over [Client.Transport]. A typed call's own options come after them. PathValue and Query
-// mean nothing to a request that is made already, and an IdempotencyKey is that of every call made with the
+// CallContext returns a context that carries opts to the calls made with it: raw requests, and the requests of
+// another SDK over [Client.Transport]. A typed call applies its own options after them. PathValue and Query
+// have no effect on a request that is already made. An IdempotencyKey is sent with every call made with the
 // context. A nil ctx means context.Background.
 func CallContext(ctx context.Context, opts ...CallOption) context.Context {
 	if ctx == nil {
@@ -60,8 +60,9 @@ func CallContext(ctx context.Context, opts ...CallOption) context.Context {
 	return context.WithValue(ctx, optionsKey{}, optionsOf(ctx).with(opts))
 }
 
-// DetachedContext returns a context with the values of ctx, but without its end and without call options: for work that a call
-// begins and that outlives it, such as the refresh of a token. A nil ctx means context.Background.
+// DetachedContext returns a context with the values of ctx, but without its deadline, its cancel and its call
+// options. It is for work that a call begins and that outlives the call, such as the refresh of a token. A nil
+// ctx means context.Background.
 func DetachedContext(ctx context.Context) context.Context {
 	if ctx == nil {
 		return context.Background()
@@ -76,7 +77,7 @@ func optionsOf(ctx context.Context) *callOptions {
 	return &noOptions
 }
 
-// with returns a copy to which opts have been applied.
+// with returns a copy of o to which opts have been applied.
 func (o *callOptions) with(opts []CallOption) *callOptions {
 	clone := *o
 	clone.values, clone.query, clone.header = maps.Clone(o.values), maps.Clone(o.query), o.header.Clone()
@@ -94,8 +95,8 @@ func (o *callOptions) fail(format string, args ...any) {
 	}
 }
 
-// PathValue fills {name} in the path. It is escaped. An empty value, "." and ".." are refused: they would
-// make it another path.
+// PathValue replaces {name} in the path with the escaped value. An empty value, "." and ".." are errors,
+// because they would make it another path.
 func PathValue(name, value string) CallOption {
 	return callOption(func(o *callOptions) {
 		if value == "" || value == "." || value == ".." {
@@ -108,7 +109,7 @@ func PathValue(name, value string) CallOption {
 	})
 }
 
-// Query adds a query parameter; a second one of the same name stands beside the first.
+// Query adds a query parameter. A second one with the same name is added beside the first.
 func Query(name, value string) CallOption {
 	return callOption(func(o *callOptions) {
 		if o.query == nil {
@@ -118,7 +119,8 @@ func Query(name, value string) CallOption {
 	})
 }
 
-// Header sets a header of the request, in place of the client's. An empty value sends it empty.
+// Header sets a header of the request, in place of the client's header. An empty value is sent as an empty
+// header.
 func Header(name, value string) CallOption {
 	return callOption(func(o *callOptions) {
 		if !headers.IsToken(name) || strings.ContainsAny(value, "\r\n\x00") {
@@ -132,7 +134,8 @@ func Header(name, value string) CallOption {
 	})
 }
 
-// Cost says how many permits of each limit the call takes. Zero means 1, negative is an error.
+// Cost sets the number of permits that the call takes of each limit. Zero means the number by [WithCost], or
+// else 1; negative is an error.
 func Cost(n int) CallOption {
 	return callOption(func(o *callOptions) {
 		if n < 0 {
@@ -142,8 +145,9 @@ func Cost(n int) CallOption {
 	})
 }
 
-// IdempotencyKey sends key, in the header of [WithIdempotencyKeys] or else "Idempotency-Key", and lets
-// the call be retried. At most 255 bytes, as Stripe takes them.
+// IdempotencyKey sends key, in the header of [WithIdempotencyKeys] or else in "Idempotency-Key", so that the
+// call may be retried. The key has 1 to 255 printable ASCII characters, as Stripe accepts them; any other key
+// is an error.
 func IdempotencyKey(key string) CallOption {
 	return callOption(func(o *callOptions) {
 		if key == "" || len(key) > 255 || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
@@ -153,21 +157,23 @@ func IdempotencyKey(key string) CallOption {
 	})
 }
 
-// Idempotent says that the call may be run twice, whatever its method.
+// Idempotent says that the call may be run twice, regardless of its method.
 func Idempotent() CallOption { return callOption(func(o *callOptions) { o.safe = true }) }
 
-// ReadOnly says that the call only reads, whatever its method: a search by POST. It may be run twice, and
-// limits of [Reads] count it.
+// ReadOnly says that the call only reads, regardless of its method, such as a search by POST. It may be run
+// twice, and limits with [Reads] count it.
 func ReadOnly() CallOption {
 	return callOption(func(o *callOptions) { o.safe, o.readOnly = true, true })
 }
 
-// Patience is the time the call may wait in all for the partner: for an open circuit to close, for a
-// pause longer than the retry policy's MaxRetryAfter to end, in backoff, and in line, which is otherwise
-// bounded by the context alone. A call with patience that may be sent again survives an outage instead of
-// failing: while it lasts, the policy's MaxAttempts (unless it is 1) does not end it. A write that may not be sent
-// twice is not repeated after a 503 all the same, but waits for an open circuit. Zero, the default, waits
-// for no open circuit.
+// Patience sets the total time that the call may wait for the partner: for an open circuit to close, for a
+// pause longer than the retry policy's MaxRetryAfter to end, in backoff, and in the queue, where otherwise
+// only the context and [WithMaxWait] bound the wait.
+//
+// A call with patience that may be sent again survives an outage instead of failing: during the outage, the
+// policy's MaxAttempts does not end the call (unless it is 1). A write that may not be sent twice is not
+// repeated after a 503 even with patience, but it waits for an open circuit. Zero, the default, waits for no
+// open circuit; negative is an error.
 func Patience(d time.Duration) CallOption {
 	return callOption(func(o *callOptions) {
 		if d < 0 {
@@ -177,8 +183,8 @@ func Patience(d time.Duration) CallOption {
 	})
 }
 
-// MaxAttempts replaces the retry policy's, and is not outlasted by patience. Zero means the policy's, 1 that
-// the call is not retried, negative is an error.
+// MaxAttempts replaces the retry policy's MaxAttempts. Patience does not outlast it. Zero means the policy's
+// number, 1 means no retries, negative is an error.
 func MaxAttempts(n int) CallOption {
 	return callOption(func(o *callOptions) {
 		if n < 0 {
@@ -189,7 +195,7 @@ func MaxAttempts(n int) CallOption {
 }
 
 // Auth uses another credential for the call; nil sends none. It has no effect on a policy that wraps a
-// transport by itself, which knows no origin to keep it for.
+// transport by itself, because such a policy does not know the origin that may get the credential.
 func Auth(a Authenticator) CallOption {
 	return callOption(func(o *callOptions) {
 		if a != nil {
@@ -201,24 +207,24 @@ func Auth(a Authenticator) CallOption {
 	})
 }
 
-// Info is what there is to know of a call beside its result.
+// Info holds details of a call beside its result.
 type Info struct {
-	// StatusCode and Header are the last answer's; 0 and nil when there was none.
+	// StatusCode and Header are those of the last answer; 0 and nil if there was none.
 	StatusCode int
 	Header     http.Header
 	// RequestID is the partner's own id of the call.
 	RequestID string
-	// Attempts is how many were sent.
+	// Attempts is the number of attempts that were sent.
 	Attempts int
-	// Waited is the time spent in backoff, in line and for an open circuit.
+	// Waited is the time spent in backoff, in the queue and for an open circuit.
 	Waited time.Duration
 }
 
-// Into fills info when the call is over, whether or not it succeeded. Nil fills nothing. Not for concurrent
-// calls with one info.
+// Into fills in info when the call is over, whether or not it succeeded. A nil info is not filled in. Do not
+// use one info for concurrent calls.
 func Into(info *Info) CallOption { return callOption(func(o *callOptions) { o.into = info }) }
 
-// Reads matches requests that only read, for [Limit.When]: GET, HEAD, OPTIONS, and those that [ReadOnly] says so of.
+// Reads reports whether a request only reads, for [Limit.When]: GET, HEAD, OPTIONS, and calls with [ReadOnly].
 func Reads(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions:
@@ -227,7 +233,7 @@ func Reads(req *http.Request) bool {
 	return optionsOf(req.Context()).readOnly
 }
 
-// Writes matches all requests that Reads does not, for [Limit.When].
+// Writes reports the opposite of [Reads], for [Limit.When].
 func Writes(req *http.Request) bool { return !Reads(req) }
 
 func (p Priority) applyPage(o *pageOptions) { o.calls = append(o.calls, p) }
@@ -239,16 +245,16 @@ func (p Priority) applyCall(o *callOptions) {
 	o.priority = p
 }
 
-// callBudget is how many attempts a piece of work may still send. A nil one has no end.
+// callBudget is the number of attempts that a piece of work may still send. A nil budget has no bound.
 type callBudget struct {
 	left  atomic.Int64
 	outer *callBudget
 }
 
-// BudgetContext returns a context whose calls may send n attempts together, retries among them: a bound on
-// what a piece of work spends of a quota. An attempt beyond it is not sent; its call fails with
-// ErrCallBudget, as Refused. One that certainly did not reach the partner counts for nothing. With n below
-// 1 nothing is sent. A budget inside another spends from both. A nil ctx means context.Background.
+// BudgetContext returns a context whose calls together may send n attempts, retries included. It bounds the
+// part of a quota that a piece of work spends. An attempt beyond the budget is not sent; its call fails with
+// ErrCallBudget, as Refused. An attempt that certainly did not reach the partner does not count. If n is below
+// 1, nothing is sent. A budget inside another spends from both. A nil ctx means context.Background.
 func BudgetContext(ctx context.Context, n int) context.Context {
 	return CallContext(ctx, callOption(func(o *callOptions) {
 		o.budget = &callBudget{outer: o.budget}
@@ -256,7 +262,7 @@ func BudgetContext(ctx context.Context, n int) context.Context {
 	}))
 }
 
-// spend takes one attempt from the budget and those around it, or returns false and takes none.
+// spend takes one attempt from b and from all budgets around it, or returns false and takes none.
 func (b *callBudget) spend() bool {
 	for at := b; at != nil; at = at.outer {
 		if at.left.Add(-1) < 0 {
@@ -270,7 +276,7 @@ func (b *callBudget) spend() bool {
 	return true
 }
 
-// giveBack takes back a spend.
+// giveBack undoes one spend.
 func (b *callBudget) giveBack() {
 	for at := b; at != nil; at = at.outer {
 		at.left.Add(1)

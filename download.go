@@ -21,28 +21,32 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// Downloaded is what became of a [Download].
+// Downloaded is the result of a [Download].
 type Downloaded struct {
-	// Bytes were written, in as many requests that brought some.
+	// Bytes is the number of bytes that were written, and Requests the number of requests that brought them.
 	Bytes    int64
 	Requests int
-	// Header is the first answer's.
+	// Header is the header of the first answer.
 	Header http.Header
-	// Verified names the checksum that the partner sent and that fits: "sha-256", "sha-512" or "md5". Empty when it sent none.
+	// Verified names the partner's checksum that matched: "sha-256", "sha-512" or "md5". It is empty if the
+	// partner sent none.
 	Verified string
 }
 
 const (
-	mostResumes = 5                      // in a row that made no progress
-	progress    = 16 << 10               // bytes
-	resumeWait  = 100 * time.Millisecond // doubled for each of them
+	mostResumes = 5 // consecutive resumes without progress, after which a download fails
+	progress    = 16 << 10 // bytes that count as progress
+	resumeWait  = 100 * time.Millisecond // before a resume; doubled for each consecutive one without progress
 )
 
-// Download writes what is at path to w, however long it is; [WithMaxResponseBytes] does not bound it. Path and opts are as for [Send].
-// When the body breaks off, it goes on from there (Range, RFC 9110 section 14), as long as the partner still has the same
-// (ETag or Last-Modified); one that knows no ranges is read again, and what has been written is skipped. A checksum in Repr-Digest, Digest or
-// Content-MD5 (RFC 9530, RFC 3230) that does not fit is ErrData. On an error w holds the beginning, as Bytes says; an error of w is
-// returned as it is. Memory is bounded by 32 KiB.
+// Download writes the content at path to w, of any size: [WithMaxResponseBytes] does not bound it. Path and
+// opts are as for [Send]. If the body breaks off, Download continues from there (Range, RFC 9110 section 14),
+// as long as the partner still has the same content (by ETag or Last-Modified). If the partner does not
+// support ranges, Download reads the content again and skips the part that is written already.
+//
+// A checksum in Repr-Digest, Digest or Content-MD5 (RFC 9530, RFC 3230) that does not match is ErrData. After
+// an error, w holds the first Bytes bytes of the content. An error of w is returned as it is. Memory is
+// bounded by 32 KiB.
 func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...CallOption) (d Downloaded, err error) {
 	if w == nil {
 		return d, invalid("Download: the writer is nil")
@@ -69,22 +73,22 @@ func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...
 	}
 }
 
-// errBrokenOff is a body that can be gone on with.
+// errBrokenOff is the error of a body that broke off, so that the download may be resumed.
 var errBrokenOff = errors.New("the body broke off")
 
-// download is a download under way.
+// download is the state of one Download.
 type download struct {
 	Downloaded
 	client    *Client
 	path      string
 	w         io.Writer
 	opts      []CallOption
-	validator string // of what is being downloaded
-	total     int64  // bytes, -1 when it is not known
-	sum       *sum   // nil when the partner sends none
+	validator string // the version of the content, for If-Range; empty if unknown
+	total     int64 // bytes, -1 if unknown
+	sum       *sum // nil if the partner sends no checksum
 }
 
-// next makes a request for what is still to come, and returns nil when that was all.
+// next requests the rest of the content, and returns nil when the content is complete.
 func (g *download) next(ctx context.Context) error {
 	from := g.Bytes
 	var info Info
@@ -98,7 +102,7 @@ func (g *download) next(ctx context.Context) error {
 		if o.header = o.header.Clone(); o.header == nil {
 			o.header = make(http.Header)
 		}
-		o.header["Accept-Encoding"] = []string{"identity"} // so that bytes are counted as they are stored
+		o.header["Accept-Encoding"] = []string{"identity"} // no compression, so that offsets count the bytes of the content
 		if from > 0 {
 			o.header["Range"] = []string{"bytes=" + strconv.FormatInt(from, 10) + "-"}
 			if g.validator != "" {
@@ -112,8 +116,9 @@ func (g *download) next(ctx context.Context) error {
 	}
 	if err != nil {
 		end := "bytes */" + strconv.FormatInt(from, 10)
-		if info.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 && g.validator != "" && g.total < 0 && info.Header.Get("Content-Range") == end {
-			return nil // it broke off behind the last byte
+		if info.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 && g.validator != "" &&
+			g.total < 0 && info.Header.Get("Content-Range") == end {
+			return nil // the body broke off after its last byte
 		}
 		return err
 	}
@@ -122,7 +127,8 @@ func (g *download) next(ctx context.Context) error {
 		return g.broken(fmt.Errorf("status %d is no answer to a download", resp.StatusCode))
 	}
 	if g.Header == nil {
-		g.Header, g.validator, g.total, g.sum = resp.Header, strongValidator(resp.Header), resp.ContentLength, sumOf(resp.Header)
+		g.Header, g.validator, g.total, g.sum = resp.Header, strongValidator(resp.Header),
+			resp.ContentLength, sumOf(resp.Header)
 	}
 	if err := g.skip(resp, from); err != nil {
 		return err
@@ -137,14 +143,15 @@ func (g *download) next(ctx context.Context) error {
 	case err != nil && (g.total < 0 || g.Bytes < g.total):
 		return g.brokenOff(err)
 	case resp.StatusCode == http.StatusPartialContent && g.Bytes < g.total:
-		return g.brokenOff(io.ErrUnexpectedEOF) // a part of what was asked for
+		return g.brokenOff(io.ErrUnexpectedEOF) // less than was requested
 	case g.total >= 0 && g.Bytes != g.total:
 		return g.broken(fmt.Errorf("%d bytes came of %d", g.Bytes, g.total))
 	}
 	return nil
 }
 
-// skip goes to where the answer's bytes follow those that there are, and makes sure that they are of the same.
+// skip moves in the answer to the byte at from, and checks that the answer has the same content as the answers
+// before.
 func (g *download) skip(resp *http.Response, from int64) error {
 	if from == 0 {
 		return nil
@@ -154,35 +161,36 @@ func (g *download) skip(resp *http.Response, from int64) error {
 	if have != "" && g.validator != "" && have != g.validator {
 		return changed
 	}
-	if was, now := g.Header.Get("Etag"), resp.Header.Get("Etag"); was != "" && now != "" && was != now { // weak ones too
+	if was, now := g.Header.Get("Etag"), resp.Header.Get("Etag"); was != "" && now != "" && was != now { // also weak ETags
 		return changed
 	}
 	partial := resp.StatusCode == http.StatusPartialContent
-	if g.validator == "" || have == "" && !partial { // a part came by If-Range, so it is of the same
+	if g.validator == "" || have == "" && !partial { // a partial answer to If-Range has the same content
 		return g.broken(fmt.Errorf("the partner does not say whether it is still the same, after %d bytes", from))
 	}
 	if partial {
 		begin, total, ok := contentRange(resp.Header.Get("Content-Range"))
 		switch {
 		case !ok || begin != from:
-			return g.broken(fmt.Errorf("asked for what follows byte %d, got the range %q", from, redact.Line(resp.Header.Get("Content-Range"), 60)))
+			return g.broken(fmt.Errorf("asked for what follows byte %d, got the range %q",
+				from, redact.Line(resp.Header.Get("Content-Range"), 60)))
 		case g.total >= 0 && total >= 0 && total != g.total:
 			return changed
 		}
 		g.total = max(g.total, total)
 		return nil
 	}
-	// The whole again.
+	// The answer is the whole content again.
 	if _, err := io.CopyN(io.Discard, resp.Body, from); err != nil {
 		return g.brokenOff(err)
 	}
 	return nil
 }
 
-// broken makes the error of an answer that is not what was promised.
+// broken returns the error for an answer without the promised form.
 func (g *download) broken(err error) error { return g.client.dataFault(http.MethodGet, g.path, err) }
 
-// brokenOff makes the error of a body that ended too early.
+// brokenOff returns the error for a body that ended too early.
 func (g *download) brokenOff(err error) error {
 	v := Verdict{Class: ClassTransient, Scope: ScopeCall}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -191,7 +199,7 @@ func (g *download) brokenOff(err error) error {
 	return g.client.fault(http.MethodGet, g.path, v, fault.Join(errBrokenOff, redact.WithoutURL(err)))
 }
 
-// counting writes to w and to the checksum, and remembers what w failed with.
+// counting writes to w and to the checksum, counts the bytes, and keeps the error of w.
 type counting struct {
 	w   io.Writer
 	sum *sum
@@ -212,7 +220,8 @@ func (c *counting) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// strongValidator returns what says that two answers are of the same bytes: a strong ETag, or the date.
+// strongValidator returns the value by which two answers have the same bytes: a strong ETag, or else
+// Last-Modified.
 func strongValidator(h http.Header) string {
 	if tag := h.Get("Etag"); tag != "" && !strings.HasPrefix(tag, "W/") {
 		return tag
@@ -220,7 +229,8 @@ func strongValidator(h http.Header) string {
 	return h.Get("Last-Modified")
 }
 
-// contentRange reads "bytes 100-199/1000": where it begins, and of how many, -1 when that is not said.
+// contentRange parses a range such as "bytes 100-199/1000". It returns the first byte and the total size, -1
+// if the total size is unknown.
 func contentRange(s string) (begin, total int64, ok bool) {
 	rest, ok := strings.CutPrefix(strings.TrimSpace(s), "bytes ")
 	if !ok {
@@ -238,19 +248,19 @@ func contentRange(s string) (begin, total int64, ok bool) {
 	return begin, -1, err == nil
 }
 
-// sum is the checksum that the partner sent.
+// sum is a checksum that the partner sent, with the hash to compare it with.
 type sum struct {
 	hash.Hash
 	kind, want string
 }
 
-// sumOf returns the strongest of h, nil when there is none.
+// sumOf returns the strongest checksum in h, nil if there is none.
 func sumOf(h http.Header) *sum {
 	sent := make(map[string]string)
 	for _, name := range [...]string{"Digest", "Repr-Digest"} {
 		for part := range strings.SplitSeq(h.Get(name), ",") {
 			if kind, value, ok := strings.Cut(strings.TrimSpace(part), "="); ok {
-				sent[strings.ToLower(kind)] = strings.Trim(value, ":") // RFC 9530 puts colons around it
+				sent[strings.ToLower(kind)] = strings.Trim(value, ":") // RFC 9530 puts colons around the value
 			}
 		}
 	}
@@ -268,7 +278,7 @@ func sumOf(h http.Header) *sum {
 	return nil
 }
 
-// check returns the name of a checksum that fits.
+// check returns the name of the checksum if it matches, or an error. For a nil s it returns "".
 func (s *sum) check() (string, error) {
 	if s == nil {
 		return "", nil

@@ -17,7 +17,7 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// The sentinels, one for each decision that a caller makes. Test them with [errors.Is]:
+// The sentinel errors, one for each decision that a caller makes. Test for them with [errors.Is]:
 //
 //	status or cause                                      sentinels
 //	400, 422, a body whose Validate fails, bad input     ErrInvalid
@@ -29,77 +29,78 @@ import (
 //	5xx, 408, 425, connection errors, attempt timeouts   ErrTransient, ErrUnavailable
 //	other 4xx, 501, 505, a certificate that does not     none; Class is ClassClient
 //	verify, a redirect that is not followed
-//	an answer that is not what was promised              ErrData (also ErrBodyTooLarge)
+//	an answer without the promised form                  ErrData (also ErrBodyTooLarge)
 //	the circuit is open                                  ErrCircuitOpen, ErrUnavailable
 //	switched off by WithEnabled                          ErrDisabled, ErrUnavailable
 //	the wait would outlast the deadline or the patience  ErrWaitTooLong, context.DeadlineExceeded, ErrUnavailable
 //	too many calls wait already                          ErrQueueFull, ErrUnavailable
-//	the work's budget of calls is spent                  ErrCallBudget
-//	a retry was due, but the budget is spent             ErrRetryBudget beside the last failure
+//	the budget of calls is spent (BudgetContext)         ErrCallBudget, ErrUnavailable
+//	a retry was due, but the retry budget is spent       ErrRetryBudget beside the last failure
 //	a retry was due, but the body cannot be sent again   ErrNotReplayable beside the last failure
 //	the caller's own cancel or deadline                  context.Canceled, context.DeadlineExceeded
 var (
-	// ErrUnavailable says: use your fallback. The partner cannot be had just now.
+	// ErrUnavailable means that the partner cannot be used at present. Use your fallback.
 	ErrUnavailable = errors.New("belay: partner unavailable")
-	// ErrTransient is trouble of the partner or the network that retries did not outlast.
+	// ErrTransient means that a failure of the partner or the network outlasted the retries.
 	ErrTransient = errors.New("belay: transient failure")
-	// ErrRateLimited is a refusal by the partner for being too fast.
+	// ErrRateLimited means that the partner refused the call because calls came too fast.
 	ErrRateLimited = errors.New("belay: rate limited")
-	// ErrAuth is a credential that the partner does not take.
+	// ErrAuth means that the partner does not accept the credential.
 	ErrAuth = errors.New("belay: not authenticated")
-	// ErrForbidden is a credential that may not do this.
+	// ErrForbidden means that the credential does not permit the call.
 	ErrForbidden = errors.New("belay: forbidden")
-	// ErrNotFound is a thing that is not there.
+	// ErrNotFound means that the resource does not exist.
 	ErrNotFound = errors.New("belay: not found")
-	// ErrConflict is a thing that changed meanwhile, or exists already.
+	// ErrConflict means that the resource has changed meanwhile, or exists already.
 	ErrConflict = errors.New("belay: conflict")
-	// ErrInvalid is a call that cannot succeed as it stands.
+	// ErrInvalid means that the call cannot succeed as it stands.
 	ErrInvalid = fault.ErrInvalid
-	// ErrData is an answer that is not what was promised.
+	// ErrData means that the answer does not have the promised form.
 	ErrData = fault.ErrData
-	// ErrCircuitOpen is a call that was not sent, because the calls before it failed.
+	// ErrCircuitOpen means that the call was not sent, because the calls before it failed.
 	ErrCircuitOpen = errors.New("belay: circuit open")
-	// ErrDisabled is a call that was not sent, because WithEnabled says so.
+	// ErrDisabled means that the call was not sent, because WithEnabled has switched calls off.
 	ErrDisabled = errors.New("belay: disabled")
-	// ErrWaitTooLong is a call that was not sent, because its turn would come too late.
+	// ErrWaitTooLong means that the call was not sent, because its turn would have come too late.
 	ErrWaitTooLong = errors.New("belay: wait too long")
-	// ErrQueueFull is a call that was not sent, because too many wait already.
+	// ErrQueueFull means that the call was not sent, because too many calls wait already.
 	ErrQueueFull = errors.New("belay: queue full")
-	// ErrCallBudget is a call that was not sent, because BudgetContext allows no more.
+	// ErrCallBudget means that the call was not sent, because BudgetContext allows no more attempts.
 	ErrCallBudget = errors.New("belay: call budget spent")
-	// ErrRetryBudget is a retry that was not made, because retries already are too large a share.
+	// ErrRetryBudget means that a retry was not made, because retries are too large a share of the calls
+	// already.
 	ErrRetryBudget = errors.New("belay: retry budget spent")
-	// ErrNotReplayable is a retry that was not made, because the body can be read only once.
+	// ErrNotReplayable means that a retry was not made, because the body can be read only once.
 	ErrNotReplayable = errors.New("belay: body cannot be replayed")
-	// ErrBodyTooLarge is a body above the limit that was set for it.
+	// ErrBodyTooLarge means that a body exceeds its limit.
 	ErrBodyTooLarge = fault.ErrBodyTooLarge
 )
 
-// Error is a call that did not succeed. Its text is one line, without query, body or credential.
+// Error is the error of a call that did not succeed. Its text is one line, without query, body or credential.
 // Treat it as read-only; it is then safe for concurrent use.
 type Error struct {
 	// Partner and Integration are the names given by WithName and WithIntegration.
 	Partner, Integration string
-	// Method and URL say what was called. URL holds the path template where there is one, and no
-	// values of query parameters that are not known to be harmless.
+	// Method and URL describe the request. URL holds the path template if there is one, and no values of query
+	// parameters that are not known to be harmless.
 	Method, URL string
-	// Verdict says what became of it. RetryAfter is how long to wait, zero when that is not known.
+	// Verdict is the outcome of the call. RetryAfter is how long to wait, zero if that is unknown.
 	Verdict
-	// StatusCode is the status of the last answer, 0 when there was none.
+	// StatusCode is the status of the last answer, 0 if there was none.
 	StatusCode int
-	// Fields holds the partner's complaints by field, nil when it made none.
+	// Fields holds the partner's complaints by field, nil if there are none.
 	Fields map[string]string
-	// RequestID is the partner's own id of the call, to quote to its support.
+	// RequestID is the partner's own id of the call, to quote to its support. It is empty if there is none.
 	RequestID string
-	// Attempts is how many attempts were sent.
+	// Attempts is the number of attempts that were sent.
 	Attempts int
-	// Body is the beginning (at most 64 KiB) of the last answer's body. It is never printed or marshaled.
+	// Body is the beginning of the last answer's body, at most 64 KiB. It is never printed or marshaled.
 	Body []byte
 	// Err is the cause: the transport's error, a sentinel, or several joined. It may be nil.
 	Err error
 }
 
-// Error returns one line: the partner, what was called, the status, the partner's code and message.
+// Error returns one line: the partner, the request, the status, the partner's code and message, and the cause.
 func (e *Error) Error() string {
 	if e == nil {
 		return "belay: <nil>"
@@ -134,7 +135,7 @@ func (e *Error) Error() string {
 			b.WriteString(": ")
 		}
 		limit := 500
-		if errors.Is(e.Err, ErrInvalid) { // the caller's own, as long as it takes
+		if errors.Is(e.Err, ErrInvalid) { // an error in the caller's input may be long
 			limit = 16 << 10
 		}
 		b.WriteString(redact.Line(strings.ReplaceAll(e.Err.Error(), "belay: ", ""), limit))
@@ -158,7 +159,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is reports whether target is one of the sentinels that stand for this failure; see the table there.
+// Is reports whether target is one of the sentinels for this failure; see the table of the sentinels.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrUnavailable:
@@ -183,10 +184,10 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// GoString keeps the body out of %#v.
+// GoString returns the text of the error for %#v, which would otherwise print the body.
 func (e *Error) GoString() string { return "&belay.Error{" + strconv.Quote(e.Error()) + "}" }
 
-// LogValue logs the parts that a reader searches for, never the body.
+// LogValue returns the parts that a reader searches for, never the body.
 func (e *Error) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("error", e.Error()), slog.String("class", e.Class.String()), slog.Int("status", e.StatusCode),
@@ -202,8 +203,9 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// RetryAfter tells a job runner when to come back: how long the partner asked to wait, or an open circuit
-// stays open, or a limit would have made the call wait. It returns false when err does not say.
+// RetryAfter returns how long a job runner should wait before the next try: the wait that the partner asked
+// for, the time for which the circuit stays open, or the wait that a limit would have required. It returns
+// false if err does not say.
 func RetryAfter(err error) (time.Duration, bool) {
 	var e *Error
 	if errors.As(err, &e) && e != nil && e.RetryAfter > 0 {
@@ -212,7 +214,7 @@ func RetryAfter(err error) (time.Duration, bool) {
 	return 0, false
 }
 
-// waitError is an ErrWaitTooLong that says which limit and how long.
+// waitError is an ErrWaitTooLong that names the limit and the wait.
 type waitError struct {
 	what string
 	wait time.Duration
@@ -226,17 +228,20 @@ func (e *waitError) Is(target error) bool {
 	return target == ErrWaitTooLong || target == context.DeadlineExceeded
 }
 
-// refuse makes the error of a call that is not sent. A wait of zero is not known.
+// refuse returns the error of a call that is not sent. A wait of zero means that the wait is unknown.
 func refuse(cause error, wait time.Duration) *Error {
 	return &Error{Verdict: Verdict{Class: ClassRefused, Scope: ScopeCall, RetryAfter: wait, unsent: true}, Err: cause}
 }
 
-// invalid makes the error of a call that is wrong before it is sent.
+// invalid returns the error of a call that is wrong before it is sent.
 func invalid(format string, args ...any) error {
-	return &Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: fault.Input(fmt.Errorf(format, args...))}
+	return &Error{
+		Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true},
+		Err:     fault.Input(fmt.Errorf(format, args...)),
+	}
 }
 
-// fill completes an error with what the answer says.
+// fill adds the details of the answer to the error.
 func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
 	e.Body = body
 	if resp != nil {

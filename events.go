@@ -5,49 +5,50 @@ import (
 	"time"
 )
 
-// Observer is told what happens to calls. It runs on the caller's goroutine, outside locks, and the call
-// goes on when it returns: what may block needs a queue of its own. A panic in it is contained. It must
-// be safe for concurrent use. Events hold no credential, no body and no value of an unknown query
-// parameter.
+// Observer receives events about calls. It runs on the caller's goroutine, outside locks, and the call
+// continues when it returns: an observer that may block needs a queue of its own. A panic in it is contained.
+// It must be safe for concurrent use. Events hold no credential, no value of an unknown query parameter and,
+// except for [AttemptDone].RequestBody, no body.
 type Observer interface {
 	Observe(ctx context.Context, e Event)
 }
 
-// ObserverFunc makes a function an [Observer].
+// ObserverFunc is a function that is an [Observer].
 type ObserverFunc func(ctx context.Context, e Event)
 
 // Observe calls f.
 func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
 // Event is one of [CallDone], [AttemptDone], [Retrying], [Paused], [Resumed], [LimitNear], [CircuitChanged],
-// [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated], [RotationRolledBack], [DeliveryReceived],
-// [DeliveryRejected] and [EventHandled].
+// [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated], [RotationRolledBack],
+// [DeliveryReceived], [DeliveryRejected] and [EventHandled].
 type Event interface{ event() }
 
-// CallInfo says which call an event belongs to.
+// CallInfo identifies the call of an event.
 type CallInfo struct {
-	// Partner and Integration are the names given by WithName and WithIntegration; empty when there is none.
+	// Partner and Integration are the names from [WithName] and [WithIntegration]; empty if there is none. The
+	// default of Partner is the host of the base URL.
 	Partner, Integration string
-	// Method and Route are a metric's labels: Route is the path template, empty for a raw request.
+	// Method and Route are labels for metrics. Route is the path template; it is empty for a raw request.
 	Method, Route string
-	// URL is the redacted URL.
+	// URL is the redacted URL, with the path template if there is one.
 	URL string
 }
 
-// CallDone says that a call has ended, or that its response has been handed out.
+// CallDone reports that a call has ended, or that its response has been handed to the caller.
 type CallDone struct {
 	Call       CallInfo
 	Verdict    Verdict       // of the last attempt
 	StatusCode int           // 0 without an answer
-	Attempts   int           // that were sent
+	Attempts   int           // number of attempts that were sent
 	Waits      Waits         // part of Duration
-	Duration   time.Duration // from the beginning to the response's headers, or for typed calls its end
-	Err        error         // nil when the answer is a response
+	Duration   time.Duration // from the beginning to the response's headers; for typed calls, to the end
+	Err        error         // nil if there is a response and no second reason, such as ErrRetryBudget
 }
 
 func (CallDone) event() {}
 
-// AttemptDone says that an attempt has ended, or that its response's headers have come.
+// AttemptDone reports that an attempt has ended, or that its response's headers have come.
 type AttemptDone struct {
 	Call       CallInfo
 	Number     int // from 1
@@ -55,132 +56,136 @@ type AttemptDone struct {
 	StatusCode int // 0 without an answer
 	RequestID  string
 	Duration   time.Duration
-	LimitLeft  int  // what the tightest limit has left, -1 when none is known
-	Probe      bool // it asked for an open circuit whether the partner is back
-	// RequestBody shows, for a 400 or 422 only, what was sent: names and kinds of values, or what
-	// WithRedactor makes of it.
+	LimitLeft  int  // permits left under the tightest limit, -1 if no limit is known
+	Probe      bool // it was a breaker's probe
+	// RequestBody shows the request's body after a 400 or 422, otherwise it is empty: the names and kinds of
+	// values, or the result of the [Redactor] of [WithRedactor].
 	RequestBody string
-	// Ignored names a header of the answer that was malformed, and so ignored.
+	// Ignored is the name of a header of the answer that was malformed and therefore ignored.
 	Ignored string
 	Err     error
 }
 
 func (AttemptDone) event() {}
 
-// Retrying says that another attempt follows, after Wait.
+// Retrying reports that another attempt follows, after Wait.
 type Retrying struct {
 	Call    CallInfo
-	Attempt int           // the number of the one that failed, from 1
+	Attempt int           // number of the attempt that failed, from 1
 	Verdict Verdict       // of that attempt
-	Wait    time.Duration // until the next, at least
+	Wait    time.Duration // until the next attempt, at least
 }
 
 func (Retrying) event() {}
 
-// Paused says that all calls in the scope wait, because the partner asked for it by the call.
+// Paused reports that all calls in Scope wait, because the partner has asked for it.
 type Paused struct {
-	Call    CallInfo      // whose answer asked for it
-	Scope   Scope         // whom it concerns
+	Call    CallInfo      // the call whose answer asked for it
+	Scope   Scope         // the calls that wait
 	For     time.Duration // from now
-	Verdict Verdict       // of the answer
+	Verdict Verdict       // of that answer
 }
 
 func (Paused) event() {}
 
-// Resumed says that a pause is over. The first call that goes on tells it.
+// Resumed reports that a pause is over. The first call after the pause emits it.
 type Resumed struct {
-	Call    CallInfo      // that goes on
-	Scope   Scope         // whom the pause concerned
-	After   time.Duration // how long it was
-	Verdict Verdict       // that it came by
+	Call    CallInfo      // the first call after the pause
+	Scope   Scope         // the calls that have waited
+	After   time.Duration // the length of the pause
+	Verdict Verdict       // of the answer that asked for the pause
 }
 
 func (Resumed) event() {}
 
-// LimitNear says that four fifths of a limit are in use. It comes once, and again when the use has been
-// below three fifths in between.
+// LimitNear reports that 80 % of a limit's permits are in use. It is emitted once, and again only after the
+// use has been below 60 %.
 type LimitNear struct {
-	Call   CallInfo // that took the last of it
+	Call   CallInfo // the call that took the last of these permits
 	Limit  string   // as [Limit.String] shows it
 	Source LimitSource
-	Used   int // permits
-	Max    int
+	Used   int // permits in use
+	Max    int // permits in all
 }
 
 func (LimitNear) event() {}
 
-// CircuitChanged says that the circuit opened or closed.
+// CircuitChanged reports that the circuit has opened or closed.
 type CircuitChanged struct {
-	Call    CallInfo // the call that brought it about
+	Call    CallInfo // the call that caused it
 	State   BreakerState
-	OpenFor time.Duration // until the next probe
+	OpenFor time.Duration // until the next probe; 0 when the circuit has closed
 }
 
 func (CircuitChanged) event() {}
 
-// TokenRefreshed says that an integration has a new token.
+// TokenRefreshed reports that an integration has a new token.
 type TokenRefreshed struct {
 	Partner, Integration string
-	Expiry               time.Time // of the new one, zero when the partner does not say
+	Expiry               time.Time // of the new token, zero if the partner does not say
 }
 
 func (TokenRefreshed) event() {}
 
-// TokenRefreshFailed says that a token could not be had for a reason that may pass. The old one serves as long as it is good.
+// TokenRefreshFailed reports that a token could not be refreshed, for a reason that may pass. The old token
+// stays in use as long as it is valid.
 type TokenRefreshFailed struct {
 	Partner, Integration string
-	LastWorked           time.Time // when a token was last got, zero for never
-	Action               string    // what to do
+	LastWorked           time.Time // when a token was last obtained, zero for never
+	Action               string    // advice for an operator
 	Err                  error
 }
 
 func (TokenRefreshFailed) event() {}
 
-// TokenRevoked says that an integration's grant was refused for good: no more is asked for until there is another.
+// TokenRevoked reports that the grant of an integration was refused for good. No token is requested until
+// there is another grant.
 type TokenRevoked struct {
 	Partner, Integration string
-	LastWorked           time.Time // when a token was last got, zero for never
-	Action               string    // what to do
+	LastWorked           time.Time // when a token was last obtained, zero for never
+	Action               string    // advice for an operator
 	Err                  error
 }
 
 func (TokenRevoked) event() {}
 
-// CredentialRotated says that [Rotating] has taken a new credential.
+// CredentialRotated reports that [Rotating] uses a new credential.
 type CredentialRotated struct {
 	Integration string
-	Was         time.Time // since when the old one was in use
+	Was         time.Time // when the old credential was taken into use
 }
 
 func (CredentialRotated) event() {}
 
-// RotationRolledBack says that a new credential did not work, and the old one is in use again.
+// RotationRolledBack reports that a new credential did not work, and that the old one stays in use or is in
+// use again.
 type RotationRolledBack struct {
 	Integration string
-	Action      string // what to do
-	Err         error  // what the new one failed with
+	Action      string // advice for an operator
+	Err         error  // the failure of the new credential
 }
 
 func (RotationRolledBack) event() {}
 
-// Waits says what a call waited for.
+// Waits holds how long a call waited, by reason.
 type Waits struct {
 	Backoff time.Duration // between attempts
-	Queue   time.Duration // for its turn under the limits, and for pauses
+	Queue   time.Duration // for permits and for pauses
 	Circuit time.Duration // for an open circuit to close
 }
 
-// Total returns the sum.
+// Total returns the sum of the waits.
 func (w Waits) Total() time.Duration { return w.Backoff + w.Queue + w.Circuit }
 
 func (w *Waits) add(o Waits) {
 	w.Backoff, w.Queue, w.Circuit = w.Backoff+o.Backoff, w.Queue+o.Queue, w.Circuit+o.Circuit
 }
 
-// Redactor returns what may be logged of a request's body; "" for nothing. It gets at most 4 KiB.
+// Redactor returns the text of a request's body that may be logged, "" for none. It gets at most the first 4
+// KiB of the body.
 type Redactor func(contentType string, body []byte) string
 
-// tell hands an event to an observer, which may be nil, and contains its panic.
+// tell hands e to o and contains a panic of o. A nil o gets nothing.
 func tell(ctx context.Context, o Observer, e Event) {
 	if o == nil {
 		return

@@ -10,56 +10,57 @@ import (
 	"github.com/belay-go/belay/internal/limiter"
 )
 
-// exchange is one call on its way through the layers: the attempts that it makes, and what it holds meanwhile. It belongs to one
-// goroutine until its response is handed out; after that only its body is used.
+// exchange is one call on its way through the layers, with its attempts and everything that it holds
+// meanwhile. It belongs to one goroutine until its response is handed out; after that only its body is used.
 type exchange struct {
 	hot
-	place limiter.Reservation // the attempt's permits; its memory serves the next exchange too
-	spare *history            // memory for hot.history
+	place limiter.Reservation // the attempt's permits; the next exchange reuses the memory
+	spare *history // memory for hot.history
 }
 
-// hot is what every exchange needs. One assignment resets it, whatever happened: no field can be forgotten.
+// hot holds the fields that every exchange needs. One assignment resets all of them, so no field can be
+// forgotten.
 type hot struct {
 	*stack
 	ctx       context.Context
-	req       *http.Request // the caller's, never changed
+	req       *http.Request // the caller's request, or a clone with more headers; never changed
 	opts      *callOptions
 	layers    *next
-	body      *body // of the last attempt, nil before the first
+	body      *body // of the last attempt; nil before the first
 	max       int64 // bytes of the response, negative for no bound
-	attempt   int   // the number of the attempt, from 1; probes do not count
-	sends     int   // attempts that reached the transport, probes too
+	attempt   int // the number of the attempt, from 1; probes do not count
+	sends     int // attempts that reached the transport, probes included
 	whole     bool  // the body is read within the attempt
 	bodyUsed  bool  // the request's body has been handed to the transport
-	probeSlot bool  // a probe is promised to this call, but it has no permit yet
-	probe     bool  // the attempt is a breaker's probe
-	renewed   bool  // the credential has been refused once
-	renew     bool  // another credential may be had for one more attempt
+	probeSlot bool // the call has a probe slot, but no permit yet
+	probe     bool // the attempt is a probe of the breaker
+	renewed   bool // a Refresher has been asked in this call
+	renew     bool // another credential is available for one more attempt
 	permit    permit
 	verdict   Verdict
 
 	cred   Credential
-	out    *http.Request // the request that this attempt sends, when it differs from req
-	signed *http.Request // the last request that carried a credential, nil when none did
+	out    *http.Request // the request that this attempt sends; nil if it is req
+	signed *http.Request // the last request that carried a credential; nil if none did
 
-	start  time.Time                          // when the call began; zero unless somebody observes
-	cancel context.CancelFunc                 // of the total timeout
-	decode func([]byte, *http.Response) error // of a body that is read whole; nil once it has been called
-	data   []byte                             // of that body
-	buffer *buffer                            // that data lies in, when it is pooled
+	start  time.Time // when the call began; zero without observers
+	cancel context.CancelFunc // ends the total timeout; nil without one
+	decode func([]byte, *http.Response) error // decodes a body that is read whole; nil after it has been called
+	data   []byte // the body that is read whole
+	buffer *buffer // holds data, if data is pooled
 
-	history *history // nil while all goes well
+	history *history // nil until it is needed
 }
 
-// history is what only trouble needs, and calls that have waited.
+// history holds the fields that only calls with failures or waits need.
 type history struct {
-	att      Attempt // the last one, as a classifier sees it
+	att      Attempt // the last attempt, as a classifier sees it
 	waits    Waits
-	waited   time.Duration // by the hops before this one
-	secrets  []string      // of the attempts before
-	note     error         // a reason beside the answer that is returned
-	previous *result       // the answer before, when the caller canceled
-	replayed io.Closer     // the request's body of an attempt that is not the first
+	waited   time.Duration // by the exchanges before this one, such as earlier redirect hops
+	secrets  []string // of the earlier attempts
+	note     error // a second reason, beside the answer that is returned
+	previous *result // the outcome before the last attempt, if the caller canceled
+	replayed io.Closer // the request's body of a repeated attempt
 }
 
 var noHistory history // read-only
@@ -72,7 +73,7 @@ func (x *exchange) past() *history {
 	return x.history
 }
 
-// record returns the history to write to, after making it where there is none.
+// record returns the history to write to, and creates it if necessary.
 func (x *exchange) record() *history {
 	if x.history == nil {
 		if x.spare == nil {
@@ -83,11 +84,12 @@ func (x *exchange) record() *history {
 	return x.history
 }
 
-// exchanges are used again after a success: the memory for one costs more than any layer. A call that passed through a user's
-// middleware is left to the collector, because the middleware may still hold its request or its response.
+// exchanges is the pool of exchanges that are used again after a success: allocating one costs more time than
+// any layer. An exchange that passed through a user's middleware is left to the garbage collector, because the
+// middleware may still hold its request or its response.
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-// recycle makes the exchange ready for another call.
+// recycle returns the exchange to the pool.
 func (x *exchange) recycle() {
 	if x.set.callMiddleware != nil {
 		return
@@ -102,7 +104,7 @@ func (x *exchange) recycle() {
 
 var noOptions callOptions
 
-// layered is a stack as a RoundTripper: a status stays a status.
+// layered is a stack as an http.RoundTripper. A response stays a response, whatever its status is.
 type layered struct{ *stack }
 
 // RoundTrip sends req through the layers.
@@ -119,7 +121,7 @@ func (s layered) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	x.max = -1 // a response stays a response
+	x.max = -1 // no bound, because a response stays as it is
 	resp, err := x.run()
 	if err != nil {
 		return nil, x.clean(x.describe(err))
@@ -128,7 +130,7 @@ func (s layered) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// describe completes an error of Belay's own with what was called; the transport's stay as they are.
+// describe adds the request to an error of Belay's own. Errors of the transport stay as they are.
 func (x *exchange) describe(err error) error {
 	if e, ok := err.(*Error); ok && e.Method == "" {
 		e.Partner, e.Integration = x.set.name, x.integration
@@ -137,7 +139,7 @@ func (x *exchange) describe(err error) error {
 	return err
 }
 
-// begin makes the call of a request. A nil opts means those of its context.
+// begin makes the exchange for a request. Nil opts means the options in the request's context.
 func (s *stack) begin(req *http.Request, opts *callOptions) (*exchange, error) {
 	if req == nil {
 		return nil, invalid("the request is nil")
@@ -172,7 +174,8 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*exchange, error) {
 	return x, nil
 }
 
-// addHeaders puts the client's and the call's headers onto a clone of the request.
+// addHeaders replaces the request with a clone that has the client's and the call's headers too, and an
+// idempotency key where one is needed.
 func (x *exchange) addHeaders() {
 	clone := *x.req
 	clone.Header = x.req.Header.Clone()
@@ -199,7 +202,7 @@ func (x *exchange) addHeaders() {
 	}
 }
 
-// keyHeader is the header that an idempotency key goes into, empty when there is no key to send.
+// keyHeader returns the name of the header for an idempotency key, empty if there is no key to send.
 func (x *exchange) keyHeader() string {
 	if x.set.keyHeader == "" && x.opts.key != "" {
 		return "Idempotency-Key"
@@ -239,10 +242,10 @@ func (x *exchange) run() (*http.Response, error) {
 	return resp, err
 }
 
-// letGo frees what a call holds when a function of the user's has panicked.
+// abort releases everything that the call holds, after a function of the user's has panicked.
 func (x *exchange) abort() {
 	x.abandon()
-	closeBody(x.req) // also what a middleware had in hand
+	closeBody(x.req) // even if a middleware had taken it over
 	if r := x.past().replayed; r != nil {
 		_ = r.Close()
 	}
@@ -257,7 +260,7 @@ func (x *exchange) abort() {
 	}
 }
 
-// gate is the layer that asks the kill switch and sets the total timeout.
+// gate is the layer of the kill switch and the total timeout.
 func (x *exchange) gate(next *next) (*http.Response, error) {
 	if err := x.allowed(); err != nil {
 		return nil, err
@@ -268,7 +271,7 @@ func (x *exchange) gate(next *next) (*http.Response, error) {
 	return next.send(x)
 }
 
-// allowed asks the kill switch: at once, and before each attempt when all waiting is over.
+// allowed checks the kill switch: when the call begins, and before each attempt after all waiting.
 func (x *exchange) allowed() error {
 	if x.enabled == nil || x.enabled() {
 		return nil
@@ -276,7 +279,7 @@ func (x *exchange) allowed() error {
 	return x.stop(refuse(ErrDisabled, 0))
 }
 
-// stop notes the verdict of an error that ends the call before it is sent.
+// stop records the verdict for an error that ends the attempt before it is sent. It returns err.
 func (x *exchange) stop(err error) error {
 	switch e, ok := err.(*Error); {
 	case ok:
@@ -295,7 +298,7 @@ func closeBody(req *http.Request) {
 	}
 }
 
-// method returns the request's method, which is GET when it is empty.
+// method returns the request's method, GET if it is empty.
 func (x *exchange) method() string {
 	if x.req.Method == "" {
 		return http.MethodGet

@@ -41,8 +41,8 @@ func PerHour(n int) Limit { return Every(n, time.Hour) }
 func PerDay(n int) Limit { return Every(n, 24*time.Hour) }
 
 // Every returns a limit of n calls in any stretch of per: a sliding window. Both must be positive. Up to
-// 4,096 calls are counted one by one. Above that the window moves in 504 to 1,008 steps, and admits rather
-// too few calls than too many.
+// 4,096 calls are counted one by one. Above that the window moves in 504 to 1,008 steps, and may admit fewer
+// calls than n, never more.
 func Every(n int, per time.Duration) Limit { return Limit{spec: limiter.Limit{N: n, Per: per}} }
 
 // Bucket returns l as a token bucket that holds burst calls and refills at the rate of l. In a stretch of
@@ -95,21 +95,21 @@ func (l Limit) Shared(q Quota) Limit {
 	return l
 }
 
-// FailClosed returns a shared limit that admits nothing while its store fails. On a limit that is not shared
-// it is an error.
+// FailClosed returns l as a shared limit that admits nothing while its store fails. On a limit that is not
+// shared it is an error.
 func (l Limit) FailClosed() Limit {
 	l.spec.Fallback = limiter.FailClosed
 	return l
 }
 
-// FailOpen returns a shared limit that admits every call while its store fails, as if there were no limit. On
-// a limit that is not shared it is an error.
+// FailOpen returns l as a shared limit that admits every call while its store fails, as if there were no
+// limit. On a limit that is not shared it is an error.
 func (l Limit) FailOpen() Limit {
 	l.spec.Fallback = limiter.FailOpen
 	return l
 }
 
-// FallbackShare returns a shared limit of which this process uses the share f by itself while its store
+// FallbackShare returns l as a shared limit of which this process uses the share f by itself while its store
 // fails, above 0 and at most 1. On a limit that is not shared it is an error.
 func (l Limit) FallbackShare(f float64) Limit {
 	if !(f > 0 && f <= 1) {

@@ -7,12 +7,12 @@ import (
 	"sync"
 )
 
-// Middleware wraps a RoundTripper. It must keep to the RoundTripper contract: the request is not
-// changed, its body always closed, and a response comes with a nil error.
+// Middleware wraps an http.RoundTripper. It must keep to the contract of RoundTripper: it does not change the
+// request, always closes the request's body, and returns a response only with a nil error.
 type Middleware func(http.RoundTripper) http.RoundTripper
 
-// Chain puts middlewares around base, the first outermost. A nil base means http.DefaultTransport, and nil
-// middlewares are left out. The policies fit in by their Wrap methods, in the order of the layers:
+// Chain wraps base in middlewares, the first outermost. A nil base means http.DefaultTransport; nil
+// middlewares are skipped. The policies join in by their Wrap methods, in the order of the layers:
 //
 //	rt := belay.Chain(http.DefaultTransport, policy.Wrap, breaker.Wrap, limiter.Wrap)
 func Chain(base http.RoundTripper, middlewares ...Middleware) http.RoundTripper {
@@ -34,7 +34,8 @@ type roundTripperFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// failing returns a RoundTripper that sends nothing: every request fails with an ErrInvalid of that text.
+// failing returns a RoundTripper that sends nothing. Every request fails with an ErrInvalid that has the given
+// text.
 func failing(format string, args ...any) http.RoundTripper {
 	return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		closeBody(req)
@@ -42,7 +43,7 @@ func failing(format string, args ...any) http.RoundTripper {
 	})
 }
 
-// newStack wraps next by the layers that are set.
+// newStack wraps next in the layers that s configures.
 func newStack(next http.RoundTripper, s *settings) http.RoundTripper {
 	s.base = Chain(next)
 	s.maxBytes = -1
@@ -50,9 +51,10 @@ func newStack(next http.RoundTripper, s *settings) http.RoundTripper {
 	return layered{&stack{set: s, limiter: s.limiter}}
 }
 
-// outerMiddleware is the layer of the users' call middlewares. What they send goes on with the layers
-// below as a call of its own, so that they may send it twice, at once, or another; what they return is
-// taken for what it is: the answer of one of those, or an answer of their own.
+// outerMiddleware is the layer of the user's call middlewares. Each request that they send to the partner goes
+// through the layers below as an exchange of its own. So they may send the request twice, concurrently, or
+// send another one. If they return the outcome of one of these exchanges, its verdict is the call's; any other
+// response or error is judged as their own.
 func (x *exchange) outerMiddleware(next *next) (*http.Response, error) {
 	var inner inners
 	rt := x.set.callMiddleware(roundTripperFunc(func(req *http.Request) (*http.Response, error) {
@@ -63,7 +65,7 @@ func (x *exchange) outerMiddleware(next *next) (*http.Response, error) {
 	}))
 	x.bodyUsed = true
 	req := x.req
-	if x.cancel != nil { // of the total timeout
+	if x.cancel != nil { // there is a total timeout
 		req = req.WithContext(x.ctx)
 	}
 	panicked := true
@@ -91,7 +93,7 @@ func (x *exchange) outerMiddleware(next *next) (*http.Response, error) {
 		return resp, err
 	}
 	if err == nil {
-		// Its own: read by the caller, with the total timeout on it.
+		// The middleware's own response: the caller reads it, under the total timeout.
 		x.body = &body{parent: x.ctx, rc: resp.Body, max: x.max, left: x.max}
 		if x.body.rc == nil {
 			x.body.rc = http.NoBody
@@ -102,7 +104,7 @@ func (x *exchange) outerMiddleware(next *next) (*http.Response, error) {
 	return resp, err
 }
 
-// inners are the calls that middlewares have made of one call.
+// inners holds the exchanges that the middlewares have made of one call.
 type inners struct {
 	mu   sync.Mutex
 	done []innerCall
@@ -111,12 +113,15 @@ type inners struct {
 type innerCall struct {
 	*exchange
 	resp  *http.Response
-	shown http.Response // as resp was when the middleware got it
+	shown http.Response // resp as the middleware received it
 	err   error
 }
 
 func (in *inners) send(outer *exchange, n *next, req *http.Request) (*http.Response, error) {
-	x := &exchange{hot: hot{stack: outer.stack, ctx: req.Context(), req: req, opts: outer.opts, whole: outer.whole, max: outer.max, start: outer.start}}
+	x := &exchange{hot: hot{
+		stack: outer.stack, ctx: req.Context(), req: req, opts: outer.opts,
+		whole: outer.whole, max: outer.max, start: outer.start,
+	}}
 	if waited := outer.past().waited; waited > 0 {
 		x.record().waited = waited
 	}
@@ -135,13 +140,13 @@ func (in *inners) send(outer *exchange, n *next, req *http.Request) (*http.Respo
 	defer in.mu.Unlock()
 	done := innerCall{exchange: x, resp: resp, err: err}
 	if resp != nil {
-		done.shown = *resp // compared with the response that comes back, body and all
+		done.shown = *resp // to compare with the response that the middleware returns
 	}
 	in.done = append(in.done, done)
 	return resp, err
 }
 
-// letGo frees what all of them hold.
+// abort releases everything that the inner exchanges hold.
 func (in *inners) abort() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -150,8 +155,8 @@ func (in *inners) abort() {
 	}
 }
 
-// of returns the call that resp or err is the outcome of, nil when it is the middleware's own, and adds
-// up what all of them cost.
+// outcomeOf returns the exchange whose outcome is resp or err, or nil if the middleware made them itself. It
+// adds the attempts, waits and secrets of all inner exchanges to x.
 func (in *inners) outcomeOf(x *exchange, resp *http.Response, err error) (from *exchange) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -165,7 +170,8 @@ func (in *inners) outcomeOf(x *exchange, resp *http.Response, err error) (from *
 		} else if s := d.past().secrets; len(s) > 0 {
 			x.record().secrets = append(x.past().secrets, s...)
 		}
-		same := resp != nil && d.resp != nil && d.resp == resp && d.shown.Body == resp.Body && d.shown.StatusCode == resp.StatusCode
+		same := resp != nil && d.resp != nil && d.resp == resp && d.shown.Body == resp.Body &&
+			d.shown.StatusCode == resp.StatusCode
 		if same || resp == nil && d.resp == nil && err == d.err {
 			from = d.exchange
 		}
@@ -173,8 +179,8 @@ func (in *inners) outcomeOf(x *exchange, resp *http.Response, err error) (from *
 	return from
 }
 
-// Wrap returns a RoundTripper that sends through next and retries as p says. The last answer or error
-// is returned as it came. A policy that is out of range fails every call. Nil means http.DefaultTransport.
+// Wrap returns a RoundTripper that sends through next and retries as p says. It returns the last answer or
+// error as it came. If p is out of range, every call fails. A nil next means http.DefaultTransport.
 func (p RetryPolicy) Wrap(next http.RoundTripper) http.RoundTripper {
 	if err := p.check(); err != nil {
 		return failing("%w", err)
@@ -183,8 +189,8 @@ func (p RetryPolicy) Wrap(next http.RoundTripper) http.RoundTripper {
 	return newStack(next, &settings{retry: &p})
 }
 
-// Wrap returns a RoundTripper that sends through next while the circuit is closed, and otherwise
-// returns an [*Error] that is ErrCircuitOpen and says when to come back. Nil means http.DefaultTransport.
+// Wrap returns a RoundTripper that sends through next while the circuit is closed. Otherwise it returns an
+// [*Error] that is ErrCircuitOpen and says when to try again. A nil next means http.DefaultTransport.
 func (b *Breaker) Wrap(next http.RoundTripper) http.RoundTripper {
 	if b == nil || b.cb == nil {
 		return failing("the breaker was not made by NewBreaker")
@@ -192,8 +198,8 @@ func (b *Breaker) Wrap(next http.RoundTripper) http.RoundTripper {
 	return newStack(next, &settings{breaker: b})
 }
 
-// Wrap returns a RoundTripper that sends through next within the limits, and holds each call's place
-// until its body is closed or read to the end. Nil means http.DefaultTransport.
+// Wrap returns a RoundTripper that sends through next within the limits. Each call holds its in-flight slot
+// until its body is closed or read to the end. A nil next means http.DefaultTransport.
 func (l *Limiter) Wrap(next http.RoundTripper) http.RoundTripper {
 	if !l.made() {
 		return failing("the limiter was not made by NewLimiter")

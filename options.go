@@ -13,11 +13,12 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// Option configures a client, for [New] and [Client.With]. Options apply in order, the last wins; an
-// option out of range is an error that names it and the value.
+// Option configures a client, for [New] and [Client.With]. Options apply in order, and the last one wins. An
+// option that is out of range is an error that names the option and the value.
 type Option func(*config) error
 
-// WithName names the partner in errors, logs and metrics. The default is the base URL's host.
+// WithName sets the partner's name in errors, logs and metrics. The default is the base URL's host. An empty
+// name is an error, and so is one with a line break.
 func WithName(name string) Option {
 	return func(c *config) error {
 		if name == "" || strings.ContainsAny(name, "\r\n") {
@@ -28,7 +29,8 @@ func WithName(name string) Option {
 	}
 }
 
-// WithIntegration names the customer's integration that a derived client belongs to.
+// WithIntegration sets the name of the customer's integration that a derived client belongs to. A name with a
+// line break is an error.
 func WithIntegration(id string) Option {
 	return func(c *config) error {
 		if strings.ContainsAny(id, "\r\n") {
@@ -49,8 +51,9 @@ func WithBaseURL(baseURL string) Option {
 	}
 }
 
-// WithAuth sets the credential. Nil sends none. It is sent to the base URL's origin and to those of
-// [WithTrustedOrigins] only, and over plain http only to loopback or with [WithInsecureCredentials].
+// WithAuth sets the authenticator, which gives the credential. Nil sends no credential. The credential is
+// sent only to the origins of the base URL and of [WithTrustedOrigins], and over http without TLS only to
+// loopback or with [WithInsecureCredentials].
 func WithAuth(a Authenticator) Option {
 	return func(c *config) error {
 		if a != nil {
@@ -92,7 +95,8 @@ func WithBreakerPolicy(p BreakerPolicy) Option {
 	}
 }
 
-// WithBreaker shares a breaker with other clients that reach the partner by the same way. Nil is an error.
+// WithBreaker makes the client share a breaker with other clients that reach the partner by the same way. Nil
+// is an error, and so is a Breaker that was not made by [NewBreaker].
 func WithBreaker(b *Breaker) Option {
 	return func(c *config) error {
 		if b == nil || b.cb == nil {
@@ -105,8 +109,8 @@ func WithBreaker(b *Breaker) Option {
 	}
 }
 
-// WithTimeout bounds a call as a whole, waits and retries included. Zero, the default, is no bound but
-// the context's.
+// WithTimeout bounds a call as a whole, waits and retries included. Zero, the default, means no bound but the
+// context's deadline; negative is an error.
 func WithTimeout(d time.Duration) Option {
 	return func(c *config) error {
 		if d < 0 {
@@ -117,10 +121,10 @@ func WithTimeout(d time.Duration) Option {
 	}
 }
 
-// WithAttemptTimeout bounds each attempt: for typed calls to the end of the body, for Do and Transport to
-// the headers, and after that each Read that blocks. The default is 30 s; zero is no bound, negative an
-// error. Set it below the deadlines of your calls: a partner that hangs until your own deadline passes
-// looks like your cancel, which does not open the circuit.
+// WithAttemptTimeout bounds each attempt: for typed calls until the end of the body, for Do and Transport
+// until the headers, and after that each Read that blocks. The default is 30 s; zero means no bound, negative
+// is an error. Set it below the deadlines of your calls: if a partner hangs until your own deadline passes,
+// the call looks canceled by you, and that does not open the circuit.
 func WithAttemptTimeout(d time.Duration) Option {
 	return func(c *config) error {
 		if d < 0 {
@@ -133,10 +137,10 @@ func WithAttemptTimeout(d time.Duration) Option {
 	}
 }
 
-// WithIdempotencyKeys sends a random key in that header with every call that is not idempotent by its
-// method and has none, one key for all attempts of a call; an empty header means "Idempotency-Key". Only
-// for partners that honour it: one that ignores the key would run a retried write twice. The default is
-// to make none.
+// WithIdempotencyKeys sends a random key in the given header with every call that has no key and is not
+// idempotent by its method. All attempts of a call have the same key. An empty header means
+// "Idempotency-Key". Use it only for partners that honor the key: one that ignores it would run a retried
+// write twice. By default no keys are made.
 func WithIdempotencyKeys(header string) Option {
 	return func(c *config) error {
 		if header == "" {
@@ -150,13 +154,14 @@ func WithIdempotencyKeys(header string) Option {
 	}
 }
 
-// WithClassifier sets the partner's own rules. Nil means [Classify].
+// WithClassifier sets the classifier with the partner's own rules. Nil means [Classify].
 func WithClassifier(f Classifier) Option {
 	return func(c *config) error { c.own().classifier = f; return nil }
 }
 
-// WithEnabled asks f before each attempt whether calls may be sent: a kill switch. In [Client.With] it is asked beside the
-// parent's. Nil means always. It must be fast and safe for concurrent use.
+// WithEnabled sets a kill switch: the function f is asked at the beginning of each call and before each
+// attempt whether calls may be sent. In [Client.With] it is asked in addition to the parent's. Nil means
+// always. It must be fast and safe for concurrent use.
 func WithEnabled(f func() bool) Option {
 	return func(c *config) error {
 		parent := c.enabled
@@ -170,7 +175,8 @@ func WithEnabled(f func() bool) Option {
 	}
 }
 
-// WithCallMiddleware adds middlewares above the retries: they see each call once. The first is outermost.
+// WithCallMiddleware adds middlewares above the retries: they see each call once. The first one is the
+// outermost. A nil middleware is an error.
 func WithCallMiddleware(m ...Middleware) Option {
 	return func(c *config) error {
 		if err := noneNil(m); err != nil {
@@ -182,7 +188,8 @@ func WithCallMiddleware(m ...Middleware) Option {
 	}
 }
 
-// WithAttemptMiddleware adds middlewares just above the base transport: they see each attempt, signed.
+// WithAttemptMiddleware adds middlewares just above the base transport: they see each attempt, with its
+// credential. The first one is the outermost. A nil middleware is an error.
 func WithAttemptMiddleware(m ...Middleware) Option {
 	return func(c *config) error {
 		if err := noneNil(m); err != nil {
@@ -203,8 +210,8 @@ func noneNil(ms []Middleware) error {
 	return nil
 }
 
-// WithTransport sets the base transport; nil is an error. The default is an http.Transport with as many idle connections
-// as attempts may be in flight, HTTP/2, and the proxy that the environment names.
+// WithTransport sets the base transport; nil is an error. The default is an http.Transport with HTTP/2, the
+// environment's proxy, and as many idle connections to a host as attempts may be in flight.
 func WithTransport(rt http.RoundTripper) Option {
 	return func(c *config) error {
 		if rt == nil {
@@ -215,15 +222,16 @@ func WithTransport(rt http.RoundTripper) Option {
 	}
 }
 
-// WithLogger writes a record for each attempt and call, and one when a retry, a pause or a change of the circuit comes. Successes are
-// at debug, failed calls at error and failed attempts at warn; but what a caller may have expected is lower: 404, 409, 410 and a
-// cancelled call at info; a deadline that passed, other refusals of what was asked for (400, 422), and calls that Belay did not send, at warn. Nil, the
+// WithLogger writes a record for each attempt and each call, and for each retry, pause and change of the
+// circuit. Successes are logged at debug, failed calls at error and failed attempts at warn. Outcomes that a
+// caller may have expected are lower: 404, 409, 410 and a canceled call at info; a deadline that has passed,
+// other requests that the partner finds wrong (400, 422), and calls that Belay did not send at warn. Nil, the
 // default, writes none.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error { c.own().logger = l; return nil }
 }
 
-// WithObserver adds observers; a nil one is an error.
+// WithObserver adds observers. A nil observer is an error.
 func WithObserver(o ...Observer) Option {
 	return func(c *config) error {
 		for i, one := range o {
@@ -237,13 +245,14 @@ func WithObserver(o ...Observer) Option {
 	}
 }
 
-// WithRedactor says what of a request's body may be logged when the partner finds it invalid. Nil, the
-// default, shows names and kinds of values, but no value.
+// WithRedactor sets the function that returns the text to log of a request's body when the partner finds the
+// request invalid (400, 422). Nil, the default, shows the names and kinds of values, but no value.
 func WithRedactor(f Redactor) Option {
 	return func(c *config) error { c.own().redactor = f; return nil }
 }
 
-// WithHeader sets a header on every request that does not have it. An empty value takes it back.
+// WithHeader sets a header on every request that does not have it. An empty value undoes an earlier
+// WithHeader of that name.
 func WithHeader(name, value string) Option {
 	return func(c *config) error {
 		if !headers.IsToken(name) {
@@ -264,11 +273,11 @@ func WithHeader(name, value string) Option {
 	}
 }
 
-// WithUserAgent sets the User-Agent of every request that has none. Empty takes it back to Belay's own.
+// WithUserAgent sets the User-Agent of every request that has none. Empty restores Belay's own.
 func WithUserAgent(ua string) Option { return WithHeader("User-Agent", ua) }
 
-// WithTrustedOrigins names origins beside the base URL's, such as "https://files.example.com", that get
-// the credential and are under the same limits. It replaces those named before.
+// WithTrustedOrigins names origins beside the base URL's, such as "https://files.example.com", that get the
+// credential and are under the same limits. It replaces the origins named before.
 func WithTrustedOrigins(origins ...string) Option {
 	return func(c *config) error {
 		var trusted []*url.URL
@@ -284,7 +293,7 @@ func WithTrustedOrigins(origins ...string) Option {
 	}
 }
 
-// WithInsecureCredentials lets credentials go over plain http to hosts other than loopback.
+// WithInsecureCredentials allows credentials over http without TLS to hosts other than loopback.
 func WithInsecureCredentials() Option {
 	return func(c *config) error { c.own().insecure = true; return nil }
 }
@@ -301,9 +310,9 @@ func WithRedirects(p RedirectPolicy) Option {
 	}
 }
 
-// WithMaxResponseBytes bounds a response's body after decompression, for Do and typed calls (a response of
-// Transport and HTTPClient stays as it is). The default
-// is 64 MiB; negative is no bound, and zero an error.
+// WithMaxResponseBytes bounds the body of a response, in bytes after decompression, for Do and typed calls; a
+// response of Transport and HTTPClient stays as it is. The default is 64 MiB; negative means no bound, zero
+// is an error.
 func WithMaxResponseBytes(n int64) Option {
 	return func(c *config) error {
 		if n == 0 {

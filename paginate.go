@@ -8,26 +8,31 @@ import (
 	"net/http"
 )
 
-// Page is a page of a partner's list.
+// Page is one page of a partner's list.
 type Page[T any] struct {
-	// Items are its items, decoded. A page may be empty and not the last.
+	// Items are the decoded items of the page. A page may be empty without being the last.
 	Items []T
-	// Header is the answer's.
+	// Header is the header of the answer.
 	Header http.Header
-	// Cursor is where the next page begins: give it to [StartAt] to go on after this page. Empty on the last one.
+	// Cursor is where the next page begins. Pass it to [StartAt] to continue after this page. It is empty on
+	// the last page.
 	Cursor string
-	// Total is how many items the list has, where the paginator knows where the partner says so; otherwise 0.
+	// Total is the number of items in the whole list. It is 0 if the partner does not say it, or the paginator
+	// does not know where.
 	Total int
 }
 
-// Pages fetches the pages of a list, one after the other as the loop asks for them. Path is a template as for [Send]. Ranging
-// a second time begins again; breaking off leaves nothing behind. An error is yielded once, with an empty page, and is the
-// last; the pages before it were whole.
+// Pages returns an iterator over the pages of a list. It fetches each page when the loop asks for it, one
+// after the other. The path is a template as for [Send]. Another range over the iterator begins again with the
+// first page. A loop that breaks off leaves nothing behind. An error is yielded once, with an empty page, and
+// ends the iteration; the pages before it were complete.
 //
-// A page is read whole within its attempt, so that one that breaks off is retried, and the loop's own time is nobody's
-// timeout. The next link must be of the partner's origin. A cursor that came before, and a thousand empty pages in a row,
-// are ErrData.
-func Pages[T any](ctx context.Context, c *Client, path string, p Paginator, opts ...PageOption) iter.Seq2[Page[T], error] {
+// Pages reads a page whole within its attempt. So a page that breaks off is retried, and the time that the
+// loop spends on a page counts against no timeout of the client. A next link to another origin than the
+// partner's, a cursor that came before, and 1,000 consecutive empty pages are ErrData.
+func Pages[T any](
+	ctx context.Context, c *Client, path string, p Paginator, opts ...PageOption,
+) iter.Seq2[Page[T], error] {
 	return func(yield func(Page[T], error) bool) {
 		for f, err := range walkPages(ctx, c, path, p, opts) {
 			if err != nil {
@@ -51,9 +56,10 @@ func Pages[T any](ctx context.Context, c *Client, path string, p Paginator, opts
 	}
 }
 
-// Items fetches the items of a list one by one; see [Pages]. Only one page is held at a time, and its items are decoded as the
-// loop asks for them, some at a time: use json.RawMessage for T to decode them yourself. An UnmarshalJSON of T's must copy what it
-// keeps, as encoding/json wants it.
+// Items returns an iterator over the items of a list; see [Pages]. It holds only one page at a time, apart
+// from the pages of [Prefetch]. It decodes the items in small batches as the loop asks for them. Use
+// json.RawMessage for T to decode them yourself. An UnmarshalJSON method of T must copy the data that it
+// keeps, as encoding/json requires.
 func Items[T any](ctx context.Context, c *Client, path string, p Paginator, opts ...PageOption) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
@@ -79,19 +85,19 @@ func Items[T any](ctx context.Context, c *Client, path string, p Paginator, opts
 	}
 }
 
-// Items are decoded some at a time: one by one takes half as long again.
+// The size of the batches in which items are decoded. Decoding items one by one takes half as long again.
 const (
 	itemsAtOnce = 32
 	bytesAtOnce = 64 << 10
 )
 
-// eachItem decodes the items of a page until f returns false.
+// eachItem decodes the items of page p and calls f for each, until f returns false.
 func eachItem[T any](p *fetched, f func(*T) bool) error {
 	if !p.has {
 		return nil
 	}
 	var some []T
-	_, raw := any(some).([]json.RawMessage) // which decoding would only copy, twice
+	_, raw := any(some).([]json.RawMessage) // raw items are copied only once; decoding would copy them twice
 	it := p.doc.Elements()
 	for n := 0; ; {
 		if !raw {
@@ -100,7 +106,8 @@ func eachItem[T any](p *fetched, f func(*T) bool) error {
 				if some == nil {
 					some = make([]T, 0, count)
 				}
-				clear(some[:cap(some)]) // what users keep of the last ones is not decoded into
+				// Unmarshal must not write into slices and pointers of the last batch, which the user may keep.
+				clear(some[:cap(some)])
 				err := json.Unmarshal(array, &some)
 				if done(); err == nil && len(some) == count {
 					for i := range some {
@@ -111,7 +118,7 @@ func eachItem[T any](p *fetched, f func(*T) bool) error {
 					n += count
 					continue
 				}
-				it = before // one by one, to find which it was
+				it = before // decode one by one, to find the item that failed
 			}
 		}
 		for range itemsAtOnce {
@@ -136,7 +143,8 @@ func eachItem[T any](p *fetched, f func(*T) bool) error {
 	}
 }
 
-// PageOption configures [Pages] and [Items]. Every [CallOption] is one, and holds for each page's call.
+// PageOption configures [Pages] and [Items]. Every [CallOption] is a PageOption, and applies to the call for
+// each page.
 type PageOption interface {
 	applyPage(*pageOptions)
 }
@@ -161,13 +169,15 @@ func (o *pageOptions) fail(format string, args ...any) {
 	}
 }
 
-// StartAt begins behind the page that had cursor, as [Page] told it. Empty begins at the first.
+// StartAt begins the list after the page that had the given [Page].Cursor. An empty cursor begins at the first
+// page.
 func StartAt(cursor string) PageOption {
 	return pageOption(func(o *pageOptions) { o.start = cursor })
 }
 
-// MaxPages ends with ErrTooManyPages where there are more than n pages, lest a list that should be short is taken for
-// whole; to look at a few only, break off the loop. Zero, the default, is no bound; negative is an error.
+// MaxPages ends the iteration with ErrTooManyPages if the list has more than n pages, so that the first part
+// of a long list is not mistaken for the whole list. To look at only a few pages, break off the loop instead.
+// Zero, the default, means no bound; negative is an error.
 func MaxPages(n int) PageOption {
 	return pageOption(func(o *pageOptions) {
 		if n < 0 {
@@ -177,15 +187,17 @@ func MaxPages(n int) PageOption {
 	})
 }
 
-// PostBody asks for pages by POST with body, a JSON object into which the paginator writes where its InBody is set. The calls
-// count as reads, which may be repeated. Nil is an empty object.
+// PostBody requests each page by POST with the given body, a JSON object. The paginator writes its parameters
+// into the body if its InBody is true. The calls count as reads, so they may be repeated. A nil body is an
+// empty object.
 func PostBody(body any) PageOption {
 	return pageOption(func(o *pageOptions) { o.body, o.post = body, true })
 }
 
-// Prefetch fetches up to n pages while the loop handles one, within the limits. Pages are asked for at the same time where
-// their place is known before ([OffsetPages], [NumberPages]), up to n of them beyond the last; otherwise one after
-// the other. At most n pages are held besides the loop's own. Zero, the default, fetches none; from 0 to 100.
+// Prefetch fetches up to n pages ahead while the loop handles one, within the limits. If the positions of the
+// pages are known in advance ([OffsetPages], [NumberPages]), it fetches them concurrently, up to n pages
+// beyond the last one; otherwise one after the other. It holds at most n pages besides the loop's own. Zero,
+// the default, fetches none ahead; n is from 0 to 100.
 func Prefetch(n int) PageOption {
 	return pageOption(func(o *pageOptions) {
 		if n < 0 || n > 100 {

@@ -13,8 +13,8 @@ import (
 	"github.com/belay-go/belay/internal/link"
 )
 
-// Paginator says how a partner pages. Its kinds are structs of this package; implement it for a partner that has a way of
-// its own. Which to choose:
+// Paginator describes how a partner divides a list into pages. This package has a struct for each common way;
+// implement the interface for a partner with a way of its own. Choose by this table:
 //
 //	the partner sends                                     use
 //	a Link header (GitHub, Shopify)                       LinkPages
@@ -24,49 +24,50 @@ import (
 //	nothing, and takes an offset or a skip (Attio)        OffsetPages
 //	nothing, and takes the number of a page               NumberPages
 //
-// Paths name values in a page's JSON, by names joined with dots ("data.results"); a name may hold dots itself
-// ("@odata.nextLink").
+// A path names a value in the JSON of a page, by names joined with dots ("data.results"). A name may hold dots
+// itself ("@odata.nextLink").
 type Paginator interface {
-	// Check returns why the paginator cannot be used, such as for want of a rule by which it ends. It is asked once, before the
-	// first request.
+	// Check returns an error if the paginator cannot be used, for example because no rule ends the list. It is
+	// called once, before the first request.
 	Check() error
-	// ItemsPath says where the items are in a page; empty when the page is the array.
+	// ItemsPath returns the path of the items in a page, empty if the page itself is the array.
 	ItemsPath() string
-	// Ask puts r.Cursor, which is empty for the first page, onto a request.
+	// Ask adds r.Cursor, which is empty for the first page, to the request.
 	Ask(r *PageRequest) error
-	// Next returns the cursor of the page after a, empty when a is the last.
+	// Next returns the cursor of the page after a, empty if a is the last page.
 	Next(a *PageAnswer) (cursor string, err error)
 }
 
-// PageRequest is what a paginator says of the request for a page.
+// PageRequest is a paginator's part of the request for a page.
 type PageRequest struct {
-	// Cursor is where the page begins, as Next returned it.
+	// Cursor is the place at which the page begins, as Next returned it.
 	Cursor string
-	// Query are parameters to set, beside those of the call's options.
+	// Query holds query parameters to add to those of the call's options. It replaces those of the same name.
 	Query url.Values
-	// Body is what [PostBody] was given, to write into; nil without it.
+	// Body is a copy of the object given to [PostBody], to write into; nil without PostBody.
 	Body map[string]any
-	// URL asks for that in place of the path, its query and Query. It must be of the partner's origin.
+	// URL replaces the path and its query, and the Query options of the call. It must be of the partner's
+	// origin.
 	URL string
 }
 
-// PageAnswer is what a paginator sees of a page. It must not keep it.
+// PageAnswer is a page as a paginator sees it. The paginator must not keep it.
 type PageAnswer struct {
-	// Cursor is that of the request, and URL the request's.
+	// Cursor is the cursor of the request, and URL the request's URL.
 	Cursor string
 	URL    *url.URL
-	// Header is the answer's.
+	// Header is the header of the answer.
 	Header http.Header
-	// Count is how many items the page has, and Last the JSON of the last one, nil when there is none.
+	// Count is the number of items in the page, and Last the JSON of the last item, nil if there is none.
 	Count int
 	Last  []byte
-	// Total may be set to how many items there are in all.
+	// Total may be assigned the number of items in the whole list.
 	Total int
 
 	doc *jsonscan.Doc
 }
 
-// Value returns the JSON of the value at path; nil when there is none or it is null.
+// Value returns the JSON of the value at path. It is nil if there is no value or it is null.
 func (a *PageAnswer) Value(path string) (json.RawMessage, error) {
 	v, err := a.doc.Value(path)
 	if err != nil || len(v) == 0 || string(v) == "null" {
@@ -75,7 +76,7 @@ func (a *PageAnswer) Value(path string) (json.RawMessage, error) {
 	return v, nil
 }
 
-// text returns the string or number at path; empty when there is none.
+// text returns the string or number at path, empty if there is none.
 func (a *PageAnswer) text(path string) (string, error) {
 	v, err := a.Value(path)
 	if err != nil || v == nil {
@@ -99,7 +100,7 @@ func plain(what string, v []byte) (string, error) {
 	return string(v), nil
 }
 
-// flag returns the boolean at path, which must be one.
+// flag returns the boolean at path. Anything else at path, or nothing, is an error.
 func (a *PageAnswer) flag(path string) (bool, error) {
 	v, err := a.Value(path)
 	switch {
@@ -113,7 +114,7 @@ func (a *PageAnswer) flag(path string) (bool, error) {
 	return false, fmt.Errorf("%s is not a boolean", path)
 }
 
-// number returns the whole number at path; -1 when there is none.
+// number returns the whole number at path, -1 if there is none.
 func (a *PageAnswer) number(path string) (int, error) {
 	s, err := a.text(path)
 	if err != nil || s == "" {
@@ -126,7 +127,8 @@ func (a *PageAnswer) number(path string) (int, error) {
 	return int(n), nil
 }
 
-// set writes a parameter to where the partner wants it.
+// set writes a parameter into the query or, if inBody is true, into the body, where dots in name lead into
+// objects.
 func (r *PageRequest) set(inBody bool, name string, value any) error {
 	if !inBody {
 		if r.Query == nil {
@@ -152,7 +154,7 @@ func (r *PageRequest) set(inBody bool, name string, value any) error {
 			}
 			inner = make(map[string]any)
 		}
-		// A copy, as the body is every page's.
+		// Write to a copy, because all pages share the inner objects.
 		clone := make(map[string]any, len(inner)+1)
 		for k, v := range inner {
 			clone[k] = v
@@ -162,7 +164,8 @@ func (r *PageRequest) set(inBody bool, name string, value any) error {
 	}
 }
 
-// missing makes the error of fields that must not be empty.
+// missing returns an error that names the empty fields of kind, nil if there are none. The fields alternate
+// between name and value.
 func missing(kind string, fields ...string) error {
 	var empty []string
 	for i := 0; i < len(fields); i += 2 {
@@ -176,23 +179,23 @@ func missing(kind string, fields ...string) error {
 	return errors.New(strings.Join(empty, ", "))
 }
 
-// CursorPages follows a cursor that each page holds: Slack, HubSpot, Notion, Zendesk, Google, Attio's newer lists. It ends where
-// the cursor is missing, null or empty, and where More says so.
+// CursorPages follows a cursor that each page holds: Slack, HubSpot, Notion, Zendesk, Google, Attio's newer
+// lists. The list ends when the cursor is missing, null or empty, or when More says so.
 type CursorPages struct {
-	// Items is the path of the items; empty when the page is the array, which then holds no cursor.
+	// Items is the path of the items; empty if the page itself is the array, which then holds no cursor.
 	Items string
-	// Cursor is the path of the next page's cursor, text or a number.
+	// Cursor is the path of the next page's cursor, a text or a number.
 	Cursor string
-	// Param is the parameter that takes it, in the query or, with InBody, in the body of [PostBody], where dots lead into
-	// objects ("variables.after").
+	// Param is the name of the parameter for the cursor. It is in the query or, if InBody is true, in the body
+	// of [PostBody], where dots lead into objects ("variables.after").
 	Param  string
 	InBody bool
-	// More is the path of a boolean that says whether there are more, which is trusted over a cursor that is there (Zendesk). Empty
-	// means that there is none.
+	// More is the path of a boolean that says whether there are more pages. It overrules a cursor that is
+	// present (Zendesk). Empty means that the partner sends none.
 	More string
-	// Required says that the cursor stands on every page, null or empty on the last: one without it is [ErrData], rather than the
-	// end. A cursor that the partner has renamed would end every list after its first page. It is not asked of a page that More says is
-	// the last.
+	// Required says that the cursor is present on every page, and null or empty on the last one. Then a page
+	// without it is [ErrData] instead of the end. Otherwise a cursor that the partner has renamed would end
+	// every list after its first page. A page that is the last one by More needs no cursor.
 	Required bool
 }
 
@@ -234,9 +237,10 @@ func (p CursorPages) Next(a *PageAnswer) (string, error) {
 	return next, err
 }
 
-// LinkPages follows the Link header with rel="next" (RFC 8288): GitHub, Shopify, Okta. It ends where there is none.
+// LinkPages follows the Link header with rel="next" (RFC 8288): GitHub, Shopify, Okta. The list ends when
+// there is none.
 type LinkPages struct {
-	// Items is the path of the items; empty when the page is the array.
+	// Items is the path of the items; empty if the page itself is the array.
 	Items string
 }
 
@@ -257,15 +261,17 @@ func (p LinkPages) Next(a *PageAnswer) (string, error) {
 	return absoluteNext(a, link.Next(a.Header["Link"]))
 }
 
-// NextURLPages follows the URL of the next page, which each page's JSON holds, absolute or relative: Salesforce, Microsoft Graph,
-// Calendly, Twilio. It ends where that is missing, null or empty, and where More says so.
+// NextURLPages follows the URL of the next page, absolute or relative, which each page's JSON holds:
+// Salesforce, Microsoft Graph, Calendly, Twilio. The list ends when the URL is missing, null or empty, or when
+// More says so.
 type NextURLPages struct {
-	// Items is the path of the items, and URL that of the next page's URL.
+	// Items is the path of the items, and URL the path of the next page's URL.
 	Items, URL string
-	// More is the path of a boolean that says whether there are more, which is trusted over a URL that is there. Empty
-	// means that there is none.
+	// More is the path of a boolean that says whether there are more pages. It overrules a URL that is
+	// present. Empty means that the partner sends none.
 	More string
-	// Required says that the URL stands on every page, null or empty on the last, as of [CursorPages].
+	// Required says that the URL is present on every page, and null or empty on the last one; see
+	// [CursorPages].
 	Required bool
 }
 
@@ -290,7 +296,7 @@ func (p NextURLPages) Next(a *PageAnswer) (string, error) {
 	return absoluteNext(a, next)
 }
 
-// absoluteNext resolves a next link against the request's URL.
+// absoluteNext resolves a next link against the request's URL. An empty link stays empty.
 func absoluteNext(a *PageAnswer, next string) (string, error) {
 	if next == "" {
 		return "", nil
@@ -303,16 +309,18 @@ func absoluteNext(a *PageAnswer, next string) (string, error) {
 	return u.String(), nil
 }
 
-// LastIDPages asks for what comes after the last item's id: Stripe. It ends where More says so.
+// LastIDPages requests the items after the last item's id: Stripe. The list ends when More says so.
 type LastIDPages struct {
 	// Items is the path of the items.
 	Items string
 	// ID is the path of the id within an item. Empty means "id".
 	ID string
-	// Param is the parameter that takes it, such as "starting_after"; with InBody in the body of [PostBody].
+	// Param is the name of the parameter for the id, such as "starting_after". If InBody is true, it is in the
+	// body of [PostBody].
 	Param  string
 	InBody bool
-	// More is the path of the boolean that says whether there are more, such as "has_more".
+	// More is the path of the boolean that says whether there are more pages, such as "has_more". Every page
+	// must hold it.
 	More string
 }
 

@@ -15,11 +15,11 @@ import (
 	"github.com/belay-go/belay/internal/jsonscan"
 )
 
-// ErrTooManyPages is a list that goes on behind MaxPages.
+// ErrTooManyPages means that a list has more pages than MaxPages allows.
 var ErrTooManyPages = errors.New("belay: too many pages")
 
 const (
-	mostEmptyPages = 1000 // in a row
+	mostEmptyPages = 1000 // consecutive
 	longestCursor  = 16 << 10
 )
 
@@ -32,17 +32,17 @@ type walk struct {
 	o     pageOptions
 	body  map[string]any
 	guard loopGuard
-	empty int // pages without items, in a row
+	empty int // consecutive pages without items
 }
 
-// fetched is a page as it came, in memory of its own until free.
+// fetched is a page as it was received. It has memory of its own until free is called.
 type fetched struct {
 	walk         *walk
 	number       int // from 1
 	doc          jsonscan.Doc
-	has          bool // there is an array of items
+	has          bool // the page has an array of items
 	buffer       *buffer
-	call         *exchange // that it came by
+	call         *exchange // the exchange that fetched the page
 	header       http.Header
 	cursor, next string
 	count, total int
@@ -55,7 +55,7 @@ func (p *fetched) free() {
 	p.buffer, p.doc, p.has = nil, jsonscan.Doc{}, false
 }
 
-// broken makes the error of a page that is not what was promised; nil stays nil.
+// broken returns the error for a page without the promised form. Nil stays nil.
 func (p *fetched) broken(err error) error {
 	if err == nil {
 		return nil
@@ -66,7 +66,7 @@ func (p *fetched) broken(err error) error {
 	return p.walk.c.dataFault(p.walk.method(), p.walk.path, fmt.Errorf("page %d: %w", p.number, err))
 }
 
-// method is the one that pages are asked for with.
+// method returns the method by which pages are requested.
 func (w *walk) method() string {
 	if w.o.post {
 		return http.MethodPost
@@ -74,11 +74,13 @@ func (w *walk) method() string {
 	return http.MethodGet
 }
 
-// fail makes an error of the walk.
+// fail returns an error of the walk.
 func (w *walk) fail(v Verdict, err error) error { return w.c.fault(w.method(), w.path, v, err) }
 
-// walkPages is Pages without its type. A page's memory is its receiver's to free.
-func walkPages(ctx context.Context, c *Client, path string, how Paginator, opts []PageOption) iter.Seq2[*fetched, error] {
+// walkPages is Pages without the type parameter. The loop must free each page that it gets.
+func walkPages(
+	ctx context.Context, c *Client, path string, how Paginator, opts []PageOption,
+) iter.Seq2[*fetched, error] {
 	return func(yield func(*fetched, error) bool) {
 		w, err := newWalk(ctx, c, path, how, opts)
 		switch {
@@ -135,7 +137,7 @@ func newWalk(ctx context.Context, c *Client, path string, how Paginator, opts []
 	return w, w.named(err)
 }
 
-// named completes an error of our own with what was to be called.
+// named adds the method and the path to an error of Belay's own.
 func (w *walk) named(err error) error {
 	if e, ok := err.(*Error); ok && e.Method == "" {
 		return w.fail(e.Verdict, e.Err)
@@ -143,7 +145,7 @@ func (w *walk) named(err error) error {
 	return err
 }
 
-// object returns v as a JSON object.
+// object returns v as a JSON object. A nil v is an empty object.
 func object(v any) (map[string]any, error) {
 	out := make(map[string]any)
 	if v == nil {
@@ -161,7 +163,7 @@ func object(v any) (map[string]any, error) {
 	return out, nil
 }
 
-// fetch gets the page at cursor.
+// fetch fetches the page at cursor.
 func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, error) {
 	p := &fetched{walk: w, number: number, cursor: cursor}
 	r := &PageRequest{Cursor: cursor}
@@ -187,7 +189,7 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 		if w.o.post {
 			o.safe, o.readOnly = true, true
 		}
-		if o.route = route; r.URL != "" { // which holds all that there was
+		if o.route = route; r.URL != "" { // the URL holds all parameters already
 			o.values, o.query, o.literal = nil, nil, true
 		}
 		if o.query == nil {
@@ -212,7 +214,7 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 	return p, nil
 }
 
-// read finds the items and the next cursor in a page.
+// read finds the items and the next cursor in the data of a page.
 func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 	p.doc = jsonscan.New(data)
 	path := how.ItemsPath()
@@ -234,7 +236,7 @@ func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 	case path == "":
 		return errors.New("it is no array of items")
 	default:
-		// Null is how some say none, on the last page.
+		// Some partners send null for no items, on the last page.
 		if v, _ := p.doc.Value(path); string(v) != "null" {
 			return fmt.Errorf("there are no items at %q", path)
 		}
@@ -245,7 +247,7 @@ func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 	return nil
 }
 
-// goesOn reports whether there is a page behind p that is to be fetched, or why it must not be.
+// goesOn reports whether to fetch the page after p. The error says why that page must not be fetched.
 func (w *walk) goesOn(p *fetched) (bool, error) {
 	if p.next == "" {
 		return false, nil
@@ -264,7 +266,7 @@ func (w *walk) goesOn(p *fetched) (bool, error) {
 	return true, nil
 }
 
-// oneByOne fetches a page when the one before has been handled.
+// oneByOne fetches each page after the loop has handled the page before.
 func (w *walk) oneByOne(cursor string, yield func(*fetched, error) bool) {
 	for number := 1; ; number++ {
 		p, err := w.fetch(w.ctx, cursor, number)
@@ -286,8 +288,8 @@ func (w *walk) oneByOne(cursor string, yield func(*fetched, error) bool) {
 	}
 }
 
-// loopGuard notices a cursor that came before, in little memory: at once when it was among the last few, and a loop of any
-// length in time (Brent's way).
+// loopGuard detects a cursor that came before, in little memory. It detects a repetition of one of the last 64
+// cursors at once, and a loop of any length after some more pages (Brent's algorithm).
 type loopGuard struct {
 	seed   maphash.Seed
 	recent [64]uint64
@@ -297,7 +299,7 @@ type loopGuard struct {
 	power  int
 }
 
-// seen notes that next comes after cursor.
+// seen records that next comes after cursor, and reports whether next came before.
 func (g *loopGuard) seen(cursor, next string) bool {
 	if g.n == 0 {
 		g.note(maphash.String(g.seed, cursor))

@@ -9,20 +9,23 @@ import (
 	"github.com/belay-go/belay/internal/limiter"
 )
 
-// Limiter admits calls so that no limit is exceeded. All its limits are taken at once or none. Calls that wait go in order of
-// arrival, but a call whose limits are free may pass one that waits for another limit, as long as it takes nothing that the other
-// needs. A call counts from when it is sent until the window after its answer (at the latest, the window after it was sent and
-// 100 ms), because the partner counted it somewhere between the two.
+// Limiter admits calls so that no limit is exceeded. It takes permits of all its limits at once, or of none.
+// Waiting calls of the same priority and tenant are admitted in order of arrival. But a call whose limits are
+// free may pass one that waits for another limit, if it takes no permits that the waiting call needs. A call
+// counts from the time it is sent until the window after its answer, because the partner counts it somewhere
+// between the two. At the latest it counts until the window after it was sent, and 100 ms more (longer if a
+// refusal shows that the partner counts later).
 //
-// Most users hand limits to [WithRateLimit] and never see a Limiter. Make one with [NewLimiter] and
-// share it by [WithLimiter] when several clients spend from the same quota. The zero value admits nothing. It
-// is safe for concurrent use.
+// Most users pass limits to [WithRateLimit] and never use a Limiter. Make one with [NewLimiter], and share it
+// by [WithLimiter] if several clients spend from the same quota. The zero value admits nothing. A Limiter is
+// safe for concurrent use.
 type Limiter struct {
-	engine *limiter.Limiter // which knows no Verdict, Error or Event: this file translates
+	engine *limiter.Limiter // it does not know Verdict, Error and Event; this file translates
 }
 
-// NewLimiter returns a limiter that enforces all of limits together. Without limits it keeps to what the
-// partner says. The error joins one for each limit that is out of range.
+// NewLimiter returns a limiter that enforces all the given limits together. Without limits it follows only the
+// partner's pauses, advertised quotas and inferred limits. The error joins one error for each limit that is
+// out of range.
 func NewLimiter(limits ...Limit) (*Limiter, error) {
 	specs, err := checkLimits(limits)
 	if err != nil {
@@ -32,7 +35,7 @@ func NewLimiter(limits ...Limit) (*Limiter, error) {
 	return &Limiter{engine}, err
 }
 
-// with returns a limiter that takes l's limits and these.
+// with returns a limiter that enforces l's limits and the given ones.
 func (l *Limiter) with(specs ...limiter.Limit) (*Limiter, error) {
 	engine, err := l.engine.With(specs...)
 	return &Limiter{engine}, err
@@ -41,39 +44,42 @@ func (l *Limiter) with(specs ...limiter.Limit) (*Limiter, error) {
 // made reports whether l was made by NewLimiter.
 func (l *Limiter) made() bool { return l != nil && l.engine != nil }
 
-// Ticket is one attempt's place under the limits. Fill in the exported fields, hand it to
-// [Limiter.Acquire] by pointer, and give it back with [Limiter.Release]. It may be used again after
-// that. A Ticket is not safe for concurrent use.
+// Ticket is one attempt's place under the limits. Fill in the exported fields, pass it to [Limiter.Acquire] by
+// pointer, and give it back with [Limiter.Release]. It may be used again after that. A Ticket is not safe for
+// concurrent use.
 type Ticket struct {
-	// Request is what the limits' When functions look at; nil matches no limit that has one.
+	// Request is the request that the limits' When functions check; nil matches no limit that has one.
 	Request *http.Request
-	// Cost is how many permits the attempt takes of each limit; 0 means 1.
+	// Cost is the number of permits that the attempt takes of each limit. Zero means 1; negative is an error.
 	Cost int
-	// Priority says who goes first; the zero value is Normal.
+	// Priority decides which attempt goes first. The zero value is Normal.
 	Priority Priority
-	// Tenant is on whose behalf the attempt is made; tenants take turns. Empty is a tenant like others.
+	// Tenant is the name of the tenant on whose behalf the attempt is made. Tenants take turns. Empty is a
+	// tenant like others.
 	Tenant string
 
 	place limiter.Reservation
 }
 
-// Outcome is what [Limiter.Release] learns of an attempt.
+// Outcome describes how an attempt ended, for [Limiter.Release].
 type Outcome struct {
-	// Verdict is the attempt's. A RateLimited one pauses everybody in its scope, and so does a Transient
-	// one that says how long to wait.
+	// Verdict is the verdict on the attempt. A RateLimited verdict pauses all calls in its scope, and so does
+	// a Transient one that says how long to wait.
 	Verdict Verdict
-	// Response is the answer whose headers may tell of quotas; nil tells nothing. Its body is not touched.
+	// Response is the answer, whose headers may advertise quotas; nil advertises nothing. Its body is not
+	// touched.
 	Response *http.Response
-	// Sent is false when the attempt certainly never reached the partner (see [Verdict.Unsent]): its permits go back.
+	// Sent is false if the attempt certainly never reached the partner (see [Verdict.Unsent]). Its permits
+	// then go back.
 	Sent bool
 }
 
-// Acquire waits until every limit admits the attempt, then takes all of them at once. It returns
+// Acquire waits until every limit admits the attempt, then takes permits of all of them at once. It returns
 //   - nil: the attempt may be sent now, and Release must follow;
-//   - an error that is ErrWaitTooLong and context.DeadlineExceeded, at once, when its turn would come
-//     after the context's deadline;
-//   - ErrQueueFull when too many wait already;
-//   - ErrInvalid when the cost is above a limit, so that its turn would never come;
+//   - an error that is ErrWaitTooLong and context.DeadlineExceeded, at once, if its turn would come after the
+//     context's deadline;
+//   - ErrQueueFull if too many calls wait already;
+//   - ErrInvalid if the cost is above a limit, so that its turn would never come;
 //   - the context's error. A canceled call leaves nothing behind.
 func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	if ctx == nil || t == nil {
@@ -94,7 +100,7 @@ func (l *Limiter) Acquire(ctx context.Context, t *Ticket) error {
 	return l.acquire(ctx, p)
 }
 
-// acquire takes the general path, and translates why it was refused.
+// acquire takes the general path, and translates a refusal into an error.
 func (l *Limiter) acquire(ctx context.Context, p *limiter.Reservation) error {
 	if p.Cost < 0 {
 		return invalid("Acquire: cost %d is negative", p.Cost)
@@ -118,8 +124,8 @@ func (l *Limiter) acquire(ctx context.Context, p *limiter.Reservation) error {
 	return refuse(&waitError{r.What, r.Wait}, r.Wait)
 }
 
-// Release reports what became of the attempt and gives back its place in flight. Release of a ticket
-// that holds nothing does nothing.
+// Release reports the outcome of the attempt and gives back its in-flight slot. For a ticket that holds
+// nothing it does nothing.
 func (l *Limiter) Release(t *Ticket, o Outcome) {
 	if !l.made() || t == nil || t.place.Free() {
 		return
@@ -131,7 +137,8 @@ func (l *Limiter) Release(t *Ticket, o Outcome) {
 	l.engine.Release(&t.place)
 }
 
-// settle tells the engine what became of an attempt, and returns how long a pause that began.
+// settle reports the outcome of an attempt to the engine. It returns the length of the pause that the outcome
+// began, 0 for none.
 func (l *Limiter) settle(p *limiter.Reservation, v *Verdict, sent, answered bool) (paused time.Duration) {
 	if sent && v.Class == ClassOK && l.engine.SettleFast(p) {
 		return 0
@@ -139,7 +146,7 @@ func (l *Limiter) settle(p *limiter.Reservation, v *Verdict, sent, answered bool
 	return l.engine.Settle(p, outcomeOf(v, sent, answered))
 }
 
-// outcomeOf says of a verdict what limits go by.
+// outcomeOf translates a verdict into the outcome that limits need.
 func outcomeOf(v *Verdict, sent, answered bool) limiter.Outcome {
 	o := limiter.Outcome{Answered: answered}
 	switch {
@@ -154,17 +161,20 @@ func outcomeOf(v *Verdict, sent, answered bool) limiter.Outcome {
 	return o
 }
 
-// trouble is outcomeOf for what may begin a pause. The verdict comes back when the pause is over.
+// trouble is outcomeOf for a verdict that may begin a pause. It copies the verdict, which comes back in the
+// notice that the pause is over.
 func trouble(v *Verdict, answered bool) limiter.Outcome {
 	cause := *v
-	o := limiter.Outcome{Kind: limiter.Failed, Scope: limiter.Scope(v.Scope), Wait: v.RetryAfter, Answered: answered, Cause: &cause}
+	o := limiter.Outcome{
+		Kind: limiter.Failed, Scope: limiter.Scope(v.Scope), Wait: v.RetryAfter, Answered: answered, Cause: &cause,
+	}
 	if v.Class == ClassRateLimited {
 		o.Kind = limiter.Throttled
 	}
 	return o
 }
 
-// eventOf says of a notice what observers are told, for a call.
+// eventOf translates a notice into the event for observers of a call.
 func eventOf(n limiter.Notice, call CallInfo) Event {
 	if n.Resumed {
 		return Resumed{Call: call, Scope: Scope(n.Scope), After: n.After, Verdict: *n.Cause.(*Verdict)}
@@ -172,9 +182,10 @@ func eventOf(n limiter.Notice, call CallInfo) Event {
 	return LimitNear{Call: call, Limit: n.Limit, Source: LimitSource(n.Source), Used: n.Used, Max: n.Max}
 }
 
-// SetLimits replaces the limits that l was made with; those of the limiters around it, and the bound on
-// calls in flight, stay. Calls that wait go by the new ones at once, and what was sent before counts against them.
-// An error names each limit that is out of range, and nothing changes then.
+// SetLimits replaces the limits that l was made with. The limits of its parents and the bound on calls in
+// flight stay. Waiting calls follow the new limits at once. Calls that were sent before count against the new
+// limits, except against a new limit with a condition (When). An error names each limit that is out of range;
+// nothing changes then.
 func (l *Limiter) SetLimits(limits ...Limit) error {
 	if !l.made() {
 		return invalid("SetLimits: the limiter was not made by NewLimiter")
@@ -189,54 +200,55 @@ func (l *Limiter) SetLimits(limits ...Limit) error {
 	return nil
 }
 
-// LimitSource says where a limit is known from.
+// LimitSource says how a limit is known.
 type LimitSource uint8
 
 const (
-	// LimitConfigured is one that the user has set.
+	// LimitConfigured is a limit that the user has configured.
 	LimitConfigured LimitSource = iota
-	// LimitAdvertised comes from the headers of the partner's answers.
+	// LimitAdvertised is a limit from the headers of the partner's answers.
 	LimitAdvertised
-	// LimitInferred was found out from its refusals.
+	// LimitInferred is a limit inferred from the partner's refusals.
 	LimitInferred
 )
 
 // String returns "configured", "advertised" or "inferred".
 func (s LimitSource) String() string { return limiter.Source(s).String() }
 
-// LimiterStatus is where a limiter stands.
+// LimiterStatus is the present state of a limiter.
 type LimiterStatus struct {
-	// Limits are all that hold at present: first those that are configured, then those that are advertised or inferred.
+	// Limits are all limits in force: first those that are configured, then those that are advertised or
+	// inferred.
 	Limits []LimitStatus
-	// Waiting is how many calls wait for their turn, of all who share the limiter.
+	// Waiting is the number of waiting calls, of all clients that share the limiter.
 	Waiting int
-	// PausedFor is how long everybody still waits because the partner asked for it; 0 when nobody does.
-	// A pause of one credential or route does not show here.
+	// PausedFor is how long all calls still wait because the partner asked for it, 0 if they do not. A pause
+	// of one credential or route does not show here.
 	PausedFor time.Duration
 	// Paused counts the credentials and routes that have a pause of their own.
 	Paused int
-	// Ignored counts headers of answers that were malformed.
+	// Ignored counts malformed headers of answers.
 	Ignored int
 }
 
-// LimitStatus is where one limit stands.
+// LimitStatus is the present state of one limit.
 type LimitStatus struct {
-	// Limit is the limit as [Limit.String] shows it, and Source where it is known from.
+	// Limit is the limit as [Limit.String] shows it, and Source says how it is known.
 	Limit  string
 	Source LimitSource
-	// Scope says whose limit it is, for one that is advertised or inferred. Several with the same limit stand for several
-	// credentials or routes.
+	// Scope says which calls an advertised or inferred limit concerns. Several entries with the same limit
+	// stand for several credentials or routes.
 	Scope Scope
-	// Used and Max are permits: taken at present, and in all.
+	// Used and Max are permits: those taken at present, and all.
 	Used, Max int
-	// Waiting is how many calls wait that are under it.
+	// Waiting is the number of waiting calls that are under the limit.
 	Waiting int
-	// NextFree is how long until one more permit is free, 0 when one is, negative when that does not depend on the
-	// clock (a place in flight comes back with an answer).
+	// NextFree is how long until one more permit is free, 0 if one is free now. It is negative if that does
+	// not depend on the clock: an in-flight slot comes back with an answer.
 	NextFree time.Duration
 }
 
-// Status returns where the limiter stands. It changes nothing.
+// Status returns the present state of the limiter. It changes nothing.
 func (l *Limiter) Status() (s LimiterStatus) {
 	if !l.made() {
 		return s
@@ -245,13 +257,15 @@ func (l *Limiter) Status() (s LimiterStatus) {
 	s = LimiterStatus{Waiting: have.Waiting, PausedFor: have.PausedFor, Paused: have.Paused, Ignored: have.Ignored}
 	for _, x := range have.Limits {
 		s.Limits = append(s.Limits, LimitStatus{
-			Limit: x.Limit, Source: LimitSource(x.Source), Scope: Scope(x.Scope), Used: x.Used, Max: x.Max, Waiting: x.Waiting, NextFree: x.NextFree,
+			Limit: x.Limit, Source: LimitSource(x.Source), Scope: Scope(x.Scope),
+			Used: x.Used, Max: x.Max, Waiting: x.Waiting, NextFree: x.NextFree,
 		})
 	}
 	return s
 }
 
-// checkLimits returns what the engine needs to know of limits, or an error that joins one for each that is out of range.
+// checkLimits returns limits as the engine needs them, or an error that joins one error for each limit that is
+// out of range.
 func checkLimits(limits []Limit) ([]limiter.Limit, error) {
 	var faults fault.List
 	specs := make([]limiter.Limit, len(limits))

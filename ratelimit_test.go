@@ -798,3 +798,55 @@ func TestSharedQuota(t *testing.T) {
 	_, err = belay.NewLimiter(belay.PerSecond(1).FallbackShare(0.5))
 	require.ErrorContains(t, err, "shared")
 }
+
+// Waiters go in order of arrival.
+func TestArrivalOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, err := belay.NewLimiter(belay.Every(1, time.Second))
+		require.NoError(t, err)
+		var mu sync.Mutex
+		var order []int
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				var ticket belay.Ticket
+				if l.Acquire(t.Context(), &ticket) == nil {
+					mu.Lock()
+					order = append(order, i)
+					mu.Unlock()
+					l.Release(&ticket, belay.Outcome{Sent: true})
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		for i, n := range order {
+			require.Equal(t, i, n)
+		}
+		require.Len(t, order, 20)
+	})
+}
+
+// Headroom leaves its share to others, of a burst too.
+func TestHeadroomHolds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for limit, want := range map[int]belay.Limit{8: belay.PerMinute(10).Headroom(0.8), 5: belay.PerMinute(10).Bucket(10).Headroom(0.5), 3: belay.PerMinute(10).Fixed().Headroom(0.3)} {
+			l, err := belay.NewLimiter(want)
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			n := 0
+			for {
+				var ticket belay.Ticket
+				if l.Acquire(ctx, &ticket) != nil {
+					break
+				}
+				l.Release(&ticket, belay.Outcome{Sent: true})
+				n++
+			}
+			cancel()
+			require.Equal(t, limit, n, want)
+		}
+	})
+}

@@ -17,21 +17,23 @@ import (
 	"github.com/belay-go/belay/internal/limiter"
 )
 
-// body is the response's body as the caller reads it. It ends the attempt: the place in flight, the
-// attempt's context and the total timeout's are let go when it is closed or has been read to the end.
+// body is the response's body that the caller reads. The attempt ends when the body is closed or has been read
+// to its end. Then the body gives back the in-flight slots and ends the contexts of the attempt and of the
+// total timeout.
 type body struct {
 	rc         io.ReadCloser
-	slots      limiter.Slots // in flight, which are held until the end
-	max        int64         // bytes that may be read, negative for no bound
-	left       int64         // of those
+	slots      limiter.Slots // in flight, held until the attempt ends
+	max        int64 // bytes that may be read, negative for no bound
+	left       int64 // bytes of max that are left
 	parent     context.Context
-	timeout    *deadline.Deadline // the attempt's, nil when it has none
-	total      context.CancelFunc // of the call's total timeout, once the body is handed out
+	timeout    *deadline.Deadline // the attempt's timeout; nil if it has none
+	total      context.CancelFunc // ends the total timeout, once the body is handed out
 	done       atomic.Bool
-	readsTimed bool // each Read has the attempt's time to itself
+	readsTimed bool // each Read has the whole attempt timeout to itself
 }
 
-// explain names the attempt's timeout where the transport only speaks of a cancelled context.
+// explain returns the transport's error err with the real reason: the caller's cancel or deadline, or the
+// attempt timeout. The transport itself only says that a context was canceled.
 func (b *body) explain(err error) error {
 	if parent := b.parent; parent.Err() != nil {
 		if errors.Is(err, parent.Err()) {
@@ -57,7 +59,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readBounded is Read within a bound, or a time, or both.
+// readBounded is Read with a bound on the bytes, a timeout, or both.
 func (b *body) readBounded(p []byte) (int, error) {
 	if b.left == 0 && len(p) > 0 {
 		var one [1]byte
@@ -84,7 +86,8 @@ func (b *body) readBounded(p []byte) (int, error) {
 	return n, err
 }
 
-// readTimed is one Read of what the transport gave, with the time to itself where it has one.
+// readTimed reads from the transport's body once. If readsTimed is true, the timeout begins anew for this
+// Read.
 func (b *body) readTimed(p []byte) (int, error) {
 	t := b.timeout
 	if t == nil || !b.readsTimed {
@@ -96,7 +99,7 @@ func (b *body) readTimed(p []byte) (int, error) {
 	return n, err
 }
 
-// ended ends the attempt at the body's end or an error, and returns what the caller is told.
+// ended ends the attempt because a Read returned err, and returns the error for the caller.
 func (b *body) ended(err error) error {
 	if err != io.EOF {
 		err = b.explain(err)
@@ -105,7 +108,7 @@ func (b *body) ended(err error) error {
 	return err
 }
 
-// Close ends the attempt.
+// Close closes the body and ends the attempt.
 func (b *body) Close() error {
 	err := b.rc.Close()
 	b.finish()
@@ -115,7 +118,7 @@ func (b *body) Close() error {
 // over reports whether the attempt has ended.
 func (b *body) over() bool { return b.done.Load() }
 
-// finish lets go of what the attempt holds, once.
+// finish releases everything that the attempt holds. A second call does nothing.
 func (b *body) finish() {
 	if b.done.Load() || b.done.Swap(true) {
 		return
@@ -132,7 +135,8 @@ func (b *body) finish() {
 // eventStream reports whether an answer is a stream of server-sent events (HTML, section 9.2).
 func eventStream(h http.Header) bool {
 	v := h["Content-Type"]
-	return len(v) > 0 && len(v[0]) >= len(eventStreamType) && strings.EqualFold(v[0][:len(eventStreamType)], eventStreamType)
+	return len(v) > 0 && len(v[0]) >= len(eventStreamType) &&
+		strings.EqualFold(v[0][:len(eventStreamType)], eventStreamType)
 }
 
 const eventStreamType = "text/event-stream"
@@ -148,21 +152,21 @@ const (
 	discardBodyWait = 100 * time.Millisecond
 )
 
-// readSome reads up to limit bytes, for at most wait; zero is no bound. The error is nil when the
-// limit was reached, io.EOF when the body ended.
+// readSome reads up to limit bytes, for at most the given time; a wait of zero means no bound. The error is
+// nil if the limit was reached, io.EOF if the body ended, and io.ErrUnexpectedEOF if the time was over.
 func readSome(rc io.ReadCloser, limit int, wait time.Duration) ([]byte, error) {
 	stop := func() bool { return false }
 	if wait > 0 {
 		late := make(chan struct{})
 		timer := time.AfterFunc(wait, func() {
-			interrupt(rc) // wakes the Read below
+			interrupt(rc) // ends a Read in progress
 			close(late)
 		})
 		stop = func() bool {
 			if timer.Stop() {
 				return false
 			}
-			<-late // so that nobody else has hold of rc when this returns
+			<-late // interrupt must not use rc after readSome has returned
 			return true
 		}
 	}
@@ -192,8 +196,8 @@ func readSome(rc io.ReadCloser, limit int, wait time.Duration) ([]byte, error) {
 	return buf, nil
 }
 
-// interrupt makes a Read of rc that is under way return: by the attempt's context where there is one, as
-// net/http's gzip reader cannot be closed while it reads, and by closing it.
+// interrupt ends a Read of rc in progress. It cancels the attempt's context, if there is one, because
+// net/http's gzip reader cannot be closed during a Read. Then it closes rc.
 func interrupt(rc io.ReadCloser) {
 	inner := rc
 	if r, ok := rc.(*rejoined); ok {
@@ -210,7 +214,7 @@ type rejoined struct {
 	io.Closer
 }
 
-// tail goes on reading where readSome stopped, or repeats the error that it met.
+// tail is the rest of a body after readSome. It repeats the error that readSome got, or reads on.
 type tail struct {
 	r   io.Reader
 	err error

@@ -10,7 +10,7 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// retry is the layer that owns the attempts.
+// retry is the layer that makes the attempts of a call.
 func (x *exchange) retry(next *next) (*http.Response, error) {
 	x.attempt = 1
 	resp, err := next.send(x)
@@ -21,7 +21,8 @@ func (x *exchange) retry(next *next) (*http.Response, error) {
 	return x.retryFrom(next, resp, err)
 }
 
-// retryFrom goes on from a first attempt that was no success: its outcome is the call's, or others follow it.
+// retryFrom continues after a first attempt that failed. It returns the outcome of that attempt, or of a later
+// one.
 func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.Response, error) {
 	p := x.set.retry
 	attempts := p.MaxAttempts
@@ -37,24 +38,27 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 			p.Budget.give(max(1, spent))
 			return resp, nil
 		}
-		// Trouble in getting a credential is tried again like any other.
+		// The attempt was canceled or not sent: the previous outcome counts. But a transient failure before
+		// sending, such as in getting a credential, is retried like any other.
 		if kept != nil && (v.Class == ClassCanceled || !sent && v.Class != ClassTransient && v.Class != ClassRateLimited) {
 			x.attempt--
-			p.Budget.give(spent) // it was not sent
+			p.Budget.give(spent) // the retry was not sent, so the budget gets its cost back
 			return x.keepPrevious(kept, err)
 		}
 		if x.reauthenticate() {
-			x.attempt-- // the credential was at fault, not the call
+			x.attempt-- // does not count: the credential was at fault, not the call
 			kept = x.discard(resp, err)
 			continue
 		}
 		if x.probe && v.Class == ClassTransient && x.patient() && x.replayable() == nil && x.safeToRetry(v) {
-			x.attempt-- // the breaker asked, not the caller
+			x.attempt-- // does not count: the attempt was a probe for the breaker
 			kept = x.discard(resp, err)
 			continue
 		}
-		// Patience outlasts the attempts of an outage that is too quiet to open the circuit.
-		spentAll := x.attempt >= attempts && (attempts == 1 || x.opts.maxAttempts > 0 || v.Class != ClassTransient || !x.patient())
+		// With patience, transient failures do not end the call after the last attempt. An outage may have too
+		// few failures to open the circuit.
+		spentAll := x.attempt >= attempts &&
+			(attempts == 1 || x.opts.maxAttempts > 0 || v.Class != ClassTransient || !x.patient())
 		if spentAll || !x.worthRetrying(v) || !x.safeToRetry(v) {
 			return resp, err
 		}
@@ -87,7 +91,7 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 	}
 }
 
-// result is what an attempt left, kept while the next one is on its way.
+// result is the outcome of an attempt, kept while the next attempt is made.
 type result struct {
 	resp    *http.Response
 	err     error
@@ -102,7 +106,7 @@ func (x *exchange) resend(next *next) (resp *http.Response, sent bool, err error
 	return resp, x.sends > before, err
 }
 
-// worth reports whether another attempt could end better.
+// worthRetrying reports whether another attempt could have a better outcome.
 func (x *exchange) worthRetrying(v Verdict) bool {
 	if v.Class == ClassRefused || v.Class == ClassCanceled {
 		return false
@@ -113,12 +117,14 @@ func (x *exchange) worthRetrying(v Verdict) bool {
 	return v.Class == ClassTransient || v.Class == ClassRateLimited
 }
 
-// safe reports whether another attempt cannot run a write twice. It goes by the request alone.
+// safeToRetry reports whether another attempt cannot run a write twice: the attempt was not sent or not
+// processed, or the call is idempotent. RetryIf has no influence on it.
 func (x *exchange) safeToRetry(v Verdict) bool {
 	return v.unsent || v.Class == ClassRateLimited || x.idempotent()
 }
 
-// idempotent reports whether the call may be run twice (RFC 9110 section 9.2.2, or a key, or its caller's word).
+// idempotent reports whether the call may be run twice: by its method (RFC 9110 section 9.2.2), because it has
+// an idempotency key, or because the caller says so.
 func (x *exchange) idempotent() bool {
 	if x.opts.safe {
 		return true
@@ -134,7 +140,7 @@ func hasKey(h http.Header, own string) bool {
 	return len(h["Idempotency-Key"]) > 0 || len(h["X-Idempotency-Key"]) > 0 || own != "" && len(h[own]) > 0
 }
 
-// replayable returns ErrNotReplayable when the body can be read only once.
+// replayable returns ErrNotReplayable if the request's body can be read only once.
 func (x *exchange) replayable() error {
 	if x.req.Body == nil || x.req.Body == http.NoBody || x.req.GetBody != nil {
 		return nil
@@ -142,8 +148,9 @@ func (x *exchange) replayable() error {
 	return ErrNotReplayable
 }
 
-// mayWait reports whether a wait is worth beginning: not beyond the deadline, not beyond what the
-// partner may ask for, or the caller's patience.
+// mayWait reports whether the call may wait before the next attempt. The wait must end before the context's
+// deadline and within the call's patience. Without patience, the partner must not ask for more than
+// MaxRetryAfter.
 func (x *exchange) mayWait(wait time.Duration, v Verdict) bool {
 	if deadline, ok := x.ctx.Deadline(); ok && wait >= time.Until(deadline) {
 		return false
@@ -154,13 +161,15 @@ func (x *exchange) mayWait(wait time.Duration, v Verdict) bool {
 	return true
 }
 
-// keep returns the answer of the attempt before, when the next one could not be made because of err.
+// keepPrevious returns the outcome r of the previous attempt, because the next one ended with err before it
+// was sent. If the caller canceled, it returns err, joined with the previous error. If r is nil, it returns
+// err.
 func (x *exchange) keepPrevious(r *result, err error) (*http.Response, error) {
 	refusal := x.verdict
 	if r == nil {
 		return nil, err
 	}
-	if e, ok := err.(*Error); ok && e.Method == "" { // its wait is told by RetryAfter
+	if e, ok := err.(*Error); ok && e.Method == "" { // the verdict's RetryAfter gets its wait
 		err = e.Err
 	}
 	h := x.record()
@@ -181,8 +190,8 @@ func (x *exchange) keepPrevious(r *result, err error) (*http.Response, error) {
 	return nil, x.alsoBecause(r.err, err)
 }
 
-// also adds a second reason. Where there is an answer it stays one, and the reason goes into the error
-// that Do makes of it.
+// alsoBecause adds why to err as a second reason. If err is nil, there is an answer, which stays an answer;
+// then the reason goes into the error that Do makes of it.
 func (x *exchange) alsoBecause(err, why error) error {
 	if err == nil {
 		x.record().note = why
@@ -194,17 +203,17 @@ func (x *exchange) alsoBecause(err, why error) error {
 	return fault.Join(err, why)
 }
 
-// sleep waits for d, or returns the cause of the caller's cancel.
+// sleep waits for d. If the call's context ends before that, it returns the reason.
 func (x *exchange) sleep(d time.Duration) error {
 	began := time.Now()
 	defer func() { x.record().waits.Backoff += time.Since(began) }()
 	return fault.Sleep(x.ctx, d)
 }
 
-// patient reports whether the call waits for the partner beyond the ordinary.
+// patient reports whether the call has any of its [Patience] left.
 func (x *exchange) patient() bool { return x.opts.patience > 0 && x.patience() > 0 }
 
-// patience returns how long the call may still wait for the partner.
+// patience returns how long the call may still wait for the partner, zero or less if it may not.
 func (x *exchange) patience() time.Duration {
 	if x.opts.patience <= 0 {
 		return 0

@@ -186,3 +186,71 @@ func TestOneAttemptsTroubleStaysItsOwn(t *testing.T) {
 		require.Empty(t, e.RequestID)
 	})
 }
+
+// The backoff is drawn evenly below a bound that doubles up to MaxDelay.
+func TestBackoffBounds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const calls = 300
+		sums := make([]time.Duration, 6)
+		most := make([]time.Duration, 6)
+		for range calls {
+			var last time.Time
+			n := 0
+			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+				if n > 0 {
+					wait := time.Since(last)
+					sums[n] += wait
+					most[n] = max(most[n], wait)
+				}
+				n++
+				last = time.Now()
+				return nil, context.DeadlineExceeded
+			})
+			c := newClient(t, rt, belay.Without(belay.LayerBreaker), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 6, BaseDelay: time.Second, MaxDelay: 4 * time.Second}))
+			_, err := belay.Get[belay.None](t.Context(), c, "/")
+			require.ErrorIs(t, err, belay.ErrTransient)
+		}
+		for i, bound := range []time.Duration{1, 2, 4, 4, 4} {
+			bound *= time.Second
+			require.LessOrEqual(t, most[i+1], bound)
+			require.Greater(t, most[i+1], bound*9/10)
+			require.InDelta(t, bound.Seconds()/2, (sums[i+1] / calls).Seconds(), bound.Seconds()/8, "evenly")
+		}
+	})
+}
+
+// What a retry cost comes back with its success; a first-try success adds one.
+func TestBudgetComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			if n++; n == 1 || n == 2 {
+				return testkit.Reply(500), nil
+			}
+			return testkit.Reply(200), nil
+		})
+		b := belay.NewRetryBudget(100)
+		c := newClient(t, rt, belay.WithRetry(belay.RetryPolicy{Budget: b}))
+		_, err := belay.Get[belay.None](t.Context(), c, "/")
+		require.NoError(t, err)
+		require.Equal(t, 95, b.Tokens(), "the last retry's five came back, the first one's did not")
+		_, err = belay.Get[belay.None](t.Context(), c, "/")
+		require.NoError(t, err)
+		require.Equal(t, 96, b.Tokens())
+	})
+}
+
+// ReadOnly lets a search by POST be retried.
+func TestReadOnlyIsRetried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) { n++; return testkit.Reply(503), nil })
+		c := newClient(t, rt, belay.Without(belay.LayerBreaker))
+		_, err := belay.Post[belay.None](t.Context(), c, "/search", belay.None{}, belay.ReadOnly())
+		require.ErrorIs(t, err, belay.ErrTransient)
+		require.Equal(t, 4, n)
+	})
+}

@@ -19,35 +19,36 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// Class says what an attempt came to. It is the one thing that retry, breaker, limiter, metrics and
-// [Error] go by; nothing else looks at a status.
+// Class is the kind of an attempt's outcome. It is the one thing by which retries, the breaker, the limiter,
+// metrics and [Error] decide.
 type Class uint8
 
 const (
-	// ClassOK is an answer to use: 1xx, 2xx and 3xx.
+	// ClassOK is an answer that can be used: 1xx, 2xx and 3xx.
 	ClassOK Class = iota
-	// ClassTransient is the partner's trouble, or the network's: 5xx, 408, 425, connection errors, attempt
-	// timeouts. It is retried where that is safe, and counts against the breaker.
+	// ClassTransient is a failure of the partner or of the network: 5xx, 408, 425, connection errors, attempt
+	// timeouts. The attempt is retried if that is safe, and counts against the breaker.
 	ClassTransient
-	// ClassRateLimited is a refusal for being too fast: 429, and 403 where the answer says so. The partner
-	// did not process the call, so any method may be sent again.
+	// ClassRateLimited is a refusal because calls came too fast: 429, and 403 if the answer says so. The
+	// partner did not process the call, so any method may be sent again.
 	ClassRateLimited
-	// ClassAuth is a credential that the partner does not take (401) or that may not do this (403).
+	// ClassAuth is a credential that the partner does not accept (401) or that does not permit the call (403).
 	ClassAuth
-	// ClassClient is a call that will not succeed as it stands: the other 4xx, 501, 505, and calls that
-	// cannot be sent at all.
+	// ClassClient is a call that cannot succeed as it stands: the other 4xx, 501, 505, and calls that cannot
+	// be sent at all.
 	ClassClient
-	// ClassData is an answer that is not what was promised: a 200 that is not JSON, a body that is too large.
+	// ClassData is an answer without the promised form: a 200 that is not JSON, a body that is too large.
 	ClassData
 	// ClassCanceled is the caller's own cancel or deadline.
 	ClassCanceled
-	// ClassRefused is a call that Belay itself did not send: circuit open, disabled, queue full, wait too long.
+	// ClassRefused is a call that Belay itself did not send: circuit open, disabled, queue full, wait too
+	// long, call budget spent.
 	ClassRefused
 )
 
 var classNames = [...]string{"ok", "transient", "rate_limited", "auth", "client", "data", "canceled", "refused"}
 
-// String returns the name used in logs and metrics, such as "rate_limited".
+// String returns the name for logs and metrics, such as "rate_limited".
 func (c Class) String() string {
 	if int(c) < len(classNames) {
 		return classNames[c]
@@ -55,17 +56,17 @@ func (c Class) String() string {
 	return "unknown"
 }
 
-// Scope says whom a pause concerns.
+// Scope says which calls a pause applies to.
 type Scope uint8
 
 const (
 	// ScopePartner, the zero value, pauses every call to the partner.
 	ScopePartner Scope = iota
-	// ScopeRoute pauses the calls of one method and path template; a raw request's, which has no template,
-	// pauses every call.
+	// ScopeRoute pauses the calls of one method and path template. For a raw request, which has no template,
+	// it pauses every call.
 	ScopeRoute
-	// ScopeCredential pauses the calls made with the same credential: one customer of many. Without one, or
-	// with an [Authenticator] that cannot be compared, it pauses every call.
+	// ScopeCredential pauses the calls with the same credential: those of one customer of many, for example.
+	// Without a credential, or with an [Authenticator] that is not comparable, it pauses every call.
 	ScopeCredential
 	// ScopeCall pauses only the call itself.
 	ScopeCall
@@ -73,7 +74,7 @@ const (
 
 var scopeNames = [...]string{"partner", "route", "credential", "call"}
 
-// String returns the name used in logs and metrics, such as "credential".
+// String returns the name for logs and metrics, such as "credential".
 func (s Scope) String() string {
 	if int(s) < len(scopeNames) {
 		return scopeNames[s]
@@ -81,16 +82,16 @@ func (s Scope) String() string {
 	return "unknown"
 }
 
-// Verdict is what became of one attempt. Its zero value is a success.
+// Verdict is the judgment on one attempt. Its zero value is a success.
 type Verdict struct {
-	// Class says what it came to.
+	// Class is the kind of the outcome.
 	Class Class
-	// RetryAfter is how long the partner asks to wait; zero when it did not say.
+	// RetryAfter is how long the partner asks to wait, zero if it does not say.
 	RetryAfter time.Duration
-	// Scope says whom RetryAfter concerns.
+	// Scope says which calls RetryAfter applies to.
 	Scope Scope
-	// Code and Message are the partner's own, from the error body; empty when there is none.
-	// Message is one line of about 300 bytes at most.
+	// Code and Message are the partner's own, from the body of its error; empty if there are none. Message is
+	// one line of about 300 bytes at most.
 	Code, Message string
 
 	ignored string // the name of a header that was malformed
@@ -98,34 +99,34 @@ type Verdict struct {
 	timeout bool   // the attempt timed out
 }
 
-// Unsent reports whether the attempt certainly never reached the partner, as after a failed dial: its permits go back, and a write
-// may be sent again. It is for [Outcome].Sent.
+// Unsent reports whether the attempt certainly never reached the partner, as after a failed dial. Then its
+// permits go back, and a write may be sent again. [Outcome].Sent is the opposite.
 func (v Verdict) Unsent() bool { return v.unsent }
 
-// Classifier turns an attempt into a verdict: the partner's own rules first, [Classify] for the rest.
-// It runs once for each attempt, on the caller's goroutine, and must not keep the attempt.
-// It is safe for concurrent use when its own state is.
+// Classifier judges an attempt: it applies the partner's own rules first, and calls [Classify] for the rest.
+// It runs once for each attempt, on the caller's goroutine, and must not keep the attempt. It must be safe for
+// concurrent use, which it is without state of its own.
 type Classifier func(*Attempt) Verdict
 
-// Attempt is one request and what came of it, as a [Classifier] sees it.
+// Attempt is one request and its outcome, as a [Classifier] sees it.
 type Attempt struct {
-	// Request is the request without credentials. Never nil.
+	// Request is the request without credentials. It is never nil.
 	Request *http.Request
-	// Response is nil when Err is not. A classifier reads its body with [Attempt.Peek] only.
+	// Response is the answer, nil if Err is not nil. A classifier reads its body with [Attempt.Peek] only.
 	Response *http.Response
 	// Err is the transport's error, or nil.
 	Err error
-	// Number counts from 1.
+	// Number is the number of the attempt, from 1.
 	Number int
 
 	peeked  []byte
 	done    bool
-	secrets []string // that the partner might say back
+	secrets []string // values of credentials that the answer might repeat
 }
 
-// Peek returns the beginning of the response's body (up to 64 KiB; of an error, for at most 5 s) and puts
-// it back, so that the caller still reads the whole. It returns nil without a response, and for a body
-// that is neither JSON nor text, or a stream of events.
+// Peek returns the beginning of the response's body, up to 64 KiB, and puts it back, so that the caller still
+// reads the whole body. For a status of 400 and above it reads for at most 5 s. It returns nil without a
+// response, and for a body that is neither JSON nor text (by its Content-Type), or is a stream of events.
 func (a *Attempt) Peek() []byte {
 	if a.done || a.Response == nil || a.Response.Body == nil || !textual(a.Response.Header.Get("Content-Type")) {
 		return a.peeked
@@ -134,7 +135,7 @@ func (a *Attempt) Peek() []byte {
 	rc := a.Response.Body
 	wait := errorBodyWait
 	if a.Response.StatusCode < 400 {
-		wait = 0 // the attempt's timeout is enough: a stream that is slow is not at fault
+		wait = 0 // the attempt timeout is bound enough: a slow stream is not a failure
 	}
 	head, err := readSome(rc, maxErrorBody, wait)
 	a.peeked = head
@@ -150,24 +151,27 @@ func textual(contentType string) bool {
 	if err != nil {
 		t = strings.ToLower(contentType)
 	}
-	return strings.HasPrefix(t, "text/") && t != "text/event-stream" || strings.Contains(t, "json") || strings.Contains(t, "xml") ||
+	return strings.HasPrefix(t, "text/") && t != "text/event-stream" ||
+		strings.Contains(t, "json") || strings.Contains(t, "xml") ||
 		t == "application/x-www-form-urlencoded"
 }
 
-// Classify is the verdict for a partner of whom nothing special is known:
+// Classify returns the verdict for a partner without special rules:
 //
 //	1xx, 2xx, 3xx                                        OK
 //	401, 403                                             Auth
 //	429; 403 that says it is a limit                     RateLimited, for the credential
-//	408, 425, 5xx but 501 and 505                        Transient, for the partner
+//	408, 425                                             Transient
+//	5xx except 501 and 505                               Transient, for the partner
 //	other 4xx, 501, 505                                  Client
 //	connection errors, attempt timeouts                  Transient
 //	certificates that do not verify, unknown schemes     Client
-//	a client certificate that is not taken               Auth
+//	a client certificate that the partner refuses        Auth
 //	the caller's cancel or deadline                      Canceled
 //
-// The wait comes from Retry-After (seconds, with decimals too, or a date; RFC 9110 section 10.2.3),
-// Retry-After-Ms, or the reset headers that partners send; a date is read against the response's own Date.
+// The wait comes from Retry-After (seconds, with decimals too, or a date; RFC 9110 section 10.2.3), from
+// Retry-After-Ms, or from the reset headers that partners send. A date is compared with the response's own
+// Date. A longer wait in the error's body counts instead.
 func Classify(a *Attempt) Verdict {
 	if a.Err != nil {
 		return classifyError(a)
@@ -209,8 +213,9 @@ func Classify(a *Attempt) Verdict {
 	if v.Class == ClassTransient || v.Class == ClassRateLimited {
 		v.RetryAfter, v.ignored = headers.RetryAfter(a.Response.Header, time.Now(), v.Class == ClassRateLimited)
 		v.RetryAfter = max(v.RetryAfter, body.RetryAfter)
-		if v.RetryAfter == 0 && v.Class == ClassRateLimited && strings.Contains(strings.ToLower(v.Message), "secondary rate limit") {
-			v.RetryAfter = time.Minute // GitHub's, "Rate limits for the REST API": at least that long
+		if v.RetryAfter == 0 && v.Class == ClassRateLimited &&
+			strings.Contains(strings.ToLower(v.Message), "secondary rate limit") {
+			v.RetryAfter = time.Minute // the least that GitHub's "Rate limits for the REST API" asks for
 		}
 	}
 	return v
@@ -235,7 +240,7 @@ func classifyError(a *Attempt) Verdict {
 	case refusedCertificate(a.Err):
 		v.Class, v.unsent, v.Message = ClassAuth, true, "the partner does not take the client certificate"
 	case errors.Is(a.Err, ErrInvalid), strings.Contains(a.Err.Error(), "http: ContentLength="):
-		v.Class = ClassClient // the request's own body is at fault; some of it may have been sent
+		v.Class = ClassClient // the request's own body is at fault; a part of it may have been sent
 	default:
 		v.Class, v.unsent = ClassTransient, neverSent(a.Err)
 		var ne net.Error
@@ -244,8 +249,9 @@ func classifyError(a *Attempt) Verdict {
 	return v
 }
 
-// refusedCertificate reports whether the partner ended the handshake for want of a client certificate that it takes
-// (RFC 8446 section 6.2). crypto/tls has no type for the alerts of the other side.
+// refusedCertificate reports whether the partner ended the TLS handshake because it does not accept the client
+// certificate, or requires one (RFC 8446 section 6.2). It checks the text of the error, because crypto/tls has
+// no type for an alert from the other side.
 func refusedCertificate(err error) bool {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "remote error" {

@@ -1,5 +1,6 @@
-// Package webhook verifies the webhooks of some twenty-five partners. This file has what all webhooks have in common, and
-// verifies the commonest kind by itself: an HMAC over the raw body in one header.
+// Package webhook verifies the webhooks of about twenty-five partners. This file has the parts that all
+// webhooks have in common. It also verifies the most common kind of signature: an HMAC over the raw body in
+// one header.
 
 package belay
 
@@ -26,109 +27,114 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// The reasons for which a webhook is not believed. An answer of 401 fits all of them. A body above the limit is
-// [ErrBodyTooLarge], a body that is signed well but is not what was promised [ErrData].
+// The reasons why a webhook is refused. An answer of 401 fits all of them. A body above the limit is
+// [ErrBodyTooLarge]; a body with a valid signature but without the promised form is [ErrData].
 var (
-	// ErrNoSignature is a request that is not signed.
+	// ErrNoSignature means that the request is not signed.
 	ErrNoSignature = delivery.ErrNoSignature
-	// ErrMalformedSignature is a signature, or a time beside it, that cannot be read.
+	// ErrMalformedSignature means that the signature, or a time beside it, cannot be read.
 	ErrMalformedSignature = delivery.ErrMalformedSignature
-	// ErrBadSignature is a signature that none of the secrets makes.
+	// ErrBadSignature means that the signature matches none of the secrets.
 	ErrBadSignature = delivery.ErrBadSignature
-	// ErrTooOld is a signature that matches, of a time further back than the tolerance.
+	// ErrTooOld means that the signature matches, but its time is further back than the tolerance.
 	ErrTooOld = delivery.ErrTooOld
-	// ErrTooNew is a signature that matches, of a time further ahead than the tolerance.
+	// ErrTooNew means that the signature matches, but its time is further ahead than the tolerance.
 	ErrTooNew = delivery.ErrTooNew
 )
 
-// Delivery is one request of a partner, verified. It may carry several events.
+// Delivery is one verified request of a partner. It may carry several events.
 type Delivery struct {
-	// ID is the same when the partner sends the delivery again. Where it gives none, it is "sha256:" and a hash of the events' IDs, or
-	// of the body.
+	// ID identifies the delivery. It is the same if the partner sends the delivery again. If the partner gives
+	// no ID, it is "sha256:" and a hash of the events' IDs, or of the body.
 	ID string
-	// Partner is the name that the verifier was given, Integration the customer whose events these are: a verifier does not
-	// know it, a receiver does.
+	// Partner is the name that the verifier was given. Integration is the customer to which the events belong:
+	// a verifier does not know it, a receiver does.
 	Partner, Integration string
-	// Header and Body are as they came. Neither is copied.
+	// Header and Body are as they were received. Neither is copied.
 	Header http.Header
 	Body   []byte
-	// Events has at least one, but when Answer is not nil.
+	// Events has at least one event, unless Answer is not nil.
 	Events []WebhookEvent
-	// Answer is what to answer at once to a request that carries no event, but asks whether the endpoint is alive and
-	// ours. Nil for all others.
+	// Answer is the answer to send at once if the request carries no event, but checks that the endpoint is
+	// alive and yours. It is nil for all other requests.
 	Answer *Answer
 }
 
-// WebhookEvent is one thing that happened at the partner.
+// WebhookEvent is one event at the partner.
 type WebhookEvent struct {
-	// ID tells events apart, and is the same when one comes again. Where the partner gives none, it is the delivery's; of several
-	// events it is the delivery's with "#" and the event's place behind it or, where that has none either, "sha256:" and the hash of
-	// Data, with "#2" and so on behind it for those that say the same.
+	// ID identifies the event. It is the same if the event is sent again. If the partner gives no ID, it is
+	// the delivery's. If there are several events, it is the delivery's ID with "#" and the event's index
+	// (from 0). If the delivery has no ID either, it is "sha256:" and the hash of Data, with "#2" and so on
+	// for further events with the same Data.
 	ID string
-	// Type is the partner's name for what happened, empty when it does not say.
+	// Type is the partner's name for the kind of event, empty if it does not say.
 	Type string
-	// Time is when it happened by the partner's clock, zero when it does not say.
+	// Time is the time of the event by the partner's clock, zero if it does not say.
 	Time time.Time
-	// Data is the event's JSON: the delivery's body, or one element of it. Nil when the body does not begin as JSON does; whether it is
-	// JSON to its end shows when it is decoded.
+	// Data is the event's JSON: the body of the delivery, or one element of it. It is nil if the body does not
+	// begin as JSON does. The rest of the JSON is not checked before it is decoded.
 	Data json.RawMessage
 }
 
-// Answer is a response that the partner waits for.
+// Answer is a response that the partner expects.
 type Answer struct {
 	Status      int    // zero means 200
-	ContentType string // of Body; empty when there is none
+	ContentType string // of Body; empty if there is none
 	Body        []byte
 }
 
-// WebhookHMAC says how a partner signs its webhooks where that is the HMAC of the raw body in one header (RFC 2104), as GitHub,
-// Shopify and many others do. Header is needed; the zero value of every other field works. For signatures over more than the
-// body, and for public keys, use package webhook.
+// WebhookHMAC describes how a partner signs its webhooks, if the signature is the HMAC of the raw body in one
+// header (RFC 2104), as at GitHub, Shopify and many others. Header is required; the zero value of every other
+// field works. For signatures over more than the body, and for public keys, use package webhook.
 //
-// Nothing but the body is signed: whoever sends a delivery again can change its ID and its type.
+// Only the body is signed: an attacker who sends a delivery again can change its ID and its type.
 type WebhookHMAC struct {
 	// Partner becomes [Delivery].Partner.
 	Partner string
 	// Header is the name of the header that holds the signature.
 	Header string
-	// Prefix stands before the signature, such as "sha256=". Empty means that nothing does.
+	// Prefix is the text before the signature, such as "sha256=". Empty means that there is none.
 	Prefix string
-	// Hash is the HMAC's. Zero means crypto.SHA256; crypto.MD5 is refused.
+	// Hash is the hash function of the HMAC. Zero means crypto.SHA256; crypto.MD5 is an error.
 	Hash crypto.Hash
-	// Base64 says that the signature is written in base64 (the standard alphabet, with padding). Otherwise it is in hex.
+	// Base64 says that the signature is in base64 (the standard alphabet, with padding). Otherwise it is in
+	// hex.
 	Base64 bool
-	// ID and Type are the names of the headers with the event's ID and type. Where the name or the header is empty, the ID is
-	// "sha256:" and the hash of the body, and the type is empty.
+	// ID and Type are the names of the headers with the event's ID and type. If the name or the header is
+	// empty, the ID is "sha256:" and the hash of the body, and the type is empty.
 	ID, Type string
-	// MaxBytes is how large a body may be. Zero means 1 MiB; negative is an error.
+	// MaxBytes is the greatest size of a body in bytes. Zero means 1 MiB; negative is an error.
 	MaxBytes int64
 }
 
-// WebhookVerifier tells a partner's webhooks from anybody's. Make it with [NewWebhookVerifier]. It is safe for concurrent use. A
-// nil one believes nothing.
+// WebhookVerifier tells a partner's webhooks from forged ones. Make it with [NewWebhookVerifier]. It is safe
+// for concurrent use. A nil one refuses everything.
 type WebhookVerifier struct {
 	how    WebhookHMAC
 	header string // how.Header, canonical
 	keys   []*webhookKey
 }
 
-// webhookKey is a secret with its keyed state. Keeping that saves two blocks of hashing for each delivery (about 150 ns of 900).
+// webhookKey is a secret with its keyed state. Keeping the state saves two blocks of hashing for each delivery
+// (about 150 ns of 900).
 type webhookKey struct {
-	secret func() []byte // a func, so that it does not print
+	secret func() []byte // a func, so that fmt does not print the secret
 	idle   sync.Pool     // of *webhookHash
 }
 
-// webhookHash is what one verification works with.
+// webhookHash is the working memory of one verification.
 type webhookHash struct {
 	mac            hash.Hash
 	want, received []byte
 }
 
-// strictBase64 refuses a last character that has bits which do not count: one signature has one text.
+// strictBase64 refuses a last character with bits that do not count, so that a signature has only one
+// encoding.
 var strictBase64 = base64.StdEncoding.Strict()
 
-// NewWebhookVerifier returns a verifier of what any of the secrets has signed: the current one and, while it is changed, the one
-// before or after. Secrets are used as they stand. No secret, an empty or blank one, and a field out of range are errors.
+// NewWebhookVerifier returns a verifier that accepts the signatures of any of the secrets: the current one
+// and, while it is being changed, the one before or after. Secrets are used as they stand. No secret, an empty
+// or blank secret, and a field out of range are errors.
 func NewWebhookVerifier(how WebhookHMAC, secrets ...Secret) (*WebhookVerifier, error) {
 	var faults fault.List
 	for _, x := range []struct{ field, name string }{{"Header", how.Header}, {"ID", how.ID}, {"Type", how.Type}} {
@@ -171,7 +177,7 @@ func NewWebhookVerifier(how WebhookHMAC, secrets ...Secret) (*WebhookVerifier, e
 	return v, nil
 }
 
-// Format writes the partner's name, for every verb.
+// Format writes the partner's name, for every verb, so that no secret is printed.
 func (v *WebhookVerifier) Format(f fmt.State, _ rune) {
 	name := "nil"
 	if v != nil {
@@ -180,23 +186,25 @@ func (v *WebhookVerifier) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "belay.WebhookVerifier("+name+")")
 }
 
-// Verify returns the delivery of which h and body are the header and the body, byte by byte as they came, or why it is not
-// believed. It is for what comes by a queue or a function. The delivery keeps h and body.
+// Verify verifies a webhook that arrived by a queue or a function. h and body are its header and its body,
+// byte by byte as received. It returns the delivery, or an error that says why the webhook is refused. The
+// delivery keeps h and body.
 func (v *WebhookVerifier) Verify(h http.Header, body []byte) (d Delivery, err error) {
-	// On the caller's stack, where Verify is inlined and d stays there: 96 bytes fewer to allocate. That takes a Verify that is
-	// small, so VerifyInto must not be inlined into it (TestAllocationsOfWebhookHMAC is red otherwise).
+	// The event is on the caller's stack if Verify is inlined and d does not escape: that saves an allocation
+	// of 96 bytes. To be inlined, Verify must stay small, so VerifyInto must not be inlined into it
+	// (TestAllocationsOfWebhookHMAC is red otherwise).
 	d.Events = make([]WebhookEvent, 1)
 	err = v.VerifyInto(&d, h, body)
 	return d, err
 }
 
-// VerifyRequest reads the request's body, at most MaxBytes of it, and returns the delivery, or why it is not believed. A body
-// that was read whole can be read again.
+// VerifyRequest reads the request's body, at most MaxBytes of it, and verifies the webhook. It returns the
+// delivery, or an error that says why the webhook is refused. A body that was read whole can be read again.
 func (v *WebhookVerifier) VerifyRequest(r *http.Request) (d Delivery, err error) {
 	if v == nil || r == nil {
 		return d, fmt.Errorf("%w: the verifier or the request is nil", ErrBadSignature)
 	}
-	if _, err := v.signature(r.Header); err != nil { // the body is not worth reading
+	if _, err := v.signature(r.Header); err != nil { // refused without reading the body
 		return d, err
 	}
 	body, err := delivery.ReadBody(r, v.how.MaxBytes)
@@ -206,9 +214,8 @@ func (v *WebhookVerifier) VerifyRequest(r *http.Request) (d Delivery, err error)
 	return v.Verify(r.Header, body)
 }
 
-// VerifyInto is Verify for a delivery whose memory is used again: d.Events has room for one event, or gets it. On an error d is
-// emptied.
-//
+// VerifyInto is Verify for a delivery whose memory is used again. It uses the first element of d.Events, and
+// allocates one if there is none. After an error d is the zero value.
 //go:noinline
 func (v *WebhookVerifier) VerifyInto(d *Delivery, h http.Header, body []byte) (err error) {
 	defer func() {
@@ -255,7 +262,7 @@ func (v *WebhookVerifier) VerifyInto(d *Delivery, h http.Header, body []byte) (e
 	return nil
 }
 
-// signature returns what stands where the signature should.
+// signature returns the value of the signature's header.
 func (v *WebhookVerifier) signature(h http.Header) (string, error) {
 	text, err := delivery.Header(h, v.header)
 	if err != nil {
@@ -264,8 +271,8 @@ func (v *WebhookVerifier) signature(h http.Header) (string, error) {
 	return text, delivery.CheckSignature(text, v.how.Header)
 }
 
-// match reports by its error whether one of the secrets makes the signature. Which byte is wrong makes no difference to the time
-// that it takes.
+// match returns nil if one of the secrets makes the signature in text. Its time does not depend on which byte
+// of a signature is wrong.
 func (v *WebhookVerifier) match(text string, body []byte) error {
 	text, readable := strings.CutPrefix(text, v.how.Prefix)
 	readable = readable && text != "" && len(text) <= delivery.MaxSignature
@@ -290,13 +297,13 @@ func (v *WebhookVerifier) match(text string, body []byte) error {
 	return ErrBadSignature
 }
 
-// read leaves a signature in s.received, and reports whether it is as long as the hash.
+// read decodes a signature into s.received, and reports whether it is as long as the hash.
 func (s *webhookHash) read(text string, inBase64 bool) bool {
 	var err error
 	switch {
 	case !inBase64:
 		s.received, err = hex.AppendDecode(s.received[:0], []byte(text))
-	case strings.ContainsAny(text, "\r\n"): // the decoder would pass over them
+	case strings.ContainsAny(text, "\r\n"): // the decoder would skip them
 		return false
 	default:
 		s.received, err = strictBase64.AppendDecode(s.received[:0], []byte(text))
@@ -304,17 +311,17 @@ func (s *webhookHash) read(text string, inBase64 bool) bool {
 	return err == nil && len(s.received) == s.mac.Size()
 }
 
-// DeliveryReceived says that a webhook was verified and is kept, or was known already.
+// DeliveryReceived says that a webhook was verified and stored, or was known already.
 type DeliveryReceived struct {
 	Partner, Integration string
-	ID                   string // the delivery's
-	Events               int    // in it
-	Stored               bool   // false when all of them were known already
+	ID                   string // of the delivery
+	Events               int // number of events in it
+	Stored               bool // false if all events were known already
 	Bytes                int
 	Duration             time.Duration // from the first byte of the body to the answer
 }
 
-// DeliveryRejected says that a webhook was not taken.
+// DeliveryRejected says that a webhook was not accepted.
 type DeliveryRejected struct {
 	Partner, Integration string
 	Status               int    // of the answer
@@ -327,11 +334,12 @@ type EventHandled struct {
 	Partner, Integration string
 	ID, Type             string
 	Attempt              int           // from 1
-	Age                  time.Duration // since it was received
+	Age                  time.Duration // since the event was received
 	Duration             time.Duration // of the attempt
-	// Retry is when the next attempt follows, zero when none does: Err is nil then, or the event is set aside.
+	// Retry is the time until the next attempt. It is zero if none follows: Err is nil then, or the event is a
+	// dead letter.
 	Retry time.Duration
-	// Aside is set when no more attempts follow, and the event is kept as it is.
+	// DeadLettered is true if no more attempts follow, and the event is kept as a dead letter.
 	DeadLettered bool
 	Err          error
 }

@@ -14,11 +14,13 @@ import (
 	"github.com/belay-go/belay/internal/errbody"
 )
 
-// tokenAnswers reads a token endpoint's answer whole, so that one that breaks off is trouble on the way, and mends what
-// x/oauth2 would refuse: a refresh token in it may be the only good one.
+// tokenAnswers is a transport that reads a token endpoint's answer whole, so that an answer that breaks off
+// is a transport error. It also corrects answers that x/oauth2 would refuse, because a refresh token in one
+// may be the only valid one.
 type tokenAnswers struct{ next http.RoundTripper }
 
-// maxTokenAnswer is how much is read, after decompression; x/oauth2 looks at no more.
+// maxTokenAnswer is the most bytes of an answer that are read, after decompression. x/oauth2 reads no more
+// either.
 const maxTokenAnswer = 1 << 20
 
 func (t tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -41,7 +43,9 @@ func (t tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// mend makes fields of a JSON answer what they should be: expires_in a whole number, the others text. What is neither is left out.
+// mend corrects the fields of a JSON answer: expires_in becomes a whole number, 0 if it is no number; the
+// others become text. Fields that cannot be corrected are removed. Data that needs no correction, or is not
+// JSON, is returned as it is.
 func mend(data []byte) []byte {
 	trimmed := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
 	var fields map[string]json.RawMessage
@@ -56,7 +60,7 @@ func mend(data []byte) []byte {
 		}
 		changed = true
 		delete(fields, name)
-		if name == "error" && raw[0] != 'f' && raw[0] != 'n' { // neither false nor null: an object, say
+		if name == "error" && raw[0] != 'f' && raw[0] != 'n' { // neither false nor null, for example an object
 			code := errbody.Decode(trimmed, nil).Code
 			if code == "" {
 				code = "error"

@@ -21,19 +21,21 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// Error is the answer of a token endpoint that gave no token. It is the cause of a [belay.Error], which says what to do: its status
-// stands here, because it says nothing of the thing that was called for. Get it by errors.As.
+// Error is a token endpoint's answer without a token. It is the cause of a [belay.Error] whose message says
+// how to correct it. The status is here and not in the belay.Error, because it says nothing about the
+// resource of the call. Get it with errors.As.
 type Error struct {
-	// StatusCode is the token endpoint's.
+	// StatusCode is the status of the token endpoint's answer.
 	StatusCode int
 }
 
-// Error returns the status.
+// Error returns the status as text, for example "status 400 Bad Request".
 func (e *Error) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("status %d %s", e.StatusCode, http.StatusText(e.StatusCode)))
 }
 
-// fail makes the error of a token request: ErrAuth, with what to do.
+// fail returns the error of a token request, which matches ErrAuth. Its message is action, which says how to
+// correct it.
 func (o *App) fail(key, code, action string, err error) *belay.Error {
 	return &belay.Error{
 		Partner: o.cfg.Name, Integration: key, Method: http.MethodPost, URL: redact.Line(o.endpoint(), 1024), Err: err,
@@ -41,7 +43,7 @@ func (o *App) fail(key, code, action string, err error) *belay.Error {
 	}
 }
 
-// failAs makes the error of a token request with the class and the wait of a verdict.
+// failAs returns the error of a token request with the class and the wait of v.
 func (o *App) failAs(v belay.Verdict, key, code, action string, err error) *belay.Error {
 	e := o.fail(key, code, action, err)
 	v.Code, v.Message = e.Code, e.Message
@@ -49,7 +51,7 @@ func (o *App) failAs(v belay.Verdict, key, code, action string, err error) *bela
 	return e
 }
 
-// endpoint returns the token endpoint's URL as it may be shown.
+// endpoint returns the token endpoint's URL in the form that may be printed.
 func (o *App) endpoint() string {
 	u, err := url.Parse(o.cfg.TokenURL)
 	if err != nil {
@@ -58,7 +60,7 @@ func (o *App) endpoint() string {
 	return redact.URL(u)
 }
 
-// storeError makes the error of a token store. It may pass, unless a token's file cannot be read.
+// storeError returns the error of a token store. It is transient, unless a token's file cannot be read.
 func (o *App) storeError(key string, err error) *belay.Error {
 	e := o.fail(key, "token_store", "the token store failed", err)
 	if !errors.Is(err, ErrUnreadable) {
@@ -67,8 +69,8 @@ func (o *App) storeError(key string, err error) *belay.Error {
 	return e
 }
 
-// final has the errors of RFC 6749 section 5.2, and those that partners send in their place, that no repetition mends, with what to
-// do.
+// final has the error codes that no repetition corrects, each with the action to take. They are those of RFC
+// 6749 section 5.2, and others that partners send in their place.
 var final = map[string]string{
 	"invalid_grant":                "the grant has expired or was revoked: ask the customer to connect again",
 	"bad_refresh_token":            "the grant has expired or was revoked: ask the customer to connect again",
@@ -85,27 +87,37 @@ var final = map[string]string{
 	noRefreshToken:                 "there is no refresh token",
 }
 
-// The codes of errors that this package makes itself.
+// Codes of errors that this package makes itself.
 const (
 	noToken        = "no_token"
 	noRefreshToken = "no_refresh_token"
 )
 
-// passing has the codes of trouble that passes, whatever the status that they come with.
+// passing has the error codes of temporary trouble, whatever the status of the answer is, each with its
+// class.
 var passing = map[string]belay.Class{
-	"temporarily_unavailable": belay.ClassTransient, "server_error": belay.ClassTransient, "internal_error": belay.ClassTransient,
-	"fatal_error": belay.ClassTransient, "service_unavailable": belay.ClassTransient, "request_timeout": belay.ClassTransient,
-	"slow_down": belay.ClassRateLimited, "ratelimited": belay.ClassRateLimited, "rate_limited": belay.ClassRateLimited,
-	"too_many_requests": belay.ClassRateLimited, "rate_limit_exceeded": belay.ClassRateLimited,
+	"temporarily_unavailable": belay.ClassTransient,
+	"server_error":            belay.ClassTransient,
+	"internal_error":          belay.ClassTransient,
+	"fatal_error":             belay.ClassTransient,
+	"service_unavailable":     belay.ClassTransient,
+	"request_timeout":         belay.ClassTransient,
+	"slow_down":               belay.ClassRateLimited,
+	"ratelimited":             belay.ClassRateLimited,
+	"rate_limited":            belay.ClassRateLimited,
+	"too_many_requests":       belay.ClassRateLimited,
+	"rate_limit_exceeded":     belay.ClassRateLimited,
 }
 
-// isFinal reports whether a code is a refusal that no repetition mends. A refusal without such a code may come from a proxy.
+// isFinal reports whether code is a refusal that no repetition corrects. A refusal without such a code may
+// come from a proxy.
 func isFinal(code string) bool {
 	_, known := final[strings.ToLower(code)]
 	return known
 }
 
-// explain turns an error of x/oauth2 into one that says what to do, and holds no secret. Nil stays nil.
+// explain turns an error of x/oauth2 into an error that says how to correct it and holds no secret. Nil stays
+// nil.
 func (o *App) explain(ctx context.Context, key string, secrets []string, err error) *belay.Error {
 	if err == nil {
 		return nil
@@ -121,7 +133,7 @@ func (o *App) explain(ctx context.Context, key string, secrets []string, err err
 	case ctx.Err() != nil:
 		v := belay.Verdict{Class: belay.ClassCanceled, Scope: belay.ScopeCall}
 		return o.failAs(v, key, "", "the token request was canceled", ctx.Err())
-	case strings.HasPrefix(err.Error(), "oauth2: "): // errors of reading come from answers.RoundTrip
+	case strings.HasPrefix(err.Error(), "oauth2: "): // tokenAnswers returns read errors without this prefix
 		v := belay.Verdict{Class: belay.ClassData, Scope: belay.ScopeCall}
 		return o.failAs(v, key, "bad_token", "the token endpoint's answer is no token; check TokenURL", nil)
 	}
@@ -129,7 +141,8 @@ func (o *App) explain(ctx context.Context, key string, secrets []string, err err
 	return o.failAs(belay.Classify(&belay.Attempt{Err: err}), key, "", "the token endpoint cannot be reached", shown)
 }
 
-// refusal makes the error of an answer that holds no token: by its code where that is known, otherwise by its status.
+// refusal returns the error of an answer that holds no token. A known code decides its class, otherwise the
+// status does.
 func (o *App) refusal(key string, secrets []string, refused *oauth2.RetrieveError) *belay.Error {
 	var handed struct { // some partners send a token beside the error
 		Access  string `json:"access_token"`
@@ -155,7 +168,8 @@ func (o *App) refusal(key string, secrets []string, refused *oauth2.RetrieveErro
 		e.Message = strings.TrimSpace("the token endpoint has trouble " + e.Message)
 		return e
 	}
-	byGrammar := resp.StatusCode < 400 || resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusUnauthorized
+	byGrammar := resp.StatusCode < 400 || resp.StatusCode == http.StatusBadRequest ||
+		resp.StatusCode == http.StatusUnauthorized
 	if action, ok := final[strings.ToLower(code)]; ok && byGrammar {
 		if e.Message = action; description != "" {
 			e.Message += " (" + clean(description) + ")"
@@ -166,12 +180,13 @@ func (o *App) refusal(key string, secrets []string, refused *oauth2.RetrieveErro
 	return e
 }
 
-// byStatus completes the error of an answer whose code says nothing.
+// byStatus completes e by the status of an answer whose code does not decide.
 func (o *App) byStatus(e *belay.Error, refused *oauth2.RetrieveError) {
 	resp := refused.Response
 	status := resp.StatusCode
 	switch {
-	case status == http.StatusTooManyRequests, status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly,
+	case status == http.StatusTooManyRequests, status >= 500,
+		status == http.StatusRequestTimeout, status == http.StatusTooEarly,
 		status == http.StatusForbidden && resp.Header.Get("Retry-After") != "":
 		resp.Body = io.NopCloser(bytes.NewReader(refused.Body))
 		v := belay.Classify(&belay.Attempt{Request: resp.Request, Response: resp})
@@ -182,6 +197,7 @@ func (o *App) byStatus(e *belay.Error, refused *oauth2.RetrieveError) {
 	case status < 300:
 		e.Message = strings.TrimSpace("the token endpoint refused with a success status " + e.Message)
 	default:
-		e.Message = strings.TrimSpace(fmt.Sprintf("the token endpoint answered %d, check TokenURL and the app's settings %s", status, e.Message))
+		e.Message = strings.TrimSpace(fmt.Sprintf(
+			"the token endpoint answered %d, check TokenURL and the app's settings %s", status, e.Message))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 )
 
+// canLock is false: this platform has no lock between processes that ends with its holder.
 const canLock = false
 
 func tryLock(*os.File) (bool, error) { return false, errors.New("no lock on this platform") }

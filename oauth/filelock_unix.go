@@ -8,10 +8,11 @@ import (
 	"syscall"
 )
 
+// canLock is true: this platform has flock(2).
 const canLock = true
 
-// tryLock takes the lock of an open file, flock(2), which belongs to this opening of it and ends when it is closed,
-// by the kernel too.
+// tryLock takes the lock of an open file by flock(2), without waiting, and reports whether it did. The lock
+// belongs to this opening of the file and ends when that is closed, at the latest by the kernel.
 func tryLock(f *os.File) (bool, error) {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)

@@ -22,16 +22,17 @@ import (
 )
 
 // FileStore keeps each integration's token in a file of its own, encrypted (AES-256-GCM), with mode 0600. The
-// processes of one machine may share its directory: an Update holds a lock between them. A new token is on the disk whole
-// before it is used, or the old one still is. It is safe for concurrent use. Where the platform has no such lock
-// (Windows, for one) [NewFileStore] refuses.
+// processes of one machine may share its directory: an Update holds a lock between them. A new token is on
+// the disk in full before it is used; until then, the old token is. It is safe for concurrent use. If the
+// platform has no such lock (for example Windows), [NewFileStore] returns an error.
 type FileStore struct {
 	dir  string
-	aead cipher.AEAD       // which prints its key, so the store has a Format
-	at   func(step string) // what a test stops a process at; nil otherwise
+	aead cipher.AEAD       // it would print its key, so FileStore has Format
+	at   func(step string) // a test's hook for each step of a write; nil otherwise
 }
 
-// ErrUnreadable is a token's file that cannot be read: it was written with another key, or is damaged. The file is left as it is.
+// ErrUnreadable means that a token's file cannot be read: it was written with another key, or is damaged. The
+// file is left as it is.
 var ErrUnreadable = errors.New("belay: token file unreadable")
 
 const (
@@ -40,8 +41,8 @@ const (
 	lockRecheck = 5 * time.Millisecond
 )
 
-// NewFileStore returns a store in dir, which is made with mode 0700 where it is missing. The key is 32 bytes,
-// from wherever the process keeps its secrets.
+// NewFileStore returns a store in dir, which is created with mode 0700 if it is missing. It is an error if
+// everybody can write to dir. The key is 32 bytes, from the place where the process keeps its secrets.
 func NewFileStore(dir string, key belay.Secret) (*FileStore, error) {
 	if dir == "" {
 		return nil, fault.Invalidf("NewFileStore: the directory is empty")
@@ -70,16 +71,16 @@ func NewFileStore(dir string, key belay.Secret) (*FileStore, error) {
 	return &FileStore{dir: dir, aead: aead}, nil
 }
 
-// Format prints the directory alone, by any verb.
+// Format prints the directory alone, for any verb.
 func (s FileStore) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "FileStore{%s}", s.dir) }
 
-// path returns a key's file. Its name tells nothing of the key, which may be a customer's name.
+// path returns the file of a key. The file's name is a hash, because the key may be a customer's name.
 func (s *FileStore) path(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return filepath.Join(s.dir, hex.EncodeToString(sum[:16])+".token")
 }
 
-// Load implements Store. It takes no lock, as files are replaced whole.
+// Load implements Store. It takes no lock, because files are replaced whole.
 func (s *FileStore) Load(_ context.Context, key string) (Token, error) {
 	f, err := os.Open(s.path(key))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -104,7 +105,9 @@ func (s *FileStore) Load(_ context.Context, key string) (Token, error) {
 }
 
 // Update implements Store.
-func (s *FileStore) Update(ctx context.Context, key string, f func(context.Context, Token) (Token, error)) (Token, error) {
+func (s *FileStore) Update(
+	ctx context.Context, key string, f func(context.Context, Token) (Token, error),
+) (Token, error) {
 	unlock, err := s.lock(ctx, key)
 	if err != nil {
 		return Token{}, err
@@ -146,7 +149,7 @@ func (s *FileStore) lock(ctx context.Context, key string) (unlock func(), err er
 	}
 }
 
-// still reports whether f is what stands at path: somebody may have cleaned it up.
+// still reports whether f is still the file at path. A cleanup may have removed it.
 func still(f *os.File, path string) bool {
 	a, err := f.Stat()
 	if err != nil {
@@ -156,7 +159,7 @@ func still(f *os.File, path string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-// stored is a token as it is written, encrypted.
+// stored is a token in its written form, before encryption.
 type stored struct {
 	Access   string    `json:"access"`
 	Refresh  string    `json:"refresh,omitempty"`
@@ -184,7 +187,8 @@ func (s *FileStore) write(key string, t Token) error {
 	data := append([]byte(fileMagic), nonce...)
 	data = s.aead.Seal(data, nonce, plain, []byte(key))
 	path := s.path(key)
-	// One name for all: the lock is held, so what lies there is what a process that was killed has left.
+	// The name of the new file is always the same. The lock is held, so an existing file was left by a process
+	// that was killed.
 	err = s.writeFile(path+".new", data)
 	if err == nil {
 		err = os.Rename(path+".new", path)
@@ -207,7 +211,7 @@ func (s *FileStore) reached(step string) {
 }
 
 func (s *FileStore) writeFile(path string, data []byte) error {
-	// Not what lies there already, whose mode and place may be anybody's.
+	// An existing file is not reused, because its mode and its place may be anybody's.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -248,7 +252,8 @@ func (s *FileStore) open(key string, data []byte) (Token, error) {
 	return Token{belay.NewSecret(t.Access), belay.NewSecret(t.Refresh), t.Type, t.Obtained, t.Expiry}, nil
 }
 
-// equal reports whether there is nothing to write.
+// equal reports whether t and o are the same, so that there is nothing to write.
 func (t Token) equal(o Token) bool {
-	return t.same(o) && t.Refresh.Reveal() == o.Refresh.Reveal() && t.Type == o.Type && t.Obtained.Equal(o.Obtained) && t.Expiry.Equal(o.Expiry)
+	return t.same(o) && t.Refresh.Reveal() == o.Refresh.Reveal() && t.Type == o.Type &&
+		t.Obtained.Equal(o.Obtained) && t.Expiry.Equal(o.Expiry)
 }

@@ -1,11 +1,14 @@
-// Package oauth gets, keeps and renews the tokens of OAuth 2.0 (RFC 6749): one [App] for each registration with a partner, and of
-// it a credential for each customer's integration.
+// Package oauth gets, keeps and renews the tokens of OAuth 2.0 (RFC 6749). An [App] is one registration with
+// a partner; it makes a credential for each customer's integration.
 //
-//	app, err := oauth.New(oauth.Config{TokenURL: "https://partner.example/token", ClientID: id, ClientSecret: secret, Store: store})
+//	app, err := oauth.New(oauth.Config{
+//		TokenURL: "https://partner.example/token", ClientID: id, ClientSecret: secret, Store: store,
+//	})
 //	...
 //	customer, err := client.With(belay.WithIntegration("acme"), belay.WithAuth(app.RefreshToken("acme")))
 //
-// One refresh runs at a time for each key, in one process and, by its [Store], in all of them; a token is stored before it is used.
+// One refresh runs at a time for each key, in one process and, through the [Store], in all processes. A token
+// is stored before it is used.
 package oauth
 
 import (
@@ -27,50 +30,51 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// Config is an app's registration with a partner's authorization server (RFC 6749). The zero value
-// lacks a TokenURL and a ClientID, which are needed.
+// Config is an app's registration with a partner's authorization server (RFC 6749). TokenURL and ClientID are
+// required, so the zero value is not valid.
 type Config struct {
-	// TokenURL is the token endpoint, https or on loopback.
+	// TokenURL is the token endpoint: https, or http on loopback.
 	TokenURL string
-	// ClientID and ClientSecret are the app's. The secret is empty for a public client.
+	// ClientID and ClientSecret identify the app. The secret is empty for a public client.
 	ClientID     string
 	ClientSecret belay.Secret
-	// Style says how they are sent. Zero is in the body. It is never found out by trying, as some partners
-	// allow five token requests a day.
+	// Style is how ClientID and ClientSecret are sent. Zero is StyleBody. It is never found out by sending
+	// requests, because some partners allow five token requests a day.
 	Style Style
-	// Scopes are asked for, separated by spaces. Nil asks for none.
+	// Scopes are the scopes to ask for, sent separated by spaces. Nil asks for none.
 	Scopes []string
-	// Params are sent with each token request, such as an audience. They are not printed. Nil sends none.
+	// Params are sent with each token request, for example an audience. They are not printed. Nil sends none.
 	Params url.Values `json:"-"`
-	// AuthURL and RedirectURL are for AuthCodeURL and Exchange only: the consent page, and where it leads back.
+	// AuthURL is the consent page, RedirectURL the address to which it leads back. Only AuthCodeURL and
+	// Exchange use them.
 	AuthURL, RedirectURL string
-	// Store keeps the tokens. Nil is a MemoryStore, which forgets them with the process.
+	// Store keeps the tokens. Nil is a MemoryStore, which forgets them when the process ends.
 	Store Store
-	// Limits are the token endpoint's own. Nil is none.
+	// Limits are the limits of the token endpoint. Nil means none.
 	Limits []belay.Limit
-	// Timeout bounds one token request; a refresh in all, with the wait for the store, takes six times that at the
-	// most. Zero means 30 s; negative or above an hour is an error.
+	// Timeout bounds one token request. A whole refresh, with its wait for the store, takes at most six times
+	// as long. Zero means 30 s; negative or above an hour is an error.
 	Timeout time.Duration
-	// Transport sends the token requests. Nil is one like a client's own.
+	// Transport sends the token requests. Nil means a transport like a client's own.
 	Transport http.RoundTripper
-	// Observer is told when tokens are refreshed, refused or revoked. Nil tells nobody.
+	// Observer gets an event when a token is refreshed, refused or revoked. Nil means no observer.
 	Observer belay.Observer
-	// Name names the partner in errors and events. Empty is the token endpoint's host.
+	// Name is the partner's name in errors and events. Empty means the token endpoint's host.
 	Name string
 }
 
-// Format prints the config without its parameters and secrets, by any verb.
+// Format prints the config without its parameters and secrets, for any verb.
 func (c Config) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "Config{%s, client %q}", c.TokenURL, c.ClientID)
 }
 
-// Style is how an app shows who it is (RFC 6749 section 2.3.1).
+// Style is how an app authenticates to the token endpoint (RFC 6749 section 2.3.1).
 type Style uint8
 
 const (
-	// StyleBody sends client_id and client_secret as parameters.
+	// StyleBody sends client_id and client_secret as parameters of the body.
 	StyleBody Style = iota
-	// StyleHeader sends them as Basic authorization.
+	// StyleHeader sends client_id and client_secret as Basic authorization.
 	StyleHeader
 )
 
@@ -82,14 +86,16 @@ func (s Style) style() oauth2.AuthStyle {
 }
 
 // App gets tokens for the integrations of one app, refreshes them before they expire, and keeps them. Make
-// it with [New], one for each app, and an [Authenticator] of it for each integration. It is safe for
+// one App with [New] for each app, and a [belay.Authenticator] of it for each integration. It is safe for
 // concurrent use.
 type App struct {
 	cfg     Config
-	params  func() url.Values // copies, behind a func so that they do not print
+	params  func() url.Values // returns a copy of Config.Params; a func does not print them
 	limiter *belay.Limiter
 	client  *http.Client
-	order   atomic.Uint64 // in which the store has kept tokens; of one key's, that is under the store's lock
+	// order counts the tokens that were stored, to give each one a version. For one key it grows under the
+	// store's lock.
+	order atomic.Uint64
 
 	mu      sync.Mutex
 	sources map[string]*source
@@ -97,10 +103,10 @@ type App struct {
 
 const (
 	defaultTimeout = 30 * time.Second
-	maxWait        = time.Hour // of a Timeout, and of what a token endpoint asks to wait
+	maxWait        = time.Hour // longest Timeout, and longest wait that a token endpoint may ask for
 )
 
-// New returns an app, or an error that names each field out of range.
+// New returns an app, or an error that matches [belay.ErrInvalid] and names each field that is out of range.
 func New(cfg Config) (*App, error) {
 	var faults fault.List
 	bad := func(wrong bool, format string, args ...any) { faults.If(wrong, "Config."+format, args...) }
@@ -113,7 +119,8 @@ func New(cfg Config) (*App, error) {
 			bad(true, "%s is not the URL of an endpoint", field)
 			return
 		}
-		bad(u.Scheme != "https" && !(u.Scheme == "http" && origin.Loopback(u)), "%s is %s, must be https (or loopback)", field, origin.Of(u))
+		bad(u.Scheme != "https" && !(u.Scheme == "http" && origin.Loopback(u)),
+			"%s is %s, must be https (or loopback)", field, origin.Of(u))
 		if field == "TokenURL" && cfg.Name == "" {
 			cfg.Name = u.Host
 		}
@@ -153,16 +160,19 @@ func New(cfg Config) (*App, error) {
 	cfg.Scopes = slices.Clone(cfg.Scopes)
 	params := cloneValues(cfg.Params)
 	cfg.Params = nil
-	o := &App{cfg: cfg, params: func() url.Values { return cloneValues(params) }, limiter: limiter, sources: make(map[string]*source)}
+	o := &App{
+		cfg: cfg, params: func() url.Values { return cloneValues(params) },
+		limiter: limiter, sources: make(map[string]*source),
+	}
 	o.client = &http.Client{
 		Transport: tokenAnswers{cfg.Transport},
-		// A redirect would take the secret elsewhere.
+		// A redirect could take the secret to another server.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return o, nil
 }
 
-// newTransport returns net/http's own transport, with connections of its own.
+// newTransport returns a copy of net/http's default transport, with connections of its own.
 func newTransport() http.RoundTripper {
 	if t, ok := http.DefaultTransport.(*http.Transport); ok {
 		return t.Clone()
@@ -178,7 +188,8 @@ func cloneValues(v url.Values) url.Values {
 	return out
 }
 
-// Close lets go of idle connections to the token endpoint, where the transport has any. Requests under way end as they would.
+// Close closes idle connections to the token endpoint, if the transport has any. Requests in progress are not
+// affected.
 func (o *App) Close() error {
 	if o == nil {
 		return fault.Invalidf("Close: the App is nil")
@@ -189,10 +200,10 @@ func (o *App) Close() error {
 	return nil
 }
 
-// Consent is a visit to the partner's consent page. Keep it with the user's session until the callback; to write it down, take
-// the Verifier by Reveal, as a Secret is written as REDACTED.
+// Consent is a visit to the partner's consent page. Keep it with the user's session until the callback. To
+// write it down, take the Verifier with Reveal, because a Secret is written as REDACTED.
 type Consent struct {
-	// URL is where to send the user.
+	// URL is the page to send the user to.
 	URL string
 	// State comes back with the callback; Exchange compares it.
 	State string
@@ -201,14 +212,18 @@ type Consent struct {
 }
 
 // AuthCodeURL begins the authorization code grant with a random state and PKCE (S256). Params are added to
-// the page's URL, such as access_type=offline; nil adds none, and those of the grant itself are an error.
+// the URL of the consent page, for example access_type=offline. Nil adds none; a parameter of the grant
+// itself is an error.
 func (o *App) AuthCodeURL(params url.Values) (Consent, error) {
 	if o == nil || o.cfg.AuthURL == "" || o.cfg.RedirectURL == "" {
 		return Consent{}, fault.Invalidf("AuthCodeURL: Config.AuthURL or RedirectURL is empty")
 	}
 	verifier := oauth2.GenerateVerifier()
 	c := Consent{State: oauth2.GenerateVerifier(), Verifier: belay.NewSecret(verifier)}
-	page := oauth2.Config{ClientID: o.cfg.ClientID, RedirectURL: o.cfg.RedirectURL, Scopes: o.cfg.Scopes, Endpoint: oauth2.Endpoint{AuthURL: o.cfg.AuthURL}}
+	page := oauth2.Config{
+		ClientID: o.cfg.ClientID, RedirectURL: o.cfg.RedirectURL, Scopes: o.cfg.Scopes,
+		Endpoint: oauth2.Endpoint{AuthURL: o.cfg.AuthURL},
+	}
 	u, err := url.Parse(page.AuthCodeURL(c.State, oauth2.S256ChallengeOption(verifier)))
 	if err != nil {
 		return Consent{}, fault.Invalidf("AuthCodeURL: %w", err)
@@ -225,9 +240,9 @@ func (o *App) AuthCodeURL(params url.Values) (Consent, error) {
 	return c, nil
 }
 
-// Exchange ends the grant: it compares the state of the callback's query, exchanges its code for a token, and
-// stores that under key, the integration's. A callback that tells an error (the user said no), or with another
-// state, is ErrAuth.
+// Exchange completes the grant: it compares the state in the callback's query, exchanges the code for a
+// token, and stores the token under key, which is the integration's. A callback with an error (the user said
+// no), without a code, or with another state returns [belay.ErrAuth].
 func (o *App) Exchange(ctx context.Context, key string, c Consent, callback url.Values) error {
 	switch {
 	case o == nil:
@@ -235,11 +250,14 @@ func (o *App) Exchange(ctx context.Context, key string, c Consent, callback url.
 	case ctx == nil || key == "":
 		return fault.Invalidf("Exchange: the context is nil or the key is empty")
 	case c.State == "" || c.Verifier.Check() != nil:
-		return fault.Invalidf("Exchange: the consent is not one of AuthCodeURL; its Verifier does not survive being written, but by Reveal")
+		return fault.Invalidf(
+			"Exchange: the consent is not one of AuthCodeURL; its Verifier does not survive being written, but by Reveal")
 	case subtle.ConstantTimeCompare([]byte(c.State), []byte(callback.Get("state"))) != 1:
-		return o.fail(key, "state_mismatch", "the state of the callback is not the one that was sent: begin the consent again", nil)
+		return o.fail(key, "state_mismatch",
+			"the state of the callback is not the one that was sent: begin the consent again", nil)
 	case callback.Get("error") != "":
-		return o.fail(key, redact.Line(callback.Get("error"), 100), "the consent was refused: "+redact.Line(callback.Get("error_description"), 200), nil)
+		return o.fail(key, redact.Line(callback.Get("error"), 100),
+			"the consent was refused: "+redact.Line(callback.Get("error_description"), 200), nil)
 	case callback.Get("code") == "":
 		return o.fail(key, "no_code", "the callback holds no code: begin the consent again", nil)
 	}
@@ -250,8 +268,8 @@ func (o *App) Exchange(ctx context.Context, key string, c Consent, callback url.
 	return o.Put(ctx, key, got)
 }
 
-// Put stores a token that was got in another way under key, and forgets a refusal of the one before. It is
-// how an integration whose grant was revoked comes back.
+// Put stores a token from another source under key, and forgets a refusal of the previous token. An
+// integration whose grant was revoked works again after that.
 func (o *App) Put(ctx context.Context, key string, t Token) error {
 	if o == nil || ctx == nil || key == "" {
 		return fault.Invalidf("Put: the App or the context is nil, or the key is empty")
@@ -262,8 +280,8 @@ func (o *App) Put(ctx context.Context, key string, t Token) error {
 	return o.replace(ctx, key, t)
 }
 
-// Forget takes an integration's token out of the store, as when a customer disconnects. Its credential is ErrAuth until
-// Exchange or Put stores another.
+// Forget removes an integration's token from the store, for example when a customer disconnects. The
+// integration's credential fails with [belay.ErrAuth] until Exchange or Put stores another token.
 func (o *App) Forget(ctx context.Context, key string) error {
 	if o == nil || ctx == nil || key == "" {
 		return fault.Invalidf("Forget: the App or the context is nil, or the key is empty")
@@ -277,7 +295,7 @@ func (o *App) Forget(ctx context.Context, key string) error {
 	return nil
 }
 
-// replace stores t in place of what there is, and tells the credential of it.
+// replace stores t in place of the token that is there, and passes it to the source of key.
 func (o *App) replace(ctx context.Context, key string, t Token) error {
 	var version uint64
 	_, err := o.cfg.Store.Update(ctx, key, func(context.Context, Token) (Token, error) {
@@ -296,13 +314,14 @@ func (o *App) replace(ctx context.Context, key string, t Token) error {
 	return nil
 }
 
-// RefreshToken returns the credential of an integration whose token, got by [App.Exchange] or [App.Put], is
-// kept under key. It is refreshed min(5 min, a tenth of its lifetime) before it expires, while the old one
-// still serves, and after a 401; one refresh at a time, which no single caller's cancel ends.
+// RefreshToken returns the credential of an integration whose token is kept under key. The token comes from
+// [App.Exchange] or [App.Put]. It is refreshed min(5 min, a tenth of its lifetime) before it expires, while
+// the old token still serves, and after a 401. One refresh runs at a time, and the cancel of a single caller
+// does not end it.
 func (o *App) RefreshToken(key string) belay.Authenticator { return o.source(key, false) }
 
-// ClientCredentials returns the app's own credential (RFC 6749 section 4.4), kept under key so that
-// processes share it; empty means the client's id.
+// ClientCredentials returns the app's own credential (RFC 6749 section 4.4). Its token is kept under key, so
+// that processes share it. An empty key means the client id.
 func (o *App) ClientCredentials(key string) belay.Authenticator {
 	if key == "" && o != nil {
 		key = o.cfg.ClientID
@@ -327,7 +346,7 @@ func (o *App) source(key string, own bool) belay.Authenticator {
 	return s
 }
 
-// broken is an authenticator that was made of bad input.
+// broken is an authenticator that was made from bad input. It returns err.
 type broken struct{ err error }
 
 func (b broken) Check() error { return b.err }

@@ -14,15 +14,15 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// secrets returns what is sent with every token request and must not be seen.
+// secrets returns the values that are sent with every token request and must not be printed.
 func (o *App) secrets() []string {
 	secret := o.cfg.ClientSecret.Reveal()
-	// As x/oauth2 writes it into the header, by RFC 6749 section 2.3.1.
+	// This is how x/oauth2 writes them into the header (RFC 6749 section 2.3.1).
 	basic := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(o.cfg.ClientID) + ":" + url.QueryEscape(secret)))
 	return []string{secret, basic}
 }
 
-// refresh makes a token request for t's refresh token, or with the app's own credentials.
+// refresh makes a token request with t's refresh token, or with the app's own credentials if own is true.
 func (o *App) refresh(ctx context.Context, key string, t Token, own bool) (Token, *belay.Error) {
 	form := o.params()
 	if !own {
@@ -32,7 +32,7 @@ func (o *App) refresh(ctx context.Context, key string, t Token, own bool) (Token
 	return o.request(ctx, key, form, own, t.Access.Reveal())
 }
 
-// exchange makes the token request for a code.
+// exchange makes the token request for an authorization code.
 func (o *App) exchange(ctx context.Context, key, code, verifier string) (Token, error) {
 	form := o.params()
 	form.Set("grant_type", "authorization_code")
@@ -46,7 +46,8 @@ func (o *App) exchange(ctx context.Context, key, code, verifier string) (Token, 
 	return t, nil
 }
 
-// send makes one request of any grant: x/oauth2's form of client credentials takes every parameter, its others do not.
+// send makes one token request of any grant. It uses the client credentials of x/oauth2 for all grants,
+// because only they take every parameter.
 func (o *App) send(ctx context.Context, form url.Values, scopes bool) (*oauth2.Token, error) {
 	grant := clientcredentials.Config{
 		ClientID: o.cfg.ClientID, ClientSecret: o.cfg.ClientSecret.Reveal(), TokenURL: o.cfg.TokenURL,
@@ -59,14 +60,16 @@ func (o *App) send(ctx context.Context, form url.Values, scopes bool) (*oauth2.T
 }
 
 const (
-	maxAttempts     = 3                      // of a token request that fails for a reason that may pass
-	refreshTimeouts = 6                      // that a refresh takes at most, with its wait for the store
-	firstBackoff    = 500 * time.Millisecond // doubled for each attempt
+	maxAttempts     = 3                      // attempts of a token request that fails for a reason that may pass
+	refreshTimeouts = 6                      // Timeouts that a refresh takes at most, with its wait for the store
+	firstBackoff    = 500 * time.Millisecond // doubled after each attempt
 )
 
-// request makes a token request within the endpoint's limits, and repeats it after a 5xx, a 429, or trouble on the way,
-// where the wait is not longer than a request may take.
-func (o *App) request(ctx context.Context, key string, form url.Values, scopes bool, secrets ...string) (Token, *belay.Error) {
+// request makes a token request within the endpoint's limits. It repeats the request after a 5xx, a 429 or a
+// transport error, if the wait is not longer than one request may take.
+func (o *App) request(
+	ctx context.Context, key string, form url.Values, scopes bool, secrets ...string,
+) (Token, *belay.Error) {
 	for name, values := range form {
 		if redact.LooksSecretField(name) {
 			secrets = append(secrets, values...)
@@ -88,8 +91,10 @@ func (o *App) request(ctx context.Context, key string, form url.Values, scopes b
 	}
 }
 
-// attempt makes one token request, when the endpoint's limits admit it.
-func (o *App) attempt(ctx context.Context, key string, form url.Values, scopes bool, secrets []string) (t Token, e *belay.Error) {
+// attempt makes one token request, once the endpoint's limits admit it.
+func (o *App) attempt(
+	ctx context.Context, key string, form url.Values, scopes bool, secrets []string,
+) (t Token, e *belay.Error) {
 	ticket := belay.Ticket{Tenant: key}
 	if err := o.limiter.Acquire(ctx, &ticket); err != nil {
 		e := o.fail(key, "", "the limit of the token endpoint leaves no request now", err)
@@ -97,7 +102,7 @@ func (o *App) attempt(ctx context.Context, key string, form url.Values, scopes b
 		e.Verdict.RetryAfter, _ = belay.RetryAfter(err)
 		return Token{}, e
 	}
-	outcome := belay.Outcome{Verdict: belay.Verdict{Class: belay.ClassCanceled}, Sent: true} // of a panic
+	outcome := belay.Outcome{Verdict: belay.Verdict{Class: belay.ClassCanceled}, Sent: true} // if a panic passes
 	defer func() { o.limiter.Release(&ticket, outcome) }()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.cfg.Timeout, fault.ErrAttemptTimeout)
 	defer cancel()

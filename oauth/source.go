@@ -12,13 +12,14 @@ import (
 	"github.com/belay-go/belay/internal/fault"
 )
 
-// source is the authenticator of one integration. It holds the current token, and runs one refresh at a time to get the next.
+// source is the authenticator of one integration. It holds the current token, and runs one refresh at a time
+// to get the next token.
 type source struct {
 	app *App
 	key string
-	own bool // the app's own credentials, which need no refresh token
+	own bool // for the app's own credentials, which need no refresh token
 
-	// provisional says that the current token came after a rejected one, and has not been accepted so far.
+	// provisional means that the current token came after a rejected one, and has not been accepted yet.
 	provisional atomic.Bool
 
 	mu        sync.Mutex
@@ -26,67 +27,70 @@ type source struct {
 	rejection rejection
 	revoked   revoked
 	backoff   backoff
-	refresh   *refresh // in progress, nil for none
+	refresh   *refresh // the refresh in progress, nil for none
 	unsaved   *renewal // a token that the store could not keep, nil for none
 }
 
 // current is the token in use.
 type current struct {
 	token   Token            // the zero value before the first
-	cred    belay.Credential // of token
-	version uint64           // of token, in the order in which the store has kept them
+	cred    belay.Credential // made from token
+	version uint64           // of token, counted in the order in which tokens were stored
 	got     time.Time        // when a token was last got
 }
 
-// rejection is what the partner's 401s say of tokens.
+// rejection is the state of the 401s with which the partner answered tokens.
 type rejection struct {
 	access          string    // the access token that was answered with a 401
-	at              time.Time // when
-	restored        time.Time // when a rejected token was last taken for good again, because there was no other
-	suppressedUntil time.Time // 401s are ignored until then
-	suppressions    int       // in a row
-	suppressedAt    time.Time // when the last of them began
+	at              time.Time // when it was answered so
+	restored        time.Time // when a rejected token was last used again, because there was no other
+	suppressedUntil time.Time // 401s are ignored until this time
+	suppressions    int       // suppressions in a row
+	suppressedAt    time.Time // when the last suppression began
 }
 
-// revoked is a grant that was refused for good.
+// revoked is a grant that the partner refused for good.
 type revoked struct {
-	err     *belay.Error // nil while the grant stands
-	token   Token        // that was refused
-	at      time.Time    // when
+	err     *belay.Error // nil while the grant is valid
+	token   Token        // the token that was refused
+	at      time.Time    // when it was refused
 	checked time.Time    // when the store was last asked for another token
 }
 
 // backoff is the wait after a refresh that failed for a reason that may pass.
 type backoff struct {
 	err       *belay.Error // nil after a success
-	at        time.Time    // when it failed
-	failures  int          // in a row
-	notBefore time.Time    // when the next refresh may begin
+	at        time.Time    // when the refresh failed
+	failures  int          // failures in a row
+	notBefore time.Time    // the next refresh may not begin before
 }
 
-// refresh gets a token, from the store or from the partner.
+// refresh is one refresh in progress. It gets a token from the store or from the partner.
 type refresh struct {
-	done   chan struct{} // closed at the end
-	before uint64        // the version that it began with
+	done   chan struct{} // closed when the refresh ends
+	before uint64        // the version of the current token when it began
 	cred   belay.Credential
 	err    error
 }
 
-// renewal is a token and the token that was spent for it.
+// renewal is a new token and the old token that was exchanged for it.
 type renewal struct{ spent, got Token }
 
 const (
-	recheckStore    = 30 * time.Second // how often the store of a revoked grant is asked for another token
-	retryRefresh    = 30 * time.Second // after a failure while the old token is good, and at most after other failures
-	retryRefusal    = 5 * time.Minute  // at most, after refusals for no known reason
-	retryOwn        = time.Hour        // after the app's own credentials were refused
-	suppressFor     = 5 * time.Minute  // after a new token was rejected like the one before; doubled each time
-	maxSuppress     = 30 * time.Minute
-	restoredRecent  = time.Minute // a refusal that soon after a restored token is the same refusal
+	recheckStore = 30 * time.Second // time between two checks of the store for another token
+	// retryRefresh is the wait after a failure while the old token is good, and the longest wait after other
+	// failures.
+	retryRefresh    = 30 * time.Second
+	retryRefusal    = 5 * time.Minute  // longest wait after refusals for no known reason
+	retryOwn        = time.Hour        // wait after the app's own credentials were refused
+	suppressFor     = 5 * time.Minute  // after a new token was rejected like the previous one; doubled each time
+	maxSuppress     = 30 * time.Minute // longest suppression
+	restoredRecent  = time.Minute      // a refusal so soon after a restored token is the same refusal
 	maxBackoffShift = 10
 )
 
-// Credential returns a token that is good, after getting one where there is none.
+// Credential returns the credential of a good token. It gets a token first if there is none. A good token
+// that is due for a refresh is returned while the refresh runs.
 func (s *source) Credential(ctx context.Context) (belay.Credential, error) {
 	s.mu.Lock()
 	now := time.Now()
@@ -110,7 +114,7 @@ func (s *source) Credential(ctx context.Context) (belay.Credential, error) {
 	}
 	cred := s.current.cred
 	s.mu.Unlock()
-	if good { // the old one serves meanwhile
+	if good { // the old token serves meanwhile
 		return cred, nil
 	}
 	select {
@@ -124,7 +128,8 @@ func (s *source) Credential(ctx context.Context) (belay.Credential, error) {
 	}
 }
 
-// remembered returns why a refresh would be in vain now, nil where it would not. The error is a copy, because calls complete it.
+// remembered returns the reason why a refresh would fail now, or nil if it may succeed. The error is a copy,
+// because calls complete it.
 func (s *source) remembered(now time.Time) error {
 	switch {
 	case s.revoked.err != nil && now.Sub(s.revoked.checked) < recheckStore:
@@ -138,7 +143,7 @@ func (s *source) remembered(now time.Time) error {
 	return nil
 }
 
-// good reports whether the current token can be sent, and for how long it need not be refreshed.
+// good reports whether the current token can be sent, and how long it need not be refreshed.
 func (s *source) good(now time.Time) (good bool, fresh time.Duration) {
 	use, fresh := s.current.token.lasts(now)
 	access := s.current.token.Access.Reveal()
@@ -148,8 +153,9 @@ func (s *source) good(now time.Time) (good bool, fresh time.Duration) {
 // refreshable reports whether the current token can be exchanged for another.
 func (s *source) refreshable() bool { return s.own || s.current.token.Refresh.Reveal() != "" }
 
-// Reject says that the partner answered the credential with a 401. It reports whether another token is worth a try: it is not where
-// one was tried of late to no avail. Then the token stays, for the calls that the partner lets through.
+// Reject records that the partner answered c with a 401. It reports whether another token may help. It may
+// not if a new token was rejected recently as well; the current token then stays in use, for the calls that
+// the partner accepts.
 func (s *source) Reject(_ context.Context, c belay.Credential) (retry bool) {
 	was, ok := c.(issued)
 	if !ok {
@@ -158,13 +164,13 @@ func (s *source) Reject(_ context.Context, c belay.Credential) (retry bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.current.token.same(was.token) {
-		return true // it has been replaced since
+		return true // the token was replaced since
 	}
 	now := time.Now()
 	if now.Before(s.rejection.suppressedUntil) {
 		return false
 	}
-	if s.provisional.Load() { // the one before was rejected too
+	if s.provisional.Load() { // the previous token was rejected too
 		s.suppressRejections(now)
 		return false
 	}
@@ -175,7 +181,7 @@ func (s *source) Reject(_ context.Context, c belay.Credential) (retry bool) {
 	return true
 }
 
-// Accepted says that the partner took the credential.
+// Accepted records that the partner accepted c.
 func (s *source) Accepted(c belay.Credential) {
 	if !s.provisional.Load() {
 		return
@@ -187,7 +193,8 @@ func (s *source) Accepted(c belay.Credential) {
 	}
 }
 
-// Rejected says that the partner answered a credential with a 401, right after it had rejected the one before.
+// Rejected records that the partner answered c with a 401, right after it had rejected the previous
+// credential.
 func (s *source) Rejected(c belay.Credential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,22 +204,23 @@ func (s *source) Rejected(c belay.Credential) {
 	}
 }
 
-// suppressRejections ignores 401s for a while: the last two tokens were both rejected, so another refresh would not help.
+// suppressRejections makes the source ignore 401s for a while. The last two tokens were both rejected, so
+// another refresh would not help.
 func (s *source) suppressRejections(now time.Time) {
 	r := &s.rejection
-	if now.Sub(r.suppressedAt) > 2*maxSuppress { // the last time was long ago, or never
+	if now.Sub(r.suppressedAt) > 2*maxSuppress { // the last suppression was long ago, or never
 		r.suppressions = 0
 	}
 	r.suppressedAt = now
 	r.suppressedUntil = now.Add(min(maxSuppress, suppressFor<<min(r.suppressions, maxBackoffShift)))
 	r.suppressions++
-	s.provisional.Store(false) // when the time is over, the token may be rejected
+	s.provisional.Store(false) // after that time, a 401 rejects the token again
 }
 
-// run runs one refresh, detached from the context of the call that began it. It always ends the refresh, even if the store or the
-// transport panics or hangs.
+// run runs one refresh, detached from the context of the call that began it. It always ends the refresh, even
+// if the store or the transport panics or hangs.
 func (s *source) run(ctx context.Context, r *refresh) {
-	ctx = belay.DetachedContext(ctx) // its values may be of use to observers
+	ctx = belay.DetachedContext(ctx) // observers may use its values
 	bounded, cancel := context.WithTimeoutCause(ctx, refreshTimeouts*s.app.cfg.Timeout, fault.ErrAttemptTimeout)
 	res := result{err: s.app.storeError(s.key, errors.New("the token store or the transport panicked"))}
 	defer func() {
@@ -223,16 +231,16 @@ func (s *source) run(ctx context.Context, r *refresh) {
 	res = s.obtain(bounded)
 }
 
-// result is what a refresh came to.
+// result is the outcome of a refresh.
 type result struct {
 	token   Token
-	version uint64 // of token, 0 when the store was not reached
-	spent   Token  // the token that was exchanged, or could not be
-	asked   bool   // the partner was asked
+	version uint64 // of token, 0 if the store was not reached
+	spent   Token  // the token that was exchanged, or that could not be
+	asked   bool   // token came from the partner, or the partner was asked
 	err     *belay.Error
 }
 
-// obtain asks the store for a token, and the partner where the store has none that is good.
+// obtain gets a token from the store, or from the partner if the store has none that is good.
 func (s *source) obtain(ctx context.Context) (res result) {
 	t, err := s.app.cfg.Store.Update(ctx, s.key, func(_ context.Context, have Token) (Token, error) {
 		res = result{version: s.app.order.Add(1)}
@@ -271,15 +279,16 @@ func (s *source) obtain(ctx context.Context) (res result) {
 	return res
 }
 
-// decision is what a refresh does with the token that the store has: it uses a token, fails, or exchanges the store's.
+// decision is how a refresh proceeds with the token of the store: it uses a token, fails, or exchanges the
+// store's token.
 type decision struct {
 	use     bool
-	token   Token // to use
-	renewed bool  // token is one that the partner gave before, and that the store could not keep
+	token   Token // the token to use
+	renewed bool  // the partner issued token before, and the store could not keep it
 	err     *belay.Error
 }
 
-// decide says what to do with the token that the store has.
+// decide returns how to proceed with have, the token of the store.
 func (s *source) decide(have Token) decision {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,7 +296,7 @@ func (s *source) decide(have Token) decision {
 		s.unsaved = nil
 	}
 	if s.revoked.err != nil && (!s.revoked.token.sameGrant(have) || s.own && time.Since(s.revoked.at) > retryOwn) {
-		s.revoked.err = nil // there is something new to try
+		s.revoked.err = nil // there is a new token or a new attempt to make
 	}
 	access, alone := have.Access.Reveal(), !s.own && have.Refresh.Reveal() == ""
 	if alone && s.rejection.access != "" && access == s.rejection.access && time.Since(s.rejection.at) >= recheckStore {
@@ -301,16 +310,18 @@ func (s *source) decide(have Token) decision {
 	case s.revoked.err != nil:
 		return decision{err: s.revoked.err}
 	case access != "" && access != s.rejection.access && use > 0 && (fresh > 0 || alone || !have.same(s.current.token)):
-		return decision{use: true, token: have} // where it is not ours, another process has renewed it
+		return decision{use: true, token: have} // if it is not the current token, another process has renewed it
 	case alone && access == "":
 		return decision{err: s.app.fail(s.key, noToken, "there is no token in the store: connect the integration", nil)}
 	case alone:
-		return decision{err: s.app.fail(s.key, noRefreshToken, "the token is no longer good and cannot be refreshed: ask the customer to connect again", nil)}
+		return decision{err: s.app.fail(s.key, noRefreshToken,
+			"the token is no longer good and cannot be refreshed: ask the customer to connect again", nil)}
 	}
 	return decision{}
 }
 
-// exchange asks the partner for the next token, and leaves time to keep the answer: a refresh token may be good only once.
+// exchange asks the partner for the next token. It leaves time to store the answer, because a refresh token
+// may be valid only once.
 func (s *source) exchange(ctx context.Context, have Token) (Token, *belay.Error) {
 	if end, ok := ctx.Deadline(); ok {
 		if time.Until(end) < 2*s.app.cfg.Timeout {
@@ -322,12 +333,13 @@ func (s *source) exchange(ctx context.Context, have Token) (Token, *belay.Error)
 	}
 	next, err := s.app.refresh(ctx, s.key, have, s.own)
 	if err == nil && next.Refresh.Reveal() == "" {
-		next.Refresh = have.Refresh // which stays good where the answer has none
+		next.Refresh = have.Refresh // the old one stays valid if the answer has none
 	}
 	return next, err
 }
 
-// finish ends a refresh: it takes the token in use, or remembers why there is none, and tells the observer.
+// finish ends a refresh: it takes the new token into use, or remembers why there is none, and informs the
+// observer.
 func (s *source) finish(ctx context.Context, r *refresh, res result) {
 	s.mu.Lock()
 	now := time.Now()
@@ -338,7 +350,7 @@ func (s *source) finish(ctx context.Context, r *refresh, res result) {
 		s.unsaved, s.current.got = nil, now
 		s.take(res.token, res.version)
 		r.cred = s.current.cred
-	case s.current.version != r.before: // Put has brought another meanwhile
+	case s.current.version != r.before: // another token was stored meanwhile
 		r.cred, res.err, res.asked = s.current.cred, nil, false
 	case res.err.Class == belay.ClassAuth && isFinal(res.err.Code):
 		r.err = res.err
@@ -353,17 +365,22 @@ func (s *source) finish(ctx context.Context, r *refresh, res result) {
 	case res.err == nil && res.asked:
 		tell(ctx, s.app.cfg.Observer, belay.TokenRefreshed{Partner: partner, Integration: s.key, Expiry: res.token.Expiry})
 	case newlyRevoked:
-		tell(ctx, s.app.cfg.Observer, belay.TokenRevoked{Partner: partner, Integration: s.key, LastWorked: lastGot, Action: res.err.Message, Err: res.err})
+		tell(ctx, s.app.cfg.Observer, belay.TokenRevoked{
+			Partner: partner, Integration: s.key, LastWorked: lastGot, Action: res.err.Message, Err: res.err,
+		})
 	case res.err != nil && !isFinal(res.err.Code):
-		tell(ctx, s.app.cfg.Observer, belay.TokenRefreshFailed{Partner: partner, Integration: s.key, LastWorked: lastGot, Action: res.err.Message, Err: res.err})
+		tell(ctx, s.app.cfg.Observer, belay.TokenRefreshFailed{
+			Partner: partner, Integration: s.key, LastWorked: lastGot, Action: res.err.Message, Err: res.err,
+		})
 	}
 }
 
-// revoke remembers a grant that was refused for good, and reports whether observers are to be told: not of a missing token, and not
-// twice of a token that was restored and refused again at once.
+// revoke remembers a grant that was refused for good, and reports whether observers get an event. They get
+// none for a missing token, and no second one for a token that was restored and refused again at once.
 func (s *source) revoke(res result) (tell bool) {
 	restored := s.rejection.restored
-	again := !restored.IsZero() && s.revoked.token.sameGrant(res.spent) && s.rejection.at.Sub(restored).Abs() < restoredRecent
+	again := !restored.IsZero() && s.revoked.token.sameGrant(res.spent) &&
+		s.rejection.at.Sub(restored).Abs() < restoredRecent
 	if s.revoked.err == nil && !again {
 		tell = res.err.Code != noToken
 		s.revoked.token, s.revoked.at = res.spent, time.Now()
@@ -393,7 +410,7 @@ func (s *source) postpone(err *belay.Error, now time.Time) error {
 	return &told
 }
 
-// take makes t the current token, unless the store has kept a later one.
+// take makes t the current token, unless that is later than version.
 func (s *source) take(t Token, version uint64) {
 	if version < s.current.version {
 		return
@@ -401,10 +418,11 @@ func (s *source) take(t Token, version uint64) {
 	s.current.token, s.current.cred, s.current.version = t, issued{t}, version
 	s.provisional.Store(s.rejection.access != "")
 	s.rejection.suppressedUntil = time.Time{}
-	s.rejection.access, s.revoked.err, s.backoff.err, s.backoff.failures, s.backoff.notBefore = "", nil, nil, 0, time.Time{}
+	s.rejection.access, s.revoked.err, s.backoff.err, s.backoff.failures, s.backoff.notBefore =
+		"", nil, nil, 0, time.Time{}
 }
 
-// replaced takes in a token that was stored by Put.
+// replaced makes t, which Put or Forget stored, the current token.
 func (s *source) replaced(t Token, version uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -412,10 +430,10 @@ func (s *source) replaced(t Token, version uint64) {
 		s.current.got = time.Now()
 	}
 	s.take(t, version)
-	s.provisional.Store(false) // no token before it was rejected
+	s.provisional.Store(false) // t does not follow a rejected token
 }
 
-// tell hands an event to an observer, which may be nil, and contains its panic.
+// tell passes an event to o, which may be nil, and recovers a panic of it.
 func tell(ctx context.Context, o belay.Observer, e belay.Event) {
 	if o == nil {
 		return

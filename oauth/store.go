@@ -7,27 +7,28 @@ import (
 
 // Store keeps the tokens of integrations, by key.
 type Store interface {
-	// Load returns the token of key, the zero Token where there is none.
+	// Load returns the token of key, or the zero Token if there is none.
 	Load(ctx context.Context, key string) (Token, error)
-	// Update calls f with the token of key, stores what it returns, and returns that. While f runs, no other
-	// Update of the key runs in any process: f sends a refresh token, which must not be sent twice. An error
-	// of f is returned, and nothing is stored. What was returned without an error has been stored; the zero Token takes
-	// away what there was. It must keep to ctx, and f runs on its goroutine.
+	// Update calls f with the token of key, stores the token that f returns, and returns it. While f runs, no
+	// other Update of the key runs in any process, because f sends a refresh token, which must not be sent
+	// twice. An error of f is returned, and nothing is stored. A token that is returned without an error has
+	// been stored; the zero Token removes the stored one. Update must honor ctx and run f on the goroutine of
+	// its caller.
 	Update(ctx context.Context, key string, f func(ctx context.Context, have Token) (Token, error)) (Token, error)
 }
 
-// MemoryStore keeps tokens for as long as the process lives, and for this process alone. Make it with
-// [NewMemoryStore]. It is safe for concurrent use.
+// MemoryStore keeps tokens until the process ends, for this process alone. Make it with [NewMemoryStore]. It
+// is safe for concurrent use.
 type MemoryStore struct {
 	mu     sync.Mutex
 	tokens map[string]Token
 	locks  map[string]*keyLock
 }
 
-// keyLock lets one Update of a key at a time, and waits by context.
+// keyLock admits one Update of a key at a time. A wait for it ends with the context.
 type keyLock struct {
-	held  chan struct{} // has room while nobody holds it
-	users int
+	held  chan struct{} // full while the lock is held
+	users int           // holder and waiters
 }
 
 // NewMemoryStore returns an empty store.
@@ -43,7 +44,9 @@ func (m *MemoryStore) Load(_ context.Context, key string) (Token, error) {
 }
 
 // Update implements Store.
-func (m *MemoryStore) Update(ctx context.Context, key string, f func(context.Context, Token) (Token, error)) (Token, error) {
+func (m *MemoryStore) Update(
+	ctx context.Context, key string, f func(context.Context, Token) (Token, error),
+) (Token, error) {
 	unlock, err := m.lock(ctx, key)
 	if err != nil {
 		return Token{}, err
@@ -62,7 +65,7 @@ func (m *MemoryStore) Update(ctx context.Context, key string, f func(context.Con
 	return t, nil
 }
 
-// lock waits until nobody else updates key.
+// lock waits until no other Update of key runs.
 func (m *MemoryStore) lock(ctx context.Context, key string) (unlock func(), err error) {
 	m.mu.Lock()
 	l := m.locks[key]

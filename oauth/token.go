@@ -15,21 +15,23 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// Token is what a token endpoint gave. Its secrets do not print.
+// Token is an access token and the refresh token for the next one, as a token endpoint issued them. Its
+// secrets are not printed.
 type Token struct {
-	// Access is sent with calls. Refresh gets the next one; empty when there is none, as some partners
-	// never expire a token.
+	// Access is sent with calls. Refresh gets the next token; it is empty if there is none, because some
+	// partners never expire a token.
 	Access, Refresh belay.Secret
-	// Type is how Access is sent; empty means Bearer.
+	// Type is the scheme in which Access is sent; empty means Bearer.
 	Type string
-	// Obtained is when it was asked for, and Expiry when it ends; zero when the partner does not say.
+	// Obtained is when the token was requested, and Expiry when it ends. Zero means that it is not known,
+	// because the partner does not say.
 	Obtained, Expiry time.Time
 }
 
-// maxToken is how long a token may be. Headers of more are refused by most servers.
+// maxToken is the most bytes of a token. Most servers refuse longer headers.
 const maxToken = 64 << 10
 
-// check returns why t cannot be used.
+// check returns the reason why t cannot be used, or nil.
 func (t Token) check() error {
 	if err := checkToken(t.Access); err != nil {
 		return fmt.Errorf("the access token: %w", err)
@@ -55,20 +57,22 @@ func checkToken(s belay.Secret) error {
 	return s.Check()
 }
 
-// empty reports whether there is no token.
+// empty reports whether t holds no token.
 func (t Token) empty() bool { return t.Access.Reveal() == "" && t.Refresh.Reveal() == "" }
 
-// same reports whether both hold the same access token, sameGrant whether the same refresh token too.
+// same reports whether t and o hold the same access token.
 func (t Token) same(o Token) bool { return t.Access.Reveal() == o.Access.Reveal() }
 
+// sameGrant reports whether t and o hold the same access token and the same refresh token.
 func (t Token) sameGrant(o Token) bool { return t.same(o) && t.Refresh.Reveal() == o.Refresh.Reveal() }
 
+// never is the remaining time of a token that does not expire.
 const never = time.Duration(math.MaxInt64)
 
-// earliest is how long before its end a token is refreshed at the most.
+// earliest is the longest time before its end at which a token is refreshed.
 const earliest = 5 * time.Minute
 
-// lasts returns how long t can still be used, and how long until it should be refreshed; both are very long when it
+// lasts returns how long t can still be used, and how long until it should be refreshed. Both are never if t
 // does not say when it ends.
 func (t Token) lasts(now time.Time) (use, fresh time.Duration) {
 	if t.Expiry.IsZero() {
@@ -82,9 +86,13 @@ func (t Token) lasts(now time.Time) (use, fresh time.Duration) {
 	return use, use - ahead
 }
 
+// tokenOf returns the token in the answer to a request that was made at asked.
 func tokenOf(raw *oauth2.Token, asked time.Time) Token {
-	t := Token{Access: belay.NewSecret(raw.AccessToken), Refresh: belay.NewSecret(raw.RefreshToken), Type: raw.TokenType, Obtained: asked}
-	// An end that has passed already, by a zero or negative expires_in, is none that the partner means.
+	t := Token{
+		Access: belay.NewSecret(raw.AccessToken), Refresh: belay.NewSecret(raw.RefreshToken),
+		Type: raw.TokenType, Obtained: asked,
+	}
+	// A partner that sends a zero or negative expires_in does not mean that the token has ended already.
 	if raw.Expiry.After(time.Now()) {
 		t.Expiry = raw.Expiry
 	}
@@ -94,10 +102,10 @@ func tokenOf(raw *oauth2.Token, asked time.Time) Token {
 	return t
 }
 
-// issued is the credential of an attempt: the token that was good when it was asked for.
+// issued is the credential of an attempt: the token that was good when the attempt asked for it.
 type issued struct{ token Token }
 
-// Expired reports whether it has ended since, as a wait in line may take long.
+// Expired reports whether the token has ended since, because a wait in the queue may take long.
 func (i issued) Expired() bool {
 	if i.token.Expiry.IsZero() {
 		return false

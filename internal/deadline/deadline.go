@@ -24,7 +24,7 @@ type Keeper struct {
 
 	mu      sync.Mutex
 	watched heap.Heap[*Deadline] // attempts that wait for the partner, or did at the last check
-	timer   *time.Timer // for the first attempt in watched; nil while none is set
+	timer   *time.Timer          // for the first attempt in watched; nil while none is set
 	wake    time.Duration        // when timer fires
 }
 
@@ -37,12 +37,12 @@ type Deadline struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	due     atomic.Int64 // when the attempt is due, 0 while it does not wait for the partner
-	watched atomic.Bool // it is in Keeper.watched; changed under the keeper's mutex
+	watched atomic.Bool  // it is in Keeper.watched; changed under the keeper's mutex
 
 	// The keeper's mutex guards the fields below.
 	earliest time.Duration // the attempt is not due before this time
-	over     bool // End was called
-	own      *time.Timer // its own timer, see maxAge
+	over     bool          // End was called
+	own      *time.Timer   // its own timer, see maxAge
 }
 
 // maxAge exceeds the lifetime of any process. An elapsed time beyond it means that the client was made under

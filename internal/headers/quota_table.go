@@ -10,16 +10,16 @@ type role uint8
 
 const (
 	isLimit    role = iota // permits in all
-	isLeft // permits left
-	isUsed // permits used
-	isReset // when the window begins anew
-	isWindow // length of the window
+	isLeft                 // permits left
+	isUsed                 // permits used
+	isReset                // when the window begins anew
+	isWindow               // length of the window
 	isShare                // "39/40": used and limit
 	isUsage                // "api-usage=18/5000"
 	isTriple               // "total=100; remaining=99; resets=41"
-	isItems // RateLimit of the IETF drafts
-	isPolicy // RateLimit-Policy of the IETF drafts
-	isResource // name of a quota that is for some requests only
+	isItems                // RateLimit of the IETF drafts
+	isPolicy               // RateLimit-Policy of the IETF drafts
+	isResource             // name of a quota that is for some requests only
 )
 
 // unit is the form in which a time is written.
@@ -27,19 +27,19 @@ type unit uint8
 
 const (
 	auto    unit = iota // any form, see Reset
-	delta // seconds from now, also with decimals
+	delta               // seconds from now, also with decimals
 	millis              // milliseconds
-	counted // not a time
+	counted             // not a time
 )
 
 // row is one known header.
 type row struct {
-	header string // canonical name
-	quota  string // the quota that the header belongs to
-	role   role // the part of the quota that it carries
-	unit   unit // form of a time
+	header string        // canonical name
+	quota  string        // the quota that the header belongs to
+	role   role          // the part of the quota that it carries
+	unit   unit          // form of a time
 	window time.Duration // length of the window, if the name says it; otherwise 0
-	other  bool // the quota does not count requests, or may not
+	other  bool          // the quota does not count requests, or may not
 }
 
 const (

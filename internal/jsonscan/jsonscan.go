@@ -19,7 +19,7 @@ func syntax(at int) error { return fmt.Errorf("%w at byte %d", ErrSyntax, at) }
 // Doc is a JSON document, with the positions of its elements once Array has found them.
 type Doc struct {
 	data       []byte
-	start, end int // the array that Array found
+	start, end int      // the array that Array found
 	ends       []uint32 // the ends of its first elements, counted from start
 
 	counting bool // true while Array looks for the array
@@ -117,8 +117,9 @@ func (d *Doc) after(i int) (int, error) {
 // MaxPaths is the most paths that Values takes.
 const MaxPaths = 8
 
-// Values leaves the value at each of the paths in found, in one pass; nil for a path without a value. Paths
-// are as for Value. There may be at most MaxPaths, and none of them may be empty or end in a dot.
+// Values leaves the value at each of the paths in found, in one pass; nil for a path without a value. There
+// may be at most MaxPaths paths. They are as for Value, but none may end in a dot, and an empty path has no
+// value.
 func (d *Doc) Values(paths []string, found [][]byte) error {
 	var rest [MaxPaths]string
 	clear(found)

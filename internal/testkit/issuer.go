@@ -20,7 +20,7 @@ type Issuer struct {
 	Headers  []http.Header
 	N        int
 	Access   map[string]time.Time // end of each access token, zero for none
-	Refresh  string // the valid refresh token
+	Refresh  string               // the valid refresh token
 	Used     map[string]bool
 	Reused   int
 	Revoked  bool

@@ -17,7 +17,7 @@ import (
 // It records each request and its time.
 type Scripted struct {
 	mu     sync.Mutex
-	Log    []string // "method path" of each request
+	Log    []string        // "method path" of each request
 	At     []time.Duration // time of each request since Script
 	start  time.Time
 	answer func(n int, req *http.Request) (*http.Response, error)
@@ -80,8 +80,7 @@ func After(d time.Duration, f func() error) func() (time.Duration, error) {
 	return func() (time.Duration, error) { r := <-done; return r.took, r.err }
 }
 
-// Work makes n calls on that many goroutines as workers says, and returns the errors of the calls that
-// failed.
+// Work makes n calls on workers goroutines, and returns the errors of the calls that failed.
 func Work(workers, n int, call func(i int) error) (failed []error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup

@@ -15,7 +15,7 @@ type Bucket struct {
 	lim   *rate.Limiter
 	base  time.Time
 	burst int
-	spare float64 // tokens gained in lag
+	spare float64       // tokens gained in lag
 	full  time.Duration // when Take last saw it full; tokens gained while full are lost
 }
 
@@ -49,7 +49,7 @@ func (b *Bucket) Take(now, _ time.Duration, n int) int64 {
 		b.full = now
 	}
 	if t := b.base.Add(now); !b.lim.AllowN(t, n) {
-		b.lim.ReserveN(t, n) // AllowN refuses if less than enough is missing, too
+		b.lim.ReserveN(t, n) // AllowN also refuses if less than enough is missing
 	}
 	return ^int64(now)
 }

@@ -10,11 +10,11 @@ import (
 type Buckets struct {
 	// The fields that change with each permit come first, close together in memory. The last permits are in
 	// last and fresh only, not yet in count, so that permits taken one after the other touch little memory.
-	used   int // permits in the window
-	head   int64 // oldest slice that still counts
-	pos    int64 // index of head in count
-	newest int64 // newest slice with permits
-	last   int64 // slice of the last permits
+	used   int    // permits in the window
+	head   int64  // oldest slice that still counts
+	pos    int64  // index of head in count
+	newest int64  // newest slice with permits
+	last   int64  // slice of the last permits
 	fresh  uint32 // number of the last permits
 	busy   busy
 
@@ -43,7 +43,8 @@ func (b *Buckets) at(slice int64) *uint32 {
 }
 
 func (b *Buckets) expire(now time.Duration) {
-	if oldest := int64(max(0, now-b.per) >> b.shift); oldest > b.head { // the slice in which the window begins still counts
+	// The slice in which the window begins still counts.
+	if oldest := int64(max(0, now-b.per) >> b.shift); oldest > b.head {
 		b.advance(oldest)
 	}
 }

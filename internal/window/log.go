@@ -12,14 +12,14 @@ type Log struct {
 
 type entry struct {
 	at  time.Duration // time of its first permit
-	who uint64 // the holder
-	n   int // permits
+	who uint64        // the holder
+	n   int           // permits
 }
 
 const (
-	logged   = 4096 // most entries in the ring
-	crowd    = 64 // permits in an entry, after which another begins
-	dear     = 1024 // most permits recorded for one call
+	logged   = 4096                   // most entries in the ring
+	crowd    = 64                     // permits in an entry, after which another begins
+	dear     = 1024                   // most permits recorded for one call
 	together = 500 * time.Microsecond // longest time between the first and the last permit of an entry
 )
 

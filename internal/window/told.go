@@ -9,16 +9,16 @@ type Told struct {
 	max   int
 	per   time.Duration // 0 while it is not known
 	end   time.Duration // when the window has surely ended
-	guess bool // end is a guess, because no answer has advertised it yet
-	odd   bool // per turned out wrong, so the end of each window must be advertised anew
+	guess bool          // end is a guess, because no answer has advertised it yet
+	odd   bool          // per turned out wrong, so the end of each window must be advertised anew
 	began time.Duration // when the first permit of the window was taken
 	slack time.Duration // how long after its sending the partner may count a call
-	seq   int64 // number of the window
-	used  int // permits used in this window, as an answer said
-	ours  int // of used, the permits that are known to be ours
+	seq   int64         // number of the window
+	used  int           // permits used in this window, as an answer said
+	ours  int           // of used, the permits that are known to be ours
 	asOf  time.Duration // when the call with that answer was sent
-	count int64 // permits taken so far
-	open  []permit // permits without an answer
+	count int64         // permits taken so far
+	open  []permit      // permits without an answer
 	// recent is a ring of the last permits, to count how many were taken since some time. takes counts the
 	// calls of Take.
 	recent [64]permit
@@ -31,7 +31,7 @@ const toldRounding = 2*time.Second + 200*time.Millisecond
 
 // permit is the permits of one Take.
 type permit struct {
-	no       int64 // Told.count including these permits
+	no       int64         // Told.count including these permits
 	at       time.Duration // when they were taken
 	answered time.Duration // when they were answered, 0 while they are open
 	n        int

@@ -48,8 +48,8 @@ func (b *busy) note(now, slack, per time.Duration, used, limit int) bool {
 // Slots bounds the number of permits that are taken at once. Unlike the permits of a window, a slot may be
 // given back without the lock.
 type Slots struct {
-	max   int64 // changed only under the lock
-	taken int64 // slots taken so far, under the lock; so only Give needs an atomic write
+	max   int64        // changed only under the lock
+	taken int64        // slots taken so far, under the lock; so only Give needs an atomic write
 	given atomic.Int64 // slots given back so far
 }
 
