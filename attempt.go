@@ -69,7 +69,7 @@ func (x *exchange) send(*next) (*http.Response, error) {
 }
 
 // newBody makes the body for the attempt's answer. Until the answer arrives, the body holds the attempt's
-// timeout. One allocation serves both.
+// timeout. The body and its deadline share one allocation.
 func (x *exchange) newBody() {
 	if x.set.timeouts == nil {
 		x.body = &body{parent: x.ctx}

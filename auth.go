@@ -15,10 +15,10 @@ import (
 )
 
 // Authenticator provides the credential for an attempt. It is asked once for each attempt, before the attempt
-// waits for its turn, and may block; ctx is the context of the call. An error ends the call as ErrAuth, but an
-// [*Error] of another class than ClassClient keeps its class. An Authenticator must be safe for concurrent
-// use. If it is comparable, the calls with the same Authenticator share the pauses that the partner asks for
-// per credential.
+// waits for its turn, and may block; ctx is the context of the call. An error ends the call as ErrAuth, unless
+// ctx has ended or the error is an [*Error] of another class than ClassClient. An Authenticator must be safe
+// for concurrent use. If it is comparable, the calls with the same Authenticator share the pauses that the
+// partner asks for per credential.
 //
 // An Authenticator may implement more: [Refresher], [CredentialObserver], and a method Check() error, which
 // says why it cannot be used. [WithAuth], [Auth], [NewRotating] and [Rotating.Rotate] call Check once.
@@ -112,7 +112,7 @@ type static struct {
 	name   string
 	header string // if empty, value goes into the query
 	value  Secret // the whole value of the header, or the parameter's name=value
-	err    error // why the credential cannot be used; nil if it can
+	err    error  // why the credential cannot be used; nil if it can
 }
 
 func (s *static) Check() error {

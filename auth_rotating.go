@@ -21,7 +21,7 @@ type Rotating struct {
 
 	mu    sync.Mutex
 	now   *inUse
-	old   *inUse // the one before, which may be taken back until the time below; nil for none
+	old   *inUse // the one before, which may be taken back before until; nil for none
 	until time.Time
 }
 

@@ -90,10 +90,10 @@ type Breaker struct {
 	policy             BreakerPolicy
 	cb                 *gobreaker.TwoStepCircuitBreaker[any]
 	base               time.Time
-	maxUntoldSuccesses int64 // bounds successes: this many keep the ratio below FailureRatio
+	maxUntoldSuccesses int64 // bounds successes: about as many as keep one failure below FailureRatio
 
-	// The next five are changed in onChange, which runs under gobreaker's mutex. It may change atomics only:
-	// a lock of mu could deadlock, because allow calls gobreaker under mu.
+	// onChange changes the next five, and generation and probing. It runs under gobreaker's mutex and may use
+	// atomics only: locking mu could deadlock, because allow calls gobreaker while it holds mu.
 	state     atomic.Int32 // a gobreaker.State
 	openUntil atomic.Int64 // nanoseconds since base, 0 while closed
 	failed    atomic.Int32 // probes that failed since the circuit opened

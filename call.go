@@ -13,45 +13,47 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// None is the result of a call whose answer's body does not matter.
+// None is the result type of a call that does not use the body of its answer.
 type None struct{}
 
-// Get fetches the JSON at path and decodes it into T; see [Send].
+// Get sends GET and decodes the JSON of the answer into a T; see [Send].
 func Get[T any](ctx context.Context, c *Client, path string, opts ...CallOption) (T, error) {
 	return Send[T](ctx, c, http.MethodGet, path, nil, opts...)
 }
 
-// Post sends body with POST; see [Send].
+// Post sends body with POST and decodes the answer; see [Send].
 func Post[T any](ctx context.Context, c *Client, path string, body any, opts ...CallOption) (T, error) {
 	return Send[T](ctx, c, http.MethodPost, path, body, opts...)
 }
 
-// Put sends body with PUT; see [Send].
+// Put sends body with PUT and decodes the answer; see [Send].
 func Put[T any](ctx context.Context, c *Client, path string, body any, opts ...CallOption) (T, error) {
 	return Send[T](ctx, c, http.MethodPut, path, body, opts...)
 }
 
-// Patch sends body with PATCH; see [Send].
+// Patch sends body with PATCH and decodes the answer; see [Send].
 func Patch[T any](ctx context.Context, c *Client, path string, body any, opts ...CallOption) (T, error) {
 	return Send[T](ctx, c, http.MethodPatch, path, body, opts...)
 }
 
-// Delete sends DELETE; see [Send].
+// Delete sends DELETE and decodes the answer; see [Send].
 func Delete[T any](ctx context.Context, c *Client, path string, opts ...CallOption) (T, error) {
 	return Send[T](ctx, c, http.MethodDelete, path, nil, opts...)
 }
 
-// Send calls the partner and decodes its answer.
+// Send sends a request to the partner and decodes the answer. Its errors are [*Error].
 //
-// Path is a template, such as "/objects/{object}/records/{id}", joined to the base URL; [PathValue]
-// fills it in, and the template itself is the label in logs and metrics. It may hold a query.
+// The path is a template, such as "/objects/{object}/records/{id}". It is joined to the base URL and may hold
+// a query. [PathValue] fills in the names in braces. The template itself, without the values, is the label in
+// logs and metrics.
 //
-// Body is any value that encoding/json can write, url.Values for a form, []byte, an io.Reader, a [Body],
-// or nil for none. One with a method Validate() error is validated before anything is sent.
+// The body is any value that encoding/json can write, url.Values for a form, []byte, an io.Reader, a [Body],
+// or nil for none. A value with a method Validate() error is validated before anything is sent.
 //
-// T is what the answer's JSON is decoded into, or []byte for the body as it is, or [None]. An answer of
-// 204 or 205 gives the zero value; any other that is not JSON is ErrData. The body is read whole within
-// the attempt, up to [WithMaxResponseBytes], so that one that breaks off is retried. Errors are [*Error].
+// T is the type that the JSON of the answer is decoded into, or []byte for the body as it is, or [None]. An
+// answer of 204 or 205, or to HEAD, gives the zero value of T. Where JSON is expected, any other body is
+// ErrData. Unless T is None, Send reads the whole body within the attempt, up to [WithMaxResponseBytes], so
+// that an attempt whose body breaks off is retried.
 func Send[T any](ctx context.Context, c *Client, method, path string, body any, opts ...CallOption) (T, error) {
 	var out T
 	var decode func(data []byte, resp *http.Response) error
@@ -86,8 +88,11 @@ func decodeJSON(data []byte, h http.Header, out any) error {
 	return nil
 }
 
-// call is Send without its type. A nil decode does not read the body.
-func (c *Client) call(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, *http.Response) error) error {
+// call is Send without the type parameter. With a nil decode, the body of the answer is discarded.
+func (c *Client) call(
+	ctx context.Context, method, path string, content any, opts []CallOption,
+	decode func([]byte, *http.Response) error,
+) error {
 	x, resp, err := c.open(ctx, method, path, content, opts, decode)
 	if err != nil {
 		return err
@@ -101,8 +106,11 @@ func (c *Client) call(ctx context.Context, method, path string, content any, opt
 	return nil
 }
 
-// open makes the request and sends it. The answer's memory is the caller's to free.
-func (c *Client) open(ctx context.Context, method, path string, content any, opts []CallOption, decode func([]byte, *http.Response) error) (x *exchange, resp *http.Response, err error) {
+// open makes the request and sends it. The caller must free the buffer of the answer.
+func (c *Client) open(
+	ctx context.Context, method, path string, content any, opts []CallOption,
+	decode func([]byte, *http.Response) error,
+) (x *exchange, resp *http.Response, err error) {
 	sent := false
 	defer func() {
 		if sent {
@@ -112,7 +120,7 @@ func (c *Client) open(ctx context.Context, method, path string, content any, opt
 			_ = closer.Close()
 		}
 		if e, ok := err.(*Error); ok && !c.isNil() {
-			named := *e // the options' error is shared by all calls of a context
+			named := *e // a copy, because all calls with one context share the options' error
 			named.Partner, named.Integration = c.set.name, c.integration
 			named.Method, named.URL = method, c.labelled(path)
 			err = &named
@@ -125,7 +133,7 @@ func (c *Client) open(ctx context.Context, method, path string, content any, opt
 		return nil, nil, invalid("the context is nil")
 	}
 	o := optionsOf(ctx).with(opts)
-	if o.route == "" && !absolute(path) { // such as a next link, which is no template
+	if o.route == "" && !absolute(path) { // an absolute URL, such as a next link, is not a template
 		o.route, _, _ = strings.Cut(path, "?")
 	}
 	if o.err != nil {
@@ -148,7 +156,7 @@ func (c *Client) open(ctx context.Context, method, path string, content any, opt
 		u.RawQuery += o.query.Encode()
 	}
 	if o.readOnly {
-		ctx = context.WithValue(ctx, optionsKey{}, o) // so that Reads can see it
+		ctx = context.WithValue(ctx, optionsKey{}, o) // Reads looks for the options in the context
 	}
 	req, err := c.newRequest(ctx, method, u, content)
 	if err != nil {
@@ -158,8 +166,8 @@ func (c *Client) open(ctx context.Context, method, path string, content any, opt
 	return c.do(req, o, decode)
 }
 
-// decoded decodes an answer that is to be read whole, once. An answer that is not what was promised is the
-// call's verdict, which events and error tell alike.
+// decoded passes the body of a successful answer to x.decode, once. A body that cannot be decoded becomes the
+// call's verdict, so that the events and the error agree.
 func (x *exchange) decoded(resp *http.Response) {
 	if resp == nil || x.verdict.Class != ClassOK || redirected(resp) && x.set.redirects != RedirectNone {
 		return
@@ -167,14 +175,15 @@ func (x *exchange) decoded(resp *http.Response) {
 	decode := x.decode
 	x.decode = nil
 	data := x.data
-	if x.buffer == nil { // a middleware's own
+	if x.buffer == nil { // the response is a middleware's own
 		var err error
 		if data, err = io.ReadAll(&body{rc: resp.Body, parent: x.ctx, max: x.max, left: x.max}); err != nil {
 			x.verdict, x.record().note = Classify(&Attempt{Request: x.req, Err: err, Number: 1}), err
 			return
 		}
 	}
-	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent || x.req.Method == http.MethodHead {
+	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent ||
+		x.req.Method == http.MethodHead {
 		return
 	}
 	if err := decode(data, resp); err != nil {

@@ -34,8 +34,8 @@ type Downloaded struct {
 }
 
 const (
-	mostResumes = 5 // consecutive resumes without progress, after which a download fails
-	progress    = 16 << 10 // bytes that count as progress
+	mostResumes = 5                      // consecutive resumes without progress, after which a download fails
+	progress    = 16 << 10               // bytes that count as progress
 	resumeWait  = 100 * time.Millisecond // before a resume; doubled for each consecutive one without progress
 )
 
@@ -84,8 +84,8 @@ type download struct {
 	w         io.Writer
 	opts      []CallOption
 	validator string // the version of the content, for If-Range; empty if unknown
-	total     int64 // bytes, -1 if unknown
-	sum       *sum // nil if the partner sends no checksum
+	total     int64  // bytes, -1 if unknown
+	sum       *sum   // nil if the partner sends no checksum
 }
 
 // next requests the rest of the content, and returns nil when the content is complete.

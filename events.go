@@ -181,8 +181,8 @@ func (w *Waits) add(o Waits) {
 	w.Backoff, w.Queue, w.Circuit = w.Backoff+o.Backoff, w.Queue+o.Queue, w.Circuit+o.Circuit
 }
 
-// Redactor returns the text of a request's body that may be logged, "" for none. It gets at most the first 4
-// KiB of the body.
+// Redactor returns the text of a request's body that may be logged; "" means that nothing may be. It gets at
+// most the first 4 KiB of the body.
 type Redactor func(contentType string, body []byte) string
 
 // tell hands e to o and contains a panic of o. A nil o gets nothing.

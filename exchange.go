@@ -15,7 +15,7 @@ import (
 type exchange struct {
 	hot
 	place limiter.Reservation // the attempt's permits; the next exchange reuses the memory
-	spare *history // memory for hot.history
+	spare *history            // memory for hot.history
 }
 
 // hot holds the fields that every exchange needs. One assignment resets all of them, so no field can be
@@ -28,26 +28,26 @@ type hot struct {
 	layers    *next
 	body      *body // of the last attempt; nil before the first
 	max       int64 // bytes of the response, negative for no bound
-	attempt   int // the number of the attempt, from 1; probes do not count
-	sends     int // attempts that reached the transport, probes included
+	attempt   int   // the number of the attempt, from 1; probes do not count
+	sends     int   // attempts that reached the transport, probes included
 	whole     bool  // the body is read within the attempt
 	bodyUsed  bool  // the request's body has been handed to the transport
-	probeSlot bool // the call has a probe slot, but no permit yet
-	probe     bool // the attempt is a probe of the breaker
-	renewed   bool // a Refresher has been asked in this call
-	renew     bool // another credential is available for one more attempt
+	probeSlot bool  // the call has a probe slot, but no permit yet
+	probe     bool  // the attempt is a probe of the breaker
+	renewed   bool  // a Refresher has been asked in this call
+	renew     bool  // another credential is available for one more attempt
 	permit    permit
 	verdict   Verdict
 
 	cred   Credential
-	out    *http.Request // the request that this attempt sends; nil if it is req
+	out    *http.Request // the signed clone that this attempt sends; nil without one
 	signed *http.Request // the last request that carried a credential; nil if none did
 
-	start  time.Time // when the call began; zero without observers
-	cancel context.CancelFunc // ends the total timeout; nil without one
+	start  time.Time                          // when the call began; zero without observers
+	cancel context.CancelFunc                 // ends the total timeout; nil without one
 	decode func([]byte, *http.Response) error // decodes a body that is read whole; nil after it has been called
-	data   []byte // the body that is read whole
-	buffer *buffer // holds data, if data is pooled
+	data   []byte                             // the body that is read whole
+	buffer *buffer                            // holds data, if data is pooled
 
 	history *history // nil until it is needed
 }
@@ -57,10 +57,10 @@ type history struct {
 	att      Attempt // the last attempt, as a classifier sees it
 	waits    Waits
 	waited   time.Duration // by the exchanges before this one, such as earlier redirect hops
-	secrets  []string // of the earlier attempts
-	note     error // a second reason, beside the answer that is returned
-	previous *result // the outcome before the last attempt, if the caller canceled
-	replayed io.Closer // the request's body of a repeated attempt
+	secrets  []string      // of the earlier attempts
+	note     error         // a second reason, beside the answer that is returned
+	previous *result       // the outcome before the last attempt, if the caller canceled
+	replayed io.Closer     // the request's body of a repeated attempt
 }
 
 var noHistory history // read-only
@@ -104,7 +104,7 @@ func (x *exchange) recycle() {
 
 var noOptions callOptions
 
-// layered is a stack as an http.RoundTripper. A response stays a response, whatever its status is.
+// layered is a stack as an http.RoundTripper. A response stays a response, regardless of its status.
 type layered struct{ *stack }
 
 // RoundTrip sends req through the layers.

@@ -7,19 +7,22 @@ import (
 	"time"
 )
 
-// HealthState is how an integration does, by its own traffic.
+// HealthState is the state of an integration, judged by its own traffic.
 type HealthState uint8
 
 const (
-	// HealthUnknown has no traffic to go by.
+	// HealthUnknown means that there is no outcome to judge by.
 	HealthUnknown HealthState = iota
-	// HealthUp was answered last time. A 404 is an answer too.
+	// HealthUp means that the last attempt succeeded. A 404 counts as a success here, because the partner
+	// answered.
 	HealthUp
-	// HealthDegraded failed last time, or is paused by the partner, and goes on trying.
+	// HealthDegraded means that the last attempt failed, or that the partner has asked for a pause. The client
+	// keeps trying.
 	HealthDegraded
-	// HealthDown has an open circuit, or a credential that the partner does not take.
+	// HealthDown means that the circuit is not closed, or that the last attempt failed because of its
+	// credential (ClassAuth).
 	HealthDown
-	// HealthDisabled is switched off by [WithEnabled].
+	// HealthDisabled means that [WithEnabled] has switched the calls off.
 	HealthDisabled
 )
 
@@ -28,30 +31,33 @@ func (s HealthState) String() string {
 	return [...]string{"unknown", "up", "degraded", "down", "disabled"}[min(s, HealthDisabled)]
 }
 
-// Health is what the traffic of a client says of its partner. It holds no credential and no body; its JSON has
-// the names below in snake_case, and times in milliseconds.
+// Health describes the state of a partner as the client's own traffic shows it. It holds no credential and no
+// body. Its JSON has the names below in snake_case, with the most important fields of Failure and Limiter
+// beside them; durations are in milliseconds.
 type Health struct {
 	Partner, Integration string
 	State                HealthState
-	// LastSuccess is when the last attempt that was answered well was sent, to the second. Zero when none was.
+	// LastSuccess is the time at which the last successful attempt was sent, to the second. It is zero if
+	// there was none.
 	LastSuccess time.Time
-	// Failures are in a row, since then. LastFailure is when the last one ended, Failure its verdict and StatusCode its
-	// answer's, 0 without one; they stay after a success. Zero when there was none.
+	// Failures is the number of consecutive failed attempts since the last success. LastFailure is the time at
+	// which the last failed attempt ended, Failure is its verdict, and StatusCode is the status of its answer,
+	// 0 without an answer. These three stay after a success. All four are zero if there was no failure.
 	Failures    int
 	LastFailure time.Time
 	Failure     Verdict
 	StatusCode  int
-	// Circuit is the breaker's state, and OpenFor how long until its next probe.
+	// Circuit is the state of the breaker, and OpenFor is the time until its next probe.
 	Circuit BreakerState
 	OpenFor time.Duration
-	// Limiter is where the limits stand that the client goes by.
+	// Limiter is the state of the client's limits.
 	Limiter LimiterStatus
 }
 
-// outcomes are remembered of the attempts of an integration.
+// outcomes holds the latest outcomes of an integration's attempts.
 type outcomes struct {
-	worked   atomic.Int64 // nanoseconds since 1970, to the second
-	failures atomic.Int32 // in a row
+	worked   atomic.Int64 // when the last success was sent, in nanoseconds since 1970; stored at most once a second
+	failures atomic.Int32 // consecutive
 	last     atomic.Pointer[failedAttempt]
 }
 
@@ -61,7 +67,8 @@ type failedAttempt struct {
 	status  int
 }
 
-// noteOutcome remembers how an attempt ended. What says nothing of the partner is left out: refusals of our own, and cancels.
+// noteOutcome records how an attempt ended. It skips outcomes that say nothing about the partner: refusals by
+// Belay itself, cancels, and client errors without an answer.
 func (x *exchange) noteOutcome(resp *http.Response) {
 	o := &x.outcomes
 	switch x.verdict.Class {
@@ -82,7 +89,7 @@ func (x *exchange) noteOutcome(resp *http.Response) {
 		return
 	}
 	var sent int64
-	if l := x.limiter; l != nil { // the clock has been read for it
+	if l := x.limiter; l != nil { // the limiter has already read the clock
 		sent = l.engine.Sent(&x.place)
 	} else {
 		sent = time.Now().UnixNano()
@@ -95,7 +102,8 @@ func (x *exchange) noteOutcome(resp *http.Response) {
 	}
 }
 
-// Health returns how the client's own traffic did. It sends nothing and changes nothing. A nil client is HealthUnknown.
+// Health returns the state of the partner according to the client's own traffic. It sends nothing and changes
+// nothing. A nil client is HealthUnknown.
 func (c *Client) Health() (h Health) {
 	if c.isNil() {
 		return h
@@ -125,7 +133,7 @@ func (c *Client) Health() (h Health) {
 	return h
 }
 
-// MarshalJSON implements json.Marshaler.
+// MarshalJSON implements [json.Marshaler].
 func (h Health) MarshalJSON() ([]byte, error) {
 	type limit struct {
 		Limit   string `json:"limit"`
@@ -151,7 +159,8 @@ func (h Health) MarshalJSON() ([]byte, error) {
 		PausedFor   int64     `json:"paused_for_ms,omitempty"`
 		Limits      []limit   `json:"limits"`
 	}{
-		h.Partner, h.Integration, h.State.String(), h.LastSuccess, h.Failures, h.LastFailure, "", h.Failure.Code, h.Failure.Message, h.StatusCode,
+		h.Partner, h.Integration, h.State.String(), h.LastSuccess, h.Failures, h.LastFailure,
+		"", h.Failure.Code, h.Failure.Message, h.StatusCode,
 		h.Circuit.String(), h.OpenFor.Milliseconds(), h.Limiter.Waiting, h.Limiter.PausedFor.Milliseconds(),
 		[]limit{},
 	}

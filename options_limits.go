@@ -65,7 +65,7 @@ func WithMaxQueue(n int) Option {
 }
 
 // WithMaxWait bounds each wait of a call for its permits, pauses included. A wait beyond it fails with
-// [ErrWaitTooLong], at once if that is known before. Zero, the default, means no bound but the context's
+// [ErrWaitTooLong], at once if that is known beforehand. Zero, the default, means no bound but the context's
 // deadline; negative is an error. The [Patience] of a call takes the place of the bound.
 func WithMaxWait(d time.Duration) Option {
 	return func(c *config) error {

@@ -44,7 +44,7 @@ type PageRequest struct {
 	Cursor string
 	// Query holds query parameters to add to those of the call's options. It replaces those of the same name.
 	Query url.Values
-	// Body is a copy of the object given to [PostBody], to write into; nil without PostBody.
+	// Body is a shallow copy of the object given to [PostBody], to write into; nil without PostBody.
 	Body map[string]any
 	// URL replaces the path and its query, and the Query options of the call. It must be of the partner's
 	// origin.

@@ -12,9 +12,9 @@ import (
 // Limiter admits calls so that no limit is exceeded. It takes permits of all its limits at once, or of none.
 // Waiting calls of the same priority and tenant are admitted in order of arrival. But a call whose limits are
 // free may pass one that waits for another limit, if it takes no permits that the waiting call needs. A call
-// counts from the time it is sent until the window after its answer, because the partner counts it somewhere
-// between the two. At the latest it counts until the window after it was sent, and 100 ms more (longer if a
-// refusal shows that the partner counts later).
+// counts from the time it is sent until one window length after its answer, because the partner counts it
+// somewhere between the two. At the latest it counts until one window length and 100 ms after it was sent
+// (more than 100 ms if a refusal shows that the partner counts later).
 //
 // Most users pass limits to [WithRateLimit] and never use a Limiter. Make one with [NewLimiter], and share it
 // by [WithLimiter] if several clients spend from the same quota. The zero value admits nothing. A Limiter is

@@ -148,7 +148,7 @@ func (x *exchange) follow(resp *http.Response) (*exchange, *http.Response, error
 	h := &hops{stack: x.stack, first: resp, last: x}
 	client := http.Client{Transport: h, CheckRedirect: x.checkRedirect}
 	req, cancel := x.req, context.CancelFunc(nil)
-	if deadline, ok := x.ctx.Deadline(); ok && x.cancel != nil { // the deadline of the total timeout, which all hops share
+	if deadline, ok := x.ctx.Deadline(); ok && x.cancel != nil { // of the total timeout, which all hops share
 		var ctx context.Context
 		ctx, cancel = context.WithDeadline(req.Context(), deadline)
 		req = req.WithContext(ctx)

@@ -23,8 +23,8 @@ import (
 type body struct {
 	rc         io.ReadCloser
 	slots      limiter.Slots // in flight, held until the attempt ends
-	max        int64 // bytes that may be read, negative for no bound
-	left       int64 // bytes of max that are left
+	max        int64         // bytes that may be read, negative for no bound
+	left       int64         // bytes of max that are left
 	parent     context.Context
 	timeout    *deadline.Deadline // the attempt's timeout; nil if it has none
 	total      context.CancelFunc // ends the total timeout, once the body is handed out

@@ -19,8 +19,8 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// Class is the kind of an attempt's outcome. It is the one thing by which retries, the breaker, the limiter,
-// metrics and [Error] decide.
+// Class is the kind of an attempt's outcome. Retries, the breaker, the limiter and metrics decide by the
+// class, not by the status; the sentinels of [Error] go by both.
 type Class uint8
 
 const (
@@ -161,7 +161,7 @@ func textual(contentType string) bool {
 //	1xx, 2xx, 3xx                                        OK
 //	401, 403                                             Auth
 //	429; 403 that says it is a limit                     RateLimited, for the credential
-//	408, 425                                             Transient
+//	408, 425                                             Transient, for the call
 //	5xx except 501 and 505                               Transient, for the partner
 //	other 4xx, 501, 505                                  Client
 //	connection errors, attempt timeouts                  Transient

@@ -216,6 +216,7 @@ func (v *WebhookVerifier) VerifyRequest(r *http.Request) (d Delivery, err error)
 
 // VerifyInto is Verify for a delivery whose memory is used again. It uses the first element of d.Events, and
 // allocates one if there is none. After an error d is the zero value.
+//
 //go:noinline
 func (v *WebhookVerifier) VerifyInto(d *Delivery, h http.Header, body []byte) (err error) {
 	defer func() {
@@ -315,8 +316,8 @@ func (s *webhookHash) read(text string, inBase64 bool) bool {
 type DeliveryReceived struct {
 	Partner, Integration string
 	ID                   string // of the delivery
-	Events               int // number of events in it
-	Stored               bool // false if all events were known already
+	Events               int    // number of events in it
+	Stored               bool   // false if all events were known already
 	Bytes                int
 	Duration             time.Duration // from the first byte of the body to the answer
 }

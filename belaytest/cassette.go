@@ -112,8 +112,13 @@ func (t *tape) record(req *http.Request, body []byte) (*http.Response, error) {
 		return nil, err
 	}
 	i := &cassette.Interaction{
-		Request:  cassette.Request{Method: req.Method, URL: req.URL.String(), Headers: req.Header.Clone(), Body: string(body)},
-		Response: cassette.Response{Code: resp.StatusCode, Headers: resp.Header.Clone(), Body: string(data), ContentLength: resp.ContentLength, Uncompressed: resp.Uncompressed},
+		Request: cassette.Request{
+			Method: req.Method, URL: req.URL.String(), Headers: req.Header.Clone(), Body: string(body),
+		},
+		Response: cassette.Response{
+			Code: resp.StatusCode, Headers: resp.Header.Clone(), Body: string(data),
+			ContentLength: resp.ContentLength, Uncompressed: resp.Uncompressed,
+		},
 	}
 	t.mu.Lock()
 	t.tape.AddInteraction(i)
@@ -125,7 +130,9 @@ func (t *tape) record(req *http.Request, body []byte) (*http.Response, error) {
 // play answers a request from the tape.
 func (t *tape) play(req *http.Request, body []byte) (*http.Response, error) {
 	m := newMask(t.Cassette)
-	want := m.request(cassette.Request{Method: req.Method, URL: req.URL.String(), Headers: req.Header.Clone(), Body: string(body)})
+	want := m.request(cassette.Request{
+		Method: req.Method, URL: req.URL.String(), Headers: req.Header.Clone(), Body: string(body),
+	})
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for n, i := range t.tape.Interactions {
@@ -136,7 +143,8 @@ func (t *tape) play(req *http.Request, body []byte) (*http.Response, error) {
 		t.played[n] = true
 		r := i.Response
 		return &http.Response{
-			Status: fmt.Sprintf("%d %s", r.Code, http.StatusText(r.Code)), StatusCode: r.Code, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Status: fmt.Sprintf("%d %s", r.Code, http.StatusText(r.Code)), StatusCode: r.Code,
+			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 			Header: r.Headers.Clone(), ContentLength: r.ContentLength, Uncompressed: r.Uncompressed,
 			Body: io.NopCloser(strings.NewReader(stored(r.Body))), Request: req,
 		}, nil
@@ -151,7 +159,9 @@ func (t *tape) save() error {
 	m := newMask(t.Cassette)
 	out := make([]*cassette.Interaction, len(t.tape.Interactions))
 	for n, i := range t.tape.Interactions { // all of them first: a later one may reveal a secret
-		out[n] = &cassette.Interaction{ID: n, Request: m.request(i.Request), Response: m.response(i.Request.Method, i.Response)}
+		out[n] = &cassette.Interaction{
+			ID: n, Request: m.request(i.Request), Response: m.response(i.Request.Method, i.Response),
+		}
 	}
 	clean := m.cleaner()
 	for _, i := range out {
@@ -169,8 +179,8 @@ func (t *tape) save() error {
 	return t.tape.Save()
 }
 
-// atFirst is a zero-width space. It stands before a stored text that begins with a line break, because YAML
-// loses that line break.
+// atFirst is a zero-width space. It stands before a stored text that begins with a line break or with
+// atFirst, because YAML loses a line break at the beginning of a text.
 const atFirst = "\u200b"
 
 func keep(body string) string {

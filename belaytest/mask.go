@@ -67,9 +67,11 @@ func (m *mask) hidden(value string, elsewhere bool) string {
 }
 
 const (
-	shortestSecret = 6  // shorter values occur in ordinary text
+	// shortestSecret is the length below which a value is not replaced in other places, because ordinary text
+	// may contain it.
+	shortestSecret = 6
 	// longValue is the length from which the value of an unknown header or parameter may be a secret.
-	longValue      = 16
+	longValue = 16
 )
 
 // cleaner returns a function that masks the secrets in a text, in every form that they may have there. Longer
@@ -107,7 +109,10 @@ func (m *mask) response(method string, p cassette.Response) cassette.Response {
 		}
 	}
 	body, contentType := m.body(h.Get("Content-Type"), text, false)
-	out := cassette.Response{Code: p.Code, Body: body, Headers: m.header(h, false), ContentLength: p.ContentLength, Uncompressed: p.Uncompressed}
+	out := cassette.Response{
+		Code: p.Code, Body: body, Headers: m.header(h, false),
+		ContentLength: p.ContentLength, Uncompressed: p.Uncompressed,
+	}
 	if contentType != "" {
 		out.Headers.Set("Content-Type", contentType)
 	}

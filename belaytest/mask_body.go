@@ -41,7 +41,8 @@ func (m *mask) body(contentType, body string, request bool) (masked, newType str
 		if out, ok := m.json(body, request); ok {
 			return out, ""
 		}
-	case kind == "application/x-www-form-urlencoded", !strings.ContainsAny(trimmed, " <\n") && strings.Contains(trimmed, "="):
+	case kind == "application/x-www-form-urlencoded",
+		!strings.ContainsAny(trimmed, " <\n") && strings.Contains(trimmed, "="):
 		if out, ok := m.form(body, request); ok {
 			return out, ""
 		}

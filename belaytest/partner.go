@@ -214,7 +214,11 @@ func (p *Partner) decide(req *http.Request, body []byte, now time.Time, rec *Rec
 	p.take(req, cost, now)
 	rec.Accepted = true
 	if p.cfg.Tokens.Path != "" && !p.authorized(req, now) {
-		return answer{status: http.StatusUnauthorized, header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}, body: []byte(`{"message":"no token, or not a good one"}`)}
+		return answer{
+			status: http.StatusUnauthorized,
+			header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}},
+			body:   []byte(`{"message":"no token, or not a good one"}`),
+		}
 	}
 	key := req.Header.Get("Idempotency-Key")
 	if kept, ok := p.keys[key]; ok && key != "" && p.cfg.HonourKeys {

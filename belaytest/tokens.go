@@ -44,7 +44,10 @@ func (p *Partner) issue(body []byte, now time.Time) answer {
 	case err != nil || grant == "":
 		return answer{status: http.StatusBadRequest, body: []byte(`{"error":"invalid_request"}`)}
 	case grant == "refresh_token" && (refresh == "" || p.tokens.spent[refresh]):
-		return answer{status: http.StatusBadRequest, body: []byte(`{"error":"invalid_grant","error_description":"the refresh token was spent or is missing"}`)}
+		return answer{
+			status: http.StatusBadRequest,
+			body:   []byte(`{"error":"invalid_grant","error_description":"the refresh token was spent or is missing"}`),
+		}
 	}
 	lifetime := p.cfg.Tokens.Lifetime
 	if lifetime <= 0 {

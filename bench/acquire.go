@@ -53,7 +53,8 @@ func acquire() {
 			}
 		}},
 		{name: "Acquire, two sliding tiers", take: limiter(belay.PerSecond(1_000_000_000), belay.PerMinute(2_000_000_000))},
-		{name: "Acquire, two fixed tiers", take: limiter(belay.PerSecond(1_000_000_000).Fixed(), belay.PerMinute(2_000_000_000).Fixed())},
+		{name: "Acquire, two fixed tiers", take: limiter(
+			belay.PerSecond(1_000_000_000).Fixed(), belay.PerMinute(2_000_000_000).Fixed())},
 		{name: "Acquire, one of 4,096 per ms", take: limiter(belay.Every(4096, time.Millisecond))},
 	}
 	for _, t := range takers {
@@ -71,7 +72,8 @@ func acquire() {
 			t.many = append(t.many, together(t))
 		}
 	}
-	fmt.Printf("\nA permit (%d processors)\n  %-34s %9s %9s %9s %9s %8s\n", runtime.GOMAXPROCS(0), "", "ns alone", "share", "ns of 64", "share", "allocs")
+	fmt.Printf("\nA permit (%d processors)\n  %-34s %9s %9s %9s %9s %8s\n",
+		runtime.GOMAXPROCS(0), "", "ns alone", "share", "ns of 64", "share", "allocs")
 	alone, many := median(takers[0].alone), median(takers[0].many)
 	for _, t := range takers {
 		a, m := median(t.alone), median(t.many)

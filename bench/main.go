@@ -103,7 +103,8 @@ func compare(title, method string, payload []byte, variants ...*variant) {
 	base, least := median(variants[0].ns), slices.Min(variants[0].ns)
 	for _, v := range variants {
 		m := median(v.ns)
-		fmt.Printf("  %-34s %9.0f %+9.0f %+9.0f %8.0f %+8.0f\n", v.name, m, m-base, slices.Min(v.ns)-least, v.allocs, v.allocs-variants[0].allocs)
+		fmt.Printf("  %-34s %9.0f %+9.0f %+9.0f %8.0f %+8.0f\n",
+			v.name, m, m-base, slices.Min(v.ns)-least, v.allocs, v.allocs-variants[0].allocs)
 	}
 }
 

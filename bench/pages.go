@@ -46,7 +46,12 @@ func newLibrary() *library {
 			if i > 0 {
 				b.WriteByte(',')
 			}
-			_ = json.NewEncoder(&b).Encode(contact{p*pageSize + i, "Ada Lovelace the " + strconv.Itoa(i), "ada.lovelace@example.test", "Analytical Engines, Ltd.", []string{"customer", "engine"}, 0.25, "2026-11-22T10:00:00Z"})
+			_ = json.NewEncoder(&b).Encode(contact{
+				p*pageSize + i, "Ada Lovelace the " + strconv.Itoa(i), "ada.lovelace@example.test",
+				"Analytical Engines, Ltd.",
+				[]string{"customer", "engine"},
+				0.25, "2026-11-22T10:00:00Z",
+			})
 		}
 		fmt.Fprintf(&b, `],"total":%d}`, pageCount*pageSize)
 		l.pages[p] = b.Bytes()
@@ -63,7 +68,10 @@ func (l *library) RoundTrip(req *http.Request) (*http.Response, error) {
 	if page := offset / pageSize; page < pageCount {
 		body = l.pages[page%len(l.pages)]
 	}
-	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)), Request: req}, nil
+	return &http.Response{
+		StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}},
+		ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)), Request: req,
+	}, nil
 }
 
 // decoderLoop reads n pages with the usual hand-written code: one json.Decoder for each page, item by item.
@@ -101,7 +109,10 @@ func belayLoop(rt http.RoundTripper, n, prefetch int, each func(items int)) (ite
 	if err != nil {
 		return 0, err
 	}
-	for _, err := range belay.Items[contact](context.Background(), client, "/contacts", belay.OffsetPages{Items: "data", Limit: pageSize}, belay.Prefetch(prefetch)) {
+	for _, err := range belay.Items[contact](
+		context.Background(), client, "/contacts",
+		belay.OffsetPages{Items: "data", Limit: pageSize}, belay.Prefetch(prefetch),
+	) {
 		if err != nil {
 			return items, err
 		}
@@ -156,7 +167,8 @@ func pages() {
 	a, b := median(plain), median(ours)
 	rate := func(s float64) float64 { return slice * pageSize / s }
 	fmt.Printf("\nA million items of %d bytes over %d pages\n", len(l.pages[0])/pageSize, pageCount)
-	fmt.Printf("  json.Decoder loop     %9.0f items/s\n  Items                 %9.0f items/s, %.2f of that\n", rate(a), rate(b), median(ratios))
+	fmt.Printf("  json.Decoder loop     %9.0f items/s\n  Items                 %9.0f items/s, %.2f of that\n",
+		rate(a), rate(b), median(ratios))
 	debug.FreeOSMemory()
 	before, peak := heap(), uint64(0)
 	must(belayLoop(l, pageCount, 0, func(items int) {

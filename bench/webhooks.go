@@ -22,9 +22,11 @@ var kept belay.Delivery
 // as in most code.
 func webhooks() {
 	const secret = "a webhook secret of some length"
-	fmt.Printf("\nwebhooks, above or below one hmac.New and SHA-256 of the body\n  %-34s %9s %9s %8s\n", "", "ns", "ratio", "allocs")
+	fmt.Printf("\nwebhooks, above or below one hmac.New and SHA-256 of the body\n  %-34s %9s %9s %8s\n",
+		"", "ns", "ratio", "allocs")
 	for _, size := range []int{1 << 10, 64 << 10} {
-		body := []byte(`{"id":"evt_1","created":1700000000,"event_id":"ev1","data":{"object":{"id":"cus_1","note":"` + strings.Repeat("x", size-137) + `"}},"type":"customer.created"}`)
+		body := []byte(`{"id":"evt_1","created":1700000000,"event_id":"ev1","data":{"object":{"id":"cus_1","note":"` +
+			strings.Repeat("x", size-137) + `"}},"type":"customer.created"}`)
 		raw := func() {
 			m := hmac.New(sha256.New, []byte(secret))
 			m.Write(body)
@@ -39,7 +41,8 @@ func webhooks() {
 			allocs float64
 		}
 		rows := []*row{{name: fmt.Sprintf("hmac.New, %d KiB", size>>10), do: raw}}
-		signed, err := webhook.SignTest(webhook.GitHub(), belay.NewSecret(secret), belay.WebhookEvent{ID: "id", Type: "push", Data: body})
+		signed, err := webhook.SignTest(webhook.GitHub(), belay.NewSecret(secret),
+			belay.WebhookEvent{ID: "id", Type: "push", Data: body})
 		if err != nil {
 			panic(err)
 		}
@@ -48,7 +51,8 @@ func webhooks() {
 			signature, err := hex.DecodeString(text)
 			m := hmac.New(sha256.New, []byte(secret))
 			m.Write(body)
-			if !ok || err != nil || !hmac.Equal(m.Sum(nil), signature) || signed.Header.Get("X-GitHub-Delivery") == "" || signed.Header.Get("X-GitHub-Event") == "" {
+			if !ok || err != nil || !hmac.Equal(m.Sum(nil), signature) ||
+				signed.Header.Get("X-GitHub-Delivery") == "" || signed.Header.Get("X-GitHub-Event") == "" {
 				panic("refused")
 			}
 		}})

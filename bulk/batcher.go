@@ -38,8 +38,9 @@ type batch[K comparable, V any] struct {
 // the first one. A wait of zero starts the call without waiting for more keys.
 //
 // The call returns the values that it found, by key; the lookups of a key without a value return
-// [belay.ErrNotFound]. A call that the partner refuses as a whole (its status is 501, 505, or a 4xx other
-// than 401, 403, 408, 425 and 429) is split in halves and sent again, so that one bad key fails alone.
+// [belay.ErrNotFound]. A call that the partner refuses as a whole is split in halves and sent again, so that
+// one bad key fails alone. Such a refusal has [belay.ClassClient] and a status: 501, 505, or a 4xx other than
+// 401, 403, 408, 425 and 429.
 //
 // Most must be at least 1, wait must not be negative, and call must not be nil; otherwise the error is
 // [belay.ErrInvalid].

@@ -158,7 +158,9 @@ type loading[D any] struct {
 // Register adds a partner to the registry. The function open makes the partner's driver for an integration.
 // It is called once for each integration, on first use, and again after a reload. An empty name, a name that
 // is registered already, an empty BaseURL, a nil open and an invalid Rollout are errors.
-func Register[D Driver](r *Registry, p Partner, open func(context.Context, Integration) (D, error)) (*Factory[D], error) {
+func Register[D Driver](
+	r *Registry, p Partner, open func(context.Context, Integration) (D, error),
+) (*Factory[D], error) {
 	switch {
 	case r == nil || r.load == nil:
 		return nil, errors.New("driver: Register: the registry was not made by NewRegistry")
@@ -172,7 +174,10 @@ func Register[D Driver](r *Registry, p Partner, open func(context.Context, Integ
 	if err := p.Rollout.check(); err != nil {
 		return nil, err
 	}
-	f := &Factory[D]{registry: r, partner: p, open: open, opened: make(map[string]D), loading: make(map[string]*loading[D]), off: make(map[string]*atomic.Bool)}
+	f := &Factory[D]{
+		registry: r, partner: p, open: open,
+		opened: make(map[string]D), loading: make(map[string]*loading[D]), off: make(map[string]*atomic.Bool),
+	}
 	rollout := p.Rollout.clone()
 	f.rollout.Store(&rollout)
 	r.mu.Lock()
@@ -282,7 +287,10 @@ func (f *Factory[D]) build(ctx context.Context, integration string) (d D, err er
 	}
 	f.mu.Unlock()
 	off.Store(s.Disabled)
-	options := []belay.Option{belay.WithIntegration(integration), belay.WithAuth(s.Auth), belay.WithEnabled(func() bool { return !off.Load() })}
+	options := []belay.Option{
+		belay.WithIntegration(integration), belay.WithAuth(s.Auth),
+		belay.WithEnabled(func() bool { return !off.Load() }),
+	}
 	if s.BaseURL != "" {
 		options = append(options, belay.WithBaseURL(s.BaseURL))
 	}

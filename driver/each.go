@@ -26,7 +26,10 @@ var ErrNotBegun = errors.New("driver: the item was not begun")
 // partner that takes one at a time. Function f passes info to its call with [belay.Into]. The results are in
 // the order of the items; an item that fails does not stop the others. If ctx ends, the items that were not
 // begun have its error.
-func Each[T, R any](ctx context.Context, items []T, f func(ctx context.Context, item T, info *belay.Info) (R, error), opts ...bulk.Option) []Result[R] {
+func Each[T, R any](
+	ctx context.Context, items []T,
+	f func(ctx context.Context, item T, info *belay.Info) (R, error), opts ...bulk.Option,
+) []Result[R] {
 	results := make([]Result[R], len(items))
 	begun := make([]bool, len(items))
 	index := make([]int, len(items))

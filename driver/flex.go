@@ -82,9 +82,11 @@ func (b *FlexBool) UnmarshalJSON(data []byte) error {
 type FlexTime struct{ time.Time }
 
 var timeForms = []string{
-	time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
-	"2006-01-02 15:04:05.999999999Z0700", "2006-01-02 15:04:05.999999999 Z0700", "2006-01-02 15:04:05.999999999 MST", "2006-01-02 15:04:05.999999999",
-	"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02", time.RFC1123, time.RFC1123Z, time.RFC850, time.ANSIC,
+	time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700", "2006-01-02T15:04:05.999999999",
+	"2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999Z0700",
+	"2006-01-02 15:04:05.999999999 Z0700", "2006-01-02 15:04:05.999999999 MST", "2006-01-02 15:04:05.999999999",
+	"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02",
+	time.RFC1123, time.RFC1123Z, time.RFC850, time.ANSIC,
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -104,7 +106,8 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 			return nil
 		}
 	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil && !(isText && len(text) < len("100000000")) && !strings.ContainsAny(text, "xXpPiInN_") {
+	if f, err := strconv.ParseFloat(text, 64); err == nil &&
+		!(isText && len(text) < len("100000000")) && !strings.ContainsAny(text, "xXpPiInN_") {
 		// A number of seconds beyond the year 5138 is taken for milliseconds.
 		if math.Abs(f) >= 1e11 {
 			f /= 1000
@@ -131,8 +134,8 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 	return fmt.Errorf("%s is not a time in any of the usual forms", shown(text))
 }
 
-// scalar returns the text of a JSON scalar, and whether it was a string. Null is empty. The argument what
-// names the target type in errors.
+// scalar returns the text of a JSON scalar, and whether it was a string. Null is empty. An object or an array
+// is an error.
 func scalar(data []byte, what string) (text string, isText bool, err error) {
 	data = bytes.TrimSpace(data)
 	switch {

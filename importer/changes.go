@@ -136,7 +136,10 @@ func (c *Changes[Rec]) UnmarshalJSON(data []byte) error {
 // rejected, because a rejected record may still exist, and only if no more than Job.DeleteLimit are gone. It
 // calls deleted before the pass counts as complete: after an error of deleted, the pass must be done again.
 // The pages begin at the first. A pass that broke off begins again there, so its batches have no cursor.
-func Full[Raw, Rec any](ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], pages iter.Seq2[belay.Page[Raw], error], deleted func(ctx context.Context, ids []string) error) (Stats, error) {
+func Full[Raw, Rec any](
+	ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], pages iter.Seq2[belay.Page[Raw], error],
+	deleted func(ctx context.Context, ids []string) error,
+) (Stats, error) {
 	if c == nil || c.id == nil {
 		return Stats{}, errors.New("importer: Full: the Changes were not made by NewChanges")
 	}

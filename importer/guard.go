@@ -64,7 +64,9 @@ func (g *Guard) Do(ctx context.Context, id string, v Version, write func() error
 // DoAll is [Guard.Do] for records that are written together, in one transaction for example. It calls write
 // once with the versions that are newer, by ID, and remembers all of them or none. It does not call write if
 // there are none.
-func (g *Guard) DoAll(ctx context.Context, versions map[string]Version, write func(newer map[string]Version) error) error {
+func (g *Guard) DoAll(
+	ctx context.Context, versions map[string]Version, write func(newer map[string]Version) error,
+) error {
 	// The copy holds the claimed records until the release, even if the caller changes its map.
 	versions = maps.Clone(versions)
 	if err := g.claim(ctx, versions); err != nil {

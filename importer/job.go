@@ -143,7 +143,10 @@ func (j Job[Raw, Rec]) check() error {
 	return faults.Err()
 }
 
-func (j Job[Raw, Rec]) run(ctx context.Context, pages iter.Seq2[belay.Page[Raw], error], skip func(Rec) (bool, error), mark func() ([]byte, error)) (Stats, error) {
+func (j Job[Raw, Rec]) run(
+	ctx context.Context, pages iter.Seq2[belay.Page[Raw], error],
+	skip func(Rec) (bool, error), mark func() ([]byte, error),
+) (Stats, error) {
 	if err := j.check(); err != nil {
 		return Stats{}, err
 	}

@@ -42,10 +42,16 @@ func (w *Worker) attempt(j *job) result {
 	case errors.Is(err, ErrNoItem): // discarded, or replayed twice and handled already
 		return result{job: j, change: Change{Seq: j.seq, State: Handled}, silent: true}
 	case err != nil: // the store failed: this is not an attempt
-		w.tell(belay.EventHandled{ID: fmt.Sprint(j.seq), Attempt: j.attempts + 1, Retry: w.cfg.MaxDelay, Err: fmt.Errorf("inbox: reading an event: %w", err)})
+		w.tell(belay.EventHandled{
+			ID: fmt.Sprint(j.seq), Attempt: j.attempts + 1, Retry: w.cfg.MaxDelay,
+			Err: fmt.Errorf("inbox: reading an event: %w", err),
+		})
 		// In the drain of a Shutdown the job would come again at once: do not spin.
 		_ = fault.Sleep(w.ctx, 100*time.Millisecond)
-		return result{job: j, change: Change{j.seq, Pending, j.attempts, time.Now().Add(w.cfg.MaxDelay), oneLine(err)}, silent: true}
+		return result{
+			job: j, change: Change{j.seq, Pending, j.attempts, time.Now().Add(w.cfg.MaxDelay), oneLine(err)},
+			silent: true,
+		}
 	}
 	ctx, cancel := w.ctx, context.CancelFunc(func() {})
 	if w.cfg.Timeout > 0 {

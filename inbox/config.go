@@ -46,7 +46,11 @@ func (c *Config) check() error {
 		n    int
 		to   *int
 		zero int
-	}{{"Workers", c.Workers, &c.Workers, 4}, {"MaxPending", c.MaxPending, &c.MaxPending, 100_000}, {"MaxAttempts", c.MaxAttempts, &c.MaxAttempts, 12}} {
+	}{
+		{"Workers", c.Workers, &c.Workers, 4},
+		{"MaxPending", c.MaxPending, &c.MaxPending, 100_000},
+		{"MaxAttempts", c.MaxAttempts, &c.MaxAttempts, 12},
+	} {
 		if x.n < 0 {
 			errs = append(errs, fmt.Errorf("%s %d: must not be negative", x.name, x.n))
 		}

@@ -142,7 +142,9 @@ func (m *Memory) Settle(_ context.Context, changes []Change) error {
 		default:
 			if c.State != Pending && it.State == Pending {
 				if len(m.deadLetters) > 2*len(m.items) { // replayed items may be listed twice
-					m.deadLetters = slices.DeleteFunc(m.deadLetters, func(seq uint64) bool { return seq == c.Seq || m.items[seq] == nil })
+					m.deadLetters = slices.DeleteFunc(m.deadLetters, func(seq uint64) bool {
+						return seq == c.Seq || m.items[seq] == nil
+					})
 				}
 				m.deadLetters = append(m.deadLetters, c.Seq)
 			}
@@ -177,6 +179,6 @@ func (m *Memory) Items(context.Context) iter.Seq2[Item, error] {
 
 // size returns the approximate memory of an item in bytes.
 func (it *Item) size() int {
-	return 256 + len(it.Body) + len(it.ID) + len(it.Delivery) + len(it.Type) + len(it.Key) + len(it.Partner) + len(it.Integration) + len(it.Error) +
-		headerBytes(it.Header)
+	return 256 + len(it.Body) + len(it.ID) + len(it.Delivery) + len(it.Type) + len(it.Key) +
+		len(it.Partner) + len(it.Integration) + len(it.Error) + headerBytes(it.Header)
 }

@@ -26,7 +26,8 @@ type Numbers struct {
 // MarshalJSON returns names in the style of belay.Health, and times in milliseconds.
 func (n Numbers) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{
-		"received": n.Received, "duplicates": n.Duplicates, "handled": n.Handled, "failed": n.Failed, "dead": n.Dead, "unhandled": n.Unhandled,
+		"received": n.Received, "duplicates": n.Duplicates,
+		"handled": n.Handled, "failed": n.Failed, "dead": n.Dead, "unhandled": n.Unhandled,
 		"pending": n.Pending, "oldest_ms": n.Oldest.Milliseconds(), "handling_time_ms": n.HandlingTime.Milliseconds(),
 		"failure_share": n.FailureShare, "attempts": n.Attempts,
 	})
@@ -82,7 +83,8 @@ func (w *Worker) Numbers() Numbers {
 	defer w.mu.Unlock()
 	c := &w.numbers
 	n := Numbers{
-		Received: c.received, Duplicates: c.duplicates, Handled: c.handled, Failed: c.failed, Dead: c.dead, Unhandled: c.unhandled,
+		Received: c.received, Duplicates: c.duplicates,
+		Handled: c.handled, Failed: c.failed, Dead: c.dead, Unhandled: c.unhandled,
 		Pending: len(w.schedule.all),
 	}
 	now := time.Now()

@@ -90,7 +90,8 @@ func (v Verifiers) Lookup(r *http.Request) (*webhook.Verifier, error) {
 
 // reasons are the values of Reason in [belay.DeliveryRejected], in the order of the constants below.
 var reasons = [...]string{
-	"method", "unknown", "size", "slow", "unsigned", "signature", "old", "new", "malformed", "unread", "busy", "full", "unstored",
+	"method", "unknown", "size", "slow", "unsigned", "signature", "old", "new",
+	"malformed", "unread", "busy", "full", "unstored",
 }
 
 const (
@@ -156,7 +157,8 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		http.Error(w, strings.ToLower(http.StatusText(status)), status) // no detail that would help an attacker
 		tell(r.Context(), rc.Observers, belay.DeliveryRejected{
-			Partner: printable(r.PathValue("partner")), Integration: printable(r.PathValue("integration")), Status: status, Reason: reasons[why], Err: err,
+			Partner: printable(r.PathValue("partner")), Integration: printable(r.PathValue("integration")),
+			Status: status, Reason: reasons[why], Err: err,
 		})
 	}
 	if r.Method != http.MethodPost {
@@ -200,12 +202,14 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for i, e := range d.Events {
 		if e.Data != nil && !json.Valid(e.Data) {
-			reject(byMalformed, http.StatusBadRequest, fmt.Errorf("%w: webhook: event %d of %d is no JSON", belay.ErrData, i+1, len(d.Events)))
+			reject(byMalformed, http.StatusBadRequest,
+				fmt.Errorf("%w: webhook: event %d of %d is no JSON", belay.ErrData, i+1, len(d.Events)))
 			return
 		}
 		// ID and Type may come from a header. A store might turn two invalid strings into the same one.
 		if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Type) {
-			reject(byMalformed, http.StatusBadRequest, fmt.Errorf("%w: webhook: the id or type of event %d of %d is no UTF-8", belay.ErrData, i+1, len(d.Events)))
+			reject(byMalformed, http.StatusBadRequest,
+				fmt.Errorf("%w: webhook: the id or type of event %d of %d is no UTF-8", belay.ErrData, i+1, len(d.Events)))
 			return
 		}
 	}
@@ -219,7 +223,8 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d.Header = headers(r.Header, without)
 	if n := headerBytes(d.Header); n > maxHeaderBytes {
-		reject(bySize, http.StatusRequestHeaderFieldsTooLarge, fmt.Errorf("inbox: %d bytes of headers, at most %d", n, maxHeaderBytes))
+		reject(bySize, http.StatusRequestHeaderFieldsTooLarge,
+			fmt.Errorf("inbox: %d bytes of headers, at most %d", n, maxHeaderBytes))
 		return
 	}
 	stored, err := rc.Inbox.Put(r.Context(), d)
@@ -245,7 +250,8 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(status)
 	tell(r.Context(), rc.Observers, belay.DeliveryReceived{
-		Partner: d.Partner, Integration: d.Integration, ID: d.ID, Events: len(d.Events), Stored: stored, Bytes: len(d.Body), Duration: time.Since(began),
+		Partner: d.Partner, Integration: d.Integration, ID: d.ID, Events: len(d.Events), Stored: stored,
+		Bytes: len(d.Body), Duration: time.Since(began),
 	})
 }
 
@@ -322,7 +328,8 @@ func (rc *Receiver) verificationToken(r *http.Request) bool {
 	var fields map[string]json.RawMessage
 	var token string
 	d := json.NewDecoder(bytes.NewReader(body))
-	if d.Decode(&fields) != nil || len(fields) != 1 || json.Unmarshal(fields["verification_token"], &token) != nil || token == "" {
+	if d.Decode(&fields) != nil || len(fields) != 1 ||
+		json.Unmarshal(fields["verification_token"], &token) != nil || token == "" {
 		return false
 	}
 	return rc.VerificationToken(r, belay.NewSecret(token)) == nil
@@ -331,7 +338,8 @@ func (rc *Receiver) verificationToken(r *http.Request) bool {
 // sensitive reports whether a header of that name holds a credential or a signature.
 func sensitive(name string) bool {
 	name = strings.ToLower(name)
-	return redact.LooksSecret(name) && name != "idempotency-key" || strings.Contains(name, "hmac") || strings.HasPrefix(name, "proxy-")
+	return redact.LooksSecret(name) && name != "idempotency-key" ||
+		strings.Contains(name, "hmac") || strings.HasPrefix(name, "proxy-")
 }
 
 // printable returns a part of a stranger's path in a form that may be shown.

@@ -62,12 +62,16 @@ type Registrations interface {
 // confirmed.
 //
 // Only one process at a time may register one integration.
-func Register(ctx context.Context, partner Registrar, kept Registrations, integration, url string, confirm func(context.Context) error) (Registration, error) {
+func Register(
+	ctx context.Context, partner Registrar, kept Registrations, integration, url string,
+	confirm func(context.Context) error,
+) (Registration, error) {
 	fail := func(doing string, err error) (Registration, error) {
 		return Registration{}, fmt.Errorf("inbox: Register %s: %s: %w", integration, doing, err)
 	}
 	if partner == nil || kept == nil || integration == "" || url == "" {
-		return fail("arguments", errors.New("the partner and the store must not be nil, nor the integration or the URL empty"))
+		return fail("arguments",
+			errors.New("the partner and the store must not be nil, nor the integration or the URL empty"))
 	}
 	have, err := kept.Load(ctx, integration)
 	if err != nil {

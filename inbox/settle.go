@@ -59,7 +59,10 @@ func (w *Worker) settle() {
 				left--
 			}
 			// No event is lost: an event with an unrecorded result is handled again after the next start.
-			w.tell(belay.EventHandled{ID: fmt.Sprint(changes[0].Seq), Retry: wait, Err: fmt.Errorf("inbox: noting %d changes: %w", len(changes), err)})
+			w.tell(belay.EventHandled{
+				ID: fmt.Sprint(changes[0].Seq), Retry: wait,
+				Err: fmt.Errorf("inbox: noting %d changes: %w", len(changes), err),
+			})
 			if left > 0 && fault.Sleep(w.ctx, wait) == nil {
 				continue
 			}

@@ -56,7 +56,8 @@ func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		store: store, handle: handle, cfg: cfg, schedule: newSchedule(),
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), work: make(chan *job), ended: make(chan result, 1024), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), work: make(chan *job),
+		ended: make(chan result, 1024), done: make(chan struct{}),
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	for it, err := range store.Items(w.ctx) {

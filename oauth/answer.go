@@ -43,9 +43,9 @@ func (t tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// mend corrects the fields of a JSON answer: expires_in becomes a whole number, 0 if it is no number; the
-// others become text. Fields that cannot be corrected are removed. Data that needs no correction, or is not
-// JSON, is returned as it is.
+// mend corrects the fields of a JSON answer. expires_in becomes a whole number, 0 if it is no number. An
+// error that is not text becomes its code; false and null are removed, and so is any other field that should
+// be text but is not. Data that needs no correction, or is not JSON, is returned as it is.
 func mend(data []byte) []byte {
 	trimmed := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
 	var fields map[string]json.RawMessage

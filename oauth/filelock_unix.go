@@ -12,7 +12,8 @@ import (
 const canLock = true
 
 // tryLock takes the lock of an open file by flock(2), without waiting, and reports whether it did. The lock
-// belongs to this opening of the file and ends when that is closed, at the latest by the kernel.
+// belongs to this opening of the file. It ends when that is closed, which the kernel does when the process
+// ends.
 func tryLock(f *os.File) (bool, error) {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)

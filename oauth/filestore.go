@@ -23,8 +23,8 @@ import (
 
 // FileStore keeps each integration's token in a file of its own, encrypted (AES-256-GCM), with mode 0600. The
 // processes of one machine may share its directory: an Update holds a lock between them. A new token is on
-// the disk in full before it is used; until then, the old token is. It is safe for concurrent use. If the
-// platform has no such lock (for example Windows), [NewFileStore] returns an error.
+// the disk in full before it is used; until then, the old token stays there. It is safe for concurrent use.
+// If the platform has no such lock (for example Windows), [NewFileStore] returns an error.
 type FileStore struct {
 	dir  string
 	aead cipher.AEAD       // it would print its key, so FileStore has Format
@@ -211,7 +211,7 @@ func (s *FileStore) reached(step string) {
 }
 
 func (s *FileStore) writeFile(path string, data []byte) error {
-	// An existing file is not reused, because its mode and its place may be anybody's.
+	// An existing file is not reused, because another user may have chosen its mode and its place.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

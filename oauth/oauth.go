@@ -38,7 +38,7 @@ type Config struct {
 	// ClientID and ClientSecret identify the app. The secret is empty for a public client.
 	ClientID     string
 	ClientSecret belay.Secret
-	// Style is how ClientID and ClientSecret are sent. Zero is StyleBody. It is never found out by sending
+	// Style is how ClientID and ClientSecret are sent. Zero is StyleBody. Belay never finds it out by sending
 	// requests, because some partners allow five token requests a day.
 	Style Style
 	// Scopes are the scopes to ask for, sent separated by spaces. Nil asks for none.
@@ -346,7 +346,7 @@ func (o *App) source(key string, own bool) belay.Authenticator {
 	return s
 }
 
-// broken is an authenticator that was made from bad input. It returns err.
+// broken is an authenticator that was made from bad input. Its methods return err.
 type broken struct{ err error }
 
 func (b broken) Check() error { return b.err }

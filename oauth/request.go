@@ -61,7 +61,7 @@ func (o *App) send(ctx context.Context, form url.Values, scopes bool) (*oauth2.T
 
 const (
 	maxAttempts     = 3                      // attempts of a token request that fails for a reason that may pass
-	refreshTimeouts = 6                      // Timeouts that a refresh takes at most, with its wait for the store
+	refreshTimeouts = 6                      // multiple of Config.Timeout that a refresh takes at most
 	firstBackoff    = 500 * time.Millisecond // doubled after each attempt
 )
 

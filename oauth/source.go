@@ -83,10 +83,10 @@ const (
 	retryRefresh    = 30 * time.Second
 	retryRefusal    = 5 * time.Minute  // longest wait after refusals for no known reason
 	retryOwn        = time.Hour        // wait after the app's own credentials were refused
-	suppressFor     = 5 * time.Minute  // after a new token was rejected like the previous one; doubled each time
+	suppressFor     = 5 * time.Minute  // after two tokens in a row were rejected; doubled each time
 	maxSuppress     = 30 * time.Minute // longest suppression
 	restoredRecent  = time.Minute      // a refusal so soon after a restored token is the same refusal
-	maxBackoffShift = 10
+	maxBackoffShift = 10               // bounds the doubling of waits
 )
 
 // Credential returns the credential of a good token. It gets a token first if there is none. A good token
@@ -143,7 +143,7 @@ func (s *source) remembered(now time.Time) error {
 	return nil
 }
 
-// good reports whether the current token can be sent, and how long it need not be refreshed.
+// good reports whether the current token can be sent. Fresh is the time until it should be refreshed.
 func (s *source) good(now time.Time) (good bool, fresh time.Duration) {
 	use, fresh := s.current.token.lasts(now)
 	access := s.current.token.Access.Reveal()
@@ -153,9 +153,9 @@ func (s *source) good(now time.Time) (good bool, fresh time.Duration) {
 // refreshable reports whether the current token can be exchanged for another.
 func (s *source) refreshable() bool { return s.own || s.current.token.Refresh.Reveal() != "" }
 
-// Reject records that the partner answered c with a 401. It reports whether another token may help. It may
-// not if a new token was rejected recently as well; the current token then stays in use, for the calls that
-// the partner accepts.
+// Reject records that the partner answered c with a 401. It reports whether another token may help. It
+// returns false if a new token was rejected recently as well; the current token then stays in use, for the
+// calls that the partner accepts.
 func (s *source) Reject(_ context.Context, c belay.Credential) (retry bool) {
 	was, ok := c.(issued)
 	if !ok {
@@ -194,7 +194,7 @@ func (s *source) Accepted(c belay.Credential) {
 }
 
 // Rejected records that the partner answered c with a 401, right after it had rejected the previous
-// credential.
+// credential. From then on, 401s are ignored for a while.
 func (s *source) Rejected(c belay.Credential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,8 +217,8 @@ func (s *source) suppressRejections(now time.Time) {
 	s.provisional.Store(false) // after that time, a 401 rejects the token again
 }
 
-// run runs one refresh, detached from the context of the call that began it. It always ends the refresh, even
-// if the store or the transport panics or hangs.
+// run runs one refresh, detached from the context of the call that began it. It always ends the refresh: it
+// recovers a panic of the store or the transport, and bounds their time by the context.
 func (s *source) run(ctx context.Context, r *refresh) {
 	ctx = belay.DetachedContext(ctx) // observers may use its values
 	bounded, cancel := context.WithTimeoutCause(ctx, refreshTimeouts*s.app.cfg.Timeout, fault.ErrAttemptTimeout)
@@ -236,7 +236,7 @@ type result struct {
 	token   Token
 	version uint64 // of token, 0 if the store was not reached
 	spent   Token  // the token that was exchanged, or that could not be
-	asked   bool   // token came from the partner, or the partner was asked
+	asked   bool   // the partner was asked, now or for a token that could not be stored
 	err     *belay.Error
 }
 
@@ -279,8 +279,7 @@ func (s *source) obtain(ctx context.Context) (res result) {
 	return res
 }
 
-// decision is how a refresh proceeds with the token of the store: it uses a token, fails, or exchanges the
-// store's token.
+// decision is the next step of a refresh: it uses token, fails with err, or exchanges the store's token.
 type decision struct {
 	use     bool
 	token   Token // the token to use
@@ -288,7 +287,7 @@ type decision struct {
 	err     *belay.Error
 }
 
-// decide returns how to proceed with have, the token of the store.
+// decide returns the next step for have, the token of the store.
 func (s *source) decide(have Token) decision {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,7 +295,7 @@ func (s *source) decide(have Token) decision {
 		s.unsaved = nil
 	}
 	if s.revoked.err != nil && (!s.revoked.token.sameGrant(have) || s.own && time.Since(s.revoked.at) > retryOwn) {
-		s.revoked.err = nil // there is a new token or a new attempt to make
+		s.revoked.err = nil // another token or another attempt may succeed
 	}
 	access, alone := have.Access.Reveal(), !s.own && have.Refresh.Reveal() == ""
 	if alone && s.rejection.access != "" && access == s.rejection.access && time.Since(s.rejection.at) >= recheckStore {
@@ -410,7 +409,7 @@ func (s *source) postpone(err *belay.Error, now time.Time) error {
 	return &told
 }
 
-// take makes t the current token, unless that is later than version.
+// take makes t the current token, unless a token of a later version is current.
 func (s *source) take(t Token, version uint64) {
 	if version < s.current.version {
 		return

@@ -18,8 +18,8 @@ import (
 // Token is an access token and the refresh token for the next one, as a token endpoint issued them. Its
 // secrets are not printed.
 type Token struct {
-	// Access is sent with calls. Refresh gets the next token; it is empty if there is none, because some
-	// partners never expire a token.
+	// Access is sent with calls. Refresh is exchanged for the next token; it is empty if there is none,
+	// because some partners never expire a token.
 	Access, Refresh belay.Secret
 	// Type is the scheme in which Access is sent; empty means Bearer.
 	Type string
@@ -92,7 +92,7 @@ func tokenOf(raw *oauth2.Token, asked time.Time) Token {
 		Access: belay.NewSecret(raw.AccessToken), Refresh: belay.NewSecret(raw.RefreshToken),
 		Type: raw.TokenType, Obtained: asked,
 	}
-	// A partner that sends a zero or negative expires_in does not mean that the token has ended already.
+	// A zero or negative expires_in does not mean that the token has ended already, so it counts as no end.
 	if raw.Expiry.After(time.Now()) {
 		t.Expiry = raw.Expiry
 	}
@@ -105,7 +105,7 @@ func tokenOf(raw *oauth2.Token, asked time.Time) Token {
 // issued is the credential of an attempt: the token that was good when the attempt asked for it.
 type issued struct{ token Token }
 
-// Expired reports whether the token has ended since, because a wait in the queue may take long.
+// Expired reports whether the token has ended since. A wait in the queue may take long.
 func (i issued) Expired() bool {
 	if i.token.Expiry.IsZero() {
 		return false

@@ -51,7 +51,10 @@ func list(w http.ResponseWriter, r *http.Request) {
 		Total int      `json:"total"`
 	}{[]record{}, *n}
 	for id := offset; id < min(offset+limit, *n); id++ {
-		page.Data = append(page.Data, record{id, fmt.Sprintf("Person %d of the analytical department", id), fmt.Sprintf("person-%d@example.test", id), float64(id%100) / 4})
+		page.Data = append(page.Data, record{
+			id, fmt.Sprintf("Person %d of the analytical department", id),
+			fmt.Sprintf("person-%d@example.test", id), float64(id%100) / 4,
+		})
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(page)
@@ -100,7 +103,8 @@ func save(db *sql.DB) func(context.Context, importer.Batch[record]) error {
 			}
 		}
 		if !b.Partial {
-			if _, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO checkpoint (one, cursor, done) VALUES (1, ?, ?)`, b.Cursor, b.Done); err != nil {
+			if _, err := tx.ExecContext(ctx,
+				`INSERT OR REPLACE INTO checkpoint (one, cursor, done) VALUES (1, ?, ?)`, b.Cursor, b.Done); err != nil {
 				return err
 			}
 		}
@@ -150,7 +154,8 @@ func run(ctx context.Context) error {
 	stats, err := importer.Job[record, record]{
 		Adapt: func(r record) (record, error) { return r, nil },
 		Save:  save(db), BatchSize: 2 * pageSize, Progress: bar, Start: cursor,
-	}.Run(ctx, belay.Pages[record](ctx, client, "/records", belay.OffsetPages{Items: "data", Limit: pageSize, Total: "total"}, belay.StartAt(cursor), belay.Prefetch(1)))
+	}.Run(ctx, belay.Pages[record](ctx, client, "/records",
+		belay.OffsetPages{Items: "data", Limit: pageSize, Total: "total"}, belay.StartAt(cursor), belay.Prefetch(1)))
 	if err != nil {
 		return err
 	}
@@ -185,10 +190,12 @@ func progress(began int) func(importer.Stats) {
 
 func summary(db *sql.DB, s importer.Stats) error {
 	var rows, distinct, lowest, highest int
-	if err := db.QueryRow(`SELECT count(*), count(DISTINCT id), min(id), max(id) FROM records`).Scan(&rows, &distinct, &lowest, &highest); err != nil {
+	if err := db.QueryRow(`SELECT count(*), count(DISTINCT id), min(id), max(id) FROM records`).
+		Scan(&rows, &distinct, &lowest, &highest); err != nil {
 		return err
 	}
-	fmt.Printf("\n%d of %d records, %d missing, %d twice; %d in this run, peak heap %d KiB\n", rows, *n, *n-distinct, rows-distinct, s.Saved, s.PeakHeap>>10)
+	fmt.Printf("\n%d of %d records, %d missing, %d twice; %d in this run, peak heap %d KiB\n",
+		rows, *n, *n-distinct, rows-distinct, s.Saved, s.PeakHeap>>10)
 	if rows != *n || distinct != *n || lowest != 0 || highest != *n-1 {
 		return errors.New("that is not what the partner has")
 	}

@@ -105,7 +105,9 @@ func run(bare bool) bool {
 
 // withBelay returns functions that fetch a record and post a note, through a client that knows the partner's
 // limit.
-func withBelay(url string, s *stats) (func(context.Context, string) (record, error), func(context.Context, note) error) {
+func withBelay(
+	url string, s *stats,
+) (func(context.Context, string) (record, error), func(context.Context, note) error) {
 	client, err := belay.New(url,
 		belay.WithRateLimit(belay.PerSecond(20)),
 		belay.WithIdempotencyKeys("Idempotency-Key"),

@@ -132,8 +132,10 @@ func (p *partner) table(rows []*row, counts map[string]int, replayed string) boo
 	}
 	flood := rows[len(rows)-1]
 	slices.Sort(flood.took)
-	fmt.Printf("\nThe receiver was killed %d times; %s refunds were replayed. The flood: %.0f deliveries/s on disk, p99 %v.\n",
-		p.killed.Load(), replayed, float64(len(flood.took))/flood.all.Seconds(), flood.took[len(flood.took)*99/100].Round(time.Millisecond))
+	fmt.Printf(
+		"\nThe receiver was killed %d times; %s refunds were replayed. The flood: %.0f deliveries/s on disk, p99 %v.\n",
+		p.killed.Load(), replayed, float64(len(flood.took))/flood.all.Seconds(),
+		flood.took[len(flood.took)*99/100].Round(time.Millisecond))
 	return fine
 }
 

@@ -56,7 +56,10 @@ func (p *partner) send(name string, n, senders int, taken bool, change func(*htt
 	for range senders {
 		wg.Go(func() {
 			for i := range next {
-				for !p.deliver(client, r, belay.WebhookEvent{ID: r.id(i), Data: fmt.Appendf(nil, `{"type":%q,"order":%d,"note":%q}`, typ, i, strings.Repeat("x", 900))}, change) {
+				for !p.deliver(client, r, belay.WebhookEvent{
+					ID:   r.id(i),
+					Data: fmt.Appendf(nil, `{"type":%q,"order":%d,"note":%q}`, typ, i, strings.Repeat("x", 900)),
+				}, change) {
 					time.Sleep(10 * time.Millisecond) // a real partner waits longer
 				}
 				p.sent.Add(1)
@@ -109,7 +112,8 @@ func replaceBody(r *http.Request, body string) {
 // resign replaces the body, with a valid signature.
 func resign(body string) func(*http.Request) {
 	return func(r *http.Request) {
-		other, err := webhook.SignTest(scheme, secret, belay.WebhookEvent{ID: r.Header.Get("webhook-id"), Data: bytes.Clone([]byte(body))})
+		other, err := webhook.SignTest(scheme, secret,
+			belay.WebhookEvent{ID: r.Header.Get("webhook-id"), Data: bytes.Clone([]byte(body))})
 		if err != nil {
 			panic(err)
 		}
@@ -122,7 +126,8 @@ func resign(body string) func(*http.Request) {
 func at(ahead time.Duration) func(*http.Request) {
 	return func(r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		other, err := webhook.SignTest(scheme, secret, belay.WebhookEvent{ID: r.Header.Get("webhook-id"), Time: time.Now().Add(ahead), Data: body})
+		other, err := webhook.SignTest(scheme, secret,
+			belay.WebhookEvent{ID: r.Header.Get("webhook-id"), Time: time.Now().Add(ahead), Data: body})
 		if err != nil {
 			panic(err)
 		}

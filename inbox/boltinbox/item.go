@@ -19,7 +19,10 @@ func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 func itemSize(value []byte) int64 { return int64(len(value)) + 64 }
 
 func encode(it *inbox.Item) ([]byte, error) {
-	text, err := json.Marshal(meta{it.Partner, it.Integration, it.Delivery, it.ID, it.Type, it.Key, it.Time.UTC(), it.Received.UTC(), it.Header})
+	text, err := json.Marshal(meta{
+		it.Partner, it.Integration, it.Delivery, it.ID, it.Type, it.Key,
+		it.Time.UTC(), it.Received.UTC(), it.Header,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("boltinbox: %w", err)
 	}
@@ -37,7 +40,8 @@ func decode(seq, value []byte) (it inbox.Item, err error) {
 		return it, fmt.Errorf("boltinbox: item %x: %w", seq, err)
 	}
 	return inbox.Item{
-		Seq: binary.BigEndian.Uint64(seq), Partner: m.Partner, Integration: m.Integration, Delivery: m.Delivery, ID: m.ID, Type: m.Type, Key: m.Key,
+		Seq: binary.BigEndian.Uint64(seq), Partner: m.Partner, Integration: m.Integration,
+		Delivery: m.Delivery, ID: m.ID, Type: m.Type, Key: m.Key,
 		Time: m.Time, Received: m.Received, Header: m.Header, Body: bytes.Clone(value[end:]), Due: m.Received,
 	}, nil
 }

@@ -131,7 +131,8 @@ const (
 // such a file, is an error.
 func Open(path string, cfg Config) (*Store, error) {
 	if cfg.Days < 0 || cfg.MaxBytes < 0 || cfg.Days > maxDays {
-		return nil, fmt.Errorf("boltinbox: Days %d, MaxBytes %d: must not be negative, nor Days above %d", cfg.Days, cfg.MaxBytes, maxDays)
+		return nil, fmt.Errorf("boltinbox: Days %d, MaxBytes %d: must not be negative, nor Days above %d",
+			cfg.Days, cfg.MaxBytes, maxDays)
 	}
 	cfg.Days, cfg.MaxBytes = cmp.Or(cfg.Days, 30), cmp.Or(cfg.MaxBytes, 1<<30)
 	s := &Store{cfg: cfg}
@@ -150,7 +151,9 @@ func (s *Store) open(path string) (err error) {
 			err = fmt.Errorf("boltinbox: %s is damaged: %v", path, p)
 		}
 	}()
-	s.db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	s.db, err = bolt.Open(path, 0o600, &bolt.Options{
+		Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true,
+	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return fmt.Errorf("boltinbox: %s is open in another process", path)
 	}

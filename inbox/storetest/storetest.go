@@ -25,7 +25,8 @@ func Run(t *testing.T, open func(t *testing.T) inbox.Store) {
 	event := func(id string) *inbox.Item {
 		return &inbox.Item{
 			Partner: "acme", Integration: "one", Delivery: "dlv_" + id, ID: id, Type: "contact.updated", Key: "contact 7",
-			Time: now.Add(-time.Second), Received: now, Due: now, Header: http.Header{"X-Many": {"a", "b"}}, Body: []byte(`{"id":"` + id + `"}`),
+			Time: now.Add(-time.Second), Received: now, Due: now,
+			Header: http.Header{"X-Many": {"a", "b"}}, Body: []byte(`{"id":"` + id + `"}`),
 		}
 	}
 	add := func(t *testing.T, s inbox.Store, items ...*inbox.Item) (seqs []uint64) {
@@ -125,8 +126,9 @@ func Run(t *testing.T, open func(t *testing.T) inbox.Store) {
 		add(t, s, items...)
 		for _, it := range items {
 			got := get(t, s, it.Seq)
-			if got.Seq != it.Seq || got.Partner != it.Partner || got.Integration != it.Integration || got.Delivery != it.Delivery || got.ID != it.ID ||
-				got.Type != it.Type || got.Key != it.Key || !got.Time.Equal(it.Time) || !got.Received.Equal(it.Received) || !got.Due.Equal(it.Due) ||
+			if got.Seq != it.Seq || got.Partner != it.Partner || got.Integration != it.Integration ||
+				got.Delivery != it.Delivery || got.ID != it.ID || got.Type != it.Type || got.Key != it.Key ||
+				!got.Time.Equal(it.Time) || !got.Received.Equal(it.Received) || !got.Due.Equal(it.Due) ||
 				!bytes.Equal(got.Body, it.Body) || fmt.Sprint(got.Header) != fmt.Sprint(it.Header) ||
 				got.State != inbox.Pending || got.Attempts != 0 || got.Error != "" {
 				t.Errorf("%.300v, want %.300v", fmt.Sprint(got), fmt.Sprint(*it))
@@ -142,8 +144,12 @@ func Run(t *testing.T, open func(t *testing.T) inbox.Store) {
 		add(t, s, event("a"), event("b"), event("c"), event("d"))
 		due := now.Add(time.Hour)
 		settle(t, s)
-		settle(t, s, inbox.Change{Seq: 1, State: inbox.Handled}, inbox.Change{Seq: 2, Attempts: 3, Due: due, Error: "trouble"},
-			inbox.Change{Seq: 3, State: inbox.Dead, Attempts: 12, Error: "more"}, inbox.Change{Seq: 4, State: inbox.Unhandled}, inbox.Change{Seq: 99, State: inbox.Dead})
+		settle(t, s,
+			inbox.Change{Seq: 1, State: inbox.Handled},
+			inbox.Change{Seq: 2, Attempts: 3, Due: due, Error: "trouble"},
+			inbox.Change{Seq: 3, State: inbox.Dead, Attempts: 12, Error: "more"},
+			inbox.Change{Seq: 4, State: inbox.Unhandled},
+			inbox.Change{Seq: 99, State: inbox.Dead})
 		want(t, s, "b pending", "c dead", "d unhandled")
 		missing(t, s, 1)
 		missing(t, s, 99)
@@ -162,7 +168,9 @@ func Run(t *testing.T, open func(t *testing.T) inbox.Store) {
 		if it := get(t, s, 3); it.Attempts != 0 || it.Error != "" {
 			t.Errorf("%+v", it)
 		}
-		settle(t, s, inbox.Change{Seq: 3, State: inbox.Dead}, inbox.Change{Seq: 3, State: inbox.Handled}, inbox.Change{Seq: 3}, inbox.Change{Seq: 4, State: inbox.Dead})
+		settle(t, s,
+			inbox.Change{Seq: 3, State: inbox.Dead}, inbox.Change{Seq: 3, State: inbox.Handled},
+			inbox.Change{Seq: 3}, inbox.Change{Seq: 4, State: inbox.Dead})
 		want(t, s, "b pending", "d dead")
 		settle(t, s, inbox.Change{Seq: 2, State: inbox.Handled}, inbox.Change{Seq: 4, State: inbox.Handled})
 		want(t, s)
@@ -278,7 +286,9 @@ func Run(t *testing.T, open func(t *testing.T) inbox.Store) {
 			t.Fatal(err)
 		}
 		for _, id := range []string{"a", "bad", "a", "b"} {
-			if _, err := w.Put(ctx, belay.Delivery{Partner: "acme", ID: id, Events: []belay.WebhookEvent{{ID: id, Data: []byte("{}")}}}); err != nil {
+			if _, err := w.Put(ctx, belay.Delivery{
+				Partner: "acme", ID: id, Events: []belay.WebhookEvent{{ID: id, Data: []byte("{}")}},
+			}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -44,8 +44,8 @@ func (ds *drafts) policy(v string) bool {
 			return true
 		})
 	}
-	// The policy whose number is the limit in RateLimit-Limit describes the quota that is counted there. A
-	// single policy is the limit.
+	// The policy whose number equals the advertised limit describes the quota that is counted there. A single
+	// policy gives the limit if no other header does.
 	d := ds.of("ratelimit")
 	parts := strings.Split(v, ",")
 	for _, part := range parts {

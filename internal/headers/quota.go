@@ -39,7 +39,7 @@ type drafts struct {
 	list      [most]draft
 	n         int
 	resource  string // the resource that the answer names
-	ignored   int    // headers and quotas that make no sense
+	ignored   int    // number of headers and quotas that make no sense
 	malformed string // the first malformed header
 }
 

@@ -43,7 +43,7 @@ func RetryAfter(h http.Header, now time.Time, limited bool) (wait time.Duration,
 	if ds.gather(h, now); malformed == "" {
 		malformed = ds.malformed
 	}
-	said := false // h says of some quota how much is left or used
+	said := false // whether h says how much of some quota is left or used
 	for _, d := range ds.list[:ds.n] {
 		said = said || d.left >= 0 || d.used >= 0
 	}

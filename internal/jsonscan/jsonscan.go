@@ -16,7 +16,7 @@ var ErrSyntax = errors.New("malformed JSON")
 
 func syntax(at int) error { return fmt.Errorf("%w at byte %d", ErrSyntax, at) }
 
-// Doc is a JSON document, with the positions of its elements once Array has found them.
+// Doc is a JSON document, with the positions of an array's elements once Array has found the array.
 type Doc struct {
 	data       []byte
 	start, end int      // the array that Array found
@@ -25,7 +25,7 @@ type Doc struct {
 	counting bool // true while Array looks for the array
 	count    int
 	last     []byte
-	other    byte // first byte of a value in place of the array, 0 if there is none
+	other    byte // first byte of the value found instead of an array, 0 if there is none
 }
 
 // mostEnds is the number of elements whose ends are kept, so that Elements need not scan them again.
@@ -48,7 +48,7 @@ func (d *Doc) Value(path string) ([]byte, error) {
 	return found, err
 }
 
-// find looks for path in the value at i, leaves the value there in found, and returns the index after the
+// find looks for path in the value at i, stores the value at path in found, and returns the index after the
 // value at i.
 func (d *Doc) find(i int, path string, found *[]byte) (int, error) {
 	if i >= len(d.data) || d.data[i] != '{' {
@@ -186,7 +186,7 @@ func match(name []byte, path string) (rest string, exact, inside bool) {
 			return "", false, false
 		}
 		var plain string
-		var first byte // first byte of the decoded name; 0 if only decoding tells
+		var first byte // first byte of the decoded name; 0 if only decoding shows it
 		switch {
 		case name[0] != '\\':
 			first = name[0]

@@ -88,7 +88,7 @@ func closing(data []byte, i int) int {
 	)
 	for long := i + 64; i+8 <= len(data); {
 		if i >= long {
-			part := data[i:min(len(data), i+window)] // bounds the bytes that are searched for nothing
+			part := data[i:min(len(data), i+window)] // bounds the bytes that are searched in vain
 			end := bytes.IndexByte(part, '"')
 			if end < 0 {
 				end = len(part)

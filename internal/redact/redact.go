@@ -18,7 +18,7 @@ import (
 // Mask replaces a value that was removed.
 const Mask = "REDACTED"
 
-// headers are the headers whose values may be printed.
+// headers are the headers whose values may be printed in recordings.
 var headers = set(
 	"Accept", "Accept-Encoding", "Accept-Language", "Age", "Cache-Control", "Connection", "Content-Encoding",
 	"Content-Language", "Content-Length", "Content-Range", "Content-Type", "Date", "Expires", "Retry-After",
@@ -99,7 +99,7 @@ func query(raw string) string {
 	return b.String()
 }
 
-// Line returns s as one printable line of at most limit bytes. It adds "…" if it cut s.
+// Line returns s as one printable line of at most limit bytes. If s is longer, it is cut and "…" is added.
 func Line(s string, limit int) string {
 	cut := false
 	if len(s) > limit {

@@ -19,7 +19,7 @@ type Bucket struct {
 	full  time.Duration // when Take last saw it full; tokens gained while full are lost
 }
 
-// lag is how much later than its sending the partner may count a call.
+// lag is the longest time after its sending at which the partner may count a call.
 const lag = 100 * time.Millisecond
 
 // NewBucket returns a full bucket. N, per and burst are positive; base is the time that durations count from.

@@ -13,7 +13,7 @@ type Fixed struct {
 	seq    int64         // number of the window, 0 before the first
 	used   int           // permits taken in the window
 	late   int           // of used, the permits that the partner may count in the next window
-	last   time.Duration // when the partner will have counted the last permit
+	last   time.Duration // latest time at which the partner counts the last permit
 	// lost means that the partner may never have counted the permits that may have opened the window.
 	lost bool
 	// unsure means that the permit that opened the window was given back: another one opened it, but it is not

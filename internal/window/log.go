@@ -56,8 +56,8 @@ func (l *Log) Gone(mark int64, n int) {
 	}
 }
 
-// Since appends to to when the holder who took permits after since, in order. A who of 0 means all holders.
-// Whole is false if the log may have forgotten some of these permits.
+// Since appends to the slice to, in order, the times after since at which the holder who took permits. A who
+// of 0 means all holders. Whole is false if the log may have forgotten some of these permits.
 func (l *Log) Since(who uint64, since time.Duration, to []time.Duration) (at []time.Duration, whole bool) {
 	first := max(0, l.next-logged)
 	i := l.next

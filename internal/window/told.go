@@ -15,7 +15,7 @@ type Told struct {
 	slack time.Duration // how long after its sending the partner may count a call
 	seq   int64         // number of the window
 	used  int           // permits used in this window, as an answer said
-	ours  int           // of used, the permits that are known to be ours
+	ours  int           // of used, the permits that were certainly taken here
 	asOf  time.Duration // when the call with that answer was sent
 	count int64         // permits taken so far
 	open  []permit      // permits without an answer
@@ -49,7 +49,7 @@ func (t *Told) room(now time.Duration) int {
 	if now >= t.end { // a new window, in which permits sent just now may count
 		left, since = t.max, now
 	} else if t.used > t.ours {
-		left-- // somebody else uses the quota too, perhaps just now
+		left-- // another client uses the quota too, perhaps just now
 	}
 	for _, p := range t.open {
 		if p.at > since-t.slack {
@@ -118,9 +118,9 @@ func (t *Told) Settle(mark int64, at time.Duration, n int) {
 		return
 	}
 	if t.ours += n; p.at >= t.asOf && t.used < t.ours {
-		t.used = t.ours // the answer did not advertise it
+		t.used = t.ours // the answer did not advertise the permits used
 	}
-	if t.per > 0 { // the window was open by then
+	if t.per > 0 { // the window began by at
 		t.end = min(t.end, at+t.per)
 	}
 }
@@ -134,9 +134,9 @@ func (t *Told) Left(now time.Duration) int { return max(0, t.room(now)) }
 // Limit implements Window.
 func (t *Told) Limit() int { return t.max }
 
-// Correct takes in the quota that the answer to the permit of mark advertised at now: its limit, the permits
-// used, and the latest end of the window, negative if the answer does not say. A per above 0 is the window's
-// length. Call it before Settle of that permit.
+// Correct takes in the quota that an answer advertised at now. Mark identifies the permit of the answer's
+// call, which must not be settled yet. Limit is the limit, used the permits used of it, and end the latest
+// end of the window, negative if the answer does not say. A per above 0 is the window's length.
 func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per time.Duration) {
 	if mark>>40 != t.seq {
 		return

@@ -17,8 +17,8 @@ type Window interface {
 	// taken or given back meanwhile.
 	Wait(now time.Duration, n int) time.Duration
 	// Take takes n permits, whether or not they are free, and returns a mark that identifies them. The partner
-	// will have counted them by latest. A negative mark needs no Settle, because Settle would gain nothing: so
-	// many permits are free.
+	// will have counted them by latest. A negative mark needs no Settle, because Settle would gain nothing,
+	// for example if many permits are free.
 	Take(now, latest time.Duration, n int) (mark int64)
 	// Settle records that the partner counted the permits no later than at, which is not after the latest of
 	// Take.
@@ -35,9 +35,9 @@ type Window interface {
 // come back, so a window that was busy once counts as busy for two windows more.
 type busy struct{ until time.Duration }
 
-// note records that used of limit permits are taken at now. It reports whether the permits are worth
-// settling: the window is busy, or slack, the time by which the partner may count a permit later, is more
-// than an eighth of per.
+// note records that used of limit permits are taken at now. Slack is the longest delay after which the
+// partner counts a permit. It reports whether the permits are worth settling: the window is busy, or slack is
+// more than an eighth of per.
 func (b *busy) note(now, slack, per time.Duration, used, limit int) bool {
 	if 2*used > limit {
 		b.until = now + 2*per
