@@ -77,7 +77,7 @@ func TestWriteDoesNotProbeBeforeAReadThatIsParked(t *testing.T) {
 	require.False(t, b.otherWaiters())
 }
 
-// A write that waited in line while the circuit opened does not take the probe from a read that is parked.
+// A write that waited in the queue while the circuit opened does not take the probe from a read that is parked.
 func TestWriteInLineDoesNotProbeFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestWriteInLineDoesNotProbeFirst(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = Get[None](t.Context(), c, "/") })
 		wg.Go(func() {
-			time.Sleep(time.Second / 2) // before the answer that opens the circuit: it waits in line for the limit
+			time.Sleep(time.Second / 2) // before the answer that opens the circuit: it waits in the queue for the limit
 			_, _ = Post[None](t.Context(), c, "/", None{}, Patience(time.Hour))
 		})
 		wg.Go(func() {

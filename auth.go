@@ -163,9 +163,9 @@ const maxSignedBody = 64 << 20
 
 // Sign returns an authenticator that computes the credential by f from the request and its body, for example a
 // signature over method, path, time and body. f runs once for each attempt, after all waiting, so that a
-// timestamp is fresh. It gets a clone of the request that only this attempt uses. Its body is nil if the
-// request has none. A body that can be read only once, or above 64 MiB, cannot be signed; the call fails as
-// ErrInvalid. f must be safe for concurrent use and must not keep the body. A nil f is an error.
+// timestamp is fresh. Its request is a clone that only this attempt uses; its body is nil if the request has
+// none. A body that can be read only once, or above 64 MiB, cannot be signed; the call fails as ErrInvalid. f
+// must be safe for concurrent use and must not keep the body. A nil f is an error.
 func Sign(f func(req *http.Request, body []byte) error) Authenticator { return &signer{f} }
 
 type signer struct {

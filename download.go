@@ -150,8 +150,7 @@ func (g *download) next(ctx context.Context) error {
 	return nil
 }
 
-// skip moves in the answer to the byte at from, and checks that the answer has the same content as the answers
-// before.
+// skip makes the body of resp continue at byte from, and checks that it is the same content as before.
 func (g *download) skip(resp *http.Response, from int64) error {
 	if from == 0 {
 		return nil

@@ -84,7 +84,7 @@ type Error struct {
 	// Method and URL describe the request. URL holds the path template if there is one, and no values of query
 	// parameters that are not known to be harmless.
 	Method, URL string
-	// Verdict is the outcome of the call. RetryAfter is how long to wait, zero if that is unknown.
+	// Verdict is the verdict on the call. RetryAfter is how long to wait, zero if that is unknown.
 	Verdict
 	// StatusCode is the status of the last answer, 0 if there was none.
 	StatusCode int

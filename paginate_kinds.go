@@ -194,8 +194,8 @@ type CursorPages struct {
 	// present (Zendesk). Empty means that the partner sends none.
 	More string
 	// Required says that the cursor is present on every page, and null or empty on the last one. Then a page
-	// without it is [ErrData] instead of the end. Otherwise a cursor that the partner has renamed would end
-	// every list after its first page. A page that is the last one by More needs no cursor.
+	// without it is [ErrData] instead of the end. Without Required, a cursor that the partner has renamed
+	// would end every list after its first page. A page that is the last one by More needs no cursor.
 	Required bool
 }
 

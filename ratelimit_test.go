@@ -296,7 +296,7 @@ func TestLine(t *testing.T) {
 		_, err = waiting()
 		require.NoError(t, err)
 	})
-	testkit.Bubble(t, "patience bounds the wait in line", func(t *testing.T) {
+	testkit.Bubble(t, "patience bounds the wait in the queue", func(t *testing.T) {
 		release := make(chan struct{})
 		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
 			<-release

@@ -129,7 +129,7 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
 	x := &exchange{
 		hot:   hot{stack: h.stack, ctx: req.Context(), req: req, opts: h.last.opts, max: h.last.max},
-		place: limiter.Reservation{Left: -1},
+		place: limiter.Reservation{Report: limiter.Report{Left: -1}},
 	}
 	x.newBody()
 	x.whole, x.decode, h.last = h.last.whole, h.last.decode, x

@@ -152,8 +152,8 @@ const (
 	discardBodyWait = 100 * time.Millisecond
 )
 
-// readSome reads up to limit bytes, for at most the given time; a wait of zero means no bound. The error is
-// nil if the limit was reached, io.EOF if the body ended, and io.ErrUnexpectedEOF if the time was over.
+// readSome reads up to limit bytes, for at most wait; zero means no bound. The error is nil if the limit was
+// reached, io.EOF if the body ended, and io.ErrUnexpectedEOF if the time was over.
 func readSome(rc io.ReadCloser, limit int, wait time.Duration) ([]byte, error) {
 	stop := func() bool { return false }
 	if wait > 0 {

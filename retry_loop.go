@@ -55,8 +55,8 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 			kept = x.discard(resp, err)
 			continue
 		}
-		// With patience, transient failures do not end the call after the last attempt. An outage may have too
-		// few failures to open the circuit.
+		// With patience, MaxAttempts does not end the call on a transient failure: an outage may have too few
+		// failures to open the circuit.
 		spentAll := x.attempt >= attempts &&
 			(attempts == 1 || x.opts.maxAttempts > 0 || v.Class != ClassTransient || !x.patient())
 		if spentAll || !x.worthRetrying(v) || !x.safeToRetry(v) {

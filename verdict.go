@@ -26,8 +26,9 @@ type Class uint8
 const (
 	// ClassOK is an answer that can be used: 1xx, 2xx and 3xx.
 	ClassOK Class = iota
-	// ClassTransient is a failure of the partner or of the network: 5xx, 408, 425, connection errors, attempt
-	// timeouts. The attempt is retried if that is safe, and counts against the breaker.
+	// ClassTransient is a failure of the partner or of the network: 5xx except 501 and 505, 408, 425,
+	// connection errors, attempt timeouts. The attempt is retried if that is safe, and counts against the
+	// breaker.
 	ClassTransient
 	// ClassRateLimited is a refusal because calls came too fast: 429, and 403 if the answer says so. The
 	// partner did not process the call, so any method may be sent again.

@@ -128,7 +128,7 @@ type webhookHash struct {
 	want, received []byte
 }
 
-// strictBase64 refuses a last character with bits that do not count, so that a signature has only one
+// strictBase64 refuses a last character with unused bits that are not zero, so that a signature has only one
 // encoding.
 var strictBase64 = base64.StdEncoding.Strict()
 

@@ -14,9 +14,9 @@ import (
 
 // Cassette plays back a partner's recorded answers, from a file that holds no credential. Headers and query
 // parameters are masked unless they are known to be harmless. Fields of JSON, forms and multipart bodies are
-// masked if they look like secrets. A value that looks like a secret, or a long value that was masked in a
-// request's headers or in a query parameter, is also masked in every other place. A masked value reads
-// MASKED-1, MASKED-2 and so on; the same value always gets the same mark.
+// masked if they look like secrets. A value of at least six bytes that looks like a secret, or a long value
+// that was masked in a request's headers or in a query parameter, is also masked in every other place. A
+// masked value reads MASKED-1, MASKED-2 and so on; the same value always gets the same mark.
 //
 //	rt := belaytest.Cassette{Path: "testdata/cassettes/contacts", Record: *record}.Open(t)
 //	client, err := belay.New("https://api.partner.example", belay.WithTransport(rt))

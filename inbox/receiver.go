@@ -32,7 +32,8 @@ var ErrUnknownIntegration = errors.New("inbox: unknown integration")
 //	431  more than 16 KiB of headers to store
 //	408  a body that takes longer than ReadTimeout
 //	401  a missing or invalid signature, or a time that is too old or too new
-//	400  a signed body that is not the expected JSON, or an id or a type above 512 bytes
+//	400  an unreadable body; a signed body that is not the expected JSON, or whose id or type
+//	     is not UTF-8 or is above 512 bytes
 //	200  a duplicate, and a request that asks for an answer, such as a challenge
 //	202  a stored delivery
 //	503  a delivery that could not be stored, with Retry-After, so that the partner sends it again
@@ -49,7 +50,7 @@ type Receiver struct {
 	Verifier func(*http.Request) (*webhook.Verifier, error)
 	// Inbox stores the deliveries. It must not be nil.
 	Inbox Inbox
-	// Status is the answer to a stored delivery, a 2xx. Zero means 202, as does any other status.
+	// Status is the answer to a stored delivery, a 2xx. Zero, or a status that is not 2xx, means 202.
 	Status int
 	// ReadTimeout bounds the time to read a body. Zero means 10 s, or the http.Server's own ReadTimeout if
 	// that is shorter; negative means the server's bound alone. A middleware that wraps the

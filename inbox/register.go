@@ -125,7 +125,7 @@ func Register(
 // Unregister ends an integration's subscription, and then deletes its Registration with the secret.
 func Unregister(ctx context.Context, partner Registrar, kept Registrations, integration string) error {
 	have, err := kept.Load(ctx, integration)
-	if err == nil && have.ID == "" && have.URL != "" { // Register did not return
+	if err == nil && have.ID == "" && have.URL != "" { // an earlier Register was interrupted
 		have.ID, err = partner.Find(ctx, have.URL)
 	}
 	if err == nil && have.ID != "" {

@@ -18,7 +18,7 @@ type Worker struct {
 
 	ctx    context.Context // parent of the handlers' contexts
 	cancel context.CancelFunc
-	wake   chan struct{} // wakes dispatch
+	wake   chan struct{} // wakes dispatch after a change of the schedule
 	stop   chan struct{} // closed by Shutdown, if the store is durable
 	work   chan *job
 	ended  chan result
@@ -31,7 +31,7 @@ type Worker struct {
 	reserved int  // capacity for events that are being stored or revived
 	working  int  // jobs taken from the schedule and not settled
 	unnoted  int  // results that the store could not record
-	closed   bool // Put is refused
+	closed   bool // Put and Replay are refused
 	numbers  numbers
 }
 

@@ -312,7 +312,7 @@ func TestPutDuringAFlight(t *testing.T) {
 	})
 }
 
-// A token that ends while its call waits in line is renewed when its turn has come, and which it keeps.
+// A token that ends while its call waits in the queue is renewed when its turn has come, and which it keeps.
 func TestTokenEndsInLine(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "line", func(t *testing.T) {
@@ -835,7 +835,7 @@ func TestSecretsThatWereWrittenDown(t *testing.T) {
 	require.Zero(t, i.Asked())
 }
 
-// A token that ends while its call waits in line is exchanged when its turn has come. However long that takes, no limit is exceeded:
+// A token that ends while its call waits in the queue is exchanged when its turn has come. However long that takes, no limit is exceeded:
 // the call's permits count from when it goes.
 func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
 	t.Parallel()
@@ -879,7 +879,7 @@ func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
 	})
 }
 
-// Tokens that end in line change nothing of the order: whose turn comes before its deadline is served before it.
+// Tokens that end in the queue change nothing of the order: whose turn comes before its deadline is served before it.
 func TestTokensEndInLineInOrder(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "order", func(t *testing.T) {

@@ -65,7 +65,7 @@ func TestSetLimitsKeepsPriorities(t *testing.T) {
 		var wg sync.WaitGroup
 		wait := func(level int, gone *atomic.Int32) {
 			wg.Go(func() {
-				if acquire(ctx, l, &Reservation{Level: level}) == nil {
+				if acquire(ctx, l, &Reservation{Ask: Ask{Level: level}}) == nil {
 					gone.Add(1)
 				}
 			})

@@ -119,7 +119,7 @@ func (l *Limiter) gather() *tierSet {
 }
 
 // Acquire waits until every limit admits the reservation, then takes all of them at once. It returns nil, a
-// [*Refusal], or the context's error, with "waiting in line" before it if the call has waited. A canceled
+// [*Refusal], or the context's error, with "waiting in the queue" before it if the call has waited. A canceled
 // call holds no permits and leaves no waiter behind.
 func (l *Limiter) Acquire(ctx context.Context, r *Reservation) error {
 	if ctx.Err() != nil {

@@ -73,7 +73,7 @@ func TestRouteScopesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
 		for i := range 3 {
-			r := &Reservation{Method: "GET", Route: string(rune('a' + i))}
+			r := &Reservation{Ask: Ask{Method: "GET", Route: string(rune('a' + i))}}
 			require.NoError(t, acquire(t.Context(), l, r))
 			release(l, r, Outcome{Kind: Throttled, Wait: time.Second, Scope: ScopeRoute})
 		}

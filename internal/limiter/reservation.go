@@ -7,9 +7,27 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 )
 
-// Reservation is one attempt's place under the limits. Fill in the exported fields up to Returning, then
-// acquire it. It may be used again after Release or Detach. It is not safe for concurrent use.
+// Reservation is one attempt's place under the limits. Fill in its Ask, then acquire it. It may be used again after
+// Release or Detach. It is not safe for concurrent use.
 type Reservation struct {
+	Ask
+	Report
+
+	tiers  *tierSet
+	grants []scopeGrant       // permits from the tiers of scopes
+	logged int64              // mark in the log, 0 if there is none
+	quotas []headers.Quota    // advertised by the answer
+	taken  uint64             // bits of the tiers that apply
+	stored uint64             // bits of the tiers whose permits came from a store
+	marks  [inlineTiers]int64 // marks of the first tiers
+	more   *[maxTiers]int64   // marks of further tiers, allocated when needed
+	sent   time.Duration      // when it was admitted or restarted
+	state  state
+	tight  bool // some window gains by knowing when the partner counted the attempt
+}
+
+// Ask is the description of an attempt that its caller gives.
+type Ask struct {
 	// Request is the request that the limits' When functions check; nil matches no limit that has one.
 	Request *http.Request
 	// Cost is the number of permits that the attempt takes of each limit; zero or less means 1.
@@ -32,7 +50,10 @@ type Reservation struct {
 	Patience, MaxPause time.Duration
 	// Returning says that the call has waited before, so that MaxQueue does not refuse it.
 	Returning bool
+}
 
+// Report holds the results of an acquire.
+type Report struct {
 	// Waited is how long Acquire waited. Acquire assigns it only after a wait.
 	Waited time.Duration
 	// Left is how many permits the tightest limit had left when the attempt was admitted, -1 without limits.
@@ -40,18 +61,6 @@ type Reservation struct {
 	Left int
 	// Notices are the notices for an observer. The limiter appends to them.
 	Notices []Notice
-
-	tiers  *tierSet
-	grants []scopeGrant       // permits from the tiers of scopes
-	logged int64              // mark in the log, 0 if there is none
-	quotas []headers.Quota    // advertised by the answer
-	taken  uint64             // bits of the tiers that apply
-	stored uint64             // bits of the tiers whose permits came from a store
-	marks  [inlineTiers]int64 // marks of the first tiers
-	more   *[maxTiers]int64   // marks of further tiers, allocated when needed
-	sent   time.Duration      // when it was admitted or restarted
-	state  state
-	tight  bool // some window gains by knowing when the partner counted the attempt
 }
 
 // state is the present state of a reservation; the package comment shows the order.
@@ -63,11 +72,8 @@ const (
 	settled              // has an outcome; its slots in flight are still taken
 )
 
-// Forget clears the fields that would keep a caller's memory in use, or that would carry over to the next
-// call. The other fields are assigned again before or by each acquire.
-func (r *Reservation) Forget() {
-	r.Request, r.Method, r.Route, r.Returning, r.Notices = nil, "", "", false, nil
-}
+// Forget clears the part of the caller. The rest is memory that the next acquire uses again.
+func (r *Reservation) Forget() { r.Ask, r.Report = Ask{}, Report{} }
 
 // Taken reports whether the reservation has been admitted and has not been settled.
 func (r *Reservation) Taken() bool { return r.state == taken }

@@ -211,7 +211,7 @@ func TestSenselessHeadersStopNobody(t *testing.T) {
 		l := limiterOf(t)
 		start := time.Now()
 		for range 3 {
-			send(t, l, &Reservation{Who: 3, Method: http.MethodGet, Route: "/x", MaxPause: time.Minute}, headers...)
+			send(t, l, &Reservation{Ask: Ask{Who: 3, Method: http.MethodGet, Route: "/x", MaxPause: time.Minute}}, headers...)
 		}
 		require.Zero(t, time.Since(start))
 		require.Empty(t, l.Status().Limits)
@@ -301,7 +301,7 @@ func TestToldForMonthsIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
-		ticket := func() *Reservation { return &Reservation{MaxPause: time.Minute} }
+		ticket := func() *Reservation { return &Reservation{Ask: Ask{MaxPause: time.Minute}} }
 		send(t, l, ticket(), "X-RateLimit-Limit", "100", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "8000000")
 		requireTooLong(t, acquire(t.Context(), l, ticket()))
 		time.Sleep(longestPause)

@@ -25,9 +25,9 @@ func (s *scheduler) wait(ctx context.Context, r *Reservation, w *waiter) (err er
 			}
 			continue
 		case <-ctx.Done():
-			err = fmt.Errorf("waiting in line: %w", fault.Context(ctx))
+			err = fmt.Errorf("waiting in the queue: %w", fault.Context(ctx))
 		case <-patience:
-			err = &Refusal{Reason: Waited, What: "waited in line", Wait: r.Patience}
+			err = &Refusal{Reason: Waited, What: "waited in the queue", Wait: r.Patience}
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -77,7 +77,7 @@ func (s *scheduler) askFor(ctx context.Context, r *Reservation, w *waiter, ask *
 		} else {
 			s.remove(w)
 		}
-		w.err = fmt.Errorf("waiting in line: %w", fault.Context(ctx))
+		w.err = fmt.Errorf("waiting in the queue: %w", fault.Context(ctx))
 	}
 	s.pump(s.now())
 }

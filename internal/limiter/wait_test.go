@@ -84,7 +84,7 @@ func TestThoseWhoWaitLongHoldNoPlaces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, Limit{N: 10, Kind: InFlight}, PerSecond(1000))
-		ticket := func(who uint64) *Reservation { return &Reservation{Who: who*2 + 1} }
+		ticket := func(who uint64) *Reservation { return &Reservation{Ask: Ask{Who: who*2 + 1}} }
 		for i := range uint64(10) {
 			send(t, l, ticket(i), "X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "50")
 		}
@@ -117,16 +117,16 @@ func TestOnlyPlaceIsNotKeptFree(t *testing.T) {
 	})
 }
 
-// Calls that are given up in line use up no turns of their tenant.
+// Calls that are given up in the queue use up no turns of their tenant.
 func TestCancelledCallsUseNoTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, Every(1, 100*time.Millisecond))
-		send(t, l, &Reservation{Tenant: "x"})
+		send(t, l, &Reservation{Ask: Ask{Tenant: "x"}})
 		var wg sync.WaitGroup
 		wait := func(ctx context.Context, tenant string, gone func()) {
 			wg.Go(func() {
-				r := &Reservation{Tenant: tenant}
+				r := &Reservation{Ask: Ask{Tenant: tenant}}
 				if acquire(ctx, l, r) == nil {
 					release(l, r, Outcome{Answered: true})
 					gone()
@@ -212,7 +212,7 @@ func TestCostAboveAToldLimit(t *testing.T) {
 		require.Len(t, l.Status().Limits, 1)
 		require.Equal(t, "10 per 1s", l.Status().Limits[0].Limit)
 		start := time.Now()
-		send(t, l, &Reservation{Cost: 20})
+		send(t, l, &Reservation{Ask: Ask{Cost: 20}})
 		require.Positive(t, time.Since(start))
 		require.LessOrEqual(t, time.Since(start), 2*time.Second)
 		require.LessOrEqual(t, rounds(l), uint64(10))
@@ -241,7 +241,7 @@ func TestCostAboveALearntLimit(t *testing.T) {
 		require.Equal(t, Inferred, limits[0].Source)
 		require.Less(t, limits[0].Max, 5)
 		start := time.Now()
-		send(t, l, &Reservation{Cost: 5})
+		send(t, l, &Reservation{Ask: Ask{Cost: 5}})
 		require.Positive(t, time.Since(start))
 		require.LessOrEqual(t, time.Since(start), 11*time.Second)
 	})
