@@ -47,8 +47,8 @@ type Refresher interface {
 type CredentialObserver interface {
 	// Accepted reports that the partner accepted c: the attempt succeeded.
 	Accepted(c Credential)
-	// Rejected reports that the partner answered c with a 401 for the second time in a call, when [Refresher]
-	// is not asked any more.
+	// Rejected reports that the partner answered c with a 401, and that [Refresher] is not asked: the
+	// authenticator is none, or it has been asked in this call already.
 	Rejected(c Credential)
 }
 

@@ -107,6 +107,7 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 		r.mu.Unlock()
 		return inner.Reject(ctx, was.Credential)
 	}
+	defer r.Rejected(c) // of an authenticator that only observes
 	if r.old != nil && time.Now().Before(r.until) {
 		r.now, r.old = r.old, nil
 		r.mu.Unlock()

@@ -72,6 +72,15 @@ func (v *vault) Accepted(c belay.Credential) { v.note("accepted", c) }
 
 func (v *vault) Rejected(c belay.Credential) { v.note("rejected", c) }
 
+// onlyObserves is an authenticator that cannot replace a credential.
+type onlyObserves struct{ v *vault }
+
+func (o onlyObserves) Credential(ctx context.Context) (belay.Credential, error) {
+	return o.v.Credential(ctx)
+}
+func (o onlyObserves) Accepted(c belay.Credential) { o.v.Accepted(c) }
+func (o onlyObserves) Rejected(c belay.Credential) { o.v.Rejected(c) }
+
 // A user's own authenticator has the powers that those of this module have, by itself and within a Rotating.
 func TestAuthenticatorOfOnesOwn(t *testing.T) {
 	t.Parallel()
@@ -112,6 +121,23 @@ func TestAuthenticatorOfOnesOwn(t *testing.T) {
 			require.NoError(t, get(t.Context(), c, "/"))
 			require.NoError(t, get(t.Context(), c, "/")) // waits for an hour
 			require.Equal(t, []string{"1", "3"}, sent, "the second has ended in the queue")
+		})
+	}
+	for _, layers := range []int{0, 1} {
+		testkit.Bubble(t, fmt.Sprint("only observes, ", layers, " layers"), func(t *testing.T) {
+			v := &vault{}
+			var auth belay.Authenticator = onlyObserves{v}
+			if layers > 0 {
+				r, err := belay.NewRotating(auth)
+				require.NoError(t, err)
+				auth = r
+			}
+			status := 401
+			c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(status), nil }), belay.WithAuth(auth))
+			require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
+			status = 200
+			require.NoError(t, get(t.Context(), c, "/"))
+			require.Equal(t, []string{"rejected 1", "accepted 2"}, v.told)
 		})
 	}
 	_, err := belay.New("https://partner.test", belay.WithAuth(&vault{wrong: errors.New("the vault is sealed")}))

@@ -19,18 +19,21 @@ func (x *exchange) token(next *next) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := next.send(x)
-	observer, observed := auth.(CredentialObserver)
-	switch refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && x.verdict.Class == ClassAuth; {
-	case refused && !x.renewed:
+	refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && x.verdict.Class == ClassAuth
+	if refused && !x.renewed {
 		if r, ok := auth.(Refresher); ok {
 			x.renewed = true
 			x.renew = r.Reject(x.ctx, x.cred)
+			return resp, err
 		}
-	case !observed:
-	case refused:
-		observer.Rejected(x.cred)
-	case err == nil && x.verdict.Class == ClassOK:
-		observer.Accepted(x.cred)
+	}
+	if o, ok := auth.(CredentialObserver); ok {
+		switch {
+		case refused:
+			o.Rejected(x.cred)
+		case err == nil && x.verdict.Class == ClassOK:
+			o.Accepted(x.cred)
+		}
 	}
 	return resp, err
 }

@@ -58,7 +58,7 @@ func TestReadme(t *testing.T) {
 		"func a() {\n" + rest[1][1] + "_ = scheme }\nfunc b() {\n" + rest[2][1] + "fmt.Println(n, err) }\n" +
 		"func c(t *testing.T) {\n" + rest[3][1] + "}\nfunc main() {}\n"
 	for name, source := range sources {
-		dir, err := os.MkdirTemp("examples", "readme") // within the module
+		dir, err := os.MkdirTemp("examples", "_readme") // within the module, but not in its ./...
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
