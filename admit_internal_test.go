@@ -94,8 +94,13 @@ func TestWriteInLineDoesNotProbeFirst(t *testing.T) {
 			}
 			return answer(200, "")(req)
 		})
-		c := clientOf(t, rt, WithRateLimit(Every(1, 10*time.Second)), WithBreakerPolicy(BreakerPolicy{Failures: 1, Cooldown: 9 * time.Second}),
-			WithRetry(RetryPolicy{MaxAttempts: 1}))
+		c := clientOf(
+			t,
+			rt,
+			WithRateLimit(Every(1, 10*time.Second)),
+			WithBreakerPolicy(BreakerPolicy{Failures: 1, Cooldown: 9 * time.Second}),
+			WithRetry(RetryPolicy{MaxAttempts: 1}),
+		)
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = Get[None](t.Context(), c, "/") })
 		wg.Go(func() {

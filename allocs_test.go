@@ -35,8 +35,12 @@ func TestAllocations(t *testing.T) {
 	c, err := belay.New("https://partner.test", belay.WithTransport(stub{}), belay.Without(belay.LayerTimeout),
 		belay.WithRateLimit(belay.PerSecond(100_000_000), belay.PerMinute(2_000_000_000)))
 	require.NoError(t, err)
-	full, err := belay.New("https://partner.test", belay.WithTransport(stub{}), belay.WithAuth(belay.Bearer(belay.NewSecret("token"))),
-		belay.WithRateLimit(belay.PerSecond(100_000_000), belay.PerMinute(2_000_000_000)))
+	full, err := belay.New(
+		"https://partner.test",
+		belay.WithTransport(stub{}),
+		belay.WithAuth(belay.Bearer(belay.NewSecret("token"))),
+		belay.WithRateLimit(belay.PerSecond(100_000_000), belay.PerMinute(2_000_000_000)),
+	)
 	require.NoError(t, err)
 	payload := bytes.Repeat([]byte("x"), 1024)
 	measure := func(method string, payload []byte, do func(*http.Request) (*http.Response, error)) float64 {
@@ -79,7 +83,11 @@ func TestAllocations(t *testing.T) {
 		require.LessOrEqual(t, got, m.above, m.name)
 	}
 
-	l, err := belay.NewLimiter(belay.PerSecond(4000), belay.PerMinute(1_000_000).Fixed(), belay.PerSecond(1_000_000).Bucket(1_000_000))
+	l, err := belay.NewLimiter(
+		belay.PerSecond(4000),
+		belay.PerMinute(1_000_000).Fixed(),
+		belay.PerSecond(1_000_000).Bucket(1_000_000),
+	)
 	require.NoError(t, err)
 	var ticket belay.Ticket
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
@@ -99,7 +107,11 @@ func TestDerivedClientIsSmall(t *testing.T) {
 	auth := belay.Bearer(belay.NewSecret("token"))
 	before := heap()
 	for i := range keep {
-		keep[i], err = parent.With(belay.WithIntegration("customer"), belay.WithAuth(auth), belay.WithBaseURL("https://customer.partner.test"))
+		keep[i], err = parent.With(
+			belay.WithIntegration("customer"),
+			belay.WithAuth(auth),
+			belay.WithBaseURL("https://customer.partner.test"),
+		)
 		require.NoError(t, err)
 	}
 	each := (heap() - before) / n

@@ -9,8 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// arrows says what each package of this module may import of this module. Guests are built on the core, which imports none of
-// them; machines in internal know nothing of the core. Commands and examples may import anything.
+// arrows says what each package of this module may import of this module. Guests are built on the core, which
+// imports none of them; machines in internal know nothing of the core. Commands and examples may import
+// anything.
 var arrows = map[string][]string{
 	".": {"internal/..."},
 

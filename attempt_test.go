@@ -124,7 +124,12 @@ func (*stuck) Close() error { return nil }
 
 func stuckAfter(text string) transportFunc {
 	return func(req *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: -1, Body: &stuck{req.Context(), text}}, nil
+		return &http.Response{
+			StatusCode:    200,
+			Header:        http.Header{},
+			ContentLength: -1,
+			Body:          &stuck{req.Context(), text},
+		}, nil
 	}
 }
 
@@ -132,7 +137,12 @@ func stuckAfter(text string) transportFunc {
 // of many bubbles at once.
 func TestTimeoutsOfManyWorlds(t *testing.T) {
 	t.Parallel()
-	c := clientOf(t, stuckAfter(""), Without(LayerRetry, LayerLimits, LayerBreaker), WithAttemptTimeout(50*time.Millisecond))
+	c := clientOf(
+		t,
+		stuckAfter(""),
+		Without(LayerRetry, LayerLimits, LayerBreaker),
+		WithAttemptTimeout(50*time.Millisecond),
+	)
 	open := func() io.ReadCloser {
 		resp, err := c.HTTPClient().Get("https://partner.test/")
 		require.NoError(t, err)
@@ -160,7 +170,12 @@ func TestTimeoutsOfManyWorlds(t *testing.T) {
 	require.NoError(t, body.Close())
 	// One that was made in a bubble has them outside.
 	synctest.Test(t, func(t *testing.T) {
-		c = clientOf(t, stuckAfter(""), Without(LayerRetry, LayerLimits, LayerBreaker), WithAttemptTimeout(50*time.Millisecond))
+		c = clientOf(
+			t,
+			stuckAfter(""),
+			Without(LayerRetry, LayerLimits, LayerBreaker),
+			WithAttemptTimeout(50*time.Millisecond),
+		)
 		open() // never closed
 	})
 	_, err = open().Read(make([]byte, 1))
@@ -270,7 +285,12 @@ func TestClassifierAndTransportErrors(t *testing.T) {
 	t.Parallel()
 	n := 0
 	rt := transportFunc(func(*http.Request) (*http.Response, error) { n++; return nil, io.EOF })
-	c := clientOf(t, rt, WithClassifier(func(*Attempt) Verdict { return Verdict{Class: ClassTransient, RetryAfter: -5} }), WithRetry(RetryPolicy{BaseDelay: time.Nanosecond}))
+	c := clientOf(
+		t,
+		rt,
+		WithClassifier(func(*Attempt) Verdict { return Verdict{Class: ClassTransient, RetryAfter: -5} }),
+		WithRetry(RetryPolicy{BaseDelay: time.Nanosecond}),
+	)
 	_, err := Post[None](t.Context(), c, "/", nil)
 	require.ErrorIs(t, err, ErrTransient)
 	require.Equal(t, 1, n, "EOF may have been processed")

@@ -74,7 +74,11 @@ func TestRotate(t *testing.T) {
 		close(stop)
 		require.NoError(t, <-done)
 		require.Zero(t, neither.Load())
-		require.Equal(t, []string{"belay.RotationRolledBack", "belay.CredentialRotated", "belay.RotationRolledBack"}, events)
+		require.Equal(
+			t,
+			[]string{"belay.RotationRolledBack", "belay.CredentialRotated", "belay.RotationRolledBack"},
+			events,
+		)
 		cred, err := r.Credential(t.Context())
 		require.NoError(t, err)
 		req, _ := http.NewRequest(http.MethodGet, "https://partner.test/", nil)
@@ -198,7 +202,8 @@ func TestRotateToItself(t *testing.T) {
 	require.ErrorIs(t, err, belay.ErrInvalid)
 }
 
-// Within an overlap a new credential that can be refreshed is asked first, and is not taken back for a token that has ended.
+// Within an overlap a new credential that can be refreshed is asked first, and is not taken back for a token
+// that has ended.
 func TestOverlapAsksTheRefresherFirst(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "refresher", func(t *testing.T) {
@@ -206,9 +211,12 @@ func TestOverlapAsksTheRefresherFirst(t *testing.T) {
 		i.Access["old"] = time.Time{}
 		r := rotating(t, "old", belay.RotationOverlap(2*time.Hour), belay.RotationObserver(d, "acme"))
 		c := newClient(t, i, belay.WithAuth(r))
-		require.NoError(t, r.Rotate(t.Context(), app(t, i).ClientCredentials(""), func(ctx context.Context, a belay.Authenticator) error {
-			return get(ctx, c, "/", belay.Auth(a))
-		}))
+		require.NoError(
+			t,
+			r.Rotate(t.Context(), app(t, i).ClientCredentials(""), func(ctx context.Context, a belay.Authenticator) error {
+				return get(ctx, c, "/", belay.Auth(a))
+			}),
+		)
 		require.Equal(t, "Bearer access-1-secret", authorization(t, r))
 		i.Mu.Lock()
 		delete(i.Access, "access-1-secret")

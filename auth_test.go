@@ -21,8 +21,8 @@ import (
 	"github.com/belay-go/belay/internal/testkit"
 )
 
-// vault is an authenticator of a user's own, with all that one can have: its credentials end, are replaced after a 401, and it is
-// told what became of them.
+// vault is an authenticator of a user's own, with all that one can have: its credentials end, are replaced after
+// a 401, and it is told what became of them.
 type vault struct {
 	wrong    error
 	lifetime time.Duration
@@ -133,7 +133,11 @@ func TestAuthenticatorOfOnesOwn(t *testing.T) {
 				auth = r
 			}
 			status := 401
-			c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(status), nil }), belay.WithAuth(auth))
+			c := newClient(
+				t,
+				testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(status), nil }),
+				belay.WithAuth(auth),
+			)
 			require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
 			status = 200
 			require.NoError(t, get(t.Context(), c, "/"))
@@ -144,7 +148,11 @@ func TestAuthenticatorOfOnesOwn(t *testing.T) {
 	require.ErrorContains(t, err, "WithAuth: the vault is sealed")
 	require.ErrorIs(t, err, belay.ErrInvalid)
 	c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil }))
-	require.ErrorContains(t, get(t.Context(), c, "/", belay.Auth(&vault{wrong: errors.New("the vault is sealed")})), "Auth: the vault is sealed")
+	require.ErrorContains(
+		t,
+		get(t.Context(), c, "/", belay.Auth(&vault{wrong: errors.New("the vault is sealed")})),
+		"Auth: the vault is sealed",
+	)
 }
 
 // Sign signs each attempt anew, after all waiting, and over the request as it is sent.
@@ -181,10 +189,19 @@ func TestSign(t *testing.T) {
 		require.Len(t, stamps, 2)
 		require.NotEqual(t, stamps[0], stamps[1], "fresh")
 		// A body that can be read only once.
-		_, err = belay.Put[belay.None](t.Context(), c, "/things", belay.ReaderBody("text/plain", io.LimitReader(strings.NewReader("x"), 1)))
+		_, err = belay.Put[belay.None](
+			t.Context(),
+			c,
+			"/things",
+			belay.ReaderBody("text/plain", io.LimitReader(strings.NewReader("x"), 1)),
+		)
 		require.ErrorIs(t, err, belay.ErrInvalid)
 		require.Len(t, stamps, 2)
-		failing := newClient(t, rt, belay.WithAuth(belay.Sign(func(*http.Request, []byte) error { return errors.New("no key") })))
+		failing := newClient(
+			t,
+			rt,
+			belay.WithAuth(belay.Sign(func(*http.Request, []byte) error { return errors.New("no key") })),
+		)
 		require.ErrorContains(t, get(t.Context(), failing, "/"), "no key")
 	})
 	_, err := belay.New("https://partner.test", belay.WithAuth(belay.Sign(nil)))
@@ -217,7 +234,8 @@ func inPlace() map[string]belay.Authenticator {
 	}
 }
 
-// A credential that changes a request in place changes its attempt's alone: each is signed by itself, and the caller's stays.
+// A credential that changes a request in place changes its attempt's alone: each is signed by itself, and the
+// caller's stays.
 func TestSignInPlace(t *testing.T) {
 	t.Parallel()
 	for name, auth := range inPlace() {
@@ -229,7 +247,10 @@ func TestSignInPlace(t *testing.T) {
 				if len(seen) < 3 {
 					return testkit.Reply(503), nil
 				}
-				return testkit.JSONReply(400, map[string]string{"message": "bad signature " + req.URL.Query().Get("sig") + " at " + req.URL.String()}), nil
+				return testkit.JSONReply(
+					400,
+					map[string]string{"message": "bad signature " + req.URL.Query().Get("sig") + " at " + req.URL.String()},
+				), nil
 			})
 			c := newClient(t, rt, belay.WithAuth(auth), belay.WithObserver(d))
 			req, err := c.NewRequest(t.Context(), http.MethodGet, "/x?a=1", nil)
@@ -253,7 +274,10 @@ func TestSignInPlaceAndRedirects(t *testing.T) {
 		testkit.Bubble(t, name, func(t *testing.T) {
 			var seen []string
 			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-				seen = append(seen, fmt.Sprint(req.URL, " ", strings.Join(req.Header["X-Sig"], ","), " ", req.Header.Get("Referer")))
+				seen = append(
+					seen,
+					fmt.Sprint(req.URL, " ", strings.Join(req.Header["X-Sig"], ","), " ", req.Header.Get("Referer")),
+				)
 				switch req.URL.Path {
 				case "/a":
 					return testkit.Reply(307, "Location", "/b?page=2"), nil
@@ -306,7 +330,11 @@ func TestWrapSendsNoCredential(t *testing.T) {
 		return stub{}.RoundTrip(req)
 	})
 	hc := &http.Client{Transport: belay.Chain(rt, belay.RetryPolicy{}.Wrap)}
-	ctx := belay.CallContext(t.Context(), belay.Auth(belay.Bearer(belay.NewSecret("token"))), belay.Header("X-Secret", "s"))
+	ctx := belay.CallContext(
+		t.Context(),
+		belay.Auth(belay.Bearer(belay.NewSecret("token"))),
+		belay.Header("X-Secret", "s"),
+	)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://anywhere.test/", nil)
 	require.NoError(t, err)
 	resp, err := hc.Do(req)

@@ -35,7 +35,12 @@ func TestBodies(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %d %s", contentType, req.ContentLength, data))
 		return testkit.Reply(500), nil
 	})
-	c := newClient(t, rt, belay.Without(belay.LayerBreaker), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}))
+	c := newClient(
+		t,
+		rt,
+		belay.Without(belay.LayerBreaker),
+		belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}),
+	)
 	open := func(s string) func() (io.ReadCloser, error) {
 		return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(s)), nil }
 	}
@@ -77,12 +82,24 @@ func TestBodiesThatAreNotSent(t *testing.T) {
 	closed := false
 	c := newClient(t, stub{})
 	_, err := belay.Post[belay.None](t.Context(), c, "/{id}", closing{strings.NewReader("x"), &closed})
-	require.ErrorContains(t, err, `belay: partner.test: POST https://partner.test/{id}: the path "/{id}" needs PathValue("id", …)`)
+	require.ErrorContains(
+		t,
+		err,
+		`belay: partner.test: POST https://partner.test/{id}: the path "/{id}" needs PathValue("id", …)`,
+	)
 	require.True(t, closed)
 	_, err = belay.Get[belay.None](t.Context(), c, "https://evil.test/next?token=abc")
 	require.ErrorContains(t, err, "evil.test")
 	require.NotContains(t, err.Error(), "abc")
-	_, err = belay.Post[belay.None](t.Context(), c, "/", belay.Multipart(nil, belay.File{Field: "f", ContentType: "a\r\nb", Open: func() (io.ReadCloser, error) { return http.NoBody, nil }}))
+	_, err = belay.Post[belay.None](
+		t.Context(),
+		c,
+		"/",
+		belay.Multipart(
+			nil,
+			belay.File{Field: "f", ContentType: "a\r\nb", Open: func() (io.ReadCloser, error) { return http.NoBody, nil }},
+		),
+	)
 	require.ErrorContains(t, err, "line break")
 	for _, nothing := range []io.Reader{(*strings.Reader)(nil), (*closingReader)(nil)} {
 		_, err = belay.Post[belay.None](t.Context(), c, "/", belay.ReaderBody("text/plain", nothing))

@@ -20,7 +20,9 @@ import (
 // The breaker, half open: who probes, and what a probe's end means.
 func TestBreakerProbes(t *testing.T) {
 	t.Parallel()
-	policy := belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1, Cooldown: 10 * time.Second, MaxCooldown: 25 * time.Second})
+	policy := belay.WithBreakerPolicy(
+		belay.BreakerPolicy{Failures: 1, Cooldown: 10 * time.Second, MaxCooldown: 25 * time.Second},
+	)
 	once := belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})
 	testkit.Bubble(t, "cooldown doubles up to its bound", func(t *testing.T) {
 		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(500), nil })
@@ -37,7 +39,9 @@ func TestBreakerProbes(t *testing.T) {
 		require.Equal(t, []time.Duration{0, 10 * time.Second, 30 * time.Second, 55 * time.Second, 80 * time.Second}, rt.At)
 	})
 	testkit.Bubble(t, "Retry-After on a 503 extends the open time", func(t *testing.T) {
-		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(503, "Retry-After", "40"), nil })
+		rt := testkit.Script(
+			func(int, *http.Request) (*http.Response, error) { return testkit.Reply(503, "Retry-After", "40"), nil },
+		)
 		c := newClient(t, rt, policy, once, belay.Without(belay.LayerLimits))
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrTransient)
 		time.Sleep(20 * time.Second)
@@ -184,7 +188,10 @@ func TestBreakerProbes(t *testing.T) {
 		_ = get(t.Context(), c, "/")
 		a := testkit.After(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
 		b := testkit.After(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
-		_, err := testkit.After(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })()
+		_, err := testkit.After(
+			2*time.Second,
+			func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) },
+		)()
 		require.ErrorIs(t, err, belay.ErrQueueFull)
 		_, err = a()
 		require.NoError(t, err)
@@ -251,8 +258,13 @@ func TestSeveralProbes(t *testing.T) {
 			}
 			return testkit.Reply(200), nil
 		})
-		c := newClient(t, rt, belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1, Probes: 2}), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
-			belay.WithRateLimit(belay.PerSecond(1000).When(func(*http.Request) bool { asked++; return true })))
+		c := newClient(
+			t,
+			rt,
+			belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1, Probes: 2}),
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
+			belay.WithRateLimit(belay.PerSecond(1000).When(func(*http.Request) bool { asked++; return true })),
+		)
 		_ = get(t.Context(), c, "/")
 		time.Sleep(6 * time.Second)
 		require.NoError(t, get(t.Context(), c, "/"))
@@ -272,7 +284,12 @@ func TestParkedCallIsCancelled(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "parked", func(t *testing.T) {
 		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(500), nil })
-		c := newClient(t, rt, belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}))
+		c := newClient(
+			t,
+			rt,
+			belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}),
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
+		)
 		_ = get(t.Context(), c, "/")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("shutting down")
@@ -292,7 +309,12 @@ func TestSharedBreakerEasesEverybodyIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		breaker, err := belay.NewBreaker(belay.BreakerPolicy{})
 		require.NoError(t, err)
-		p := belaytest.New(belaytest.Config{Outages: []belaytest.Outage{{From: 20 * time.Second, For: 8 * time.Second}}, Latency: time.Millisecond})
+		p := belaytest.New(
+			belaytest.Config{
+				Outages: []belaytest.Outage{{From: 20 * time.Second, For: 8 * time.Second}},
+				Latency: time.Millisecond,
+			},
+		)
 		a, b := newClient(t, p, belay.WithBreaker(breaker)), newClient(t, p, belay.WithBreaker(breaker))
 		var wg sync.WaitGroup
 		tick := time.NewTicker(100 * time.Millisecond)

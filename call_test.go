@@ -47,7 +47,9 @@ func TestNilIsAnErrorThatSaysSo(t *testing.T) {
 	require.ErrorContains(t, err, "context is nil")
 	_, err = c.NewRequest(ctx, "GET", "/", nil)
 	require.ErrorContains(t, err, "context is nil")
-	resp, err := c.Transport().RoundTrip(&http.Request{URL: &url.URL{Scheme: "https", Host: "partner.test"}}) // no header map, no method
+	resp, err := c.Transport().
+		RoundTrip(&http.Request{URL: &url.URL{Scheme: "https", Host: "partner.test"}})
+		// no header map, no method
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 
@@ -101,7 +103,13 @@ func TestHeadersOfCallAndClient(t *testing.T) {
 		got = req.Header.Clone()
 		return testkit.Reply(200), nil
 	})
-	c := newClient(t, rt, belay.WithIdempotencyKeys(""), belay.WithUserAgent("acme/1"), belay.WithHeader("Accept", "application/vnd.acme+json"))
+	c := newClient(
+		t,
+		rt,
+		belay.WithIdempotencyKeys(""),
+		belay.WithUserAgent("acme/1"),
+		belay.WithHeader("Accept", "application/vnd.acme+json"),
+	)
 	require.NoError(t, post(t.Context(), c, "/", belay.Header("Idempotency-Key", "order-1")))
 	require.Equal(t, "order-1", got.Get("Idempotency-Key"))
 	require.Equal(t, "acme/1", got.Get("User-Agent"))
@@ -129,7 +137,10 @@ func TestCallBudget(t *testing.T) {
 	})
 	testkit.Bubble(t, "inside another, and none", func(t *testing.T) {
 		sent := 0
-		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { sent++; return testkit.Reply(200), nil }))
+		c := newClient(
+			t,
+			testkit.RoundTrip(func(*http.Request) (*http.Response, error) { sent++; return testkit.Reply(200), nil }),
+		)
 		outer := belay.BudgetContext(t.Context(), 3)
 		inner := belay.BudgetContext(outer, 2)
 		for range 5 {

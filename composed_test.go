@@ -127,8 +127,18 @@ func rows() (all []row) {
 	for _, s := range []int{400, 402, 404, 405, 409, 410, 412, 413, 418, 422, 451, 501, 505} {
 		answers = append(answers, answer{status: s, class: ClassClient})
 	}
-	answers = append(answers, answer{status: 401, class: ClassAuth}, answer{status: 403, class: ClassAuth},
-		answer{name: "403 limit", status: 403, header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {"2"}}, class: ClassRateLimited, after: 2 * time.Second})
+	answers = append(
+		answers,
+		answer{status: 401, class: ClassAuth},
+		answer{status: 403, class: ClassAuth},
+		answer{
+			name:   "403 limit",
+			status: 403,
+			header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {"2"}},
+			class:  ClassRateLimited,
+			after:  2 * time.Second,
+		},
+	)
 	for _, s := range []int{408, 425, 500, 502, 503, 504, 520, 599} {
 		answers = append(answers, answer{status: s, class: ClassTransient})
 	}
@@ -141,9 +151,21 @@ func rows() (all []row) {
 		for v, after := range map[string]time.Duration{
 			"2": 2 * time.Second, "2.0": 2 * time.Second, "date+3s": 3 * time.Second, "60": time.Minute, "61": 61 * time.Second, "86400": 24 * time.Hour,
 		} {
-			answers = append(answers, answer{name: fmt.Sprintf("%d Retry-After %s", s, v), status: s, header: ra(v), class: class, after: after})
+			answers = append(
+				answers,
+				answer{name: fmt.Sprintf("%d Retry-After %s", s, v), status: s, header: ra(v), class: class, after: after},
+			)
 		}
-		answers = append(answers, answer{name: fmt.Sprintf("%d ms", s), status: s, header: http.Header{"Retry-After-Ms": {"2500"}}, class: class, after: 2500 * time.Millisecond})
+		answers = append(
+			answers,
+			answer{
+				name:   fmt.Sprintf("%d ms", s),
+				status: s,
+				header: http.Header{"Retry-After-Ms": {"2500"}},
+				class:  class,
+				after:  2500 * time.Millisecond,
+			},
+		)
 		for _, v := range []string{"0", "-1", "Mon", "99999999999999999999", "NaN", "1e999", strings.Repeat("9", 64<<10), "date+-10s"} {
 			a := answer{name: fmt.Sprintf("%d Retry-After %.20s", s, v), status: s, header: ra(v), class: class}
 			if s == 429 {
@@ -152,9 +174,20 @@ func rows() (all []row) {
 			answers = append(answers, a)
 		}
 	}
-	answers = append(answers,
-		answer{name: "refused", err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, class: ClassTransient, unsent: true},
-		answer{name: "no such host", err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}, class: ClassTransient, unsent: true},
+	answers = append(
+		answers,
+		answer{
+			name:   "refused",
+			err:    &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
+			class:  ClassTransient,
+			unsent: true,
+		},
+		answer{
+			name:   "no such host",
+			err:    &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}},
+			class:  ClassTransient,
+			unsent: true,
+		},
 		answer{name: "reset", err: &net.OpError{Op: "read", Err: syscall.ECONNRESET}, class: ClassTransient},
 		answer{name: "EOF", err: io.EOF, class: ClassTransient},
 		answer{name: "attempt timeout", hang: true, class: ClassTransient, takes: 30 * time.Second},
@@ -183,10 +216,25 @@ func rows() (all []row) {
 			for _, deadline := range []time.Duration{0, time.Second, canceled} {
 				for _, mode := range []string{"Do", "Transport", "Send"} {
 					r := row{
-						script: &Script{status: a.status, header: a.header, err: a.err, hang: a.hang, body: `{"message":"as scripted"}`},
+						script: &Script{
+							status: a.status,
+							header: a.header,
+							err:    a.err,
+							hang:   a.hang,
+							body:   `{"message":"as scripted"}`,
+						},
 						method: k.method, key: k.key, with: k.with, once: k.once, deadline: deadline, mode: mode, class: a.class,
 					}
-					r.name = fmt.Sprintf("%s/%s key=%t body=%t once=%t/deadline %s/%s", a.name, k.method, k.key, k.with, k.once, deadline, mode)
+					r.name = fmt.Sprintf(
+						"%s/%s key=%t body=%t once=%t/deadline %s/%s",
+						a.name,
+						k.method,
+						k.key,
+						k.with,
+						k.once,
+						deadline,
+						mode,
+					)
 					if deadline == canceled {
 						r.class, r.attempts, r.is = ClassCanceled, 0, []error{context.Canceled}
 						all = append(all, r)

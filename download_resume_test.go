@@ -69,6 +69,12 @@ func TestDownloadNeverMixes(t *testing.T) {
 			require.Equal(t, c.want, w.String())
 		})
 	}
-	_, err := belay.Download(t.Context(), newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil })), "/f", io.Discard, belay.Header("Range", "bytes=1-"))
+	_, err := belay.Download(
+		t.Context(),
+		newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil })),
+		"/f",
+		io.Discard,
+		belay.Header("Range", "bytes=1-"),
+	)
 	require.ErrorIs(t, err, belay.ErrInvalid)
 }

@@ -46,7 +46,8 @@ func (s *file) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.Header.Set("Repr-Digest", "md5=:AAAA:, sha-256=:"+base64.StdEncoding.EncodeToString(sum[:])+":")
 	}
 	from := 0
-	if spec, ok := strings.CutPrefix(req.Header.Get("Range"), "bytes="); ok && s.ranges && (req.Header.Get("If-Range") == "" || req.Header.Get("If-Range") == s.etag) {
+	if spec, ok := strings.CutPrefix(req.Header.Get("Range"), "bytes="); ok && s.ranges &&
+		(req.Header.Get("If-Range") == "" || req.Header.Get("If-Range") == s.etag) {
 		from, _ = strconv.Atoi(strings.TrimSuffix(spec, "-"))
 		if from >= len(s.content) {
 			return testkit.Reply(416, "Content-Range", fmt.Sprintf("bytes */%d", len(s.content))), nil
@@ -67,7 +68,8 @@ func (s *file) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r, nil
 }
 
-// A download goes on where it broke off, skips what it has where the partner knows no ranges, and never mixes two versions.
+// A download goes on where it broke off, skips what it has where the partner knows no ranges, and never mixes
+// two versions.
 func TestDownload(t *testing.T) {
 	t.Parallel()
 	content := bytes.Repeat([]byte("0123456789abcdef"), 8<<10) // 128 KiB
@@ -124,15 +126,30 @@ func TestDownload(t *testing.T) {
 	testkit.Bubble(t, "a writer that fails, a cancel, a 404", func(t *testing.T) {
 		full := errors.New("disk full")
 		s := &file{content: content}
-		_, err := belay.Download(t.Context(), newClient(t, s), "/", writerFunc(func(p []byte) (int, error) { return 0, full }))
+		_, err := belay.Download(
+			t.Context(),
+			newClient(t, s),
+			"/",
+			writerFunc(func(p []byte) (int, error) { return 0, full }),
+		)
 		require.ErrorIs(t, err, full)
-		_, err = belay.Download(t.Context(), newClient(t, s), "/", writerFunc(func(p []byte) (int, error) { return 1, nil }))
+		_, err = belay.Download(
+			t.Context(),
+			newClient(t, s),
+			"/",
+			writerFunc(func(p []byte) (int, error) { return 1, nil }),
+		)
 		require.ErrorIs(t, err, io.ErrShortWrite)
 		ctx, cancel := context.WithCancel(t.Context())
 		s = &file{content: content, cut: 50_000, ranges: true, onRequest: func(int, *file) { cancel() }}
 		_, err = belay.Download(ctx, newClient(t, s), "/", io.Discard)
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = belay.Download(t.Context(), newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(404), nil })), "/", io.Discard)
+		_, err = belay.Download(
+			t.Context(),
+			newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(404), nil })),
+			"/",
+			io.Discard,
+		)
 		require.ErrorIs(t, err, belay.ErrNotFound)
 		_, err = belay.Download(t.Context(), newClient(t, s), "/", nil)
 		require.ErrorIs(t, err, belay.ErrInvalid)
@@ -164,14 +181,37 @@ func TestAwaitAndPoll(t *testing.T) {
 			case 2:
 				return testkit.Reply(202, "Retry-After", "20"), nil
 			case 3:
-				return testkit.Reply(202, "Operation-Location", "https://partner.test/operations/10", "Location", "/elsewhere"), nil
+				return testkit.Reply(
+					202,
+					"Operation-Location",
+					"https://partner.test/operations/10",
+					"Location",
+					"/elsewhere",
+				), nil
 			}
 			return testkit.Raw(200, "application/json", `{"status":"done"}`), nil
 		})
-		got, err := belay.Await[op](t.Context(), newClient(t, rt), "POST", "/exports/{id}?a=b", map[string]int{"x": 1}, belay.PathValue("id", "1"), belay.IdempotencyKey("k"))
+		got, err := belay.Await[op](
+			t.Context(),
+			newClient(t, rt),
+			"POST",
+			"/exports/{id}?a=b",
+			map[string]int{"x": 1},
+			belay.PathValue("id", "1"),
+			belay.IdempotencyKey("k"),
+		)
 		require.NoError(t, err)
 		require.Equal(t, "done", got.Status)
-		require.Equal(t, []string{"POST /exports/1?a=b 0s", "GET /operations/9?k=v 1s", "GET /operations/9?k=v 21s", "GET /operations/10 23.25s"}, asked)
+		require.Equal(
+			t,
+			[]string{
+				"POST /exports/1?a=b 0s",
+				"GET /operations/9?k=v 1s",
+				"GET /operations/9?k=v 21s",
+				"GET /operations/10 23.25s",
+			},
+			asked,
+		)
 	})
 	testkit.Bubble(t, "no link: the same path", func(t *testing.T) {
 		n := 0
@@ -188,12 +228,16 @@ func TestAwaitAndPoll(t *testing.T) {
 	testkit.Bubble(t, "elsewhere, and too late", func(t *testing.T) {
 		for _, link := range []string{"https://evil.test/", "http://partner.test/", "https://u:p@partner.test/", "%zz"} {
 			n := 0
-			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { n++; return testkit.Reply(202, "Location", link), nil })
+			rt := testkit.RoundTrip(
+				func(*http.Request) (*http.Response, error) { n++; return testkit.Reply(202, "Location", link), nil },
+			)
 			_, err := belay.Await[op](t.Context(), newClient(t, rt), "POST", "/", nil)
 			require.ErrorIs(t, err, belay.ErrData, link)
 			require.Equal(t, 1, n)
 		}
-		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(202, "Retry-After", "100"), nil })
+		rt := testkit.RoundTrip(
+			func(*http.Request) (*http.Response, error) { return testkit.Reply(202, "Retry-After", "100"), nil },
+		)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		began := time.Now()
@@ -211,7 +255,13 @@ func TestAwaitAndPoll(t *testing.T) {
 			return testkit.Raw(200, "application/json", fmt.Sprintf(`{"status":"%d"}`, n)), nil
 		})
 		c := newClient(t, rt)
-		got, err := belay.Poll(t.Context(), c, "/operations/{id}", func(o op) (bool, error) { return o.Status == "4", nil }, belay.PathValue("id", "7"))
+		got, err := belay.Poll(
+			t.Context(),
+			c,
+			"/operations/{id}",
+			func(o op) (bool, error) { return o.Status == "4", nil },
+			belay.PathValue("id", "7"),
+		)
 		require.NoError(t, err)
 		require.Equal(t, "4", got.Status)
 		failed := errors.New("it failed")
@@ -281,11 +331,15 @@ func (b *slowBody) Close() error { return nil }
 func TestDownloadOfARedirect(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 307, 308, 204} {
-		c, err := belay.New("https://partner.test", belay.WithRedirects(belay.RedirectNone), belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
-			resp := replyWithBody("moved", "Location", "/elsewhere")
-			resp.StatusCode = status
-			return resp, nil
-		})))
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithRedirects(belay.RedirectNone),
+			belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+				resp := replyWithBody("moved", "Location", "/elsewhere")
+				resp.StatusCode = status
+				return resp, nil
+			})),
+		)
 		require.NoError(t, err)
 		var to bytes.Buffer
 		_, err = belay.Download(t.Context(), c, "/file", &to)

@@ -59,7 +59,13 @@ func TestLimitEvents(t *testing.T) {
 			}
 			return testkit.Reply(200), nil
 		})
-		c := newClient(t, rt, belay.WithRateLimit(belay.Every(10, time.Minute)), belay.WithObserver(log), belay.WithAuth(belay.Bearer(belay.NewSecret("x"))))
+		c := newClient(
+			t,
+			rt,
+			belay.WithRateLimit(belay.Every(10, time.Minute)),
+			belay.WithObserver(log),
+			belay.WithAuth(belay.Bearer(belay.NewSecret("x"))),
+		)
 		for range 12 {
 			require.NoError(t, get(t.Context(), c, "/"))
 		}

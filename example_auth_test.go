@@ -25,10 +25,14 @@ func ExampleRotating() {
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner), belay.WithAuth(key))
 
 	onWebhook := func(ctx context.Context, secret string) error {
-		return key.Rotate(ctx, belay.Bearer(belay.NewSecret(secret)), func(ctx context.Context, a belay.Authenticator) error {
-			_, err := belay.Get[belay.None](ctx, client, "/me", belay.Auth(a))
-			return err
-		})
+		return key.Rotate(
+			ctx,
+			belay.Bearer(belay.NewSecret(secret)),
+			func(ctx context.Context, a belay.Authenticator) error {
+				_, err := belay.Get[belay.None](ctx, client, "/me", belay.Auth(a))
+				return err
+			},
+		)
 	}
 	fmt.Println(onWebhook(context.Background(), "typo"))
 	fmt.Println(onWebhook(context.Background(), "new"))

@@ -69,7 +69,14 @@ func ExampleSend() {
 	defer server.Close()
 	client, err := belay.New(server.URL)
 	check(err)
-	ids, err := belay.Send[[]string](context.Background(), client, "POST", "/search", map[string]string{"name": "A"}, belay.ReadOnly())
+	ids, err := belay.Send[[]string](
+		context.Background(),
+		client,
+		"POST",
+		"/search",
+		map[string]string{"name": "A"},
+		belay.ReadOnly(),
+	)
 	check(err)
 	fmt.Println(ids)
 	// Output: [1 2]

@@ -213,7 +213,11 @@ func ExampleWithObserver() {
 			fmt.Println("call", e.Attempts, "attempts")
 		}
 	})
-	client, err := belay.New(server.URL, belay.WithObserver(count), belay.WithRetry(belay.RetryPolicy{BaseDelay: time.Millisecond}))
+	client, err := belay.New(
+		server.URL,
+		belay.WithObserver(count),
+		belay.WithRetry(belay.RetryPolicy{BaseDelay: time.Millisecond}),
+	)
 	check(err)
 	_, err = belay.Get[record](context.Background(), client, "/shaky")
 	check(err)
@@ -283,8 +287,12 @@ func ExampleMiddleware() {
 			})
 		}
 	}
-	client, err := belay.New(server.URL, belay.WithCallMiddleware(say("call")), belay.WithAttemptMiddleware(say("attempt")),
-		belay.WithRetry(belay.RetryPolicy{BaseDelay: time.Millisecond}))
+	client, err := belay.New(
+		server.URL,
+		belay.WithCallMiddleware(say("call")),
+		belay.WithAttemptMiddleware(say("attempt")),
+		belay.WithRetry(belay.RetryPolicy{BaseDelay: time.Millisecond}),
+	)
 	check(err)
 	_, err = belay.Get[record](context.Background(), client, "/shaky")
 	check(err)
@@ -337,7 +345,12 @@ func ExampleStreamBody() {
 	client, err := belay.New(server.URL)
 	check(err)
 	open := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a,b\n")), nil } // os.Open
-	made, err := belay.Post[struct{ Got string }](context.Background(), client, "/records", belay.StreamBody("text/csv", 4, open))
+	made, err := belay.Post[struct{ Got string }](
+		context.Background(),
+		client,
+		"/records",
+		belay.StreamBody("text/csv", 4, open),
+	)
 	check(err)
 	fmt.Println(made.Got)
 	// Output: text/csv

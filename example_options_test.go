@@ -27,7 +27,12 @@ func show(headers ...string) http.RoundTripper {
 			line += " " + string(data)
 		}
 		fmt.Println(line)
-		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), Request: req}, nil
+		return &http.Response{
+			StatusCode: http.StatusOK,
+			Header:     http.Header{},
+			Body:       io.NopCloser(strings.NewReader("{}")),
+			Request:    req,
+		}, nil
 	})
 }
 
@@ -91,7 +96,11 @@ func ExampleWithHeader() {
 
 // A credential for one call, in place of the client's; nil sends none.
 func ExampleAuth() {
-	client, err := belay.New("https://api.example.com", belay.WithTransport(show("Authorization")), belay.WithAuth(belay.Bearer(belay.NewSecret("mine"))))
+	client, err := belay.New(
+		"https://api.example.com",
+		belay.WithTransport(show("Authorization")),
+		belay.WithAuth(belay.Bearer(belay.NewSecret("mine"))),
+	)
 	check(err)
 	ctx := context.Background()
 	for _, opts := range [][]belay.CallOption{nil, {belay.Auth(belay.Bearer(belay.NewSecret("yours")))}, {belay.Auth(nil)}} {
@@ -111,7 +120,11 @@ func ExampleAuthenticator() {
 		n++ // read from the vault, refresh when it is due
 		return belay.Bearer(belay.NewSecret(fmt.Sprint("token ", n))).Credential(ctx)
 	})
-	client, err := belay.New("https://api.example.com", belay.WithTransport(show("Authorization")), belay.WithAuth(vault))
+	client, err := belay.New(
+		"https://api.example.com",
+		belay.WithTransport(show("Authorization")),
+		belay.WithAuth(vault),
+	)
 	check(err)
 	for range 2 {
 		_, err = belay.Get[belay.None](context.Background(), client, "/me")
@@ -141,7 +154,13 @@ func ExampleWithLimiter() {
 	check(err)
 	breaker, err := belay.NewBreaker(belay.BreakerPolicy{})
 	check(err)
-	shared := []belay.Option{belay.WithTransport(show()), belay.WithLimiter(limiter), belay.WithBreaker(breaker), belay.WithMaxInFlight(5), belay.WithMaxQueue(0)}
+	shared := []belay.Option{
+		belay.WithTransport(show()),
+		belay.WithLimiter(limiter),
+		belay.WithBreaker(breaker),
+		belay.WithMaxInFlight(5),
+		belay.WithMaxQueue(0),
+	}
 	reads, err := belay.New("https://api.example.com", shared...)
 	check(err)
 	search, err := belay.New("https://search.example.com", shared...)
@@ -177,8 +196,13 @@ func ExampleWithAttemptTimeout() {
 		<-req.Context().Done()
 		return nil, req.Context().Err()
 	})
-	client, err := belay.New("https://api.example.com", belay.WithTransport(hangs), belay.WithAttemptTimeout(10*time.Millisecond), belay.WithTimeout(time.Minute),
-		belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Millisecond}))
+	client, err := belay.New(
+		"https://api.example.com",
+		belay.WithTransport(hangs),
+		belay.WithAttemptTimeout(10*time.Millisecond),
+		belay.WithTimeout(time.Minute),
+		belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Millisecond}),
+	)
 	check(err)
 	_, err = belay.Get[record](context.Background(), client, "/slow")
 	fmt.Println(err)
@@ -201,8 +225,14 @@ func ExampleWithMaxResponseBytes() {
 
 // The credential goes to the partner's file server too, and to nobody else; never over plain http.
 func ExampleWithTrustedOrigins() {
-	client, err := belay.New("https://api.example.com", belay.WithTransport(show("X-Api-Key")),
-		belay.WithAuth(belay.APIKey("X-Api-Key", belay.NewSecret("key"))), belay.WithTrustedOrigins("https://files.example.com"))
+	client, err := belay.New(
+		"https://api.example.com",
+		belay.WithTransport(show("X-Api-Key")),
+		belay.WithAuth(
+			belay.APIKey("X-Api-Key", belay.NewSecret("key")),
+		),
+		belay.WithTrustedOrigins("https://files.example.com"),
+	)
 	check(err)
 	for _, u := range []string{"https://files.example.com/1", "https://elsewhere.example/1"} {
 		resp, err := client.HTTPClient().Get(u)

@@ -94,7 +94,13 @@ func ExampleAwait() {
 		return testkit.Raw(200, "application/json", `{"url":"https://partner.test/files/7"}`), nil
 	})
 	client, _ := belay.New("https://partner.test", belay.WithTransport(partner))
-	export, err := belay.Await[struct{ URL string }](context.Background(), client, "POST", "/exports", map[string]string{"of": "contacts"})
+	export, err := belay.Await[struct{ URL string }](
+		context.Background(),
+		client,
+		"POST",
+		"/exports",
+		map[string]string{"of": "contacts"},
+	)
 	fmt.Println(export.URL, err)
 	// Output: https://partner.test/files/7 <nil>
 }

@@ -30,12 +30,22 @@ func partner() *httptest.Server {
 	mux.HandleFunc("POST /records", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		if strings.Contains(string(body), `"name":""`) {
-			reply(w, http.StatusUnprocessableEntity, map[string]any{"message": "Validation failed", "errors": []map[string]string{{"field": "name", "message": "must not be empty"}}})
+			reply(
+				w,
+				http.StatusUnprocessableEntity,
+				map[string]any{
+					"message": "Validation failed",
+					"errors":  []map[string]string{{"field": "name", "message": "must not be empty"}},
+				},
+			)
 			return
 		}
 		reply(w, http.StatusCreated, map[string]string{"id": "4", "got": r.Header.Get("Content-Type")})
 	})
-	mux.HandleFunc("POST /search", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, []string{"1", "2"}) })
+	mux.HandleFunc(
+		"POST /search",
+		func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, []string{"1", "2"}) },
+	)
 	mux.HandleFunc("GET /shaky", func(w http.ResponseWriter, _ *http.Request) {
 		if calls.Add(1)%3 != 0 {
 			reply(w, http.StatusServiceUnavailable, map[string]string{"message": "try again"})
@@ -51,13 +61,26 @@ func partner() *httptest.Server {
 		reply(w, http.StatusTooManyRequests, map[string]string{"message": "quota used up"})
 	})
 	mux.HandleFunc("GET /whoami", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, http.StatusOK, map[string]string{"authorization": r.Header.Get("Authorization"), "key": r.Header.Get("X-Api-Key") + r.URL.Query().Get("key")})
+		reply(
+			w,
+			http.StatusOK,
+			map[string]string{
+				"authorization": r.Header.Get("Authorization"),
+				"key":           r.Header.Get("X-Api-Key") + r.URL.Query().Get("key"),
+			},
+		)
 	})
-	mux.HandleFunc("GET /report.csv", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "id,name\n1,Ada\n") })
+	mux.HandleFunc(
+		"GET /report.csv",
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "id,name\n1,Ada\n") },
+	)
 	mux.HandleFunc("POST /slack", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, map[string]any{"ok": false, "error": "channel_not_found"})
 	})
-	mux.HandleFunc("GET /moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/records/1", http.StatusFound) })
+	mux.HandleFunc(
+		"GET /moved",
+		func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/records/1", http.StatusFound) },
+	)
 	return httptest.NewServer(mux)
 }
 

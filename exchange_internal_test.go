@@ -163,9 +163,20 @@ func TestRedirectElsewhere(t *testing.T) {
 	body := io.Reader(strings.NewReader(`{"a":1}`))
 	rt := transportFunc(func(req *http.Request) (*http.Response, error) {
 		if req.URL.Host == "partner.test" {
-			return &http.Response{StatusCode: 302, Header: http.Header{"Location": {"https://files.test/x"}}, Body: http.NoBody, Request: req}, nil
+			return &http.Response{
+				StatusCode: 302,
+				Header:     http.Header{"Location": {"https://files.test/x"}},
+				Body:       http.NoBody,
+				Request:    req,
+			}, nil
 		}
-		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body), ContentLength: -1, Request: req}, nil
+		return &http.Response{
+			StatusCode:    200,
+			Header:        http.Header{},
+			Body:          io.NopCloser(body),
+			ContentLength: -1,
+			Request:       req,
+		}, nil
 	})
 	c := clientOf(t, rt, WithRedirects(RedirectAny), WithMaxResponseBytes(1<<20))
 	got, err := Get[map[string]int](t.Context(), c, "/")
@@ -180,7 +191,10 @@ func TestRedirectElsewhere(t *testing.T) {
 	same := &stack{set: &settings{}}
 	req := httptest.NewRequest(http.MethodGet, "https://a.test/", nil)
 	require.NoError(t, same.checkRedirect(req, []*http.Request{req}))
-	require.Error(t, same.checkRedirect(httptest.NewRequest(http.MethodGet, "https://b.test/", nil), []*http.Request{req}))
+	require.Error(
+		t,
+		same.checkRedirect(httptest.NewRequest(http.MethodGet, "https://b.test/", nil), []*http.Request{req}),
+	)
 }
 
 // Redirects to a trusted origin are within the origin.
@@ -243,7 +257,8 @@ func TestSmallParts(t *testing.T) {
 	require.ErrorContains(t, err, "at most 64")
 }
 
-// Where the program has replaced net/http's default transport, Belay goes by it. Not parallel: the default is every test's.
+// Where the program has replaced net/http's default transport, Belay goes by it. Not parallel: the default is
+// every test's.
 func TestDefaultTransportOfAnotherKind(t *testing.T) {
 	old := http.DefaultTransport
 	http.DefaultTransport = answer(200, "")

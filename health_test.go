@@ -20,8 +20,16 @@ func TestHealth(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "states", func(t *testing.T) {
 		status, on := 200, true
-		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(status, "Retry-After", "0"), nil })
-		parent := newClient(t, rt, belay.WithName("crm"), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}), belay.WithEnabled(func() bool { return on }))
+		rt := testkit.RoundTrip(
+			func(*http.Request) (*http.Response, error) { return testkit.Reply(status, "Retry-After", "0"), nil },
+		)
+		parent := newClient(
+			t,
+			rt,
+			belay.WithName("crm"),
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
+			belay.WithEnabled(func() bool { return on }),
+		)
 		c, err := parent.With(belay.WithIntegration("acme"))
 		require.NoError(t, err)
 		state := func(want belay.HealthState) belay.Health {
@@ -41,7 +49,11 @@ func TestHealth(t *testing.T) {
 		status = 503
 		require.Error(t, get(t.Context(), c, "/"))
 		h := state(belay.HealthDegraded)
-		require.Equal(t, []any{1, 503, belay.ClassTransient, "crm", "acme"}, []any{h.Failures, h.StatusCode, h.Failure.Class, h.Partner, h.Integration})
+		require.Equal(
+			t,
+			[]any{1, 503, belay.ClassTransient, "crm", "acme"},
+			[]any{h.Failures, h.StatusCode, h.Failure.Class, h.Partner, h.Integration},
+		)
 		for range 5 {
 			require.Error(t, get(t.Context(), c, "/"))
 		}
@@ -86,7 +98,9 @@ func TestHealth(t *testing.T) {
 		i.Revoked = true
 		o := app(t, i)
 		require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{
-			Access: belay.NewSecret("access-0-secret"), Refresh: belay.NewSecret("refresh-0-secret"), Expiry: time.Now().Add(-time.Hour),
+			Access: belay.NewSecret(
+				"access-0-secret",
+			), Refresh: belay.NewSecret("refresh-0-secret"), Expiry: time.Now().Add(-time.Hour),
 		}))
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		require.Error(t, get(t.Context(), c, "/"))
@@ -103,7 +117,11 @@ func TestHealth(t *testing.T) {
 // What an alert or a status page reads.
 func ExampleClient_Health() {
 	partner := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(401), nil })
-	client, err := belay.New("https://partner.test", belay.WithTransport(partner), belay.WithRateLimit(belay.PerSecond(10)))
+	client, err := belay.New(
+		"https://partner.test",
+		belay.WithTransport(partner),
+		belay.WithRateLimit(belay.PerSecond(10)),
+	)
 	if err != nil {
 		panic(err)
 	}

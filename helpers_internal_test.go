@@ -13,7 +13,13 @@ type transportFunc = roundTripperFunc
 
 func answer(status int, body string) transportFunc {
 	return func(req *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: req}, nil
+		return &http.Response{
+			StatusCode:    status,
+			Header:        http.Header{},
+			Body:          io.NopCloser(strings.NewReader(body)),
+			ContentLength: -1,
+			Request:       req,
+		}, nil
 	}
 }
 

@@ -114,7 +114,11 @@ func app(t *testing.T, rt http.RoundTripper, change ...func(*oauth.Config)) *oau
 func serve(t *testing.T, h http.HandlerFunc, opts ...belay.Option) *belay.Client {
 	t.Helper()
 	s := httptest.NewServer(h)
-	c, err := belay.New(s.URL, append([]belay.Option{belay.WithRetry(belay.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: time.Millisecond})}, opts...)...)
+	c, err := belay.New(
+		s.URL,
+		append(
+			[]belay.Option{belay.WithRetry(belay.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: time.Millisecond})},
+			opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()); s.Close() })
 	return c

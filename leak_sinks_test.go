@@ -29,9 +29,19 @@ import (
 func laterAuths(t *testing.T) map[string]belay.Authenticator {
 	t.Helper()
 	o := leakyApp(t, oauth.StyleBody, nil, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
-		return testkit.JSONReply(200, map[string]string{"access_token": testkit.Canary, "refresh_token": "r-" + testkit.Canary}), nil
+		return testkit.JSONReply(
+			200,
+			map[string]string{"access_token": testkit.Canary, "refresh_token": "r-" + testkit.Canary},
+		), nil
 	}))
-	require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret(testkit.Canary), Refresh: belay.NewSecret("r-" + testkit.Canary)}))
+	require.NoError(
+		t,
+		o.Put(
+			t.Context(),
+			"acme",
+			oauth.Token{Access: belay.NewSecret(testkit.Canary), Refresh: belay.NewSecret("r-" + testkit.Canary)},
+		),
+	)
 	rotating, err := belay.NewRotating(belay.Bearer(belay.NewSecret("old-" + testkit.Canary)))
 	require.NoError(t, err)
 	require.NoError(t, rotating.Rotate(t.Context(), belay.APIKey("X-Api-Key", belay.NewSecret(testkit.Canary)), nil))
@@ -59,7 +69,10 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 	t.Parallel()
 	echo := map[string]func(text string) *http.Response{
 		"refused": func(text string) *http.Response {
-			return testkit.JSONReply(400, map[string]string{"error": "invalid_grant", "error_description": text, "error_uri": text})
+			return testkit.JSONReply(
+				400,
+				map[string]string{"error": "invalid_grant", "error_description": text, "error_uri": text},
+			)
 		},
 		"code": func(text string) *http.Response { return testkit.JSONReply(401, map[string]string{"error": text}) },
 		"nested": func(text string) *http.Response {
@@ -122,7 +135,9 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 					var events []belay.Event
 					o := leakyApp(t, style, tell(&log, &events), rt)
 					require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{
-						Access: belay.NewSecret(testkit.Canary), Refresh: belay.NewSecret("r-" + testkit.Canary), Expiry: time.Now().Add(-time.Hour),
+						Access: belay.NewSecret(
+							testkit.Canary,
+						), Refresh: belay.NewSecret("r-" + testkit.Canary), Expiry: time.Now().Add(-time.Hour),
 					}))
 					err := begin(t.Context(), o)
 					require.Error(t, err)
@@ -132,7 +147,10 @@ func TestNoTokenRequestLeaks(t *testing.T) {
 					require.ErrorAs(t, err, &e)
 					require.NotEmpty(t, e.Integration)
 					require.NotEmpty(t, e.Message, "what to do")
-					cfg := oauth.Config{ClientSecret: belay.NewSecret(testkit.Canary), Params: url.Values{"subject_token": {testkit.Canary}}}
+					cfg := oauth.Config{
+						ClientSecret: belay.NewSecret(testkit.Canary),
+						Params:       url.Values{"subject_token": {testkit.Canary}},
+					}
 					data, _ := json.Marshal(cfg)
 					fmt.Fprintf(&log, "%v %+v %#v %s", o, o, o.RefreshToken("acme"), data)
 					log.WriteString(testkit.Verbs(cfg) + testkit.Verbs(&cfg))
@@ -163,14 +181,28 @@ func tell(log io.Writer, events *[]belay.Event) belay.Observer {
 func TestNoCassetteLeaks(t *testing.T) {
 	t.Parallel()
 	auths := laterAuths(t)
-	auths["Bearer"], auths["Basic"] = belay.Bearer(belay.NewSecret(testkit.Canary)), belay.Basic("user", belay.NewSecret(testkit.Canary))
-	auths["APIKeyQuery"], auths["own"], auths["own by URL"] = belay.APIKeyQuery("api_key", belay.NewSecret(testkit.Canary)), ownAuth{}, ownAuth{query: true}
+	auths["Bearer"], auths["Basic"] = belay.Bearer(
+		belay.NewSecret(testkit.Canary),
+	), belay.Basic(
+		"user",
+		belay.NewSecret(testkit.Canary),
+	)
+	auths["APIKeyQuery"], auths["own"], auths["own by URL"] = belay.APIKeyQuery(
+		"api_key",
+		belay.NewSecret(testkit.Canary),
+	), ownAuth{}, ownAuth{
+		query: true,
+	}
 	dir := t.TempDir()
 	for name, auth := range auths {
 		for _, code := range []int{400, 302, 200} {
 			path := filepath.Join(dir, fmt.Sprint(name, code))
 			t.Run(fmt.Sprint(name, code), func(t *testing.T) {
-				w := &world{partner: "https://partner.test", code: code, to: "https://partner.test/?token=" + url.QueryEscape(testkit.Canary)}
+				w := &world{
+					partner: "https://partner.test",
+					code:    code,
+					to:      "https://partner.test/?token=" + url.QueryEscape(testkit.Canary),
+				}
 				tape := belaytest.Cassette{Path: path, Record: true, Real: w}.Open(t)
 				require.Empty(t, exercise(t, w, auth, belay.RedirectNone, "HTTPClient", belay.WithTransport(tape)))
 				require.NotZero(t, w.authed)
@@ -192,21 +224,33 @@ func TestNoPanicLeaks(t *testing.T) {
 		"observer": belay.WithObserver(belay.ObserverFunc(func(context.Context, belay.Event) { boom() })),
 		"redactor": belay.WithRedactor(func(string, []byte) string { boom(); return "" }),
 	} {
-		require.Empty(t, exercise(t, w, belay.Bearer(belay.NewSecret(testkit.Canary)), belay.RedirectNone, "Post", option), name)
+		require.Empty(
+			t,
+			exercise(t, w, belay.Bearer(belay.NewSecret(testkit.Canary)), belay.RedirectNone, "Post", option),
+			name,
+		)
 	}
 	o := app(t, w, func(cfg *oauth.Config) { cfg.Store = panickingStore{} })
 	_, err := o.ClientCredentials("").Credential(t.Context())
 	require.Error(t, err)
 	require.Empty(t, leaks(&world{}, "", nil, nil, err))
 	// One that is not contained is the caller's, as it was.
-	c, err := belay.New(w.partner, belay.WithAuth(belay.Bearer(belay.NewSecret(testkit.Canary))), belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) { panic("as it was") })))
+	c, err := belay.New(
+		w.partner,
+		belay.WithAuth(belay.Bearer(belay.NewSecret(testkit.Canary))),
+		belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) { panic("as it was") })),
+	)
 	require.NoError(t, err)
 	require.PanicsWithValue(t, "as it was", func() { _ = get(t.Context(), c, "/") })
 }
 
 type panickingStore struct{ oauth.Store }
 
-func (panickingStore) Update(context.Context, string, func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
+func (panickingStore) Update(
+	context.Context,
+	string,
+	func(context.Context, oauth.Token) (oauth.Token, error),
+) (oauth.Token, error) {
 	panic("holds " + testkit.Canary)
 }
 
@@ -232,7 +276,14 @@ func TestSinksNotice(t *testing.T) {
 			clone.Header.Set("Accept-Language", testkit.Canary)
 			return tape.RoundTrip(clone)
 		})
-		exercise(t, w, belay.Bearer(belay.NewSecret("another")), belay.RedirectNone, "HTTPClient", belay.WithTransport(leaky))
+		exercise(
+			t,
+			w,
+			belay.Bearer(belay.NewSecret("another")),
+			belay.RedirectNone,
+			"HTTPClient",
+			belay.WithTransport(leaky),
+		)
 	})
 	data, err := os.ReadFile(path + ".yaml")
 	require.NoError(t, err)

@@ -52,7 +52,10 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if req.URL.Scheme+"://"+req.URL.Host != w.partner {
 		w.visitors = append(w.visitors, text)
-		return say(500, map[string]any{"message": "got " + text, "code": text, "errors": map[string]string{"field": text}}), nil
+		return say(
+			500,
+			map[string]any{"message": "got " + text, "code": text, "errors": map[string]string{"field": text}},
+		), nil
 	}
 	if testkit.Seen(text) {
 		w.authed++
@@ -61,7 +64,10 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &url.Error{Op: "Get", URL: req.URL.String(), Err: errors.New("failed with " + text)}
 	}
 	if req.URL.Path == "/echo" {
-		return say(400, map[string]any{"message": "got " + text, "code": text, "errors": map[string]string{"field": text}}), nil
+		return say(
+			400,
+			map[string]any{"message": "got " + text, "code": text, "errors": map[string]string{"field": text}},
+		), nil
 	}
 	resp.Header.Set("Location", w.to)
 	return say(w.code, map[string]string{}), nil
@@ -106,7 +112,10 @@ func TestNoCredentialLeaks(t *testing.T) {
 	secret := belay.NewSecret(testkit.Canary)
 	auths := map[string]belay.Authenticator{
 		"Bearer": belay.Bearer(secret), "APIKey": belay.APIKey("X-Api-Key", secret),
-		"APIKeyQuery": belay.APIKeyQuery("api_key", secret), "Basic": belay.Basic("user", secret), "Basic user": belay.Basic("", secret),
+		"APIKeyQuery": belay.APIKeyQuery(
+			"api_key",
+			secret,
+		), "Basic": belay.Basic("user", secret), "Basic user": belay.Basic("", secret),
 		"own": ownAuth{}, "own by URL": ownAuth{query: true},
 	}
 	maps.Copy(auths, laterAuths(t))
@@ -147,11 +156,20 @@ func TestNoCredentialLeaks(t *testing.T) {
 }
 
 // exercise makes one call and returns where the credential was seen.
-func exercise(t *testing.T, w *world, auth belay.Authenticator, policy belay.RedirectPolicy, how string, more ...belay.Option) []string {
+func exercise(
+	t *testing.T,
+	w *world,
+	auth belay.Authenticator,
+	policy belay.RedirectPolicy,
+	how string,
+	more ...belay.Option,
+) []string {
 	var log bytes.Buffer
 	var events []belay.Event
 	options := append([]belay.Option{
-		belay.WithTransport(w), belay.WithAuth(auth), belay.WithRedirects(policy), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
+		belay.WithTransport(
+			w,
+		), belay.WithAuth(auth), belay.WithRedirects(policy), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
 		belay.WithLogger(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 		belay.WithObserver(belay.ObserverFunc(func(_ context.Context, e belay.Event) { events = append(events, e) })),
 	}, more...)
@@ -230,7 +248,14 @@ func TestLeakMatrixNotices(t *testing.T) {
 		})
 	}
 	w := &world{partner: "https://partner.test", code: 302, to: "https://evil.test/"}
-	where := exercise(t, w, belay.Bearer(belay.NewSecret("another")), belay.RedirectAny, "Get", belay.WithAttemptMiddleware(leaky))
+	where := exercise(
+		t,
+		w,
+		belay.Bearer(belay.NewSecret("another")),
+		belay.RedirectAny,
+		"Get",
+		belay.WithAttemptMiddleware(leaky),
+	)
 	require.NotEmpty(t, where)
 }
 
@@ -268,8 +293,12 @@ func TestCredentialsStayWithThePartner(t *testing.T) {
 		got = append(got, req.URL.Host+" "+req.Header.Get("Authorization"))
 		return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}, Request: req}, nil
 	})
-	c, err := belay.New("https://partner.test", belay.WithTransport(rt), belay.WithAuth(belay.Bearer(belay.NewSecret("tok1"))),
-		belay.WithTrustedOrigins("https://files.partner.test"))
+	c, err := belay.New(
+		"https://partner.test",
+		belay.WithTransport(rt),
+		belay.WithAuth(belay.Bearer(belay.NewSecret("tok1"))),
+		belay.WithTrustedOrigins("https://files.partner.test"),
+	)
 	require.NoError(t, err)
 	for _, u := range []string{"https://partner.test/a", "https://PARTNER.test:443/a", "https://files.partner.test/a", "https://evil.test/a", "http://partner.test/a"} {
 		resp, err := c.HTTPClient().Get(u)
@@ -293,7 +322,11 @@ func TestCredentialsStayWithThePartner(t *testing.T) {
 	// Plain http to anywhere but loopback is refused.
 	_, err = belay.New("http://partner.test", belay.WithAuth(belay.Bearer(belay.NewSecret("tok1"))))
 	require.ErrorContains(t, err, "WithAuth")
-	_, err = belay.New("http://partner.test", belay.WithAuth(belay.Bearer(belay.NewSecret("tok1"))), belay.WithInsecureCredentials())
+	_, err = belay.New(
+		"http://partner.test",
+		belay.WithAuth(belay.Bearer(belay.NewSecret("tok1"))),
+		belay.WithInsecureCredentials(),
+	)
 	require.NoError(t, err)
 	_, err = belay.New("http://127.0.0.1:8080", belay.WithAuth(belay.Bearer(belay.NewSecret("tok1"))))
 	require.NoError(t, err)

@@ -50,11 +50,15 @@ func TestLogLevels(t *testing.T) {
 	// A partner that hangs.
 	testkit.Bubble(t, "hangs", func(t *testing.T) {
 		var log bytes.Buffer
-		c, err := belay.New("https://partner.test", belay.WithTimeout(time.Second), belay.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithTimeout(time.Second),
+			belay.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
 			belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				<-req.Context().Done()
 				return nil, req.Context().Err()
-			})))
+			})),
+		)
 		require.NoError(t, err)
 		require.Error(t, get(t.Context(), c, "/"))
 		require.Contains(t, log.String(), `level=WARN msg="belay: attempt"`)
@@ -62,9 +66,15 @@ func TestLogLevels(t *testing.T) {
 	})
 	// A call that is not sent, as it would wait for too long.
 	var log bytes.Buffer
-	c, err := belay.New("https://partner.test", belay.WithRateLimit(belay.PerHour(1)), belay.WithMaxWait(1),
+	c, err := belay.New(
+		"https://partner.test",
+		belay.WithRateLimit(belay.PerHour(1)),
+		belay.WithMaxWait(1),
 		belay.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
-		belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil })))
+		belay.WithTransport(
+			testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil }),
+		),
+	)
 	require.NoError(t, err)
 	require.NoError(t, get(t.Context(), c, "/"))
 	require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrWaitTooLong)
@@ -76,12 +86,19 @@ func TestLogLevels(t *testing.T) {
 func TestLogOfWebhooksAndCredentials(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	o := belay.NewLogObserver(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}})))
+	o := belay.NewLogObserver(
+		slog.New(
+			slog.NewTextHandler(
+				&out,
+				&slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+					if a.Key == slog.TimeKey {
+						return slog.Attr{}
+					}
+					return a
+				}},
+			),
+		),
+	)
 	trouble, when := errors.New("trouble"), time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
 	for _, e := range []belay.Event{
 		belay.DeliveryReceived{Partner: "stripe", Integration: "main", ID: "d1", Events: 2, Stored: true, Bytes: 10, Duration: time.Second},
@@ -97,7 +114,9 @@ func TestLogOfWebhooksAndCredentials(t *testing.T) {
 	} {
 		o.Observe(t.Context(), e)
 	}
-	require.Equal(t, `level=DEBUG msg="belay: webhook received" partner=stripe integration=main id=d1 events=2 stored=true bytes=10 duration_ms=1000
+	require.Equal(
+		t,
+		`level=DEBUG msg="belay: webhook received" partner=stripe integration=main id=d1 events=2 stored=true bytes=10 duration_ms=1000
 level=WARN msg="belay: webhook rejected" partner=stripe integration=main status=401 reason=signature error=trouble
 level=DEBUG msg="belay: webhook handled" partner=stripe integration="" id=e1 type=paid attempt=1 age_ms=1000 duration_ms=1
 level=WARN msg="belay: webhook failed" partner=stripe integration="" id=e1 type=paid attempt=2 age_ms=0 duration_ms=0 retry_ms=60000 error=trouble
@@ -107,6 +126,8 @@ level=WARN msg="belay: token refresh failed" partner=crm integration=acme last_w
 level=ERROR msg="belay: token revoked" partner=crm integration=acme last_worked=2026-11-28T00:00:00.000Z action="connect again" error=trouble
 level=INFO msg="belay: credential rotated" integration=acme was=2026-11-28T00:00:00.000Z
 level=ERROR msg="belay: rotation rolled back" integration=acme action="check the key" error=trouble
-`, out.String())
+`,
+		out.String(),
+	)
 	belay.NewLogObserver(nil).Observe(t.Context(), belay.CredentialRotated{}) // writes nothing
 }

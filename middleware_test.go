@@ -126,9 +126,15 @@ func TestMiddlewareAnswers(t *testing.T) {
 		"an error of its own": {"/", func(http.RoundTripper, *http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED }, "", belay.ErrTransient},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := newClient(t, inner, belay.WithTimeout(time.Minute), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}), belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper {
-				return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) { return c.mw(next, req) })
-			}))
+			client := newClient(
+				t,
+				inner,
+				belay.WithTimeout(time.Minute),
+				belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
+				belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper {
+					return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) { return c.mw(next, req) })
+				}),
+			)
 			got, err := belay.Get[string](t.Context(), client, c.path)
 			if c.is != nil {
 				require.ErrorIs(t, err, c.is)
@@ -153,14 +159,23 @@ func TestWraps(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "all", func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{
-			Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second)}, ErrorRate: 0.1, ResetRate: 0.1, Latency: time.Millisecond, Seed: 3,
+			Limits: []belaytest.Limit{
+				belaytest.Sliding(10, time.Second),
+			}, ErrorRate: 0.1, ResetRate: 0.1, Latency: time.Millisecond, Seed: 3,
 			Outages: []belaytest.Outage{{From: 5 * time.Second, For: 2 * time.Second, Kind: belaytest.Refuse}},
 		})
 		breaker, err := belay.NewBreaker(belay.BreakerPolicy{})
 		require.NoError(t, err)
 		limiter, err := belay.NewLimiter(belay.PerSecond(10))
 		require.NoError(t, err)
-		hc := &http.Client{Transport: belay.Chain(p, belay.RetryPolicy{MaxAttempts: 8, BaseDelay: time.Second}.Wrap, breaker.Wrap, limiter.Wrap)}
+		hc := &http.Client{
+			Transport: belay.Chain(
+				p,
+				belay.RetryPolicy{MaxAttempts: 8, BaseDelay: time.Second}.Wrap,
+				breaker.Wrap,
+				limiter.Wrap,
+			),
+		}
 		failed := testkit.Work(4, 200, func(int) error {
 			resp, err := hc.Get("https://partner.test/")
 			if err == nil {
@@ -199,7 +214,11 @@ type lists struct {
 func TestContextsNeedNotBeComparable(t *testing.T) {
 	t.Parallel()
 	through := func(next http.RoundTripper) http.RoundTripper { return next }
-	c := newClient(t, testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(200), nil }), belay.WithCallMiddleware(through),
-		belay.WithAuth(belay.Bearer(belay.NewSecret("a token"))))
+	c := newClient(
+		t,
+		testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(200), nil }),
+		belay.WithCallMiddleware(through),
+		belay.WithAuth(belay.Bearer(belay.NewSecret("a token"))),
+	)
 	require.NoError(t, get(lists{Context: t.Context()}, c, "/"))
 }

@@ -17,22 +17,58 @@ import (
 
 func TestOptionsOutOfRangeAreOneErrorThatNamesEach(t *testing.T) {
 	t.Parallel()
-	_, err := belay.New("ftp://partner.test",
-		belay.WithMaxInFlight(0), belay.WithMaxQueue(-1), belay.WithTimeout(-time.Second), belay.WithAttemptTimeout(-1),
-		belay.WithRateLimit(belay.PerSecond(0)), belay.WithRateLimit(belay.Every(5, -1)), belay.WithRateLimit(belay.Limit{}),
-		belay.WithRateLimit(belay.PerSecond(5).Bucket(0)), belay.WithRateLimit(belay.PerSecond(5).Headroom(1.5)),
+	_, err := belay.New(
+		"ftp://partner.test",
+		belay.WithMaxInFlight(0),
+		belay.WithMaxQueue(-1),
+		belay.WithTimeout(-time.Second),
+		belay.WithAttemptTimeout(-1),
+		belay.WithRateLimit(
+			belay.PerSecond(0),
+		),
+		belay.WithRateLimit(belay.Every(5, -1)),
+		belay.WithRateLimit(belay.Limit{}),
+		belay.WithRateLimit(belay.PerSecond(5).Bucket(0)),
+		belay.WithRateLimit(belay.PerSecond(5).Headroom(1.5)),
 		belay.WithRetry(belay.RetryPolicy{MaxAttempts: -1, BaseDelay: -2, MaxDelay: -3, MaxRetryAfter: -4}),
 		belay.WithRetry(belay.RetryPolicy{BaseDelay: 2 * time.Second, MaxDelay: time.Second}),
 		belay.WithBreakerPolicy(belay.BreakerPolicy{
 			FailureRatio: math.NaN(), MinCalls: -1, Window: -1, Cooldown: -1, MaxCooldown: -2, Probes: -1,
 		}),
-		belay.WithLimiter(nil), belay.WithBreaker(nil), belay.WithBreaker(new(belay.Breaker)), belay.WithTransport(nil), belay.WithObserver(nil),
-		belay.WithCallMiddleware(nil), belay.WithAttemptMiddleware(nil), belay.Without(99), belay.WithName(""), belay.WithIntegration("a\nb"),
-		belay.WithHeader("Bad Name", "x"), belay.WithHeader("X-A", "a\r\nX-B: c"), belay.WithUserAgent("a\nb"),
-		belay.WithIdempotencyKeys("bad header"), belay.WithTrustedOrigins("nonsense"), belay.WithRedirects(9), belay.WithMaxResponseBytes(0),
-		belay.WithBaseURL("https://u:hunter2@partner.test"), belay.WithAuth(belay.Bearer(belay.Secret{})),
-		belay.WithAuth(belay.Bearer(belay.NewSecret("hunter2\n"))), belay.WithAuth(belay.APIKey("", belay.NewSecret("hunter2"))),
-		belay.WithAuth(belay.APIKey("a b", belay.NewSecret("hunter2"))), belay.WithAuth(belay.Basic("a:b", belay.NewSecret("hunter2"))), nil,
+		belay.WithLimiter(
+			nil,
+		),
+		belay.WithBreaker(nil),
+		belay.WithBreaker(new(belay.Breaker)),
+		belay.WithTransport(nil),
+		belay.WithObserver(nil),
+		belay.WithCallMiddleware(
+			nil,
+		),
+		belay.WithAttemptMiddleware(nil),
+		belay.Without(99),
+		belay.WithName(""),
+		belay.WithIntegration("a\nb"),
+		belay.WithHeader("Bad Name", "x"),
+		belay.WithHeader("X-A", "a\r\nX-B: c"),
+		belay.WithUserAgent("a\nb"),
+		belay.WithIdempotencyKeys(
+			"bad header",
+		),
+		belay.WithTrustedOrigins("nonsense"),
+		belay.WithRedirects(9),
+		belay.WithMaxResponseBytes(0),
+		belay.WithBaseURL("https://u:hunter2@partner.test"),
+		belay.WithAuth(belay.Bearer(belay.Secret{})),
+		belay.WithAuth(
+			belay.Bearer(belay.NewSecret("hunter2\n")),
+		),
+		belay.WithAuth(belay.APIKey("", belay.NewSecret("hunter2"))),
+		belay.WithAuth(
+			belay.APIKey("a b", belay.NewSecret("hunter2")),
+		),
+		belay.WithAuth(belay.Basic("a:b", belay.NewSecret("hunter2"))),
+		nil,
 	)
 	require.ErrorIs(t, err, belay.ErrInvalid)
 	text := err.Error()
@@ -68,7 +104,10 @@ func TestOptionsOutOfRangeAreOneErrorThatNamesEach(t *testing.T) {
 	require.ErrorContains(t, err, "at most 64")
 	_, err = belay.NewBreaker(belay.BreakerPolicy{Probes: 1001})
 	require.ErrorContains(t, err, "1001")
-	_, err = belay.RetryPolicy{MaxAttempts: -1}.Wrap(nil).RoundTrip(httptest.NewRequest(http.MethodPost, "https://partner.test", strings.NewReader("x")))
+	_, err = belay.RetryPolicy{
+		MaxAttempts: -1,
+	}.Wrap(nil).
+		RoundTrip(httptest.NewRequest(http.MethodPost, "https://partner.test", strings.NewReader("x")))
 	require.ErrorContains(t, err, "MaxAttempts is -1")
 }
 
@@ -83,7 +122,11 @@ func TestWithoutAndBack(t *testing.T) {
 	c := newClient(t, rt, all)
 	_ = get(t.Context(), c, "/")
 	require.Equal(t, 1, n)
-	back, err := c.With(belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}), belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 2}), belay.WithAttemptTimeout(time.Second))
+	back, err := c.With(
+		belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}),
+		belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 2}),
+		belay.WithAttemptTimeout(time.Second),
+	)
 	require.NoError(t, err)
 	n = 0
 	_ = get(t.Context(), back, "/")
@@ -100,7 +143,12 @@ func TestWith(t *testing.T) {
 		return stub{}.RoundTrip(req)
 	})
 	parent := newClient(t, rt, belay.WithHeader("X-A", "parent"), belay.WithUserAgent("ua"))
-	child, err := parent.With(belay.WithBaseURL("https://child.test/v1"), belay.WithHeader("X-A", ""), belay.WithName("crm"), belay.WithIntegration("acme"))
+	child, err := parent.With(
+		belay.WithBaseURL("https://child.test/v1"),
+		belay.WithHeader("X-A", ""),
+		belay.WithName("crm"),
+		belay.WithIntegration("acme"),
+	)
 	require.NoError(t, err)
 	for _, c := range []*belay.Client{parent, child, parent} {
 		require.NoError(t, get(t.Context(), c, "/x"))

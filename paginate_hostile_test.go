@@ -72,7 +72,11 @@ func TestNextLinkWithACredential(t *testing.T) {
 		if len(asked) > 1 {
 			return testkit.Raw(200, "application/json", `{"d":[]}`), nil
 		}
-		return testkit.Raw(200, "application/json", `{"d":[],"next":"https://partner.test/list?api_key=key-canary&page=2"}`), nil
+		return testkit.Raw(
+			200,
+			"application/json",
+			`{"d":[],"next":"https://partner.test/list?api_key=key-canary&page=2"}`,
+		), nil
 	})
 	c := newClient(t, rt, belay.WithAuth(belay.APIKeyQuery("api_key", belay.NewSecret("key-canary"))))
 	for page, err := range belay.Pages[thing](t.Context(), c, "/list", belay.NextURLPages{Items: "d", URL: "next"}) {
@@ -152,7 +156,9 @@ func TestEndlessLists(t *testing.T) {
 				n := asked.Add(1)
 				return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"n%d"}`, ids(int(n), 1), n)), nil
 			})
-			got, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors, belay.MaxPages(5), belay.Prefetch(prefetch)))
+			got, err := collect(
+				belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors, belay.MaxPages(5), belay.Prefetch(prefetch)),
+			)
 			require.ErrorIs(t, err, belay.ErrTooManyPages)
 			require.Len(t, got, 5)
 			require.EqualValues(t, 5, asked.Load())
@@ -168,7 +174,9 @@ func TestEndlessLists(t *testing.T) {
 				r.Body = io.NopCloser(body)
 				return r, nil
 			})
-			_, err := collect(belay.Items[thing](t.Context(), newClient(t, rt, belay.WithMaxResponseBytes(1<<20)), "/", cursors))
+			_, err := collect(
+				belay.Items[thing](t.Context(), newClient(t, rt, belay.WithMaxResponseBytes(1<<20)), "/", cursors),
+			)
 			require.ErrorIs(t, err, belay.ErrBodyTooLarge)
 		}
 	})
@@ -178,7 +186,9 @@ func TestEndlessLists(t *testing.T) {
 func TestPagesBadInput(t *testing.T) {
 	t.Parallel()
 	answer := func(body string) http.RoundTripper {
-		return testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Raw(200, "application/json", body), nil })
+		return testkit.RoundTrip(
+			func(*http.Request) (*http.Response, error) { return testkit.Raw(200, "application/json", body), nil },
+		)
 	}
 	for body, says := range map[string]string{
 		`{}`: `no items at "d"`, `{"d":{}}`: "not an array but an object", `{"d":"x"}`: "not an array but a string", `{"d":null,"next":"x"}`: "null, but there is a next page",
@@ -421,7 +431,11 @@ func TestPrefetch(t *testing.T) {
 		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			asked++
 			time.Sleep(10 * time.Millisecond)
-			return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":%s,"next":"%s"}`, ids(asked, 1), map[bool]string{true: fmt.Sprint(asked)}[asked < 20])), nil
+			return testkit.Raw(
+				200,
+				"application/json",
+				fmt.Sprintf(`{"d":%s,"next":"%s"}`, ids(asked, 1), map[bool]string{true: fmt.Sprint(asked)}[asked < 20]),
+			), nil
 		})
 		began := time.Now()
 		for _, err := range belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors, belay.Prefetch(2)) {

@@ -61,7 +61,11 @@ func TestPrefetchLosesNothing(t *testing.T) {
 						offset = c.place(q, size)
 					}
 					count := max(0, min(size, c.n-offset))
-					return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":%s,"n":%d,"more":%t}`, ids(offset, count), total, offset+count < c.n)), nil
+					return testkit.Raw(
+						200,
+						"application/json",
+						fmt.Sprintf(`{"d":%s,"n":%d,"more":%t}`, ids(offset, count), total, offset+count < c.n),
+					), nil
 				})
 				client := newClient(t, serial(rt))
 				got, err := collect(belay.Items[thing](t.Context(), client, "/", c.how, belay.Prefetch(prefetch)))
@@ -86,9 +90,12 @@ func serial(rt http.RoundTripper) http.RoundTripper {
 func TestNextLinksAreFollowedAsTheyAre(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "braces", func(t *testing.T) {
-		s := &shelf{pages: map[string]string{`GET /list`: ids(0, 1), `GET /list?filter={"a":1}&page=2`: ids(1, 1)}, header: map[string]http.Header{
-			`GET /list`: {"Link": {`, <https://partner.test/list?filter={"a":1}&page=2>; rel="next"`}},
-		}}
+		s := &shelf{
+			pages: map[string]string{`GET /list`: ids(0, 1), `GET /list?filter={"a":1}&page=2`: ids(1, 1)},
+			header: map[string]http.Header{
+				`GET /list`: {"Link": {`, <https://partner.test/list?filter={"a":1}&page=2>; rel="next"`}},
+			},
+		}
 		got, err := collect(belay.Items[thing](t.Context(), newClient(t, s), "/list", belay.LinkPages{}))
 		require.NoError(t, err, s.asked)
 		require.Equal(t, numbers(2), got)
@@ -150,7 +157,9 @@ func TestCursorsHoldNoCredential(t *testing.T) {
 func TestRawItemsAreJSON(t *testing.T) {
 	t.Parallel()
 	for body, n := range map[string]int{`[1,nope]`: 1, `[1,{"a":[}}]`: 1, `["x\q"]`: 0, `[{"a":[1},{"b":2]}]`: 0, `[01]`: 0, `[1,+5]`: 0, `[1][2]`: 0} {
-		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Raw(200, "application/json", body), nil })
+		rt := testkit.RoundTrip(
+			func(*http.Request) (*http.Response, error) { return testkit.Raw(200, "application/json", body), nil },
+		)
 		got := 0
 		var last error
 		for _, err := range belay.Items[json.RawMessage](t.Context(), newClient(t, rt), "/", belay.LinkPages{}) {
@@ -187,13 +196,28 @@ func (countdown) Next(a *belay.PageAnswer) (string, error) {
 
 func TestOwnPaginator(t *testing.T) {
 	t.Parallel()
-	s := &shelf{pages: map[string]string{"GET /?before=": `{"rows":` + ids(0, 2) + `,"oldest":2}`, "GET /?before=2": `{"rows":` + ids(2, 1) + `,"oldest":1}`, "GET /?before=1": `{"rows":[]}`}}
+	s := &shelf{
+		pages: map[string]string{
+			"GET /?before=":  `{"rows":` + ids(0, 2) + `,"oldest":2}`,
+			"GET /?before=2": `{"rows":` + ids(2, 1) + `,"oldest":1}`,
+			"GET /?before=1": `{"rows":[]}`,
+		},
+	}
 	for _, prefetch := range []int{0, 2} {
 		got, err := collect(belay.Items[thing](t.Context(), newClient(t, s), "/", countdown{}, belay.Prefetch(prefetch)))
 		require.NoError(t, err)
 		require.Equal(t, numbers(3), got)
 		require.PanicsWithValue(t, "mine", func() {
-			_, _ = collect(belay.Items[thing](t.Context(), newClient(t, s), "/", countdown{}, belay.Prefetch(prefetch), belay.StartAt("panic")))
+			_, _ = collect(
+				belay.Items[thing](
+					t.Context(),
+					newClient(t, s),
+					"/",
+					countdown{},
+					belay.Prefetch(prefetch),
+					belay.StartAt("panic"),
+				),
+			)
 		})
 	}
 }

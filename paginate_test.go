@@ -84,8 +84,8 @@ func numbers(n int) (out []string) {
 	return out
 }
 
-// Every partner pages in a way of its own: the shapes are theirs, with a first page, an empty one in the middle where they have
-// that, and their way to end.
+// Every partner pages in a way of its own: the shapes are theirs, with a first page, an empty one in the middle
+// where they have that, and their way to end.
 func TestPagesAsPartnersDoThem(t *testing.T) {
 	t.Parallel()
 	link := func(url string) http.Header {
@@ -411,7 +411,9 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 					}
 					last = page.Cursor
 					if last != "" {
-						rest, err := collect(belay.Items[thing](t.Context(), c, p.path, p.how, append(slices.Clip(opts), belay.StartAt(last))...))
+						rest, err := collect(
+							belay.Items[thing](t.Context(), c, p.path, p.how, append(slices.Clip(opts), belay.StartAt(last))...),
+						)
 						require.NoError(t, err)
 						require.Equal(t, numbers(p.want)[len(all):], append([]string{}, rest...))
 					}

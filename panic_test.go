@@ -30,9 +30,14 @@ func TestPanics(t *testing.T) {
 			}
 			return stub{}.RoundTrip(req)
 		})
-		c, err := belay.New("https://partner.test", belay.WithTransport(rt), belay.WithMaxInFlight(1), belay.WithMaxQueue(0),
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithTransport(rt),
+			belay.WithMaxInFlight(1),
+			belay.WithMaxQueue(0),
 			belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}),
-			belay.WithObserver(belay.ObserverFunc(func(context.Context, belay.Event) { panic("observer") })))
+			belay.WithObserver(belay.ObserverFunc(func(context.Context, belay.Event) { panic("observer") })),
+		)
 		require.NoError(t, err)
 		for range 3 {
 			require.PanicsWithValue(t, "below", func() { _, _ = belay.Get[belay.None](t.Context(), c, "/") })
@@ -45,7 +50,12 @@ func TestPanics(t *testing.T) {
 
 // blob is an answer whose body the classifier does not read.
 func blob(status int) *http.Response {
-	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/octet-stream"}}, Body: io.NopCloser(strings.NewReader("xyz")), ContentLength: 3}
+	return &http.Response{
+		StatusCode:    status,
+		Header:        http.Header{"Content-Type": {"application/octet-stream"}},
+		Body:          io.NopCloser(strings.NewReader("xyz")),
+		ContentLength: 3,
+	}
 }
 
 type panickyRefresher struct{ turning }
@@ -113,12 +123,16 @@ func TestPanicsHoldNothing(t *testing.T) {
 func TestPanicOnARedirectHoldsNothing(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "open", func(t *testing.T) {
-		c, err := belay.New("https://partner.test", belay.WithMaxInFlight(1), belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-			_ = req.Body.Close()
-			resp := blob(307)
-			resp.Header.Set("Location", "/next")
-			return resp, nil
-		})))
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithMaxInFlight(1),
+			belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				_ = req.Body.Close()
+				resp := blob(307)
+				resp.Header.Set("Location", "/next")
+				return resp, nil
+			})),
+		)
 		require.NoError(t, err)
 		for range 3 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -148,13 +162,18 @@ func TestWhatACallHeldComesBack(t *testing.T) {
 			}
 			return testkit.Reply(200), nil
 		})
-		c := newClient(t, rt, belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
+		c := newClient(
+			t,
+			rt,
+			belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}),
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
 			belay.WithRateLimit(belay.PerSecond(100).When(func(*http.Request) bool {
 				if bad.Load() {
 					panic("in When")
 				}
 				return true
-			})))
+			})),
+		)
 		_ = get(t.Context(), c, "/")
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -195,7 +214,13 @@ func TestWhatACallHeldComesBack(t *testing.T) {
 			return nil
 		})
 		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(500), nil })
-		c := newClient(t, rt, belay.WithBreaker(breaker), belay.WithAuth(sign), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}))
+		c := newClient(
+			t,
+			rt,
+			belay.WithBreaker(breaker),
+			belay.WithAuth(sign),
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
+		)
 		_ = get(t.Context(), c, "/")
 		time.Sleep(6 * time.Second)
 		fail = true

@@ -23,7 +23,15 @@ import (
 func TestOddHeaders(t *testing.T) {
 	t.Parallel()
 	quota := func(limit, left, reset any) *http.Response {
-		return testkit.Reply(200, "X-RateLimit-Limit", fmt.Sprint(limit), "X-RateLimit-Remaining", fmt.Sprint(left), "X-RateLimit-Reset", fmt.Sprint(reset))
+		return testkit.Reply(
+			200,
+			"X-RateLimit-Limit",
+			fmt.Sprint(limit),
+			"X-RateLimit-Remaining",
+			fmt.Sprint(left),
+			"X-RateLimit-Reset",
+			fmt.Sprint(reset),
+		)
 	}
 	for _, c := range []struct {
 		name   string
@@ -117,7 +125,10 @@ func TestToldLimits(t *testing.T) {
 		{"a header of 64 KiB", []string{"X-RateLimit-Limit", strings.Repeat("1", 64<<10), "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60"}, nil},
 	} {
 		testkit.Bubble(t, c.name, func(t *testing.T) {
-			client := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200, c.header...), nil }))
+			client := newClient(
+				t,
+				testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200, c.header...), nil }),
+			)
 			require.NoError(t, get(t.Context(), client, "/"))
 			require.ElementsMatch(t, c.want, told(client))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -140,7 +151,17 @@ func TestToldForARoute(t *testing.T) {
 				resource, left = "search", "0"
 			}
 			reset := strconv.FormatInt(time.Now().Add(30*time.Second).Unix(), 10)
-			return testkit.Reply(200, "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", left, "X-RateLimit-Reset", reset, "X-RateLimit-Resource", resource), nil
+			return testkit.Reply(
+				200,
+				"X-RateLimit-Limit",
+				"5000",
+				"X-RateLimit-Remaining",
+				left,
+				"X-RateLimit-Reset",
+				reset,
+				"X-RateLimit-Resource",
+				resource,
+			), nil
 		})
 		c := newClient(t, rt, belay.WithAuth(belay.Bearer(belay.NewSecret("t"))))
 		require.NoError(t, get(t.Context(), c, "/search/code"))
@@ -168,7 +189,13 @@ func TestToldIsBounded(t *testing.T) {
 		n := 0
 		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 			n++
-			return testkit.Reply(200, "RateLimit-Policy", fmt.Sprintf(`"p%d";q=100;w=60`, n), "RateLimit", fmt.Sprintf(`"p%d";r=50;t=30`, n)), nil
+			return testkit.Reply(
+				200,
+				"RateLimit-Policy",
+				fmt.Sprintf(`"p%d";q=100;w=60`, n),
+				"RateLimit",
+				fmt.Sprintf(`"p%d";r=50;t=30`, n),
+			), nil
 		})
 		c := newClient(t, rt)
 		for range 100 {
@@ -220,14 +247,17 @@ func TestToldFixedWindows(t *testing.T) {
 	}
 }
 
-// Fixed windows of any length, advertised by the permits left and the reset, are kept to: each worker is refused once at most.
+// Fixed windows of any length, advertised by the permits left and the reset, are kept to: each worker is refused
+// once at most.
 func TestToldWindowsOfAnyLength(t *testing.T) {
 	t.Parallel()
 	const workers, calls = 10, 200
 	for _, seconds := range []int{1, 2, 3, 4, 6, 7, 11, 12, 17, 31, 45, 59, 62, 69} {
 		synctest.Test(t, func(t *testing.T) {
 			p := belaytest.New(belaytest.Config{
-				Limits: []belaytest.Limit{belaytest.Fixed(10, time.Duration(seconds)*time.Second)}, Headers: true, Latency: 20 * time.Millisecond,
+				Limits: []belaytest.Limit{
+					belaytest.Fixed(10, time.Duration(seconds)*time.Second),
+				}, Headers: true, Latency: 20 * time.Millisecond,
 			})
 			c := newClient(t, p, belay.WithRetry(belay.RetryPolicy{MaxRetryAfter: 10 * time.Minute}))
 			var next atomic.Int32

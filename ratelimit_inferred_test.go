@@ -18,14 +18,25 @@ import (
 func TestAdaptiveOff(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "off", func(t *testing.T) {
-		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second)}, Headers: true, Latency: time.Millisecond})
+		p := belaytest.New(
+			belaytest.Config{
+				Limits:  []belaytest.Limit{belaytest.Sliding(10, time.Second)},
+				Headers: true,
+				Latency: time.Millisecond,
+			},
+		)
 		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}))
 		require.Empty(t, testkit.Work(4, 50, func(int) error { return get(t.Context(), c, "/") }))
 		require.Len(t, c.Limiter().Status().Limits, 1, "in flight")
 		require.Greater(t, p.Count(429), 4)
 	})
 	testkit.Bubble(t, "floor and ceiling", func(t *testing.T) {
-		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)}, Latency: 10 * time.Millisecond})
+		p := belaytest.New(
+			belaytest.Config{
+				Limits:  []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)},
+				Latency: 10 * time.Millisecond,
+			},
+		)
 		c := newClient(t, p, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Ceiling: 50}))
 		start := time.Now()
 		require.Empty(t, testkit.Work(8, 300, func(int) error { return get(t.Context(), c, "/") }))
@@ -62,7 +73,11 @@ func TestOddPartners(t *testing.T) {
 			o := &odd{start: time.Now(), answer: c.answer()}
 			// Where others take every place that comes free, one call may be refused more than four times.
 			client := newClient(t, o, belay.WithRetry(belay.RetryPolicy{MaxAttempts: 15}))
-			failed := testkit.Work(8, c.calls, func(int) error { return get(t.Context(), client, "/", belay.Patience(time.Hour)) })
+			failed := testkit.Work(
+				8,
+				c.calls,
+				func(int) error { return get(t.Context(), client, "/", belay.Patience(time.Hour)) },
+			)
 			took := time.Since(o.start)
 			t.Logf("took %s, %d refusals, %v", took, o.refused, client.Limiter().Status().Limits[1:])
 			require.Empty(t, failed)
@@ -83,7 +98,11 @@ func once(at int, retryAfter string) func() func(*odd, time.Duration, *http.Requ
 	}
 }
 
-func atRandom(in int, retryAfter string, until time.Duration) func() func(*odd, time.Duration, *http.Request) *http.Response {
+func atRandom(
+	in int,
+	retryAfter string,
+	until time.Duration,
+) func() func(*odd, time.Duration, *http.Request) *http.Response {
 	return func() func(*odd, time.Duration, *http.Request) *http.Response {
 		rng := rand.New(rand.NewPCG(1, 2))
 		return func(_ *odd, now time.Duration, _ *http.Request) *http.Response {

@@ -41,34 +41,53 @@ var table = []row{
 		within:  1.01,
 	},
 	{
-		name:    "sliding 100/10 s, not known, Retry-After a date",
-		partner: belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)}, Tell: belaytest.TellDate},
-		within:  1.02, refusals: 10,
+		name: "sliding 100/10 s, not known, Retry-After a date",
+		partner: belaytest.Config{
+			Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)},
+			Tell:   belaytest.TellDate,
+		},
+		within: 1.02, refusals: 10,
 	},
 	{
-		name:    "the same, partner's clock 3 s behind",
-		partner: belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)}, Tell: belaytest.TellDate, Skew: -3 * time.Second},
-		within:  1.02, refusals: 10,
+		name: "the same, partner's clock 3 s behind",
+		partner: belaytest.Config{
+			Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)},
+			Tell:   belaytest.TellDate,
+			Skew:   -3 * time.Second,
+		},
+		within: 1.02, refusals: 10,
 	},
 	{
-		name:    "the same, partner's clock 3 s ahead",
-		partner: belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)}, Tell: belaytest.TellDate, Skew: 3 * time.Second},
-		within:  1.02, refusals: 10,
+		name: "the same, partner's clock 3 s ahead",
+		partner: belaytest.Config{
+			Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)},
+			Tell:   belaytest.TellDate,
+			Skew:   3 * time.Second,
+		},
+		within: 1.02, refusals: 10,
 	},
 	{
 		name: "10/s and 300/min, known", known: []belay.Limit{belay.PerSecond(10), belay.PerMinute(300)},
-		partner: belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second), belaytest.Sliding(300, time.Minute)}},
-		within:  1.01,
+		partner: belaytest.Config{
+			Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second), belaytest.Sliding(300, time.Minute)},
+		},
+		within: 1.01,
 	},
 	{
-		name:    "10/s and 300/min, not known",
-		partner: belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second), belaytest.Sliding(300, time.Minute)}},
-		within:  1.03, refusals: 15,
+		name: "10/s and 300/min, not known",
+		partner: belaytest.Config{
+			Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second), belaytest.Sliding(300, time.Minute)},
+		},
+		within: 1.03, refusals: 15,
 	},
 	{
-		name:    "fixed 100/10 s, X-RateLimit-* only",
-		partner: belaytest.Config{Limits: []belaytest.Limit{belaytest.Fixed(100, 10*time.Second)}, Tell: belaytest.TellNothing, Headers: true},
-		within:  1.01,
+		name: "fixed 100/10 s, X-RateLimit-* only",
+		partner: belaytest.Config{
+			Limits:  []belaytest.Limit{belaytest.Fixed(100, 10*time.Second)},
+			Tell:    belaytest.TellNothing,
+			Headers: true,
+		},
+		within: 1.01,
 	},
 	{
 		name:    "fixed 100/10 s with headers, a second process spends 30 %",
@@ -76,9 +95,12 @@ var table = []row{
 		other:   time.Second / 3, optimum: shared, within: 1.05, refusals: 5,
 	},
 	{
-		name:    "sliding 100/10 s, not known, no Retry-After",
-		partner: belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)}, Tell: belaytest.TellNothing},
-		within:  1.25, refusals: 40,
+		name: "sliding 100/10 s, not known, no Retry-After",
+		partner: belaytest.Config{
+			Limits: []belaytest.Limit{belaytest.Sliding(100, 10*time.Second)},
+			Tell:   belaytest.TellNothing,
+		},
+		within: 1.25, refusals: 40,
 	},
 	{
 		name:    "sliding 100/10 s, not known, a second process spends 30 %",
@@ -100,12 +122,18 @@ var table = []row{
 	},
 	{
 		name: "15/s, answers after 800 ms, known", known: []belay.Limit{belay.PerSecond(15)},
-		partner: belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(15, time.Second)}, Work: 800 * time.Millisecond},
+		partner: belaytest.Config{
+			Limits: []belaytest.Limit{belaytest.Sliding(15, time.Second)},
+			Work:   800 * time.Millisecond,
+		},
 		workers: 32, within: 1.2,
 	},
 	{
 		name: "25/s, answers after 300 ms, known", known: []belay.Limit{belay.PerSecond(25)},
-		partner: belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(25, time.Second)}, Work: 300 * time.Millisecond},
+		partner: belaytest.Config{
+			Limits: []belaytest.Limit{belaytest.Sliding(25, time.Second)},
+			Work:   300 * time.Millisecond,
+		},
 		workers: 32, within: 1.12,
 	},
 }
@@ -185,7 +213,13 @@ func (r *row) run(t *testing.T, seed uint64) (o outcome) {
 	cfg.Latency, cfg.Jitter, cfg.Seed = 5*time.Millisecond, 20*time.Millisecond, seed
 	p := belaytest.New(cfg)
 	workers := max(r.workers, 8)
-	c, err := belay.New("https://partner.test", belay.WithTransport(p), belay.WithRateLimit(r.known...), belay.WithMaxInFlight(max(10, workers)), belay.WithCost(costOf))
+	c, err := belay.New(
+		"https://partner.test",
+		belay.WithTransport(p),
+		belay.WithRateLimit(r.known...),
+		belay.WithMaxInFlight(max(10, workers)),
+		belay.WithCost(costOf),
+	)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -231,8 +265,8 @@ func (r *row) run(t *testing.T, seed uint64) (o outcome) {
 	return o
 }
 
-// Every row of the table runs with eleven seeds: the time over the optimum, the refusals and the failures stay in their bounds.
-// With -v it prints the table, of which make bench shows the lines.
+// Every row of the table runs with eleven seeds: the time over the optimum, the refusals and the failures stay
+// in their bounds. With -v it prints the table, of which make bench shows the lines.
 func TestLimitTable(t *testing.T) {
 	seeds := 11
 	if testkit.RaceEnabled {
@@ -249,11 +283,29 @@ func TestLimitTable(t *testing.T) {
 			for seed := range seeds {
 				synctest.Test(t, func(t *testing.T) {
 					o := r.run(t, uint64(seed))
-					worst.took, worst.refusals, worst.failed = max(worst.took, o.took), max(worst.refusals, o.refusals), max(worst.failed, o.failed)
+					worst.took, worst.refusals, worst.failed = max(
+						worst.took,
+						o.took,
+					), max(
+						worst.refusals,
+						o.refusals,
+					), max(
+						worst.failed,
+						o.failed,
+					)
 				})
 			}
 			over := worst.took.Seconds() / optimum.Seconds()
-			t.Logf("limits: %-58s %7.1f s %7.3f (≤ %4.2f) %4d (≤ %2d) %3d failed", r.name, worst.took.Seconds(), over, r.within, worst.refusals, r.refusals, worst.failed)
+			t.Logf(
+				"limits: %-58s %7.1f s %7.3f (≤ %4.2f) %4d (≤ %2d) %3d failed",
+				r.name,
+				worst.took.Seconds(),
+				over,
+				r.within,
+				worst.refusals,
+				r.refusals,
+				worst.failed,
+			)
 			require.Zero(t, worst.failed, "failed")
 			require.LessOrEqual(t, worst.refusals, r.refusals, "429s")
 			require.LessOrEqual(t, over, r.within, "took %s, optimum %s", worst.took, optimum)
@@ -305,7 +357,12 @@ func TestKnownLimitIsKeptExactly(t *testing.T) {
 					p := belaytest.New(belaytest.Config{
 						Limits: l.theirs, Latency: 5 * time.Millisecond, Jitter: 20 * time.Millisecond, Seed: seed,
 					})
-					c, err := belay.New("https://partner.test", belay.WithTransport(p), belay.WithRateLimit(l.ours...), belay.WithMaxInFlight(64))
+					c, err := belay.New(
+						"https://partner.test",
+						belay.WithTransport(p),
+						belay.WithRateLimit(l.ours...),
+						belay.WithMaxInFlight(64),
+					)
 					require.NoError(t, err)
 					start := time.Now()
 					failed := testkit.Work(64, l.n, func(int) error {

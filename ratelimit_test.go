@@ -158,7 +158,10 @@ func TestPauseScopes(t *testing.T) {
 			return testkit.Reply(200), nil
 		}))
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrRateLimited)
-		other := newClient(t, testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(200), nil }))
+		other := newClient(
+			t,
+			testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(200), nil }),
+		)
 		for range 20 {
 			resp, err := other.HTTPClient().Get("https://partner.test/")
 			require.NoError(t, err)
@@ -198,7 +201,10 @@ func TestPauseTurnsAwayWhoWaits(t *testing.T) {
 			}))
 			first := testkit.After(0, func() error { return get(t.Context(), c, "/a") })
 			waiting := testkit.After(time.Millisecond, func() error { return get(t.Context(), c, "/a") })
-			patient := testkit.After(2*time.Millisecond, func() error { return get(t.Context(), c, "/a", belay.Patience(2*time.Hour), belay.MaxAttempts(1)) })
+			patient := testkit.After(
+				2*time.Millisecond,
+				func() error { return get(t.Context(), c, "/a", belay.Patience(2*time.Hour), belay.MaxAttempts(1)) },
+			)
 			took, err := waiting()
 			require.ErrorIs(t, err, belay.ErrWaitTooLong)
 			require.Less(t, took, 2*time.Second)
@@ -222,8 +228,16 @@ func TestAuthenticatorThatCannotBeCompared(t *testing.T) {
 		return belay.Bearer(belay.NewSecret("token")).Credential(ctx)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(1, time.Second)}, Latency: time.Millisecond})
-		c := newClient(t, p, belay.WithMaxInFlight(1), belay.WithAuth(named{inner, "a"}), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 100}))
+		p := belaytest.New(
+			belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(1, time.Second)}, Latency: time.Millisecond},
+		)
+		c := newClient(
+			t,
+			p,
+			belay.WithMaxInFlight(1),
+			belay.WithAuth(named{inner, "a"}),
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 100}),
+		)
 		require.Empty(t, testkit.Work(2, 6, func(int) error { return get(t.Context(), c, "/") }))
 	})
 }
@@ -304,7 +318,10 @@ func TestLine(t *testing.T) {
 		})
 		c := newClient(t, rt, belay.WithMaxInFlight(1))
 		first := testkit.After(0, func() error { return get(t.Context(), c, "/") })
-		took, err := testkit.After(time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(5*time.Second)) })()
+		took, err := testkit.After(
+			time.Second,
+			func() error { return get(t.Context(), c, "/", belay.Patience(5*time.Second)) },
+		)()
 		require.ErrorIs(t, err, belay.ErrWaitTooLong)
 		require.Equal(t, 5*time.Second, took)
 		close(release)
@@ -336,7 +353,11 @@ func TestLine(t *testing.T) {
 		parent := newClient(t, p, belay.WithRateLimit(belay.PerSecond(10)))
 		var wg sync.WaitGroup
 		for i := range 3 {
-			c, err := parent.With(belay.WithIntegration(fmt.Sprint(i)), belay.WithRateLimit(belay.PerSecond(4)), belay.WithHeader("X-Tenant", fmt.Sprint(i)))
+			c, err := parent.With(
+				belay.WithIntegration(fmt.Sprint(i)),
+				belay.WithRateLimit(belay.PerSecond(4)),
+				belay.WithHeader("X-Tenant", fmt.Sprint(i)),
+			)
 			require.NoError(t, err)
 			for range 40 {
 				wg.Go(func() {
@@ -380,13 +401,23 @@ func TestLine(t *testing.T) {
 		require.Empty(t, testkit.Work(8, 20, func(int) error { return get(t.Context(), c, "/") }))
 		require.Zero(t, p.Count(429))
 	})
-	testkit.Bubble(t, "a 429 within a known limit makes it wait longer for what may still be on the way", func(t *testing.T) {
-		// The partner counts a call when it begins to answer, a second after it arrived.
-		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(5, 5*time.Second)}, Latency: 900 * time.Millisecond, Jitter: 200 * time.Millisecond})
-		c := newClient(t, p, belay.WithRateLimit(belay.Every(5, 5*time.Second)))
-		require.Empty(t, testkit.Work(5, 200, func(int) error { return get(t.Context(), c, "/") }))
-		require.Less(t, p.Count(429), 20)
-	})
+	testkit.Bubble(
+		t,
+		"a 429 within a known limit makes it wait longer for what may still be on the way",
+		func(t *testing.T) {
+			// The partner counts a call when it begins to answer, a second after it arrived.
+			p := belaytest.New(
+				belaytest.Config{
+					Limits:  []belaytest.Limit{belaytest.Sliding(5, 5*time.Second)},
+					Latency: 900 * time.Millisecond,
+					Jitter:  200 * time.Millisecond,
+				},
+			)
+			c := newClient(t, p, belay.WithRateLimit(belay.Every(5, 5*time.Second)))
+			require.Empty(t, testkit.Work(5, 200, func(int) error { return get(t.Context(), c, "/") }))
+			require.Less(t, p.Count(429), 20)
+		},
+	)
 }
 
 // A thousand cancelled waiters leave nothing behind.
@@ -500,7 +531,15 @@ func TestWaitTooLongNamesTheLimit(t *testing.T) {
 	testkit.Bubble(t, "told", func(t *testing.T) {
 		// What the partner said itself is waited for as long as Retry-After is, no longer.
 		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
-			return testkit.Reply(200, "X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "3600"), nil
+			return testkit.Reply(
+				200,
+				"X-RateLimit-Limit",
+				"10",
+				"X-RateLimit-Remaining",
+				"0",
+				"X-RateLimit-Reset",
+				"3600",
+			), nil
 		}))
 		require.NoError(t, get(t.Context(), c, "/"))
 		start := time.Now()
@@ -515,12 +554,17 @@ func TestWaitTooLongNamesTheLimit(t *testing.T) {
 func TestCosts(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "costs", func(t *testing.T) {
-		c := newClient(t, answers(200), belay.WithRateLimit(belay.Every(10, time.Minute)), belay.WithCost(func(req *http.Request) int {
-			if req.Method == http.MethodPut {
-				return 4
-			}
-			return 0
-		}))
+		c := newClient(
+			t,
+			answers(200),
+			belay.WithRateLimit(belay.Every(10, time.Minute)),
+			belay.WithCost(func(req *http.Request) int {
+				if req.Method == http.MethodPut {
+					return 4
+				}
+				return 0
+			}),
+		)
 		put := func(opts ...belay.CallOption) error {
 			_, err := belay.Put[belay.None](t.Context(), c, "/", nil, opts...)
 			return err
@@ -534,7 +578,11 @@ func TestCosts(t *testing.T) {
 		require.ErrorIs(t, get(t.Context(), negative, "/"), belay.ErrInvalid)
 	})
 	testkit.Bubble(t, "a search by POST is a read", func(t *testing.T) {
-		c := newClient(t, answers(200), belay.WithRateLimit(belay.PerMinute(2).When(belay.Reads), belay.PerMinute(3).When(belay.Writes)))
+		c := newClient(
+			t,
+			answers(200),
+			belay.WithRateLimit(belay.PerMinute(2).When(belay.Reads), belay.PerMinute(3).When(belay.Writes)),
+		)
 		_, err := belay.Post[belay.None](t.Context(), c, "/search", map[string]int{"limit": 1}, belay.ReadOnly())
 		require.NoError(t, err)
 		_, err = belay.Post[belay.None](t.Context(), c, "/things", map[string]int{"limit": 1})
@@ -585,7 +633,12 @@ func TestFixedWindowOpenedByALostCall(t *testing.T) {
 			Limits:  []belaytest.Limit{belaytest.Fixed(2, 10*time.Second)},
 			Outages: []belaytest.Outage{{For: time.Second, Kind: belaytest.Reset}},
 		})
-		c, err := belay.New("https://partner.test", belay.WithTransport(p), belay.WithRateLimit(belay.Every(2, 10*time.Second).Fixed()), belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}))
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithTransport(p),
+			belay.WithRateLimit(belay.Every(2, 10*time.Second).Fixed()),
+			belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}),
+		)
 		require.NoError(t, err)
 		require.Error(t, get(t.Context(), c, "/", belay.MaxAttempts(1)))
 		time.Sleep(9 * time.Second)
@@ -698,7 +751,12 @@ func TestSharedQuota(t *testing.T) {
 			shared.Release(k, belay.Outcome{Sent: true})
 			return 0, nil
 		}
-		p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Sliding(101, 10*time.Second-200*time.Millisecond)}, Latency: 5 * time.Millisecond})
+		p := belaytest.New(
+			belaytest.Config{
+				Limits:  []belaytest.Limit{belaytest.Sliding(101, 10*time.Second-200*time.Millisecond)},
+				Latency: 5 * time.Millisecond,
+			},
+		)
 		var wg sync.WaitGroup
 		start := time.Now()
 		for range 2 {
@@ -718,7 +776,9 @@ func TestSharedQuota(t *testing.T) {
 		require.InDelta(t, 40, time.Since(start).Seconds(), 2)
 	})
 	dead := func() *store {
-		return &store{take: func(context.Context, int) (time.Duration, error) { return 0, fmt.Errorf("connection refused") }}
+		return &store{
+			take: func(context.Context, int) (time.Duration, error) { return 0, fmt.Errorf("connection refused") },
+		}
 	}
 	testkit.Bubble(t, "a dead store: a share of the limit", func(t *testing.T) {
 		s := dead()
@@ -734,7 +794,12 @@ func TestSharedQuota(t *testing.T) {
 	})
 	testkit.Bubble(t, "a dead store, closed", func(t *testing.T) {
 		s := dead()
-		c := newClient(t, belaytest.New(belaytest.Config{}), belay.WithRateLimit(belay.PerSecond(40).Shared(s).FailClosed()), belay.WithMaxWait(10*time.Second))
+		c := newClient(
+			t,
+			belaytest.New(belaytest.Config{}),
+			belay.WithRateLimit(belay.PerSecond(40).Shared(s).FailClosed()),
+			belay.WithMaxWait(10*time.Second),
+		)
 		start := time.Now()
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrWaitTooLong)
 		require.LessOrEqual(t, time.Since(start), 10*time.Second)

@@ -28,11 +28,18 @@ func TestRedactor(t *testing.T) {
 		}
 	})
 	c := newClient(t, rt, belay.WithObserver(see))
-	own, err := c.With(belay.WithRedactor(func(contentType string, body []byte) string { return contentType + " " + string(body[:5]) }))
+	own, err := c.With(
+		belay.WithRedactor(func(contentType string, body []byte) string { return contentType + " " + string(body[:5]) }),
+	)
 	require.NoError(t, err)
 	_ = post(t.Context(), c, "/")
 	_ = post(t.Context(), own, "/")
-	_, _ = belay.Post[belay.None](t.Context(), c, "/", belay.ReaderBody("text/plain", io.NopCloser(strings.NewReader("x"))))
+	_, _ = belay.Post[belay.None](
+		t.Context(),
+		c,
+		"/",
+		belay.ReaderBody("text/plain", io.NopCloser(strings.NewReader("x"))),
+	)
 	require.Equal(t, []string{`{"a":string}`, `application/json {"a":`, ""}, shown)
 }
 
@@ -45,8 +52,15 @@ func TestDeepURLAndPanickingRedactor(t *testing.T) {
 		}
 		return nil, fmt.Errorf("middleware: %w", &url.Error{Op: "Get", URL: req.URL.String(), Err: io.EOF})
 	})
-	c := newClient(t, rt, belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond, Budget: belay.NewRetryBudget(4)}),
-		belay.WithRedactor(func(string, []byte) string { panic("redactor") }), belay.WithObserver(belay.ObserverFunc(func(context.Context, belay.Event) {})))
+	c := newClient(
+		t,
+		rt,
+		belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond, Budget: belay.NewRetryBudget(4)}),
+		belay.WithRedactor(
+			func(string, []byte) string { panic("redactor") },
+		),
+		belay.WithObserver(belay.ObserverFunc(func(context.Context, belay.Event) {})),
+	)
 	err := get(t.Context(), c, "/x", belay.Query("ssn", "123-45-6789"))
 	require.ErrorIs(t, err, belay.ErrRetryBudget)
 	require.ErrorIs(t, err, io.EOF)
@@ -60,7 +74,9 @@ func TestEchoCutInTwo(t *testing.T) {
 	t.Parallel()
 	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		resp := testkit.Reply(400)
-		resp.Body = io.NopCloser(strings.NewReader(`{"message":"` + strings.Repeat("x", 290) + req.Header.Get("X-Api-Key") + `"}`))
+		resp.Body = io.NopCloser(
+			strings.NewReader(`{"message":"` + strings.Repeat("x", 290) + req.Header.Get("X-Api-Key") + `"}`),
+		)
 		return resp, nil
 	})
 	c := newClient(t, rt, belay.WithAuth(belay.APIKey("X-Api-Key", belay.NewSecret("s3cr3t-token-abcdefgh"))))
@@ -78,7 +94,12 @@ func TestRedirectThatEchoesTheQuery(t *testing.T) {
 		}
 		return testkit.Reply(200), nil
 	})
-	c := newClient(t, rt, belay.WithAuth(belay.APIKeyQuery("api_key", belay.NewSecret("s3cr3t"))), belay.WithRedirects(belay.RedirectAny))
+	c := newClient(
+		t,
+		rt,
+		belay.WithAuth(belay.APIKeyQuery("api_key", belay.NewSecret("s3cr3t"))),
+		belay.WithRedirects(belay.RedirectAny),
+	)
 	require.NoError(t, get(t.Context(), c, "/x", belay.Query("q", "1")))
 	require.Equal(t, []string{"https://partner.test/x?q=1&api_key=s3cr3t", "https://other.test/x?q=1"}, urls)
 }
@@ -120,7 +141,10 @@ func TestKeptAnswerShowsNoFormerCredential(t *testing.T) {
 		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			require.NoError(t, r.Rotate(t.Context(), belay.Bearer(belay.NewSecret("new-key-secret")), nil))
 			key := req.Header.Get("Authorization")
-			resp := testkit.JSONReply(503, map[string]any{"errors": map[string]string{"auth": "saw " + key}, "message": "saw " + key})
+			resp := testkit.JSONReply(
+				503,
+				map[string]any{"errors": map[string]string{"auth": "saw " + key}, "message": "saw " + key},
+			)
 			resp.Header.Set("X-Request-Id", "r-"+key)
 			return resp, nil
 		})

@@ -49,7 +49,12 @@ func TestRedirects(t *testing.T) {
 func TestRedirectHops(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "loop", func(t *testing.T) {
-		c := newClient(t, testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(302, "Location", "/x"), nil }))
+		c := newClient(
+			t,
+			testkit.Script(
+				func(int, *http.Request) (*http.Response, error) { return testkit.Reply(302, "Location", "/x"), nil },
+			),
+		)
 		var info belay.Info
 		err := get(t.Context(), c, "/x", belay.Into(&info))
 		var e *belay.Error
@@ -117,7 +122,12 @@ func TestRedirectOfOneShotBody(t *testing.T) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		return testkit.Reply(307, "Location", "/elsewhere"), nil
 	}))
-	_, err := belay.Post[map[string]any](t.Context(), c, "/", belay.ReaderBody("text/plain", io.NopCloser(strings.NewReader("x"))))
+	_, err := belay.Post[map[string]any](
+		t.Context(),
+		c,
+		"/",
+		belay.ReaderBody("text/plain", io.NopCloser(strings.NewReader("x"))),
+	)
 	require.ErrorIs(t, err, belay.ErrNotReplayable)
 	require.ErrorContains(t, err, "/elsewhere")
 }
@@ -127,10 +137,14 @@ func TestRefusedRedirectsHoldNothing(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []belay.RedirectPolicy{belay.RedirectSameOrigin, belay.RedirectNone, belay.RedirectAny} {
 		bodies := 0
-		c, err := belay.New("https://partner.test", belay.WithRedirects(policy), belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-			_ = req.Body.Close()
-			return testkit.Reply(307, "Location", "https://elsewhere.test/"), nil
-		})))
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithRedirects(policy),
+			belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				_ = req.Body.Close()
+				return testkit.Reply(307, "Location", "https://elsewhere.test/"), nil
+			})),
+		)
 		require.NoError(t, err)
 		_, _ = belay.Put[belay.None](t.Context(), c, "/", counted(&bodies))
 		require.Zero(t, bodies, policy)
@@ -167,16 +181,20 @@ func TestHopsAreOneCall(t *testing.T) {
 	testkit.Bubble(t, "patience under a middleware", func(t *testing.T) { patience(t, through) })
 	for _, header := range []string{"", "X-Write-Id"} {
 		var keys []string
-		c, err := belay.New("https://partner.test", belay.WithIdempotencyKeys(header), belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-			if header == "" {
-				header = "Idempotency-Key"
-			}
-			keys = append(keys, req.Header.Get(header))
-			if len(keys)%3 != 0 {
-				return testkit.Reply(307, "Location", "/next"), nil
-			}
-			return testkit.Reply(200), nil
-		})))
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithIdempotencyKeys(header),
+			belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				if header == "" {
+					header = "Idempotency-Key"
+				}
+				keys = append(keys, req.Header.Get(header))
+				if len(keys)%3 != 0 {
+					return testkit.Reply(307, "Location", "/next"), nil
+				}
+				return testkit.Reply(200), nil
+			})),
+		)
 		require.NoError(t, err)
 		req, err := c.NewRequest(t.Context(), http.MethodPost, "/", []byte("x"))
 		require.NoError(t, err)

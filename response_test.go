@@ -29,7 +29,12 @@ func TestTimeouts(t *testing.T) {
 	}
 	testkit.Bubble(t, "an attempt's is not the caller's", func(t *testing.T) {
 		rt := testkit.Script(hang)
-		c := newClient(t, rt, belay.WithAttemptTimeout(2*time.Second), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}))
+		c := newClient(
+			t,
+			rt,
+			belay.WithAttemptTimeout(2*time.Second),
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}),
+		)
 		err := get(t.Context(), c, "/")
 		require.ErrorIs(t, err, belay.ErrTransient)
 		require.NotErrorIs(t, err, context.DeadlineExceeded)
@@ -49,7 +54,13 @@ func TestTimeouts(t *testing.T) {
 	})
 	testkit.Bubble(t, "a stream has it for each Read", func(t *testing.T) {
 		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: -1, Request: req, Body: &drip{ctx: req.Context(), every: 2 * time.Second, n: 10}}, nil
+			return &http.Response{
+				StatusCode:    200,
+				Header:        http.Header{},
+				ContentLength: -1,
+				Request:       req,
+				Body:          &drip{ctx: req.Context(), every: 2 * time.Second, n: 10},
+			}, nil
 		})
 		c := newClient(t, rt, belay.WithAttemptTimeout(3*time.Second), belay.WithMaxInFlight(1), belay.WithMaxQueue(0))
 		do := func() (*http.Response, error) {
@@ -82,7 +93,13 @@ func TestTimeouts(t *testing.T) {
 	})
 	testkit.Bubble(t, "the total one ends with the body, not with Do", func(t *testing.T) {
 		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: -1, Request: req, Body: &drip{ctx: req.Context(), every: time.Second, n: 3}}, nil
+			return &http.Response{
+				StatusCode:    200,
+				Header:        http.Header{},
+				ContentLength: -1,
+				Request:       req,
+				Body:          &drip{ctx: req.Context(), every: time.Second, n: 3},
+			}, nil
 		})
 		c := newClient(t, rt, belay.WithTimeout(10*time.Second))
 		req, err := c.NewRequest(t.Context(), http.MethodGet, "/", nil)
@@ -337,7 +354,11 @@ func TestStatusesThatAreNone(t *testing.T) {
 	closed := false
 	status := 101
 	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Header: http.Header{}, Body: closing{strings.NewReader("{}"), &closed}}, nil
+		return &http.Response{
+			StatusCode: status,
+			Header:     http.Header{},
+			Body:       closing{strings.NewReader("{}"), &closed},
+		}, nil
 	})
 	c := newClient(t, rt)
 	_, err := belay.Get[map[string]any](t.Context(), c, "/")

@@ -96,7 +96,13 @@ func TestRetries(t *testing.T) {
 	})
 	testkit.Bubble(t, "RetryIf narrows, and never sends a write twice", func(t *testing.T) {
 		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(404), nil })
-		c := newClient(t, rt, belay.WithRetry(belay.RetryPolicy{RetryIf: func(a *belay.Attempt, v belay.Verdict) bool { return a.Response.StatusCode == 404 }}))
+		c := newClient(
+			t,
+			rt,
+			belay.WithRetry(
+				belay.RetryPolicy{RetryIf: func(a *belay.Attempt, v belay.Verdict) bool { return a.Response.StatusCode == 404 }},
+			),
+		)
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrNotFound)
 		require.Len(t, rt.Log, 4)
 		require.ErrorIs(t, post(t.Context(), c, "/"), belay.ErrNotFound)
@@ -128,7 +134,12 @@ func TestRetries(t *testing.T) {
 			return testkit.Reply(200), nil
 		})
 		budget := belay.NewRetryBudget(20)
-		c := newClient(t, rt, belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, Budget: budget}), belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}))
+		c := newClient(
+			t,
+			rt,
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, Budget: budget}),
+			belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1}),
+		)
 		var info belay.Info
 		require.NoError(t, get(t.Context(), c, "/", belay.Patience(time.Hour), belay.Into(&info)))
 		require.Equal(t, 12, info.Attempts)
@@ -136,7 +147,13 @@ func TestRetries(t *testing.T) {
 	})
 	testkit.Bubble(t, "a skewed clock changes nothing", func(t *testing.T) {
 		for _, skew := range []time.Duration{-time.Hour, 3 * time.Second, time.Hour} {
-			p := belaytest.New(belaytest.Config{Limits: []belaytest.Limit{belaytest.Fixed(1, 10*time.Second)}, Tell: belaytest.TellDate, Skew: skew})
+			p := belaytest.New(
+				belaytest.Config{
+					Limits: []belaytest.Limit{belaytest.Fixed(1, 10*time.Second)},
+					Tell:   belaytest.TellDate,
+					Skew:   skew,
+				},
+			)
 			c := newClient(t, p)
 			require.NoError(t, get(t.Context(), c, "/"))
 			took, err := testkit.After(0, func() error { return get(t.Context(), c, "/") })()
@@ -166,7 +183,11 @@ func TestOneAttemptsTroubleStaysItsOwn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return nil, nil })
-		c := newClient(t, rt, belay.WithRetry(belay.RetryPolicy{RetryIf: func(*belay.Attempt, belay.Verdict) bool { return true }}))
+		c := newClient(
+			t,
+			rt,
+			belay.WithRetry(belay.RetryPolicy{RetryIf: func(*belay.Attempt, belay.Verdict) bool { return true }}),
+		)
 		require.Error(t, post(t.Context(), c, "/"))
 		require.Len(t, rt.Log, 1)
 
@@ -207,7 +228,12 @@ func TestBackoffBounds(t *testing.T) {
 				last = time.Now()
 				return nil, context.DeadlineExceeded
 			})
-			c := newClient(t, rt, belay.Without(belay.LayerBreaker), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 6, BaseDelay: time.Second, MaxDelay: 4 * time.Second}))
+			c := newClient(
+				t,
+				rt,
+				belay.Without(belay.LayerBreaker),
+				belay.WithRetry(belay.RetryPolicy{MaxAttempts: 6, BaseDelay: time.Second, MaxDelay: 4 * time.Second}),
+			)
 			_, err := belay.Get[belay.None](t.Context(), c, "/")
 			require.ErrorIs(t, err, belay.ErrTransient)
 		}

@@ -26,7 +26,9 @@ func certificate(t *testing.T, name string) (tls.Certificate, *x509.Certificate)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(
+			1,
+		), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
@@ -56,8 +58,12 @@ func TestClientCertificate(t *testing.T) {
 		roots.AddCert(server.Certificate())
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots, Certificates: certificates}
-		c, err := belay.New(server.URL, belay.WithTransport(transport), belay.WithAuth(belay.Bearer(belay.NewSecret("and a token"))),
-			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Millisecond}))
+		c, err := belay.New(
+			server.URL,
+			belay.WithTransport(transport),
+			belay.WithAuth(belay.Bearer(belay.NewSecret("and a token"))),
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2, BaseDelay: time.Millisecond}),
+		)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = c.Close() })
 		return c

@@ -17,10 +17,13 @@ import (
 func TestPathsAndBodiesThatCannotBeSent(t *testing.T) {
 	t.Parallel()
 	var got string
-	c, err := belay.New("https://partner.test/v2/", belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-		got = req.Method + " " + req.URL.String()
-		return stub{}.RoundTrip(req)
-	})))
+	c, err := belay.New(
+		"https://partner.test/v2/",
+		belay.WithTransport(testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			got = req.Method + " " + req.URL.String()
+			return stub{}.RoundTrip(req)
+		})),
+	)
 	require.NoError(t, err)
 	get := func(path string, opts ...belay.CallOption) error {
 		got = ""

@@ -45,23 +45,50 @@ func TestClassifyCorners(t *testing.T) {
 		}
 		return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}
 	}
-	v := Classify(&Attempt{Request: req, Response: respond(403, `{"ok":false,"error":"missing_scope","needed":"chat:write"}`)})
+	v := Classify(
+		&Attempt{Request: req, Response: respond(403, `{"ok":false,"error":"missing_scope","needed":"chat:write"}`)},
+	)
 	require.Equal(t, ClassAuth, v.Class)
 	require.Equal(t, "(missing scope: chat:write)", v.Message)
-	v = Classify(&Attempt{Request: req, Response: respond(403, `{"message":"Forbidden"}`, "Www-Authenticate", `Bearer error="insufficient_scope", scope="admin"`)})
+	v = Classify(
+		&Attempt{
+			Request: req,
+			Response: respond(
+				403,
+				`{"message":"Forbidden"}`,
+				"Www-Authenticate",
+				`Bearer error="insufficient_scope", scope="admin"`,
+			),
+		},
+	)
 	require.Equal(t, "Forbidden (missing scope: admin)", v.Message)
-	v = Classify(&Attempt{Request: req, Response: respond(403, `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`)})
+	v = Classify(
+		&Attempt{
+			Request:  req,
+			Response: respond(403, `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`),
+		},
+	)
 	require.Equal(t, ClassRateLimited, v.Class)
 	require.Equal(t, ScopeCredential, v.Scope)
 	v = Classify(&Attempt{Request: req, Response: respond(403, `x`, "Retry-After", "7")})
 	require.Equal(t, 7*time.Second, v.RetryAfter)
-	v = Classify(&Attempt{Request: req, Response: respond(429, `{"error":{"code":429,"details":[{"retryDelay":"30s"}]}}`, "Retry-After", "0")})
+	v = Classify(
+		&Attempt{
+			Request:  req,
+			Response: respond(429, `{"error":{"code":429,"details":[{"retryDelay":"30s"}]}}`, "Retry-After", "0"),
+		},
+	)
 	require.Equal(t, 30*time.Second, v.RetryAfter, "the exact wait stood in the body")
 }
 
 func TestPeek(t *testing.T) {
 	t.Parallel()
-	a := &Attempt{Response: &http.Response{Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, Body: io.NopCloser(strings.NewReader(`{"a":1}` + strings.Repeat(" ", 100<<10)))}}
+	a := &Attempt{
+		Response: &http.Response{
+			Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+			Body:   io.NopCloser(strings.NewReader(`{"a":1}` + strings.Repeat(" ", 100<<10))),
+		},
+	}
 	require.Len(t, a.Peek(), maxErrorBody)
 	require.Len(t, a.Peek(), maxErrorBody)
 	data, err := io.ReadAll(a.Response.Body)
@@ -71,7 +98,12 @@ func TestPeek(t *testing.T) {
 		"": true, "text/html": true, "application/problem+json": true, "application/xml": true, "application/x-www-form-urlencoded": true,
 		"image/png": false, "application/octet-stream": false, "text/bad; =": true, "garbage/=;": false,
 	} {
-		a := &Attempt{Response: &http.Response{Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(strings.NewReader("x"))}}
+		a := &Attempt{
+			Response: &http.Response{
+				Header: http.Header{"Content-Type": {contentType}},
+				Body:   io.NopCloser(strings.NewReader("x")),
+			},
+		}
 		require.Equal(t, text, len(a.Peek()) == 1, contentType)
 	}
 	require.Nil(t, (&Attempt{}).Peek())
@@ -92,7 +124,11 @@ func TestErrorTexts(t *testing.T) {
 	require.Equal(t, `&belay.Error{"belay: 599"}`, fmt.Sprintf("%#v", e))
 	data, err := json.Marshal(e)
 	require.NoError(t, err)
-	require.JSONEq(t, `{"error":"belay: 599","class":"transient","status":599,"code":"","request_id":"","attempts":0}`, string(data))
+	require.JSONEq(
+		t,
+		`{"error":"belay: 599","class":"transient","status":599,"code":"","request_id":"","attempts":0}`,
+		string(data),
+	)
 	require.Equal(t, slog.KindGroup, e.LogValue().Kind())
 	require.Equal(t, "unknown", Class(99).String())
 	require.Equal(t, "unknown", Scope(99).String())

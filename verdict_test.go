@@ -24,8 +24,20 @@ func TestSecondaryLimit(t *testing.T) {
 			if n++; n > 1 {
 				return testkit.Reply(200), nil
 			}
-			resp := testkit.Reply(403, "Content-Type", "application/json", "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "4000")
-			resp.Body = io.NopCloser(strings.NewReader(`{"message":"You have exceeded a secondary rate limit. Please wait.","documentation_url":"https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`))
+			resp := testkit.Reply(
+				403,
+				"Content-Type",
+				"application/json",
+				"X-RateLimit-Limit",
+				"5000",
+				"X-RateLimit-Remaining",
+				"4000",
+			)
+			resp.Body = io.NopCloser(
+				strings.NewReader(
+					`{"message":"You have exceeded a secondary rate limit. Please wait.","documentation_url":"https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`,
+				),
+			)
 			return resp, nil
 		}))
 		start := time.Now()
@@ -37,7 +49,9 @@ func TestSecondaryLimit(t *testing.T) {
 // What the caller got wrong does not count against the partner.
 func TestCallersOwnFaults(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { _, _ = io.Copy(io.Discard, req.Body) }))
+	s := httptest.NewServer(
+		http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { _, _ = io.Copy(io.Discard, req.Body) }),
+	)
 	defer s.Close()
 	breaker, err := belay.NewBreaker(belay.BreakerPolicy{Failures: 1})
 	require.NoError(t, err)

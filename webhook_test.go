@@ -79,7 +79,15 @@ func TestWebhookHMAC(t *testing.T) {
 	for _, hash := range []crypto.Hash{0, crypto.SHA1, crypto.SHA224, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
 		for _, inBase64 := range []bool{false, true} {
 			for _, prefix := range []string{"", "v1="} {
-				how := belay.WebhookHMAC{Partner: "acme", Header: "x-sig", Prefix: prefix, Hash: hash, Base64: inBase64, ID: "x-id", Type: "x-type"}
+				how := belay.WebhookHMAC{
+					Partner: "acme",
+					Header:  "x-sig",
+					Prefix:  prefix,
+					Hash:    hash,
+					Base64:  inBase64,
+					ID:      "x-id",
+					Type:    "x-type",
+				}
 				v, err := belay.NewWebhookVerifier(how, belay.NewSecret("new"), belay.NewSecret("old"))
 				require.NoError(t, err)
 				for _, secret := range []string{"new", "old"} {

@@ -32,11 +32,20 @@ func respond(status int, body string, header ...string) *http.Response {
 	for i := 0; i < len(header); i += 2 {
 		h.Set(header[i], header[i+1])
 	}
-	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}
+	return &http.Response{
+		StatusCode:    status,
+		Header:        h,
+		Body:          io.NopCloser(strings.NewReader(body)),
+		ContentLength: int64(len(body)),
+	}
 }
 
 // twice runs work while it is recorded, then again from the file with other credentials, and returns the file.
-func twice(t *testing.T, real http.RoundTripper, work func(t *testing.T, rt http.RoundTripper, secret string) any) string {
+func twice(
+	t *testing.T,
+	real http.RoundTripper,
+	work func(t *testing.T, rt http.RoundTripper, secret string) any,
+) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tape")
 	var want any
@@ -46,7 +55,20 @@ func twice(t *testing.T, real http.RoundTripper, work func(t *testing.T, rt http
 	data, err := os.ReadFile(path + ".yaml")
 	require.NoError(t, err)
 	t.Run("play", func(t *testing.T) {
-		require.Equal(t, want, work(t, belaytest.Cassette{Path: path, Real: roundTrip(func(*http.Request) (*http.Response, error) { panic("nothing is sent") })}.Open(t), "dummy"))
+		require.Equal(
+			t,
+			want,
+			work(
+				t,
+				belaytest.Cassette{
+					Path: path,
+					Real: roundTrip(func(*http.Request) (*http.Response, error) { panic("nothing is sent") }),
+				}.Open(
+					t,
+				),
+				"dummy",
+			),
+		)
 	})
 	for _, form := range []string{secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret))} {
 		require.NotContains(t, string(data), form)
@@ -66,7 +88,11 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 			return respond(200, fmt.Sprintf(`{"files":[{"id":%d}],"nextPageToken":%q}`, at, next)), nil
 		})
 		twice(t, rt, func(t *testing.T, rt http.RoundTripper, secret string) any {
-			c, err := belay.New("https://p.test", belay.WithTransport(rt), belay.WithAuth(belay.Bearer(belay.NewSecret(secret))))
+			c, err := belay.New(
+				"https://p.test",
+				belay.WithTransport(rt),
+				belay.WithAuth(belay.Bearer(belay.NewSecret(secret))),
+			)
 			require.NoError(t, err)
 			var ids []int
 			for f, err := range belay.Items[struct{ ID int }](t.Context(), c, "/files", belay.CursorPages{Items: "files", Cursor: "nextPageToken", Param: "pageToken"}) {
@@ -79,12 +105,26 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 	t.Run("OAuth2", func(t *testing.T) {
 		rt := roundTrip(func(req *http.Request) (*http.Response, error) {
 			if req.URL.Path == "/token" {
-				return respond(200, fmt.Sprintf(`{"access_token":%q,"refresh_token":"r-%s","token_type":"Bearer","expires_in":3600}`, secret, secret)), nil
+				return respond(
+					200,
+					fmt.Sprintf(
+						`{"access_token":%q,"refresh_token":"r-%s","token_type":"Bearer","expires_in":3600}`,
+						secret,
+						secret,
+					),
+				), nil
 			}
 			return respond(200, `{"got":"`+req.Header.Get("Authorization")[:7]+`"}`), nil
 		})
 		twice(t, rt, func(t *testing.T, rt http.RoundTripper, secret string) any {
-			app, err := oauth.New(oauth.Config{TokenURL: "https://p.test/token", ClientID: "app", ClientSecret: belay.NewSecret("c-" + secret), Transport: rt})
+			app, err := oauth.New(
+				oauth.Config{
+					TokenURL:     "https://p.test/token",
+					ClientID:     "app",
+					ClientSecret: belay.NewSecret("c-" + secret),
+					Transport:    rt,
+				},
+			)
 			require.NoError(t, err)
 			c, err := belay.New("https://p.test", belay.WithTransport(rt), belay.WithAuth(app.ClientCredentials("")))
 			require.NoError(t, err)
@@ -101,7 +141,13 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 			return respond(200, `{"active":true,"n":2022,"since":"2022-06-28"}`), nil
 		})
 		twice(t, rt, func(t *testing.T, rt http.RoundTripper, _ string) any {
-			c, err := belay.New("https://p.test", belay.WithTransport(rt), belay.WithHeader("Notion-Version", "2022-06-28"), belay.WithHeader("X-Tenant", "acme-42"), belay.WithHeader("X-Debug", "true"))
+			c, err := belay.New(
+				"https://p.test",
+				belay.WithTransport(rt),
+				belay.WithHeader("Notion-Version", "2022-06-28"),
+				belay.WithHeader("X-Tenant", "acme-42"),
+				belay.WithHeader("X-Debug", "true"),
+			)
 			require.NoError(t, err)
 			got, err := belay.Get[map[string]any](t.Context(), c, "/a")
 			require.NoError(t, err)
@@ -115,7 +161,12 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 			body, _ := io.ReadAll(req.Body)
 			switch req.URL.Path {
 			case "/lines":
-				return respond(200, fmt.Sprintf("{\"token\":%q}\n{\"b\":2}\n{\"c\":3}\n", secret), "Content-Type", "application/x-ndjson"), nil
+				return respond(
+					200,
+					fmt.Sprintf("{\"token\":%q}\n{\"b\":2}\n{\"c\":3}\n", secret),
+					"Content-Type",
+					"application/x-ndjson",
+				), nil
 			case "/odd":
 				return respond(200, "\n\n[1]"), nil
 			}
@@ -126,9 +177,14 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 			require.NoError(t, err)
 			var out []any
 			for range 2 {
-				got, err := belay.Post[map[string]int](t.Context(), c, "/up", belay.Multipart(url.Values{"client_secret": {secret}, "name": {"a b"}}, belay.File{
-					Field: "f", Name: "f.bin", Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(make([]byte, 5000))), nil },
-				}))
+				got, err := belay.Post[map[string]int](
+					t.Context(),
+					c,
+					"/up",
+					belay.Multipart(url.Values{"client_secret": {secret}, "name": {"a b"}}, belay.File{
+						Field: "f", Name: "f.bin", Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(make([]byte, 5000))), nil },
+					}),
+				)
 				require.NoError(t, err)
 				out = append(out, got)
 			}
@@ -136,7 +192,12 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 			require.NoError(t, err)
 			odd, err := belay.Post[[]int](t.Context(), c, "/odd", map[string]string{})
 			require.NoError(t, err)
-			return append(out, strings.Count(string(lines), "\n"), strings.HasSuffix(string(lines), "{\"b\":2}\n{\"c\":3}\n"), odd)
+			return append(
+				out,
+				strings.Count(string(lines), "\n"),
+				strings.HasSuffix(string(lines), "{\"b\":2}\n{\"c\":3}\n"),
+				odd,
+			)
 		})
 	})
 	t.Run("errors keep their codes, HEAD its length, and an answer is the caller's to change", func(t *testing.T) {
@@ -167,12 +228,19 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 		})
 	})
 	t.Run("many at once", func(t *testing.T) {
-		rt := roundTrip(func(req *http.Request) (*http.Response, error) { return respond(413, `{}`), nil }) // which does not read the body
+		rt := roundTrip(
+			func(req *http.Request) (*http.Response, error) { return respond(413, `{}`), nil },
+		) // which does not read the body
 		twice(t, rt, func(t *testing.T, rt http.RoundTripper, _ string) any {
 			var wg sync.WaitGroup
 			for i := range 20 {
 				wg.Go(func() {
-					req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "https://p.test/"+fmt.Sprint(i), strings.NewReader(strings.Repeat(fmt.Sprint(i), 1000)))
+					req, err := http.NewRequestWithContext(
+						context.Background(),
+						http.MethodPost,
+						"https://p.test/"+fmt.Sprint(i),
+						strings.NewReader(strings.Repeat(fmt.Sprint(i), 1000)),
+					)
 					if err != nil {
 						panic(err)
 					}
@@ -231,7 +299,13 @@ func TestCassetteMasksBodies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "tape")
 			t.Run("record", func(t *testing.T) {
-				rt := belaytest.Cassette{Path: path, Record: true, Real: roundTrip(func(*http.Request) (*http.Response, error) { return r(), nil })}.Open(t)
+				rt := belaytest.Cassette{
+					Path:   path,
+					Record: true,
+					Real:   roundTrip(func(*http.Request) (*http.Response, error) { return r(), nil }),
+				}.Open(
+					t,
+				)
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://user-"+secret+":p@p.test/", nil)
 				require.NoError(t, err)
 				resp, err := rt.RoundTrip(req)

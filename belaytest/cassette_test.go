@@ -27,8 +27,16 @@ func chatty(t *testing.T) *httptest.Server {
 		w.Header().Set("Link", fmt.Sprintf("<http://%s/things?page=2&cursor=abc>; rel=\"next\"", r.Host))
 		w.Header().Set("Set-Cookie", "session="+secret)
 		w.Header().Set("X-Request-Id", "req-1")
-		fmt.Fprintf(w, `{"page":%q,"access_token":%q,"echo":%q,"nested":[{"apiKey":"%s2"}],"plain":%q}`,
-			r.URL.Query().Get("page"), secret, r.Header.Get("Authorization")+r.Header.Get("X-Odd")+r.URL.RawQuery, secret, string(body))
+		fmt.Fprintf(
+			w,
+			`{"page":%q,"access_token":%q,"echo":%q,"nested":[{"apiKey":"%s2"}],"plain":%q}`,
+			r.URL.Query().
+				Get("page"),
+			secret,
+			r.Header.Get("Authorization")+r.Header.Get("X-Odd")+r.URL.RawQuery,
+			secret,
+			string(body),
+		)
 	}))
 	t.Cleanup(s.Close)
 	return s
@@ -41,10 +49,21 @@ type page struct {
 // exchange is what a driver's test does with a client.
 func exchange(t *testing.T, base string, rt http.RoundTripper) (got []string) {
 	t.Helper()
-	client, err := belay.New(base, belay.WithTransport(rt), belay.WithAuth(belay.Bearer(belay.NewSecret(secret))), belay.WithHeader("X-Odd", "odd-"+secret))
+	client, err := belay.New(
+		base,
+		belay.WithTransport(rt),
+		belay.WithAuth(belay.Bearer(belay.NewSecret(secret))),
+		belay.WithHeader("X-Odd", "odd-"+secret),
+	)
 	require.NoError(t, err)
 	for i := range 3 {
-		p, err := belay.Get[page](t.Context(), client, "/things", belay.Query("page", fmt.Sprint(i)), belay.Query("sig", secret))
+		p, err := belay.Get[page](
+			t.Context(),
+			client,
+			"/things",
+			belay.Query("page", fmt.Sprint(i)),
+			belay.Query("sig", secret),
+		)
 		require.NoError(t, err)
 		got = append(got, p.Page)
 	}
@@ -86,13 +105,24 @@ func TestCassette(t *testing.T) {
 func TestCassetteRedactor(t *testing.T) {
 	server := chatty(t)
 	path := filepath.Join(t.TempDir(), "things")
-	c := belaytest.Cassette{Path: path, KeepParams: []string{"CURSOR"}, KeepHeaders: []string{"x-odd"}, Redact: func(_, body string) string {
-		return strings.ReplaceAll(body, "Ada", "somebody")
-	}}
+	c := belaytest.Cassette{
+		Path:        path,
+		KeepParams:  []string{"CURSOR"},
+		KeepHeaders: []string{"x-odd"},
+		Redact: func(_, body string) string {
+			return strings.ReplaceAll(body, "Ada", "somebody")
+		},
+	}
 	call := func(t *testing.T, c belaytest.Cassette) {
 		client, err := belay.New(server.URL, belay.WithTransport(c.Open(t)), belay.WithHeader("X-Odd", "kept"))
 		require.NoError(t, err)
-		_, err = belay.Post[page](t.Context(), client, "/things", map[string]string{"name": "Ada"}, belay.Query("cursor", "abc"))
+		_, err = belay.Post[page](
+			t.Context(),
+			client,
+			"/things",
+			map[string]string{"name": "Ada"},
+			belay.Query("cursor", "abc"),
+		)
 		require.NoError(t, err)
 	}
 	t.Run("record", func(t *testing.T) {
@@ -116,7 +146,13 @@ func ExampleCassette() {
 		if err != nil {
 			t.Fatal(err)
 		}
-		repo, err := belay.Get[struct{ Name string }](context.Background(), client, "/repos/{owner}/{repo}", belay.PathValue("owner", "golang"), belay.PathValue("repo", "go"))
+		repo, err := belay.Get[struct{ Name string }](
+			context.Background(),
+			client,
+			"/repos/{owner}/{repo}",
+			belay.PathValue("owner", "golang"),
+			belay.PathValue("repo", "go"),
+		)
 		fmt.Println(repo.Name, err)
 	}
 	test(&testing.T{})

@@ -20,7 +20,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func send(t *testing.T, rt http.RoundTripper, method, path, body string, kv ...string) (*http.Response, string, error) {
+func send(
+	t *testing.T,
+	rt http.RoundTripper,
+	method, path, body string,
+	kv ...string,
+) (*http.Response, string, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "https://partner.test"+path, strings.NewReader(body))
 	require.NoError(t, err)
@@ -57,7 +62,9 @@ func TestLimits(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		p := belaytest.New(belaytest.Config{
-			Limits: []belaytest.Limit{belaytest.Fixed(1, 10*time.Second)}, Headers: true, Tell: belaytest.TellDate, Skew: time.Hour,
+			Limits: []belaytest.Limit{
+				belaytest.Fixed(1, 10*time.Second),
+			}, Headers: true, Tell: belaytest.TellDate, Skew: time.Hour,
 		})
 		time.Sleep(3 * time.Second)
 		resp, _, err := send(t, p, "GET", "/", "")

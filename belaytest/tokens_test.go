@@ -16,16 +16,37 @@ import (
 // A client outlives what becomes of tokens: they end on the way, all at once, and a refresh token is good for once.
 func TestTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := belaytest.New(belaytest.Config{Tokens: belaytest.Tokens{Path: "/token", Lifetime: time.Minute, Rotate: true}, HonourKeys: true})
+		p := belaytest.New(
+			belaytest.Config{Tokens: belaytest.Tokens{Path: "/token", Lifetime: time.Minute, Rotate: true}, HonourKeys: true},
+		)
 		resp, _, err := send(t, p, "GET", "/", "")
 		require.NoError(t, err)
 		require.Equal(t, 401, resp.StatusCode)
 		require.Contains(t, resp.Header.Get("WWW-Authenticate"), "invalid_token")
 
-		app, err := oauth.New(oauth.Config{ClientID: "id", ClientSecret: belay.NewSecret("secret"), TokenURL: "https://partner.test/token", Transport: p})
+		app, err := oauth.New(
+			oauth.Config{
+				ClientID:     "id",
+				ClientSecret: belay.NewSecret("secret"),
+				TokenURL:     "https://partner.test/token",
+				Transport:    p,
+			},
+		)
 		require.NoError(t, err)
-		require.NoError(t, app.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret("access-0"), Refresh: belay.NewSecret("refresh-0"), Expiry: time.Now()}))
-		c, err := belay.New("https://partner.test", belay.WithTransport(p), belay.WithAuth(app.RefreshToken("acme")), belay.WithIdempotencyKeys(""))
+		require.NoError(
+			t,
+			app.Put(
+				t.Context(),
+				"acme",
+				oauth.Token{Access: belay.NewSecret("access-0"), Refresh: belay.NewSecret("refresh-0"), Expiry: time.Now()},
+			),
+		)
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithTransport(p),
+			belay.WithAuth(app.RefreshToken("acme")),
+			belay.WithIdempotencyKeys(""),
+		)
 		require.NoError(t, err)
 		for n := range 10 {
 			if n == 5 {
@@ -58,18 +79,24 @@ func TestTokens(t *testing.T) {
 	})
 }
 
-// What was refused was not done: it is no write, and its key is free. An outage may concern some calls alone, and an answer has headers.
+// What was refused was not done: it is no write, and its key is free. An outage may concern some calls alone,
+// and an answer has headers.
 func TestRefusalsAreNoWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		p := belaytest.New(belaytest.Config{
 			HonourKeys: true,
-			Outages:    []belaytest.Outage{{For: time.Hour, When: func(req *http.Request) bool { return req.URL.Path == "/down" }}},
+			Outages: []belaytest.Outage{
+				{For: time.Hour, When: func(req *http.Request) bool { return req.URL.Path == "/down" }},
+			},
 			Answer: func(*http.Request) (int, any) {
 				if n++; n == 1 {
 					return 422, map[string]string{"message": "not yet"}
 				}
-				return 201, belaytest.Reply{Header: http.Header{"Location": {"/notes/1"}, "Content-Type": {"text/plain"}}, Body: []byte("done")}
+				return 201, belaytest.Reply{
+					Header: http.Header{"Location": {"/notes/1"}, "Content-Type": {"text/plain"}},
+					Body:   []byte("done"),
+				}
 			},
 		})
 		for i, want := range []int{422, 201, 201} {

@@ -145,7 +145,11 @@ func randomBody(r *rand.Rand) []byte {
 }
 
 func randomJSON(r *rand.Rand) []byte {
-	value := map[string]any{"id": "evt_" + printable(r, r.IntN(40)), "type": printable(r, r.IntN(40)), "created": r.IntN(2e9)}
+	value := map[string]any{
+		"id":      "evt_" + printable(r, r.IntN(40)),
+		"type":    printable(r, r.IntN(40)),
+		"created": r.IntN(2e9),
+	}
 	for range r.IntN(8) {
 		value[printable(r, r.IntN(12))] = randomValue(r, 3)
 	}
@@ -237,7 +241,11 @@ func TestCrossCheck(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				req, err := webhook.SignTest(l.scheme, belay.NewSecret(secret), belay.WebhookEvent{ID: id, Type: "push", Time: at, Data: body})
+				req, err := webhook.SignTest(
+					l.scheme,
+					belay.NewSecret(secret),
+					belay.WebhookEvent{ID: id, Type: "push", Time: at, Data: body},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -280,7 +288,12 @@ func TestCrossCheck(t *testing.T) {
 					spoilt++
 				}
 			}
-			t.Logf("%d signed and %d changed, of one mind about all; %d of the signed are no JSON, which belay refuses as ErrData", signed, spoilt, notJSON)
+			t.Logf(
+				"%d signed and %d changed, of one mind about all; %d of the signed are no JSON, which belay refuses as ErrData",
+				signed,
+				spoilt,
+				notJSON,
+			)
 		})
 	}
 }

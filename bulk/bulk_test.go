@@ -112,7 +112,11 @@ func TestForEach(t *testing.T) {
 		})
 		require.ErrorIs(t, err, broken)
 		require.EqualValues(t, 3, done.Load())
-		err = bulk.ForEach(t.Context(), failAt(3, broken), func(context.Context, int) error { return errors.New("and an item") })
+		err = bulk.ForEach(
+			t.Context(),
+			failAt(3, broken),
+			func(context.Context, int) error { return errors.New("and an item") },
+		)
 		require.ErrorIs(t, err, broken)
 		require.ErrorContains(t, err, "and an item")
 	})
@@ -138,7 +142,11 @@ func TestForEach(t *testing.T) {
 			})
 		})
 	})
-	require.ErrorContains(t, bulk.ForEach(t.Context(), count(1), func(context.Context, int) error { return nil }, bulk.Parallel(0)), "Parallel: 0")
+	require.ErrorContains(
+		t,
+		bulk.ForEach(t.Context(), count(1), func(context.Context, int) error { return nil }, bulk.Parallel(0)),
+		"Parallel: 0",
+	)
 	require.ErrorIs(t, bulk.ForEach[int](t.Context(), nil, nil), belay.ErrInvalid)
 }
 
@@ -179,7 +187,13 @@ func TestBatcher(t *testing.T) {
 		calls [][]int
 	}
 	bad := func(status int, keys ...int) error {
-		c, err := belay.New("https://partner.test", belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}), belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(status), nil })))
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}),
+			belay.WithTransport(
+				testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(status), nil }),
+			),
+		)
 		require.NoError(t, err)
 		_, err = belay.Get[belay.None](context.Background(), c, "/")
 		return err
@@ -315,14 +329,18 @@ func TestBatcher(t *testing.T) {
 
 // One call for many lookups that come at about the same time.
 func ExampleBatcher() {
-	contacts, err := bulk.NewBatcher(100, 5*time.Millisecond, func(_ context.Context, ids []string) (map[string]string, error) {
-		fmt.Println("one call for", len(ids)) // GET /contacts?ids=…
-		out := make(map[string]string)
-		for _, id := range ids {
-			out[id] = "contact " + id
-		}
-		return out, nil
-	})
+	contacts, err := bulk.NewBatcher(
+		100,
+		5*time.Millisecond,
+		func(_ context.Context, ids []string) (map[string]string, error) {
+			fmt.Println("one call for", len(ids)) // GET /contacts?ids=…
+			out := make(map[string]string)
+			for _, id := range ids {
+				out[id] = "contact " + id
+			}
+			return out, nil
+		},
+	)
 	if err != nil {
 		panic(err)
 	}

@@ -30,7 +30,11 @@ type roundTrip func(*http.Request) (*http.Response, error)
 func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 func answer(status int) *http.Response {
-	return &http.Response{StatusCode: status, Header: http.Header{"X-Request-Id": {"req-1"}}, Body: io.NopCloser(strings.NewReader("{}"))}
+	return &http.Response{
+		StatusCode: status,
+		Header:     http.Header{"X-Request-Id": {"req-1"}},
+		Body:       io.NopCloser(strings.NewReader("{}")),
+	}
 }
 
 // crm is a driver.
@@ -54,11 +58,26 @@ func (c *crm) Close() error {
 func open(_ context.Context, i driver.Integration) (*crm, error) { return &crm{integration: i}, nil }
 
 // office is a registry with one partner.
-func office(t testing.TB, load driver.Load, rt roundTrip, rollout driver.Rollout, options ...belay.Option) (*driver.Registry, *driver.Factory[*crm]) {
+func office(
+	t testing.TB,
+	load driver.Load,
+	rt roundTrip,
+	rollout driver.Rollout,
+	options ...belay.Option,
+) (*driver.Registry, *driver.Factory[*crm]) {
 	t.Helper()
 	r, err := driver.NewRegistry(load)
 	require.NoError(t, err)
-	f, err := driver.Register(r, driver.Partner{Name: "crm", BaseURL: "https://crm.test", Options: append([]belay.Option{belay.WithTransport(rt)}, options...), Rollout: rollout}, open)
+	f, err := driver.Register(
+		r,
+		driver.Partner{
+			Name:    "crm",
+			BaseURL: "https://crm.test",
+			Options: append([]belay.Option{belay.WithTransport(rt)}, options...),
+			Rollout: rollout,
+		},
+		open,
+	)
 	require.NoError(t, err)
 	return r, f
 }
@@ -67,8 +86,8 @@ func settings(context.Context, string, string) (driver.Settings, error) {
 	return driver.Settings{}, nil
 }
 
-// An integration is opened once, for all who ask at the same time; its base URL, credential and labels are its own, limits and breaker
-// the partner's.
+// An integration is opened once, for all who ask at the same time; its base URL, credential and labels are its
+// own, limits and breaker the partner's.
 func TestOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen sync.Map
@@ -77,7 +96,11 @@ func TestOpen(t *testing.T) {
 			time.Sleep(time.Second)
 			loads++
 			require.Equal(t, "crm", partner)
-			return driver.Settings{BaseURL: "https://" + id + ".crm.test", Auth: belay.Bearer(belay.NewSecret("token-" + id)), Labels: map[string]string{"plan": "gold"}}, nil
+			return driver.Settings{
+				BaseURL: "https://" + id + ".crm.test",
+				Auth:    belay.Bearer(belay.NewSecret("token-" + id)),
+				Labels:  map[string]string{"plan": "gold"},
+			}, nil
 		}
 		r, f := office(t, load, func(req *http.Request) (*http.Response, error) {
 			seen.Store(req.URL.Host, req.Header.Get("Authorization"))
@@ -265,7 +288,12 @@ func TestRollout(t *testing.T) {
 	}
 	require.InDelta(t, 100, both, 60)
 
-	_, f := office(t, settings, func(*http.Request) (*http.Response, error) { return answer(200), nil }, driver.Rollout{Stable: "v1", Next: "v2"})
+	_, f := office(
+		t,
+		settings,
+		func(*http.Request) (*http.Response, error) { return answer(200), nil },
+		driver.Rollout{Stable: "v1", Next: "v2"},
+	)
 	old := make(map[string]*crm)
 	for i := range 100 {
 		id := fmt.Sprint(i)
@@ -373,18 +401,28 @@ func FuzzFlex(f *testing.F) {
 func TestEach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int32
-		c, err := belay.New("https://crm.test", belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
-			most.Store(max(most.Load(), now.Add(1)))
-			defer now.Add(-1)
-			time.Sleep(10 * time.Millisecond)
-			if strings.HasSuffix(req.URL.Path, "/3") {
-				return answer(422), nil
-			}
-			return answer(200), nil
-		})))
+		c, err := belay.New(
+			"https://crm.test",
+			belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+				most.Store(max(most.Load(), now.Add(1)))
+				defer now.Add(-1)
+				time.Sleep(10 * time.Millisecond)
+				if strings.HasSuffix(req.URL.Path, "/3") {
+					return answer(422), nil
+				}
+				return answer(200), nil
+			})),
+		)
 		require.NoError(t, err)
 		upsert := func(ctx context.Context, id int, info *belay.Info) (string, error) {
-			_, err := belay.Put[belay.None](ctx, c, "/contacts/{id}", map[string]int{"id": id}, belay.PathValue("id", fmt.Sprint(id)), belay.Into(info))
+			_, err := belay.Put[belay.None](
+				ctx,
+				c,
+				"/contacts/{id}",
+				map[string]int{"id": id},
+				belay.PathValue("id", fmt.Sprint(id)),
+				belay.Into(info),
+			)
 			return fmt.Sprint("saved ", id), err
 		}
 		results := driver.Each(t.Context(), []int{0, 1, 2, 3, 4, 5, 6, 7}, upsert)
@@ -421,7 +459,11 @@ func Example() {
 		panic(err)
 	}
 	defer registry.Close()
-	crms, err := driver.Register(registry, driver.Partner{Name: "crm", BaseURL: "https://api.crm.test", Options: []belay.Option{belay.WithTransport(partner)}}, open)
+	crms, err := driver.Register(
+		registry,
+		driver.Partner{Name: "crm", BaseURL: "https://api.crm.test", Options: []belay.Option{belay.WithTransport(partner)}},
+		open,
+	)
 	if err != nil {
 		panic(err)
 	}

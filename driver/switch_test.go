@@ -14,7 +14,8 @@ import (
 	"github.com/belay-go/belay/driver"
 )
 
-// What changes while an integration is being opened is not lost, and a kill switch reaches drivers from before a reload.
+// What changes while an integration is being opened is not lost, and a kill switch reaches drivers from before a
+// reload.
 func TestChangesWhileOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var disabled atomic.Bool

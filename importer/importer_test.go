@@ -86,13 +86,23 @@ func TestJob(t *testing.T) {
 	for _, workers := range []int{0, 4} {
 		s := new(table)
 		var told []importer.Stats
-		j := importer.Job[int, int]{Adapt: identity, Save: s.save, BatchSize: 25, Workers: workers, Progress: func(st importer.Stats) { told = append(told, st) }}
+		j := importer.Job[int, int]{
+			Adapt:     identity,
+			Save:      s.save,
+			BatchSize: 25,
+			Workers:   workers,
+			Progress:  func(st importer.Stats) { told = append(told, st) },
+		}
 		stats, err := j.Run(t.Context(), list(0, 105, 10))
 		require.NoError(t, err)
 		require.Equal(t, numbers(0, 105), s.rows)
 		require.Equal(t, []int{30, 30, 30, 15}, s.batches)
 		require.True(t, s.done && s.cursor == "" && stats.Done)
-		require.Equal(t, []int{11, 105, 105, 0, 4, 105}, []int{stats.Pages, stats.Read, stats.Saved, stats.Rejected, stats.Batches, stats.Total})
+		require.Equal(
+			t,
+			[]int{11, 105, 105, 0, 4, 105},
+			[]int{stats.Pages, stats.Read, stats.Saved, stats.Rejected, stats.Batches, stats.Total},
+		)
 		require.Len(t, told, 4)
 		require.Equal(t, "30", told[0].Cursor)
 		require.Positive(t, told[0].Left)
@@ -157,7 +167,16 @@ func TestRejects(t *testing.T) {
 	}
 	stats, err := j.Run(t.Context(), list(0, 100, 10))
 	require.NoError(t, err)
-	require.Equal(t, map[int]string{7: "no name", 8: "importer: adapting it panicked: index out of range", 9: "not valid", 42: "constraint"}, aside)
+	require.Equal(
+		t,
+		map[int]string{
+			7:  "no name",
+			8:  "importer: adapting it panicked: index out of range",
+			9:  "not valid",
+			42: "constraint",
+		},
+		aside,
+	)
 	require.Equal(t, []int{96, 4}, []int{stats.Saved, stats.Rejected})
 	require.Len(t, s.rows, 96)
 	require.True(t, slices.IsSorted(s.rows))
@@ -209,7 +228,15 @@ func TestRejects(t *testing.T) {
 }
 
 func TestJobBadInput(t *testing.T) {
-	_, err := importer.Job[int, int]{BatchSize: -1, Workers: -2, RejectLimit: 2, Schema: &importer.Schema{}}.Run(t.Context(), list(0, 1, 1))
+	_, err := importer.Job[int, int]{
+		BatchSize:   -1,
+		Workers:     -2,
+		RejectLimit: 2,
+		Schema:      &importer.Schema{},
+	}.Run(
+		t.Context(),
+		list(0, 1, 1),
+	)
 	for _, says := range []string{"Adapt is nil", "Save is nil", "BatchSize is -1", "Workers is -2", "RejectLimit is 2", "not json.RawMessage", "Schema.Fields is empty"} {
 		require.ErrorContains(t, err, says)
 	}
@@ -236,7 +263,11 @@ func TestSchema(t *testing.T) {
 			Adapt: func(raw json.RawMessage) (string, error) { return string(raw), nil },
 			Save:  func(_ context.Context, b importer.Batch[string]) error { saved += len(b.Records); return nil },
 			Schema: &importer.Schema{
-				Fields: map[string]importer.Kind{"id": importer.Number, "name": importer.Text | importer.Null, "extra": importer.Bool | importer.Null}, Mode: mode, Closed: true,
+				Fields: map[string]importer.Kind{
+					"id":    importer.Number,
+					"name":  importer.Text | importer.Null,
+					"extra": importer.Bool | importer.Null,
+				}, Mode: mode, Closed: true,
 				Changed: func(d importer.Drift) { told = append(told, d.String()) },
 			},
 		}
@@ -257,7 +288,11 @@ func TestSchema(t *testing.T) {
 	s := &importer.Schema{Fields: map[string]importer.Kind{"id": importer.Anything, "at": importer.Text}, Closed: true}
 	var told []importer.Drift
 	s.Changed = func(d importer.Drift) { told = append(told, d) }
-	j := importer.Job[json.RawMessage, int]{Adapt: func(json.RawMessage) (int, error) { return 0, nil }, Save: new(table).save, Schema: s}
+	j := importer.Job[json.RawMessage, int]{
+		Adapt:  func(json.RawMessage) (int, error) { return 0, nil },
+		Save:   new(table).save,
+		Schema: s,
+	}
 	records = []string{`{"id":{},"new":1,"newer":2}`}
 	_, err := j.Run(t.Context(), pages)
 	require.NoError(t, err)
@@ -312,7 +347,13 @@ func TestFull(t *testing.T) {
 	}
 	pass := func(rows ...row) (importer.Stats, error) {
 		saved, gone = nil, nil
-		return importer.Full(t.Context(), j, c, pagesOf(rows, 2), func(_ context.Context, ids []string) error { gone = ids; return fail })
+		return importer.Full(
+			t.Context(),
+			j,
+			c,
+			pagesOf(rows, 2),
+			func(_ context.Context, ids []string) error { gone = ids; return fail },
+		)
 	}
 	a, b, d := row{ID: "a", Version: 1}, row{ID: "b", Version: 1}, row{ID: "d", Version: 1}
 	_, err = pass(a, b, a)
@@ -345,7 +386,13 @@ func TestFull(t *testing.T) {
 	// A pass that breaks off deletes nothing.
 	broken := errors.New("down")
 	gone = nil
-	_, err = importer.Full(t.Context(), j, c, func(yield func(belay.Page[row], error) bool) { yield(belay.Page[row]{}, broken) }, func(_ context.Context, ids []string) error { gone = ids; return nil })
+	_, err = importer.Full(
+		t.Context(),
+		j,
+		c,
+		func(yield func(belay.Page[row], error) bool) { yield(belay.Page[row]{}, broken) },
+		func(_ context.Context, ids []string) error { gone = ids; return nil },
+	)
 	require.ErrorIs(t, err, broken)
 	require.Empty(t, gone)
 	stats, err = pass(row{}, row{ID: "d", Version: 1})
@@ -357,8 +404,8 @@ func TestFull(t *testing.T) {
 	require.Error(t, json.Unmarshal([]byte(`{"a":"AA=="}`), c))
 }
 
-// A partner whose rows commit late, share times, arrive in any order and change between and during runs: nothing is lost, and no
-// version comes twice. A thousand random histories.
+// A partner whose rows commit late, share times, arrive in any order and change between and during runs: nothing
+// is lost, and no version comes twice. A thousand random histories.
 func TestIncrementalLosesNothing(t *testing.T) {
 	start := time.Date(2020, 11, 22, 0, 0, 0, 0, time.UTC)
 	const lag = 10 * time.Second
@@ -394,7 +441,10 @@ func TestIncrementalLosesNothing(t *testing.T) {
 				}
 				versions[id]++
 				inFlight[id] = true
-				waiting = append(waiting, pending{row{id, versions[id], now}, now.Add(time.Duration(rng.IntN(int(lag/time.Second))) * time.Second)})
+				waiting = append(
+					waiting,
+					pending{row{id, versions[id], now}, now.Add(time.Duration(rng.IntN(int(lag/time.Second))) * time.Second)},
+				)
 				settle()
 			}
 		}
@@ -469,7 +519,10 @@ func TestIncrementalWatermarks(t *testing.T) {
 	n := 0
 	inc := importer.Incremental[row, row]{
 		Watermarks: store, Key: "contacts", ID: func(r row) string { return r.ID }, Updated: func(r row) time.Time { return r.At },
-		Job: importer.Job[row, row]{Adapt: func(r row) (row, error) { return r, nil }, Save: func(_ context.Context, b importer.Batch[row]) error { n += len(b.Records); return fail }},
+		Job: importer.Job[row, row]{
+			Adapt: func(r row) (row, error) { return r, nil },
+			Save:  func(_ context.Context, b importer.Batch[row]) error { n += len(b.Records); return fail },
+		},
 		Pages: func(_ context.Context, since time.Time) iter.Seq2[belay.Page[row], error] {
 			asked = append(asked, since)
 			return pagesOf(rows, 10)
@@ -483,7 +536,11 @@ func TestIncrementalWatermarks(t *testing.T) {
 	stats, err := inc.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []int{2, 2, 0}, []int{n, stats.Saved, stats.Skipped})
-	rows = append(rows, row{"c", 1, at.Add(time.Minute)}, row{"b", 2, at.Add(time.Minute)}) // the same time, another content
+	rows = append(
+		rows,
+		row{"c", 1, at.Add(time.Minute)},
+		row{"b", 2, at.Add(time.Minute)},
+	) // the same time, another content
 	stats, err = inc.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []int{4, 2, 2}, []int{n, stats.Saved, stats.Skipped})
@@ -535,11 +592,15 @@ func TestGuard(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A list of which most is missing is not believed to be whole: a renamed cursor ends it after the first page, without an error.
+// A list of which most is missing is not believed to be whole: a renamed cursor ends it after the first page,
+// without an error.
 func TestFullDoubtsAShortList(t *testing.T) {
 	c, err := importer.NewChanges(func(r row) string { return r.ID }, nil)
 	require.NoError(t, err)
-	j := importer.Job[row, row]{Adapt: func(r row) (row, error) { return r, nil }, Save: func(context.Context, importer.Batch[row]) error { return nil }}
+	j := importer.Job[row, row]{
+		Adapt: func(r row) (row, error) { return r, nil },
+		Save:  func(context.Context, importer.Batch[row]) error { return nil },
+	}
 	var gone []string
 	pass := func(n int) error {
 		gone = nil
@@ -547,7 +608,13 @@ func TestFullDoubtsAShortList(t *testing.T) {
 		for i := range rows {
 			rows[i] = row{ID: fmt.Sprint(i), Version: 1}
 		}
-		_, err := importer.Full(t.Context(), j, c, pagesOf(rows, 20), func(_ context.Context, ids []string) error { gone = ids; return nil })
+		_, err := importer.Full(
+			t.Context(),
+			j,
+			c,
+			pagesOf(rows, 20),
+			func(_ context.Context, ids []string) error { gone = ids; return nil },
+		)
 		return err
 	}
 	require.NoError(t, pass(95))
@@ -589,14 +656,22 @@ func TestGuardRemembersWhatWasWritten(t *testing.T) {
 	require.NoError(t, err)
 	batch := map[string]importer.Version{"a": at(4), "b": at(1), "c": at(1)}
 	var got map[string]importer.Version
-	require.ErrorIs(t, g.DoAll(t.Context(), batch, func(newer map[string]importer.Version) error { got = newer; return broken }), broken)
+	require.ErrorIs(
+		t,
+		g.DoAll(t.Context(), batch, func(newer map[string]importer.Version) error { got = newer; return broken }),
+		broken,
+	)
 	require.Equal(t, map[string]importer.Version{"b": at(1), "c": at(1)}, got)
-	require.NoError(t, g.DoAll(t.Context(), batch, func(newer map[string]importer.Version) error { got = newer; return nil }))
+	require.NoError(
+		t,
+		g.DoAll(t.Context(), batch, func(newer map[string]importer.Version) error { got = newer; return nil }),
+	)
 	require.Len(t, got, 2)
 	require.NoError(t, g.DoAll(t.Context(), batch, func(map[string]importer.Version) error { panic("none is newer") }))
 }
 
-// Writes of one record take turns, so that the newer one is the last; others do not wait, and a wait ends with its context.
+// Writes of one record take turns, so that the newer one is the last; others do not wait, and a wait ends with
+// its context.
 func TestGuardTakesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := func(s int) importer.Version { return importer.Version{Partner: time.Unix(int64(s), 0)} }
@@ -634,15 +709,28 @@ func TestGuardTakesTurns(t *testing.T) {
 // The calls of a run are bounded by the context's budget; what was read is saved.
 func TestCallBudget(t *testing.T) {
 	asked := 0
-	client, err := belay.New("https://partner.test", belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
-		asked++
-		body := fmt.Sprintf(`{"d":[%d,%d],"next":"%d"}`, 2*asked-2, 2*asked-1, asked)
-		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body))}, nil
-	})))
+	client, err := belay.New(
+		"https://partner.test",
+		belay.WithTransport(roundTrip(func(req *http.Request) (*http.Response, error) {
+			asked++
+			body := fmt.Sprintf(`{"d":[%d,%d],"next":"%d"}`, 2*asked-2, 2*asked-1, asked)
+			return &http.Response{
+				StatusCode: 200,
+				Header:     http.Header{"Content-Type": {"application/json"}},
+				Body:       io.NopCloser(strings.NewReader(body)),
+			}, nil
+		})),
+	)
 	require.NoError(t, err)
 	s := new(table)
 	ctx := belay.BudgetContext(t.Context(), 3)
-	stats, err := importer.Job[int, int]{Adapt: identity, Save: s.save}.Run(ctx, belay.Pages[int](ctx, client, "/", belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}))
+	stats, err := importer.Job[int, int]{
+		Adapt: identity,
+		Save:  s.save,
+	}.Run(
+		ctx,
+		belay.Pages[int](ctx, client, "/", belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}),
+	)
 	require.ErrorIs(t, err, belay.ErrCallBudget)
 	require.Equal(t, 3, asked)
 	require.Equal(t, numbers(0, 6), s.rows)

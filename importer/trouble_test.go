@@ -15,12 +15,17 @@ import (
 	"github.com/belay-go/belay/importer"
 )
 
-// A run that takes longer than the lag, over a list in no order, misses nothing that changed meanwhile; and a record from the future hides
-// no other.
+// A run that takes longer than the lag, over a list in no order, misses nothing that changed meanwhile; and a
+// record from the future hides no other.
 func TestIncrementalLongRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
-		rows := map[string]row{"a": {"a", 1, now.Add(-time.Hour)}, "b": {"b", 1, now.Add(-time.Hour)}, "late": {"late", 1, now.AddDate(80, 0, 0)}, "odd": {"odd", 1, time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)}}
+		rows := map[string]row{
+			"a":    {"a", 1, now.Add(-time.Hour)},
+			"b":    {"b", 1, now.Add(-time.Hour)},
+			"late": {"late", 1, now.AddDate(80, 0, 0)},
+			"odd":  {"odd", 1, time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)},
+		}
 		got := make(map[string]int)
 		store := make(marks)
 		first := true
@@ -83,7 +88,13 @@ func TestStoreThatTakesNoRows(t *testing.T) {
 		return nil
 	}
 	aside := 0
-	j := importer.Job[int, int]{Adapt: identity, Save: s.save, BatchSize: 10, Reject: func(context.Context, int, error) error { aside++; return nil }, Start: "5"}
+	j := importer.Job[int, int]{
+		Adapt:     identity,
+		Save:      s.save,
+		BatchSize: 10,
+		Reject:    func(context.Context, int, error) error { aside++; return nil },
+		Start:     "5",
+	}
 	stats, err := j.Run(t.Context(), list(5, 1000, 10))
 	require.ErrorIs(t, err, full)
 	require.Zero(t, aside)
@@ -122,10 +133,14 @@ func TestFullHasNoCursor(t *testing.T) {
 // A batch is Save's to keep.
 func TestBatchesAreKept(t *testing.T) {
 	var kept [][]int
-	j := importer.Job[int, int]{Adapt: identity, BatchSize: 10, Save: func(_ context.Context, b importer.Batch[int]) error {
-		kept = append(kept, b.Records)
-		return nil
-	}}
+	j := importer.Job[int, int]{
+		Adapt:     identity,
+		BatchSize: 10,
+		Save: func(_ context.Context, b importer.Batch[int]) error {
+			kept = append(kept, b.Records)
+			return nil
+		},
+	}
 	_, err := j.Run(t.Context(), list(0, 30, 10))
 	require.NoError(t, err)
 	require.Equal(t, [][]int{numbers(0, 10), numbers(10, 20), numbers(20, 30)}, kept)

@@ -33,7 +33,11 @@ func ExampleReceiver() {
 		Verifier: inbox.Verifiers{"acme/one": verifier}.Lookup, Inbox: worker,
 	})
 	deliver := func(secret belay.Secret) { // as the partner does it
-		req, err := webhook.SignTest(scheme, secret, belay.WebhookEvent{ID: "evt_1", Data: []byte(`{"type":"contact.updated"}`)})
+		req, err := webhook.SignTest(
+			scheme,
+			secret,
+			belay.WebhookEvent{ID: "evt_1", Data: []byte(`{"type":"contact.updated"}`)},
+		)
 		if err != nil {
 			panic(err)
 		}
@@ -64,7 +68,11 @@ func ExampleWorker() {
 		panic(err)
 	}
 	ctx := context.Background()
-	delivery := belay.Delivery{Partner: "acme", ID: "dlv_1", Events: []belay.WebhookEvent{{ID: "evt_1", Type: "contact.updated"}}}
+	delivery := belay.Delivery{
+		Partner: "acme",
+		ID:      "dlv_1",
+		Events:  []belay.WebhookEvent{{ID: "evt_1", Type: "contact.updated"}},
+	}
 	fmt.Println(worker.Put(ctx, delivery))
 	fmt.Println(worker.Put(ctx, delivery)) // sent again: known
 	_ = worker.Shutdown(ctx)               // first handles all that waits
@@ -86,7 +94,10 @@ func ExampleMux() {
 		return nil
 	})
 	ctx := context.Background()
-	_ = mux.Handle(ctx, inbox.Item{Partner: "acme", ID: "evt_1", Type: "contact.updated"}) // a Worker does this: inbox.Start(store, mux.Handle, …)
+	_ = mux.Handle(
+		ctx,
+		inbox.Item{Partner: "acme", ID: "evt_1", Type: "contact.updated"},
+	) // a Worker does this: inbox.Start(store, mux.Handle, …)
 	_ = mux.Handle(ctx, inbox.Item{Partner: "acme", ID: "evt_2", Type: "invoice.paid"})
 	fmt.Println(mux.Handle(ctx, inbox.Item{Partner: "acme", ID: "evt_3", Type: "deal.won"}))
 	// Output:
@@ -117,13 +128,18 @@ func ExampleWorker_Replay() {
 		panic(err)
 	}
 	ctx := context.Background()
-	_, _ = worker.Put(ctx, belay.Delivery{Partner: "acme", Events: []belay.WebhookEvent{{ID: "evt_1", Type: "invoice.paid"}}})
+	_, _ = worker.Put(
+		ctx,
+		belay.Delivery{Partner: "acme", Events: []belay.WebhookEvent{{ID: "evt_1", Type: "invoice.paid"}}},
+	)
 	<-aside
 	for it := range worker.DeadLetters(ctx, inbox.Filter{State: inbox.Dead}) {
 		fmt.Println(it.ID, it.State, it.Error)
 	}
 	close(fixed)
-	fmt.Println(worker.Replay(ctx, inbox.Filter{Partner: "acme", Type: "invoice.paid"}, inbox.Replay{})) // at a Pace, if there are many
+	fmt.Println(
+		worker.Replay(ctx, inbox.Filter{Partner: "acme", Type: "invoice.paid"}, inbox.Replay{}),
+	) // at a Pace, if there are many
 	<-done
 	_ = worker.Shutdown(ctx)
 	// Unordered output:
@@ -139,7 +155,10 @@ func (o observer) Observe(_ context.Context, e belay.Event) { o(e) }
 // A subscription is made once, however often the service starts.
 func ExampleRegister() {
 	ctx := context.Background()
-	partner := &office{live: make(map[string]sub), kept: make(map[string]inbox.Registration)} // a driver, and a table in your database
+	partner := &office{
+		live: make(map[string]sub),
+		kept: make(map[string]inbox.Registration),
+	} // a driver, and a table in your database
 	for range 2 {
 		r, err := inbox.Register(ctx, partner, partner, "one", "https://us.example/webhooks/acme/one", nil)
 		fmt.Println(r.ID, r.URL, r.Secret, err)
@@ -153,8 +172,8 @@ func ExampleRegister() {
 	// <nil> 0 left
 }
 
-// Events of one record are handled one after the other, and one that comes late does not overwrite: the guard goes by the
-// partner's time, and by ours where it says none.
+// Events of one record are handled one after the other, and one that comes late does not overwrite: the guard
+// goes by the partner's time, and by ours where it says none.
 func Example_staleEvents() {
 	guard, err := importer.NewGuard(100_000)
 	if err != nil {

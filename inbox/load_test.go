@@ -73,7 +73,13 @@ func flood(c net.Conn, head, before, after string) error {
 // forge sends requests that are signed badly, one after the other, as fast as they are answered.
 func forge(c net.Conn) error {
 	body := `{"type":"contact.updated","note":"` + strings.Repeat("x", 1000) + `"}`
-	req := fmt.Sprintf("%swebhook-timestamp: %d\r\nContent-Length: %d\r\n\r\n%s", loadHead, time.Now().Unix(), len(body), body)
+	req := fmt.Sprintf(
+		"%swebhook-timestamp: %d\r\nContent-Length: %d\r\n\r\n%s",
+		loadHead,
+		time.Now().Unix(),
+		len(body),
+		body,
+	)
 	answers := bufio.NewReader(c)
 	for {
 		if _, err := io.WriteString(c, req); err != nil {
@@ -90,8 +96,8 @@ func forge(c net.Conn) error {
 	}
 }
 
-// Five hundred connections that do harm, and fifty good events a second: all of these are taken, and memory stays bounded. How long they
-// take is logged and not asserted: what else the machine does would decide.
+// Five hundred connections that do harm, and fifty good events a second: all of these are taken, and memory
+// stays bounded. How long they take is logged and not asserted: what else the machine does would decide.
 func TestLoad(t *testing.T) {
 	if os.Getenv("BELAY_LOAD") == "" {
 		t.Skip("BELAY_LOAD is not set: five seconds for each kind of load")
@@ -113,7 +119,18 @@ func TestLoad(t *testing.T) {
 		"forged": func(_ context.Context, c net.Conn) error { return forge(c) },
 	}
 	kinds["all of it"] = func(ctx context.Context, c net.Conn) error {
-		of := []string{"half a header", "a byte a second", "10 MB", "half a header", "a byte a second", "10 MB in chunks", "half a header", "a byte a second", "forged", "a byte a second"}
+		of := []string{
+			"half a header",
+			"a byte a second",
+			"10 MB",
+			"half a header",
+			"a byte a second",
+			"10 MB in chunks",
+			"half a header",
+			"a byte a second",
+			"forged",
+			"a byte a second",
+		}
 		return kinds[of[turn.Add(1)%int64(len(of))]](ctx, c)
 	}
 	for name, one := range kinds {
@@ -136,7 +153,11 @@ func pause(ctx context.Context, again *time.Ticker) {
 
 func underLoad(t *testing.T, connections int, during time.Duration, one attack) {
 	var handled atomic.Int64
-	worker, err := inbox.Start(inbox.NewMemory(), func(context.Context, inbox.Item) error { handled.Add(1); return nil }, inbox.Config{})
+	worker, err := inbox.Start(
+		inbox.NewMemory(),
+		func(context.Context, inbox.Item) error { handled.Add(1); return nil },
+		inbox.Config{},
+	)
 	require.NoError(t, err)
 	rc := &inbox.Receiver{Verifier: verifiers(t).Lookup, Inbox: worker, ReadTimeout: 2 * time.Second}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -179,12 +200,18 @@ func underLoad(t *testing.T, connections int, during time.Duration, one attack) 
 	for i := range n {
 		<-tick.C
 		senders.Go(func() {
-			req, err := webhook.SignTest(webhook.StandardWebhooks(), belay.NewSecret(standardSecret), belay.WebhookEvent{ID: fmt.Sprint("good_", i), Data: []byte(good)})
+			req, err := webhook.SignTest(
+				webhook.StandardWebhooks(),
+				belay.NewSecret(standardSecret),
+				belay.WebhookEvent{ID: fmt.Sprint("good_", i), Data: []byte(good)},
+			)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			req.URL.Scheme, req.URL.Host, req.URL.Path, req.Host = "http", listener.Addr().String(), "/webhooks/standard/one", ""
+			req.URL.Scheme, req.URL.Host, req.URL.Path, req.Host = "http", listener.Addr().
+				String(),
+				"/webhooks/standard/one", ""
 			began := time.Now()
 			resp, err := client.Do(req)
 			mu.Lock()
@@ -218,7 +245,17 @@ func underLoad(t *testing.T, connections int, during time.Duration, one attack) 
 	require.EqualValues(t, n, handled.Load())
 	slices.Sort(took)
 	p99 := took[len(took)*99/100]
-	t.Logf("%d good: p50 %v, p99 %v, max %v; heap at most %d MiB; %d connections, rejected %v", n, took[len(took)/2].Round(10*time.Microsecond),
-		p99.Round(10*time.Microsecond), took[len(took)-1].Round(10*time.Microsecond), most>>20, opened.Load(), rc.Numbers().Rejected)
+	t.Logf(
+		"%d good: p50 %v, p99 %v, max %v; heap at most %d MiB; %d connections, rejected %v",
+		n,
+		took[len(took)/2].Round(10*time.Microsecond),
+		p99.Round(
+			10*time.Microsecond,
+		),
+		took[len(took)-1].Round(10*time.Microsecond),
+		most>>20,
+		opened.Load(),
+		rc.Numbers().Rejected,
+	)
 	require.Less(t, most, uint64(128<<20))
 }

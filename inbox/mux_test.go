@@ -11,7 +11,8 @@ import (
 	"github.com/belay-go/belay/inbox"
 )
 
-// The partner's own handler goes before any's, the exact type before the longest beginning, and all before the one for the rest.
+// The partner's own handler goes before any's, the exact type before the longest beginning, and all before the
+// one for the rest.
 func TestMux(t *testing.T) {
 	t.Parallel()
 	var mux inbox.Mux
@@ -19,7 +20,12 @@ func TestMux(t *testing.T) {
 	on := func(partner, typ string) {
 		mux.On(partner, typ, func(context.Context, inbox.Item) error { got = partner + " " + typ; return nil })
 	}
-	require.ErrorIs(t, mux.Handle(t.Context(), inbox.Item{Partner: "acme", Type: "a"}), inbox.ErrUnhandled, "the zero value")
+	require.ErrorIs(
+		t,
+		mux.Handle(t.Context(), inbox.Item{Partner: "acme", Type: "a"}),
+		inbox.ErrUnhandled,
+		"the zero value",
+	)
 	on("acme", "contact.updated")
 	on("acme", "contact.*")
 	on("acme", "contact.up*")

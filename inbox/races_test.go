@@ -14,7 +14,8 @@ import (
 	"github.com/belay-go/belay/inbox"
 )
 
-// slowAck is a store whose Settle has written but returns a moment later (bbolt: the commit is visible before Batch returns).
+// slowAck is a store whose Settle has written but returns a moment later (bbolt: the commit is visible before
+// Batch returns).
 type slowAck struct{ inbox.Store }
 
 func (s slowAck) Settle(ctx context.Context, c []inbox.Change) error {
@@ -42,7 +43,14 @@ func TestReplayWhileItIsNoted(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1, k)
 		pass(24 * time.Hour)
-		require.Equal(t, 2, n, "replayed, but never handled: pending %d, aside %d", w.Numbers().Pending, len(asideIDs(t, w, inbox.Filter{})))
+		require.Equal(
+			t,
+			2,
+			n,
+			"replayed, but never handled: pending %d, aside %d",
+			w.Numbers().Pending,
+			len(asideIDs(t, w, inbox.Filter{})),
+		)
 	})
 }
 
@@ -108,7 +116,12 @@ func TestGetFails(t *testing.T) {
 func TestKnownWhenFull(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := start(t, inbox.NewMemory(), func(ctx context.Context, _ inbox.Item) error { <-ctx.Done(); return ctx.Err() }, inbox.Config{MaxPending: 1})
+		w := start(
+			t,
+			inbox.NewMemory(),
+			func(ctx context.Context, _ inbox.Item) error { <-ctx.Done(); return ctx.Err() },
+			inbox.Config{MaxPending: 1},
+		)
 		put(t, w, "a")
 		_, err := w.Put(t.Context(), delivery("a"))
 		require.NoError(t, err)
@@ -120,7 +133,11 @@ func TestDrainDoesNotHammer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
-		w, err := inbox.Start(&hooked{Store: inbox.NewMemory(), get: func() error { calls.Add(1); return errTrouble }}, func(context.Context, inbox.Item) error { return nil }, inbox.Config{})
+		w, err := inbox.Start(
+			&hooked{Store: inbox.NewMemory(), get: func() error { calls.Add(1); return errTrouble }},
+			func(context.Context, inbox.Item) error { return nil },
+			inbox.Config{},
+		)
 		require.NoError(t, err)
 		put(t, w, "a")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -188,7 +205,12 @@ func TestDiscardAfterReplay(t *testing.T) {
 func TestOddDeliveries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := start(t, inbox.NewMemory(), func(context.Context, inbox.Item) error { return nil }, inbox.Config{MaxPending: 2})
+		w := start(
+			t,
+			inbox.NewMemory(),
+			func(context.Context, inbox.Item) error { return nil },
+			inbox.Config{MaxPending: 2},
+		)
 		stored, err := w.Put(t.Context(), belay.Delivery{Events: []belay.WebhookEvent{{ID: "a"}, {ID: "b"}, {ID: "c"}}})
 		require.NoError(t, err)
 		require.True(t, stored)

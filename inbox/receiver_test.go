@@ -168,7 +168,8 @@ func (e *endless) Read(p []byte) (int, error) {
 
 const good = `{"type":"contact.updated","x":"` + inBody + `"}`
 
-// Every row of the Receiver's table that is no 2xx: its status, its reason, nothing kept, one event and one line of log.
+// Every row of the Receiver's table that is no 2xx: its status, its reason, nothing kept, one event and one line
+// of log.
 func TestRejected(t *testing.T) {
 	t.Parallel()
 	type row struct {
@@ -194,9 +195,24 @@ func TestRejected(t *testing.T) {
 	}
 	same := func(*http.Request) {}
 	rows := []row{
-		{name: "unknown integration", status: 404, reason: "unknown", req: std(func(r *http.Request) { r.URL.Path = "/webhooks/standard/two" })},
-		{name: "unknown partner", status: 404, reason: "unknown", req: std(func(r *http.Request) { r.URL.Path = "/webhooks/nobody/one" })},
-		{name: "a path of control characters", status: 404, reason: "unknown", req: std(func(r *http.Request) { r.URL.Path = "/webhooks/a\nb\x1b[31m/" + strings.Repeat("x", 9999) })},
+		{
+			name:   "unknown integration",
+			status: 404,
+			reason: "unknown",
+			req:    std(func(r *http.Request) { r.URL.Path = "/webhooks/standard/two" }),
+		},
+		{
+			name:   "unknown partner",
+			status: 404,
+			reason: "unknown",
+			req:    std(func(r *http.Request) { r.URL.Path = "/webhooks/nobody/one" }),
+		},
+		{
+			name:   "a path of control characters",
+			status: 404,
+			reason: "unknown",
+			req:    std(func(r *http.Request) { r.URL.Path = "/webhooks/a\nb\x1b[31m/" + strings.Repeat("x", 9999) }),
+		},
 		{name: "a nil verifier", status: 404, reason: "unknown", req: std(same), change: func(rc *inbox.Receiver) {
 			rc.Verifier = func(*http.Request) (*webhook.Verifier, error) { return nil, nil }
 		}},
@@ -206,38 +222,138 @@ func TestRejected(t *testing.T) {
 		{name: "too large by one byte", status: 413, reason: "size", req: std(func(r *http.Request) {
 			r.ContentLength, r.Body = -1, io.NopCloser(strings.NewReader(strings.Repeat(" ", 1<<20+1)))
 		})},
-		{name: "without an end", status: 413, reason: "size", req: std(func(r *http.Request) { r.ContentLength, r.Body = -1, io.NopCloser(&endless{}) })},
-		{name: "larger than announced", status: 413, reason: "size", req: std(func(r *http.Request) { r.ContentLength, r.Body = 10, io.NopCloser(&endless{}) })},
-		{name: "a limit of the server's", status: 413, reason: "size", req: std(func(r *http.Request) { r.Body = http.MaxBytesReader(nil, r.Body, 10) })},
+		{
+			name:   "without an end",
+			status: 413,
+			reason: "size",
+			req:    std(func(r *http.Request) { r.ContentLength, r.Body = -1, io.NopCloser(&endless{}) }),
+		},
+		{
+			name:   "larger than announced",
+			status: 413,
+			reason: "size",
+			req:    std(func(r *http.Request) { r.ContentLength, r.Body = 10, io.NopCloser(&endless{}) }),
+		},
+		{
+			name:   "a limit of the server's",
+			status: 413,
+			reason: "size",
+			req:    std(func(r *http.Request) { r.Body = http.MaxBytesReader(nil, r.Body, 10) }),
+		},
 
 		{name: "too large headers", status: 431, reason: "size", req: std(func(r *http.Request) {
 			r.Header["X-Pad"] = []string{strings.Repeat("x", 8<<10), strings.Repeat("x", 8<<10)}
 		})},
 
-		{name: "no signature", status: 401, reason: "unsigned", req: std(func(r *http.Request) { r.Header.Del("webhook-signature") })},
-		{name: "an empty signature", status: 401, reason: "unsigned", req: std(func(r *http.Request) { r.Header.Set("webhook-signature", "") })},
-		{name: "no header at all", status: 401, reason: "unsigned", req: std(func(r *http.Request) { r.Header = http.Header{} })},
-		{name: "no body", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Body, r.ContentLength = nil, 0 })},
+		{
+			name:   "no signature",
+			status: 401,
+			reason: "unsigned",
+			req:    std(func(r *http.Request) { r.Header.Del("webhook-signature") }),
+		},
+		{
+			name:   "an empty signature",
+			status: 401,
+			reason: "unsigned",
+			req:    std(func(r *http.Request) { r.Header.Set("webhook-signature", "") }),
+		},
+		{
+			name:   "no header at all",
+			status: 401,
+			reason: "unsigned",
+			req:    std(func(r *http.Request) { r.Header = http.Header{} }),
+		},
+		{
+			name:   "no body",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Body, r.ContentLength = nil, 0 }),
+		},
 		{name: "another's signature", status: 401, reason: "signature", req: func(t *testing.T) *http.Request {
 			return signed(t, webhook.StandardWebhooks(), otherSecret, belay.WebhookEvent{Data: []byte(good)})
 		}},
-		{name: "another body", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader(good + " ")) })},
-		{name: "a byte of the body less", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader(good[1:])) })},
-		{name: "another id", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Set("webhook-id", "evt_2") })},
+		{
+			name:   "another body",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader(good + " ")) }),
+		},
+		{
+			name:   "a byte of the body less",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader(good[1:])) }),
+		},
+		{
+			name:   "another id",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Header.Set("webhook-id", "evt_2") }),
+		},
 		{name: "no id", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Del("webhook-id") })},
-		{name: "an id of 1 MB", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Set("webhook-id", strings.Repeat("x", 1<<20)) })},
-		{name: "malformed signature", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Set("webhook-signature", "v1,%%%") })},
-		{name: "signature of another version", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Set("webhook-signature", "v2,AAAA") })},
-		{name: "1 MB of signature", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Set("webhook-signature", strings.Repeat("v1,AAAA ", 1<<17)) })},
-		{name: "two signature headers", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Add("webhook-signature", r.Header.Get("webhook-signature")) })},
-		{name: "two headers of time", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Add("webhook-timestamp", r.Header.Get("webhook-timestamp")) })},
-		{name: "no time", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Del("webhook-timestamp") })},
-		{name: "a time that is none", status: 401, reason: "signature", req: std(func(r *http.Request) { r.Header.Set("webhook-timestamp", "now\r\nthen") })},
+		{
+			name:   "an id of 1 MB",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Header.Set("webhook-id", strings.Repeat("x", 1<<20)) }),
+		},
+		{
+			name:   "malformed signature",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Header.Set("webhook-signature", "v1,%%%") }),
+		},
+		{
+			name:   "signature of another version",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Header.Set("webhook-signature", "v2,AAAA") }),
+		},
+		{
+			name:   "1 MB of signature",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Header.Set("webhook-signature", strings.Repeat("v1,AAAA ", 1<<17)) }),
+		},
+		{
+			name:   "two signature headers",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Header.Add("webhook-signature", r.Header.Get("webhook-signature")) }),
+		},
+		{
+			name:   "two headers of time",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Header.Add("webhook-timestamp", r.Header.Get("webhook-timestamp")) }),
+		},
+		{
+			name:   "no time",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Header.Del("webhook-timestamp") }),
+		},
+		{
+			name:   "a time that is none",
+			status: 401,
+			reason: "signature",
+			req:    std(func(r *http.Request) { r.Header.Set("webhook-timestamp", "now\r\nthen") }),
+		},
 		{name: "old", status: 401, reason: "old", req: func(t *testing.T) *http.Request {
-			return signed(t, webhook.StandardWebhooks(), standardSecret, belay.WebhookEvent{Time: time.Now().Add(-time.Hour), Data: []byte(good)})
+			return signed(
+				t,
+				webhook.StandardWebhooks(),
+				standardSecret,
+				belay.WebhookEvent{Time: time.Now().Add(-time.Hour), Data: []byte(good)},
+			)
 		}},
 		{name: "new", status: 401, reason: "new", req: func(t *testing.T) *http.Request {
-			return signed(t, webhook.StandardWebhooks(), standardSecret, belay.WebhookEvent{Time: time.Now().Add(time.Hour), Data: []byte(good)})
+			return signed(
+				t,
+				webhook.StandardWebhooks(),
+				standardSecret,
+				belay.WebhookEvent{Time: time.Now().Add(time.Hour), Data: []byte(good)},
+			)
 		}},
 		{name: "no token", status: 401, reason: "unsigned", req: func(t *testing.T) *http.Request {
 			req := signed(t, webhook.GitLabToken(), plainSecret, belay.WebhookEvent{Data: []byte(good)})
@@ -247,31 +363,89 @@ func TestRejected(t *testing.T) {
 		{name: "another token", status: 401, reason: "signature", req: func(t *testing.T) *http.Request {
 			return signed(t, webhook.GitLabToken(), "another", belay.WebhookEvent{Data: []byte(good)})
 		}},
-		{name: "a signature that is to stand in a body that is no JSON", status: 401, reason: "signature", req: func(t *testing.T) *http.Request {
-			req := standard(t, "", "a=b")
-			req.URL.Path = "/webhooks/mailgun/one"
-			return req
-		}},
+		{
+			name:   "a signature that is to stand in a body that is no JSON",
+			status: 401,
+			reason: "signature",
+			req: func(t *testing.T) *http.Request {
+				req := standard(t, "", "a=b")
+				req.URL.Path = "/webhooks/mailgun/one"
+				return req
+			},
+		},
 
 		{name: "half an object", status: 400, reason: "malformed", req: body(`{"type":"` + inBody)},
 		{name: "more than an object", status: 400, reason: "malformed", req: body(good + `}`)},
 		{name: "two objects", status: 400, reason: "malformed", req: body(good + good)},
 		{name: "a byte order mark", status: 400, reason: "malformed", req: body("\xef\xbb\xbf" + good)},
-		{name: "a number that is none", status: 400, reason: "malformed", req: body(`{"type":"x","n":01,"x":"` + inBody + `"}`)},
-		{name: "text that is no JSON by its escapes", status: 400, reason: "malformed", req: body(`{"type":"x","n":"\x","x":"` + inBody + `"}`)},
-		{name: "a type of 1 KB", status: 400, reason: "malformed", req: body(`{"type":"` + strings.Repeat("x", 1024) + `"}`)},
-		{name: "a type of 900 KB", status: 400, reason: "malformed", req: body(`{"type":"` + strings.Repeat("x", 900_000) + `"}`)},
-		{name: "nested a hundred thousand deep", status: 400, reason: "malformed", req: body(`{"x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`)},
-		{name: "an id of 1 MB in the body", status: 400, reason: "malformed", req: of(webhook.Stripe(), belay.WebhookEvent{Data: []byte(`{"id":"` + strings.Repeat("x", 1<<20) + `"}`)})},
-		{name: "an id of 513 bytes in a header", status: 400, reason: "malformed", req: of(webhook.GitHub(), belay.WebhookEvent{ID: strings.Repeat("x", 513), Data: []byte(good)})},
-		{name: "an id in a header that is no UTF-8", status: 400, reason: "malformed", req: of(webhook.GitHub(), belay.WebhookEvent{ID: "evt\xff", Data: []byte(good)})},
+		{
+			name:   "a number that is none",
+			status: 400,
+			reason: "malformed",
+			req:    body(`{"type":"x","n":01,"x":"` + inBody + `"}`),
+		},
+		{
+			name:   "text that is no JSON by its escapes",
+			status: 400,
+			reason: "malformed",
+			req:    body(`{"type":"x","n":"\x","x":"` + inBody + `"}`),
+		},
+		{
+			name:   "a type of 1 KB",
+			status: 400,
+			reason: "malformed",
+			req:    body(`{"type":"` + strings.Repeat("x", 1024) + `"}`),
+		},
+		{
+			name:   "a type of 900 KB",
+			status: 400,
+			reason: "malformed",
+			req:    body(`{"type":"` + strings.Repeat("x", 900_000) + `"}`),
+		},
+		{
+			name:   "nested a hundred thousand deep",
+			status: 400,
+			reason: "malformed",
+			req:    body(`{"x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`),
+		},
+		{
+			name:   "an id of 1 MB in the body",
+			status: 400,
+			reason: "malformed",
+			req:    of(webhook.Stripe(), belay.WebhookEvent{Data: []byte(`{"id":"` + strings.Repeat("x", 1<<20) + `"}`)}),
+		},
+		{
+			name:   "an id of 513 bytes in a header",
+			status: 400,
+			reason: "malformed",
+			req:    of(webhook.GitHub(), belay.WebhookEvent{ID: strings.Repeat("x", 513), Data: []byte(good)}),
+		},
+		{
+			name:   "an id in a header that is no UTF-8",
+			status: 400,
+			reason: "malformed",
+			req:    of(webhook.GitHub(), belay.WebhookEvent{ID: "evt\xff", Data: []byte(good)}),
+		},
 		{name: "JSON by its header alone", status: 400, reason: "malformed", req: func(t *testing.T) *http.Request {
 			req := standard(t, "evt_1", inBody)
 			req.Header.Set("Content-Type", "application/json; charset=utf-8")
 			return req
 		}},
-		{name: "an array of nothing", status: 400, reason: "malformed", req: of(webhook.HubSpot(hookURL), belay.WebhookEvent{Data: []byte(`[]`)})},
-		{name: "one of three that is no JSON", status: 400, reason: "malformed", req: of(webhook.HubSpot(hookURL), belay.WebhookEvent{Data: []byte(`[{"eventId":1},{"eventId":2,"x":tru},{"eventId":3}]`)})},
+		{
+			name:   "an array of nothing",
+			status: 400,
+			reason: "malformed",
+			req:    of(webhook.HubSpot(hookURL), belay.WebhookEvent{Data: []byte(`[]`)}),
+		},
+		{
+			name:   "one of three that is no JSON",
+			status: 400,
+			reason: "malformed",
+			req: of(
+				webhook.HubSpot(hookURL),
+				belay.WebhookEvent{Data: []byte(`[{"eventId":1},{"eventId":2,"x":tru},{"eventId":3}]`)},
+			),
+		},
 		{name: "a body that breaks off", status: 400, reason: "unread", req: std(func(r *http.Request) {
 			r.Body = io.NopCloser(io.MultiReader(strings.NewReader(inBody), iotest.ErrReader(io.ErrUnexpectedEOF)))
 		})},
@@ -279,14 +453,35 @@ func TestRejected(t *testing.T) {
 		{name: "a full inbox", status: 503, reason: "full", req: std(same), err: fmt.Errorf("%w: 7 events", inbox.ErrFull)},
 		{name: "a closed inbox", status: 503, reason: "full", req: std(same), err: inbox.ErrClosed},
 		{name: "a failing inbox", status: 503, reason: "unstored", req: std(same), err: errors.New("disk")},
-		{name: "a verifier that cannot say", status: 503, reason: "unstored", req: std(same), change: func(rc *inbox.Receiver) {
-			rc.Verifier = func(*http.Request) (*webhook.Verifier, error) { return nil, errors.New("database") }
-		}},
-		{name: "no verifiers", status: 503, reason: "unstored", req: std(same), change: func(rc *inbox.Receiver) { rc.Verifier = nil }},
-		{name: "no inbox", status: 503, reason: "unstored", req: std(same), change: func(rc *inbox.Receiver) { rc.Inbox = nil }},
+		{
+			name:   "a verifier that cannot say",
+			status: 503,
+			reason: "unstored",
+			req:    std(same),
+			change: func(rc *inbox.Receiver) {
+				rc.Verifier = func(*http.Request) (*webhook.Verifier, error) { return nil, errors.New("database") }
+			},
+		},
+		{
+			name:   "no verifiers",
+			status: 503,
+			reason: "unstored",
+			req:    std(same),
+			change: func(rc *inbox.Receiver) { rc.Verifier = nil },
+		},
+		{
+			name:   "no inbox",
+			status: 503,
+			reason: "unstored",
+			req:    std(same),
+			change: func(rc *inbox.Receiver) { rc.Inbox = nil },
+		},
 	}
 	for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "post", "BREW"} {
-		rows = append(rows, row{name: method, status: 405, reason: "method", req: std(func(r *http.Request) { r.Method = method })})
+		rows = append(
+			rows,
+			row{name: method, status: 405, reason: "method", req: std(func(r *http.Request) { r.Method = method })},
+		)
 	}
 	all := verifiers(t)
 	for _, c := range rows {
@@ -367,7 +562,12 @@ func TestTaken(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			kept, seen := &box{}, newWatcher()
-			rc := &inbox.Receiver{Verifier: verifiers(t).Lookup, Inbox: kept, Status: c.status, Observers: []belay.Observer{panicky{}, seen}}
+			rc := &inbox.Receiver{
+				Verifier:  verifiers(t).Lookup,
+				Inbox:     kept,
+				Status:    c.status,
+				Observers: []belay.Observer{panicky{}, seen},
+			}
 			for _, want := range []int{c.first, c.again} {
 				w := httptest.NewRecorder()
 				route(rc).ServeHTTP(w, signed(t, c.scheme, c.secret, belay.WebhookEvent{ID: "evt_1", Data: []byte(c.data)}))
@@ -479,9 +679,16 @@ func TestVerificationToken(t *testing.T) {
 	}
 	rc := &inbox.Receiver{Verifier: verifiers(t).Lookup, Inbox: &box{}}
 	w := httptest.NewRecorder()
-	route(rc).ServeHTTP(w, httptest.NewRequest("POST", "/webhooks/notion/one", strings.NewReader(`{"verification_token":"`+token+`"}`)))
+	route(
+		rc,
+	).ServeHTTP(w, httptest.NewRequest("POST", "/webhooks/notion/one", strings.NewReader(`{"verification_token":"`+token+`"}`)))
 	require.Equal(t, 401, w.Code, "none is taken by who does not ask for one")
-	bad := signed(t, webhook.Notion(), "another", belay.WebhookEvent{Data: []byte(`{"verification_token":"` + token + `"}`)})
+	bad := signed(
+		t,
+		webhook.Notion(),
+		"another",
+		belay.WebhookEvent{Data: []byte(`{"verification_token":"` + token + `"}`)},
+	)
 	rc.VerificationToken = func(*http.Request, belay.Secret) error { return nil }
 	w = httptest.NewRecorder()
 	route(rc).ServeHTTP(w, bad)
@@ -521,7 +728,12 @@ func TestSlowBody(t *testing.T) {
 	for limit, want := range map[time.Duration]time.Duration{0: 10 * time.Second, 3 * time.Second: 3 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			began, kept, seen := time.Now(), &box{}, newWatcher()
-			rc := &inbox.Receiver{Verifier: verifiers(t).Lookup, Inbox: kept, ReadTimeout: limit, Observers: []belay.Observer{seen}}
+			rc := &inbox.Receiver{
+				Verifier:    verifiers(t).Lookup,
+				Inbox:       kept,
+				ReadTimeout: limit,
+				Observers:   []belay.Observer{seen},
+			}
 			w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
 			req := standard(t, "evt_1", good)
 			req.Body = io.NopCloser(stalled{w, strings.NewReader(good[:20])})
@@ -555,7 +767,10 @@ func TestSlowBodyOnConnection(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
-	_, err = fmt.Fprintf(conn, "POST /webhooks/standard/one HTTP/1.1\r\nHost: us.example\r\nWebhook-Signature: v1,x\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{")
+	_, err = fmt.Fprintf(
+		conn,
+		"POST /webhooks/standard/one HTTP/1.1\r\nHost: us.example\r\nWebhook-Signature: v1,x\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{",
+	)
 	require.NoError(t, err)
 	answer, err := io.ReadAll(conn)
 	require.NoError(t, err)
@@ -579,7 +794,11 @@ func TestLargeBodyIsNotRead(t *testing.T) {
 		conn, err := net.Dial("tcp", server.Listener.Addr().String())
 		require.NoError(t, err)
 		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
-		fmt.Fprintf(conn, "POST /webhooks/standard/one HTTP/1.1\r\nHost: us.example\r\nWebhook-Signature: v1,x\r\n%s\r\n\r\n", length)
+		fmt.Fprintf(
+			conn,
+			"POST /webhooks/standard/one HTTP/1.1\r\nHost: us.example\r\nWebhook-Signature: v1,x\r\n%s\r\n\r\n",
+			length,
+		)
 		chunk := fmt.Sprintf("10000\r\n%s\r\n", strings.Repeat(" ", 1<<16))
 		sent := 0
 		for ; sent < 200; sent++ { // 13 MB
@@ -598,7 +817,12 @@ func TestMaxReading(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		kept := &box{}
-		rc := &inbox.Receiver{Verifier: verifiers(t).Lookup, Inbox: kept, MaxReading: 1000, RetryAfter: 1500 * time.Millisecond}
+		rc := &inbox.Receiver{
+			Verifier:   verifiers(t).Lookup,
+			Inbox:      kept,
+			MaxReading: 1000,
+			RetryAfter: 1500 * time.Millisecond,
+		}
 		handler := route(rc)
 		data := `{"x":"` + strings.Repeat("x", 592) + `"}`
 		send := func(req *http.Request) *httptest.ResponseRecorder {
@@ -630,7 +854,11 @@ func TestMaxReading(t *testing.T) {
 			bad := standard(t, "", data)
 			bad.Header.Del("webhook-signature")
 			require.Equal(t, 401, send(bad).Code)
-			require.Equal(t, 401, send(signed(t, webhook.StandardWebhooks(), otherSecret, belay.WebhookEvent{Data: []byte(data)})).Code)
+			require.Equal(
+				t,
+				401,
+				send(signed(t, webhook.StandardWebhooks(), otherSecret, belay.WebhookEvent{Data: []byte(data)})).Code,
+			)
 			require.Equal(t, 400, send(standard(t, "", `{"x":"`)).Code)
 			require.Equal(t, 400, send(standard(t, "", exact[:999])).Code)
 			large := standard(t, "", data)
@@ -643,7 +871,12 @@ func TestMaxReading(t *testing.T) {
 			require.Equal(t, 503, send(standard(t, "", exact)).Code)
 			kept.err = nil
 			require.Equal(t, 202, send(standard(t, "", exact)).Code, "all of it is free again")
-			require.Equal(t, 202, send(standard(t, "", exact+"    ")).Code, "one that is alone may be larger, or it could never be sent")
+			require.Equal(
+				t,
+				202,
+				send(standard(t, "", exact+"    ")).Code,
+				"one that is alone may be larger, or it could never be sent",
+			)
 		}
 	})
 }
@@ -656,7 +889,10 @@ func TestRouting(t *testing.T) {
 	two, err := webhook.NewVerifier(webhook.StandardWebhooks(), belay.NewSecret(otherSecret))
 	require.NoError(t, err)
 	kept := &box{}
-	rc := &inbox.Receiver{Verifier: inbox.Verifiers{"acme/one": one, "acme/two": two, "initech/one": two}.Lookup, Inbox: kept}
+	rc := &inbox.Receiver{
+		Verifier: inbox.Verifiers{"acme/one": one, "acme/two": two, "initech/one": two}.Lookup,
+		Inbox:    kept,
+	}
 	status := func(secret, path string) int {
 		req := signed(t, webhook.StandardWebhooks(), secret, belay.WebhookEvent{Data: []byte(good)})
 		req.URL.Path = path
@@ -752,14 +988,39 @@ func TestArraysGroupedAnew(t *testing.T) {
 		}{{[]int{1, 2}, 202}, {[]int{2, 1}, 200}, {[]int{2, 3}, 202}, {[]int{1, 2, 3}, 200}, {[]int{3}, 200}, {[]int{4, 4}, 202}, {[]int{4, 5, 1}, 202}} {
 			var parts []string
 			for _, id := range c.ids {
-				parts = append(parts, fmt.Sprintf(`{"eventId":%d,"subscriptionId":12,"objectId":34,"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":%d}`, id, len(parts)))
+				parts = append(
+					parts,
+					fmt.Sprintf(
+						`{"eventId":%d,"subscriptionId":12,"objectId":34,"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":%d}`,
+						id,
+						len(parts),
+					),
+				)
 			}
 			w := httptest.NewRecorder()
-			handler.ServeHTTP(w, signed(t, webhook.HubSpot(hookURL), plainSecret, belay.WebhookEvent{Data: []byte("[" + strings.Join(parts, ",") + "]")}))
+			handler.ServeHTTP(
+				w,
+				signed(
+					t,
+					webhook.HubSpot(hookURL),
+					plainSecret,
+					belay.WebhookEvent{Data: []byte("[" + strings.Join(parts, ",") + "]")},
+				),
+			)
 			require.Equal(t, c.status, w.Code, c.ids)
 		}
 		require.NoError(t, worker.Shutdown(t.Context()))
-		require.Equal(t, map[string]int{"1 contact.creation": 1, "2 contact.creation": 1, "3 contact.creation": 1, "4 contact.creation": 1, "5 contact.creation": 1}, got)
+		require.Equal(
+			t,
+			map[string]int{
+				"1 contact.creation": 1,
+				"2 contact.creation": 1,
+				"3 contact.creation": 1,
+				"4 contact.creation": 1,
+				"5 contact.creation": 1,
+			},
+			got,
+		)
 		n := worker.Numbers()
 		require.Equal(t, []uint64{5, 10}, []uint64{n.Received, n.Duplicates})
 	})
@@ -784,13 +1045,17 @@ func TestReceiverConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.Equal(t, inbox.Received{Stored: 100, Duplicates: 100, Rejected: map[string]uint64{"signature": 200}}, rc.Numbers())
+	require.Equal(
+		t,
+		inbox.Received{Stored: 100, Duplicates: 100, Rejected: map[string]uint64{"signature": 200}},
+		rc.Numbers(),
+	)
 	require.Len(t, kept.got, 100)
 	require.Len(t, seen.lines(), 400)
 }
 
-// What stalls is answered, whatever the status, and does not hold its connection: with a length announced, before the body is
-// looked at, and without a signature.
+// What stalls is answered, whatever the status, and does not hold its connection: with a length announced,
+// before the body is looked at, and without a signature.
 func TestStalledRequestsEnd(t *testing.T) {
 	t.Parallel()
 	rc := &inbox.Receiver{Verifier: verifiers(t).Lookup, Inbox: &box{}, ReadTimeout: 50 * time.Millisecond}
@@ -810,7 +1075,14 @@ func TestStalledRequestsEnd(t *testing.T) {
 			require.NoError(t, err)
 			answer, err := io.ReadAll(conn) // until it is closed
 			require.NoError(t, err)
-			require.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 "+row.status+" "), "%s, %s: %.100q", row.line, length, answer)
+			require.True(
+				t,
+				strings.HasPrefix(string(answer), "HTTP/1.1 "+row.status+" "),
+				"%s, %s: %.100q",
+				row.line,
+				length,
+				answer,
+			)
 			require.NoError(t, conn.Close())
 		}
 	}

@@ -36,7 +36,8 @@ type sub struct{ url, secret string }
 
 var errDied = errors.New("the process has died")
 
-// step counts a call; it returns whether the call is made, and what it returns. One that dies has been made or not, and we do not see its answer.
+// step counts a call; it returns whether the call is made, and what it returns. One that dies has been made or
+// not, and we do not see its answer.
 func (o *office) step(name string) (do bool, err error) {
 	o.calls = append(o.calls, name)
 	if len(o.calls) != o.at {
@@ -185,7 +186,11 @@ func TestUnregisterDies(t *testing.T) {
 				err := inbox.Unregister(t.Context(), o, o, "one")
 				if died = len(o.calls) >= at; died {
 					require.ErrorIs(t, err, errDied)
-					require.True(t, len(o.live) == 0 || o.kept["one"].Secret.Reveal() != "", "the secret stays as long as the subscription")
+					require.True(
+						t,
+						len(o.live) == 0 || o.kept["one"].Secret.Reveal() != "",
+						"the secret stays as long as the subscription",
+					)
 				}
 				o.at = 0
 				require.NoError(t, inbox.Unregister(t.Context(), o, o, "one"))
@@ -244,7 +249,8 @@ func (p tester) SendTest(_ context.Context, id string) error {
 	return p.send(id)
 }
 
-// A test event that arrives at the Receiver confirms the registration; one that does not is an error, and asked for anew.
+// A test event that arrives at the Receiver confirms the registration; one that does not is an error, and asked
+// for anew.
 func TestRegisterIsConfirmed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

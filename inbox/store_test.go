@@ -76,7 +76,15 @@ func TestMemoryIsBounded(t *testing.T) {
 	if seq, err := add("full"); !errors.Is(err, inbox.ErrFull) || seq != 0 {
 		t.Fatal(seq, err)
 	}
-	err := m.Settle(ctx, []inbox.Change{{Seq: 5, State: inbox.Dead}, {Seq: 3, State: inbox.Unhandled}, {Seq: 4, State: inbox.Dead}, {Seq: 4}})
+	err := m.Settle(
+		ctx,
+		[]inbox.Change{
+			{Seq: 5, State: inbox.Dead},
+			{Seq: 3, State: inbox.Unhandled},
+			{Seq: 4, State: inbox.Dead},
+			{Seq: 4},
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,10 @@ import (
 func delivery(ids ...string) belay.Delivery {
 	d := belay.Delivery{Partner: "acme", Integration: "one", ID: "dlv_" + strings.Join(ids, "_"), Body: []byte("{}")}
 	for _, id := range ids {
-		d.Events = append(d.Events, belay.WebhookEvent{ID: id, Type: "contact.updated", Data: []byte(`{"id":"` + id + `"}`)})
+		d.Events = append(
+			d.Events,
+			belay.WebhookEvent{ID: id, Type: "contact.updated", Data: []byte(`{"id":"` + id + `"}`)},
+		)
 	}
 	return d
 }
@@ -165,7 +168,11 @@ func TestStartErrors(t *testing.T) {
 	require.Error(t, err)
 	_, err = inbox.Start(inbox.NewMemory(), nil, inbox.Config{})
 	require.Error(t, err)
-	_, err = inbox.Start(&hooked{Store: inbox.NewMemory(), items: func() error { return errTrouble }}, handler, inbox.Config{})
+	_, err = inbox.Start(
+		&hooked{Store: inbox.NewMemory(), items: func() error { return errTrouble }},
+		handler,
+		inbox.Config{},
+	)
 	require.ErrorIs(t, err, errTrouble)
 }
 
@@ -253,7 +260,10 @@ func TestRetryAfterOfError(t *testing.T) {
 				if len(times) == 2 {
 					return nil
 				}
-				return fmt.Errorf("saving: %w", &belay.Error{Verdict: belay.Verdict{Class: belay.ClassRateLimited, RetryAfter: asked}})
+				return fmt.Errorf(
+					"saving: %w",
+					&belay.Error{Verdict: belay.Verdict{Class: belay.ClassRateLimited, RetryAfter: asked}},
+				)
 			}, inbox.Config{})
 			put(t, w, "evt_1")
 			pass(48 * time.Hour)
@@ -355,8 +365,14 @@ func TestObserverThatExits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
-		w := start(t, inbox.NewMemory(), func(context.Context, inbox.Item) error { n++; return nil },
-			inbox.Config{Observers: []belay.Observer{belay.ObserverFunc(func(context.Context, belay.Event) { runtime.Goexit() })}})
+		w := start(
+			t,
+			inbox.NewMemory(),
+			func(context.Context, inbox.Item) error { n++; return nil },
+			inbox.Config{
+				Observers: []belay.Observer{belay.ObserverFunc(func(context.Context, belay.Event) { runtime.Goexit() })},
+			},
+		)
 		for i := range 10 {
 			put(t, w, fmt.Sprint("evt_", i))
 			synctest.Wait()
@@ -377,7 +393,10 @@ func TestPartsAreCloned(t *testing.T) {
 			return nil
 		}, inbox.Config{})
 		body := []byte(`{"events":[{"n":1}],"pad":"a megabyte"}`)
-		stored, err := w.Put(t.Context(), belay.Delivery{Partner: "acme", ID: "a", Body: body, Events: []belay.WebhookEvent{{ID: "a", Data: body[11:18]}}})
+		stored, err := w.Put(
+			t.Context(),
+			belay.Delivery{Partner: "acme", ID: "a", Body: body, Events: []belay.WebhookEvent{{ID: "a", Data: body[11:18]}}},
+		)
 		require.NoError(t, err)
 		require.True(t, stored)
 		clear(body)
@@ -567,7 +586,13 @@ func TestGoingOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := newLasting()
-		cfg := inbox.Config{Workers: 4, BaseDelay: time.Hour, MaxDelay: time.Hour, MaxAttempts: 3, Key: func(inbox.Item) string { return "one" }}
+		cfg := inbox.Config{
+			Workers:     4,
+			BaseDelay:   time.Hour,
+			MaxDelay:    time.Hour,
+			MaxAttempts: 3,
+			Key:         func(inbox.Item) string { return "one" },
+		}
 		first := start(t, store, func(context.Context, inbox.Item) error { return errTrouble }, cfg)
 		put(t, first, "1", "2", "3", "4")
 		pass(time.Minute)
@@ -949,7 +974,12 @@ func TestPutDuringShutdown(t *testing.T) {
 			}
 			var done tally
 			handler := func(_ context.Context, it inbox.Item) error { done.add(it.ID); return nil }
-			w := start(t, &hooked{Store: below, add: func() error { time.Sleep(2 * time.Second); return nil }}, handler, inbox.Config{})
+			w := start(
+				t,
+				&hooked{Store: below, add: func() error { time.Sleep(2 * time.Second); return nil }},
+				handler,
+				inbox.Config{},
+			)
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				stored, err := w.Put(t.Context(), delivery("evt_1"))
@@ -977,7 +1007,12 @@ func TestShutdownTwice(t *testing.T) {
 	t.Parallel()
 	for _, store := range []inbox.Store{inbox.NewMemory(), newLasting()} {
 		synctest.Test(t, func(t *testing.T) {
-			w := start(t, store, func(context.Context, inbox.Item) error { time.Sleep(time.Second); return nil }, inbox.Config{})
+			w := start(
+				t,
+				store,
+				func(context.Context, inbox.Item) error { time.Sleep(time.Second); return nil },
+				inbox.Config{},
+			)
 			put(t, w, "evt_1", "evt_2")
 			synctest.Wait()
 			var wg sync.WaitGroup
@@ -1005,7 +1040,12 @@ func TestSettleFails(t *testing.T) {
 			}
 			return nil
 		}}
-		w := start(t, store, func(_ context.Context, it inbox.Item) error { done.add(it.ID); return nil }, inbox.Config{Observers: []belay.Observer{seen}})
+		w := start(
+			t,
+			store,
+			func(_ context.Context, it inbox.Item) error { done.add(it.ID); return nil },
+			inbox.Config{Observers: []belay.Observer{seen}},
+		)
 		put(t, w, "evt_1")
 		synctest.Wait()
 		require.Equal(t, 1, w.Numbers().Pending)
@@ -1026,14 +1066,24 @@ func TestSettleFails(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) { // a Shutdown with a deadline is not kept from returning, and nothing is lost
 		below := newLasting()
-		w := start(t, &hooked{Store: below, settle: func() error { return errTrouble }}, func(context.Context, inbox.Item) error { return nil }, inbox.Config{})
+		w := start(
+			t,
+			&hooked{Store: below, settle: func() error { return errTrouble }},
+			func(context.Context, inbox.Item) error { return nil },
+			inbox.Config{},
+		)
 		put(t, w, "evt_1")
 		pass(time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_ = w.Shutdown(ctx)
 		var done tally
-		next := start(t, below, func(_ context.Context, it inbox.Item) error { done.add(it.ID); return nil }, inbox.Config{})
+		next := start(
+			t,
+			below,
+			func(_ context.Context, it inbox.Item) error { done.add(it.ID); return nil },
+			inbox.Config{},
+		)
 		synctest.Wait()
 		done.once(t, 1)
 		require.NoError(t, next.Shutdown(t.Context()))
@@ -1052,11 +1102,16 @@ func TestGetAndAddFail(t *testing.T) {
 			}
 			return nil
 		}
-		w := start(t, &hooked{Store: inbox.NewMemory(), get: trouble, add: trouble}, func(_ context.Context, it inbox.Item) error {
-			require.Zero(t, it.Attempts)
-			done.add(it.ID)
-			return nil
-		}, inbox.Config{MaxAttempts: 1, MaxDelay: time.Minute, Key: func(inbox.Item) string { return "one" }})
+		w := start(
+			t,
+			&hooked{Store: inbox.NewMemory(), get: trouble, add: trouble},
+			func(_ context.Context, it inbox.Item) error {
+				require.Zero(t, it.Attempts)
+				done.add(it.ID)
+				return nil
+			},
+			inbox.Config{MaxAttempts: 1, MaxDelay: time.Minute, Key: func(inbox.Item) string { return "one" }},
+		)
 		put(t, w, "evt_0")
 		put(t, w, "evt_1")
 		synctest.Wait()
@@ -1094,9 +1149,15 @@ func TestGetAndAddFail(t *testing.T) {
 
 // The numbers say what happened, the share that of the last five minutes.
 func TestNumbers(t *testing.T) {
-	text, err := json.Marshal(inbox.Numbers{Received: 1, Oldest: time.Second, HandlingTime: 1500 * time.Microsecond, FailureShare: 0.5})
+	text, err := json.Marshal(
+		inbox.Numbers{Received: 1, Oldest: time.Second, HandlingTime: 1500 * time.Microsecond, FailureShare: 0.5},
+	)
 	require.NoError(t, err)
-	require.JSONEq(t, `{"received":1,"duplicates":0,"handled":0,"failed":0,"dead":0,"unhandled":0,"pending":0,"oldest_ms":1000,"handling_time_ms":1,"failure_share":0.5,"attempts":0}`, string(text))
+	require.JSONEq(
+		t,
+		`{"received":1,"duplicates":0,"handled":0,"failed":0,"dead":0,"unhandled":0,"pending":0,"oldest_ms":1000,"handling_time_ms":1,"failure_share":0.5,"attempts":0}`,
+		string(text),
+	)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, inbox.NewMemory(), func(_ context.Context, it inbox.Item) error {
@@ -1163,7 +1224,11 @@ func TestManyAtOnce(t *testing.T) {
 		pass(24 * time.Hour)
 		done.once(t, 400)
 		n := w.Numbers()
-		require.Equal(t, []uint64{400, 800, 400, uint64(failures.Load())}, []uint64{n.Received, n.Duplicates, n.Handled, n.Failed})
+		require.Equal(
+			t,
+			[]uint64{400, 800, 400, uint64(failures.Load())},
+			[]uint64{n.Received, n.Duplicates, n.Handled, n.Failed},
+		)
 		require.Zero(t, n.Pending)
 		require.NoError(t, w.Shutdown(t.Context()))
 	})

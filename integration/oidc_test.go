@@ -175,8 +175,8 @@ func me(ctx context.Context, c *belay.Client) error {
 	return err
 }
 
-// A real authorization server with refresh rotation: the code grant with PKCE, refreshes ahead of expiry by many calls and two
-// processes' worth of apps, reuse, and revocation.
+// A real authorization server with refresh rotation: the code grant with PKCE, refreshes ahead of expiry by many
+// calls and two processes' worth of apps, reuse, and revocation.
 func TestAuthorizationServer(t *testing.T) {
 	s := startAuthServer(t)
 	var mu sync.Mutex
@@ -224,7 +224,9 @@ func TestAuthorizationServer(t *testing.T) {
 		var e *belay.Error
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, "invalid_grant", e.Code)
-		wrong, err := oauth.New(oauth.Config{TokenURL: s.issuer + "/token", ClientID: "machine", ClientSecret: belay.NewSecret("another")})
+		wrong, err := oauth.New(
+			oauth.Config{TokenURL: s.issuer + "/token", ClientID: "machine", ClientSecret: belay.NewSecret("another")},
+		)
 		require.NoError(t, err)
 		defer wrong.Close()
 		_, err = wrong.ClientCredentials("").Credential(t.Context())
@@ -233,7 +235,9 @@ func TestAuthorizationServer(t *testing.T) {
 	})
 
 	t.Run("client credentials", func(t *testing.T) {
-		app, err := oauth.New(oauth.Config{TokenURL: s.issuer + "/token", ClientID: "machine", ClientSecret: belay.NewSecret(appSecret)})
+		app, err := oauth.New(
+			oauth.Config{TokenURL: s.issuer + "/token", ClientID: "machine", ClientSecret: belay.NewSecret(appSecret)},
+		)
 		require.NoError(t, err)
 		defer app.Close()
 		_, err = app.ClientCredentials("").Credential(t.Context())
@@ -243,7 +247,10 @@ func TestAuthorizationServer(t *testing.T) {
 
 	// Two apps on one directory of files are what two processes are: each has an opening of the lock of its own.
 	t.Run("refreshes, rotated, by two apps and many calls", func(t *testing.T) {
-		apps := []*oauth.App{s.app(t, "body", oauth.StyleBody, files(), watch), s.app(t, "body", oauth.StyleBody, files(), watch)}
+		apps := []*oauth.App{
+			s.app(t, "body", oauth.StyleBody, files(), watch),
+			s.app(t, "body", oauth.StyleBody, files(), watch),
+		}
 		s.connect(t, apps[0], files(), "acme")
 		before := s.count("granted refresh_token")
 		until, cancel := context.WithTimeout(t.Context(), 15*time.Second)

@@ -219,7 +219,13 @@ func TestStripeThroughFaults(t *testing.T) {
 		require.Empty(t, ours.lost)
 		require.Zero(t, seen.unkeyed())
 		require.NotEmpty(t, plain.lost, "the faults were none")
-		require.Eventually(t, func() bool { return conns.count() == 0 }, 5*time.Second, 10*time.Millisecond, "connections left over")
+		require.Eventually(
+			t,
+			func() bool { return conns.count() == 0 },
+			5*time.Second,
+			10*time.Millisecond,
+			"connections left over",
+		)
 	})
 	goleak.VerifyNone(t, before)
 }

@@ -36,7 +36,11 @@ func ExampleApp_RefreshToken() {
 	}
 	ctx := context.Background()
 	// What Exchange does after the consent.
-	_ = app.Put(ctx, "customer-7", oauth.Token{Access: belay.NewSecret("old"), Refresh: belay.NewSecret("first"), Expiry: time.Now()})
+	_ = app.Put(
+		ctx,
+		"customer-7",
+		oauth.Token{Access: belay.NewSecret("old"), Refresh: belay.NewSecret("first"), Expiry: time.Now()},
+	)
 
 	client, _ := belay.New("https://partner.test", belay.WithTransport(tokenPartner))
 	customer, _ := client.With(belay.WithIntegration("customer-7"), belay.WithAuth(app.RefreshToken("customer-7")))
@@ -51,7 +55,10 @@ func ExampleApp_RefreshToken() {
 func ExampleApp_ClientCredentials() {
 	dir, _ := os.MkdirTemp("", "tokens")
 	defer os.RemoveAll(dir)
-	store, err := oauth.NewFileStore(dir, belay.NewSecret("0123456789abcdef0123456789abcdef")) // from your secret manager
+	store, err := oauth.NewFileStore(
+		dir,
+		belay.NewSecret("0123456789abcdef0123456789abcdef"),
+	) // from your secret manager
 	if err != nil {
 		panic(err)
 	}
@@ -59,7 +66,11 @@ func ExampleApp_ClientCredentials() {
 		TokenURL: "https://partner.test/oauth/token", ClientID: "my-app", ClientSecret: belay.NewSecret("s3cret"),
 		Store: store, Limits: []belay.Limit{belay.PerDay(5)}, Transport: tokenPartner,
 	})
-	client, _ := belay.New("https://partner.test", belay.WithTransport(tokenPartner), belay.WithAuth(app.ClientCredentials("")))
+	client, _ := belay.New(
+		"https://partner.test",
+		belay.WithTransport(tokenPartner),
+		belay.WithAuth(app.ClientCredentials("")),
+	)
 	_, err = belay.Get[belay.None](context.Background(), client, "/listings")
 	fmt.Println(err)
 	// Output:

@@ -46,24 +46,31 @@ func TestRefreshChild(t *testing.T) {
 			stop()
 		}
 	}
-	o, err := New(Config{TokenURL: url, ClientID: "app", Store: s, Transport: testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-		if step == "asking" {
-			stop()
-		}
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if step == "answer on its way" {
-			stop()
-		}
-		return resp, err
-	})})
+	o, err := New(
+		Config{
+			TokenURL: url,
+			ClientID: "app",
+			Store:    s,
+			Transport: testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				if step == "asking" {
+					stop()
+				}
+				resp, err := http.DefaultTransport.RoundTrip(req)
+				if step == "answer on its way" {
+					stop()
+				}
+				return resp, err
+			}),
+		},
+	)
 	require.NoError(t, err)
 	_, err = o.RefreshToken("acme").Credential(t.Context())
 	require.NoError(t, err)
 	stop()
 }
 
-// Killed with -9 at each step between the request for a token and its use, a process leaves the old token or the new one,
-// whole, and no lock; and never uses one that it has not kept.
+// Killed with -9 at each step between the request for a token and its use, a process leaves the old token or the
+// new one, whole, and no lock; and never uses one that it has not kept.
 func TestKilledAtEachStep(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
@@ -93,7 +100,11 @@ func TestKilledAtEachStep(t *testing.T) {
 			dir := t.TempDir()
 			s := killStore(t, dir)
 			_, err := s.Update(t.Context(), "acme", func(context.Context, Token) (Token, error) {
-				return Token{Access: belay.NewSecret("access-0"), Refresh: belay.NewSecret("refresh-0"), Expiry: time.Unix(1, 0)}, nil
+				return Token{
+					Access:  belay.NewSecret("access-0"),
+					Refresh: belay.NewSecret("refresh-0"),
+					Expiry:  time.Unix(1, 0),
+				}, nil
 			})
 			require.NoError(t, err)
 			child := exec.Command(os.Args[0], "-test.run", "^TestRefreshChild$")
@@ -113,7 +124,11 @@ func TestKilledAtEachStep(t *testing.T) {
 			}
 			got, err := killStore(t, dir).Load(t.Context(), "acme")
 			require.NoError(t, err)
-			require.Equal(t, []string{"access-" + want, "refresh-" + want}, []string{got.Access.Reveal(), got.Refresh.Reveal()})
+			require.Equal(
+				t,
+				[]string{"access-" + want, "refresh-" + want},
+				[]string{got.Access.Reveal(), got.Refresh.Reveal()},
+			)
 			// The next process goes on from there.
 			o, err := New(Config{TokenURL: server.URL, ClientID: "app", Store: killStore(t, dir)})
 			require.NoError(t, err)

@@ -93,7 +93,10 @@ func TestFileStoreLockIsDeleted(t *testing.T) {
 		dir := t.TempDir()
 		var in, most, done atomic.Int32
 		update := func() error {
-			_, err := fileStore(t, dir).Update(t.Context(), "acme", func(_ context.Context, have oauth.Token) (oauth.Token, error) {
+			_, err := fileStore(
+				t,
+				dir,
+			).Update(t.Context(), "acme", func(_ context.Context, have oauth.Token) (oauth.Token, error) {
 				most.Store(max(most.Load(), in.Add(1)))
 				time.Sleep(50 * time.Millisecond)
 				in.Add(-1)
@@ -105,7 +108,10 @@ func TestFileStoreLockIsDeleted(t *testing.T) {
 		holder := make(chan error, 1)
 		held, end := make(chan struct{}), make(chan struct{})
 		go func() {
-			_, err := fileStore(t, dir).Update(t.Context(), "acme", func(_ context.Context, have oauth.Token) (oauth.Token, error) {
+			_, err := fileStore(
+				t,
+				dir,
+			).Update(t.Context(), "acme", func(_ context.Context, have oauth.Token) (oauth.Token, error) {
 				close(held)
 				<-end
 				return have, nil
@@ -134,7 +140,14 @@ func TestTokensThatCannotBeKept(t *testing.T) {
 	dir := t.TempDir()
 	for _, store := range []oauth.Store{fileStore(t, dir), oauth.NewMemoryStore()} {
 		o := app(t, testkit.NewIssuer(time.Hour), func(cfg *oauth.Config) { cfg.Store = store })
-		require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret(strings.Repeat("<", 64<<10)), Refresh: belay.NewSecret("é")}))
+		require.NoError(
+			t,
+			o.Put(
+				t.Context(),
+				"acme",
+				oauth.Token{Access: belay.NewSecret(strings.Repeat("<", 64<<10)), Refresh: belay.NewSecret("é")},
+			),
+		)
 		for _, bad := range []oauth.Token{
 			{Access: belay.NewSecret(strings.Repeat("<", 64<<10+1))},
 			{Access: belay.NewSecret("abc\xff\xfedef")},
@@ -202,7 +215,17 @@ func TestFileStoreDoesNotPrint(t *testing.T) {
 	require.NoError(t, keep(t.Context(), s, "acme", aToken("access-x-secret", "refresh-x-secret", time.Time{})))
 	o := app(t, testkit.RoundTrip(nil), func(cfg *oauth.Config) { cfg.Store = s })
 	cfg := oauth.Config{TokenURL: "https://partner.test/token", Store: s}
-	bad := []string{"-secret", key[:8], key[24:], "48 49 50 51", "30 31 32 33", "30313233", "0x30, 0x31", "0x30313233", "0x33323130"}
+	bad := []string{
+		"-secret",
+		key[:8],
+		key[24:],
+		"48 49 50 51",
+		"30 31 32 33",
+		"30313233",
+		"0x30, 0x31",
+		"0x30313233",
+		"0x33323130",
+	}
 	for at := 0; at < len(key); at += 4 { // as the round keys of the cipher hold it
 		word := []byte(key[at : at+4])
 		for _, n := range []uint32{binary.BigEndian.Uint32(word), binary.LittleEndian.Uint32(word)} {
@@ -227,7 +250,8 @@ func fileStore(t *testing.T, dir string) *oauth.FileStore {
 	return s
 }
 
-// A token's file holds it whole, encrypted, for its owner alone; another key or a torn file is a clear error, and the file stays.
+// A token's file holds it whole, encrypted, for its owner alone; another key or a torn file is a clear error,
+// and the file stays.
 func TestFileStore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -235,12 +259,22 @@ func TestFileStore(t *testing.T) {
 	none, err := s.Load(t.Context(), "acme")
 	require.NoError(t, err)
 	require.Empty(t, none.Access.Reveal())
-	want := oauth.Token{Access: belay.NewSecret("access-secret"), Refresh: belay.NewSecret("refresh-secret"), Type: "MAC", Obtained: time.Now().Round(0), Expiry: time.Now().Add(time.Hour).Round(0)}
+	want := oauth.Token{
+		Access:   belay.NewSecret("access-secret"),
+		Refresh:  belay.NewSecret("refresh-secret"),
+		Type:     "MAC",
+		Obtained: time.Now().Round(0),
+		Expiry:   time.Now().Add(time.Hour).Round(0),
+	}
 	_, err = s.Update(t.Context(), "acme", func(context.Context, oauth.Token) (oauth.Token, error) { return want, nil })
 	require.NoError(t, err)
 	got, err := fileStore(t, dir).Load(t.Context(), "acme")
 	require.NoError(t, err)
-	require.Equal(t, []string{"access-secret", "refresh-secret", "MAC"}, []string{got.Access.Reveal(), got.Refresh.Reveal(), got.Type})
+	require.Equal(
+		t,
+		[]string{"access-secret", "refresh-secret", "MAC"},
+		[]string{got.Access.Reveal(), got.Refresh.Reveal(), got.Type},
+	)
 	require.True(t, got.Expiry.Equal(want.Expiry) && got.Obtained.Equal(want.Obtained))
 	files, err := filepath.Glob(filepath.Join(dir, "*.token"))
 	require.NoError(t, err)
@@ -278,12 +312,19 @@ func TestFileStore(t *testing.T) {
 	_, err = s.Load(t.Context(), "other")
 	require.ErrorIs(t, err, oauth.ErrUnreadable)
 	// An error of the function leaves it as it is, and so does a context that ends while another holds the lock.
-	_, err = s.Update(t.Context(), "acme", func(context.Context, oauth.Token) (oauth.Token, error) { return want, errors.New("mine") })
+	_, err = s.Update(
+		t.Context(),
+		"acme",
+		func(context.Context, oauth.Token) (oauth.Token, error) { return want, errors.New("mine") },
+	)
 	require.ErrorContains(t, err, "mine")
 	_, err = s.Update(t.Context(), "acme", func(ctx context.Context, _ oauth.Token) (oauth.Token, error) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 		defer cancel()
-		_, err := fileStore(t, dir).Update(ctx, "acme", func(context.Context, oauth.Token) (oauth.Token, error) { return want, nil })
+		_, err := fileStore(
+			t,
+			dir,
+		).Update(ctx, "acme", func(context.Context, oauth.Token) (oauth.Token, error) { return want, nil })
 		return want, err
 	})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -295,7 +336,8 @@ func TestFileStore(t *testing.T) {
 	require.ErrorIs(t, err, belay.ErrInvalid)
 }
 
-// TestStoreChild is not a test: it is the process that TestStoreKilled starts and kills. It writes tokens one after the other.
+// TestStoreChild is not a test: it is the process that TestStoreKilled starts and kills. It writes tokens one
+// after the other.
 func TestStoreChild(t *testing.T) {
 	dir := os.Getenv("BELAY_STORE_CHILD")
 	if dir == "" {
@@ -337,7 +379,11 @@ func TestStoreKilled(t *testing.T) {
 		}
 		require.NoError(t, child.Process.Kill())
 		_ = child.Wait()
-		got, err := s.Update(t.Context(), "acme", func(_ context.Context, have oauth.Token) (oauth.Token, error) { return have, nil })
+		got, err := s.Update(
+			t.Context(),
+			"acme",
+			func(_ context.Context, have oauth.Token) (oauth.Token, error) { return have, nil },
+		)
 		require.NoError(t, err)
 		require.Equal(t, got.Access.Reveal(), got.Refresh.Reveal(), "one token, not two halves")
 		last = len(got.Access.Reveal())

@@ -68,7 +68,12 @@ func shown(err error) string {
 
 // aToken returns one that is stored.
 func aToken(access, refresh string, expiry time.Time) oauth.Token {
-	return oauth.Token{Access: belay.NewSecret(access), Refresh: belay.NewSecret(refresh), Obtained: time.Now(), Expiry: expiry}
+	return oauth.Token{
+		Access:   belay.NewSecret(access),
+		Refresh:  belay.NewSecret(refresh),
+		Obtained: time.Now(),
+		Expiry:   expiry,
+	}
 }
 
 func past() time.Time { return time.Now().Add(-time.Hour) }
@@ -101,7 +106,9 @@ func app(t *testing.T, rt http.RoundTripper, change ...func(*oauth.Config)) *oau
 func seeded(t *testing.T, o *oauth.App, key string, expiry time.Time) {
 	t.Helper()
 	require.NoError(t, o.Put(t.Context(), key, oauth.Token{
-		Access: belay.NewSecret("access-0-secret"), Refresh: belay.NewSecret("refresh-0-secret"), Obtained: time.Now(), Expiry: expiry,
+		Access: belay.NewSecret(
+			"access-0-secret",
+		), Refresh: belay.NewSecret("refresh-0-secret"), Obtained: time.Now(), Expiry: expiry,
 	}))
 }
 
@@ -112,7 +119,11 @@ func (b brokenStore) Load(context.Context, string) (oauth.Token, error) {
 	return oauth.Token{}, errors.New("disk full")
 }
 
-func (b brokenStore) Update(context.Context, string, func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
+func (b brokenStore) Update(
+	context.Context,
+	string,
+	func(context.Context, oauth.Token) (oauth.Token, error),
+) (oauth.Token, error) {
 	if b.panics {
 		panic("store")
 	}

@@ -144,8 +144,8 @@ func TestRejectedToken(t *testing.T) {
 	})
 }
 
-// A 401 that a new token does not mend is no reason to ask for more of them: of a route that the token's scopes do not cover, and while
-// the partner refuses everybody. Other calls go on with the token meanwhile.
+// A 401 that a new token does not mend is no reason to ask for more of them: of a route that the token's scopes
+// do not cover, and while the partner refuses everybody. Other calls go on with the token meanwhile.
 func TestRefusedWhateverTheToken(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "one route", func(t *testing.T) {
@@ -287,7 +287,9 @@ func TestDeadGrant(t *testing.T) {
 		i.Revoked = true
 		var events []string
 		o := app(t, i, func(cfg *oauth.Config) {
-			cfg.Observer = belay.ObserverFunc(func(_ context.Context, e belay.Event) { events = append(events, fmt.Sprintf("%T %+v", e, e)) })
+			cfg.Observer = belay.ObserverFunc(
+				func(_ context.Context, e belay.Event) { events = append(events, fmt.Sprintf("%T %+v", e, e)) },
+			)
 		})
 		seeded(t, o, "acme", time.Now().Add(-time.Hour))
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
@@ -323,7 +325,11 @@ func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
 	testkit.Bubble(t, "revoked", func(t *testing.T) {
 		i := testkit.NewIssuer(time.Hour)
 		var log bytes.Buffer
-		o := app(t, i, func(cfg *oauth.Config) { cfg.Observer = belay.NewLogObserver(slog.New(slog.NewTextHandler(&log, nil))) })
+		o := app(
+			t,
+			i,
+			func(cfg *oauth.Config) { cfg.Observer = belay.NewLogObserver(slog.New(slog.NewTextHandler(&log, nil))) },
+		)
 		seeded(t, o, "acme", time.Now())
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		require.NoError(t, get(t.Context(), c, "/"))
@@ -340,7 +346,12 @@ func TestDeadGrantWhileTheTokenIsGood(t *testing.T) {
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
 		require.Equal(t, 2, i.Asked())
 		synctest.Wait()
-		require.Equal(t, 1, strings.Count(log.String(), `msg="belay: token revoked" partner=partner.test integration=acme last_worked=2000`), log.String())
+		require.Equal(
+			t,
+			1,
+			strings.Count(log.String(), `msg="belay: token revoked" partner=partner.test integration=acme last_worked=2000`),
+			log.String(),
+		)
 		require.Contains(t, log.String(), `action="the grant has expired or was revoked: ask the customer to connect again`)
 		require.Contains(t, log.String(), `msg="belay: token refreshed" partner=partner.test integration=acme expiry=2000`)
 	})
@@ -382,7 +393,17 @@ func TestExchange(t *testing.T) {
 		u, err := url.Parse(consent.URL)
 		require.NoError(t, err)
 		q := u.Query()
-		require.Equal(t, []string{"code", "S256", "a b", "offline", consent.State}, []string{q.Get("response_type"), q.Get("code_challenge_method"), q.Get("scope"), q.Get("access_type"), q.Get("state")})
+		require.Equal(
+			t,
+			[]string{"code", "S256", "a b", "offline", consent.State},
+			[]string{
+				q.Get("response_type"),
+				q.Get("code_challenge_method"),
+				q.Get("scope"),
+				q.Get("access_type"),
+				q.Get("state"),
+			},
+		)
 		require.NotContains(t, consent.URL, consent.Verifier.Reveal())
 		require.NotContains(t, fmt.Sprintf("%+v", consent), consent.Verifier.Reveal())
 		for _, bad := range []url.Values{
@@ -394,9 +415,16 @@ func TestExchange(t *testing.T) {
 			require.ErrorIs(t, o.Exchange(t.Context(), "acme", consent, bad), belay.ErrAuth, bad)
 		}
 		require.Zero(t, i.Asked())
-		require.NoError(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"the-code"}}))
+		require.NoError(
+			t,
+			o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"the-code"}}),
+		)
 		form := i.Requests[0]
-		require.Equal(t, []string{"authorization_code", "the-code", consent.Verifier.Reveal(), "x"}, []string{form.Get("grant_type"), form.Get("code"), form.Get("code_verifier"), form.Get("audience")})
+		require.Equal(
+			t,
+			[]string{"authorization_code", "the-code", consent.Verifier.Reveal(), "x"},
+			[]string{form.Get("grant_type"), form.Get("code"), form.Get("code_verifier"), form.Get("audience")},
+		)
 		require.Empty(t, form.Get("client_secret"), "in the header, as configured")
 		require.NotEmpty(t, i.Headers[0].Get("Authorization"))
 		require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
@@ -460,7 +488,11 @@ func TestTokenEndpointAnswers(t *testing.T) {
 			o := app(t, i, func(cfg *oauth.Config) { cfg.Store = store })
 			seeded(t, o, "acme", time.Now().Add(-time.Hour))
 			start := time.Now()
-			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")
+			err := get(
+				t.Context(),
+				newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})),
+				"/",
+			)
 			require.ErrorIs(t, err, c.is)
 			var e *belay.Error
 			require.ErrorAs(t, err, &e)
@@ -482,7 +514,11 @@ func TestTokenEndpointAnswers(t *testing.T) {
 		o := app(t, hang, func(cfg *oauth.Config) { cfg.Timeout = 5 * time.Second })
 		seeded(t, o, "acme", time.Now().Add(-time.Hour))
 		start := time.Now()
-		err := get(t.Context(), newClient(t, hang, belay.WithAuth(o.RefreshToken("acme")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")
+		err := get(
+			t.Context(),
+			newClient(t, hang, belay.WithAuth(o.RefreshToken("acme")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})),
+			"/",
+		)
 		require.ErrorIs(t, err, belay.ErrTransient)
 		require.ErrorContains(t, err, "in time")
 		require.Less(t, time.Since(start), 21*time.Second)
@@ -543,7 +579,16 @@ func TestTokenLimits(t *testing.T) {
 
 func TestOAuth2BadInput(t *testing.T) {
 	t.Parallel()
-	_, err := oauth.New(oauth.Config{TokenURL: "http://partner.test/token", Timeout: -1, Style: 9, AuthURL: "::", Limits: []belay.Limit{belay.PerDay(0)}, ClientSecret: belay.NewSecret("a\n")})
+	_, err := oauth.New(
+		oauth.Config{
+			TokenURL:     "http://partner.test/token",
+			Timeout:      -1,
+			Style:        9,
+			AuthURL:      "::",
+			Limits:       []belay.Limit{belay.PerDay(0)},
+			ClientSecret: belay.NewSecret("a\n"),
+		},
+	)
 	for _, field := range []string{"TokenURL is http://partner.test", "ClientID is empty", "Timeout is -1ns", "Style is 9", "AuthURL", "Limits", "ClientSecret"} {
 		require.ErrorContains(t, err, field)
 	}
@@ -573,7 +618,11 @@ func TestBrokenStore(t *testing.T) {
 		testkit.Bubble(t, fmt.Sprint(panics), func(t *testing.T) {
 			i := testkit.NewIssuer(time.Hour)
 			o := app(t, i, func(cfg *oauth.Config) { cfg.Store = brokenStore{panics} })
-			err := get(t.Context(), newClient(t, i, belay.WithAuth(o.ClientCredentials("")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})), "/")
+			err := get(
+				t.Context(),
+				newClient(t, i, belay.WithAuth(o.ClientCredentials("")), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})),
+				"/",
+			)
 			require.ErrorIs(t, err, belay.ErrTransient)
 			require.ErrorContains(t, err, "token store")
 			require.Zero(t, i.Asked(), "a token that cannot be kept is not asked for")

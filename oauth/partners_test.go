@@ -420,8 +420,8 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 	}
 }
 
-// FuzzTokenAnswer: whatever a token endpoint answers, there is a token that can be sent, or a typed error that names the
-// integration and holds no secret; and after an error the stored token is as it was.
+// FuzzTokenAnswer: whatever a token endpoint answers, there is a token that can be sent, or a typed error that
+// names the integration and holds no secret; and after an error the stored token is as it was.
 func FuzzTokenAnswer(f *testing.F) {
 	for _, contentType := range []string{"application/json", "application/x-www-form-urlencoded", "text/plain", "text/html; charset=x", ""} {
 		for _, body := range []string{
@@ -442,10 +442,33 @@ func FuzzTokenAnswer(f *testing.F) {
 		if status < 200 || status == 408 || status == 425 || status == 429 || status >= 500 {
 			status = 400 // those are repeated after a wait: TestTokenEndpointAnswers has them
 		}
-		answer = &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(strings.NewReader(body))}
-		o, err := oauth.New(oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: belay.NewSecret("client-secret"), Store: store, Transport: rt})
+		answer = &http.Response{
+			StatusCode: status,
+			Header:     http.Header{"Content-Type": {contentType}},
+			Body:       io.NopCloser(strings.NewReader(body)),
+		}
+		o, err := oauth.New(
+			oauth.Config{
+				TokenURL:     "https://partner.test/token",
+				ClientID:     "app",
+				ClientSecret: belay.NewSecret("client-secret"),
+				Store:        store,
+				Transport:    rt,
+			},
+		)
 		require.NoError(t, err)
-		require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret("access-0-secret"), Refresh: belay.NewSecret("refresh-0-secret"), Expiry: time.Unix(1, 0)}))
+		require.NoError(
+			t,
+			o.Put(
+				t.Context(),
+				"acme",
+				oauth.Token{
+					Access:  belay.NewSecret("access-0-secret"),
+					Refresh: belay.NewSecret("refresh-0-secret"),
+					Expiry:  time.Unix(1, 0),
+				},
+			),
+		)
 		cred, err := o.RefreshToken("acme").Credential(t.Context())
 		kept, lerr := store.Load(t.Context(), "acme")
 		require.NoError(t, lerr)

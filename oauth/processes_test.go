@@ -20,8 +20,8 @@ import (
 	"github.com/belay-go/belay/oauth"
 )
 
-// family is an authorization server on a port, that rotates refresh tokens and revokes all when one is used twice; its access
-// tokens are good for a few calls.
+// family is an authorization server on a port, that rotates refresh tokens and revokes all when one is used
+// twice; its access tokens are good for a few calls.
 type family struct {
 	mu     sync.Mutex
 	issued int
@@ -53,7 +53,10 @@ func (f *family) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	f.issued++
 	f.left = 3
 	_ = json.NewEncoder(w).Encode(map[string]any{
-		"access_token": fmt.Sprintf("access-%d", f.issued), "refresh_token": fmt.Sprintf("refresh-%d", f.issued), "expires_in": 3600,
+		"access_token": fmt.Sprintf(
+			"access-%d",
+			f.issued,
+		), "refresh_token": fmt.Sprintf("refresh-%d", f.issued), "expires_in": 3600,
 	})
 }
 
@@ -75,7 +78,8 @@ func TestFamilyChild(t *testing.T) {
 			return
 		}
 		// Another process may have used up the new token before this one had its call: that is a second 401.
-		if err != nil && (!asError(err, &e) || e.StatusCode != http.StatusUnauthorized || strings.Contains(err.Error(), "connect again")) {
+		if err != nil &&
+			(!asError(err, &e) || e.StatusCode != http.StatusUnauthorized || strings.Contains(err.Error(), "connect again")) {
 			t.Fatal(err)
 		}
 	}

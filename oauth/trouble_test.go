@@ -57,7 +57,8 @@ func TestPassingTroubleDoesNotEndAGrant(t *testing.T) {
 			for _, not := range []error{belay.ErrNotFound, belay.ErrInvalid, belay.ErrConflict, belay.ErrForbidden} {
 				require.NotErrorIs(t, err, not)
 			}
-			says := strings.Contains(name, "_") || strings.Contains(name, "limited") || strings.Contains(name, "425") || strings.Contains(name, "After")
+			says := strings.Contains(name, "_") || strings.Contains(name, "limited") || strings.Contains(name, "425") ||
+				strings.Contains(name, "After")
 			require.Equal(t, says, errors.Is(err, belay.ErrUnavailable), "it says that it passes: %v", err)
 			i.Answers(nil)
 			time.Sleep(10 * time.Minute)
@@ -74,7 +75,11 @@ type failsOnce struct {
 	n int
 }
 
-func (s *failsOnce) Update(ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
+func (s *failsOnce) Update(
+	ctx context.Context,
+	key string,
+	f func(context.Context, oauth.Token) (oauth.Token, error),
+) (oauth.Token, error) {
 	return s.MemoryStore.Update(ctx, key, func(ctx context.Context, have oauth.Token) (oauth.Token, error) {
 		t, err := f(ctx, have)
 		if s.n++; s.n == 2 && err == nil {
@@ -84,7 +89,8 @@ func (s *failsOnce) Update(ctx context.Context, key string, f func(context.Conte
 	})
 }
 
-// A token that could not be kept is kept by the next flight, and the refresh token that was spent for it is not sent again.
+// A token that could not be kept is kept by the next flight, and the refresh token that was spent for it is not
+// sent again.
 func TestTokenThatCouldNotBeKept(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "commit", func(t *testing.T) {
@@ -137,7 +143,9 @@ func TestLongSecretsAreNotShownInPart(t *testing.T) {
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {
 			d := &diary{}
-			s := &server{token: func(_ int, form url.Values, _ http.Header) *http.Response { return answer(form.Get("refresh_token")) }}
+			s := &server{
+				token: func(_ int, form url.Values, _ http.Header) *http.Response { return answer(form.Get("refresh_token")) },
+			}
 			o := app(t, s, d.into)
 			require.NoError(t, o.Put(t.Context(), "acme", aToken("x", jwt, past())))
 			err := get(t.Context(), newClient(t, s, belay.WithAuth(o.RefreshToken("acme"))), "/")
@@ -209,7 +217,12 @@ func TestTokenIsDroppedWithoutASecondAttempt(t *testing.T) {
 			seeded(t, o, "acme", time.Time{}) // which the partner does not know
 			c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")), option)
 			call := func() error {
-				_, err := belay.Post[belay.None](t.Context(), c, "/up", belay.ReaderBody("text/plain", io.LimitReader(strings.NewReader("x"), 1)))
+				_, err := belay.Post[belay.None](
+					t.Context(),
+					c,
+					"/up",
+					belay.ReaderBody("text/plain", io.LimitReader(strings.NewReader("x"), 1)),
+				)
 				return err
 			}
 			require.ErrorIs(t, call(), belay.ErrAuth)
@@ -229,7 +242,11 @@ type slowStore struct {
 	n    int
 }
 
-func (s *slowStore) Update(ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
+func (s *slowStore) Update(
+	ctx context.Context,
+	key string,
+	f func(context.Context, oauth.Token) (oauth.Token, error),
+) (oauth.Token, error) {
 	s.mu.Lock()
 	s.n++
 	n := s.n
@@ -317,7 +334,12 @@ func TestTokenEndsInLine(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "line", func(t *testing.T) {
 		i := testkit.NewIssuer(time.Minute)
-		c := newClient(t, i, belay.WithAuth(app(t, i).ClientCredentials("")), belay.WithRateLimit(belay.Every(1, 2*time.Minute)))
+		c := newClient(
+			t,
+			i,
+			belay.WithAuth(app(t, i).ClientCredentials("")),
+			belay.WithRateLimit(belay.Every(1, 2*time.Minute)),
+		)
 		start := time.Now()
 		require.Empty(t, testkit.Work(5, 5, func(int) error { return get(t.Context(), c, "/") }))
 		require.Equal(t, 5, i.Calls)
@@ -431,7 +453,8 @@ func lockFor(t *testing.T, store oauth.Store, key string, d time.Duration) {
 	synctest.Wait()
 }
 
-// A refresh is not begun where too little time is left to keep what it brings, and that is trouble, not the caller's cancel.
+// A refresh is not begun where too little time is left to keep what it brings, and that is trouble, not the
+// caller's cancel.
 func TestStoreIsLockedForLong(t *testing.T) {
 	t.Parallel()
 	setup := func(t *testing.T, held time.Duration) (*testkit.Issuer, func() error) {
@@ -579,12 +602,21 @@ func TestParameters(t *testing.T) {
 		}
 	})
 	for _, name := range []string{"client_id", "client_secret", "code", "code_verifier", "redirect_uri", "refresh_token"} {
-		_, err := oauth.New(oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app", Params: url.Values{name: {"value"}}})
+		_, err := oauth.New(
+			oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app", Params: url.Values{name: {"value"}}},
+		)
 		require.ErrorIs(t, err, belay.ErrInvalid)
 		require.ErrorContains(t, err, fmt.Sprintf("%q", name))
 		require.NotContains(t, err.Error(), "value")
 	}
-	_, err := oauth.New(oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app", Scopes: []string{"a"}, Params: url.Values{"scope": {"b"}}})
+	_, err := oauth.New(
+		oauth.Config{
+			TokenURL: "https://partner.test/token",
+			ClientID: "app",
+			Scopes:   []string{"a"},
+			Params:   url.Values{"scope": {"b"}},
+		},
+	)
 	require.ErrorContains(t, err, "beside Scopes")
 }
 
@@ -594,7 +626,11 @@ type forgetful struct {
 	returns oauth.Token
 }
 
-func (s forgetful) Update(ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
+func (s forgetful) Update(
+	ctx context.Context,
+	key string,
+	f func(context.Context, oauth.Token) (oauth.Token, error),
+) (oauth.Token, error) {
 	_, err := s.MemoryStore.Update(ctx, key, f)
 	return s.returns, err
 }
@@ -624,7 +660,11 @@ type exits struct {
 	n int
 }
 
-func (s *exits) Update(ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error)) (oauth.Token, error) {
+func (s *exits) Update(
+	ctx context.Context,
+	key string,
+	f func(context.Context, oauth.Token) (oauth.Token, error),
+) (oauth.Token, error) {
 	if s.n++; s.n == 1 {
 		runtime.Goexit()
 	}
@@ -657,7 +697,11 @@ func TestFlightLandsWhateverHappens(t *testing.T) {
 	}
 	testkit.Bubble(t, "store: exit", func(t *testing.T) {
 		i := testkit.NewIssuer(time.Hour)
-		src := app(t, i, func(cfg *oauth.Config) { cfg.Store = &exits{MemoryStore: oauth.NewMemoryStore()} }).ClientCredentials("")
+		src := app(
+			t,
+			i,
+			func(cfg *oauth.Config) { cfg.Store = &exits{MemoryStore: oauth.NewMemoryStore()} },
+		).ClientCredentials("")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := src.Credential(ctx)
@@ -702,7 +746,8 @@ func TestRefreshHasNoneOfTheCallersOptions(t *testing.T) {
 	})
 }
 
-// The lifetime and the fields beside it, in shapes that are not the grammar's: the token is taken, as it may be the only one.
+// The lifetime and the fields beside it, in shapes that are not the grammar's: the token is taken, as it may be
+// the only one.
 func TestOddTokenAnswersAreTaken(t *testing.T) {
 	t.Parallel()
 	const none = -time.Second
@@ -829,14 +874,22 @@ func TestSecretsThatWereWrittenDown(t *testing.T) {
 	_, err = oauth.New(oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: lost})
 	require.ErrorIs(t, err, belay.ErrInvalid)
 	require.ErrorIs(t, o.Put(t.Context(), "acme", oauth.Token{Access: lost}), belay.ErrInvalid)
-	require.ErrorIs(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret("a"), Refresh: lost}), belay.ErrInvalid)
+	require.ErrorIs(
+		t,
+		o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret("a"), Refresh: lost}),
+		belay.ErrInvalid,
+	)
 	consent.Verifier = lost
-	require.ErrorIs(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}), belay.ErrInvalid)
+	require.ErrorIs(
+		t,
+		o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}),
+		belay.ErrInvalid,
+	)
 	require.Zero(t, i.Asked())
 }
 
-// A token that ends while its call waits in the queue is exchanged when its turn has come. However long that takes, no limit is exceeded:
-// the call's permits count from when it goes.
+// A token that ends while its call waits in the queue is exchanged when its turn has come. However long that
+// takes, no limit is exceeded: the call's permits count from when it goes.
 func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "slow endpoint", func(t *testing.T) {
@@ -847,19 +900,26 @@ func TestSlowTokenEndpointAtTheEndOfTheLine(t *testing.T) {
 				if asked++; asked > 1 {
 					time.Sleep(8 * time.Second)
 				}
-				return testkit.JSONReply(200, map[string]any{"access_token": fmt.Sprint("t", asked), "token_type": "bearer", "expires_in": 5}), nil
+				return testkit.JSONReply(
+					200,
+					map[string]any{"access_token": fmt.Sprint("t", asked), "token_type": "bearer", "expires_in": 5},
+				), nil
 			}),
 		})
 		require.NoError(t, err)
 		var mu sync.Mutex
 		var sent []time.Duration
-		c, err := belay.New("https://partner.test", belay.WithRateLimit(belay.Every(1, 10*time.Second)), belay.WithMaxInFlight(1),
+		c, err := belay.New(
+			"https://partner.test",
+			belay.WithRateLimit(belay.Every(1, 10*time.Second)),
+			belay.WithMaxInFlight(1),
 			belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				sent = append(sent, time.Since(start))
 				return testkit.Reply(200), nil
-			})))
+			})),
+		)
 		require.NoError(t, err)
 		a := belay.Auth(o.ClientCredentials("k"))
 		require.NoError(t, get(t.Context(), c, "/", a))
@@ -884,7 +944,12 @@ func TestTokensEndInLineInOrder(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "order", func(t *testing.T) {
 		i := testkit.NewIssuer(20 * time.Second)
-		c := newClient(t, i, belay.WithRateLimit(belay.Every(1, time.Second)), belay.WithAuth(app(t, i).ClientCredentials("")))
+		c := newClient(
+			t,
+			i,
+			belay.WithRateLimit(belay.Every(1, time.Second)),
+			belay.WithAuth(app(t, i).ClientCredentials("")),
+		)
 		require.NoError(t, get(t.Context(), c, "/"))
 		var wg sync.WaitGroup
 		for n := range 60 {

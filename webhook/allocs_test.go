@@ -16,12 +16,21 @@ func TestAllocationsOfVerify(t *testing.T) {
 	if testkit.RaceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	body := []byte(`{"id":"evt_1","event_id":"evt_1","type":"customer.created","created":1700000000,"data":"` + strings.Repeat("x", 900) + `"}`)
+	body := []byte(
+		`{"id":"evt_1","event_id":"evt_1","type":"customer.created","created":1700000000,"data":"` + strings.Repeat(
+			"x",
+			900,
+		) + `"}`,
+	)
 	for _, x := range []struct {
 		scheme webhook.Scheme
 		most   float64 // where the delivery stays with its function; one more where it does not
 	}{{webhook.GitHub(), 0}, {webhook.Shopify(), 0}, {webhook.Stripe(), 1}, {webhook.Slack(), 1}} {
-		req, err := webhook.SignTest(x.scheme, belay.NewSecret("secret"), belay.WebhookEvent{ID: "id", Type: "type", Data: body})
+		req, err := webhook.SignTest(
+			x.scheme,
+			belay.NewSecret("secret"),
+			belay.WebhookEvent{ID: "id", Type: "type", Data: body},
+		)
 		require.NoError(t, err)
 		v, err := webhook.NewVerifier(x.scheme, belay.NewSecret("secret"))
 		require.NoError(t, err)

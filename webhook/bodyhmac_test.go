@@ -16,10 +16,20 @@ import (
 	"github.com/belay-go/belay/internal/delivery"
 )
 
-// What verifies the body alone, and what verifies any scheme, make the same of a delivery, whatever becomes of it on its way.
+// What verifies the body alone, and what verifies any scheme, make the same of a delivery, whatever becomes of
+// it on its way.
 func TestBodyAloneIsVerifiedAlike(t *testing.T) {
 	t.Parallel()
-	ours := Scheme{Name: "ours", Header: "X-Sig", Prefix: "v=", Algorithm: HMACSHA512, ID: "X-Id", Type: "X-Type", Time: "X-Time", MaxBytes: 90}
+	ours := Scheme{
+		Name:      "ours",
+		Header:    "X-Sig",
+		Prefix:    "v=",
+		Algorithm: HMACSHA512,
+		ID:        "X-Id",
+		Type:      "X-Type",
+		Time:      "X-Time",
+		MaxBytes:  90,
+	}
 	bare := Scheme{Name: "bare", Header: "X-Sig", Encoding: Base64, Algorithm: HMACSHA1, Type: "X-Type"}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, s := range []Scheme{GitHub(), Shopify(), ShopifyEvents(), ours, bare} {
@@ -57,7 +67,11 @@ func TestPublicKeysAreNotPlain(t *testing.T) {
 	v, err := NewVerifier(s, secret)
 	require.NoError(t, err)
 	require.Nil(t, v.plain)
-	req, err := SignTest(s, belay.NewSecret("whsk_"+base64.StdEncoding.EncodeToString(private)), belay.WebhookEvent{ID: "1", Type: "a", Data: []byte("{}")})
+	req, err := SignTest(
+		s,
+		belay.NewSecret("whsk_"+base64.StdEncoding.EncodeToString(private)),
+		belay.WebhookEvent{ID: "1", Type: "a", Data: []byte("{}")},
+	)
 	require.NoError(t, err)
 	d, err := v.VerifyRequest(req)
 	require.NoError(t, err)

@@ -59,8 +59,8 @@ func ExampleNewVerifier() {
 	// 200
 }
 
-// A partner that is not among those that come ready: its documentation says that X-Acme-Signature is "v1=" and the hex of the
-// HMAC-SHA256 of X-Acme-Time, a dot and the body.
+// A partner that is not among those that come ready: its documentation says that X-Acme-Signature is "v1=" and
+// the hex of the HMAC-SHA256 of X-Acme-Time, a dot and the body.
 func ExampleScheme() {
 	acme := webhook.Scheme{
 		Name: "acme", Header: "X-Acme-Signature", Prefix: "v1=",

@@ -31,8 +31,9 @@ func reasonOf(err error) error {
 	return nil
 }
 
-// FuzzWebhookSignature: a partner's delivery on which somebody has laid hands never panics, and is accepted only when all that is
-// signed is as it was. In what is fuzzed, $sig, $t, $id and $body stand for what was signed; empty leaves it as it was.
+// FuzzWebhookSignature: a partner's delivery on which somebody has laid hands never panics, and is accepted only
+// when all that is signed is as it was. In what is fuzzed, $sig, $t, $id and $body stand for what was signed;
+// empty leaves it as it was.
 func FuzzWebhookSignature(f *testing.F) {
 	webhooks := partnerWebhooks(f)
 	verifiers := make([]*webhook.Verifier, len(webhooks))
@@ -96,9 +97,12 @@ func FuzzWebhookSignature(f *testing.F) {
 				nowSig, nowAt, nowToken := mailgunSignature(sent)
 				return strings.EqualFold(nowSig, sig) && nowAt+nowToken == at+known
 			case s.Name == "twilio":
-				return signature == sig && (bytes.Equal(sent, signed) || w.data[0] != '{' && formFields(sent) == formFields(signed))
+				return signature == sig &&
+					(bytes.Equal(sent, signed) || w.data[0] != '{' && formFields(sent) == formFields(signed))
 			case s.Separator != "":
-				return strings.Contains(strings.ToLower(signature), strings.ToLower(bare)) && isSigned(s.ID) && isSigned(s.Timestamp) && bytes.Equal(sent, signed) &&
+				return strings.Contains(strings.ToLower(signature), strings.ToLower(bare)) && isSigned(s.ID) &&
+					isSigned(s.Timestamp) &&
+					bytes.Equal(sent, signed) &&
 					(s.Timestamp != "t=" || strings.Contains(signature, "t="+at))
 			case s.Encoding == webhook.Hex:
 				return strings.EqualFold(signature, sig) && isSigned(s.Timestamp) && bytes.Equal(sent, signed)
@@ -113,7 +117,8 @@ func FuzzWebhookSignature(f *testing.F) {
 		require.NotNil(t, reasonOf(err), "%v", err)
 		require.Empty(t, d)
 		// The body of Linear and Mailgun is read before it is believed.
-		if !strings.HasPrefix(s.Timestamp, "json:") && (errors.Is(err, belay.ErrData) || errors.Is(err, belay.ErrTooOld) || errors.Is(err, belay.ErrTooNew)) {
+		if !strings.HasPrefix(s.Timestamp, "json:") &&
+			(errors.Is(err, belay.ErrData) || errors.Is(err, belay.ErrTooOld) || errors.Is(err, belay.ErrTooNew)) {
 			require.True(t, same(), "%s: who cannot sign learns %v", w.name, err)
 		}
 	})
@@ -150,8 +155,8 @@ func formFields(body []byte) string {
 	return b.String()
 }
 
-// FuzzWebhookFields: whatever body is signed, it never panics, is refused only for what it is, and of what is accepted each event
-// has an id of a bounded size and data that lies in the body.
+// FuzzWebhookFields: whatever body is signed, it never panics, is refused only for what it is, and of what is
+// accepted each event has an id of a bounded size and data that lies in the body.
 func FuzzWebhookFields(f *testing.F) {
 	for _, body := range []string{
 		`{"id":"evt_1","type":"a","created":1700000000}`, `{"id":"a","id":"b","i\u0064":"c"}`, `{"id":{"id":1},"type":null,"created":"x"}`, `{"id":1e400,"type":-5}`,

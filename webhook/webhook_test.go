@@ -104,10 +104,35 @@ func partnerWebhooks(tb testing.TB) []partnerWebhook {
 		hubSpot = `[{"eventId":1,"subscriptionId":2,"objectId":3,"occurredAt":1700000000000,"subscriptionType":"contact.creation"}]`
 	)
 	return []partnerWebhook{
-		shared("Attio", webhook.Attio(), `{"webhook_id":"w","events":[{"event_type":"record.created"}]}`, signedID+"#0", "record.created", 0),
-		shared("Calendly", webhook.Calendly(), `{"event":"invitee.created","created_at":"2023-11-14T22:13:20.000000Z"}`, "", "invitee.created", at),
-		asymmetric(shared("Discord", webhook.Discord(), `{"version":1,"type":1,"event":{"type":"ENTITLEMENT_CREATE","timestamp":"2023-11-14T22:13:20Z"}}`, "", "ENTITLEMENT_CREATE", at),
-			hex.EncodeToString(privateA), hex.EncodeToString(publicA), hex.EncodeToString(publicB)),
+		shared(
+			"Attio",
+			webhook.Attio(),
+			`{"webhook_id":"w","events":[{"event_type":"record.created"}]}`,
+			signedID+"#0",
+			"record.created",
+			0,
+		),
+		shared(
+			"Calendly",
+			webhook.Calendly(),
+			`{"event":"invitee.created","created_at":"2023-11-14T22:13:20.000000Z"}`,
+			"",
+			"invitee.created",
+			at,
+		),
+		asymmetric(
+			shared(
+				"Discord",
+				webhook.Discord(),
+				`{"version":1,"type":1,"event":{"type":"ENTITLEMENT_CREATE","timestamp":"2023-11-14T22:13:20Z"}}`,
+				"",
+				"ENTITLEMENT_CREATE",
+				at,
+			),
+			hex.EncodeToString(privateA),
+			hex.EncodeToString(publicA),
+			hex.EncodeToString(publicB),
+		),
 		shared("Gitea", webhook.Gitea(), `{"ref":"main"}`, signedID, signedType, 0),
 		shared("GitHub", webhook.GitHub(), `{"ref":"main"}`, signedID, signedType, 0),
 		shared("GitHub, a form", webhook.GitHub(), `payload=%7B%22yo%22%3Atrue%7D`, signedID, signedType, 0),
@@ -116,28 +141,102 @@ func partnerWebhooks(tb testing.TB) []partnerWebhook {
 		shared("HubSpot", webhook.HubSpot(webhookURL), hubSpot, "2-3-1700000000000-1", "contact.creation", at),
 		shared("HubSpotV1", webhook.HubSpotV1(), hubSpot, "2-3-1700000000000-1", "contact.creation", at),
 		shared("HubSpotV2", webhook.HubSpotV2(webhookURL), hubSpot, "2-3-1700000000000-1", "contact.creation", at),
-		shared("Intercom", webhook.Intercom(), `{"id":"notif_1","topic":"user.created","created_at":1700000000}`, "notif_1", "user.created", at),
-		shared("Linear", webhook.Linear(), `{"type":"Issue","createdAt":"2023-11-14T22:13:20.000Z"}`, signedID, "Issue", at),
-		shared("Mailgun", webhook.Mailgun(), `{"event-data":{"id":"mg-1","event":"delivered","timestamp":1700000000.5}}`, signedID, "delivered", at+500),
-		shared("Notion", webhook.Notion(), `{"id":"n-1","type":"page.created","timestamp":"2023-11-14T22:13:20Z"}`, "n-1", "page.created", at),
-		asymmetric(shared("SendGrid", webhook.SendGrid(), `[{"sg_event_id":"sg-1","event":"dropped","timestamp":1700000000}]`+"\r\n", "sg-1", "dropped", at),
-			sendGridA, sendGridPublicA, sendGridPublicB),
+		shared(
+			"Intercom",
+			webhook.Intercom(),
+			`{"id":"notif_1","topic":"user.created","created_at":1700000000}`,
+			"notif_1",
+			"user.created",
+			at,
+		),
+		shared(
+			"Linear",
+			webhook.Linear(),
+			`{"type":"Issue","createdAt":"2023-11-14T22:13:20.000Z"}`,
+			signedID,
+			"Issue",
+			at,
+		),
+		shared(
+			"Mailgun",
+			webhook.Mailgun(),
+			`{"event-data":{"id":"mg-1","event":"delivered","timestamp":1700000000.5}}`,
+			signedID,
+			"delivered",
+			at+500,
+		),
+		shared(
+			"Notion",
+			webhook.Notion(),
+			`{"id":"n-1","type":"page.created","timestamp":"2023-11-14T22:13:20Z"}`,
+			"n-1",
+			"page.created",
+			at,
+		),
+		asymmetric(
+			shared(
+				"SendGrid",
+				webhook.SendGrid(),
+				`[{"sg_event_id":"sg-1","event":"dropped","timestamp":1700000000}]`+"\r\n",
+				"sg-1",
+				"dropped",
+				at,
+			),
+			sendGridA,
+			sendGridPublicA,
+			sendGridPublicB,
+		),
 		shared("Shopify", webhook.Shopify(), `{"id":1}`, signedID, signedType, 0),
 		shared("ShopifyEvents", webhook.ShopifyEvents(), `{"id":1}`, signedID, signedType, 0),
-		shared("Slack", webhook.Slack(), `{"type":"event_callback","event_id":"Ev1","event_time":1700000000,"event":{"type":"app_mention"}}`, "Ev1", "app_mention", at),
+		shared(
+			"Slack",
+			webhook.Slack(),
+			`{"type":"event_callback","event_id":"Ev1","event_time":1700000000,"event":{"type":"app_mention"}}`,
+			"Ev1",
+			"app_mention",
+			at,
+		),
 		shared("Slack, a command", webhook.Slack(), `token=x&command=%2Fdeploy`, "", "", 0),
-		shared("Square", webhook.Square(webhookURL), `{"event_id":"sq-1","type":"payment.updated","created_at":"2023-11-14T22:13:20Z"}`, "sq-1", "payment.updated", at),
+		shared(
+			"Square",
+			webhook.Square(webhookURL),
+			`{"event_id":"sq-1","type":"payment.updated","created_at":"2023-11-14T22:13:20Z"}`,
+			"sq-1",
+			"payment.updated",
+			at,
+		),
 		keyed("StandardWebhooks", webhook.StandardWebhooks(), "invoice.paid"),
 		asymmetric(keyed("StandardWebhooks, v1a", webhook.StandardWebhooks(), "invoice.paid"),
 			"whsk_"+encode(privateA), "whpk_"+encode(publicA), "whpk_"+encode(publicB)),
-		shared("Stripe", webhook.Stripe(), `{"id":"evt_1","type":"customer.created","created":1700000000}`, "evt_1", "customer.created", at),
+		shared(
+			"Stripe",
+			webhook.Stripe(),
+			`{"id":"evt_1","type":"customer.created","created":1700000000}`,
+			"evt_1",
+			"customer.created",
+			at,
+		),
 		keyed("Svix", webhook.Svix(), "invoice.paid"),
 		asymmetric(keyed("Svix, v1a", webhook.Svix(), "invoice.paid"),
 			"whsk_"+encode(privateA), "whpk_"+encode(publicA), "whpk_"+encode(publicB)),
 		shared("Twilio", webhook.Twilio(webhookURL), `To=%2B1800&From=%2B1415&Body=a+b&Body=a`, signedID, "", 0),
 		shared("Twilio, JSON", webhook.Twilio(webhookURL), `{"a":1}`, signedID, "", 0),
-		shared("Typeform", webhook.Typeform(), `{"event_id":"tf-1","event_type":"form_response","form_response":{"submitted_at":"2023-11-14T22:13:20Z"}}`, "tf-1", "form_response", at),
-		shared("Zendesk", webhook.Zendesk(), `{"id":"z-1","type":"zen:event","time":"2023-11-14T22:13:20Z"}`, "z-1", "zen:event", at),
+		shared(
+			"Typeform",
+			webhook.Typeform(),
+			`{"event_id":"tf-1","event_type":"form_response","form_response":{"submitted_at":"2023-11-14T22:13:20Z"}}`,
+			"tf-1",
+			"form_response",
+			at,
+		),
+		shared(
+			"Zendesk",
+			webhook.Zendesk(),
+			`{"id":"z-1","type":"zen:event","time":"2023-11-14T22:13:20Z"}`,
+			"z-1",
+			"zen:event",
+			at,
+		),
 	}
 }
 
@@ -154,7 +253,11 @@ func mustVerifier(tb testing.TB, s webhook.Scheme, secrets ...string) *webhook.V
 
 func mustSign(tb testing.TB, s webhook.Scheme, secret, data string) *http.Request {
 	tb.Helper()
-	req, err := webhook.SignTest(s, belay.NewSecret(secret), belay.WebhookEvent{ID: signedID, Type: signedType, Data: []byte(data)})
+	req, err := webhook.SignTest(
+		s,
+		belay.NewSecret(secret),
+		belay.WebhookEvent{ID: signedID, Type: signedType, Data: []byte(data)},
+	)
 	require.NoError(tb, err)
 	return req
 }
@@ -208,8 +311,8 @@ func TestWebhookTableIsComplete(t *testing.T) {
 	require.Empty(t, missing)
 }
 
-// What SignTest signs goes over the wire, is accepted, and says what it is to say. Another secret refuses it, and so it is with
-// another body.
+// What SignTest signs goes over the wire, is accepted, and says what it is to say. Another secret refuses it,
+// and so it is with another body.
 func TestWebhookRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, w := range partnerWebhooks(t) {
@@ -500,10 +603,20 @@ func TestWebhookBadTimes(t *testing.T) {
 		return headersOf("Stripe-Signature", "t="+at+",v1="+hmacHex("secret", at+".{}"))
 	}
 	hubSpot := func(at string) http.Header {
-		return headersOf("X-HubSpot-Request-Timestamp", at, "X-HubSpot-Signature-v3", hmacBase64("secret", "POST"+webhookURL+"{}"+at))
+		return headersOf(
+			"X-HubSpot-Request-Timestamp",
+			at,
+			"X-HubSpot-Signature-v3",
+			hmacBase64("secret", "POST"+webhookURL+"{}"+at),
+		)
 	}
 	zendesk := func(at string) http.Header {
-		return headersOf("X-Zendesk-Webhook-Signature-Timestamp", at, "X-Zendesk-Webhook-Signature", hmacBase64("secret", at+"{}"))
+		return headersOf(
+			"X-Zendesk-Webhook-Signature-Timestamp",
+			at,
+			"X-Zendesk-Webhook-Signature",
+			hmacBase64("secret", at+"{}"),
+		)
 	}
 	// The bubble begins at 946684800, the year 2000.
 	seconds := map[string]error{
@@ -565,7 +678,10 @@ func TestWebhookBadTimes(t *testing.T) {
 		} {
 			body := `{"webhookTimestamp":` + at + `}`
 			// The header's time is not signed, and not looked at.
-			_, err := v.Verify(headersOf("Linear-Signature", hmacHex("secret", body), "Linear-Timestamp", "946684800000"), []byte(body))
+			_, err := v.Verify(
+				headersOf("Linear-Signature", hmacHex("secret", body), "Linear-Timestamp", "946684800000"),
+				[]byte(body),
+			)
 			require.ErrorIs(t, err, want, "%s", at)
 		}
 	})
@@ -775,7 +891,9 @@ func TestWebhookBodyBounds(t *testing.T) {
 						readers = append(readers, iotest.OneByteReader(bytes.NewReader(body)))
 					}
 					for _, r := range readers {
-						_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: h, Body: io.NopCloser(r), ContentLength: announced})
+						_, err := v.VerifyRequest(
+							&http.Request{Method: http.MethodPost, Header: h, Body: io.NopCloser(r), ContentLength: announced},
+						)
 						require.ErrorIs(t, err, want, "%d bytes, %d announced", size, announced)
 					}
 				}
@@ -785,14 +903,28 @@ func TestWebhookBodyBounds(t *testing.T) {
 			// What is announced as too large is not read at all.
 			for _, announced := range []int64{limit + 1, math.MaxInt64} {
 				e := &bottomless{}
-				_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: headersOf("X-Hub-Signature-256", "sha256=00"), Body: e, ContentLength: announced})
+				_, err := v.VerifyRequest(
+					&http.Request{
+						Method:        http.MethodPost,
+						Header:        headersOf("X-Hub-Signature-256", "sha256=00"),
+						Body:          e,
+						ContentLength: announced,
+					},
+				)
 				require.ErrorIs(t, err, belay.ErrBodyTooLarge)
 				require.Zero(t, e.read)
 			}
 			// What has no end, whatever is announced, is read to the limit and a buffer more.
 			for _, announced := range []int64{-1, 0, 1, limit} {
 				e := &bottomless{}
-				_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: headersOf("X-Hub-Signature-256", "sha256=00"), Body: e, ContentLength: announced})
+				_, err := v.VerifyRequest(
+					&http.Request{
+						Method:        http.MethodPost,
+						Header:        headersOf("X-Hub-Signature-256", "sha256=00"),
+						Body:          e,
+						ContentLength: announced,
+					},
+				)
 				require.ErrorIs(t, err, belay.ErrBodyTooLarge)
 				require.LessOrEqual(t, e.read, limit+limit/2+16<<10+1)
 			}
@@ -805,13 +937,27 @@ func TestWebhookBodyErrors(t *testing.T) {
 	t.Parallel()
 	v := mustVerifier(t, webhook.GitHub(), "secret")
 	cut := io.MultiReader(strings.NewReader("{"), iotest.ErrReader(io.ErrUnexpectedEOF))
-	_, err := v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: headersOf("X-Hub-Signature-256", "sha256=00"), Body: io.NopCloser(cut), ContentLength: -1})
+	_, err := v.VerifyRequest(
+		&http.Request{
+			Method:        http.MethodPost,
+			Header:        headersOf("X-Hub-Signature-256", "sha256=00"),
+			Body:          io.NopCloser(cut),
+			ContentLength: -1,
+		},
+	)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	for _, sentinel := range []error{belay.ErrNoSignature, belay.ErrBadSignature, belay.ErrMalformedSignature, belay.ErrData, belay.ErrBodyTooLarge} {
 		require.NotErrorIs(t, err, sentinel)
 	}
 	bounded := http.MaxBytesReader(nil, io.NopCloser(&bottomless{}), 1000)
-	_, err = v.VerifyRequest(&http.Request{Method: http.MethodPost, Header: headersOf("X-Hub-Signature-256", "sha256=00"), Body: bounded, ContentLength: -1})
+	_, err = v.VerifyRequest(
+		&http.Request{
+			Method:        http.MethodPost,
+			Header:        headersOf("X-Hub-Signature-256", "sha256=00"),
+			Body:          bounded,
+			ContentLength: -1,
+		},
+	)
 	require.ErrorIs(t, err, belay.ErrBodyTooLarge)
 	require.ErrorContains(t, err, "1000")
 }
@@ -838,7 +984,9 @@ func TestNewVerifierRefuses(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	edwards := ed25519.NewKeyFromSeed(make([]byte, 32)).Public()
-	generic, gitHub, standard, discord, sendGrid := with(func(*webhook.Scheme) {}), webhook.GitHub(), webhook.StandardWebhooks(), webhook.Discord(), webhook.SendGrid()
+	generic, gitHub, standard, discord, sendGrid := with(
+		func(*webhook.Scheme) {},
+	), webhook.GitHub(), webhook.StandardWebhooks(), webhook.Discord(), webhook.SendGrid()
 	one := func(secret string) []string { return []string{secret} }
 	for _, row := range []struct {
 		name    string
@@ -1230,12 +1378,26 @@ func TestWebhookComparesInConstantTime(t *testing.T) {
 		require.NoError(t, err)
 		decls = append(decls, file.Decls...)
 	}
-	constant := map[string]bool{"hmac.Equal": true, "subtle.ConstantTimeCompare": true, "ed25519.Verify": true, "ecdsa.VerifyASN1": true}
+	constant := map[string]bool{
+		"hmac.Equal":                 true,
+		"subtle.ConstantTimeCompare": true,
+		"ed25519.Verify":             true,
+		"ecdsa.VerifyASN1":           true,
+	}
 	forbidden := map[string]bool{
 		"bytes.Equal": true, "bytes.Compare": true, "bytes.EqualFold": true, "bytes.HasPrefix": true, "bytes.HasSuffix": true, "bytes.Contains": true, "bytes.Index": true,
 		"slices.Equal": true, "slices.Compare": true, "strings.Compare": true, "strings.EqualFold": true, "reflect.DeepEqual": true, "cmp.Compare": true,
 	}
-	delicate := map[string]bool{"sum": true, "sig": true, "received": true, "secret": true, "want": true, "told": true, "signatures": true, "signature": true}
+	delicate := map[string]bool{
+		"sum":        true,
+		"sig":        true,
+		"received":   true,
+		"secret":     true,
+		"want":       true,
+		"told":       true,
+		"signatures": true,
+		"signature":  true,
+	}
 	where := map[string][]string{}
 	comparisons := 0
 	for _, decl := range decls {
@@ -1299,7 +1461,8 @@ func isEmptyString(e ast.Expr) bool {
 	return ok && lit.Kind == token.STRING && len(lit.Value) == 2
 }
 
-// mentions reports whether an expression has a value of those names in it, other than its length or as an argument of safe.
+// mentions reports whether an expression has a value of those names in it, other than its length or as an
+// argument of safe.
 func mentions(e ast.Expr, names, safe map[string]bool) (found bool) {
 	ast.Inspect(e, func(n ast.Node) bool {
 		switch n := n.(type) {

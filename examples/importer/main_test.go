@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// Killed with -9 twenty times at random moments, the import ends with each of the million records once, in less than 64 MB.
+// Killed with -9 twenty times at random moments, the import ends with each of the million records once, in less
+// than 64 MB.
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "importer")
@@ -79,7 +80,8 @@ func TestKilled(t *testing.T) {
 			highest = max(highest, resident(run.Process.Pid))
 		}
 	}
-	line := regexp.MustCompile(`\n1000000 of 1000000 records, 0 missing, 0 twice; (\d+) in this run`).FindStringSubmatch(out.String())
+	line := regexp.MustCompile(`\n1000000 of 1000000 records, 0 missing, 0 twice; (\d+) in this run`).
+		FindStringSubmatch(out.String())
 	if line == nil {
 		t.Fatalf("it ended with\n%s", out.String())
 	}
@@ -89,7 +91,11 @@ func TestKilled(t *testing.T) {
 	if highest > 64<<10 {
 		t.Errorf("%d KiB were resident", highest)
 	}
-	fmt.Printf("killed 20 times; 1000000 of 1000000 records, 0 missing, 0 twice, %s in the last run; at most %d KiB resident\n", line[1], highest)
+	fmt.Printf(
+		"killed 20 times; 1000000 of 1000000 records, 0 missing, 0 twice, %s in the last run; at most %d KiB resident\n",
+		line[1],
+		highest,
+	)
 }
 
 // resident returns the most memory that a process has had, in KiB, where the system tells (Linux).

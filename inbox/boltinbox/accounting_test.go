@@ -54,7 +54,8 @@ func recount(t *testing.T, s *Store) (held, idle int64, apart int) {
 	return held, idle, apart
 }
 
-// However many are added at once, no more of what was set deadLetters goes than they need room, and none is refused for what others take.
+// However many are added at once, no more of what was set deadLetters goes than they need room, and none is
+// refused for what others take.
 func TestRoomIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	const most, size = 2 << 20, 1500
@@ -85,7 +86,10 @@ func TestRoomIsMadeOnce(t *testing.T) {
 		for w := range workers {
 			wg.Go(func() {
 				for i := range 64 / workers {
-					if err := s.Add(context.Background(), []*inbox.Item{itemOf(fmt.Sprint("new", w, "-", i), size)}); errors.Is(err, inbox.ErrFull) {
+					if err := s.Add(context.Background(), []*inbox.Item{itemOf(fmt.Sprint("new", w, "-", i), size)}); errors.Is(
+						err,
+						inbox.ErrFull,
+					) {
 						refused.Add(1)
 					}
 				}
@@ -94,7 +98,14 @@ func TestRoomIsMadeOnce(t *testing.T) {
 		wg.Wait()
 		held, _, after := recount(t, s)
 		if lost := before - after; lost > 80 || refused.Load() != 0 || held > most {
-			t.Errorf("%d at once: %d of %d set deadLetters are gone for 64 new events, %d were refused, %d bytes held", workers, lost, before, refused.Load(), held)
+			t.Errorf(
+				"%d at once: %d of %d set deadLetters are gone for 64 new events, %d were refused, %d bytes held",
+				workers,
+				lost,
+				before,
+				refused.Load(),
+				held,
+			)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -202,7 +213,11 @@ func TestClockWasAhead(t *testing.T) {
 		}
 	}
 	handled := make(chan string, 2)
-	w, err := inbox.Start(s, func(_ context.Context, it inbox.Item) error { handled <- it.ID; return nil }, inbox.Config{})
+	w, err := inbox.Start(
+		s,
+		func(_ context.Context, it inbox.Item) error { handled <- it.ID; return nil },
+		inbox.Config{},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +248,11 @@ func TestDamagedItem(t *testing.T) {
 		t.Fatal(err)
 	}
 	handled := make(chan string, 1)
-	w, err := inbox.Start(s, func(_ context.Context, it inbox.Item) error { handled <- it.ID; return nil }, inbox.Config{})
+	w, err := inbox.Start(
+		s,
+		func(_ context.Context, it inbox.Item) error { handled <- it.ID; return nil },
+		inbox.Config{},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,10 @@ func TestKnownWhenFull(t *testing.T) {
 func TestRefusalKeepsWhatWasSetAside(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{MaxBytes: 10_000})
 	addAt(t, s, time.Now(), 1000, "a", "b", "c")
-	_ = s.Settle(t.Context(), []inbox.Change{{Seq: 1, State: inbox.Dead}, {Seq: 2, State: inbox.Dead}, {Seq: 3, State: inbox.Dead}})
+	_ = s.Settle(
+		t.Context(),
+		[]inbox.Change{{Seq: 1, State: inbox.Dead}, {Seq: 2, State: inbox.Dead}, {Seq: 3, State: inbox.Dead}},
+	)
 	_, err := addAt(t, s, time.Now(), 20_000, "huge")
 	if !errors.Is(err, inbox.ErrFull) || len(kept(t, s)) != 3 {
 		t.Error("refused, and yet", 3-len(kept(t, s)), "dead letters are gone:", err)
@@ -73,7 +76,8 @@ func TestOddTimeZone(t *testing.T) {
 	}
 }
 
-// The IDs of what was handled long ago give way to new events: a file is not full of what it has done. Those of the last day stay.
+// The IDs of what was handled long ago give way to new events: a file is not full of what it has done. Those of
+// the last day stay.
 func TestOldIDsGiveWay(t *testing.T) {
 	s, now := openAt(t, filepath.Join(t.TempDir(), "x"), boltinbox.Config{MaxBytes: 10_000}), time.Now()
 	n := 0

@@ -151,7 +151,8 @@ func (r *receiver) handled() map[string]int {
 	return counts
 }
 
-// send delivers events, some more than once, as a partner does: again until it is told 2xx. It returns how long each request took that was.
+// send delivers events, some more than once, as a partner does: again until it is told 2xx. It returns how long
+// each request took that was.
 func (r *receiver) send(events, senders int, progress *atomic.Int64) (took []time.Duration, duplicates int) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: senders}, Timeout: 10 * time.Second}
 	defer client.CloseIdleConnections()
@@ -163,7 +164,11 @@ func (r *receiver) send(events, senders int, progress *atomic.Int64) (took []tim
 			for i := range next {
 				body := fmt.Appendf(nil, `{"type":"contact.updated","n":%d,"note":%q}`, i, strings.Repeat("x", 900))
 				for {
-					req, err := webhook.SignTest(webhook.StandardWebhooks(), belay.NewSecret(killSecret), belay.WebhookEvent{ID: fmt.Sprintf("evt_%d", i), Data: body})
+					req, err := webhook.SignTest(
+						webhook.StandardWebhooks(),
+						belay.NewSecret(killSecret),
+						belay.WebhookEvent{ID: fmt.Sprintf("evt_%d", i), Data: body},
+					)
 					if err != nil {
 						r.t.Error(err)
 						return
@@ -247,8 +252,17 @@ func TestKilledReceiver(t *testing.T) {
 		}
 	}
 	slices.Sort(took)
-	t.Logf("killed %d times; %d events, %d acknowledgements in %v, %d as known already; %d lost, %d handled again; p99 %v",
-		killed, events, len(took), all.Round(time.Millisecond), duplicates, lost, repeats, took[len(took)*99/100].Round(100*time.Microsecond))
+	t.Logf(
+		"killed %d times; %d events, %d acknowledgements in %v, %d as known already; %d lost, %d handled again; p99 %v",
+		killed,
+		events,
+		len(took),
+		all.Round(time.Millisecond),
+		duplicates,
+		lost,
+		repeats,
+		took[len(took)*99/100].Round(100*time.Microsecond),
+	)
 	if lost != 0 || killed != kills || len(counts) != events {
 		t.Errorf("%d lost, %d kills, %d events handled", lost, killed, len(counts))
 	}
@@ -268,8 +282,16 @@ func TestAcknowledgements(t *testing.T) {
 	took, _ := r.send(15_000, 32, &progress)
 	all := time.Since(began)
 	slices.Sort(took)
-	t.Logf("%d acknowledgements, %.0f/s; p50 %v, p99 %v, max %v", len(took), float64(len(took))/all.Seconds(),
-		took[len(took)/2].Round(100*time.Microsecond), took[len(took)*99/100].Round(100*time.Microsecond), took[len(took)-1].Round(100*time.Microsecond))
+	t.Logf(
+		"%d acknowledgements, %.0f/s; p50 %v, p99 %v, max %v",
+		len(took),
+		float64(len(took))/all.Seconds(),
+		took[len(took)/2].Round(
+			100*time.Microsecond,
+		),
+		took[len(took)*99/100].Round(100*time.Microsecond),
+		took[len(took)-1].Round(100*time.Microsecond),
+	)
 	if counts := r.handled(); len(counts) != 15_000 {
 		t.Errorf("%d handled", len(counts))
 	}

@@ -51,7 +51,10 @@ func addAt(t *testing.T, s *boltinbox.Store, at time.Time, size int, ids ...stri
 	t.Helper()
 	var items []*inbox.Item
 	for _, id := range ids {
-		items = append(items, &inbox.Item{Partner: "acme", ID: id, Received: at, Due: at, Body: bytes.Repeat([]byte("x"), size)})
+		items = append(
+			items,
+			&inbox.Item{Partner: "acme", ID: id, Received: at, Due: at, Body: bytes.Repeat([]byte("x"), size)},
+		)
 	}
 	err = s.Add(t.Context(), items)
 	for _, it := range items {
@@ -111,7 +114,10 @@ func TestDays(t *testing.T) {
 	if _, err := addAt(t, s, now, 100, "handled", "dead", "pending", "replayed"); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Settle(t.Context(), []inbox.Change{{Seq: 1, State: inbox.Handled}, {Seq: 2, State: inbox.Dead}, {Seq: 4, State: inbox.Dead}, {Seq: 4}})
+	err := s.Settle(
+		t.Context(),
+		[]inbox.Change{{Seq: 1, State: inbox.Handled}, {Seq: 2, State: inbox.Dead}, {Seq: 4, State: inbox.Dead}, {Seq: 4}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +135,10 @@ func TestDays(t *testing.T) {
 	for _, it := range kept(t, s) {
 		ids = append(ids, it.ID)
 	}
-	if want := []string{"pending", "replayed", "later0", "latest0", "later1", "latest1", "later2", "latest2"}; !slices.Equal(ids, want) {
+	if want := []string{"pending", "replayed", "later0", "latest0", "later1", "latest1", "later2", "latest2"}; !slices.Equal(
+		ids,
+		want,
+	) {
 		t.Errorf("%q, want %q", ids, want)
 	}
 	if seqs, err := addAt(t, s, later, 100, "handled", "dead"); err != nil || slices.Contains(seqs, 0) {
@@ -167,7 +176,15 @@ func TestMaxBytes(t *testing.T) {
 	if seqs, err := addAt(t, s, now, 10, "small"); err != nil || seqs[0] != 10 {
 		t.Error("nothing of one that was refused is kept", seqs, err)
 	}
-	err := s.Settle(t.Context(), []inbox.Change{{Seq: 4, State: inbox.Dead}, {Seq: 2, State: inbox.Unhandled}, {Seq: 3, State: inbox.Dead}, {Seq: 3}})
+	err := s.Settle(
+		t.Context(),
+		[]inbox.Change{
+			{Seq: 4, State: inbox.Dead},
+			{Seq: 2, State: inbox.Unhandled},
+			{Seq: 3, State: inbox.Dead},
+			{Seq: 3},
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +227,8 @@ func TestOpenTwice(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox.db")
 	s := openAt(t, path, boltinbox.Config{})
 	_, err := boltinbox.Open(path, boltinbox.Config{})
-	if err == nil || !strings.Contains(err.Error(), "is open in another process") || !strings.Contains(err.Error(), path) {
+	if err == nil || !strings.Contains(err.Error(), "is open in another process") ||
+		!strings.Contains(err.Error(), path) {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {

@@ -14,7 +14,8 @@ import (
 
 var errLate = errors.New("late")
 
-// Each attempt is ended when its own time is up, to the nanosecond, whatever the others do; and one that only pauses is not.
+// Each attempt is ended when its own time is up, to the nanosecond, whatever the others do; and one that only
+// pauses is not.
 func TestKeepsEachTime(t *testing.T) {
 	t.Parallel()
 	const after = 30 * time.Second

@@ -57,7 +57,10 @@ func TestDecode(t *testing.T) {
 	for _, nothing := range []string{"", " ", "<html>502</html>", "{", "[", "[1,2]", "null", `{"error":`, `"text"`, `{"errors":7,"message":[],"error":null}`} {
 		require.Equal(t, Info{}, Decode([]byte(nothing), nil), nothing)
 	}
-	long := Decode([]byte(`{"message":"`+strings.Repeat("ü\\n", 5000)+`","errors":{"`+strings.Repeat("f", 500)+`":"x"}}`), nil)
+	long := Decode(
+		[]byte(`{"message":"`+strings.Repeat("ü\\n", 5000)+`","errors":{"`+strings.Repeat("f", 500)+`":"x"}}`),
+		nil,
+	)
 	require.LessOrEqual(t, len(long.Message), maxText+3)
 	require.NotContains(t, long.Message, "\n")
 }

@@ -90,7 +90,11 @@ func TestExhausted(t *testing.T) {
 }
 
 func TestMissingScope(t *testing.T) {
-	require.Equal(t, "admin", MissingScope(header("Www-Authenticate", `Bearer realm="x", error="insufficient_scope", scope="admin"`)))
+	require.Equal(
+		t,
+		"admin",
+		MissingScope(header("Www-Authenticate", `Bearer realm="x", error="insufficient_scope", scope="admin"`)),
+	)
 	require.Empty(t, MissingScope(header("Www-Authenticate", `Bearer error="insufficient_scope"`)))
 	require.Empty(t, MissingScope(header("Www-Authenticate", `Bearer error="invalid_token", scope="x"`)))
 	require.Equal(t, "repo", MissingScope(header("X-Accepted-Oauth-Scopes", "repo")))

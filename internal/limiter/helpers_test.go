@@ -69,7 +69,9 @@ func limiterOf(t *testing.T, limits ...Limit) *Limiter {
 
 // ticketFor returns the ticket of a request.
 func ticketFor(method string) *Reservation {
-	return &Reservation{Ask: Ask{Request: &http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: "partner.test"}}}}
+	return &Reservation{
+		Ask: Ask{Request: &http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: "partner.test"}}},
+	}
 }
 
 // send sends a call that waits for at most an hour and is answered at once, with headers.

@@ -13,7 +13,11 @@ func TestRefusalTexts(t *testing.T) {
 	t.Parallel()
 	require.EqualError(t, &Refusal{Reason: QueueFull}, "queue full")
 	require.EqualError(t, &Refusal{Reason: AboveLimit, What: "1 per 1s", Cost: 2}, "cost 2 is above the limit 1 per 1s")
-	require.EqualError(t, &Refusal{Reason: WaitTooLong, What: "paused by the partner", Wait: time.Second}, "paused by the partner for 1s")
+	require.EqualError(
+		t,
+		&Refusal{Reason: WaitTooLong, What: "paused by the partner", Wait: time.Second},
+		"paused by the partner for 1s",
+	)
 }
 
 // A view has its own limits after its parent's, and leads back to the limiter that all views derive from.

@@ -18,7 +18,10 @@ func TestCancelledWhileAdmitted(t *testing.T) {
 		for range 200 {
 			l, err := New(Every(1, time.Hour), Every(1, time.Hour).Bucket(1))
 			require.NoError(t, err)
-			l, err = l.With(Limit{N: 1, Kind: InFlight}, Limit{N: 1, Per: time.Hour, When: func(*http.Request) bool { return false }})
+			l, err = l.With(
+				Limit{N: 1, Kind: InFlight},
+				Limit{N: 1, Per: time.Hour, When: func(*http.Request) bool { return false }},
+			)
 			require.NoError(t, err)
 			ctx, cancel := context.WithCancel(t.Context())
 			tiers := l.current().tiers

@@ -140,7 +140,10 @@ func strictPartner(t *testing.T, seed uint64) {
 			counts = func(x arrival) bool { return x.write }
 		}
 		limits = append(limits, limit)
-		checks = append(checks, check{broken, func(cost int) time.Duration { return time.Duration(cost) * per / time.Duration(n) }, describe})
+		checks = append(
+			checks,
+			check{broken, func(cost int) time.Duration { return time.Duration(cost) * per / time.Duration(n) }, describe},
+		)
 	}
 	if r.IntN(2) == 0 {
 		limits = append(limits, Limit{N: 1 + r.IntN(8), Kind: InFlight})
@@ -202,11 +205,26 @@ func TestSenselessHeadersStopNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var headers []string
 		for i := range 500 {
-			headers = append(headers, fmt.Sprintf("X-RateLimit-Limit-Q%d", i), "1e9", fmt.Sprintf("X-RateLimit-Remaining-Q%d", i), "0",
-				fmt.Sprintf("X-RateLimit-Reset-Q%d", i), strings.Repeat("9", 1000))
+			headers = append(
+				headers,
+				fmt.Sprintf("X-RateLimit-Limit-Q%d", i),
+				"1e9",
+				fmt.Sprintf("X-RateLimit-Remaining-Q%d", i),
+				"0",
+				fmt.Sprintf("X-RateLimit-Reset-Q%d", i),
+				strings.Repeat("9", 1000),
+			)
 		}
 		for _, v := range []string{"NaN", "-1", "1e400", "Inf", "0x10", ""} {
-			headers = append(headers, "RateLimit-Limit", v, "RateLimit", `"a";r=`+v+`;t=`+v, "RateLimit-Policy", `"a";q=1;w=`+v)
+			headers = append(
+				headers,
+				"RateLimit-Limit",
+				v,
+				"RateLimit",
+				`"a";r=`+v+`;t=`+v,
+				"RateLimit-Policy",
+				`"a";q=1;w=`+v,
+			)
 		}
 		l := limiterOf(t)
 		start := time.Now()
@@ -284,7 +302,17 @@ func TestToldWindowEndsWhenItIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t)
 		tell := func(left, reset int) {
-			send(t, l, &Reservation{}, "RateLimit-Limit", "20", "RateLimit-Remaining", fmt.Sprint(left), "RateLimit-Reset", fmt.Sprint(reset))
+			send(
+				t,
+				l,
+				&Reservation{},
+				"RateLimit-Limit",
+				"20",
+				"RateLimit-Remaining",
+				fmt.Sprint(left),
+				"RateLimit-Reset",
+				fmt.Sprint(reset),
+			)
 		}
 		tell(10, 5)
 		time.Sleep(6 * time.Second)

@@ -49,7 +49,8 @@ func TestStuckWriteCostsNoRounds(t *testing.T) {
 	})
 }
 
-// A call that is given up while its store is asked gives back what another's permits let it have, and the next one goes.
+// A call that is given up while its store is asked gives back what another's permits let it have, and the next
+// one goes.
 func TestCancelledWhileAsking(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -53,7 +53,11 @@ func TestLine(t *testing.T) {
 }
 
 func TestValues(t *testing.T) {
-	require.Equal(t, "got REDACTED and REDACTED, REDACTED", Values("got a+b/c= and a%2Bb%2Fc%3D, a+b%2Fc=", []string{"a+b/c="}))
+	require.Equal(
+		t,
+		"got REDACTED and REDACTED, REDACTED",
+		Values("got a+b/c= and a%2Bb%2Fc%3D, a+b%2Fc=", []string{"a+b/c="}),
+	)
 	require.Equal(t, "abc", Values("abc", []string{"a", ""}), "too short to be a secret")
 }
 

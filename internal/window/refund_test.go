@@ -37,7 +37,8 @@ func TestBucketRefundAfterItWasFull(t *testing.T) {
 	require.LessOrEqual(t, n, 20)
 }
 
-// When the permit that opened a fixed window is given back and the next one is lost, the one after it opens the partner's.
+// When the permit that opened a fixed window is given back and the next one is lost, the one after it opens the
+// partner's.
 func TestFixedLostAfterARefund(t *testing.T) {
 	const s = time.Second
 	f := NewFixed(2, 10*s)

@@ -78,7 +78,17 @@ func TestNeverOverTheLimit(t *testing.T) {
 				}
 				sortDurations(stamps)
 				for i := c.n; i < len(stamps); i++ {
-					require.GreaterOrEqual(t, stamps[i]-stamps[i-c.n], c.per, "%s %d/%s seed %d: %d permits in less than a window", name, c.n, c.per, seed, c.n+1)
+					require.GreaterOrEqual(
+						t,
+						stamps[i]-stamps[i-c.n],
+						c.per,
+						"%s %d/%s seed %d: %d permits in less than a window",
+						name,
+						c.n,
+						c.per,
+						seed,
+						c.n+1,
+					)
 				}
 			}
 		}

@@ -1,6 +1,7 @@
-// Releasecheck tries a release before it is tagged. It packs every module of the repository into a module proxy made of files, as
-// one version and without replace directives, as the tagged commit will have them. Against that proxy it builds a stranger's
-// module that imports every package, runs "go install" for every command, and says which tags to set.
+// Releasecheck tries a release before it is tagged. It packs every module of the repository into a module proxy
+// made of files, as one version and without replace directives, as the tagged commit will have them. Against
+// that proxy it builds a stranger's module that imports every package, runs "go install" for every command, and
+// says which tags to set.
 package main
 
 import (
@@ -226,7 +227,15 @@ func proxyEnv(proxy, temp string) ([]string, error) {
 // contents lists the packages that others can import, and the commands.
 func contents(repo string, mods []mod) (packages, commands []string, err error) {
 	for _, m := range mods {
-		list, err := output(filepath.Join(repo, m.dir), append(os.Environ(), "GOWORK=off"), "go", "list", "-f", "{{.Name}} {{.ImportPath}} {{len .GoFiles}}", "./...")
+		list, err := output(
+			filepath.Join(repo, m.dir),
+			append(os.Environ(), "GOWORK=off"),
+			"go",
+			"list",
+			"-f",
+			"{{.Name}} {{.ImportPath}} {{len .GoFiles}}",
+			"./...",
+		)
 		if err != nil {
 			return nil, nil, err
 		}
