@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/belay-go/belay/internal/deadline"
+	"github.com/belay-go/belay/internal/errbody"
 	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -223,12 +224,12 @@ func (x *exchange) discard(resp *http.Response, err error) *result {
 		return r
 	}
 	body := resp.Body
-	if resp.ContentLength > maxErrorBody {
+	if resp.ContentLength > errbody.MaxBytes {
 		resp.Body = io.NopCloser(&tail{http.NoBody, io.ErrUnexpectedEOF}) // the rest was not read
 		_ = body.Close()
 		return r
 	}
-	head, err := readSome(body, maxErrorBody, discardBodyWait)
+	head, err := errbody.Read(body, errbody.DiscardWait, interrupt)
 	_ = body.Close()
 	if err == io.EOF {
 		err = nil

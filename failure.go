@@ -5,13 +5,14 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/belay-go/belay/internal/errbody"
 	"github.com/belay-go/belay/internal/fault"
 	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
 
 // failure returns the *Error of a call, made from its verdict, its last answer and its cause. It reads the
-// beginning of the answer's body, at most maxErrorBody bytes, and closes it.
+// beginning of the answer's body, at most errbody.MaxBytes bytes, and closes it.
 func (x *exchange) failure(resp *http.Response, err error) error {
 	e := &Error{
 		Partner: x.set.name, Integration: x.integration, Method: x.method(), URL: x.url(),
@@ -38,9 +39,9 @@ func (x *exchange) failure(resp *http.Response, err error) error {
 		head := x.past().att.peeked
 		if !x.past().att.done {
 			if x.whole && x.buffer != nil {
-				head = append([]byte(nil), x.data[:min(len(x.data), maxErrorBody)]...)
+				head = append([]byte(nil), x.data[:min(len(x.data), errbody.MaxBytes)]...)
 			} else {
-				head, _ = readSome(resp.Body, maxErrorBody, errorBodyWait)
+				head, _ = errbody.Read(resp.Body, errbody.MaxWait, interrupt)
 			}
 		}
 		_ = resp.Body.Close()

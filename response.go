@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/fault"
@@ -146,56 +145,6 @@ type buffer struct{ bytes.Buffer }
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-const (
-	maxErrorBody    = 64 << 10
-	errorBodyWait   = 5 * time.Second
-	discardBodyWait = 100 * time.Millisecond
-)
-
-// readSome reads up to limit bytes, for at most wait; zero means no bound. The error is nil if the limit was
-// reached, io.EOF if the body ended, and io.ErrUnexpectedEOF if the time was over.
-func readSome(rc io.ReadCloser, limit int, wait time.Duration) ([]byte, error) {
-	stop := func() bool { return false }
-	if wait > 0 {
-		late := make(chan struct{})
-		timer := time.AfterFunc(wait, func() {
-			interrupt(rc) // ends a Read in progress
-			close(late)
-		})
-		stop = func() bool {
-			if timer.Stop() {
-				return false
-			}
-			<-late // interrupt must not use rc after readSome has returned
-			return true
-		}
-	}
-	buf := make([]byte, 0, 512)
-	for empty := 0; len(buf) < limit; {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := rc.Read(buf[len(buf):min(cap(buf), limit)])
-		buf = buf[:len(buf)+n]
-		if err != nil {
-			if stop() {
-				err = io.ErrUnexpectedEOF
-			}
-			return buf, err
-		}
-		if n > 0 {
-			empty = 0
-		} else if empty++; empty == 100 {
-			stop()
-			return buf, io.ErrNoProgress
-		}
-	}
-	if stop() {
-		return buf, io.ErrUnexpectedEOF
-	}
-	return buf, nil
-}
-
 // interrupt ends a Read of rc in progress. It cancels the attempt's context, if there is one, because
 // net/http's gzip reader cannot be closed during a Read. Then it closes rc.
 func interrupt(rc io.ReadCloser) {
@@ -214,7 +163,7 @@ type rejoined struct {
 	io.Closer
 }
 
-// tail is the rest of a body after readSome. It repeats the error that readSome got, or reads on.
+// tail is the rest of a body whose beginning has been read. It repeats the error of that, or reads on.
 type tail struct {
 	r   io.Reader
 	err error

@@ -2,6 +2,7 @@ package belay
 
 import (
 	"cmp"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -65,6 +66,43 @@ func (p RetryPolicy) check() error {
 	bad(p.MaxDelay > 0 && p.MaxDelay < p.BaseDelay, "MaxDelay", p.MaxDelay, "must not be below BaseDelay")
 	bad(p.MaxRetryAfter < 0, "MaxRetryAfter", p.MaxRetryAfter, "must not be negative")
 	return faults.Err()
+}
+
+// worthRetrying reports whether another attempt could have a better outcome.
+func (p *RetryPolicy) worthRetrying(a *Attempt, v Verdict) bool {
+	if v.Class == ClassRefused || v.Class == ClassCanceled {
+		return false
+	}
+	if p.RetryIf != nil {
+		return p.RetryIf(a, v)
+	}
+	return v.Class == ClassTransient || v.Class == ClassRateLimited
+}
+
+// notProcessed reports whether the partner certainly has not processed the attempt, so that any call may be sent again.
+// RetryIf has no influence on it.
+func notProcessed(v Verdict) bool { return v.unsent || v.Class == ClassRateLimited }
+
+// idempotent reports whether the request may be run twice: by its method (RFC 9110 section 9.2.2), or because it has
+// an idempotency key, in the usual headers or in keyHeader.
+func idempotent(req *http.Request, keyHeader string) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete, http.MethodTrace:
+		return true
+	}
+	return hasKey(req.Header, keyHeader)
+}
+
+func hasKey(h http.Header, keyHeader string) bool {
+	return len(h["Idempotency-Key"]) > 0 || len(h["X-Idempotency-Key"]) > 0 || keyHeader != "" && len(h[keyHeader]) > 0
+}
+
+// replayable returns ErrNotReplayable if the request's body can be read only once.
+func replayable(req *http.Request) error {
+	if req.Body == nil || req.Body == http.NoBody || req.GetBody != nil {
+		return nil
+	}
+	return ErrNotReplayable
 }
 
 // RetryBudget keeps retries a small share of all calls, so that they do not add to an outage. A retry takes 5

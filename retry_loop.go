@@ -108,45 +108,17 @@ func (x *exchange) resend(next *next) (resp *http.Response, sent bool, err error
 
 // worthRetrying reports whether another attempt could have a better outcome.
 func (x *exchange) worthRetrying(v Verdict) bool {
-	if v.Class == ClassRefused || v.Class == ClassCanceled {
-		return false
-	}
-	if f := x.set.retry.RetryIf; f != nil {
-		return f(&x.record().att, v)
-	}
-	return v.Class == ClassTransient || v.Class == ClassRateLimited
+	return x.set.retry.worthRetrying(&x.record().att, v)
 }
 
-// safeToRetry reports whether another attempt cannot run a write twice: the attempt was not sent or not
-// processed, or the call is idempotent. RetryIf has no influence on it.
-func (x *exchange) safeToRetry(v Verdict) bool {
-	return v.unsent || v.Class == ClassRateLimited || x.idempotent()
-}
+// safeToRetry reports whether another attempt cannot run a write twice.
+func (x *exchange) safeToRetry(v Verdict) bool { return notProcessed(v) || x.idempotent() }
 
-// idempotent reports whether the call may be run twice: by its method (RFC 9110 section 9.2.2), because it has
-// an idempotency key, or because the caller says so.
-func (x *exchange) idempotent() bool {
-	if x.opts.safe {
-		return true
-	}
-	switch x.req.Method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete, http.MethodTrace:
-		return true
-	}
-	return hasKey(x.req.Header, x.set.keyHeader)
-}
-
-func hasKey(h http.Header, own string) bool {
-	return len(h["Idempotency-Key"]) > 0 || len(h["X-Idempotency-Key"]) > 0 || own != "" && len(h[own]) > 0
-}
+// idempotent reports whether the call may be run twice: by its request, or because the caller says so.
+func (x *exchange) idempotent() bool { return x.opts.safe || idempotent(x.req, x.set.keyHeader) }
 
 // replayable returns ErrNotReplayable if the request's body can be read only once.
-func (x *exchange) replayable() error {
-	if x.req.Body == nil || x.req.Body == http.NoBody || x.req.GetBody != nil {
-		return nil
-	}
-	return ErrNotReplayable
-}
+func (x *exchange) replayable() error { return replayable(x.req) }
 
 // mayWait reports whether the call may wait before the next attempt. The wait must end before the context's
 // deadline and within the call's patience. Without patience, the partner must not ask for more than

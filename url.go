@@ -13,15 +13,7 @@ import (
 // foreign reports whether req leads to another origin than those of the partner: the base URL's and the
 // trusted ones. Without a base URL it reports false.
 func (s *stack) foreign(req *http.Request) bool {
-	if s.base == nil || req == nil || req.URL == nil || origin.Same(s.base, req.URL) {
-		return false
-	}
-	for _, t := range s.set.trusted {
-		if origin.Same(t, req.URL) {
-			return false
-		}
-	}
-	return true
+	return s.base != nil && req != nil && req.URL != nil && !origin.Partner(req.URL, s.base, s.set.trusted)
 }
 
 // resolve joins path to the base URL. An absolute URL must lead to the partner; it is returned without user

@@ -134,11 +134,11 @@ func (a *Attempt) Peek() []byte {
 	}
 	a.done = true
 	rc := a.Response.Body
-	wait := errorBodyWait
+	wait := errbody.MaxWait
 	if a.Response.StatusCode < 400 {
 		wait = 0 // the attempt timeout is bound enough: a slow stream is not a failure
 	}
-	head, err := readSome(rc, maxErrorBody, wait)
+	head, err := errbody.Read(rc, wait, interrupt)
 	a.peeked = head
 	a.Response.Body = &rejoined{Reader: io.MultiReader(bytes.NewReader(head), &tail{rc, err}), Closer: rc}
 	return head

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belay-go/belay/internal/errbody"
 	"github.com/belay-go/belay/internal/fault"
 )
 
@@ -89,8 +90,8 @@ func TestPeek(t *testing.T) {
 			Body:   io.NopCloser(strings.NewReader(`{"a":1}` + strings.Repeat(" ", 100<<10))),
 		},
 	}
-	require.Len(t, a.Peek(), maxErrorBody)
-	require.Len(t, a.Peek(), maxErrorBody)
+	require.Len(t, a.Peek(), errbody.MaxBytes)
+	require.Len(t, a.Peek(), errbody.MaxBytes)
 	data, err := io.ReadAll(a.Response.Body)
 	require.NoError(t, err)
 	require.Len(t, data, 7+100<<10, "the caller still reads the whole")

@@ -36,6 +36,20 @@ func same(a, b *url.URL) bool {
 	return o != "" && o == Of(b)
 }
 
+// Partner reports whether u leads to the partner: to the origin of base, or to a trusted one. A credential goes nowhere
+// else.
+func Partner(u, base *url.URL, trusted []*url.URL) bool {
+	if Same(base, u) {
+		return true
+	}
+	for _, t := range trusted {
+		if Same(t, u) {
+			return true
+		}
+	}
+	return false
+}
+
 // Loopback reports whether u leads to this machine only.
 func Loopback(u *url.URL) bool {
 	host := strings.ToLower(u.Hostname())

@@ -193,7 +193,8 @@ func (m *mod) pack(proxy, version string, mods []mod) error {
 	info, _ := json.Marshal(map[string]any{"Version": version, "Time": time.Now().UTC()})
 	var packed bytes.Buffer
 	modFile := filepath.Join(dir, version+".mod")
-	for name, data := range map[string][]byte{"list": []byte(version + "\n"), version + ".info": info, version + ".mod": gomod} {
+	texts := map[string][]byte{"list": []byte(version + "\n"), version + ".info": info, version + ".mod": gomod}
+	for name, data := range texts {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			return err
 		}
