@@ -32,7 +32,7 @@ type inUse struct {
 	since time.Time
 }
 
-// RotatingOption configures a [Rotating].
+// RotatingOption configures [NewRotating].
 type RotatingOption func(*Rotating) error
 
 // RotationOverlap says that the old credential stays valid for d after a rotation. If the partner answers the

@@ -74,7 +74,7 @@ func WithRetry(p RetryPolicy) Option {
 		}
 		s := c.own()
 		if p.Budget == nil {
-			p.Budget = s.retryPolicy.Budget // derived clients share their parent's
+			p.Budget = s.retryPolicy.Budget // a derived client shares the budget of its parent
 		}
 		s.retryPolicy = p
 		s.restore(LayerRetry)

@@ -25,7 +25,7 @@ type OffsetPages struct {
 	UntilEmpty bool
 }
 
-// Check implements [Paginator].
+// Check returns the fields that are missing or contradict each other, nil for none.
 func (p OffsetPages) Check() error {
 	if p.Limit < 1 {
 		return fmt.Errorf("OffsetPages.Limit is %d, must be at least 1", p.Limit)
@@ -33,10 +33,10 @@ func (p OffsetPages) Check() error {
 	return nil
 }
 
-// ItemsPath implements [Paginator].
+// ItemsPath returns Items.
 func (p OffsetPages) ItemsPath() string { return p.Items }
 
-// Ask implements [Paginator].
+// Ask adds the cursor to the request of a page.
 func (p OffsetPages) Ask(r *PageRequest) error {
 	offset, err := parseCount(r.Cursor, 0)
 	if err != nil {
@@ -46,7 +46,7 @@ func (p OffsetPages) Ask(r *PageRequest) error {
 		r.set(p.InBody, or(p.LimitParam, "limit"), p.Limit))
 }
 
-// Next implements [Paginator].
+// Next returns the cursor of the next page, empty after the last one.
 func (p OffsetPages) Next(a *PageAnswer) (string, error) {
 	offset, err := parseCount(a.Cursor, 0)
 	if err != nil {
@@ -107,7 +107,7 @@ type NumberPages struct {
 	UntilEmpty bool
 }
 
-// Check implements [Paginator].
+// Check returns the fields that are missing or contradict each other, nil for none.
 func (p NumberPages) Check() error {
 	switch {
 	case p.Size < 0 || p.First < 0:
@@ -122,7 +122,7 @@ func (p NumberPages) Check() error {
 	return nil
 }
 
-// ItemsPath implements [Paginator].
+// ItemsPath returns Items.
 func (p NumberPages) ItemsPath() string { return p.Items }
 
 func (p NumberPages) first() int {
@@ -132,7 +132,7 @@ func (p NumberPages) first() int {
 	return p.First
 }
 
-// Ask implements [Paginator].
+// Ask adds the cursor to the request of a page.
 func (p NumberPages) Ask(r *PageRequest) error {
 	n, err := parseCount(r.Cursor, p.first())
 	if err != nil {
@@ -144,7 +144,7 @@ func (p NumberPages) Ask(r *PageRequest) error {
 	return errors.Join(err, r.set(p.InBody, or(p.Param, "page"), n))
 }
 
-// Next implements [Paginator].
+// Next returns the cursor of the next page, empty after the last one.
 func (p NumberPages) Next(a *PageAnswer) (string, error) {
 	n, err := parseCount(a.Cursor, p.first())
 	if err != nil {

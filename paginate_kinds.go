@@ -199,15 +199,15 @@ type CursorPages struct {
 	Required bool
 }
 
-// Check implements [Paginator].
+// Check returns the fields that are missing or contradict each other, nil for none.
 func (p CursorPages) Check() error {
 	return missing("CursorPages", "Cursor", p.Cursor, "Param", p.Param)
 }
 
-// ItemsPath implements [Paginator].
+// ItemsPath returns Items.
 func (p CursorPages) ItemsPath() string { return p.Items }
 
-// Ask implements [Paginator].
+// Ask adds the cursor to the request of a page.
 func (p CursorPages) Ask(r *PageRequest) error {
 	if r.Cursor == "" {
 		return nil
@@ -215,7 +215,7 @@ func (p CursorPages) Ask(r *PageRequest) error {
 	return r.set(p.InBody, p.Param, r.Cursor)
 }
 
-// Next implements [Paginator].
+// Next returns the cursor of the next page, empty after the last one.
 func (p CursorPages) Next(a *PageAnswer) (string, error) {
 	more := false
 	if p.More != "" {
@@ -244,19 +244,19 @@ type LinkPages struct {
 	Items string
 }
 
-// Check implements [Paginator].
+// Check returns the fields that are missing or contradict each other, nil for none.
 func (p LinkPages) Check() error { return nil }
 
-// ItemsPath implements [Paginator].
+// ItemsPath returns Items.
 func (p LinkPages) ItemsPath() string { return p.Items }
 
-// Ask implements [Paginator].
+// Ask adds the cursor to the request of a page.
 func (p LinkPages) Ask(r *PageRequest) error {
 	r.URL = r.Cursor
 	return nil
 }
 
-// Next implements [Paginator].
+// Next returns the cursor of the next page, empty after the last one.
 func (p LinkPages) Next(a *PageAnswer) (string, error) {
 	return absoluteNext(a, link.Next(a.Header["Link"]))
 }
@@ -275,19 +275,19 @@ type NextURLPages struct {
 	Required bool
 }
 
-// Check implements [Paginator].
+// Check returns the fields that are missing or contradict each other, nil for none.
 func (p NextURLPages) Check() error { return missing("NextURLPages", "URL", p.URL) }
 
-// ItemsPath implements [Paginator].
+// ItemsPath returns Items.
 func (p NextURLPages) ItemsPath() string { return p.Items }
 
-// Ask implements [Paginator].
+// Ask adds the cursor to the request of a page.
 func (p NextURLPages) Ask(r *PageRequest) error {
 	r.URL = r.Cursor
 	return nil
 }
 
-// Next implements [Paginator].
+// Next returns the cursor of the next page, empty after the last one.
 func (p NextURLPages) Next(a *PageAnswer) (string, error) {
 	next, err := CursorPages{Cursor: p.URL, More: p.More, Required: p.Required}.Next(a)
 	if err != nil {
@@ -324,15 +324,15 @@ type LastIDPages struct {
 	More string
 }
 
-// Check implements [Paginator].
+// Check returns the fields that are missing or contradict each other, nil for none.
 func (p LastIDPages) Check() error {
 	return missing("LastIDPages", "Param", p.Param, "More", p.More)
 }
 
-// ItemsPath implements [Paginator].
+// ItemsPath returns Items.
 func (p LastIDPages) ItemsPath() string { return p.Items }
 
-// Ask implements [Paginator].
+// Ask adds the cursor to the request of a page.
 func (p LastIDPages) Ask(r *PageRequest) error {
 	if r.Cursor == "" {
 		return nil
@@ -340,7 +340,7 @@ func (p LastIDPages) Ask(r *PageRequest) error {
 	return r.set(p.InBody, p.Param, r.Cursor)
 }
 
-// Next implements [Paginator].
+// Next returns the cursor of the next page, empty after the last one.
 func (p LastIDPages) Next(a *PageAnswer) (string, error) {
 	more, err := a.flag(p.More)
 	if err != nil || !more {

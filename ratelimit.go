@@ -208,7 +208,7 @@ const (
 	LimitConfigured LimitSource = iota
 	// LimitAdvertised is a limit from the headers of the partner's answers.
 	LimitAdvertised
-	// LimitInferred is a limit inferred from the partner's refusals.
+	// LimitInferred is a limit that the limiter has found out from 429s.
 	LimitInferred
 )
 

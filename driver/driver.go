@@ -60,7 +60,7 @@ type Settings struct {
 	BaseURL string
 	// Auth authenticates the integration's calls; nil sends no credential.
 	Auth belay.Authenticator
-	// Labels are the application's own labels. Nil means none.
+	// Labels are names and values of the application, for its own use. Nil means none.
 	Labels map[string]string
 	// Disabled switches the integration off: its calls fail with belay.ErrDisabled. See
 	// [Factory.SetDisabled].

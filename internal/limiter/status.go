@@ -14,7 +14,7 @@ const (
 	Configured Source = iota
 	// Advertised is a limit from the headers of the partner's answers.
 	Advertised
-	// Inferred is a limit inferred from the partner's refusals.
+	// Inferred is a limit that the limiter has found out from 429s.
 	Inferred
 )
 
