@@ -25,7 +25,7 @@ type OffsetPages struct {
 	UntilEmpty bool
 }
 
-// Check returns the fields that are missing or contradict each other, nil for none.
+// Check returns an error that names the fields that are missing or contradict each other.
 func (p OffsetPages) Check() error {
 	if p.Limit < 1 {
 		return fmt.Errorf("OffsetPages.Limit is %d, must be at least 1", p.Limit)
@@ -107,7 +107,7 @@ type NumberPages struct {
 	UntilEmpty bool
 }
 
-// Check returns the fields that are missing or contradict each other, nil for none.
+// Check returns an error that names the fields that are missing or contradict each other.
 func (p NumberPages) Check() error {
 	switch {
 	case p.Size < 0 || p.First < 0:

@@ -199,7 +199,7 @@ type CursorPages struct {
 	Required bool
 }
 
-// Check returns the fields that are missing or contradict each other, nil for none.
+// Check returns an error that names the fields that are missing or contradict each other.
 func (p CursorPages) Check() error {
 	return missing("CursorPages", "Cursor", p.Cursor, "Param", p.Param)
 }
@@ -244,7 +244,7 @@ type LinkPages struct {
 	Items string
 }
 
-// Check returns the fields that are missing or contradict each other, nil for none.
+// Check returns an error that names the fields that are missing or contradict each other.
 func (p LinkPages) Check() error { return nil }
 
 // ItemsPath returns Items.
@@ -275,7 +275,7 @@ type NextURLPages struct {
 	Required bool
 }
 
-// Check returns the fields that are missing or contradict each other, nil for none.
+// Check returns an error that names the fields that are missing or contradict each other.
 func (p NextURLPages) Check() error { return missing("NextURLPages", "URL", p.URL) }
 
 // ItemsPath returns Items.
@@ -324,7 +324,7 @@ type LastIDPages struct {
 	More string
 }
 
-// Check returns the fields that are missing or contradict each other, nil for none.
+// Check returns an error that names the fields that are missing or contradict each other.
 func (p LastIDPages) Check() error {
 	return missing("LastIDPages", "Param", p.Param, "More", p.More)
 }
