@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/limiter"
 )
 
@@ -150,7 +150,7 @@ func (x *exchange) awaitCircuit(b *Breaker) (err error) {
 		return circuitOpen(b)
 	}
 	if deadline, ok := x.ctx.Deadline(); left > x.patience() || ok && left > time.Until(deadline) {
-		return refuse(fault.Join(ErrCircuitOpen, &waitError{"circuit open", left}), left)
+		return refuse(errkit.Join(ErrCircuitOpen, &waitError{"circuit open", left}), left)
 	}
 	most := limiter.DefaultMaxQueue
 	if x.limiter != nil {

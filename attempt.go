@@ -10,14 +10,14 @@ import (
 
 	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/errbody"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/redact"
 )
 
 // send is the innermost layer. It sends one request through the base transport and judges the outcome.
 func (x *exchange) send(*next) (*http.Response, error) {
 	if x.ctx.Err() != nil {
-		return nil, x.stop(fault.Context(x.ctx))
+		return nil, x.stop(errkit.Context(x.ctx))
 	}
 	req, err := x.wire()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay/internal/deadline"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // requireIdle fails unless nothing is watched any more.
@@ -86,7 +86,7 @@ func TestTimeoutsAcrossBubbles(t *testing.T) {
 		require.NoError(t, err)
 		hangs = true
 		_, err = Get[None](t.Context(), c, "/")
-		require.ErrorIs(t, err, fault.ErrAttemptTimeout)
+		require.ErrorIs(t, err, errkit.ErrAttemptTimeout)
 		hangs = false
 		_, err = Get[None](t.Context(), c, "/")
 		require.NoError(t, err)
@@ -157,7 +157,7 @@ func TestTimeoutsOfManyWorlds(t *testing.T) {
 					inside := open()
 					began := time.Now()
 					_, err := inside.Read(make([]byte, 1))
-					require.ErrorIs(t, err, fault.ErrAttemptTimeout)
+					require.ErrorIs(t, err, errkit.ErrAttemptTimeout)
 					require.Equal(t, 50*time.Millisecond, time.Since(began))
 					_, _ = c.HTTPClient().Get("https://partner.test/") // never closed
 				})
@@ -166,7 +166,7 @@ func TestTimeoutsOfManyWorlds(t *testing.T) {
 	}
 	group.Wait()
 	_, err := body.Read(make([]byte, 1))
-	require.ErrorIs(t, err, fault.ErrAttemptTimeout)
+	require.ErrorIs(t, err, errkit.ErrAttemptTimeout)
 	require.NoError(t, body.Close())
 	// One that was made in a bubble has them outside.
 	synctest.Test(t, func(t *testing.T) {
@@ -179,7 +179,7 @@ func TestTimeoutsOfManyWorlds(t *testing.T) {
 		open() // never closed
 	})
 	_, err = open().Read(make([]byte, 1))
-	require.ErrorIs(t, err, fault.ErrAttemptTimeout)
+	require.ErrorIs(t, err, errkit.ErrAttemptTimeout)
 }
 
 // The Read that looks whether there is more than may be has the attempt's time too.
@@ -193,7 +193,7 @@ func TestTimeoutOfTheLastRead(t *testing.T) {
 		require.NoError(t, err)
 		began := time.Now()
 		_, err = io.ReadAll(resp.Body)
-		require.ErrorIs(t, err, fault.ErrAttemptTimeout)
+		require.ErrorIs(t, err, errkit.ErrAttemptTimeout)
 		require.Equal(t, time.Minute, time.Since(began))
 		require.NoError(t, resp.Body.Close())
 	})

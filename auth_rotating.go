@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Rotating is an [Authenticator] whose credential can be exchanged for another while calls go on. Each call
@@ -171,7 +171,7 @@ func (r *Rotating) Rotate(
 		return invalid("Rotate: the context is nil")
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("belay: not rotated: %w", fault.Context(ctx))
+		return fmt.Errorf("belay: not rotated: %w", errkit.Context(ctx))
 	}
 	if check == nil {
 		check = func(context.Context, Authenticator) error { return nil }
@@ -180,7 +180,7 @@ func (r *Rotating) Rotate(
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("belay: waiting for another rotation: %w", fault.Context(ctx))
+		return fmt.Errorf("belay: waiting for another rotation: %w", errkit.Context(ctx))
 	}
 	if err := check(ctx, next); err != nil {
 		tell(ctx, r.observer, RotationRolledBack{

@@ -16,7 +16,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Body is the body of a request. Make one with [Form], [BytesBody], [ReaderBody], [StreamBody] or [Multipart].
@@ -240,7 +240,7 @@ type source struct{ io.ReadCloser }
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = fault.Input(fmt.Errorf("the request's body cannot be read: %w", err))
+		err = errkit.Input(fmt.Errorf("the request's body cannot be read: %w", err))
 	}
 	return n, err
 }

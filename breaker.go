@@ -10,7 +10,7 @@ import (
 
 	"github.com/sony/gobreaker/v2"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // BreakerPolicy says when the circuit to a partner opens. The zero value of a field means its default. A
@@ -53,7 +53,7 @@ func (p BreakerPolicy) withDefaults(attemptTimeout time.Duration) BreakerPolicy 
 }
 
 func (p BreakerPolicy) check() error {
-	var faults fault.List
+	var faults errkit.List
 	bad := func(wrong bool, field string, value any, want string) {
 		faults.If(wrong, "BreakerPolicy.%s is %v, %s", field, value, want)
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // circuitWaiter is a call that waits for the circuit to close.
@@ -96,10 +96,10 @@ func (b *Breaker) wait(ctx context.Context, patience time.Duration, unsafe bool,
 	case <-p.wake:
 		return p.probe, nil
 	case <-ctx.Done():
-		err = fault.Context(ctx)
+		err = errkit.Context(ctx)
 	case <-timer.C:
 		_, left := b.State()
-		err = refuse(fault.Join(ErrCircuitOpen, &waitError{"patience is over, waited", patience}), left)
+		err = refuse(errkit.Join(ErrCircuitOpen, &waitError{"patience is over, waited", patience}), left)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/deadline"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/limiter"
 	"github.com/belay-go/belay/internal/origin"
 )
@@ -49,7 +49,7 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, &Error{
-			Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: fault.Input(fault.OneLine(err)),
+			Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: errkit.Input(errkit.OneLine(err)),
 		}
 	}
 	if cfg.owned {
@@ -113,7 +113,7 @@ func (s *shared) finish() {
 	if s.without[LayerTimeout] {
 		s.attemptTimeout = 0
 	}
-	s.timeouts = deadline.New(s.attemptTimeout, fault.ErrAttemptTimeout)
+	s.timeouts = deadline.New(s.attemptTimeout, errkit.ErrAttemptTimeout)
 	s.retry = nil
 	if !s.without[LayerRetry] {
 		p := s.retryPolicy.withDefaults()

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -67,7 +67,7 @@ func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...
 		if !errors.Is(err, errBrokenOff) || ctx.Err() != nil || stuck == mostResumes {
 			return g.Downloaded, err
 		}
-		if fault.Sleep(ctx, resumeWait<<stuck) != nil {
+		if errkit.Sleep(ctx, resumeWait<<stuck) != nil {
 			return g.Downloaded, err
 		}
 	}
@@ -195,7 +195,7 @@ func (g *download) brokenOff(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		v.Class = ClassCanceled
 	}
-	return g.client.fault(http.MethodGet, g.path, v, fault.Join(errBrokenOff, redact.WithoutURL(err)))
+	return g.client.fault(http.MethodGet, g.path, v, errkit.Join(errBrokenOff, redact.WithoutURL(err)))
 }
 
 // counting writes to w and to the checksum, counts the bytes, and keeps the error of w.

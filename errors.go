@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/errbody"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -54,9 +54,9 @@ var (
 	// ErrConflict means that the resource has changed meanwhile, or exists already.
 	ErrConflict = errors.New("belay: conflict")
 	// ErrInvalid means that the call cannot succeed as it stands.
-	ErrInvalid = fault.ErrInvalid
+	ErrInvalid = errkit.ErrInvalid
 	// ErrData means that the answer does not have the promised form.
-	ErrData = fault.ErrData
+	ErrData = errkit.ErrData
 	// ErrCircuitOpen means that the call was not sent, because the calls before it failed.
 	ErrCircuitOpen = errors.New("belay: circuit open")
 	// ErrDisabled means that the call was not sent, because WithEnabled has switched calls off.
@@ -73,7 +73,7 @@ var (
 	// ErrNotReplayable means that a retry was not made, because the body can be read only once.
 	ErrNotReplayable = errors.New("belay: body cannot be replayed")
 	// ErrBodyTooLarge means that a body exceeds its limit.
-	ErrBodyTooLarge = fault.ErrBodyTooLarge
+	ErrBodyTooLarge = errkit.ErrBodyTooLarge
 )
 
 // Error is the error of a call that did not succeed. Its text is one line, without query, body or credential.
@@ -237,7 +237,7 @@ func refuse(cause error, wait time.Duration) *Error {
 func invalid(format string, args ...any) error {
 	return &Error{
 		Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true},
-		Err:     fault.Input(fmt.Errorf(format, args...)),
+		Err:     errkit.Input(fmt.Errorf(format, args...)),
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/belay-go/belay/internal/errbody"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -30,7 +30,7 @@ func (x *exchange) failure(resp *http.Response, err error) error {
 			err = ours.Err
 		}
 	}
-	e.Err = fault.Join(x.clean(err), x.clean(x.past().note))
+	e.Err = errkit.Join(x.clean(err), x.clean(x.past().note))
 	if p := x.past().previous; p != nil && resp == nil && p.resp != nil {
 		e.StatusCode = p.resp.StatusCode
 		e.RequestID = headers.RequestID(p.resp.Header, x.secrets())

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/limiter"
 )
 
@@ -130,7 +130,7 @@ func (l Limit) String() string { return l.spec.String() }
 
 // check returns an error that joins one for each value of l that is out of range, or nil.
 func (l Limit) check() error {
-	var faults fault.List
+	var faults errkit.List
 	faults.Add(l.err)
 	faults.Add(l.spec.Check())
 	faults.If(l.spec.Fallback != 0 && l.spec.Quota == nil && l.err == nil,
@@ -186,7 +186,7 @@ type AdaptivePolicy struct {
 }
 
 func (p AdaptivePolicy) check() error {
-	var faults fault.List
+	var faults errkit.List
 	faults.If(p.Floor < 0, "AdaptivePolicy.Floor is %d, must not be negative", p.Floor)
 	faults.If(p.Ceiling < 0 || p.Ceiling > 0 && p.Ceiling < p.Floor,
 		"AdaptivePolicy.Ceiling is %d, must not be negative or below Floor", p.Ceiling)

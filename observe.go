@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -18,7 +18,7 @@ func (x *exchange) observe(next *next) (*http.Response, error) {
 	}
 	e := CallDone{
 		Call: x.info(), Verdict: x.verdict, Attempts: x.sends, Waits: x.past().waits, Duration: time.Since(x.start),
-		Err: fault.Join(x.clean(err), x.clean(x.past().note)),
+		Err: errkit.Join(x.clean(err), x.clean(x.past().note)),
 	}
 	if resp != nil {
 		e.StatusCode = resp.StatusCode

@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // future is a page that is being fetched.
@@ -72,7 +72,7 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 	}
 	switch {
 	case w.ctx.Err() != nil:
-		yield(nil, w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall}, fault.Context(w.ctx)))
+		yield(nil, w.fail(Verdict{Class: ClassCanceled, Scope: ScopeCall}, errkit.Context(w.ctx)))
 	case goesOn: // the list is longer than its total says
 		w.ahead(start, number, false, yield)
 	}

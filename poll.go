@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
 )
 
@@ -153,7 +153,7 @@ func (c *Client) pause(ctx context.Context, path string, wait time.Duration, h h
 	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) {
 		return fail(&waitError{"the next look would be in", wait})
 	}
-	if err := fault.Sleep(ctx, wait); err != nil {
+	if err := errkit.Sleep(ctx, wait); err != nil {
 		return fail(err)
 	}
 	return nil

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/limiter"
 )
 
@@ -267,7 +267,7 @@ func (l *Limiter) Status() (s LimiterStatus) {
 // checkLimits returns limits as the engine needs them, or an error that joins one error for each limit that is
 // out of range.
 func checkLimits(limits []Limit) ([]limiter.Limit, error) {
-	var faults fault.List
+	var faults errkit.List
 	specs := make([]limiter.Limit, len(limits))
 	for i, l := range limits {
 		faults.Add(l.check())

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/belay-go/belay/internal/deadline"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/limiter"
 )
 
@@ -38,10 +38,10 @@ func (b *body) explain(err error) error {
 		if errors.Is(err, parent.Err()) {
 			return err
 		}
-		return fault.Join(parent.Err(), err)
+		return errkit.Join(parent.Err(), err)
 	}
 	if t := b.timeout; t != nil && t.Expired() {
-		return fmt.Errorf("%w after %s", fault.ErrAttemptTimeout, t.Keeper.After())
+		return fmt.Errorf("%w after %s", errkit.ErrAttemptTimeout, t.Keeper.After())
 	}
 	return err
 }

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // RetryPolicy says how often and how soon a call is retried. The zero value of a field means its default; a
@@ -56,7 +56,7 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 const defaultMaxRetryAfter = time.Minute
 
 func (p RetryPolicy) check() error {
-	var faults fault.List
+	var faults errkit.List
 	bad := func(wrong bool, field string, value any, want string) {
 		faults.If(wrong, "RetryPolicy.%s is %v, %s", field, value, want)
 	}

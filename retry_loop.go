@@ -7,7 +7,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // retry is the layer that makes the attempts of a call.
@@ -172,14 +172,14 @@ func (x *exchange) alsoBecause(err, why error) error {
 	if why == nil {
 		return err
 	}
-	return fault.Join(err, why)
+	return errkit.Join(err, why)
 }
 
 // sleep waits for d. If the call's context ends before that, it returns the reason.
 func (x *exchange) sleep(d time.Duration) error {
 	began := time.Now()
 	defer func() { x.record().waits.Backoff += time.Since(began) }()
-	return fault.Sleep(x.ctx, d)
+	return errkit.Sleep(x.ctx, d)
 }
 
 // patient reports whether the call has any of its [Patience] left.

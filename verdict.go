@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/errbody"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
 )
 
@@ -233,7 +233,7 @@ func classifyError(a *Attempt) Verdict {
 		v = ours.Verdict
 	case errors.Is(a.Err, ErrBodyTooLarge):
 		v.Class = ClassData
-	case errors.Is(a.Err, fault.ErrAttemptTimeout):
+	case errors.Is(a.Err, errkit.ErrAttemptTimeout):
 		v.Class, v.timeout = ClassTransient, true
 	case errors.As(a.Err, &cert), strings.Contains(a.Err.Error(), "unsupported protocol scheme"),
 		strings.Contains(a.Err.Error(), "net/http: invalid header field"):

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay/internal/errbody"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 func TestClassifyCorners(t *testing.T) {
@@ -32,7 +32,7 @@ func TestClassifyCorners(t *testing.T) {
 		{errors.New(`unsupported protocol scheme "gopher"`), ClassClient},
 		{refuse(ErrCircuitOpen, time.Second), ClassRefused},
 		{fmt.Errorf("x: %w", ErrBodyTooLarge), ClassData},
-		{fault.ErrAttemptTimeout, ClassTransient},
+		{errkit.ErrAttemptTimeout, ClassTransient},
 	} {
 		require.Equal(t, c.want, Classify(&Attempt{Request: req, Err: c.err}).Class, c.err)
 	}
@@ -138,11 +138,11 @@ func TestErrorTexts(t *testing.T) {
 	why := errors.New("why")
 	err = invalid("what: %w", why)
 	require.ErrorIs(t, err, why)
-	require.ErrorIs(t, fault.Join(why, io.EOF), io.EOF)
-	require.ErrorIs(t, fault.Join(why, io.EOF), why)
-	require.Equal(t, "why; EOF", fault.Join(why, io.EOF).Error())
-	require.Equal(t, why, fault.Join(nil, why))
-	require.Equal(t, why, fault.Join(why, nil))
+	require.ErrorIs(t, errkit.Join(why, io.EOF), io.EOF)
+	require.ErrorIs(t, errkit.Join(why, io.EOF), why)
+	require.Equal(t, "why; EOF", errkit.Join(why, io.EOF).Error())
+	require.Equal(t, why, errkit.Join(nil, why))
+	require.Equal(t, why, errkit.Join(why, nil))
 }
 
 // The logger leaves out empty attributes, and writes every kind of event.

@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/delivery"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
 )
 
@@ -136,7 +136,7 @@ var strictBase64 = base64.StdEncoding.Strict()
 // and, while it is being changed, the one before or after. Secrets are used as they stand. No secret, an empty
 // or blank secret, and a field out of range are errors.
 func NewWebhookVerifier(how WebhookHMAC, secrets ...Secret) (*WebhookVerifier, error) {
-	var faults fault.List
+	var faults errkit.List
 	for _, x := range []struct{ field, name string }{{"Header", how.Header}, {"ID", how.ID}, {"Type", how.Type}} {
 		needed := x.field == "Header"
 		faults.If((x.name != "" || needed) && !headers.IsToken(x.name), "%s %q is not the name of a header", x.field, x.name)
@@ -166,7 +166,7 @@ func NewWebhookVerifier(how WebhookHMAC, secrets ...Secret) (*WebhookVerifier, e
 		}
 	}
 	if err := faults.Err(); err != nil {
-		return nil, invalid("NewWebhookVerifier: %w", fault.OneLine(err))
+		return nil, invalid("NewWebhookVerifier: %w", errkit.OneLine(err))
 	}
 	v := &WebhookVerifier{how: how, header: http.CanonicalHeaderKey(how.Header)}
 	for _, s := range secrets {

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // RoundTrip carries req to the partner and the answer back, and takes the configured time. It keeps the
@@ -21,7 +21,7 @@ func (p *Partner) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := fault.Sleep(req.Context(), p.delay()); err != nil {
+	if err := errkit.Sleep(req.Context(), p.delay()); err != nil {
 		return nil, err
 	}
 	a := p.arrive(req, body, &rec)
@@ -35,7 +35,7 @@ func (p *Partner) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, req.Context().Err()
 		}
 	}
-	if err := fault.Sleep(req.Context(), p.cfg.Work+p.delay()); err != nil {
+	if err := errkit.Sleep(req.Context(), p.cfg.Work+p.delay()); err != nil {
 		return nil, err
 	}
 	if a.fail {
@@ -77,7 +77,7 @@ func (p *Partner) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		p.leave()
 		return
 	}
-	err = fault.Sleep(req.Context(), p.cfg.Work+p.delay())
+	err = errkit.Sleep(req.Context(), p.cfg.Work+p.delay())
 	p.leave() // before the answer, so that a call that follows it finds the slot free
 	if err != nil {
 		return

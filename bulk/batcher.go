@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Batcher combines lookups that come at about the same time into one call. Make it with [NewBatcher]. It is
@@ -49,11 +49,11 @@ func NewBatcher[K comparable, V any](
 ) (*Batcher[K, V], error) {
 	switch {
 	case most < 1:
-		return nil, fault.Invalidf("NewBatcher: most is %d, must be at least 1", most)
+		return nil, errkit.Invalidf("NewBatcher: most is %d, must be at least 1", most)
 	case wait < 0:
-		return nil, fault.Invalidf("NewBatcher: wait is %s, must not be negative", wait)
+		return nil, errkit.Invalidf("NewBatcher: wait is %s, must not be negative", wait)
 	case call == nil:
-		return nil, fault.Invalidf("NewBatcher: the call is nil")
+		return nil, errkit.Invalidf("NewBatcher: the call is nil")
 	}
 	return &Batcher[K, V]{call: call, most: most, wait: wait}, nil
 }
@@ -64,10 +64,10 @@ func NewBatcher[K comparable, V any](
 func (b *Batcher[K, V]) Get(ctx context.Context, key K) (V, error) {
 	var zero V
 	if b == nil || b.call == nil || ctx == nil {
-		return zero, fault.Invalidf("Batcher: the batcher was not made by NewBatcher, or the context is nil")
+		return zero, errkit.Invalidf("Batcher: the batcher was not made by NewBatcher, or the context is nil")
 	}
 	if ctx.Err() != nil {
-		return zero, fault.Context(ctx)
+		return zero, errkit.Context(ctx)
 	}
 	b.mu.Lock()
 	t := b.open
@@ -97,7 +97,7 @@ func (b *Batcher[K, V]) Get(ctx context.Context, key K) (V, error) {
 		}
 		v, ok := t.got[key]
 		if !ok {
-			return zero, fault.Join(belay.ErrNotFound, errors.New("the partner's answer does not hold the key"))
+			return zero, errkit.Join(belay.ErrNotFound, errors.New("the partner's answer does not hold the key"))
 		}
 		return v, nil
 	case <-ctx.Done():
@@ -109,7 +109,7 @@ func (b *Batcher[K, V]) Get(ctx context.Context, key K) (V, error) {
 				b.open = nil
 			}
 		}
-		return zero, fault.Context(ctx)
+		return zero, errkit.Context(ctx)
 	}
 }
 

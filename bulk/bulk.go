@@ -11,7 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // defaultParallel is the number of items that ForEach works on at a time, if Parallel sets no other.
@@ -33,7 +33,7 @@ type forEach struct {
 func Parallel(n int) Option {
 	return func(o *forEach) {
 		if n < 1 {
-			o.err = fault.Invalidf("Parallel: %d must be at least 1", n)
+			o.err = errkit.Invalidf("Parallel: %d must be at least 1", n)
 		}
 		o.parallel = n
 	}
@@ -105,7 +105,7 @@ func ForEach[T any](
 	case o.err != nil:
 		return o.err
 	case ctx == nil || items == nil || f == nil:
-		return fault.Invalidf("ForEach: the context, the items or the function is nil")
+		return errkit.Invalidf("ForEach: the context, the items or the function is nil")
 	}
 	inner, cancel := context.WithCancel(ctx)
 	var mu sync.Mutex
@@ -160,12 +160,12 @@ func ForEach[T any](
 		panic(panicked)
 	}
 	if source == nil && ctx.Err() != nil {
-		source = fault.Context(ctx)
+		source = errkit.Context(ctx)
 	}
 	if failed.Failed == 0 {
 		return source
 	}
-	return fault.Join(&failed, source)
+	return errkit.Join(&failed, source)
 }
 
 // Of yields the items of a slice, for [ForEach] and [Batch].
@@ -184,7 +184,7 @@ func Of[T any](items []T) iter.Seq2[T, error] {
 func Batch[T any](items iter.Seq2[T, error], n int) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		if n < 1 || items == nil {
-			yield(nil, fault.Invalidf("Batch: %d must be at least 1, and the items not nil", n))
+			yield(nil, errkit.Invalidf("Batch: %d must be at least 1, and the items not nil", n))
 			return
 		}
 		var batch []T

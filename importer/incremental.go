@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Watermarks stores the progress of incremental imports, by key.
@@ -60,7 +60,7 @@ type mark struct {
 func seenKey(id string, at time.Time) string { return at.UTC().Format(time.RFC3339Nano) + " " + id }
 
 func (inc Incremental[Raw, Rec]) check() error {
-	var faults fault.List
+	var faults errkit.List
 	bad := func(wrong bool, format string, args ...any) {
 		faults.If(wrong, "importer: Incremental."+format, args...)
 	}

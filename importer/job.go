@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Batch is a unit that is saved at once. It consists of whole pages, so that its records and its checkpoint
@@ -126,7 +126,7 @@ func (j Job[Raw, Rec]) Run(ctx context.Context, pages iter.Seq2[belay.Page[Raw],
 }
 
 func (j Job[Raw, Rec]) check() error {
-	var faults fault.List
+	var faults errkit.List
 	bad := func(wrong bool, format string, args ...any) { faults.If(wrong, "importer: Job."+format, args...) }
 	bad(j.Adapt == nil, "Adapt is nil")
 	bad(j.Save == nil, "Save is nil")

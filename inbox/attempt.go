@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // run passes jobs to the handler until the channel of jobs is closed. If a handler ends its goroutine, as
@@ -47,7 +47,7 @@ func (w *Worker) attempt(j *job) result {
 			Err: fmt.Errorf("inbox: reading an event: %w", err),
 		})
 		// In the drain of a Shutdown the job would come again at once: do not spin.
-		_ = fault.Sleep(w.ctx, 100*time.Millisecond)
+		_ = errkit.Sleep(w.ctx, 100*time.Millisecond)
 		return result{
 			job: j, change: Change{j.seq, Pending, j.attempts, time.Now().Add(w.cfg.MaxDelay), oneLine(err)},
 			silent: true,

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Filter selects dead letters. An empty field selects all.
@@ -68,7 +68,7 @@ func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err e
 		}
 		if !how.DryRun {
 			if n > 0 && how.Pace > 0 {
-				if err := fault.Sleep(ctx, how.Pace); err != nil {
+				if err := errkit.Sleep(ctx, how.Pace); err != nil {
 					return n, err
 				}
 			}
@@ -95,7 +95,7 @@ func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 		if w.isClosed() {
 			return false, err
 		}
-		if err := fault.Sleep(ctx, 50*time.Millisecond); err != nil {
+		if err := errkit.Sleep(ctx, 50*time.Millisecond); err != nil {
 			return false, err
 		}
 	}

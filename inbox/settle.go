@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // lastTries bounds the attempts to record a batch of results once Shutdown has begun.
@@ -63,7 +63,7 @@ func (w *Worker) settle() {
 				ID: fmt.Sprint(changes[0].Seq), Retry: wait,
 				Err: fmt.Errorf("inbox: noting %d changes: %w", len(changes), err),
 			})
-			if left > 0 && fault.Sleep(w.ctx, wait) == nil {
+			if left > 0 && errkit.Sleep(w.ctx, wait) == nil {
 				continue
 			}
 			w.mu.Lock()

@@ -15,7 +15,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/errbody"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -78,9 +78,9 @@ func (o *App) explain(ctx context.Context, key string, secrets []string, err err
 		return o.refusal(key, secrets, refused)
 	}
 	switch {
-	case context.Cause(ctx) == fault.ErrAttemptTimeout:
-		v := belay.Classify(&belay.Attempt{Err: fault.ErrAttemptTimeout})
-		return o.failAs(v, key, "timeout", "the token endpoint did not answer in time", fault.ErrAttemptTimeout)
+	case context.Cause(ctx) == errkit.ErrAttemptTimeout:
+		v := belay.Classify(&belay.Attempt{Err: errkit.ErrAttemptTimeout})
+		return o.failAs(v, key, "timeout", "the token endpoint did not answer in time", errkit.ErrAttemptTimeout)
 	case ctx.Err() != nil:
 		v := belay.Verdict{Class: belay.ClassCanceled, Scope: belay.ScopeCall}
 		return o.failAs(v, key, "", "the token request was canceled", ctx.Err())

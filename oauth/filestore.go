@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // FileStore keeps each integration's token in a file of its own, encrypted (AES-256-GCM), with mode 0600. The
@@ -45,28 +45,28 @@ const (
 // everybody can write to dir. The key is 32 bytes, from the place where the process keeps its secrets.
 func NewFileStore(dir string, key belay.Secret) (*FileStore, error) {
 	if dir == "" {
-		return nil, fault.Invalidf("NewFileStore: the directory is empty")
+		return nil, errkit.Invalidf("NewFileStore: the directory is empty")
 	}
 	k := []byte(key.Reveal())
 	if len(k) != 32 {
-		return nil, fault.Invalidf("NewFileStore: the key has %d bytes, must be 32", len(k))
+		return nil, errkit.Invalidf("NewFileStore: the key has %d bytes, must be 32", len(k))
 	}
 	if !canLock {
-		return nil, fault.Invalidf("NewFileStore: this platform has no lock between processes that ends with its holder")
+		return nil, errkit.Invalidf("NewFileStore: this platform has no lock between processes that ends with its holder")
 	}
 	block, err := aes.NewCipher(k)
 	if err != nil {
-		return nil, fault.Invalidf("NewFileStore: %w", err)
+		return nil, errkit.Invalidf("NewFileStore: %w", err)
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
-		return nil, fault.Invalidf("NewFileStore: %w", err)
+		return nil, errkit.Invalidf("NewFileStore: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.Invalidf("NewFileStore: %w", err)
+		return nil, errkit.Invalidf("NewFileStore: %w", err)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o002 != 0 {
-		return nil, fault.Invalidf("NewFileStore: everybody can write to %s", dir)
+		return nil, errkit.Invalidf("NewFileStore: everybody can write to %s", dir)
 	}
 	return &FileStore{dir: dir, aead: aead}, nil
 }
@@ -143,7 +143,7 @@ func (s *FileStore) lock(ctx context.Context, key string) (unlock func(), err er
 		if err != nil {
 			return nil, fmt.Errorf("locking a token: %w", err)
 		}
-		if err := fault.Sleep(ctx, lockRecheck); err != nil {
+		if err := errkit.Sleep(ctx, lockRecheck); err != nil {
 			return nil, fmt.Errorf("locking a token: %w", err)
 		}
 	}

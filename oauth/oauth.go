@@ -25,7 +25,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/belay-go/belay"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/origin"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -108,7 +108,7 @@ const (
 
 // New returns an app, or an error that matches [belay.ErrInvalid] and names each field that is out of range.
 func New(cfg Config) (*App, error) {
-	var faults fault.List
+	var faults errkit.List
 	bad := func(wrong bool, format string, args ...any) { faults.If(wrong, "Config."+format, args...) }
 	checkURL := func(field, value string, needed bool) {
 		if value == "" && !needed {
@@ -146,7 +146,7 @@ func New(cfg Config) (*App, error) {
 	limiter, err := belay.NewLimiter(cfg.Limits...)
 	bad(err != nil, "Limits: %w", err)
 	if err := faults.Err(); err != nil {
-		return nil, fault.Invalidf("New: %w", err)
+		return nil, errkit.Invalidf("New: %w", err)
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
@@ -192,7 +192,7 @@ func cloneValues(v url.Values) url.Values {
 // affected.
 func (o *App) Close() error {
 	if o == nil {
-		return fault.Invalidf("Close: the App is nil")
+		return errkit.Invalidf("Close: the App is nil")
 	}
 	if t, ok := o.cfg.Transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
@@ -216,7 +216,7 @@ type Consent struct {
 // itself is an error.
 func (o *App) AuthCodeURL(params url.Values) (Consent, error) {
 	if o == nil || o.cfg.AuthURL == "" || o.cfg.RedirectURL == "" {
-		return Consent{}, fault.Invalidf("AuthCodeURL: Config.AuthURL or RedirectURL is empty")
+		return Consent{}, errkit.Invalidf("AuthCodeURL: Config.AuthURL or RedirectURL is empty")
 	}
 	verifier := oauth2.GenerateVerifier()
 	c := Consent{State: oauth2.GenerateVerifier(), Verifier: belay.NewSecret(verifier)}
@@ -226,12 +226,12 @@ func (o *App) AuthCodeURL(params url.Values) (Consent, error) {
 	}
 	u, err := url.Parse(page.AuthCodeURL(c.State, oauth2.S256ChallengeOption(verifier)))
 	if err != nil {
-		return Consent{}, fault.Invalidf("AuthCodeURL: %w", err)
+		return Consent{}, errkit.Invalidf("AuthCodeURL: %w", err)
 	}
 	query := u.Query()
 	for name, values := range params {
 		if query.Has(name) {
-			return Consent{}, fault.Invalidf("AuthCodeURL: the parameter %q is the grant's own", name)
+			return Consent{}, errkit.Invalidf("AuthCodeURL: the parameter %q is the grant's own", name)
 		}
 		query[name] = values
 	}
@@ -246,11 +246,11 @@ func (o *App) AuthCodeURL(params url.Values) (Consent, error) {
 func (o *App) Exchange(ctx context.Context, key string, c Consent, callback url.Values) error {
 	switch {
 	case o == nil:
-		return fault.Invalidf("Exchange: the App is nil")
+		return errkit.Invalidf("Exchange: the App is nil")
 	case ctx == nil || key == "":
-		return fault.Invalidf("Exchange: the context is nil or the key is empty")
+		return errkit.Invalidf("Exchange: the context is nil or the key is empty")
 	case c.State == "" || c.Verifier.Check() != nil:
-		return fault.Invalidf(
+		return errkit.Invalidf(
 			"Exchange: the consent is not one of AuthCodeURL; its Verifier does not survive being written, but by Reveal")
 	case subtle.ConstantTimeCompare([]byte(c.State), []byte(callback.Get("state"))) != 1:
 		return o.fail(key, "state_mismatch",
@@ -272,10 +272,10 @@ func (o *App) Exchange(ctx context.Context, key string, c Consent, callback url.
 // integration whose grant was revoked works again after that.
 func (o *App) Put(ctx context.Context, key string, t Token) error {
 	if o == nil || ctx == nil || key == "" {
-		return fault.Invalidf("Put: the App or the context is nil, or the key is empty")
+		return errkit.Invalidf("Put: the App or the context is nil, or the key is empty")
 	}
 	if err := t.check(); err != nil {
-		return fault.Invalidf("Put: %w", err)
+		return errkit.Invalidf("Put: %w", err)
 	}
 	return o.replace(ctx, key, t)
 }
@@ -284,7 +284,7 @@ func (o *App) Put(ctx context.Context, key string, t Token) error {
 // integration's credential fails with [belay.ErrAuth] until Exchange or Put stores another token.
 func (o *App) Forget(ctx context.Context, key string) error {
 	if o == nil || ctx == nil || key == "" {
-		return fault.Invalidf("Forget: the App or the context is nil, or the key is empty")
+		return errkit.Invalidf("Forget: the App or the context is nil, or the key is empty")
 	}
 	if err := o.replace(ctx, key, Token{}); err != nil {
 		return err
@@ -331,7 +331,7 @@ func (o *App) ClientCredentials(key string) belay.Authenticator {
 
 func (o *App) source(key string, own bool) belay.Authenticator {
 	if o == nil || key == "" {
-		return broken{fault.Invalidf("oauth: the App is nil or the key is empty")}
+		return broken{errkit.Invalidf("oauth: the App is nil or the key is empty")}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -341,7 +341,7 @@ func (o *App) source(key string, own bool) belay.Authenticator {
 		o.sources[key] = s
 	}
 	if s.own != own {
-		return broken{fault.Invalidf("oauth: the key %q is used for another grant already", key)}
+		return broken{errkit.Invalidf("oauth: the key %q is used for another grant already", key)}
 	}
 	return s
 }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/belay-go/belay"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -85,7 +85,7 @@ func (o *App) request(
 		if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || wait > o.cfg.Timeout {
 			return t, err
 		}
-		if fault.Sleep(ctx, wait) != nil {
+		if errkit.Sleep(ctx, wait) != nil {
 			return t, err
 		}
 	}
@@ -104,7 +104,7 @@ func (o *App) attempt(
 	}
 	outcome := belay.Outcome{Verdict: belay.Verdict{Class: belay.ClassCanceled}, Sent: true} // if a panic passes
 	defer func() { o.limiter.Release(&ticket, outcome) }()
-	ctx, cancel := context.WithTimeoutCause(ctx, o.cfg.Timeout, fault.ErrAttemptTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, o.cfg.Timeout, errkit.ErrAttemptTimeout)
 	defer cancel()
 	began := time.Now()
 	raw, err := o.send(ctx, form, scopes)

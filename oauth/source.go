@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // source is the authenticator of one integration. It holds the current token, and runs one refresh at a time
@@ -124,7 +124,7 @@ func (s *source) Credential(ctx context.Context) (belay.Credential, error) {
 		}
 		return r.cred, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for a token: %w", fault.Context(ctx))
+		return nil, fmt.Errorf("waiting for a token: %w", errkit.Context(ctx))
 	}
 }
 
@@ -221,7 +221,7 @@ func (s *source) suppressRejections(now time.Time) {
 // recovers a panic of the store or the transport, and bounds their time by the context.
 func (s *source) run(ctx context.Context, r *refresh) {
 	ctx = belay.DetachedContext(ctx) // observers may use its values
-	bounded, cancel := context.WithTimeoutCause(ctx, refreshTimeouts*s.app.cfg.Timeout, fault.ErrAttemptTimeout)
+	bounded, cancel := context.WithTimeoutCause(ctx, refreshTimeouts*s.app.cfg.Timeout, errkit.ErrAttemptTimeout)
 	res := result{err: s.app.storeError(s.key, errors.New("the token store or the transport panicked"))}
 	defer func() {
 		cancel()
@@ -266,8 +266,8 @@ func (s *source) obtain(ctx context.Context) (res result) {
 	switch {
 	case res.err != nil:
 	case err != nil:
-		if context.Cause(ctx) == fault.ErrAttemptTimeout {
-			err = fmt.Errorf("it was locked for too long: %w", fault.ErrAttemptTimeout)
+		if context.Cause(ctx) == errkit.ErrAttemptTimeout {
+			err = fmt.Errorf("it was locked for too long: %w", errkit.ErrAttemptTimeout)
 		}
 		res.err = s.app.storeError(s.key, err)
 	default:
@@ -327,7 +327,7 @@ func (s *source) exchange(ctx context.Context, have Token) (Token, *belay.Error)
 			return Token{}, s.app.storeError(s.key, errors.New("it was locked for too long"))
 		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, end.Add(-s.app.cfg.Timeout), fault.ErrAttemptTimeout)
+		ctx, cancel = context.WithDeadlineCause(ctx, end.Add(-s.app.cfg.Timeout), errkit.ErrAttemptTimeout)
 		defer cancel()
 	}
 	next, err := s.app.refresh(ctx, s.key, have, s.own)

@@ -23,7 +23,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/delivery"
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Verifier verifies a partner's webhooks. Make it with [NewVerifier]. It is safe for concurrent use. A nil
@@ -66,7 +66,7 @@ func NewVerifier(s Scheme, secrets ...belay.Secret) (*Verifier, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		name := cmp.Or(s.Name, "the scheme")
-		return nil, fault.Invalidf("NewVerifier: %s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
+		return nil, errkit.Invalidf("NewVerifier: %s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	if how, ok := v.bodyHMAC(); ok {
 		var err error

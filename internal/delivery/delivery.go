@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // The errors for a webhook that is refused. The root package exports them under the same names.
@@ -68,7 +68,7 @@ func Header(h http.Header, name string) (string, error) {
 func Text(h http.Header, name string) (string, error) {
 	value, err := Header(h, name)
 	if err == nil && len(value) > MaxText {
-		return "", fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", fault.ErrData, len(value), name, MaxText)
+		return "", fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", errkit.ErrData, len(value), name, MaxText)
 	}
 	return value, err
 }
@@ -97,7 +97,7 @@ func MediaType(h http.Header) (string, error) {
 // not, but is JSON by its Content-Type, and if the body begins with a byte order mark.
 func IsJSON(h http.Header, body []byte) (bool, error) {
 	if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
-		return false, fmt.Errorf("%w: webhook: the body begins with a byte order mark", fault.ErrData)
+		return false, fmt.Errorf("%w: webhook: the body begins with a byte order mark", errkit.ErrData)
 	}
 	for _, c := range body {
 		switch c {
@@ -110,7 +110,7 @@ func IsJSON(h http.Header, body []byte) (bool, error) {
 	}
 	kind, err := MediaType(h)
 	if err == nil && strings.HasSuffix(kind, "json") {
-		return false, fmt.Errorf("%w: webhook: the body is JSON by its header, and is not", fault.ErrData)
+		return false, fmt.Errorf("%w: webhook: the body is JSON by its header, and is not", errkit.ErrData)
 	}
 	return false, nil
 }
@@ -124,7 +124,7 @@ func HashID(data []byte) string {
 // CheckSize returns an ErrBodyTooLarge if n, the size of a body, is above limit. Both are in bytes.
 func CheckSize(n int, limit int64) error {
 	if int64(n) > limit {
-		return fmt.Errorf("%w: %d bytes, %d are taken", fault.ErrBodyTooLarge, n, limit)
+		return fmt.Errorf("%w: %d bytes, %d are taken", errkit.ErrBodyTooLarge, n, limit)
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 		return nil, nil
 	}
 	if r.ContentLength > limit {
-		return nil, fmt.Errorf("%w: %d bytes are announced, %d are taken", fault.ErrBodyTooLarge, r.ContentLength, limit)
+		return nil, fmt.Errorf("%w: %d bytes are announced, %d are taken", errkit.ErrBodyTooLarge, r.ContentLength, limit)
 	}
 	const first = 32 << 10
 	size := int64(512)
@@ -163,13 +163,13 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 		body = body[:len(body)+n]
 		switch {
 		case int64(len(body)) > limit:
-			return nil, fmt.Errorf("%w: more than %d bytes", fault.ErrBodyTooLarge, limit)
+			return nil, fmt.Errorf("%w: more than %d bytes", errkit.ErrBodyTooLarge, limit)
 		case err == io.EOF:
 			return body, nil
 		case err != nil:
 			var tooLarge *http.MaxBytesError
 			if errors.As(err, &tooLarge) {
-				return nil, fmt.Errorf("%w: more than %d bytes", fault.ErrBodyTooLarge, tooLarge.Limit)
+				return nil, fmt.Errorf("%w: more than %d bytes", errkit.ErrBodyTooLarge, tooLarge.Limit)
 			}
 			return nil, fmt.Errorf("belay: webhook: reading the body: %w", err)
 		}

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
 )
 
@@ -72,7 +72,7 @@ func (l *Limiter) start(limits []Limit) error {
 }
 
 func (l *Limiter) checkLimits(limits []Limit) error {
-	var faults fault.List
+	var faults errkit.List
 	for _, limit := range limits {
 		faults.Add(limit.Check())
 	}
@@ -123,7 +123,7 @@ func (l *Limiter) gather() *tierSet {
 // call holds no permits and leaves no waiter behind.
 func (l *Limiter) Acquire(ctx context.Context, r *Reservation) error {
 	if ctx.Err() != nil {
-		return fault.Context(ctx)
+		return errkit.Context(ctx)
 	}
 	if err := l.choose(r); err != nil {
 		return err

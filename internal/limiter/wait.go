@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/belay-go/belay/internal/fault"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // wait blocks until w is admitted or refused, or until ctx or the patience ends. In the last two cases w
@@ -25,7 +25,7 @@ func (s *scheduler) wait(ctx context.Context, r *Reservation, w *waiter) (err er
 			}
 			continue
 		case <-ctx.Done():
-			err = fmt.Errorf("waiting in the queue: %w", fault.Context(ctx))
+			err = fmt.Errorf("waiting in the queue: %w", errkit.Context(ctx))
 		case <-patience:
 			err = &Refusal{Reason: Waited, What: "waited in the queue", Wait: r.Patience}
 		}
@@ -77,7 +77,7 @@ func (s *scheduler) askFor(ctx context.Context, r *Reservation, w *waiter, ask *
 		} else {
 			s.remove(w)
 		}
-		w.err = fmt.Errorf("waiting in the queue: %w", fault.Context(ctx))
+		w.err = fmt.Errorf("waiting in the queue: %w", errkit.Context(ctx))
 	}
 	s.pump(s.now())
 }

@@ -1,6 +1,6 @@
-// Package fault has the parts from which this module makes errors: an error for bad input, errors joined into
+// Package errkit has the parts from which this module makes errors: an error for bad input, errors joined into
 // one line, and the reason why a context ended.
-package fault
+package errkit
 
 import (
 	"context"
