@@ -41,8 +41,10 @@ func (w *parentContext) AfterFunc(func()) (stop func() bool) {
 func TestTimeoutsForget(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]Option{
-		"answered":        nil,
-		"failed":          {WithTransport(transportFunc(func(*http.Request) (*http.Response, error) { return nil, errors.New("reset") }))},
+		"answered": nil,
+		"failed": {WithTransport(transportFunc(func(*http.Request) (*http.Response, error) {
+			return nil, errors.New("reset")
+		}))},
 		"not signed":      {WithAuth(Sign(func(*http.Request, []byte) error { return errors.New("no key") }))},
 		"retried":         {WithTransport(answer(503, "{}"))},
 		"panicked":        {WithTransport(transportFunc(func(*http.Request) (*http.Response, error) { panic("mine") }))},
@@ -202,7 +204,9 @@ func TestTimeoutOfTheLastRead(t *testing.T) {
 // A timeout that nobody lives to see ends nothing, and its breaker counts.
 func TestTimeoutsWithoutEnd(t *testing.T) {
 	t.Parallel()
-	for _, after := range []time.Duration{math.MaxInt64, math.MaxInt64 - time.Second, math.MaxInt64 / 2, 100 * 365 * 24 * time.Hour} {
+	for _, after := range []time.Duration{
+		math.MaxInt64, math.MaxInt64 - time.Second, math.MaxInt64 / 2, 100 * 365 * 24 * time.Hour,
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			status := 503
 			c := clientOf(t, transportFunc(func(req *http.Request) (*http.Response, error) {
@@ -306,15 +310,23 @@ func TestDiscard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, rt := range map[string]transportFunc{
 			"large": func(req *http.Request) (*http.Response, error) {
-				return &http.Response{StatusCode: 503, Header: http.Header{"Content-Type": {"image/png"}}, ContentLength: 1 << 20, Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 1<<20)))}, nil
+				return &http.Response{
+					StatusCode: 503, Header: http.Header{"Content-Type": {"image/png"}},
+					ContentLength: 1 << 20, Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 1<<20))),
+				}, nil
 			},
 			"endless": func(req *http.Request) (*http.Response, error) {
-				return &http.Response{StatusCode: 503, Header: http.Header{"Content-Type": {"image/png"}}, ContentLength: -1, Body: io.NopCloser(zeros{})}, nil
+				return &http.Response{
+					StatusCode: 503, Header: http.Header{"Content-Type": {"image/png"}},
+					ContentLength: -1, Body: io.NopCloser(zeros{}),
+				}, nil
 			},
 			"stuck": func(req *http.Request) (*http.Response, error) {
 				r, w := io.Pipe()
 				_ = w
-				return &http.Response{StatusCode: 503, Header: http.Header{"Content-Type": {"image/png"}}, ContentLength: -1, Body: r}, nil
+				return &http.Response{
+					StatusCode: 503, Header: http.Header{"Content-Type": {"image/png"}}, ContentLength: -1, Body: r,
+				}, nil
 			},
 		} {
 			c := clientOf(t, rt, WithRetry(RetryPolicy{MaxAttempts: 2, BaseDelay: time.Nanosecond}))

@@ -62,7 +62,11 @@ func TestBodies(t *testing.T) {
 		{belay.StreamBody("text/csv", -1, open("a,b")), "text/csv -1 a,b", false},
 		{belay.BytesBody("text/plain", []byte("b")), "text/plain 1 b", false},
 		{belay.BytesBody("text/plain", nil), "text/plain 0 ", false},
-		{belay.Multipart(url.Values{"b": {"2"}, "a": {"1"}}, belay.File{Field: "f", Name: "x.txt", Open: open("content")}), "multipart -1 --B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--B\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\n2\r\n--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x.txt\"\r\nContent-Type: application/octet-stream\r\n\r\ncontent\r\n--B--\r\n", false},
+		{
+			belay.Multipart(url.Values{"b": {"2"}, "a": {"1"}}, belay.File{Field: "f", Name: "x.txt", Open: open("content")}),
+			"multipart -1 --B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--B\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\n2\r\n--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x.txt\"\r\nContent-Type: application/octet-stream\r\n\r\ncontent\r\n--B--\r\n",
+			false,
+		},
 	} {
 		got = nil
 		_, err := belay.Put[belay.None](t.Context(), c, "/", b.body)

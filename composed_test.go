@@ -149,7 +149,8 @@ func rows() (all []row) {
 			class = ClassTransient
 		}
 		for v, after := range map[string]time.Duration{
-			"2": 2 * time.Second, "2.0": 2 * time.Second, "date+3s": 3 * time.Second, "60": time.Minute, "61": 61 * time.Second, "86400": 24 * time.Hour,
+			"2": 2 * time.Second, "2.0": 2 * time.Second, "date+3s": 3 * time.Second,
+			"60": time.Minute, "61": 61 * time.Second, "86400": 24 * time.Hour,
 		} {
 			answers = append(
 				answers,
@@ -166,7 +167,9 @@ func rows() (all []row) {
 				after:  2500 * time.Millisecond,
 			},
 		)
-		for _, v := range []string{"0", "-1", "Mon", "99999999999999999999", "NaN", "1e999", strings.Repeat("9", 64<<10), "date+-10s"} {
+		for _, v := range []string{
+			"0", "-1", "Mon", "99999999999999999999", "NaN", "1e999", strings.Repeat("9", 64<<10), "date+-10s",
+		} {
 			a := answer{name: fmt.Sprintf("%d Retry-After %.20s", s, v), status: s, header: ra(v), class: class}
 			if s == 429 {
 				a.minPause = 500 * time.Millisecond

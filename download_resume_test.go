@@ -32,13 +32,31 @@ func TestDownloadNeverMixes(t *testing.T) {
 		want        string // empty is an error
 		says        string
 	}{
-		"416 of something shorter":       {part(200, "AAAA", 8, true, "Etag", `"1"`), part(416, "", 0, false, "Content-Range", "bytes */3"), "", "416"},
-		"416 at the end":                 {part(200, "AAAA", -1, true, "Etag", `"1"`), part(416, "", 0, false, "Content-Range", "bytes */4"), "AAAA", ""},
-		"no validator":                   {part(200, "AAAA", 8, true), part(206, "BBBB", 4, false, "Content-Range", "bytes 4-7/8"), "", "does not say whether"},
-		"weak tags that differ":          {part(200, "AAAA", 8, true, "Etag", `W/"1"`, "Last-Modified", "x"), part(206, "BBBB", 4, false, "Content-Range", "bytes 4-7/8", "Etag", `W/"2"`, "Last-Modified", "x"), "", "changed"},
-		"another length":                 {part(200, "AAAA", 8, true, "Etag", `"1"`), part(206, "BBBB", 4, false, "Content-Range", "bytes 4-7/9", "Etag", `"1"`), "", "changed"},
-		"a part from elsewhere":          {part(200, "AAAA", 8, true, "Etag", `"1"`), part(206, "BBBB", 4, false, "Content-Range", "bytes 0-3/8", "Etag", `"1"`), "", "got the range"},
-		"the same":                       {part(200, "AAAA", 8, true, "Etag", `"1"`), part(206, "BBBB", 4, false, "Content-Range", "bytes 4-7/8", "Etag", `"1"`), "AAAABBBB", ""},
+		"416 of something shorter": {
+			part(200, "AAAA", 8, true, "Etag", `"1"`), part(416, "", 0, false, "Content-Range", "bytes */3"), "", "416",
+		},
+		"416 at the end": {
+			part(200, "AAAA", -1, true, "Etag", `"1"`), part(416, "", 0, false, "Content-Range", "bytes */4"), "AAAA", "",
+		},
+		"no validator": {
+			part(200, "AAAA", 8, true), part(206, "BBBB", 4, false, "Content-Range", "bytes 4-7/8"), "", "does not say whether",
+		},
+		"weak tags that differ": {
+			part(200, "AAAA", 8, true, "Etag", `W/"1"`, "Last-Modified", "x"),
+			part(206, "BBBB", 4, false, "Content-Range", "bytes 4-7/8", "Etag", `W/"2"`, "Last-Modified", "x"), "", "changed",
+		},
+		"another length": {
+			part(200, "AAAA", 8, true, "Etag", `"1"`),
+			part(206, "BBBB", 4, false, "Content-Range", "bytes 4-7/9", "Etag", `"1"`), "", "changed",
+		},
+		"a part from elsewhere": {
+			part(200, "AAAA", 8, true, "Etag", `"1"`),
+			part(206, "BBBB", 4, false, "Content-Range", "bytes 0-3/8", "Etag", `"1"`), "", "got the range",
+		},
+		"the same": {
+			part(200, "AAAA", 8, true, "Etag", `"1"`),
+			part(206, "BBBB", 4, false, "Content-Range", "bytes 4-7/8", "Etag", `"1"`), "AAAABBBB", "",
+		},
 		"parts that are less than asked": {part(200, "AAAA", -1, true, "Etag", `"1"`), nil, "AAAABBCC", ""},
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {

@@ -84,7 +84,11 @@ func TestDownload(t *testing.T) {
 		{"nothing to check", file{}, 1, "", ""},
 		{"ranges", file{ranges: true, etag: `"a"`, cut: 50_000, digest: true}, 3, "sha-256", ""},
 		{"ranges without a validator", file{ranges: true, cut: 50_000}, 2, "", "does not say whether it is still the same"},
-		{"no ranges, still the same", file{etag: `"a"`, cut: 0, onRequest: func(n int, s *file) { s.cut = []int{0, 50_000, 100_000, 0}[n] }}, 3, "", ""},
+		{
+			"no ranges, still the same",
+			file{etag: `"a"`, cut: 0, onRequest: func(n int, s *file) { s.cut = []int{0, 50_000, 100_000, 0}[n] }},
+			3, "", "",
+		},
 		{"no ranges, and nobody knows", file{cut: 50_000}, 2, "", "does not say whether it is still the same"},
 		{"changed", file{ranges: true, etag: `"a"`, cut: 50_000, onRequest: func(n int, s *file) {
 			if n == 2 {
@@ -92,7 +96,11 @@ func TestDownload(t *testing.T) {
 			}
 		}}, 2, "", "changed while it was downloaded, after 50000 bytes"},
 		{"broken off behind the last byte", file{ranges: true, etag: `"a"`, cut: len(content), chunked: true}, 2, "", ""},
-		{"broken off behind the last byte, of a length that is known", file{ranges: true, etag: `"a"`, cut: len(content)}, 1, "", ""},
+		{
+			"broken off behind the last byte, of a length that is known",
+			file{ranges: true, etag: `"a"`, cut: len(content)},
+			1, "", "",
+		},
 		{"no progress", file{ranges: true, etag: `"a"`, cut: 1}, 5, "", "broke off"},
 		{"another checksum", file{etag: `"a"`, digest: true, onRequest: func(_ int, s *file) {
 			s.content = append([]byte("x"), s.content[1:]...)
@@ -279,7 +287,11 @@ func TestAwaitAndPoll(t *testing.T) {
 func TestServerSentEvents(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "silent for an hour", func(t *testing.T) {
-		for contentType, survives := range map[string]bool{"text/event-stream": true, "Text/Event-Stream; charset=utf-8": true, "application/x-ndjson": false} {
+		for contentType, survives := range map[string]bool{
+			"text/event-stream":                true,
+			"Text/Event-Stream; charset=utf-8": true,
+			"application/x-ndjson":             false,
+		} {
 			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 				r := testkit.Reply(200, "Content-Type", contentType)
 				r.Body = &slowBody{ctx: req.Context(), parts: []string{"data: 1\n\n", "data: 2\n\n"}}

@@ -258,7 +258,7 @@ func ExampleWithEnabled() {
 	// Output: true true
 }
 
-// One random key for all attempts of a write, for partners that honour it.
+// One random key for all attempts of a write, for partners that honor it.
 func ExampleWithIdempotencyKeys() {
 	var keys []string
 	see := func(next http.RoundTripper) http.RoundTripper {

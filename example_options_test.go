@@ -57,7 +57,8 @@ func ExampleForm() {
 	check(err)
 	ctx := context.Background()
 	for _, body := range []any{
-		belay.Form(url.Values{"name": {"Ada"}}), belay.BytesBody("text/csv", []byte("a,b")), belay.ReaderBody("text/plain", strings.NewReader("hello")),
+		belay.Form(url.Values{"name": {"Ada"}}), belay.BytesBody("text/csv", []byte("a,b")),
+		belay.ReaderBody("text/plain", strings.NewReader("hello")),
 	} {
 		_, err = belay.Post[belay.None](ctx, client, "/records", body)
 		check(err)
@@ -103,7 +104,9 @@ func ExampleAuth() {
 	)
 	check(err)
 	ctx := context.Background()
-	for _, opts := range [][]belay.CallOption{nil, {belay.Auth(belay.Bearer(belay.NewSecret("yours")))}, {belay.Auth(nil)}} {
+	for _, opts := range [][]belay.CallOption{
+		nil, {belay.Auth(belay.Bearer(belay.NewSecret("yours")))}, {belay.Auth(nil)},
+	} {
 		_, err = belay.Get[belay.None](ctx, client, "/me", opts...)
 		check(err)
 	}

@@ -52,7 +52,9 @@ func ExamplePages() {
 		cursor = page.Cursor
 		break // the process ends here
 	}
-	for page, err := range belay.Pages[contact](ctx, client, "/contacts", byCursor, belay.StartAt(cursor), belay.Prefetch(1)) {
+	for page, err := range belay.Pages[contact](
+		ctx, client, "/contacts", byCursor, belay.StartAt(cursor), belay.Prefetch(1),
+	) {
 		fmt.Println(page.Items, page.Cursor, err)
 	}
 	// Output:

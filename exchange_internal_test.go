@@ -31,10 +31,16 @@ func TestRecycledCallsAreBlank(t *testing.T) {
 		return answer(200, "{}")(req)
 	})
 	kinds := map[string][]Option{
-		"plain": nil, "auth": {WithAuth(Bearer(NewSecret("token")))}, "timeout": {WithTimeout(1e9)}, "no limits": {Without(LayerLimits)},
-		"no retry": {Without(LayerRetry)}, "observed": {WithObserver(ObserverFunc(func(context.Context, Event) {}))},
-		"classifier": {WithClassifier(func(a *Attempt) Verdict { return Classify(a) })}, "keys": {WithIdempotencyKeys("")},
-		"slow": {WithRateLimit(Every(1, 1e9))}, "patient": nil,
+		"plain":      nil,
+		"auth":       {WithAuth(Bearer(NewSecret("token")))},
+		"timeout":    {WithTimeout(1e9)},
+		"no limits":  {Without(LayerLimits)},
+		"no retry":   {Without(LayerRetry)},
+		"observed":   {WithObserver(ObserverFunc(func(context.Context, Event) {}))},
+		"classifier": {WithClassifier(func(a *Attempt) Verdict { return Classify(a) })},
+		"keys":       {WithIdempotencyKeys("")},
+		"slow":       {WithRateLimit(Every(1, 1e9))},
+		"patient":    nil,
 	}
 	for name, opts := range kinds {
 		for _, fail := range []int{0, 1, 2, 8} {

@@ -99,7 +99,8 @@ func authorization(t *testing.T, a belay.Authenticator) string {
 func app(t *testing.T, rt http.RoundTripper, change ...func(*oauth.Config)) *oauth.App {
 	t.Helper()
 	cfg := oauth.Config{
-		TokenURL: "https://partner.test/token", ClientID: "app", ClientSecret: belay.NewSecret("client-secret"), Transport: rt,
+		TokenURL: "https://partner.test/token", ClientID: "app",
+		ClientSecret: belay.NewSecret("client-secret"), Transport: rt,
 		AuthURL: "https://partner.test/authorize", RedirectURL: "https://us.test/callback",
 	}
 	for _, f := range change {

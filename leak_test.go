@@ -300,13 +300,17 @@ func TestCredentialsStayWithThePartner(t *testing.T) {
 		belay.WithTrustedOrigins("https://files.partner.test"),
 	)
 	require.NoError(t, err)
-	for _, u := range []string{"https://partner.test/a", "https://PARTNER.test:443/a", "https://files.partner.test/a", "https://evil.test/a", "http://partner.test/a"} {
+	for _, u := range []string{
+		"https://partner.test/a", "https://PARTNER.test:443/a",
+		"https://files.partner.test/a", "https://evil.test/a", "http://partner.test/a",
+	} {
 		resp, err := c.HTTPClient().Get(u)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 	}
 	require.Equal(t, []string{
-		"partner.test Bearer tok1", "PARTNER.test:443 Bearer tok1", "files.partner.test Bearer tok1", "evil.test ", "partner.test ",
+		"partner.test Bearer tok1", "PARTNER.test:443 Bearer tok1",
+		"files.partner.test Bearer tok1", "evil.test ", "partner.test ",
 	}, got)
 	req, err := http.NewRequest(http.MethodGet, "https://evil.test/a", nil)
 	require.NoError(t, err)

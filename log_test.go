@@ -20,9 +20,10 @@ import (
 func TestLogLevels(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int][2]string{
-		200: {"DEBUG", "DEBUG"}, 404: {"INFO", "INFO"}, 409: {"INFO", "INFO"}, 410: {"INFO", "INFO"}, 400: {"WARN", "WARN"}, 422: {"WARN", "WARN"},
+		200: {"DEBUG", "DEBUG"}, 404: {"INFO", "INFO"}, 409: {"INFO", "INFO"},
+		410: {"INFO", "INFO"}, 400: {"WARN", "WARN"}, 422: {"WARN", "WARN"},
 		401: {"WARN", "ERROR"}, 403: {"WARN", "ERROR"}, 429: {"WARN", "ERROR"}, 500: {"WARN", "ERROR"},
-		0: {"INFO", "INFO"}, // cancelled
+		0: {"INFO", "INFO"}, // canceled
 	} {
 		var log bytes.Buffer
 		ctx, cancel := context.WithCancel(t.Context())
@@ -101,9 +102,13 @@ func TestLogOfWebhooksAndCredentials(t *testing.T) {
 	)
 	trouble, when := errors.New("trouble"), time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
 	for _, e := range []belay.Event{
-		belay.DeliveryReceived{Partner: "stripe", Integration: "main", ID: "d1", Events: 2, Stored: true, Bytes: 10, Duration: time.Second},
+		belay.DeliveryReceived{
+			Partner: "stripe", Integration: "main", ID: "d1", Events: 2, Stored: true, Bytes: 10, Duration: time.Second,
+		},
 		belay.DeliveryRejected{Partner: "stripe", Integration: "main", Status: 401, Reason: "signature", Err: trouble},
-		belay.EventHandled{Partner: "stripe", ID: "e1", Type: "paid", Attempt: 1, Age: time.Second, Duration: time.Millisecond},
+		belay.EventHandled{
+			Partner: "stripe", ID: "e1", Type: "paid", Attempt: 1, Age: time.Second, Duration: time.Millisecond,
+		},
 		belay.EventHandled{Partner: "stripe", ID: "e1", Type: "paid", Attempt: 2, Retry: time.Minute, Err: trouble},
 		belay.EventHandled{Partner: "stripe", ID: "e1", Type: "paid", Attempt: 3, DeadLettered: true, Err: trouble},
 		belay.TokenRefreshed{Partner: "crm", Integration: "acme", Expiry: when},

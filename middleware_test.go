@@ -100,7 +100,10 @@ func TestMiddlewareAnswers(t *testing.T) {
 			}
 			return resp, err
 		}, "kept", nil},
-		"its own failure": {"/", func(http.RoundTripper, *http.Request) (*http.Response, error) { return text(503, "{}"), nil }, "", belay.ErrTransient},
+		"its own failure": {
+			"/", func(http.RoundTripper, *http.Request) (*http.Response, error) { return text(503, "{}"), nil },
+			"", belay.ErrTransient,
+		},
 		"another body": {"/", func(next http.RoundTripper, req *http.Request) (*http.Response, error) {
 			resp, err := next.RoundTrip(req)
 			if err == nil {
@@ -123,7 +126,10 @@ func TestMiddlewareAnswers(t *testing.T) {
 			_ = answers[1].Body.Close()
 			return answers[0], nil
 		}, "0", nil},
-		"an error of its own": {"/", func(http.RoundTripper, *http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED }, "", belay.ErrTransient},
+		"an error of its own": {
+			"/", func(http.RoundTripper, *http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED },
+			"", belay.ErrTransient,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(

@@ -74,12 +74,18 @@ func TestOptionsOutOfRangeAreOneErrorThatNamesEach(t *testing.T) {
 	text := err.Error()
 	t.Log(text)
 	for _, want := range []string{
-		"New: the base URL's scheme is \"ftp\"", "WithMaxInFlight: 0", "WithMaxQueue: -1", "WithTimeout: -1s", "WithAttemptTimeout: -1ns",
-		"number of calls is 0", "time is -1ns", "Bucket(0)", "Headroom(1.5) must be", "MaxAttempts is -1", "BaseDelay is -2ns", "MaxDelay is -3ns",
-		"MaxRetryAfter is -4ns", "MaxDelay is 1s, must not be below BaseDelay", "FailureRatio is NaN", "MinCalls is -1", "Window is -1ns",
-		"Cooldown is -1ns", "MaxCooldown is -2ns", "Probes is -1", "WithLimiter", "WithBreaker", "WithTransport", "WithObserver: observer 0",
-		"WithCallMiddleware", "WithAttemptMiddleware", "layer 99", "WithName", "WithIntegration", `"Bad Name"`, "X-A", "User-Agent",
-		"WithIdempotencyKeys", "WithTrustedOrigins", "policy 9", "WithMaxResponseBytes: 0", "WithBaseURL", "Bearer: the secret is empty",
+		"New: the base URL's scheme is \"ftp\"", "WithMaxInFlight: 0",
+		"WithMaxQueue: -1", "WithTimeout: -1s", "WithAttemptTimeout: -1ns",
+		"number of calls is 0", "time is -1ns", "Bucket(0)", "Headroom(1.5) must be",
+		"MaxAttempts is -1", "BaseDelay is -2ns", "MaxDelay is -3ns",
+		"MaxRetryAfter is -4ns", "MaxDelay is 1s, must not be below BaseDelay",
+		"FailureRatio is NaN", "MinCalls is -1", "Window is -1ns",
+		"Cooldown is -1ns", "MaxCooldown is -2ns", "Probes is -1", "WithLimiter",
+		"WithBreaker", "WithTransport", "WithObserver: observer 0",
+		"WithCallMiddleware", "WithAttemptMiddleware", "layer 99",
+		"WithName", "WithIntegration", `"Bad Name"`, "X-A", "User-Agent",
+		"WithIdempotencyKeys", "WithTrustedOrigins", "policy 9",
+		"WithMaxResponseBytes: 0", "WithBaseURL", "Bearer: the secret is empty",
 		"control character at byte 7", "APIKey: the name", `"a b"`, `the user "a:b"`, "option ",
 	} {
 		require.Contains(t, text, want)
@@ -87,7 +93,10 @@ func TestOptionsOutOfRangeAreOneErrorThatNamesEach(t *testing.T) {
 	require.NotContains(t, text, "hunter2")
 	require.NotContains(t, text, "\n")
 
-	for _, base := range []string{"", "partner.test", "https://", "https://partner.test/?x=1", "https://partner.test/#f", "http://[::1", "https://u:p@partner.test"} {
+	for _, base := range []string{
+		"", "partner.test", "https://", "https://partner.test/?x=1",
+		"https://partner.test/#f", "http://[::1", "https://u:p@partner.test",
+	} {
 		_, err := belay.New(base)
 		require.ErrorContains(t, err, "base URL", base)
 	}

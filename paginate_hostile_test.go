@@ -25,8 +25,10 @@ var cursors = belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}
 func TestNextLinksLeadNowhereElse(t *testing.T) {
 	t.Parallel()
 	for _, next := range []string{
-		"https://evil.test/x", "http://partner.test/x", "file:///etc/passwd", "https://user:pass@partner.test/x", "//evil.test/x", "https://partner.test:8443/x",
-		"https://partner.test.evil.test/x", "javascript:alert(1)", "https://[::1", "\\\\evil.test\\x", "https:/\\evil.test", "ftp://partner.test/x", "https://sub.partner.test/",
+		"https://evil.test/x", "http://partner.test/x", "file:///etc/passwd",
+		"https://user:pass@partner.test/x", "//evil.test/x", "https://partner.test:8443/x",
+		"https://partner.test.evil.test/x", "javascript:alert(1)", "https://[::1", "\\\\evil.test\\x",
+		"https:/\\evil.test", "ftp://partner.test/x", "https://sub.partner.test/",
 		"https://partner.test\t.evil.test/", "%zz", "https://partner.test@evil.test/",
 	} {
 		for _, how := range []belay.Paginator{belay.LinkPages{Items: "d"}, belay.NextURLPages{Items: "d", URL: "next"}} {
@@ -140,7 +142,9 @@ func TestEndlessLists(t *testing.T) {
 		before := heap()
 		var most uint64
 		got := 0
-		for page, err := range belay.Pages[thing](t.Context(), newClient(t, rt, belay.Without(belay.LayerLimits)), "/", cursors) {
+		for page, err := range belay.Pages[thing](
+			t.Context(), newClient(t, rt, belay.Without(belay.LayerLimits)), "/", cursors,
+		) {
 			require.NoError(t, err)
 			if got += len(page.Items); asked%2500 == 0 {
 				most = max(most, heap())
@@ -166,7 +170,9 @@ func TestEndlessLists(t *testing.T) {
 	})
 	t.Run("an item of 100 MB, and a page without end", func(t *testing.T) {
 		for _, body := range []io.Reader{
-			io.MultiReader(strings.NewReader(`{"d":[{"id":"`), io.LimitReader(testkit.Endless{}, 100<<20), strings.NewReader(`"}],"next":""}`)),
+			io.MultiReader(
+				strings.NewReader(`{"d":[{"id":"`), io.LimitReader(testkit.Endless{}, 100<<20), strings.NewReader(`"}],"next":""}`),
+			),
 			io.MultiReader(strings.NewReader(`{"d":[`), testkit.Endless{}),
 		} {
 			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
@@ -191,10 +197,26 @@ func TestPagesBadInput(t *testing.T) {
 		)
 	}
 	for body, says := range map[string]string{
-		`{}`: `no items at "d"`, `{"d":{}}`: "not an array but an object", `{"d":"x"}`: "not an array but a string", `{"d":null,"next":"x"}`: "null, but there is a next page",
-		`{"d":[],"next":{}}`: "next is neither text nor a number", `{"d":[],"next":true}`: "neither", `[]`: `no items at "d"`, `{"d":[1,2`: "malformed JSON", `{"d":[1]`: "malformed",
-		`<html>`: "malformed", `{"d":[],}`: "malformed", `{"d":[],"x":zzz}`: "malformed", `{"d":[]}{"d":[1]}`: "malformed", `{"d":[],"next":nul}`: "next is malformed", ``: "malformed", `{"d":[{"id":1},{"id":]}`: "malformed", `{"d":[5]}`: "item 0: the JSON does not fit", `{"d":[{"id":1},7]}`: "item 1",
-		`{"d":[{"id":tru}]}`: "item 0", `{"d":[],"next":"` + strings.Repeat("x", 17000) + `"}`: "the next cursor has 17000 bytes",
+		`{}`:                      `no items at "d"`,
+		`{"d":{}}`:                "not an array but an object",
+		`{"d":"x"}`:               "not an array but a string",
+		`{"d":null,"next":"x"}`:   "null, but there is a next page",
+		`{"d":[],"next":{}}`:      "next is neither text nor a number",
+		`{"d":[],"next":true}`:    "neither",
+		`[]`:                      `no items at "d"`,
+		`{"d":[1,2`:               "malformed JSON",
+		`{"d":[1]`:                "malformed",
+		`<html>`:                  "malformed",
+		`{"d":[],}`:               "malformed",
+		`{"d":[],"x":zzz}`:        "malformed",
+		`{"d":[]}{"d":[1]}`:       "malformed",
+		`{"d":[],"next":nul}`:     "next is malformed",
+		``:                        "malformed",
+		`{"d":[{"id":1},{"id":]}`: "malformed",
+		`{"d":[5]}`:               "item 0: the JSON does not fit",
+		`{"d":[{"id":1},7]}`:      "item 1",
+		`{"d":[{"id":tru}]}`:      "item 0",
+		`{"d":[],"next":"` + strings.Repeat("x", 17000) + `"}`: "the next cursor has 17000 bytes",
 	} {
 		_, err := collect(belay.Items[thing](t.Context(), newClient(t, answer(body)), "/", cursors))
 		require.ErrorIs(t, err, belay.ErrData, body)
@@ -217,12 +239,27 @@ func TestPagesBadInput(t *testing.T) {
 		says string
 	}{
 		{belay.CursorPages{Items: "d", Cursor: "next", Param: "c", More: "more"}, `{"d":[]}`, "there is no more"},
-		{belay.CursorPages{Items: "d", Cursor: "next", Param: "c", Required: true}, `{"d":[],"after":"x"}`, "there is no next, null or otherwise"},
-		{belay.NextURLPages{Items: "d", URL: "meta.next", Required: true}, `{"d":[],"meta":{}}`, "there is no meta.next, null or otherwise"},
-		{belay.CursorPages{Items: "d", Cursor: "next", Param: "c", More: "more"}, `{"d":[],"more":"yes"}`, "more is not a boolean"},
-		{belay.CursorPages{Items: "d", Cursor: "next", Param: "c", More: "more"}, `{"d":[],"more":true}`, "more is true, but there is no next"},
+		{
+			belay.CursorPages{Items: "d", Cursor: "next", Param: "c", Required: true},
+			`{"d":[],"after":"x"}`, "there is no next, null or otherwise",
+		},
+		{
+			belay.NextURLPages{Items: "d", URL: "meta.next", Required: true},
+			`{"d":[],"meta":{}}`, "there is no meta.next, null or otherwise",
+		},
+		{
+			belay.CursorPages{Items: "d", Cursor: "next", Param: "c", More: "more"},
+			`{"d":[],"more":"yes"}`, "more is not a boolean",
+		},
+		{
+			belay.CursorPages{Items: "d", Cursor: "next", Param: "c", More: "more"},
+			`{"d":[],"more":true}`, "more is true, but there is no next",
+		},
 		{belay.LastIDPages{Items: "d", Param: "after", More: "more"}, `{"d":[],"more":true}`, "the page is empty"},
-		{belay.LastIDPages{Items: "d", Param: "after", More: "more"}, `{"d":[{"no":1}],"more":true}`, "the last item has no id"},
+		{
+			belay.LastIDPages{Items: "d", Param: "after", More: "more"},
+			`{"d":[{"no":1}],"more":true}`, "the last item has no id",
+		},
 		{belay.OffsetPages{Items: "d", Limit: 2, Total: "n"}, `{"d":[],"n":5}`, "n says 5, but there is nothing at 0"},
 		{belay.OffsetPages{Items: "d", Limit: 2, Total: "n"}, `{"d":[],"n":-5}`, "n is not a count"},
 		{belay.NumberPages{Items: "d", Pages: "n"}, `{"d":[]}`, "there is no n"},
@@ -234,12 +271,22 @@ func TestPagesBadInput(t *testing.T) {
 	}
 	c := newClient(t, answer(`{"d":[]}`))
 	for says, run := range map[string]func() error{
-		"OffsetPages.Limit is 0":      func() error { return first(belay.Items[thing](t.Context(), c, "/", belay.OffsetPages{})) },
-		"no rule by which it ends":    func() error { return first(belay.Items[thing](t.Context(), c, "/", belay.NumberPages{})) },
-		"CursorPages.Cursor is empty": func() error { return first(belay.Items[thing](t.Context(), c, "/", belay.CursorPages{})) },
-		"NextURLPages.URL is empty":   func() error { return first(belay.Items[thing](t.Context(), c, "/", belay.NextURLPages{})) },
-		"LastIDPages.More is empty":   func() error { return first(belay.Items[thing](t.Context(), c, "/", belay.LastIDPages{Param: "x"})) },
-		"Size is -1":                  func() error { return first(belay.Items[thing](t.Context(), c, "/", belay.NumberPages{Size: -1})) },
+		"OffsetPages.Limit is 0": func() error {
+			return first(belay.Items[thing](t.Context(), c, "/", belay.OffsetPages{}))
+		},
+		"no rule by which it ends": func() error {
+			return first(belay.Items[thing](t.Context(), c, "/", belay.NumberPages{}))
+		},
+		"CursorPages.Cursor is empty": func() error {
+			return first(belay.Items[thing](t.Context(), c, "/", belay.CursorPages{}))
+		},
+		"NextURLPages.URL is empty": func() error {
+			return first(belay.Items[thing](t.Context(), c, "/", belay.NextURLPages{}))
+		},
+		"LastIDPages.More is empty": func() error {
+			return first(belay.Items[thing](t.Context(), c, "/", belay.LastIDPages{Param: "x"}))
+		},
+		"Size is -1": func() error { return first(belay.Items[thing](t.Context(), c, "/", belay.NumberPages{Size: -1})) },
 		"SizeParam is set, but Size is 0": func() error {
 			return first(belay.Items[thing](t.Context(), c, "/", belay.NumberPages{SizeParam: "x", UntilEmpty: true}))
 		},
@@ -247,15 +294,21 @@ func TestPagesBadInput(t *testing.T) {
 			return first(belay.Items[thing](t.Context(), c, "/", belay.NumberPages{First: 3, FromZero: true, Size: 1}))
 		},
 		"the Paginator is nil": func() error { return first(belay.Items[thing](t.Context(), c, "/", nil)) },
-		"MaxPages: -1":         func() error { return first(belay.Items[thing](t.Context(), c, "/", cursors, belay.MaxPages(-1))) },
-		"Prefetch: 101":        func() error { return first(belay.Items[thing](t.Context(), c, "/", cursors, belay.Prefetch(101))) },
+		"MaxPages: -1": func() error {
+			return first(belay.Items[thing](t.Context(), c, "/", cursors, belay.MaxPages(-1)))
+		},
+		"Prefetch: 101": func() error {
+			return first(belay.Items[thing](t.Context(), c, "/", cursors, belay.Prefetch(101)))
+		},
 		"IdempotencyKey": func() error {
 			return first(belay.Items[thing](t.Context(), c, "/", cursors, belay.IdempotencyKey("k")))
 		},
 		"Into": func() error {
 			return first(belay.Items[thing](t.Context(), c, "/", cursors, belay.Prefetch(1), belay.Into(new(belay.Info))))
 		},
-		"it is no JSON object": func() error { return first(belay.Items[thing](t.Context(), c, "/", cursors, belay.PostBody([]int{1}))) },
+		"it is no JSON object": func() error {
+			return first(belay.Items[thing](t.Context(), c, "/", cursors, belay.PostBody([]int{1})))
+		},
 		"unsupported type": func() error {
 			return first(belay.Items[thing](t.Context(), c, "/", cursors, belay.PostBody(make(chan int))))
 		},
@@ -266,10 +319,15 @@ func TestPagesBadInput(t *testing.T) {
 			return first(belay.Items[thing](t.Context(), c, "/", belay.OffsetPages{Limit: 1}, belay.StartAt("x")))
 		},
 		"the body's v is no object": func() error {
-			return first(belay.Items[thing](t.Context(), c, "/", belay.CursorPages{Cursor: "x", Param: "v.after", InBody: true}, belay.StartAt("x"), belay.PostBody(map[string]int{"v": 1})))
+			return first(belay.Items[thing](
+				t.Context(), c, "/", belay.CursorPages{Cursor: "x", Param: "v.after", InBody: true},
+				belay.StartAt("x"), belay.PostBody(map[string]int{"v": 1}),
+			))
 		},
-		"is a URL; begin there by StartAt": func() error { return first(belay.Items[thing](t.Context(), c, "https://partner.test/", cursors)) },
-		"client is nil":                    func() error { return first(belay.Items[thing](t.Context(), nil, "/", cursors)) },
+		"is a URL; begin there by StartAt": func() error {
+			return first(belay.Items[thing](t.Context(), c, "https://partner.test/", cursors))
+		},
+		"client is nil": func() error { return first(belay.Items[thing](t.Context(), nil, "/", cursors)) },
 	} {
 		err := run()
 		require.ErrorIs(t, err, belay.ErrInvalid, says)
@@ -364,7 +422,9 @@ func TestPagesAreCalls(t *testing.T) {
 				return testkit.Raw(200, "application/json", ids(0, 2)), nil
 			})
 			items, failures := 0, 0
-			for _, err := range belay.Items[thing](t.Context(), newClient(t, rt), "/", belay.OffsetPages{Limit: 2}, belay.Prefetch(prefetch)) {
+			for _, err := range belay.Items[thing](
+				t.Context(), newClient(t, rt), "/", belay.OffsetPages{Limit: 2}, belay.Prefetch(prefetch),
+			) {
 				if err != nil {
 					require.ErrorIs(t, err, belay.ErrInvalid)
 					failures++
@@ -385,7 +445,11 @@ func (breaking) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 // While one page is handled the next come, in order, and no more than so many.
 func TestPrefetch(t *testing.T) {
 	t.Parallel()
-	for _, how := range []belay.Paginator{belay.OffsetPages{Items: "d", Limit: 2}, belay.OffsetPages{Items: "d", Limit: 2, Total: "n"}, belay.NumberPages{Items: "d", Size: 2, Param: "offset", FromZero: true}} {
+	for _, how := range []belay.Paginator{
+		belay.OffsetPages{Items: "d", Limit: 2},
+		belay.OffsetPages{Items: "d", Limit: 2, Total: "n"},
+		belay.NumberPages{Items: "d", Size: 2, Param: "offset", FromZero: true},
+	} {
 		testkit.Bubble(t, fmt.Sprintf("%+v", how), func(t *testing.T) {
 			const pages = 40
 			var flying, most, asked, beyond atomic.Int32

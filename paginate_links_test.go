@@ -31,15 +31,31 @@ func TestPrefetchLosesNothing(t *testing.T) {
 			}
 			return 10
 		}, nil, nil},
-		{"a partner with a limit of its own", belay.OffsetPages{Items: "d", Limit: 4, Total: "n"}, 7, func(int, int) int { return 3 }, nil, nil},
-		{"a total that grows", belay.OffsetPages{Items: "d", Limit: 10, Total: "n"}, 60, func(int, int) int { return 10 }, func(asked int) int {
-			if asked == 1 {
-				return 20
-			}
-			return 60
-		}, nil},
-		{"numbers, with pages half the size", belay.NumberPages{Items: "d", Size: 100, Total: "n", More: "more"}, 200, func(int, int) int { return 50 }, nil, func(q map[string]int, size int) int { return (q["page"] - 1) * size }},
-		{"numbers until an empty page", belay.NumberPages{Items: "d", Size: 100, Total: "n", UntilEmpty: true}, 200, func(int, int) int { return 50 }, nil, func(q map[string]int, size int) int { return (q["page"] - 1) * size }},
+		{
+			"a partner with a limit of its own",
+			belay.OffsetPages{Items: "d", Limit: 4, Total: "n"},
+			7, func(int, int) int { return 3 }, nil, nil,
+		},
+		{
+			"a total that grows",
+			belay.OffsetPages{Items: "d", Limit: 10, Total: "n"},
+			60, func(int, int) int { return 10 }, func(asked int) int {
+				if asked == 1 {
+					return 20
+				}
+				return 60
+			}, nil,
+		},
+		{
+			"numbers, with pages half the size",
+			belay.NumberPages{Items: "d", Size: 100, Total: "n", More: "more"},
+			200, func(int, int) int { return 50 }, nil, func(q map[string]int, size int) int { return (q["page"] - 1) * size },
+		},
+		{
+			"numbers until an empty page",
+			belay.NumberPages{Items: "d", Size: 100, Total: "n", UntilEmpty: true},
+			200, func(int, int) int { return 50 }, nil, func(q map[string]int, size int) int { return (q["page"] - 1) * size },
+		},
 	} {
 		for _, prefetch := range []int{0, 1, 2, 5} {
 			testkit.Bubble(t, fmt.Sprint(c.name, prefetch), func(t *testing.T) {
@@ -124,9 +140,13 @@ func TestNextLinksAreFollowedAsTheyAre(t *testing.T) {
 func TestCursorsHoldNoCredential(t *testing.T) {
 	t.Parallel()
 	secret := belay.NewSecret("key-canary+/")
-	for name, auth := range map[string]belay.Authenticator{"query": belay.APIKeyQuery("api_key", secret), "header": belay.Bearer(secret)} {
+	for name, auth := range map[string]belay.Authenticator{
+		"query":  belay.APIKeyQuery("api_key", secret),
+		"header": belay.Bearer(secret),
+	} {
 		for _, query := range []string{
-			"api_key=key-canary%2B%2F&page=2", "page=2&api_key=x&api_key=key-canary%2b/", "API_KEY=key-canary%2B%2F;page=2", "page=2&apikey=key-canary%2B/",
+			"api_key=key-canary%2B%2F&page=2", "page=2&api_key=x&api_key=key-canary%2b/",
+			"API_KEY=key-canary%2B%2F;page=2", "page=2&apikey=key-canary%2B/",
 			"page=2&self=%2Flist%3Fapi_key%3Dkey-canary%252B%252F", "access_token=key-canary%2B%2F&page=2",
 		} {
 			testkit.Bubble(t, name+" "+query, func(t *testing.T) {
@@ -141,7 +161,9 @@ func TestCursorsHoldNoCredential(t *testing.T) {
 				})
 				type dated struct{ At time.Time }
 				var last error
-				for page, err := range belay.Pages[dated](t.Context(), newClient(t, rt, belay.WithAuth(auth)), "/list", belay.NextURLPages{Items: "d", URL: "next"}) {
+				for page, err := range belay.Pages[dated](
+					t.Context(), newClient(t, rt, belay.WithAuth(auth)), "/list", belay.NextURLPages{Items: "d", URL: "next"},
+				) {
 					require.NotContains(t, page.Cursor, "canary")
 					last = err
 				}
@@ -156,7 +178,9 @@ func TestCursorsHoldNoCredential(t *testing.T) {
 // What is not JSON is an error, also where the items are not decoded.
 func TestRawItemsAreJSON(t *testing.T) {
 	t.Parallel()
-	for body, n := range map[string]int{`[1,nope]`: 1, `[1,{"a":[}}]`: 1, `["x\q"]`: 0, `[{"a":[1},{"b":2]}]`: 0, `[01]`: 0, `[1,+5]`: 0, `[1][2]`: 0} {
+	for body, n := range map[string]int{
+		`[1,nope]`: 1, `[1,{"a":[}}]`: 1, `["x\q"]`: 0, `[{"a":[1},{"b":2]}]`: 0, `[01]`: 0, `[1,+5]`: 0, `[1][2]`: 0,
+	} {
 		rt := testkit.RoundTrip(
 			func(*http.Request) (*http.Response, error) { return testkit.Raw(200, "application/json", body), nil },
 		)

@@ -116,7 +116,10 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			"Attio offset, by GET, a short page ends",
 			belay.OffsetPages{Items: "data", Limit: 2},
 			"/v2/notes", nil,
-			map[string]string{"GET /v2/notes?limit=2&offset=0": `{"data":` + ids(0, 2) + `}`, "GET /v2/notes?limit=2&offset=2": `{"data":` + ids(2, 1) + `}`},
+			map[string]string{
+				"GET /v2/notes?limit=2&offset=0": `{"data":` + ids(0, 2) + `}`,
+				"GET /v2/notes?limit=2&offset=2": `{"data":` + ids(2, 1) + `}`,
+			},
 			nil, 3,
 		},
 		{
@@ -138,7 +141,8 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			[]belay.PageOption{belay.Query("sort", "_id")},
 			map[string]string{
 				"GET /v1/reservations?limit=2&skip=0&sort=_id": `{"results":` + ids(0, 2) + `,"count":4,"limit":2,"skip":0}`,
-				"GET /v1/reservations?limit=2&skip=2&sort=_id": `{"results":` + ids(2, 2) + `,"count":4}`, // and no empty page is asked for
+				"GET /v1/reservations?limit=2&skip=2&sort=_id": `{"results":` + ids(2, 2) +
+					`,"count":4}`, // and no empty page is asked for
 			},
 			nil, 4,
 		},
@@ -153,9 +157,15 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 				"GET /repositories/1300192/issues?page=3&per_page=2": ids(2, 1),
 			},
 			map[string]http.Header{
-				"GET /repos/o/issues?per_page=2":                     link("https://partner.test/repositories/1300192/issues?page=2&per_page=2"),
-				"GET /repositories/1300192/issues?page=2&per_page=2": {"Link": {`</repositories/1300192/issues?page=3&per_page=2>; REL="Next"`}},
-				"GET /repositories/1300192/issues?page=3&per_page=2": {"Link": {`<https://partner.test/repositories/1300192/issues?page=2>; rel="prev"`}},
+				"GET /repos/o/issues?per_page=2": link(
+					"https://partner.test/repositories/1300192/issues?page=2&per_page=2",
+				),
+				"GET /repositories/1300192/issues?page=2&per_page=2": {"Link": {
+					`</repositories/1300192/issues?page=3&per_page=2>; REL="Next"`,
+				}},
+				"GET /repositories/1300192/issues?page=3&per_page=2": {"Link": {
+					`<https://partner.test/repositories/1300192/issues?page=2>; rel="prev"`,
+				}},
 			},
 			3,
 		},
@@ -166,7 +176,13 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			map[string]string{"GET /search/code?q=x": `{"total_count":2,"incomplete_results":false,"items":` + ids(0, 2) + `}`},
 			nil, 2,
 		},
-		{"GitHub, 204", belay.LinkPages{}, "/repos/empty/contributors", nil, map[string]string{"GET /repos/empty/contributors": ""}, nil, 0},
+		{
+			"GitHub, 204",
+			belay.LinkPages{},
+			"/repos/empty/contributors", nil,
+			map[string]string{"GET /repos/empty/contributors": ""},
+			nil, 0,
+		},
 		{
 			"Stripe",
 			belay.LastIDPages{Items: "data", Param: "starting_after", More: "has_more"},
@@ -187,19 +203,28 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 				"GET /admin/api/products.json?limit=2&page_info=abc": `{"products":` + ids(2, 1) + `}`,
 			},
 			map[string]http.Header{
-				"GET /admin/api/products.json?limit=2":               {"Link": {`<https://partner.test/admin/api/products.json?limit=2&page_info=abc>; rel="next"`}},
-				"GET /admin/api/products.json?limit=2&page_info=abc": {"Link": {`<https://partner.test/admin/api/products.json?limit=2&page_info=xyz>; rel="previous"`}},
+				"GET /admin/api/products.json?limit=2": {"Link": {
+					`<https://partner.test/admin/api/products.json?limit=2&page_info=abc>; rel="next"`,
+				}},
+				"GET /admin/api/products.json?limit=2&page_info=abc": {"Link": {
+					`<https://partner.test/admin/api/products.json?limit=2&page_info=xyz>; rel="previous"`,
+				}},
 			},
 			3,
 		},
 		{
 			"Shopify GraphQL, a cursor among the variables",
-			belay.CursorPages{Items: "data.products.nodes", Cursor: "data.products.pageInfo.endCursor", More: "data.products.pageInfo.hasNextPage", Param: "variables.after", InBody: true},
+			belay.CursorPages{
+				Items: "data.products.nodes", Cursor: "data.products.pageInfo.endCursor",
+				More: "data.products.pageInfo.hasNextPage", Param: "variables.after", InBody: true,
+			},
 			"/graphql.json",
 			[]belay.PageOption{belay.PostBody(map[string]any{"query": "q", "variables": map[string]any{"first": 2}})},
 			map[string]string{
-				`POST /graphql.json {"query":"q","variables":{"first":2}}`:              `{"data":{"products":{"nodes":` + ids(0, 2) + `,"pageInfo":{"hasNextPage":true,"endCursor":"e1"}}}}`,
-				`POST /graphql.json {"query":"q","variables":{"after":"e1","first":2}}`: `{"data":{"products":{"nodes":` + ids(2, 1) + `,"pageInfo":{"hasNextPage":false,"endCursor":"e2"}}}}`,
+				`POST /graphql.json {"query":"q","variables":{"first":2}}`: `{"data":{"products":{"nodes":` + ids(0, 2) +
+					`,"pageInfo":{"hasNextPage":true,"endCursor":"e1"}}}}`,
+				`POST /graphql.json {"query":"q","variables":{"after":"e1","first":2}}`: `{"data":{"products":{"nodes":` +
+					ids(2, 1) + `,"pageInfo":{"hasNextPage":false,"endCursor":"e2"}}}}`,
 			},
 			nil, 3,
 		},
@@ -208,8 +233,10 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			belay.CursorPages{Items: "members", Cursor: "response_metadata.next_cursor", Param: "cursor"},
 			"/api/users.list", nil,
 			map[string]string{
-				"GET /api/users.list":                   `{"ok":true,"members":` + ids(0, 1) + `,"response_metadata":{"next_cursor":"dXNlcj0="}}`,
-				"GET /api/users.list?cursor=dXNlcj0%3D": `{"ok":true,"members":` + ids(1, 2) + `,"response_metadata":{"next_cursor":""}}`,
+				"GET /api/users.list": `{"ok":true,"members":` + ids(0, 1) +
+					`,"response_metadata":{"next_cursor":"dXNlcj0="}}`,
+				"GET /api/users.list?cursor=dXNlcj0%3D": `{"ok":true,"members":` + ids(1, 2) +
+					`,"response_metadata":{"next_cursor":""}}`,
 			},
 			nil, 3,
 		},
@@ -225,7 +252,8 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			belay.CursorPages{Items: "results", Cursor: "paging.next.after", Param: "after"},
 			"/crm/v3/objects/contacts", nil,
 			map[string]string{
-				"GET /crm/v3/objects/contacts":           `{"results":` + ids(0, 2) + `,"paging":{"next":{"after":"123","link":"https://partner.test/x"}}}`,
+				"GET /crm/v3/objects/contacts": `{"results":` + ids(0, 2) +
+					`,"paging":{"next":{"after":"123","link":"https://partner.test/x"}}}`,
 				"GET /crm/v3/objects/contacts?after=123": `{"results":` + ids(2, 1) + `}`,
 			},
 			nil, 3,
@@ -238,7 +266,8 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 				Limit int `json:"limit"`
 			}{2})},
 			map[string]string{
-				`POST /crm/v3/objects/contacts/search {"limit":2}`:             `{"total":3,"results":` + ids(0, 2) + `,"paging":{"next":{"after":2}}}`, // a number
+				`POST /crm/v3/objects/contacts/search {"limit":2}`: `{"total":3,"results":` + ids(0, 2) +
+					`,"paging":{"next":{"after":2}}}`, // a number
 				`POST /crm/v3/objects/contacts/search {"after":"2","limit":2}`: `{"total":3,"results":` + ids(2, 1) + `}`,
 			},
 			nil, 3,
@@ -248,7 +277,8 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			belay.NextURLPages{Items: "records", URL: "nextRecordsUrl"},
 			"/services/data/v62.0/query?q=SELECT", nil,
 			map[string]string{
-				"GET /services/data/v62.0/query?q=SELECT":             `{"totalSize":3,"done":false,"nextRecordsUrl":"/services/data/v62.0/query/01gD0000002HU6KIAW-2","records":` + ids(0, 2) + `}`,
+				"GET /services/data/v62.0/query?q=SELECT": `{"totalSize":3,"done":false,"nextRecordsUrl":"/services/data/v62.0/query/01gD0000002HU6KIAW-2","records":` +
+					ids(0, 2) + `}`,
 				"GET /services/data/v62.0/query/01gD0000002HU6KIAW-2": `{"totalSize":3,"done":true,"records":` + ids(2, 1) + `}`,
 			},
 			nil, 3,
@@ -259,8 +289,10 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			"/api/v2/tickets",
 			[]belay.PageOption{belay.Query("page[size]", "2")},
 			map[string]string{
-				"GET /api/v2/tickets?page%5Bsize%5D=2":                    `{"tickets":` + ids(0, 2) + `,"meta":{"has_more":true,"after_cursor":"a1","before_cursor":null},"links":{"next":"https://partner.test/n"}}`,
-				"GET /api/v2/tickets?page%5Bafter%5D=a1&page%5Bsize%5D=2": `{"tickets":` + ids(2, 1) + `,"meta":{"has_more":false,"after_cursor":"a2"},"links":{"next":"https://partner.test/n"}}`,
+				"GET /api/v2/tickets?page%5Bsize%5D=2": `{"tickets":` + ids(0, 2) +
+					`,"meta":{"has_more":true,"after_cursor":"a1","before_cursor":null},"links":{"next":"https://partner.test/n"}}`,
+				"GET /api/v2/tickets?page%5Bafter%5D=a1&page%5Bsize%5D=2": `{"tickets":` + ids(2, 1) +
+					`,"meta":{"has_more":false,"after_cursor":"a2"},"links":{"next":"https://partner.test/n"}}`,
 			},
 			nil, 3,
 		},
@@ -269,8 +301,10 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			belay.NextURLPages{Items: "tickets", URL: "links.next", More: "meta.has_more"},
 			"/api/v2/tickets", nil,
 			map[string]string{
-				"GET /api/v2/tickets":                   `{"tickets":` + ids(0, 2) + `,"meta":{"has_more":true},"links":{"next":"https://partner.test/api/v2/tickets?page%5Bafter%5D=x"}}`,
-				"GET /api/v2/tickets?page%5Bafter%5D=x": `{"tickets":` + ids(2, 1) + `,"meta":{"has_more":false},"links":{"next":"https://partner.test/api/v2/tickets?page%5Bafter%5D=y"}}`,
+				"GET /api/v2/tickets": `{"tickets":` + ids(0, 2) +
+					`,"meta":{"has_more":true},"links":{"next":"https://partner.test/api/v2/tickets?page%5Bafter%5D=x"}}`,
+				"GET /api/v2/tickets?page%5Bafter%5D=x": `{"tickets":` + ids(2, 1) +
+					`,"meta":{"has_more":false},"links":{"next":"https://partner.test/api/v2/tickets?page%5Bafter%5D=y"}}`,
 			},
 			nil, 3,
 		},
@@ -279,7 +313,8 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			belay.NextURLPages{Items: "users", URL: "next_page"},
 			"/api/v2/users.json", nil,
 			map[string]string{
-				"GET /api/v2/users.json":        `{"users":` + ids(0, 2) + `,"next_page":"https://partner.test/api/v2/users.json?page=2","count":3}`,
+				"GET /api/v2/users.json": `{"users":` + ids(0, 2) +
+					`,"next_page":"https://partner.test/api/v2/users.json?page=2","count":3}`,
 				"GET /api/v2/users.json?page=2": `{"users":` + ids(2, 1) + `,"next_page":null,"count":3}`,
 			},
 			nil, 3,
@@ -290,8 +325,9 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			"/v1/databases/d/query",
 			[]belay.PageOption{belay.PostBody(nil), belay.Header("Notion-Version", "2022-06-28")},
 			map[string]string{
-				`POST /v1/databases/d/query {}`:                    `{"object":"list","results":` + ids(0, 2) + `,"has_more":true,"next_cursor":"n1"}`,
-				`POST /v1/databases/d/query {"start_cursor":"n1"}`: `{"object":"list","results":` + ids(2, 1) + `,"has_more":false,"next_cursor":null}`,
+				`POST /v1/databases/d/query {}`: `{"object":"list","results":` + ids(0, 2) + `,"has_more":true,"next_cursor":"n1"}`,
+				`POST /v1/databases/d/query {"start_cursor":"n1"}`: `{"object":"list","results":` + ids(2, 1) +
+					`,"has_more":false,"next_cursor":null}`,
 			},
 			nil, 3,
 		},
@@ -301,7 +337,8 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			"/v1.0/users?$top=2",
 			[]belay.PageOption{belay.Header("ConsistencyLevel", "eventual")},
 			map[string]string{
-				"GET /v1.0/users?$top=2":              `{"@odata.context":"c","@odata.count":3,"@odata.nextLink":"https://partner.test/v1.0/users?$top=2&$skiptoken=a","value":` + ids(0, 2) + `}`,
+				"GET /v1.0/users?$top=2": `{"@odata.context":"c","@odata.count":3,"@odata.nextLink":"https://partner.test/v1.0/users?$top=2&$skiptoken=a","value":` +
+					ids(0, 2) + `}`,
 				"GET /v1.0/users?$top=2&$skiptoken=a": `{"@odata.nextLink":"https://partner.test/v1.0/users?$top=2&$skiptoken=b","value":[]}`,
 				"GET /v1.0/users?$top=2&$skiptoken=b": `{"value":` + ids(2, 1) + `}`,
 			},
@@ -312,8 +349,10 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			belay.NextURLPages{Items: "messages", URL: "next_page_uri"},
 			"/2010-04-01/Accounts/AC/Messages.json?PageSize=2", nil,
 			map[string]string{
-				"GET /2010-04-01/Accounts/AC/Messages.json?PageSize=2":                       `{"messages":` + ids(0, 2) + `,"next_page_uri":"/2010-04-01/Accounts/AC/Messages.json?PageSize=2&Page=1&PageToken=PASM"}`,
-				"GET /2010-04-01/Accounts/AC/Messages.json?PageSize=2&Page=1&PageToken=PASM": `{"messages":` + ids(2, 1) + `,"next_page_uri":""}`,
+				"GET /2010-04-01/Accounts/AC/Messages.json?PageSize=2": `{"messages":` + ids(0, 2) +
+					`,"next_page_uri":"/2010-04-01/Accounts/AC/Messages.json?PageSize=2&Page=1&PageToken=PASM"}`,
+				"GET /2010-04-01/Accounts/AC/Messages.json?PageSize=2&Page=1&PageToken=PASM": `{"messages":` + ids(2, 1) +
+					`,"next_page_uri":""}`,
 			},
 			nil, 3,
 		},
@@ -322,7 +361,8 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			belay.NextURLPages{Items: "services", URL: "meta.next_page_url"},
 			"/v1/Services", nil,
 			map[string]string{
-				"GET /v1/Services":        `{"services":` + ids(0, 2) + `,"meta":{"next_page_url":"https://partner.test/v1/Services?Page=1"}}`,
+				"GET /v1/Services": `{"services":` + ids(0, 2) +
+					`,"meta":{"next_page_url":"https://partner.test/v1/Services?Page=1"}}`,
 				"GET /v1/Services?Page=1": `{"services":` + ids(2, 1) + `,"meta":{"next_page_url":null}}`,
 			},
 			nil, 3,
@@ -331,7 +371,10 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			"Twilio, meta.next_token",
 			belay.CursorPages{Items: "items", Cursor: "meta.next_token", Param: "PageToken"},
 			"/v2/x", nil,
-			map[string]string{"GET /v2/x": `{"items":` + ids(0, 2) + `,"meta":{"next_token":"t"}}`, "GET /v2/x?PageToken=t": `{"items":` + ids(2, 1) + `,"meta":{}}`},
+			map[string]string{
+				"GET /v2/x":             `{"items":` + ids(0, 2) + `,"meta":{"next_token":"t"}}`,
+				"GET /v2/x?PageToken=t": `{"items":` + ids(2, 1) + `,"meta":{}}`,
+			},
 			nil, 3,
 		},
 		{
@@ -339,7 +382,8 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			belay.NextURLPages{Items: "collection", URL: "pagination.next_page"},
 			"/event_types", nil,
 			map[string]string{
-				"GET /event_types":              `{"collection":` + ids(0, 2) + `,"pagination":{"count":2,"next_page":"https://partner.test/event_types?page_token=x"}}`,
+				"GET /event_types": `{"collection":` + ids(0, 2) +
+					`,"pagination":{"count":2,"next_page":"https://partner.test/event_types?page_token=x"}}`,
 				"GET /event_types?page_token=x": `{"collection":` + ids(2, 1) + `,"pagination":{"count":1,"next_page":null}}`,
 			},
 			nil, 3,
@@ -348,14 +392,20 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			"Google",
 			belay.CursorPages{Items: "files", Cursor: "nextPageToken", Param: "pageToken"},
 			"/drive/v3/files", nil,
-			map[string]string{"GET /drive/v3/files": `{"nextPageToken":"g","files":` + ids(0, 2) + `}`, "GET /drive/v3/files?pageToken=g": `{"files":` + ids(2, 1) + `}`},
+			map[string]string{
+				"GET /drive/v3/files":             `{"nextPageToken":"g","files":` + ids(0, 2) + `}`,
+				"GET /drive/v3/files?pageToken=g": `{"files":` + ids(2, 1) + `}`,
+			},
 			nil, 3,
 		},
 		{
 			"numbers, with how many pages there are",
 			belay.NumberPages{Items: "d", Pages: "pages"},
 			"/n", nil,
-			map[string]string{"GET /n?page=1": `{"d":` + ids(0, 1) + `,"pages":2}`, "GET /n?page=2": `{"d":` + ids(1, 1) + `,"pages":2}`},
+			map[string]string{
+				"GET /n?page=1": `{"d":` + ids(0, 1) + `,"pages":2}`,
+				"GET /n?page=2": `{"d":` + ids(1, 1) + `,"pages":2}`,
+			},
 			nil, 2,
 		},
 		{
@@ -376,14 +426,21 @@ func TestPagesAsPartnersDoThem(t *testing.T) {
 			"numbers by a flag",
 			belay.NumberPages{Items: "d", More: "more", First: 5},
 			"/n", nil,
-			map[string]string{"GET /n?page=5": `{"d":` + ids(0, 2) + `,"more":true}`, "GET /n?page=6": `{"d":null,"more":false}`},
+			map[string]string{
+				"GET /n?page=5": `{"d":` + ids(0, 2) + `,"more":true}`,
+				"GET /n?page=6": `{"d":null,"more":false}`,
+			},
 			nil, 2,
 		},
 		{
 			"an offset until an empty page, as pages are shorter than asked for",
 			belay.OffsetPages{Limit: 500, UntilEmpty: true},
 			"/n", nil,
-			map[string]string{"GET /n?limit=500&offset=0": ids(0, 2), "GET /n?limit=500&offset=2": ids(2, 1), "GET /n?limit=500&offset=3": "[]"},
+			map[string]string{
+				"GET /n?limit=500&offset=0": ids(0, 2),
+				"GET /n?limit=500&offset=2": ids(2, 1),
+				"GET /n?limit=500&offset=3": "[]",
+			},
 			nil, 3,
 		},
 	} {

@@ -69,28 +69,37 @@ func TestPanicsHoldNothing(t *testing.T) {
 		status int
 		opts   []belay.Option
 	}{
-		"RetryIf": {503, []belay.Option{belay.WithRetry(belay.RetryPolicy{RetryIf: func(*belay.Attempt, belay.Verdict) bool { panic("mine") }})}},
+		"RetryIf": {
+			503,
+			[]belay.Option{belay.WithRetry(belay.RetryPolicy{
+				RetryIf: func(*belay.Attempt, belay.Verdict) bool { panic("mine") },
+			})},
+		},
 		"a call middleware": {200, []belay.Option{belay.WithCallMiddleware(func(http.RoundTripper) http.RoundTripper {
 			return testkit.RoundTrip(func(*http.Request) (*http.Response, error) { panic("mine") })
 		})}},
 		"an attempt middleware": {200, []belay.Option{belay.WithAttemptMiddleware(func(http.RoundTripper) http.RoundTripper {
 			return testkit.RoundTrip(func(*http.Request) (*http.Response, error) { panic("mine") })
 		})}},
-		"an attempt middleware, on the second attempt": {503, []belay.Option{belay.WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper {
-			n := 0
-			return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-				if n++; n%2 == 0 {
+		"an attempt middleware, on the second attempt": {
+			503, []belay.Option{belay.WithAttemptMiddleware(func(next http.RoundTripper) http.RoundTripper {
+				n := 0
+				return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+					if n++; n%2 == 0 {
+						panic("mine")
+					}
+					return next.RoundTrip(req)
+				})
+			})},
+		},
+		"a middleware, after the answer": {
+			200, []belay.Option{belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper {
+				return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+					_, _ = next.RoundTrip(req)
 					panic("mine")
-				}
-				return next.RoundTrip(req)
-			})
-		})}},
-		"a middleware, after the answer": {200, []belay.Option{belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper {
-			return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
-				_, _ = next.RoundTrip(req)
-				panic("mine")
-			})
-		})}},
+				})
+			})},
+		},
 		"RetryIf under a middleware": {503, []belay.Option{
 			belay.WithRetry(belay.RetryPolicy{RetryIf: func(*belay.Attempt, belay.Verdict) bool { panic("mine") }}),
 			belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper { return next }),

@@ -39,9 +39,18 @@ func TestOddHeaders(t *testing.T) {
 		answer func(*odd, time.Duration, *http.Request) *http.Response
 		within time.Duration
 	}{
-		{"not every call counts", 300, func(*odd, time.Duration, *http.Request) *http.Response { return quota(60, 59, 3600) }, 5 * time.Second},
-		{"always the same, with a reset of 0", 500, func(*odd, time.Duration, *http.Request) *http.Response { return quota(100, 99, 0) }, 5 * time.Second},
-		{"always the same, with a reset in the past", 500, func(*odd, time.Duration, *http.Request) *http.Response { return quota(100, 99, 946684000) }, 5 * time.Second},
+		{
+			"not every call counts", 300,
+			func(*odd, time.Duration, *http.Request) *http.Response { return quota(60, 59, 3600) }, 5 * time.Second,
+		},
+		{
+			"always the same, with a reset of 0", 500,
+			func(*odd, time.Duration, *http.Request) *http.Response { return quota(100, 99, 0) }, 5 * time.Second,
+		},
+		{
+			"always the same, with a reset in the past", 500,
+			func(*odd, time.Duration, *http.Request) *http.Response { return quota(100, 99, 946684000) }, 5 * time.Second,
+		},
 		{"used up once, for ten months, and never again", 20, func(o *odd, _ time.Duration, _ *http.Request) *http.Response {
 			if o.sent == 1 {
 				return quota(100, 0, 300*24*3600)
@@ -102,27 +111,70 @@ func TestToldLimits(t *testing.T) {
 		want   []string
 	}{
 		{"nothing", nil, nil},
-		{"GitHub", []string{"X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "4999", "X-RateLimit-Reset", "946688400", "X-RateLimit-Resource", "core"}, []string{"5000 per 1h0m0s, fixed: 1 of 5000"}},
+		{"GitHub", []string{
+			"X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "4999",
+			"X-RateLimit-Reset", "946688400", "X-RateLimit-Resource", "core",
+		}, []string{"5000 per 1h0m0s, fixed: 1 of 5000"}},
 		{"HubSpot", []string{
-			"X-HubSpot-RateLimit-Daily", "250000", "X-HubSpot-RateLimit-Daily-Remaining", "249991", "X-HubSpot-RateLimit-Interval-Milliseconds", "10000",
-			"X-HubSpot-RateLimit-Max", "100", "X-HubSpot-RateLimit-Remaining", "99", "X-HubSpot-RateLimit-Secondly", "10", "X-HubSpot-RateLimit-Secondly-Remaining", "9",
+			"X-HubSpot-RateLimit-Daily", "250000", "X-HubSpot-RateLimit-Daily-Remaining", "249991",
+			"X-HubSpot-RateLimit-Interval-Milliseconds", "10000",
+			"X-HubSpot-RateLimit-Max", "100", "X-HubSpot-RateLimit-Remaining", "99",
+			"X-HubSpot-RateLimit-Secondly", "10", "X-HubSpot-RateLimit-Secondly-Remaining", "9",
 		}, []string{"10 per 1s: 1 of 10", "100 per 10s: 1 of 100", "250000 per 24h0m0s: 9 of 250000"}},
-		{"Guesty", []string{"X-RateLimit-Limit-Second", "15", "X-RateLimit-Limit-Minute", "120", "X-RateLimit-Limit-Hour", "5000", "X-RateLimit-Remaining-Second", "14", "X-RateLimit-Remaining-Minute", "20"}, []string{"120 per 1m0s: 100 of 120", "15 per 1s: 1 of 15"}},
+		{"Guesty", []string{
+			"X-RateLimit-Limit-Second", "15", "X-RateLimit-Limit-Minute", "120", "X-RateLimit-Limit-Hour", "5000",
+			"X-RateLimit-Remaining-Second", "14", "X-RateLimit-Remaining-Minute", "20",
+		}, []string{"120 per 1m0s: 100 of 120", "15 per 1s: 1 of 15"}},
 		{"Shopify", []string{"X-Shopify-Shop-Api-Call-Limit", "39/40"}, []string{"40 per 20s: 39 of 40"}},
 		{"Salesforce", []string{"Sforce-Limit-Info", "api-usage=18/5000"}, []string{"5000 per 24h0m0s: 18 of 5000"}},
-		{"OpenAI", []string{"x-ratelimit-limit-requests", "500", "x-ratelimit-remaining-requests", "499", "x-ratelimit-reset-requests", "1m0s", "x-ratelimit-limit-tokens", "9", "x-ratelimit-remaining-tokens", "0", "x-ratelimit-reset-tokens", "6m0s"}, []string{"500 per 1m0s, fixed: 1 of 500"}},
-		{"IETF, now", []string{"RateLimit-Policy", `"burst";q=100;w=60,"daily";q=1000;w=86400`, "RateLimit", `"burst";r=50;t=30`}, []string{"100 per 1m0s, fixed: 50 of 100"}},
-		{"IETF, -07", []string{"RateLimit", "limit=100, remaining=50, reset=5", "RateLimit-Policy", "100;w=60"}, []string{"100 per 1m0s, fixed: 50 of 100"}},
-		{"IETF, three fields", []string{"RateLimit-Limit", "100, 100;w=10", "RateLimit-Remaining", "50", "RateLimit-Reset", "5"}, []string{"100 per 10s, fixed: 50 of 100"}},
-		{"from a cache", []string{"X-RateLimit-Limit", "100", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60", "Age", "5"}, nil},
-		{"an unknown partner's", []string{"Acme-RateLimit-Limit", "100", "Acme-RateLimit-Remaining", "99", "Acme-RateLimit-Reset", "60"}, []string{"100 per 1m0s, fixed: 1 of 100"}},
+		{"OpenAI", []string{
+			"x-ratelimit-limit-requests", "500", "x-ratelimit-remaining-requests", "499", "x-ratelimit-reset-requests", "1m0s",
+			"x-ratelimit-limit-tokens", "9", "x-ratelimit-remaining-tokens", "0", "x-ratelimit-reset-tokens", "6m0s",
+		}, []string{"500 per 1m0s, fixed: 1 of 500"}},
+		{
+			"IETF, now",
+			[]string{"RateLimit-Policy", `"burst";q=100;w=60,"daily";q=1000;w=86400`, "RateLimit", `"burst";r=50;t=30`},
+			[]string{"100 per 1m0s, fixed: 50 of 100"},
+		},
+		{
+			"IETF, -07",
+			[]string{"RateLimit", "limit=100, remaining=50, reset=5", "RateLimit-Policy", "100;w=60"},
+			[]string{"100 per 1m0s, fixed: 50 of 100"},
+		},
+		{
+			"IETF, three fields",
+			[]string{"RateLimit-Limit", "100, 100;w=10", "RateLimit-Remaining", "50", "RateLimit-Reset", "5"},
+			[]string{"100 per 10s, fixed: 50 of 100"},
+		},
+		{
+			"from a cache",
+			[]string{"X-RateLimit-Limit", "100", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60", "Age", "5"},
+			nil,
+		},
+		{
+			"an unknown partner's",
+			[]string{"Acme-RateLimit-Limit", "100", "Acme-RateLimit-Remaining", "99", "Acme-RateLimit-Reset", "60"},
+			[]string{"100 per 1m0s, fixed: 1 of 100"},
+		},
 		// What makes no sense is not believed.
-		{"more left than there is", []string{"X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "11", "X-RateLimit-Reset", "60"}, nil},
+		{
+			"more left than there is",
+			[]string{"X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "11", "X-RateLimit-Reset", "60"},
+			nil,
+		},
 		{"no limit at all", []string{"X-RateLimit-Limit", "0", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60"}, nil},
 		{"negative", []string{"X-RateLimit-Limit", "-5", "X-RateLimit-Remaining", "-1", "X-RateLimit-Reset", "60"}, nil},
-		{"a century ahead", []string{"X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "99999999999"}, nil},
+		{
+			"a century ahead",
+			[]string{"X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "99999999999"},
+			nil,
+		},
 		{"half of it", []string{"X-RateLimit-Limit", "10"}, nil},
-		{"a header of 64 KiB", []string{"X-RateLimit-Limit", strings.Repeat("1", 64<<10), "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60"}, nil},
+		{
+			"a header of 64 KiB",
+			[]string{"X-RateLimit-Limit", strings.Repeat("1", 64<<10), "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "60"},
+			nil,
+		},
 	} {
 		testkit.Bubble(t, c.name, func(t *testing.T) {
 			client := newClient(

@@ -60,7 +60,10 @@ func TestOddPartners(t *testing.T) {
 	}{
 		{"one refusal of two thousand, without a word", 2000, once(20, ""), 20 * time.Second, 1},
 		{"one refusal of two thousand, Retry-After 1", 2000, once(200, "1"), 20 * time.Second, 1},
-		{"one refusal of two thousand, Retry-After 30, when more went through before", 2000, once(1500, "30"), 60 * time.Second, 1},
+		{
+			"one refusal of two thousand, Retry-After 30, when more went through before",
+			2000, once(1500, "30"), 60 * time.Second, 1,
+		},
 		{"one in twenty at random, without a word", 500, atRandom(20, "", 0), 60 * time.Second, 45},
 		{"one in twenty at random, Retry-After 1", 500, atRandom(20, "1", 0), 20 * time.Minute, 45},
 		{"one in twenty at random for a minute, then none", 5000, atRandom(20, "1", time.Minute), 25 * time.Minute, 60},

@@ -276,7 +276,9 @@ func TestLine(t *testing.T) {
 		require.NoError(t, err)
 	})
 	testkit.Bubble(t, "a wait that would outlast the deadline is refused at once", func(t *testing.T) {
-		for _, limit := range []belay.Limit{belay.PerMinute(1), belay.PerMinute(1).Bucket(1), belay.PerMinute(1).Fixed(), belay.PerMinute(10_000)} {
+		for _, limit := range []belay.Limit{
+			belay.PerMinute(1), belay.PerMinute(1).Bucket(1), belay.PerMinute(1).Fixed(), belay.PerMinute(10_000),
+		} {
 			c := newClient(t, stub{}, belay.WithRateLimit(limit))
 			cost := belay.Cost(1)
 			if limit.String() == "10000 per 1m0s" {
@@ -335,7 +337,9 @@ func TestLine(t *testing.T) {
 			}
 			return testkit.Reply(200), nil
 		})
-		for _, limit := range []belay.Limit{belay.PerHour(1), belay.PerHour(1).Bucket(1), belay.PerHour(1).Fixed(), belay.PerHour(5000)} {
+		for _, limit := range []belay.Limit{
+			belay.PerHour(1), belay.PerHour(1).Bucket(1), belay.PerHour(1).Fixed(), belay.PerHour(5000),
+		} {
 			rt.Log = nil
 			c := newClient(t, rt, belay.WithRateLimit(limit), belay.Without(belay.LayerBreaker))
 			cost := belay.Cost(1)
@@ -420,10 +424,12 @@ func TestLine(t *testing.T) {
 	)
 }
 
-// A thousand cancelled waiters leave nothing behind.
+// A thousand canceled waiters leave nothing behind.
 func TestCancelledWaitersLeaveNothing(t *testing.T) {
 	t.Parallel()
-	for _, limit := range []belay.Limit{belay.PerSecond(10).Bucket(1), belay.Every(1, 100*time.Millisecond), belay.Every(1, 100*time.Millisecond).Fixed()} {
+	for _, limit := range []belay.Limit{
+		belay.PerSecond(10).Bucket(1), belay.Every(1, 100*time.Millisecond), belay.Every(1, 100*time.Millisecond).Fixed(),
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			l, err := belay.NewLimiter(limit)
 			require.NoError(t, err)
@@ -726,7 +732,9 @@ func (s *store) Take(ctx context.Context, n int) (time.Duration, error) {
 // A shared limit: only the head asks, and a store that is slow or dead is bounded in time.
 func TestSharedQuota(t *testing.T) {
 	t.Parallel()
-	run := func(t *testing.T, s *store, limit belay.Limit, workers, calls int) (took time.Duration, failed []error, p *belaytest.Partner) {
+	run := func(
+		t *testing.T, s *store, limit belay.Limit, workers, calls int,
+	) (took time.Duration, failed []error, p *belaytest.Partner) {
 		p = belaytest.New(belaytest.Config{Latency: 5 * time.Millisecond})
 		c := newClient(t, p, belay.WithRateLimit(limit.Shared(s)))
 		start := time.Now()
@@ -897,7 +905,11 @@ func TestArrivalOrder(t *testing.T) {
 func TestHeadroomHolds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		for limit, want := range map[int]belay.Limit{8: belay.PerMinute(10).Headroom(0.8), 5: belay.PerMinute(10).Bucket(10).Headroom(0.5), 3: belay.PerMinute(10).Fixed().Headroom(0.3)} {
+		for limit, want := range map[int]belay.Limit{
+			8: belay.PerMinute(10).Headroom(0.8),
+			5: belay.PerMinute(10).Bucket(10).Headroom(0.5),
+			3: belay.PerMinute(10).Fixed().Headroom(0.3),
+		} {
 			l, err := belay.NewLimiter(want)
 			require.NoError(t, err)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)

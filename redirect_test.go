@@ -19,7 +19,9 @@ import (
 // Redirects keep method and body as RFC 9110 section 15.4 has it, within the origin.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
-	for code, want := range map[int]string{301: "GET ", 302: "GET ", 303: "GET ", 307: `POST {"a":"b"}`, 308: `POST {"a":"b"}`} {
+	for code, want := range map[int]string{
+		301: "GET ", 302: "GET ", 303: "GET ", 307: `POST {"a":"b"}`, 308: `POST {"a":"b"}`,
+	} {
 		var got string
 		c := serve(t, func(w http.ResponseWriter, req *http.Request) {
 			if req.URL.Path == "/new" {

@@ -181,8 +181,14 @@ func TestHostileAnswers(t *testing.T) {
 			_, _ = io.WriteString(w, "<html>login</html>")
 		}, belay.ErrData, "text/html", 1},
 		{"empty for JSON", func(http.ResponseWriter, *http.Request) {}, belay.ErrData, "empty body", 1},
-		{"half a JSON", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":`) }, belay.ErrData, "JSON", 1},
-		{"another JSON", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":{}}`) }, belay.ErrData, "JSON", 1},
+		{
+			"half a JSON", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":`) },
+			belay.ErrData, "JSON", 1,
+		},
+		{
+			"another JSON", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":{}}`) },
+			belay.ErrData, "JSON", 1,
+		},
 		{"breaks off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, `{"id":"1"`)
@@ -223,7 +229,9 @@ func TestHostileAnswers(t *testing.T) {
 		}, belay.ErrRateLimited, "429", 4},
 		{"error in odd JSON", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusNotFound)
-			_, _ = io.WriteString(w, `{"error":{"error":{"error":{"error":[1,[2]]}}},"errors":[null,1,"no",{"field":7}],"message":{}}`)
+			_, _ = io.WriteString(
+				w, `{"error":{"error":{"error":{"error":[1,[2]]}}},"errors":[null,1,"no",{"field":7}],"message":{}}`,
+			)
 		}, belay.ErrNotFound, "404", 1},
 		{"redirect loop", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "/again")
@@ -233,7 +241,9 @@ func TestHostileAnswers(t *testing.T) {
 			w.Header().Set("Location", "http://%zz")
 			w.WriteHeader(http.StatusFound)
 		}, nil, "Location", 0},
-		{"closed", func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, belay.ErrTransient, "EOF", 4},
+		{
+			"closed", func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, belay.ErrTransient, "EOF", 4,
+		},
 	} {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()

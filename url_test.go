@@ -72,7 +72,10 @@ func TestPathsAndBodiesThatCannotBeSent(t *testing.T) {
 		{belay.StreamBody("text/plain", -1, nil), "is nil"},
 		{belay.StreamBody("text/plain", -1, func() (io.ReadCloser, error) { return nil, errors.New("no disk") }), "no disk"},
 		{belay.Multipart(nil, belay.File{Field: "f", Name: "n"}), `"n"`},
-		{belay.Multipart(nil, belay.File{Open: func() (io.ReadCloser, error) { return nil, errors.New("no file") }}), "no file"},
+		{
+			belay.Multipart(nil, belay.File{Open: func() (io.ReadCloser, error) { return nil, errors.New("no file") }}),
+			"no file",
+		},
 	} {
 		got = ""
 		_, err := belay.Post[belay.None](t.Context(), c, "/a", bad.body)

@@ -96,7 +96,8 @@ func TestPeek(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, data, 7+100<<10, "the caller still reads the whole")
 	for contentType, text := range map[string]bool{
-		"": true, "text/html": true, "application/problem+json": true, "application/xml": true, "application/x-www-form-urlencoded": true,
+		"": true, "text/html": true, "application/problem+json": true,
+		"application/xml": true, "application/x-www-form-urlencoded": true,
 		"image/png": false, "application/octet-stream": false, "text/bad; =": true, "garbage/=;": false,
 	} {
 		a := &Attempt{
@@ -162,7 +163,9 @@ func TestLogEvents(t *testing.T) {
 		o.Observe(t.Context(), e)
 	}
 	require.Equal(t, 4, strings.Count(b.String(), "\n"), b.String())
-	for _, want := range []string{"wait_ms=1000", "scope=route for_ms=1000", "state=open open_ms=5000", "error=EOF", "ignored_header=Retry-After"} {
+	for _, want := range []string{
+		"wait_ms=1000", "scope=route for_ms=1000", "state=open open_ms=5000", "error=EOF", "ignored_header=Retry-After",
+	} {
 		require.Contains(t, b.String(), want)
 	}
 }

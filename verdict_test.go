@@ -66,8 +66,12 @@ func TestCallersOwnFaults(t *testing.T) {
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, belay.ClassClient, e.Class)
 	for name, body := range map[string]belay.Body{
-		"fails": belay.StreamBody("text/plain", -1, func() (io.ReadCloser, error) { return io.NopCloser(&failingReader{}), nil }),
-		"short": belay.StreamBody("text/plain", 100, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil }),
+		"fails": belay.StreamBody(
+			"text/plain", -1, func() (io.ReadCloser, error) { return io.NopCloser(&failingReader{}), nil },
+		),
+		"short": belay.StreamBody(
+			"text/plain", 100, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil },
+		),
 	} {
 		_, err := belay.Put[belay.None](t.Context(), c, "/", body)
 		require.ErrorAs(t, err, &e, name)

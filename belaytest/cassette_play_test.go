@@ -95,7 +95,9 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 			)
 			require.NoError(t, err)
 			var ids []int
-			for f, err := range belay.Items[struct{ ID int }](t.Context(), c, "/files", belay.CursorPages{Items: "files", Cursor: "nextPageToken", Param: "pageToken"}) {
+			for f, err := range belay.Items[struct{ ID int }](
+				t.Context(), c, "/files", belay.CursorPages{Items: "files", Cursor: "nextPageToken", Param: "pageToken"},
+			) {
 				require.NoError(t, err)
 				ids = append(ids, f.ID)
 			}
@@ -182,7 +184,8 @@ func TestCassettePlaysWhatDriversDo(t *testing.T) {
 					c,
 					"/up",
 					belay.Multipart(url.Values{"client_secret": {secret}, "name": {"a b"}}, belay.File{
-						Field: "f", Name: "f.bin", Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(make([]byte, 5000))), nil },
+						Field: "f", Name: "f.bin",
+						Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(make([]byte, 5000))), nil },
 					}),
 				)
 				require.NoError(t, err)
@@ -291,7 +294,9 @@ func TestCassetteMasksBodies(t *testing.T) {
 		"a cookie echoed": func() *http.Response {
 			return respond(200, `{"echo":"`+secret+`"}`, "Set-Cookie", "sid="+secret+"; Path=/")
 		},
-		"a jwt, a credential": func() *http.Response { return respond(200, `{"jwt":"`+secret+`","credentials":{"a":"`+secret+`"}}`) },
+		"a jwt, a credential": func() *http.Response {
+			return respond(200, `{"jwt":"`+secret+`","credentials":{"a":"`+secret+`"}}`)
+		},
 		"escaped in JSON": func() *http.Response {
 			return respond(200, `{"token":"`+secret+`","echo":"`+strings.ReplaceAll(secret, "-", `\u002d`)+`"}`)
 		},

@@ -48,7 +48,14 @@ func TestLimits(t *testing.T) {
 			at     time.Duration
 			status int
 			after  string
-		}{{0, 200, ""}, {4 * time.Second, 200, ""}, {0, 429, "6"}, {5500 * time.Millisecond, 429, "1"}, {500 * time.Millisecond, 200, ""}, {0, 429, "4"}} {
+		}{
+			{0, 200, ""},
+			{4 * time.Second, 200, ""},
+			{0, 429, "6"},
+			{5500 * time.Millisecond, 429, "1"},
+			{500 * time.Millisecond, 200, ""},
+			{0, 429, "4"},
+		} {
 			time.Sleep(want.at)
 			resp, _, err := send(t, p, "GET", "/", "")
 			require.NoError(t, err)

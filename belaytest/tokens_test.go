@@ -69,8 +69,12 @@ func TestTokens(t *testing.T) {
 		require.Greater(t, asked, 3)
 		require.LessOrEqual(t, asked, 7)
 		for form, says := range map[string]string{
-			"": "invalid_request", "grant_type=refresh_token": "invalid_grant", "grant_type=refresh_token&refresh_token=refresh-0": "invalid_grant",
-			"grant_type=client_credentials": `"expires_in":60`, "grant_type=authorization_code&code=x": `"refresh_token":"refresh-`, "%": "invalid_request",
+			"":                         "invalid_request",
+			"grant_type=refresh_token": "invalid_grant",
+			"grant_type=refresh_token&refresh_token=refresh-0": "invalid_grant",
+			"grant_type=client_credentials":                    `"expires_in":60`,
+			"grant_type=authorization_code&code=x":             `"refresh_token":"refresh-`,
+			"%":                                                "invalid_request",
 		} {
 			_, body, err := send(t, p, "POST", "/token", form)
 			require.NoError(t, err)

@@ -84,7 +84,7 @@ func TestForEach(t *testing.T) {
 		require.Equal(t, "belay: 500 of 1000 items failed; item 1: odd 1; item 3: odd 3; item 5: odd 5; …", err.Error())
 	})
 	testkit.Bubble(t, "StopOnError", func(t *testing.T) {
-		var begun, cancelled atomic.Int32
+		var begun, canceled atomic.Int32
 		err := bulk.ForEach(t.Context(), count(100), func(ctx context.Context, i int) error {
 			begun.Add(1)
 			if i == 2 {
@@ -92,7 +92,7 @@ func TestForEach(t *testing.T) {
 			}
 			select {
 			case <-ctx.Done():
-				cancelled.Add(1)
+				canceled.Add(1)
 				return nil
 			case <-time.After(time.Minute):
 				return nil
@@ -100,7 +100,7 @@ func TestForEach(t *testing.T) {
 		}, bulk.StopOnError())
 		require.ErrorContains(t, err, "item 2: no")
 		require.LessOrEqual(t, begun.Load(), int32(6))
-		require.Positive(t, cancelled.Load())
+		require.Positive(t, canceled.Load())
 	})
 	testkit.Bubble(t, "the source's error, after what was begun", func(t *testing.T) {
 		broken := errors.New("the source broke")
@@ -282,7 +282,7 @@ func TestBatcher(t *testing.T) {
 			require.Len(t, a.calls, 1, status)
 		}
 	})
-	testkit.Bubble(t, "who goes leaves the others; when all have gone the call is cancelled", func(t *testing.T) {
+	testkit.Bubble(t, "who goes leaves the others; when all have gone the call is canceled", func(t *testing.T) {
 		a, b := make1(t, ok)
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan error, 2)

@@ -208,8 +208,11 @@ func TestOpenFails(t *testing.T) {
 	r, err := driver.NewRegistry(settings)
 	require.NoError(t, err)
 	for says, p := range map[string]driver.Partner{
-		"Partner.Name is empty": {BaseURL: "https://x.test"}, "Percent is 101": {Name: "x", BaseURL: "https://x.test", Rollout: driver.Rollout{Percent: 101}},
-		"Percent is NaN": {Name: "x", BaseURL: "https://x.test", Rollout: driver.Rollout{Percent: math.NaN()}}, "Partner.BaseURL is empty": {Name: "x"}, "Rollout.Next is empty": {Name: "x", BaseURL: "https://x.test", Rollout: driver.Rollout{Percent: 1}},
+		"Partner.Name is empty":    {BaseURL: "https://x.test"},
+		"Percent is 101":           {Name: "x", BaseURL: "https://x.test", Rollout: driver.Rollout{Percent: 101}},
+		"Percent is NaN":           {Name: "x", BaseURL: "https://x.test", Rollout: driver.Rollout{Percent: math.NaN()}},
+		"Partner.BaseURL is empty": {Name: "x"},
+		"Rollout.Next is empty":    {Name: "x", BaseURL: "https://x.test", Rollout: driver.Rollout{Percent: 1}},
 	} {
 		_, err := driver.Register(r, p, open)
 		require.ErrorContains(t, err, says)
@@ -328,27 +331,39 @@ func TestFlex(t *testing.T) {
 		err = json.Unmarshal([]byte(`{"`+field+`":`+value+`}`), &r)
 		return r, err
 	}
-	for in, want := range map[string]driver.FlexString{`"a"`: "a", `12`: "12", `1.50`: "1.50", `true`: "true", `null`: "", `""`: "", `"\u00e9"`: "é"} {
+	for in, want := range map[string]driver.FlexString{
+		`"a"`: "a", `12`: "12", `1.50`: "1.50", `true`: "true", `null`: "", `""`: "", `"\u00e9"`: "é",
+	} {
 		r, err := read("S", in)
 		require.NoError(t, err, in)
 		require.Equal(t, want, r.S, in)
 	}
-	for in, want := range map[string]driver.FlexInt{`12`: 12, `"12"`: 12, `12.0`: 12, `"12.0"`: 12, `"1e3"`: 1000, `-5`: -5, `null`: 0, `""`: 0, `9223372036854775807`: math.MaxInt64, `"-9223372036854775808"`: math.MinInt64} {
+	for in, want := range map[string]driver.FlexInt{
+		`12`: 12, `"12"`: 12, `12.0`: 12, `"12.0"`: 12, `"1e3"`: 1000, `-5`: -5, `null`: 0,
+		`""`: 0, `9223372036854775807`: math.MaxInt64, `"-9223372036854775808"`: math.MinInt64,
+	} {
 		r, err := read("I", in)
 		require.NoError(t, err, in)
 		require.Equal(t, want, r.I, in)
 	}
-	for in, want := range map[string]driver.FlexBool{`true`: true, `"TRUE"`: true, `1`: true, `"1"`: true, `"Yes"`: true, `2`: true, `"on"`: true, `false`: false, `"no"`: false, `0`: false, `"0.0"`: false, `""`: false, `null`: false} {
+	for in, want := range map[string]driver.FlexBool{
+		`true`: true, `"TRUE"`: true, `1`: true, `"1"`: true, `"Yes"`: true, `2`: true, `"on"`: true,
+		`false`: false, `"no"`: false, `0`: false, `"0.0"`: false, `""`: false, `null`: false,
+	} {
 		r, err := read("B", in)
 		require.NoError(t, err, in)
 		require.Equal(t, want, r.B, in)
 	}
 	want := time.Date(2026, 11, 22, 10, 30, 5, 0, time.UTC)
 	for in, t2 := range map[string]time.Time{
-		`"2026-11-22T10:30:05Z"`: want, `"2026-11-22T11:30:05+01:00"`: want, `"2026-11-22T11:30:05+0100"`: want, `"2026-11-22T10:30:05"`: want, `"2026-11-22 10:30:05"`: want,
-		`"2026-11-22 10:30:05 UTC"`: want, `"2026-11-22 11:30:05 +0100"`: want, `"2026-11-22T10:30:05.000Z"`: want, `"2026-11-22"`: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC),
-		`"Sun, 22 Nov 2026 10:30:05 GMT"`: want, `1795343405`: want, `"1795343405"`: want, `1795343405000`: want, `1795343405.5`: want.Add(500 * time.Millisecond), `null`: {}, `""`: {},
-		`"2026-11-22T10:30:05.123456789Z"`: want.Add(123456789), `-1`: time.Unix(-1, 0), `"20261122"`: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC),
+		`"2026-11-22T10:30:05Z"`: want, `"2026-11-22T11:30:05+01:00"`: want,
+		`"2026-11-22T11:30:05+0100"`: want, `"2026-11-22T10:30:05"`: want, `"2026-11-22 10:30:05"`: want,
+		`"2026-11-22 10:30:05 UTC"`: want, `"2026-11-22 11:30:05 +0100"`: want,
+		`"2026-11-22T10:30:05.000Z"`: want, `"2026-11-22"`: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC),
+		`"Sun, 22 Nov 2026 10:30:05 GMT"`: want, `1795343405`: want, `"1795343405"`: want,
+		`1795343405000`: want, `1795343405.5`: want.Add(500 * time.Millisecond), `null`: {}, `""`: {},
+		`"2026-11-22T10:30:05.123456789Z"`: want.Add(123456789), `-1`: time.Unix(-1, 0),
+		`"20261122"`: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC),
 	} {
 		r, err := read("T", in)
 		require.NoError(t, err, in)

@@ -26,7 +26,9 @@ func TestChangesWhileOpening(t *testing.T) {
 			s := driver.Settings{Disabled: disabled.Load(), Labels: map[string]string{"v": label.Load().(string)}}
 			time.Sleep(slow)
 			return s, nil
-		}, func(*http.Request) (*http.Response, error) { return answer(200), nil }, driver.Rollout{Stable: "v1", Next: "v2", Percent: 100})
+		}, func(*http.Request) (*http.Response, error) { return answer(200), nil }, driver.Rollout{
+			Stable: "v1", Next: "v2", Percent: 100,
+		})
 		opening := func() *crm {
 			t.Helper()
 			got := make(chan *crm, 1)

@@ -109,7 +109,12 @@ func ExampleGuard() {
 	for _, e := range []struct {
 		at     time.Time
 		broken error // the database
-	}{{noon, nil}, {noon.Add(-time.Minute), nil}, {noon.Add(time.Hour), errors.New("no connection")}, {noon.Add(time.Hour), nil}} {
+	}{
+		{noon, nil},
+		{noon.Add(-time.Minute), nil},
+		{noon.Add(time.Hour), errors.New("no connection")},
+		{noon.Add(time.Hour), nil},
+	} {
 		called, err := guard.Do(context.Background(), "acme/contact-7", importer.Version{Partner: e.at}, func() error {
 			return e.broken // or db.Put
 		})

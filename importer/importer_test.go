@@ -163,7 +163,8 @@ func TestRejects(t *testing.T) {
 			}
 			return nil
 		},
-		Save: s.save, BatchSize: 20, Reject: func(_ context.Context, i int, why error) error { aside[i] = why.Error(); return nil },
+		Save: s.save, BatchSize: 20,
+		Reject: func(_ context.Context, i int, why error) error { aside[i] = why.Error(); return nil },
 	}
 	stats, err := j.Run(t.Context(), list(0, 100, 10))
 	require.NoError(t, err)
@@ -237,7 +238,10 @@ func TestJobBadInput(t *testing.T) {
 		t.Context(),
 		list(0, 1, 1),
 	)
-	for _, says := range []string{"Adapt is nil", "Save is nil", "BatchSize is -1", "Workers is -2", "RejectLimit is 2", "not json.RawMessage", "Schema.Fields is empty"} {
+	for _, says := range []string{
+		"Adapt is nil", "Save is nil", "BatchSize is -1", "Workers is -2",
+		"RejectLimit is 2", "not json.RawMessage", "Schema.Fields is empty",
+	} {
 		require.ErrorContains(t, err, says)
 	}
 	_, err = importer.Job[int, int]{Adapt: identity, Save: new(table).save}.Run(t.Context(), nil)
@@ -247,7 +251,8 @@ func TestJobBadInput(t *testing.T) {
 // A record whose shape changed is kept, set aside or ends the run, and its fields are told once.
 func TestSchema(t *testing.T) {
 	records := []string{
-		`{"id":1,"name":"a","extra":true}`, `{"id":"2","name":"b"}`, `{"id":3}`, `{"id":4,"name":null}`, `{"id":5,"name":"e"}`, `[1]`, `{"id":"7","name":"g"}`,
+		`{"id":1,"name":"a","extra":true}`, `{"id":"2","name":"b"}`, `{"id":3}`,
+		`{"id":4,"name":null}`, `{"id":5,"name":"e"}`, `[1]`, `{"id":"7","name":"g"}`,
 	}
 	pages := func(yield func(belay.Page[json.RawMessage], error) bool) {
 		p := belay.Page[json.RawMessage]{}
@@ -518,7 +523,8 @@ func TestIncrementalWatermarks(t *testing.T) {
 	var fail error
 	n := 0
 	inc := importer.Incremental[row, row]{
-		Watermarks: store, Key: "contacts", ID: func(r row) string { return r.ID }, Updated: func(r row) time.Time { return r.At },
+		Watermarks: store, Key: "contacts", ID: func(r row) string { return r.ID },
+		Updated: func(r row) time.Time { return r.At },
 		Job: importer.Job[row, row]{
 			Adapt: func(r row) (row, error) { return r, nil },
 			Save:  func(_ context.Context, b importer.Batch[row]) error { n += len(b.Records); return fail },

@@ -104,7 +104,9 @@ func TestGetFails(t *testing.T) {
 				return errTrouble
 			}
 			return nil
-		}}, func(context.Context, inbox.Item) error { return nil }, inbox.Config{MaxDelay: time.Second, BaseDelay: time.Second})
+		}}, func(context.Context, inbox.Item) error { return nil }, inbox.Config{
+			MaxDelay: time.Second, BaseDelay: time.Second,
+		})
 		put(t, w, "evt_1")
 		pass(time.Minute)
 		require.Zero(t, w.Numbers().Failed)

@@ -603,8 +603,14 @@ func TestAnswered(t *testing.T) {
 		status       int
 		kind, body   string
 	}{
-		{"slack", webhook.Slack(), plainSecret, `{"type":"url_verification","challenge":"3eZbrw1aBm2r"}`, 200, "text/plain; charset=utf-8", "3eZbrw1aBm2r"},
-		{"slack with markup", webhook.Slack(), plainSecret, `{"type":"url_verification","challenge":"<script>"}`, 200, "text/plain; charset=utf-8", "<script>"},
+		{
+			"slack", webhook.Slack(), plainSecret, `{"type":"url_verification","challenge":"3eZbrw1aBm2r"}`,
+			200, "text/plain; charset=utf-8", "3eZbrw1aBm2r",
+		},
+		{
+			"slack with markup", webhook.Slack(), plainSecret,
+			`{"type":"url_verification","challenge":"<script>"}`, 200, "text/plain; charset=utf-8", "<script>",
+		},
 		{"discord", webhook.Discord(), private, `{"type":0}`, 204, "", ""},
 		{"discord interactions", webhook.Discord(), private, `{"type":1}`, 200, "application/json", `{"type":1}`},
 	} {
@@ -679,9 +685,9 @@ func TestVerificationToken(t *testing.T) {
 	}
 	rc := &inbox.Receiver{Verifier: verifiers(t).Lookup, Inbox: &box{}}
 	w := httptest.NewRecorder()
-	route(
-		rc,
-	).ServeHTTP(w, httptest.NewRequest("POST", "/webhooks/notion/one", strings.NewReader(`{"verification_token":"`+token+`"}`)))
+	route(rc).ServeHTTP(
+		w, httptest.NewRequest("POST", "/webhooks/notion/one", strings.NewReader(`{"verification_token":"`+token+`"}`)),
+	)
 	require.Equal(t, 401, w.Code, "none is taken by who does not ask for one")
 	bad := signed(
 		t,
@@ -935,7 +941,8 @@ func TestKeptHeaders(t *testing.T) {
 	} {
 		const hidden = "keep-me-nowhere"
 		for _, name := range []string{
-			"Cookie", "Set-Cookie", "Authorization", "Proxy-Authorization", "X-Gitlab-Token", "X-Api-Key", "X-Hub-Signature", "X-Hub-Signature-256",
+			"Cookie", "Set-Cookie", "Authorization", "Proxy-Authorization",
+			"X-Gitlab-Token", "X-Api-Key", "X-Hub-Signature", "X-Hub-Signature-256",
 			"Stripe-Signature", "Linear-Signature", "Proxy-Anything", "X-Session-Id", "X-Amz-Security-Token",
 		} {
 			if req.Header.Get(name) == "" {
@@ -985,7 +992,15 @@ func TestArraysGroupedAnew(t *testing.T) {
 		for _, c := range []struct {
 			ids    []int
 			status int
-		}{{[]int{1, 2}, 202}, {[]int{2, 1}, 200}, {[]int{2, 3}, 202}, {[]int{1, 2, 3}, 200}, {[]int{3}, 200}, {[]int{4, 4}, 202}, {[]int{4, 5, 1}, 202}} {
+		}{
+			{[]int{1, 2}, 202},
+			{[]int{2, 1}, 200},
+			{[]int{2, 3}, 202},
+			{[]int{1, 2, 3}, 200},
+			{[]int{3}, 200},
+			{[]int{4, 4}, 202},
+			{[]int{4, 5, 1}, 202},
+		} {
 			var parts []string
 			for _, id := range c.ids {
 				parts = append(

@@ -190,7 +190,10 @@ func TestRetryDelays(t *testing.T) {
 			require.Equal(t, len(at[it.ID]), it.Attempts, "those that have failed")
 			at[it.ID] = append(at[it.ID], time.Now())
 			return errTrouble
-		}, inbox.Config{BaseDelay: time.Second, MaxDelay: 8 * time.Second, MaxAttempts: 6, Workers: 8, Observers: []belay.Observer{nil, panicky{}, seen}})
+		}, inbox.Config{
+			BaseDelay: time.Second, MaxDelay: 8 * time.Second, MaxAttempts: 6,
+			Workers: 8, Observers: []belay.Observer{nil, panicky{}, seen},
+		})
 		for i := range events {
 			put(t, w, fmt.Sprint("evt_", i))
 		}
@@ -571,7 +574,10 @@ func TestKeyOrder(t *testing.T) {
 			}
 			done.add(it.ID)
 			return nil
-		}, inbox.Config{Workers: 1, BaseDelay: time.Hour, MaxDelay: time.Hour, Key: func(it inbox.Item) string { return it.ID[:strings.Index(it.ID, "/")] }})
+		}, inbox.Config{
+			Workers: 1, BaseDelay: time.Hour, MaxDelay: time.Hour,
+			Key: func(it inbox.Item) string { return it.ID[:strings.Index(it.ID, "/")] },
+		})
 		put(t, w, "a/1", "a/2", "b/1", "/1", "/2")
 		synctest.Wait()
 		done.once(t, 3)
@@ -633,7 +639,14 @@ func TestDuplicates(t *testing.T) {
 		for _, c := range []struct {
 			ids    []string
 			stored bool
-		}{{[]string{"a", "a", "dead"}, true}, {[]string{"a"}, false}, {[]string{"dead"}, false}, {[]string{"a", "b"}, true}, {[]string{"b", "a"}, false}, {nil, false}} {
+		}{
+			{[]string{"a", "a", "dead"}, true},
+			{[]string{"a"}, false},
+			{[]string{"dead"}, false},
+			{[]string{"a", "b"}, true},
+			{[]string{"b", "a"}, false},
+			{nil, false},
+		} {
 			stored, err := w.Put(t.Context(), delivery(c.ids...))
 			require.NoError(t, err)
 			require.Equal(t, c.stored, stored, c.ids)
@@ -688,17 +701,19 @@ func TestReplay(t *testing.T) {
 		filter func(began time.Time) inbox.Filter
 		want   int
 	}{
-		"all":         {func(time.Time) inbox.Filter { return inbox.Filter{} }, 9},
-		"dead":        {func(time.Time) inbox.Filter { return inbox.Filter{State: inbox.Dead} }, 9},
-		"unhandled":   {func(time.Time) inbox.Filter { return inbox.Filter{State: inbox.Unhandled} }, 0},
-		"type":        {func(time.Time) inbox.Filter { return inbox.Filter{Type: "type_1"} }, 3},
-		"no type":     {func(time.Time) inbox.Filter { return inbox.Filter{Type: "type"} }, 0},
-		"since":       {func(began time.Time) inbox.Filter { return inbox.Filter{Since: began.Add(7 * time.Minute)} }, 2},
-		"until":       {func(began time.Time) inbox.Filter { return inbox.Filter{Until: began.Add(7 * time.Minute)} }, 7},
-		"ids":         {func(time.Time) inbox.Filter { return inbox.Filter{IDs: []string{"evt_2", "evt_3", "evt_99"}} }, 2},
-		"partner":     {func(time.Time) inbox.Filter { return inbox.Filter{Partner: "acme", Integration: "one"} }, 9},
-		"another":     {func(time.Time) inbox.Filter { return inbox.Filter{Partner: "initech"} }, 0},
-		"all of them": {func(began time.Time) inbox.Filter { return inbox.Filter{Type: "type_0", Since: began.Add(time.Minute)} }, 2},
+		"all":       {func(time.Time) inbox.Filter { return inbox.Filter{} }, 9},
+		"dead":      {func(time.Time) inbox.Filter { return inbox.Filter{State: inbox.Dead} }, 9},
+		"unhandled": {func(time.Time) inbox.Filter { return inbox.Filter{State: inbox.Unhandled} }, 0},
+		"type":      {func(time.Time) inbox.Filter { return inbox.Filter{Type: "type_1"} }, 3},
+		"no type":   {func(time.Time) inbox.Filter { return inbox.Filter{Type: "type"} }, 0},
+		"since":     {func(began time.Time) inbox.Filter { return inbox.Filter{Since: began.Add(7 * time.Minute)} }, 2},
+		"until":     {func(began time.Time) inbox.Filter { return inbox.Filter{Until: began.Add(7 * time.Minute)} }, 7},
+		"ids":       {func(time.Time) inbox.Filter { return inbox.Filter{IDs: []string{"evt_2", "evt_3", "evt_99"}} }, 2},
+		"partner":   {func(time.Time) inbox.Filter { return inbox.Filter{Partner: "acme", Integration: "one"} }, 9},
+		"another":   {func(time.Time) inbox.Filter { return inbox.Filter{Partner: "initech"} }, 0},
+		"all of them": {
+			func(began time.Time) inbox.Filter { return inbox.Filter{Type: "type_0", Since: began.Add(time.Minute)} }, 2,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -858,7 +873,10 @@ func TestShutdownDrains(t *testing.T) {
 			}
 			done.add(it.ID)
 			return nil
-		}, inbox.Config{BaseDelay: time.Hour, MaxDelay: time.Hour, MaxAttempts: 5, Key: func(it inbox.Item) string { return it.ID[len(it.ID)-1:] }})
+		}, inbox.Config{
+			BaseDelay: time.Hour, MaxDelay: time.Hour, MaxAttempts: 5,
+			Key: func(it inbox.Item) string { return it.ID[len(it.ID)-1:] },
+		})
 		for i := range 50 {
 			put(t, w, fmt.Sprint("evt_", i))
 		}
@@ -902,7 +920,7 @@ func TestShutdownOfDurable(t *testing.T) {
 	})
 }
 
-// When its context is done, the handlers' is cancelled; what they were at is no failed attempt.
+// When its context is done, the handlers' is canceled; what they were at is no failed attempt.
 func TestShutdownDeadline(t *testing.T) {
 	t.Parallel()
 	for _, durable := range []bool{false, true} {
@@ -1213,7 +1231,10 @@ func TestManyAtOnce(t *testing.T) {
 			}
 			done.add(it.ID)
 			return nil
-		}, inbox.Config{Workers: 16, MaxAttempts: 1000, MaxDelay: time.Minute, Key: func(it inbox.Item) string { return it.ID[len(it.ID)-1:] }})
+		}, inbox.Config{
+			Workers: 16, MaxAttempts: 1000, MaxDelay: time.Minute,
+			Key: func(it inbox.Item) string { return it.ID[len(it.ID)-1:] },
+		})
 		var wg sync.WaitGroup
 		for i := range 200 {
 			for range 2 {

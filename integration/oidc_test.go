@@ -112,7 +112,8 @@ func (s *authServer) app(t *testing.T, id string, style oauth.Style, store oauth
 	t.Helper()
 	a, err := oauth.New(oauth.Config{
 		TokenURL: s.issuer + "/token", AuthURL: s.issuer + "/auth", RedirectURL: "http://127.0.0.1:1/callback",
-		ClientID: id, ClientSecret: belay.NewSecret(appSecret), Style: style, Scopes: []string{"openid", "offline_access"}, Store: store, Observer: o,
+		ClientID: id, ClientSecret: belay.NewSecret(appSecret), Style: style,
+		Scopes: []string{"openid", "offline_access"}, Store: store, Observer: o,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = a.Close() })
@@ -135,7 +136,9 @@ func (s *authServer) consent(t *testing.T, page string) url.Values {
 	defer browser.CloseIdleConnections()
 	resp, err := browser.Get(page)
 	require.NoError(t, err)
-	for _, form := range []url.Values{{"prompt": {"login"}, "login": {"ada"}, "password": {"any"}}, {"prompt": {"consent"}}} {
+	for _, form := range []url.Values{
+		{"prompt": {"login"}, "login": {"ada"}, "password": {"any"}}, {"prompt": {"consent"}},
+	} {
 		_ = resp.Body.Close()
 		require.Equal(t, 200, resp.StatusCode)
 		require.Contains(t, resp.Request.URL.Path, "/interaction/")

@@ -233,7 +233,8 @@ func TestFileStoreDoesNotPrint(t *testing.T) {
 		}
 	}
 	for name, v := range map[string]any{
-		"pointer": s, "value": *s, "within": struct{ S *oauth.FileStore }{s}, "hidden": struct{ s oauth.Store }{s}, "config": cfg, "app": o, "credential": o.RefreshToken("acme"),
+		"pointer": s, "value": *s, "within": struct{ S *oauth.FileStore }{s},
+		"hidden": struct{ s oauth.Store }{s}, "config": cfg, "app": o, "credential": o.RefreshToken("acme"),
 	} {
 		text := testkit.Verbs(v) + fmt.Sprintf("%o %X %U %c %e %b", v, v, v, v, v, v)
 		for _, b := range bad {
@@ -290,7 +291,9 @@ func TestFileStore(t *testing.T) {
 	require.NoError(t, err)
 	_, err = other.Load(t.Context(), "acme")
 	require.ErrorIs(t, err, oauth.ErrUnreadable)
-	for _, torn := range [][]byte{nil, data[:5], data[:20], data[:len(data)-1], append([]byte("x"), data...), []byte(strings.Repeat("z", 2<<20))} {
+	for _, torn := range [][]byte{
+		nil, data[:5], data[:20], data[:len(data)-1], append([]byte("x"), data...), []byte(strings.Repeat("z", 2<<20)),
+	} {
 		require.NoError(t, os.WriteFile(files[0], torn, 0o600))
 		_, err = s.Update(t.Context(), "acme", func(context.Context, oauth.Token) (oauth.Token, error) { return want, nil })
 		require.ErrorIs(t, err, oauth.ErrUnreadable)

@@ -455,16 +455,40 @@ func TestTokenEndpointAnswers(t *testing.T) {
 		class  belay.Class
 		says   string
 	}{
-		{"HTML", func() *http.Response { return text(200, "text/html", "<html>login client-secret</html>") }, belay.ErrData, belay.ClassData, "no token"},
-		{"empty JSON", func() *http.Response { return text(200, "application/json", "{}") }, belay.ErrData, belay.ClassData, "no token"},
-		{"no access_token", func() *http.Response { return text(200, "application/json", `{"token_type":"bearer"}`) }, belay.ErrData, belay.ClassData, "no token"},
-		{"a line break", func() *http.Response { return text(200, "application/json", `{"access_token":"a\nb"}`) }, belay.ErrData, belay.ClassData, "control character"},
+		{
+			"HTML", func() *http.Response { return text(200, "text/html", "<html>login client-secret</html>") },
+			belay.ErrData, belay.ClassData, "no token",
+		},
+		{
+			"empty JSON", func() *http.Response { return text(200, "application/json", "{}") },
+			belay.ErrData, belay.ClassData, "no token",
+		},
+		{
+			"no access_token", func() *http.Response { return text(200, "application/json", `{"token_type":"bearer"}`) },
+			belay.ErrData, belay.ClassData, "no token",
+		},
+		{
+			"a line break", func() *http.Response { return text(200, "application/json", `{"access_token":"a\nb"}`) },
+			belay.ErrData, belay.ClassData, "control character",
+		},
 		{"200 with an error", func() *http.Response {
-			return text(200, "application/json", `{"error":"bad_verification_code","error_description":"refresh-0-secret is bad"}`)
+			return text(
+				200, "application/json", `{"error":"bad_verification_code","error_description":"refresh-0-secret is bad"}`,
+			)
 		}, belay.ErrAuth, belay.ClassAuth, "begin the consent again"},
-		{"200 with an error nobody knows", func() *http.Response { return text(200, "application/json", `{"error":"oops"}`) }, belay.ErrAuth, belay.ClassAuth, "oops"},
-		{"invalid_client", func() *http.Response { return text(401, "application/json", `{"error":"invalid_client"}`) }, belay.ErrAuth, belay.ClassAuth, "client id"},
-		{"unauthorized_client", func() *http.Response { return text(400, "application/json", `{"error":"unauthorized_client"}`) }, belay.ErrAuth, belay.ClassAuth, "may not use this grant"},
+		{
+			"200 with an error nobody knows", func() *http.Response { return text(200, "application/json", `{"error":"oops"}`) },
+			belay.ErrAuth, belay.ClassAuth, "oops",
+		},
+		{
+			"invalid_client", func() *http.Response { return text(401, "application/json", `{"error":"invalid_client"}`) },
+			belay.ErrAuth, belay.ClassAuth, "client id",
+		},
+		{
+			"unauthorized_client",
+			func() *http.Response { return text(400, "application/json", `{"error":"unauthorized_client"}`) },
+			belay.ErrAuth, belay.ClassAuth, "may not use this grant",
+		},
 		{"HubSpot's", func() *http.Response {
 			return text(400, "application/json", `{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}`)
 		}, belay.ErrAuth, belay.ClassAuth, "refresh token"},
@@ -473,8 +497,14 @@ func TestTokenEndpointAnswers(t *testing.T) {
 			r.Header.Set("Location", "https://evil.test/")
 			return r
 		}, belay.ErrAuth, belay.ClassAuth, "redirects"},
-		{"500", func() *http.Response { return text(500, "text/plain", "refresh-0-secret") }, belay.ErrTransient, belay.ClassTransient, "500"},
-		{"429", func() *http.Response { return testkit.Reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, belay.ClassRateLimited, "429"},
+		{
+			"500", func() *http.Response { return text(500, "text/plain", "refresh-0-secret") },
+			belay.ErrTransient, belay.ClassTransient, "500",
+		},
+		{
+			"429", func() *http.Response { return testkit.Reply(429, "Retry-After", "3600") },
+			belay.ErrRateLimited, belay.ClassRateLimited, "429",
+		},
 		{"without end", func() *http.Response {
 			r := testkit.Reply(200, "Content-Type", "application/json")
 			r.Body = io.NopCloser(testkit.Endless{})
@@ -589,7 +619,10 @@ func TestOAuth2BadInput(t *testing.T) {
 			ClientSecret: belay.NewSecret("a\n"),
 		},
 	)
-	for _, field := range []string{"TokenURL is http://partner.test", "ClientID is empty", "Timeout is -1ns", "Style is 9", "AuthURL", "Limits", "ClientSecret"} {
+	for _, field := range []string{
+		"TokenURL is http://partner.test", "ClientID is empty",
+		"Timeout is -1ns", "Style is 9", "AuthURL", "Limits", "ClientSecret",
+	} {
 		require.ErrorContains(t, err, field)
 	}
 	require.ErrorIs(t, err, belay.ErrInvalid)

@@ -71,12 +71,18 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		{
 			name: "Attio: a code for a token without end and without refresh token",
 			auth: granted,
-			server: server{token: gives(`{"access_token":"a1","token_type":"Bearer"}`), api: func(n int, _ string) *http.Response {
-				if n > 1 {
-					return testkit.Raw(401, "application/json", `{"status_code":401,"type":"auth_error","code":"unauthorized","message":"The token was revoked"}`)
-				}
-				return testkit.Reply(200)
-			}},
+			server: server{
+				token: gives(`{"access_token":"a1","token_type":"Bearer"}`),
+				api: func(n int, _ string) *http.Response {
+					if n > 1 {
+						return testkit.Raw(
+							401, "application/json",
+							`{"status_code":401,"type":"auth_error","code":"unauthorized","message":"The token was revoked"}`,
+						)
+					}
+					return testkit.Reply(200)
+				},
+			},
 			run: func(t *testing.T, s *server, o *oauth.App, c *belay.Client) {
 				consent, err := o.AuthCodeURL(nil)
 				require.NoError(t, err)
@@ -105,10 +111,14 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			},
 			auth: own,
 			server: server{token: func(n int, form url.Values, h http.Header) *http.Response {
-				if form.Get("grant_type") != "client_credentials" || form.Get("scope") != "open-api" || form.Get("client_id") != "app" || form.Get("client_secret") == "" || h.Get("Authorization") != "" {
+				if form.Get("grant_type") != "client_credentials" || form.Get("scope") != "open-api" ||
+					form.Get("client_id") != "app" || form.Get("client_secret") == "" || h.Get("Authorization") != "" {
 					return testkit.Reply(400)
 				}
-				return testkit.Raw(200, "application/json", fmt.Sprintf(`{"token_type":"Bearer","expires_in":86400,"access_token":"g%d","scope":"open-api"}`, n))
+				return testkit.Raw(
+					200, "application/json",
+					fmt.Sprintf(`{"token_type":"Bearer","expires_in":86400,"access_token":"g%d","scope":"open-api"}`, n),
+				)
 			}},
 			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				for range 96 { // four days
@@ -183,7 +193,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			name: "GitHub answers a form",
 			auth: own,
 			server: server{token: func(int, url.Values, http.Header) *http.Response {
-				return testkit.Raw(200, "application/x-www-form-urlencoded; charset=utf-8", "access_token=gh&expires_in=28800&token_type=bearer")
+				return testkit.Raw(
+					200, "application/x-www-form-urlencoded; charset=utf-8", "access_token=gh&expires_in=28800&token_type=bearer",
+				)
 			}},
 			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
@@ -193,7 +205,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		{
 			name: "GitHub refuses with 200",
 			auth: granted, seed: token("", "r"),
-			server: server{token: gives(`{"error":"bad_verification_code","error_description":"The code passed is incorrect or expired.","error_uri":"https://docs"}`)},
+			server: server{token: gives(
+				`{"error":"bad_verification_code","error_description":"The code passed is incorrect or expired.","error_uri":"https://docs"}`,
+			)},
 			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				for range 3 {
 					require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
@@ -222,7 +236,8 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			},
 			auth: own,
 			server: server{token: func(_ int, form url.Values, h http.Header) *http.Response {
-				if form.Has("client_id") || form.Has("client_secret") || h.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte("an+app:a%2Bb%3Ac%2Fd")) {
+				if form.Has("client_id") || form.Has("client_secret") ||
+					h.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte("an+app:a%2Bb%3Ac%2Fd")) {
 					return testkit.JSONReply(401, map[string]string{"error": "invalid_client"})
 				}
 				return testkit.Raw(200, "application/json", `{"access_token":"x"}`)
@@ -249,7 +264,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 				if form.Get("refresh_token") != fmt.Sprintf("r%d", n-1) {
 					return testkit.JSONReply(400, map[string]string{"error": "invalid_grant"})
 				}
-				return testkit.JSONReply(200, map[string]any{"access_token": fmt.Sprint("a", n), "refresh_token": fmt.Sprint("r", n), "expires_in": 28800})
+				return testkit.JSONReply(
+					200, map[string]any{"access_token": fmt.Sprint("a", n), "refresh_token": fmt.Sprint("r", n), "expires_in": 28800},
+				)
 			}},
 			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				for range 50 {
@@ -276,14 +293,19 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth:   granted, seed: token("", "r"), server: server{token: gives(`{"access_token":"s","expires_in":1800}`)},
 			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
-				require.Equal(t, []string{"1", "1800", "refresh_token"}, []string{s.forms[0].Get("expiring"), s.forms[0].Get("expires_in"), s.forms[0].Get("grant_type")})
+				require.Equal(
+					t, []string{"1", "1800", "refresh_token"},
+					[]string{s.forms[0].Get("expiring"), s.forms[0].Get("expires_in"), s.forms[0].Get("grant_type")},
+				)
 			},
 		},
 		{
 			name: "HubSpot's refusal has a name of its own",
 			auth: granted, seed: token("", "r"),
 			server: server{token: func(int, url.Values, http.Header) *http.Response {
-				return testkit.Raw(400, "application/json", `{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}`)
+				return testkit.Raw(
+					400, "application/json", `{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}`,
+				)
 			}},
 			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) {
 				require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
@@ -296,7 +318,9 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 				if bearer == "new" {
 					return testkit.Reply(200)
 				}
-				return testkit.Reply(401, "Www-Authenticate", `Bearer realm="x", error="invalid_token", error_description="expired"`)
+				return testkit.Reply(
+					401, "Www-Authenticate", `Bearer realm="x", error="invalid_token", error_description="expired"`,
+				)
 			}},
 			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) { ok(t, c) },
 		},
@@ -344,9 +368,13 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			auth: granted, seed: token("old", "r"),
 			server: server{token: gives(`{"access_token":"new"}`), api: func(_ int, bearer string) *http.Response {
 				if bearer == "old" {
-					return testkit.Raw(401, "application/json", `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`)
+					return testkit.Raw(
+						401, "application/json", `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`,
+					)
 				}
-				return testkit.Raw(403, "application/json", `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`)
+				return testkit.Raw(
+					403, "application/json", `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`,
+				)
 			}},
 			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				err := get(t.Context(), c, "/", belay.MaxAttempts(1))
@@ -363,7 +391,10 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 					"subject_token_type": {"urn:ietf:params:oauth:token-type:id_token"},
 				}
 			},
-			auth: own, server: server{token: gives(`{"access_token":"x","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer"}`)},
+			auth: own,
+			server: server{token: gives(
+				`{"access_token":"x","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer"}`,
+			)},
 			run: func(t *testing.T, s *server, _ *oauth.App, c *belay.Client) {
 				ok(t, c)
 				require.Equal(t, "urn:ietf:params:oauth:grant-type:token-exchange", s.forms[0].Get("grant_type"))
@@ -400,7 +431,8 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 		})
 	}
 	for code := range map[string]bool{
-		"invalid_request": true, "invalid_client": true, "invalid_grant": true, "unauthorized_client": true, "unsupported_grant_type": true, "invalid_scope": true,
+		"invalid_request": true, "invalid_client": true, "invalid_grant": true,
+		"unauthorized_client": true, "unsupported_grant_type": true, "invalid_scope": true,
 	} {
 		testkit.Bubble(t, "RFC 6749 section 5.2: "+code, func(t *testing.T) {
 			s := &server{token: func(int, url.Values, http.Header) *http.Response {
@@ -423,12 +455,18 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 // FuzzTokenAnswer: whatever a token endpoint answers, there is a token that can be sent, or a typed error that
 // names the integration and holds no secret; and after an error the stored token is as it was.
 func FuzzTokenAnswer(f *testing.F) {
-	for _, contentType := range []string{"application/json", "application/x-www-form-urlencoded", "text/plain", "text/html; charset=x", ""} {
+	for _, contentType := range []string{
+		"application/json", "application/x-www-form-urlencoded", "text/plain", "text/html; charset=x", "",
+	} {
 		for _, body := range []string{
-			`{"access_token":"a","token_type":"Bearer","expires_in":3600,"refresh_token":"r"}`, `{"access_token":"a","expires_in":"3600"}`,
-			`{"access_token":"a","expires_in":null}`, `{"access_token":"a","expires_in":-1e99}`, `{"access_token":"a\nb"}`, `{"access_token":""}`, `{}`, `[]`, ``,
-			`{"error":"invalid_grant","error_description":"refresh-0-secret"}`, `{"ok":false,"error":"x"}`, `access_token=a&expires_in=5&token_type=mac`,
-			`<html>client-secret</html>`, `{"access_token":"a","token_type":"a b"}`, `{"access_token":"a","access_token":{}}`, "error=refresh-0-secret", `{"access_token":"é"}`,
+			`{"access_token":"a","token_type":"Bearer","expires_in":3600,"refresh_token":"r"}`,
+			`{"access_token":"a","expires_in":"3600"}`,
+			`{"access_token":"a","expires_in":null}`, `{"access_token":"a","expires_in":-1e99}`,
+			`{"access_token":"a\nb"}`, `{"access_token":""}`, `{}`, `[]`, ``,
+			`{"error":"invalid_grant","error_description":"refresh-0-secret"}`,
+			`{"ok":false,"error":"x"}`, `access_token=a&expires_in=5&token_type=mac`,
+			`<html>client-secret</html>`, `{"access_token":"a","token_type":"a b"}`,
+			`{"access_token":"a","access_token":{}}`, "error=refresh-0-secret", `{"access_token":"é"}`,
 		} {
 			for _, status := range []int{200, 201, 302, 400, 401, 403} {
 				f.Add(status, contentType, body)

@@ -181,7 +181,10 @@ func TestTroubledEndpointIsNotHammered(t *testing.T) {
 		is     error
 		most   int // token requests in a minute
 	}{
-		{"429 for an hour", func() *http.Response { return testkit.Reply(429, "Retry-After", "3600") }, belay.ErrRateLimited, 1},
+		{
+			"429 for an hour", func() *http.Response { return testkit.Reply(429, "Retry-After", "3600") },
+			belay.ErrRateLimited, 1,
+		},
 		{"200 HTML", func() *http.Response { return testkit.Raw(200, "text/html", "<html>") }, belay.ErrData, 7},
 		{"503", func() *http.Response { return testkit.Reply(503) }, belay.ErrTransient, 18},
 	} {
@@ -210,7 +213,10 @@ func TestTroubledEndpointIsNotHammered(t *testing.T) {
 // A 401 drops the token also where the call cannot be sent again: the next call has another.
 func TestTokenIsDroppedWithoutASecondAttempt(t *testing.T) {
 	t.Parallel()
-	for name, option := range map[string]belay.Option{"a body that is read once": belay.WithName("partner"), "without retries": belay.Without(belay.LayerRetry)} {
+	for name, option := range map[string]belay.Option{
+		"a body that is read once": belay.WithName("partner"),
+		"without retries":          belay.Without(belay.LayerRetry),
+	} {
 		testkit.Bubble(t, name, func(t *testing.T) {
 			i := testkit.NewIssuer(time.Hour)
 			o := app(t, i)
@@ -402,16 +408,20 @@ func TestSecretsInOtherWritings(t *testing.T) {
 	inJSON, err := json.Marshal(map[string]string{"refresh_token": secret})
 	require.NoError(t, err)
 	for name, c := range map[string]struct{ said, hides string }{
-		"as it is":                    {secret, secret},
-		"percent":                     {url.QueryEscape(secret), "re%2Bfresh"},
-		"percent in lower case":       {"re%2bfresh%2fsec%22ret%3c%26%3e%3d", "re%2bfresh"},
-		"base64":                      {base64.StdEncoding.EncodeToString([]byte(secret)), base64.StdEncoding.EncodeToString([]byte(secret))[:20]},
-		"base64 for URLs, no padding": {base64.RawURLEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret))[:20]},
-		"Basic":                       {"Basic " + basic, basic},
-		"JSON in JSON":                {string(inJSON), "fresh/sec"},
-		"HTML":                        {"re+fresh/sec&#34;ret&lt;&amp;&gt;=", "fresh/sec"},
-		"the client's":                {"client-secret", "client-secret"},
-		"one that was handed out":     {"brand-new-access-token and brand-new-refresh-token", "brand-new"},
+		"as it is":              {secret, secret},
+		"percent":               {url.QueryEscape(secret), "re%2Bfresh"},
+		"percent in lower case": {"re%2bfresh%2fsec%22ret%3c%26%3e%3d", "re%2bfresh"},
+		"base64": {
+			base64.StdEncoding.EncodeToString([]byte(secret)), base64.StdEncoding.EncodeToString([]byte(secret))[:20],
+		},
+		"base64 for URLs, no padding": {
+			base64.RawURLEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret))[:20],
+		},
+		"Basic":                   {"Basic " + basic, basic},
+		"JSON in JSON":            {string(inJSON), "fresh/sec"},
+		"HTML":                    {"re+fresh/sec&#34;ret&lt;&amp;&gt;=", "fresh/sec"},
+		"the client's":            {"client-secret", "client-secret"},
+		"one that was handed out": {"brand-new-access-token and brand-new-refresh-token", "brand-new"},
 	} {
 		for _, style := range []oauth.Style{oauth.StyleBody, oauth.StyleHeader} {
 			for _, status := range []int{400, 500} {
@@ -521,7 +531,10 @@ func TestTokenAnswerBreaksOff(t *testing.T) {
 // Patience and attempts outlast an outage of the token endpoint, for a POST too, as nothing was sent.
 func TestOutageOfTheTokenEndpoint(t *testing.T) {
 	t.Parallel()
-	for name, option := range map[string]belay.CallOption{"patience": belay.Patience(10 * time.Minute), "attempts": belay.MaxAttempts(10)} {
+	for name, option := range map[string]belay.CallOption{
+		"patience": belay.Patience(10 * time.Minute),
+		"attempts": belay.MaxAttempts(10),
+	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			testkit.Bubble(t, name+method, func(t *testing.T) {
 				i := testkit.NewIssuer(time.Hour)
@@ -595,7 +608,9 @@ func TestParameters(t *testing.T) {
 		for _, form := range i.Requests {
 			require.Equal(t, []string{"a", "b"}, form["resource"])
 		}
-		for _, name := range []string{"state", "client_id", "redirect_uri", "response_type", "code_challenge", "code_challenge_method"} {
+		for _, name := range []string{
+			"state", "client_id", "redirect_uri", "response_type", "code_challenge", "code_challenge_method",
+		} {
 			_, err := o.AuthCodeURL(url.Values{name: {"mine"}})
 			require.ErrorIs(t, err, belay.ErrInvalid)
 			require.ErrorContains(t, err, fmt.Sprintf("%q", name))
@@ -639,7 +654,9 @@ func (s forgetful) Update(
 func TestStoreReturnsABadToken(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string]oauth.Token{
-		"none": {}, "a line break": {Access: belay.NewSecret("a\nX-Evil: 1")}, "a type of two words": {Access: belay.NewSecret("a"), Type: "a b"},
+		"none":                {},
+		"a line break":        {Access: belay.NewSecret("a\nX-Evil: 1")},
+		"a type of two words": {Access: belay.NewSecret("a"), Type: "a b"},
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {
 			i := testkit.NewIssuer(time.Hour)

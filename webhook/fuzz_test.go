@@ -19,7 +19,8 @@ import (
 
 // reasons are all the errors that a delivery may get.
 var reasons = []error{
-	belay.ErrNoSignature, belay.ErrMalformedSignature, belay.ErrBadSignature, belay.ErrTooOld, belay.ErrTooNew, belay.ErrBodyTooLarge, belay.ErrData,
+	belay.ErrNoSignature, belay.ErrMalformedSignature, belay.ErrBadSignature,
+	belay.ErrTooOld, belay.ErrTooNew, belay.ErrBodyTooLarge, belay.ErrData,
 }
 
 func reasonOf(err error) error {
@@ -39,7 +40,10 @@ func FuzzWebhookSignature(f *testing.F) {
 	verifiers := make([]*webhook.Verifier, len(webhooks))
 	for i, w := range webhooks {
 		verifiers[i] = mustVerifier(f, w.scheme, w.another, w.proves)
-		for _, header := range []string{"", "$sig", "t=$t,v1=$sig", "t=$t,v1=$sig,v1=$sig,v0=", "v1,$sig v1a,$sig", "v1,$sig ", "sha256=$sig", "sha1=$sig", "v0=$sig", "$sig=", ",,,,", "   ", "t=,v1=", "t=1,v1=$sig", "t=$t,t=1,v1=$sig"} {
+		for _, header := range []string{
+			"", "$sig", "t=$t,v1=$sig", "t=$t,v1=$sig,v1=$sig,v0=", "v1,$sig v1a,$sig", "v1,$sig ", "sha256=$sig",
+			"sha1=$sig", "v0=$sig", "$sig=", ",,,,", "   ", "t=,v1=", "t=1,v1=$sig", "t=$t,t=1,v1=$sig",
+		} {
 			f.Add(uint8(i), header, "", "", []byte(nil))
 		}
 		f.Add(uint8(i), "", "", "", []byte(" $body"))
@@ -159,12 +163,18 @@ func formFields(body []byte) string {
 // accepted each event has an id of a bounded size and data that lies in the body.
 func FuzzWebhookFields(f *testing.F) {
 	for _, body := range []string{
-		`{"id":"evt_1","type":"a","created":1700000000}`, `{"id":"a","id":"b","i\u0064":"c"}`, `{"id":{"id":1},"type":null,"created":"x"}`, `{"id":1e400,"type":-5}`,
-		`[{"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":3,"subscriptionType":"x"},{}]`, `[1,"a",null,[],{}]`, `[]`, ` [ ]`, `[{},]`,
-		`{"events":[{"event_type":"a"},{"event_type":"b"}],"webhook_id":"w"}`, `{"events":[]}`, `{"events":null}`, `{"events":{}}`, `{"events":"x"}`,
-		`{"type":"url_verification","challenge":"x"}`, `{"type":"event_callback","event_id":"Ev1","event_time":1,"event":{"type":"t"}}`, `{"event":{"event":{"type":1}}}`,
-		"\xef\xbb\xbf{}", "", " ", "payload=%7B%7D&a=b", `{"id":"`, `{"id"`, `{`, `[`, `{"a":[}]}`, `"x"`, "{}{}", `{"":{"":{}}}`, `{"id":"\ud800","type":"\u0000"}`, strings.Repeat(`{"id":`, 100),
-		`{"id":"` + strings.Repeat("x", 513) + `"}`, `{"id":"` + strings.Repeat("x", 512) + `"}`, `{"created":"2023-11-14T22:13:20Z"}`, `{"created":1e308}`, `{"created":-1}`,
+		`{"id":"evt_1","type":"a","created":1700000000}`, `{"id":"a","id":"b","i\u0064":"c"}`,
+		`{"id":{"id":1},"type":null,"created":"x"}`, `{"id":1e400,"type":-5}`,
+		`[{"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":3,"subscriptionType":"x"},{}]`,
+		`[1,"a",null,[],{}]`, `[]`, ` [ ]`, `[{},]`,
+		`{"events":[{"event_type":"a"},{"event_type":"b"}],"webhook_id":"w"}`,
+		`{"events":[]}`, `{"events":null}`, `{"events":{}}`, `{"events":"x"}`,
+		`{"type":"url_verification","challenge":"x"}`,
+		`{"type":"event_callback","event_id":"Ev1","event_time":1,"event":{"type":"t"}}`, `{"event":{"event":{"type":1}}}`,
+		"\xef\xbb\xbf{}", "", " ", "payload=%7B%7D&a=b", `{"id":"`, `{"id"`, `{`, `[`, `{"a":[}]}`,
+		`"x"`, "{}{}", `{"":{"":{}}}`, `{"id":"\ud800","type":"\u0000"}`, strings.Repeat(`{"id":`, 100),
+		`{"id":"` + strings.Repeat("x", 513) + `"}`, `{"id":"` + strings.Repeat("x", 512) + `"}`,
+		`{"created":"2023-11-14T22:13:20Z"}`, `{"created":1e308}`, `{"created":-1}`,
 	} {
 		f.Add([]byte(body))
 	}

@@ -119,7 +119,8 @@ func vectors(t *testing.T) []vector {
 			"SW-neg list", webhook.StandardWebhooks(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 			[]string{
 				"webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp", "1614265330",
-				"webhook-signature", "v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v2,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc=",
+				"webhook-signature",
+				"v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v2,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc=",
 			},
 			`{"test": 2432232314}`,
 			[]string{"webhook-id", "webhook-timestamp"},
@@ -410,14 +411,16 @@ func vectors(t *testing.T) []vector {
 			"",
 		},
 		{
-			"SendGrid", webhook.SendGrid(), "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==",
+			"SendGrid", webhook.SendGrid(),
+			"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==",
 			[]string{
 				"X-Twilio-Email-Event-Webhook-Timestamp",
 				"1600112502",
 				"X-Twilio-Email-Event-Webhook-Signature",
 				"MEUCIGHQVtGj+Y3LkG9fLcxf3qfI10QysgDWmMOVmxG0u6ZUAiEAyBiXDWzM+uOe5W0JuG+luQAbPIqHh89M15TluLtEZtM=",
 			},
-			`[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address","sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA","sg_message_id":"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0","smtp-id":"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>","timestamp":1600112492}]` + "\r\n",
+			`[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address","sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA","sg_message_id":"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0","smtp-id":"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>","timestamp":1600112492}]` +
+				"\r\n",
 			[]string{"X-Twilio-Email-Event-Webhook-Timestamp", "X-Twilio-Email-Event-Webhook-Signature"},
 			1600112502, "ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA", "dropped",
 		},
@@ -628,7 +631,9 @@ func TestWebhookRefused(t *testing.T) {
 		{"SW-1", "webhook-signature", "v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc=", 0, belay.ErrBadSignature},
 		{"SW-1", "webhook-signature", "v1,", 0, belay.ErrMalformedSignature},
 		{"SW-1", "webhook-signature", "v2,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", 0, belay.ErrMalformedSignature},
-		{"SW-1", "webhook-signature", "v1,g0hM9SsE-OTPJTGt_tmIKtSyZlE3uFJELVlNIOLJ1OE=", 0, belay.ErrMalformedSignature}, // the other alphabet
+		{
+			"SW-1", "webhook-signature", "v1,g0hM9SsE-OTPJTGt_tmIKtSyZlE3uFJELVlNIOLJ1OE=", 0, belay.ErrMalformedSignature,
+		}, // the other alphabet
 		{"SW-1", "webhook-signature", "v1a," + ed, 0, belay.ErrMalformedSignature},
 		{"SW-A1", "webhook-signature", "v1," + ed, 0, belay.ErrMalformedSignature},
 		{"SW-1", "webhook-signature", "", 0, belay.ErrNoSignature},
@@ -640,7 +645,10 @@ func TestWebhookRefused(t *testing.T) {
 		{"SW-1", "", "", -5 * time.Minute, nil},
 		{"STR-1", "Stripe-Signature", "v1,t=1", 0, belay.ErrMalformedSignature},
 		{"STR-1", "Stripe-Signature", "t=", 0, belay.ErrMalformedSignature},
-		{"STR-1", "Stripe-Signature", "t=1533204620,v0=63f3a72374a733066c4be69ed7f8e5ac85c22c9f0a6a612ab9a025a9e4ee7eef", 0, belay.ErrMalformedSignature},
+		{
+			"STR-1", "Stripe-Signature", "t=1533204620,v0=63f3a72374a733066c4be69ed7f8e5ac85c22c9f0a6a612ab9a025a9e4ee7eef",
+			0, belay.ErrMalformedSignature,
+		},
 		{"STR-1", "Stripe-Signature", "", 0, belay.ErrNoSignature},
 		{"STR-1", "", "", 400 * time.Second, belay.ErrTooOld},
 		{"STR-1", "", "", -48 * time.Hour, belay.ErrTooNew},

@@ -384,7 +384,9 @@ func TestWebhookTolerance(t *testing.T) {
 			never := w.scheme
 			never.Tolerance = -1
 			until(1_100_000_000) // where it is not compared, a time must have as many digits as it has had since 2001
-			for ahead, want := range map[time.Duration]error{0: nil, within: nil, within + time.Second: belay.ErrTooNew, -within: nil, -within - time.Second: belay.ErrTooOld} {
+			for ahead, want := range map[time.Duration]error{
+				0: nil, within: nil, within + time.Second: belay.ErrTooNew, -within: nil, -within - time.Second: belay.ErrTooOld,
+			} {
 				e := belay.WebhookEvent{ID: signedID, Time: time.Now().Add(ahead), Data: []byte(w.data)}
 				req, err := webhook.SignTest(w.scheme, belay.NewSecret(w.signs), e)
 				require.NoError(t, err)
@@ -407,7 +409,9 @@ func TestWebhookRotation(t *testing.T) {
 	for _, w := range partnerWebhooks(t) {
 		testkit.Bubble(t, w.name, func(t *testing.T) {
 			req := mustSign(t, w.scheme, w.signs, w.data)
-			for _, secrets := range [][]string{{w.proves, w.another}, {w.another, w.proves}, {w.another, w.another, w.proves}, {w.proves, w.proves}} {
+			for _, secrets := range [][]string{
+				{w.proves, w.another}, {w.another, w.proves}, {w.another, w.another, w.proves}, {w.proves, w.proves},
+			} {
 				_, err := mustVerifier(t, w.scheme, secrets...).VerifyRequest(req)
 				require.NoError(t, err)
 			}
@@ -429,7 +433,9 @@ func TestWebhookTwoSignatures(t *testing.T) {
 	private := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))
 	public := "whpk_" + base64.StdEncoding.EncodeToString(private.Public().(ed25519.PublicKey))
 	signing := "whsk_" + base64.StdEncoding.EncodeToString(private)
-	const one, two, three = "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB", "whsec_AgICAgICAgICAgICAgICAgICAgICAgIC", "whsec_AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMD"
+	const one, two, three = "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB",
+		"whsec_AgICAgICAgICAgICAgICAgICAgICAgIC",
+		"whsec_AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMD"
 	for _, row := range []struct {
 		name                     string
 		scheme                   webhook.Scheme
@@ -438,8 +444,18 @@ func TestWebhookTwoSignatures(t *testing.T) {
 		header, separator, begin string // begin is where in a header the signatures begin
 	}{
 		{"Stripe", webhook.Stripe(), [2]string{one, two}, [2]string{one, two}, "Stripe-Signature", ",", "v1="},
-		{"Standard Webhooks", webhook.StandardWebhooks(), [2]string{one, two}, [2]string{one, two}, "webhook-signature", " ", "v1,"},
-		{"Standard Webhooks, v1 and v1a", webhook.StandardWebhooks(), [2]string{one, signing}, [2]string{one, public}, "webhook-signature", " ", "v1"},
+		{
+			"Standard Webhooks", webhook.StandardWebhooks(),
+			[2]string{one, two},
+			[2]string{one, two},
+			"webhook-signature", " ", "v1,",
+		},
+		{
+			"Standard Webhooks, v1 and v1a", webhook.StandardWebhooks(),
+			[2]string{one, signing},
+			[2]string{one, public},
+			"webhook-signature", " ", "v1",
+		},
 		{"Svix", webhook.Svix(), [2]string{one, two}, [2]string{one, two}, "svix-signature", " ", "v1,"},
 	} {
 		testkit.Bubble(t, row.name, func(t *testing.T) {
@@ -570,22 +586,24 @@ func TestWebhookBadSignatureInTheBody(t *testing.T) {
 		now := strconv.FormatInt(time.Now().Unix(), 10)
 		good := hmacHex("secret", now+"token")
 		for body, want := range map[string]error{
-			`{"signature":{"timestamp":"` + now + `","token":"token","signature":"` + good + `"}}`:                    nil,
-			`{"signature":{"timestamp":` + now + `,"token":"token","signature":"` + good + `"}}`:                      nil,
-			`{"signature":{"timestamp":"` + now + `","token":"token","signature":"` + strings.Repeat("0", 64) + `"}}`: belay.ErrBadSignature,
-			`{"signature":{"timestamp":"` + now + `","token":"nekot","signature":"` + good + `"}}`:                    belay.ErrBadSignature,
-			`{"signature":{"timestamp":"` + now + `","signature":"` + good + `"}}`:                                    belay.ErrMalformedSignature,
-			`{"signature":{"timestamp":"` + now + `","token":"token","signature":"` + good[1:] + `"}}`:                belay.ErrMalformedSignature,
-			`{"signature":{"token":"token","signature":"` + good + `"}}`:                                              belay.ErrMalformedSignature,
-			`{"signature":{"timestamp":"` + now + `","token":"token","signature":null}}`:                              belay.ErrNoSignature,
-			`{"signature":{"timestamp":"` + now + `","token":"token","signature":{}}}`:                                belay.ErrNoSignature,
-			`{"signature":"` + good + `"}`: belay.ErrNoSignature,
-			`{}`:                           belay.ErrNoSignature,
-			`[]`:                           belay.ErrNoSignature,
-			`{"signature":`:                belay.ErrMalformedSignature,
-			`signature=` + good:            belay.ErrMalformedSignature,
-			"":                             belay.ErrMalformedSignature,
-			"\xef\xbb\xbf{}":               belay.ErrMalformedSignature,
+			`{"signature":{"timestamp":"` + now + `","token":"token","signature":"` + good + `"}}`: nil,
+			`{"signature":{"timestamp":` + now + `,"token":"token","signature":"` + good + `"}}`:   nil,
+			`{"signature":{"timestamp":"` + now + `","token":"token","signature":"` + strings.Repeat("0", 64) +
+				`"}}`: belay.ErrBadSignature,
+			`{"signature":{"timestamp":"` + now + `","token":"nekot","signature":"` + good + `"}}`: belay.ErrBadSignature,
+			`{"signature":{"timestamp":"` + now + `","signature":"` + good + `"}}`:                 belay.ErrMalformedSignature,
+			`{"signature":{"timestamp":"` + now + `","token":"token","signature":"` + good[1:] +
+				`"}}`: belay.ErrMalformedSignature,
+			`{"signature":{"token":"token","signature":"` + good + `"}}`:                 belay.ErrMalformedSignature,
+			`{"signature":{"timestamp":"` + now + `","token":"token","signature":null}}`: belay.ErrNoSignature,
+			`{"signature":{"timestamp":"` + now + `","token":"token","signature":{}}}`:   belay.ErrNoSignature,
+			`{"signature":"` + good + `"}`:                                               belay.ErrNoSignature,
+			`{}`:                                                                         belay.ErrNoSignature,
+			`[]`:                                                                         belay.ErrNoSignature,
+			`{"signature":`:                                                              belay.ErrMalformedSignature,
+			`signature=` + good:                                                          belay.ErrMalformedSignature,
+			"":                                                                           belay.ErrMalformedSignature,
+			"\xef\xbb\xbf{}":                                                             belay.ErrMalformedSignature,
 		} {
 			_, err := v.Verify(http.Header{}, []byte(body))
 			require.ErrorIs(t, err, want, "%q", body)
@@ -620,14 +638,30 @@ func TestWebhookBadTimes(t *testing.T) {
 	}
 	// The bubble begins at 946684800, the year 2000.
 	seconds := map[string]error{
-		"946684800": nil, "946685100": nil, "0946684800": nil,
-		"946685101": belay.ErrTooNew, "946684499": belay.ErrTooOld, "0": belay.ErrTooOld,
-		"253402300799": belay.ErrTooNew, "946684800000": belay.ErrTooNew, "999999999999999": belay.ErrTooNew,
-		"": belay.ErrMalformedSignature, "-1": belay.ErrMalformedSignature, "+5": belay.ErrMalformedSignature, "+946684800": belay.ErrMalformedSignature,
-		" 946684800": belay.ErrMalformedSignature, "946684800.0": belay.ErrMalformedSignature, "9.466848e8": belay.ErrMalformedSignature,
-		"0x386d4380": belay.ErrMalformedSignature, "946_684_800": belay.ErrMalformedSignature, "٩٤٦٦٨٤٨٠٠": belay.ErrMalformedSignature,
-		"9999999999999999": belay.ErrMalformedSignature, "18446744073709551616": belay.ErrMalformedSignature,
-		"2000-01-01T00:00:00Z": belay.ErrMalformedSignature, strings.Repeat("9", 10_000): belay.ErrMalformedSignature, "NaN": belay.ErrMalformedSignature,
+		"946684800":                 nil,
+		"946685100":                 nil,
+		"0946684800":                nil,
+		"946685101":                 belay.ErrTooNew,
+		"946684499":                 belay.ErrTooOld,
+		"0":                         belay.ErrTooOld,
+		"253402300799":              belay.ErrTooNew,
+		"946684800000":              belay.ErrTooNew,
+		"999999999999999":           belay.ErrTooNew,
+		"":                          belay.ErrMalformedSignature,
+		"-1":                        belay.ErrMalformedSignature,
+		"+5":                        belay.ErrMalformedSignature,
+		"+946684800":                belay.ErrMalformedSignature,
+		" 946684800":                belay.ErrMalformedSignature,
+		"946684800.0":               belay.ErrMalformedSignature,
+		"9.466848e8":                belay.ErrMalformedSignature,
+		"0x386d4380":                belay.ErrMalformedSignature,
+		"946_684_800":               belay.ErrMalformedSignature,
+		"٩٤٦٦٨٤٨٠٠":                 belay.ErrMalformedSignature,
+		"9999999999999999":          belay.ErrMalformedSignature,
+		"18446744073709551616":      belay.ErrMalformedSignature,
+		"2000-01-01T00:00:00Z":      belay.ErrMalformedSignature,
+		strings.Repeat("9", 10_000): belay.ErrMalformedSignature,
+		"NaN":                       belay.ErrMalformedSignature,
 	}
 	for _, x := range []struct {
 		name   string
@@ -638,19 +672,31 @@ func TestWebhookBadTimes(t *testing.T) {
 		{"Slack", webhook.Slack(), slack, seconds},
 		{"Stripe", webhook.Stripe(), stripe, seconds},
 		{"HubSpot", webhook.HubSpot(webhookURL), hubSpot, map[string]error{
-			"946684800000": nil, "946685100000": nil, "946685100001": belay.ErrTooNew, "946684500000": nil, "946684499999": belay.ErrTooOld,
+			"946684800000": nil, "946685100000": nil, "946685100001": belay.ErrTooNew,
+			"946684500000": nil, "946684499999": belay.ErrTooOld,
 			"946684800": belay.ErrTooOld, "0": belay.ErrTooOld, "253402300799000": belay.ErrTooNew,
 			"": belay.ErrMalformedSignature, "-1": belay.ErrMalformedSignature, "+5": belay.ErrMalformedSignature,
 			"946684800000000000": belay.ErrMalformedSignature, "2000-01-01T00:00:00Z": belay.ErrMalformedSignature,
 		}},
 		{"Zendesk", webhook.Zendesk(), zendesk, map[string]error{
-			"2000-01-01T00:00:00Z": nil, "2000-01-01T02:00:00+02:00": nil, "2000-01-01T00:05:00.000Z": nil,
-			"2000-01-01T00:05:01Z": belay.ErrTooNew, "1999-12-31T23:54:59Z": belay.ErrTooOld,
-			"9999-12-31T23:59:59Z": belay.ErrTooNew, "0000-01-01T00:00:00Z": belay.ErrTooOld,
-			"": belay.ErrMalformedSignature, "yesterday": belay.ErrMalformedSignature, "946684800": belay.ErrMalformedSignature, "2000-01-01": belay.ErrMalformedSignature,
-			"2000-13-01T00:00:00Z": belay.ErrMalformedSignature, "2000-02-30T00:00:00Z": belay.ErrMalformedSignature, "2000-01-01T24:00:00Z": belay.ErrMalformedSignature,
-			"2000-01-01 00:00:00Z": belay.ErrMalformedSignature, "2000-01-01T00:00:00": belay.ErrMalformedSignature, "10000-01-01T00:00:00Z": belay.ErrMalformedSignature,
-			"2000-01-01T00:00:00Z ": belay.ErrMalformedSignature,
+			"2000-01-01T00:00:00Z":      nil,
+			"2000-01-01T02:00:00+02:00": nil,
+			"2000-01-01T00:05:00.000Z":  nil,
+			"2000-01-01T00:05:01Z":      belay.ErrTooNew,
+			"1999-12-31T23:54:59Z":      belay.ErrTooOld,
+			"9999-12-31T23:59:59Z":      belay.ErrTooNew,
+			"0000-01-01T00:00:00Z":      belay.ErrTooOld,
+			"":                          belay.ErrMalformedSignature,
+			"yesterday":                 belay.ErrMalformedSignature,
+			"946684800":                 belay.ErrMalformedSignature,
+			"2000-01-01":                belay.ErrMalformedSignature,
+			"2000-13-01T00:00:00Z":      belay.ErrMalformedSignature,
+			"2000-02-30T00:00:00Z":      belay.ErrMalformedSignature,
+			"2000-01-01T24:00:00Z":      belay.ErrMalformedSignature,
+			"2000-01-01 00:00:00Z":      belay.ErrMalformedSignature,
+			"2000-01-01T00:00:00":       belay.ErrMalformedSignature,
+			"10000-01-01T00:00:00Z":     belay.ErrMalformedSignature,
+			"2000-01-01T00:00:00Z ":     belay.ErrMalformedSignature,
 		}},
 	} {
 		testkit.Bubble(t, x.name, func(t *testing.T) {
@@ -671,10 +717,13 @@ func TestWebhookBadTimes(t *testing.T) {
 	testkit.Bubble(t, "Linear", func(t *testing.T) {
 		v := mustVerifier(t, webhook.Linear(), "secret")
 		for at, want := range map[string]error{
-			"946684800000": nil, `"946684800000"`: nil, "946684860000": nil, "946684860001": belay.ErrTooNew, "946684740000": nil, "946684739999": belay.ErrTooOld,
+			"946684800000": nil, `"946684800000"`: nil, "946684860000": nil,
+			"946684860001": belay.ErrTooNew, "946684740000": nil, "946684739999": belay.ErrTooOld,
 			"946684800": belay.ErrTooOld, "0": belay.ErrTooOld, "253402300799000": belay.ErrTooNew,
-			`""`: belay.ErrMalformedSignature, "-1": belay.ErrMalformedSignature, `"+5"`: belay.ErrMalformedSignature, "null": belay.ErrMalformedSignature,
-			"true": belay.ErrMalformedSignature, "{}": belay.ErrMalformedSignature, "9.46684800e11": belay.ErrMalformedSignature, `"2000-01-01T00:00:00Z"`: belay.ErrMalformedSignature,
+			`""`: belay.ErrMalformedSignature, "-1": belay.ErrMalformedSignature,
+			`"+5"`: belay.ErrMalformedSignature, "null": belay.ErrMalformedSignature,
+			"true": belay.ErrMalformedSignature, "{}": belay.ErrMalformedSignature,
+			"9.46684800e11": belay.ErrMalformedSignature, `"2000-01-01T00:00:00Z"`: belay.ErrMalformedSignature,
 		} {
 			body := `{"webhookTimestamp":` + at + `}`
 			// The header's time is not signed, and not looked at.
@@ -697,7 +746,8 @@ func TestWebhookBadBodies(t *testing.T) {
 		return `{"id":"e","x":` + strings.Repeat(open, n) + "1" + strings.Repeat(shut, n) + "}"
 	}
 	const bom = "\xef\xbb\xbf"
-	stripe, hubSpot, attio, slack, gitHub, sendGrid, discord := webhook.Stripe(), webhook.HubSpotV1(), webhook.Attio(), webhook.Slack(), webhook.GitHub(), webhook.SendGrid(), webhook.Discord()
+	stripe, hubSpot, attio, slack, gitHub, sendGrid, discord := webhook.Stripe(), webhook.HubSpotV1(),
+		webhook.Attio(), webhook.Slack(), webhook.GitHub(), webhook.SendGrid(), webhook.Discord()
 	for _, row := range []struct {
 		name   string
 		scheme webhook.Scheme
@@ -715,7 +765,10 @@ func TestWebhookBadBodies(t *testing.T) {
 		{"an id of 1 MB, escaped", stripe, `{"id":"` + strings.Repeat(`\n`, 500_000) + `"}`, 0},
 		{"an id of many digits", stripe, `{"id":` + strings.Repeat("1", 1_000_000) + `}`, 0},
 		{"a type of 1 MB", stripe, `{"id":"e","type":"` + strings.Repeat("x", 1_000_000) + `"}`, 0},
-		{"an id of parts, 600 bytes together", hubSpot, `[{"eventId":"` + strings.Repeat("x", 300) + `","objectId":"` + strings.Repeat("x", 300) + `"}]`, 0},
+		{
+			"an id of parts, 600 bytes together", hubSpot,
+			`[{"eventId":"` + strings.Repeat("x", 300) + `","objectId":"` + strings.Repeat("x", 300) + `"}]`, 0,
+		},
 		{"an id of 1 MB in an element", hubSpot, `[{"eventId":1},{"eventId":"` + strings.Repeat("x", 1_000_000) + `"}]`, 0},
 		{"an id that is an object", stripe, `{"id":{"id":"e"}}`, 1},
 		{"an id that is null", stripe, `{"id":null}`, 1},
@@ -817,11 +870,19 @@ func TestWebhookBadHeaders(t *testing.T) {
 		{"an id of 600 bytes", "Linear-Delivery", webhook.Linear(), []string{long}, belay.ErrData},
 		{"two ids", "X-GitHub-Delivery", webhook.GitHub(), []string{"a", "b"}, belay.ErrMalformedSignature},
 		{"two ids", "webhook-id", webhook.StandardWebhooks(), []string{signedID, signedID}, belay.ErrMalformedSignature},
-		{"two times", "webhook-timestamp", webhook.StandardWebhooks(), []string{"946684800", "946684800"}, belay.ErrMalformedSignature},
+		{
+			"two times", "webhook-timestamp", webhook.StandardWebhooks(),
+			[]string{"946684800", "946684800"},
+			belay.ErrMalformedSignature,
+		},
 		{"no id where it is signed", "webhook-id", webhook.StandardWebhooks(), nil, belay.ErrMalformedSignature},
 		{"another id where it is signed", "webhook-id", webhook.StandardWebhooks(), []string{"a"}, belay.ErrBadSignature},
 		{"an id of 600 bytes where it is signed", "svix-id", webhook.Svix(), []string{long}, belay.ErrMalformedSignature},
-		{"an id of 1 MB where it is signed", "svix-id", webhook.Svix(), []string{strings.Repeat("x", 1<<20)}, belay.ErrMalformedSignature},
+		{
+			"an id of 1 MB where it is signed", "svix-id", webhook.Svix(),
+			[]string{strings.Repeat("x", 1<<20)},
+			belay.ErrMalformedSignature,
+		},
 		{"no id", "X-GitHub-Delivery", webhook.GitHub(), nil, nil},
 	} {
 		testkit.Bubble(t, row.name+" "+row.scheme.Name, func(t *testing.T) {
@@ -843,7 +904,11 @@ func TestWebhookBadHeaders(t *testing.T) {
 	}
 	// The id is as long as that by the sender's own signature.
 	testkit.Bubble(t, "signed", func(t *testing.T) {
-		for id, want := range map[string]error{strings.Repeat("x", 512): nil, strings.Repeat("x", 513): belay.ErrMalformedSignature, "a.b": nil} {
+		for id, want := range map[string]error{
+			strings.Repeat("x", 512): nil,
+			strings.Repeat("x", 513): belay.ErrMalformedSignature,
+			"a.b":                    nil,
+		} {
 			const secret = "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
 			_, err := webhook.SignTest(webhook.Svix(), belay.NewSecret(secret), belay.WebhookEvent{ID: id, Data: []byte("{}")})
 			require.ErrorIs(t, err, want) // it verifies what it has signed
@@ -946,7 +1011,9 @@ func TestWebhookBodyErrors(t *testing.T) {
 		},
 	)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-	for _, sentinel := range []error{belay.ErrNoSignature, belay.ErrBadSignature, belay.ErrMalformedSignature, belay.ErrData, belay.ErrBodyTooLarge} {
+	for _, sentinel := range []error{
+		belay.ErrNoSignature, belay.ErrBadSignature, belay.ErrMalformedSignature, belay.ErrData, belay.ErrBodyTooLarge,
+	} {
 		require.NotErrorIs(t, err, sentinel)
 	}
 	bounded := http.MaxBytesReader(nil, io.NopCloser(&bottomless{}), 1000)
@@ -1007,37 +1074,89 @@ func TestNewVerifierRefuses(t *testing.T) {
 		{"no base64", standard, one("whsec_" + testkit.Canary), []string{"base64", "whsec_"}},
 		{"the other base64", standard, one("whsec_ab-_ab-_"), []string{"base64"}},
 		{"base64 without its padding", standard, one("whsec_AQE"), []string{"base64"}},
-		{"a private key", standard, one("whsk_" + base64.StdEncoding.EncodeToString([]byte(testkit.Canary))), []string{"private key", "whsk_"}},
-		{"a public key of another size", standard, one("whpk_" + base64.StdEncoding.EncodeToString([]byte(testkit.Canary))), []string{"ed25519", "32 bytes"}},
+		{
+			"a private key", standard, one("whsk_" + base64.StdEncoding.EncodeToString([]byte(testkit.Canary))),
+			[]string{"private key", "whsk_"},
+		},
+		{
+			"a public key of another size", standard, one("whpk_" + base64.StdEncoding.EncodeToString([]byte(testkit.Canary))),
+			[]string{"ed25519", "32 bytes"},
+		},
 		{"no ed25519 key", discord, one(testkit.Canary), []string{"ed25519", "32 bytes"}},
 		{"half an ed25519 key", discord, one(strings.Repeat("ab", 16)), []string{"ed25519", "32 bytes"}},
 		{"an ed25519 private key", discord, one(strings.Repeat("ab", 64)), []string{"ed25519", "32 bytes"}},
 		{"an ed25519 key of zeros", discord, one(strings.Repeat("00", 32)), []string{"anybody"}},
-		{"an ed25519 key of zeros", standard, one("whpk_" + base64.StdEncoding.EncodeToString(make([]byte, 32))), []string{"anybody"}},
+		{
+			"an ed25519 key of zeros", standard, one("whpk_" + base64.StdEncoding.EncodeToString(make([]byte, 32))),
+			[]string{"anybody"},
+		},
 		{"no P-256 key", sendGrid, one(testkit.Canary), []string{"P-256", "DER"}},
 		{"a P-256 private key", sendGrid, one(base64.StdEncoding.EncodeToString(private)), []string{"P-256"}},
 		{"a P-384 key", sendGrid, one(der(p384.Public())), []string{"P-256"}},
 		{"an RSA key", sendGrid, one(der(rsaKey.Public())), []string{"P-256"}},
 		{"an ed25519 key", sendGrid, one(der(edwards)), []string{"P-256"}},
 		{"no Header", webhook.Scheme{Name: "acme"}, one(testkit.Canary), []string{"acme", "Header"}},
-		{"no header's name", with(func(s *webhook.Scheme) { s.Header = "X Signature" }), one(testkit.Canary), []string{"Header", "X Signature"}},
+		{
+			"no header's name", with(func(s *webhook.Scheme) { s.Header = "X Signature" }), one(testkit.Canary),
+			[]string{"Header", "X Signature"},
+		},
 		{"no path", with(func(s *webhook.Scheme) { s.Header = "json:" }), one(testkit.Canary), []string{"Header", "json:"}},
-		{"several paths", with(func(s *webhook.Scheme) { s.Header = "json:a+b" }), one(testkit.Canary), []string{"Header", "json:a+b"}},
-		{"an empty place", with(func(s *webhook.Scheme) { s.Header = "X-Signature|" }), one(testkit.Canary), []string{"Header"}},
-		{"an unknown part", with(func(s *webhook.Scheme) { s.Signed = "{body}{token}" }), one(testkit.Canary), []string{"Signed", "{token}"}},
-		{"a part without an end", with(func(s *webhook.Scheme) { s.Signed = "{body" }), one(testkit.Canary), []string{"Signed", "{body"}},
-		{"a part without a name", with(func(s *webhook.Scheme) { s.Signed = "{}{body}" }), one(testkit.Canary), []string{"Signed"}},
-		{"a path without an end", with(func(s *webhook.Scheme) { s.Signed = "{json:a" }), one(testkit.Canary), []string{"Signed"}},
+		{
+			"several paths", with(func(s *webhook.Scheme) { s.Header = "json:a+b" }), one(testkit.Canary),
+			[]string{"Header", "json:a+b"},
+		},
+		{
+			"an empty place", with(func(s *webhook.Scheme) { s.Header = "X-Signature|" }), one(testkit.Canary),
+			[]string{"Header"},
+		},
+		{
+			"an unknown part", with(func(s *webhook.Scheme) { s.Signed = "{body}{token}" }), one(testkit.Canary),
+			[]string{"Signed", "{token}"},
+		},
+		{
+			"a part without an end", with(func(s *webhook.Scheme) { s.Signed = "{body" }), one(testkit.Canary),
+			[]string{"Signed", "{body"},
+		},
+		{
+			"a part without a name", with(func(s *webhook.Scheme) { s.Signed = "{}{body}" }), one(testkit.Canary),
+			[]string{"Signed"},
+		},
+		{
+			"a path without an end", with(func(s *webhook.Scheme) { s.Signed = "{json:a" }), one(testkit.Canary),
+			[]string{"Signed"},
+		},
 		{"an empty path", with(func(s *webhook.Scheme) { s.Signed = "{json:}" }), one(testkit.Canary), []string{"Signed"}},
-		{"a time without a place", with(func(s *webhook.Scheme) { s.Signed = "{timestamp}{body}" }), one(testkit.Canary), []string{"Timestamp"}},
-		{"a time in no list", with(func(s *webhook.Scheme) { s.Timestamp = "t=" }), one(testkit.Canary), []string{"Timestamp", "Separator"}},
-		{"a time at no place", with(func(s *webhook.Scheme) { s.Timestamp = "a b" }), one(testkit.Canary), []string{"Timestamp"}},
-		{"an id without a place", with(func(s *webhook.Scheme) { s.Signed = "{id}{body}" }), one(testkit.Canary), []string{"ID"}},
-		{"an id of several paths", with(func(s *webhook.Scheme) { s.Signed, s.ID = "{id}{body}", "json:a+b" }), one(testkit.Canary), []string{"ID"}},
+		{
+			"a time without a place", with(func(s *webhook.Scheme) { s.Signed = "{timestamp}{body}" }), one(testkit.Canary),
+			[]string{"Timestamp"},
+		},
+		{
+			"a time in no list", with(func(s *webhook.Scheme) { s.Timestamp = "t=" }), one(testkit.Canary),
+			[]string{"Timestamp", "Separator"},
+		},
+		{
+			"a time at no place", with(func(s *webhook.Scheme) { s.Timestamp = "a b" }), one(testkit.Canary),
+			[]string{"Timestamp"},
+		},
+		{
+			"an id without a place", with(func(s *webhook.Scheme) { s.Signed = "{id}{body}" }), one(testkit.Canary),
+			[]string{"ID"},
+		},
+		{
+			"an id of several paths",
+			with(func(s *webhook.Scheme) { s.Signed, s.ID = "{id}{body}", "json:a+b" }), one(testkit.Canary),
+			[]string{"ID"},
+		},
 		{"an id at no place", with(func(s *webhook.Scheme) { s.ID = "a b" }), one(testkit.Canary), []string{"ID"}},
 		{"a type at no place", with(func(s *webhook.Scheme) { s.Type = "json:.a" }), one(testkit.Canary), []string{"Type"}},
-		{"a time of events at no place", with(func(s *webhook.Scheme) { s.Time = "json:a." }), one(testkit.Canary), []string{"Time"}},
-		{"too many paths", with(func(s *webhook.Scheme) { s.ID = "json:a+b+c+d+e+f+g+h+i" }), one(testkit.Canary), []string{"ID", "9 paths"}},
+		{
+			"a time of events at no place", with(func(s *webhook.Scheme) { s.Time = "json:a." }), one(testkit.Canary),
+			[]string{"Time"},
+		},
+		{
+			"too many paths", with(func(s *webhook.Scheme) { s.ID = "json:a+b+c+d+e+f+g+h+i" }), one(testkit.Canary),
+			[]string{"ID", "9 paths"},
+		},
 		{"no URL", webhook.HubSpot(""), one(testkit.Canary), []string{"hubspot", "URL"}},
 		{"no URL", webhook.Square(""), one(testkit.Canary), []string{"square", "URL"}},
 		{"a URL without a host", webhook.Twilio("https:///in"), one(testkit.Canary), []string{"URL", "https:///in"}},
@@ -1045,15 +1164,37 @@ func TestNewVerifierRefuses(t *testing.T) {
 		{"a URL without a scheme", webhook.Twilio("hooks.example.com/in"), one(testkit.Canary), []string{"URL"}},
 		{"another scheme", webhook.Twilio("ftp://hooks.example.com/in"), one(testkit.Canary), []string{"URL"}},
 		{"no URL at all", webhook.HubSpotV2("https://%zz/" + "in"), one(testkit.Canary), []string{"URL"}},
-		{"a URL with a password", webhook.Square("https://user:" + testkit.Canary + "@hooks.example.com/in"), one("x"), []string{"URL", "REDACTED"}},
+		{
+			"a URL with a password", webhook.Square("https://user:" + testkit.Canary + "@hooks.example.com/in"), one("x"),
+			[]string{"URL", "REDACTED"},
+		},
 		{"a URL without a host, and a token", webhook.Square("https://?token=" + testkit.Canary), one("x"), []string{"URL"}},
-		{"negative MaxBytes", with(func(s *webhook.Scheme) { s.MaxBytes = -1 }), one(testkit.Canary), []string{"MaxBytes", "-1"}},
-		{"an unknown Algorithm", with(func(s *webhook.Scheme) { s.Algorithm = 99 }), one(testkit.Canary), []string{"Algorithm", "99"}},
-		{"an unknown Encoding", with(func(s *webhook.Scheme) { s.Encoding = 99 }), one(testkit.Canary), []string{"Encoding", "99"}},
+		{
+			"negative MaxBytes", with(func(s *webhook.Scheme) { s.MaxBytes = -1 }), one(testkit.Canary),
+			[]string{"MaxBytes", "-1"},
+		},
+		{
+			"an unknown Algorithm", with(func(s *webhook.Scheme) { s.Algorithm = 99 }), one(testkit.Canary),
+			[]string{"Algorithm", "99"},
+		},
+		{
+			"an unknown Encoding", with(func(s *webhook.Scheme) { s.Encoding = 99 }), one(testkit.Canary),
+			[]string{"Encoding", "99"},
+		},
 		{"an unknown Unit", with(func(s *webhook.Scheme) { s.Unit = 99 }), one(testkit.Canary), []string{"Unit", "99"}},
-		{"a Status that is no success", with(func(s *webhook.Scheme) { s.Status = 302 }), one(testkit.Canary), []string{"Status", "302"}},
-		{"WeakSHA256 without the secret", with(func(s *webhook.Scheme) { s.Algorithm = webhook.WeakSHA256 }), one(testkit.Canary), []string{"WeakSHA256", "{secret}"}},
-		{"the secret in what is signed", with(func(s *webhook.Scheme) { s.Signed = "{secret}{body}" }), one(testkit.Canary), []string{"Signed", "{secret}"}},
+		{
+			"a Status that is no success", with(func(s *webhook.Scheme) { s.Status = 302 }), one(testkit.Canary),
+			[]string{"Status", "302"},
+		},
+		{
+			"WeakSHA256 without the secret",
+			with(func(s *webhook.Scheme) { s.Algorithm = webhook.WeakSHA256 }), one(testkit.Canary),
+			[]string{"WeakSHA256", "{secret}"},
+		},
+		{
+			"the secret in what is signed", with(func(s *webhook.Scheme) { s.Signed = "{secret}{body}" }), one(testkit.Canary),
+			[]string{"Signed", "{secret}"},
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -1103,34 +1244,71 @@ func TestWebhookEvents(t *testing.T) {
 	}{
 		{
 			"HubSpot", webhook.HubSpot(webhookURL),
-			`[{"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":3,"subscriptionType":"a"}, {"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":4,"subscriptionType":"b"}]`, "",
+			`[{"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":3,"subscriptionType":"a"}, {"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":4,"subscriptionType":"b"}]`,
+			"",
 			[]event{
-				{"1-2-1700000000000-3", "a", `{"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":3,"subscriptionType":"a"}`},
-				{"1-2-1700000000000-4", "b", `{"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":4,"subscriptionType":"b"}`},
+				{
+					"1-2-1700000000000-3", "a",
+					`{"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":3,"subscriptionType":"a"}`,
+				},
+				{
+					"1-2-1700000000000-4", "b",
+					`{"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":4,"subscriptionType":"b"}`,
+				},
 			},
 		},
 		{
-			"HubSpot, one alone", webhook.HubSpotV1(), `{"subscriptionId":1,"objectId":2,"occurredAt":3,"eventId":4,"subscriptionType":"a"}`, "1-2-3-4",
+			"HubSpot, one alone", webhook.HubSpotV1(),
+			`{"subscriptionId":1,"objectId":2,"occurredAt":3,"eventId":4,"subscriptionType":"a"}`, "1-2-3-4",
 			[]event{{"1-2-3-4", "a", `{"subscriptionId":1,"objectId":2,"occurredAt":3,"eventId":4,"subscriptionType":"a"}`}},
 		},
 		{
-			"HubSpot, associations", webhook.HubSpotV1(), `[{"subscriptionId":1,"fromObjectId":5,"toObjectId":6,"occurredAt":3,"eventId":4,"attemptNumber":1}]`, "",
-			[]event{{"1-5-6-3-4", "", `{"subscriptionId":1,"fromObjectId":5,"toObjectId":6,"occurredAt":3,"eventId":4,"attemptNumber":1}`}},
+			"HubSpot, associations", webhook.HubSpotV1(),
+			`[{"subscriptionId":1,"fromObjectId":5,"toObjectId":6,"occurredAt":3,"eventId":4,"attemptNumber":1}]`, "",
+			[]event{{
+				"1-5-6-3-4", "",
+				`{"subscriptionId":1,"fromObjectId":5,"toObjectId":6,"occurredAt":3,"eventId":4,"attemptNumber":1}`,
+			}},
 		},
-		{"HubSpot, the same twice", webhook.HubSpotV1(), "[1,1]", "", []event{{"", "", "1"}, {"sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b#2", "", "1"}}},
+		{
+			"HubSpot, the same twice", webhook.HubSpotV1(), "[1,1]", "",
+			[]event{{"", "", "1"}, {"sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b#2", "", "1"}},
+		},
 		{"HubSpot without ids", webhook.HubSpotV1(), "[{},\n1]", "", []event{{"", "", "{}"}, {"", "", "1"}}},
 		{
-			"SendGrid", webhook.SendGrid(), "[{\"sg_event_id\":\"x\",\"event\":\"open\"},{\"event\":\"click\"},{\"sg_event_id\":\"z\",\"event\":\"drop\"}]\r\n", "",
-			[]event{{"x", "open", `{"sg_event_id":"x","event":"open"}`}, {"", "click", `{"event":"click"}`}, {"z", "drop", `{"sg_event_id":"z","event":"drop"}`}},
+			"SendGrid", webhook.SendGrid(),
+			"[{\"sg_event_id\":\"x\",\"event\":\"open\"},{\"event\":\"click\"},{\"sg_event_id\":\"z\",\"event\":\"drop\"}]\r\n",
+			"",
+			[]event{
+				{"x", "open", `{"sg_event_id":"x","event":"open"}`},
+				{"", "click", `{"event":"click"}`},
+				{"z", "drop", `{"sg_event_id":"z","event":"drop"}`},
+			},
 		},
 		{
-			"Attio", webhook.Attio(), `{"webhook_id":"w","events":[{"event_type":"record.created","id":"e"},{"event_type":"note.created"}]}`, signedID,
-			[]event{{signedID + "#0", "record.created", `{"event_type":"record.created","id":"e"}`}, {signedID + "#1", "note.created", `{"event_type":"note.created"}`}},
+			"Attio", webhook.Attio(),
+			`{"webhook_id":"w","events":[{"event_type":"record.created","id":"e"},{"event_type":"note.created"}]}`, signedID,
+			[]event{
+				{signedID + "#0", "record.created", `{"event_type":"record.created","id":"e"}`},
+				{signedID + "#1", "note.created", `{"event_type":"note.created"}`},
+			},
 		},
-		{"Attio without events", webhook.Attio(), `{"event_type":"a"}`, signedID, []event{{signedID, "a", `{"event_type":"a"}`}}},
-		{"Notion", webhook.Notion(), `{"id":"n","type":"page.created"}`, "n", []event{{"n", "page.created", `{"id":"n","type":"page.created"}`}}},
-		{"Stripe, the last of two names", webhook.Stripe(), `{"id":"a","i\u0064":"b\u00e9","type":5}`, "bé", []event{{"bé", "5", `{"id":"a","i\u0064":"b\u00e9","type":5}`}}},
-		{"Slack, an event of no kind", webhook.Slack(), `{"type":"app_rate_limited","event_id":"Ev1"}`, "Ev1", []event{{"Ev1", "app_rate_limited", `{"type":"app_rate_limited","event_id":"Ev1"}`}}},
+		{
+			"Attio without events", webhook.Attio(), `{"event_type":"a"}`, signedID,
+			[]event{{signedID, "a", `{"event_type":"a"}`}},
+		},
+		{
+			"Notion", webhook.Notion(), `{"id":"n","type":"page.created"}`, "n",
+			[]event{{"n", "page.created", `{"id":"n","type":"page.created"}`}},
+		},
+		{
+			"Stripe, the last of two names", webhook.Stripe(), `{"id":"a","i\u0064":"b\u00e9","type":5}`, "bé",
+			[]event{{"bé", "5", `{"id":"a","i\u0064":"b\u00e9","type":5}`}},
+		},
+		{
+			"Slack, an event of no kind", webhook.Slack(), `{"type":"app_rate_limited","event_id":"Ev1"}`, "Ev1",
+			[]event{{"Ev1", "app_rate_limited", `{"type":"app_rate_limited","event_id":"Ev1"}`}},
+		},
 	} {
 		testkit.Bubble(t, row.name, func(t *testing.T) {
 			h, v := signAny(t, row.scheme, row.body)
@@ -1179,12 +1357,21 @@ func TestWebhookHandshakes(t *testing.T) {
 		body   string
 		want   *belay.Answer
 	}{
-		{"Slack", webhook.Slack(), `{"token":"t","challenge":"3eZbrw1aB<&>","type":"url_verification"}`, &belay.Answer{Status: 200, ContentType: "text/plain; charset=utf-8", Body: []byte("3eZbrw1aB<&>")}},
+		{
+			"Slack", webhook.Slack(), `{"token":"t","challenge":"3eZbrw1aB<&>","type":"url_verification"}`,
+			&belay.Answer{Status: 200, ContentType: "text/plain; charset=utf-8", Body: []byte("3eZbrw1aB<&>")},
+		},
 		{"Slack, too long", webhook.Slack(), `{"challenge":"` + long + `","type":"url_verification"}`, nil},
-		{"Slack, an event that says so", webhook.Slack(), `{"type":"event_callback","event":{"type":"message","text":"url_verification"},"challenge":"x"}`, nil},
+		{
+			"Slack, an event that says so", webhook.Slack(),
+			`{"type":"event_callback","event":{"type":"message","text":"url_verification"},"challenge":"x"}`, nil,
+		},
 		{"Slack, a command", webhook.Slack(), "text=url_verification&challenge=x", nil},
 		{"Discord, 0", webhook.Discord(), `{"version":1,"application_id":"1","type":0}`, &belay.Answer{Status: 204}},
-		{"Discord, 1", webhook.Discord(), `{"id":"1","token":"t","type":1}`, &belay.Answer{Status: 200, ContentType: "application/json", Body: []byte(`{"type":1}`)}},
+		{
+			"Discord, 1", webhook.Discord(), `{"id":"1","token":"t","type":1}`,
+			&belay.Answer{Status: 200, ContentType: "application/json", Body: []byte(`{"type":1}`)},
+		},
 		{"Discord, a command", webhook.Discord(), `{"id":"1","token":"t","type":2,"data":{}}`, nil},
 		{"Discord, an event", webhook.Discord(), `{"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}`, nil},
 		{"Discord, no type", webhook.Discord(), `{}`, nil},
@@ -1264,7 +1451,9 @@ func TestWebhookNil(t *testing.T) {
 // What proxies have made of scheme, host and path does not count; the query does.
 func TestWebhookURL(t *testing.T) {
 	t.Parallel()
-	for _, s := range []webhook.Scheme{webhook.HubSpot(webhookURL), webhook.Square(webhookURL), webhook.Twilio(webhookURL)} {
+	for _, s := range []webhook.Scheme{
+		webhook.HubSpot(webhookURL), webhook.Square(webhookURL), webhook.Twilio(webhookURL),
+	} {
 		testkit.Bubble(t, s.Name, func(t *testing.T) {
 			v := mustVerifier(t, s, "secret")
 			for at, want := range map[string]error{
@@ -1385,8 +1574,10 @@ func TestWebhookComparesInConstantTime(t *testing.T) {
 		"ecdsa.VerifyASN1":           true,
 	}
 	forbidden := map[string]bool{
-		"bytes.Equal": true, "bytes.Compare": true, "bytes.EqualFold": true, "bytes.HasPrefix": true, "bytes.HasSuffix": true, "bytes.Contains": true, "bytes.Index": true,
-		"slices.Equal": true, "slices.Compare": true, "strings.Compare": true, "strings.EqualFold": true, "reflect.DeepEqual": true, "cmp.Compare": true,
+		"bytes.Equal": true, "bytes.Compare": true, "bytes.EqualFold": true, "bytes.HasPrefix": true,
+		"bytes.HasSuffix": true, "bytes.Contains": true, "bytes.Index": true,
+		"slices.Equal": true, "slices.Compare": true, "strings.Compare": true,
+		"strings.EqualFold": true, "reflect.DeepEqual": true, "cmp.Compare": true,
 	}
 	delicate := map[string]bool{
 		"sum":        true,
@@ -1414,7 +1605,8 @@ func TestWebhookComparesInConstantTime(t *testing.T) {
 					require.False(t, forbidden[name], "%s calls %s", f.Name.Name, name)
 				}
 			case *ast.BinaryExpr:
-				if n.Op != token.EQL && n.Op != token.NEQ && n.Op != token.LSS && n.Op != token.GTR && n.Op != token.LEQ && n.Op != token.GEQ {
+				if n.Op != token.EQL && n.Op != token.NEQ && n.Op != token.LSS &&
+					n.Op != token.GTR && n.Op != token.LEQ && n.Op != token.GEQ {
 					break
 				}
 				comparisons++
@@ -1422,7 +1614,9 @@ func TestWebhookComparesInConstantTime(t *testing.T) {
 					break // whether there is one
 				}
 				for _, operand := range []ast.Expr{n.X, n.Y} {
-					require.False(t, mentions(operand, delicate, constant), "%s compares with %s at byte %d", f.Name.Name, n.Op, n.OpPos)
+					require.False(
+						t, mentions(operand, delicate, constant), "%s compares with %s at byte %d", f.Name.Name, n.Op, n.OpPos,
+					)
 				}
 			case *ast.SwitchStmt:
 				if n.Tag != nil {

@@ -244,7 +244,9 @@ func TestDamagedItem(t *testing.T) {
 	if err := s.Add(t.Context(), []*inbox.Item{itemOf("bad", 10), itemOf("good", 10)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(items).Put(number(1), []byte("\x00\x00\x00\x02{")) }); err != nil {
+	if err := s.db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(items).Put(number(1), []byte("\x00\x00\x00\x02{"))
+	}); err != nil {
 		t.Fatal(err)
 	}
 	handled := make(chan string, 1)

@@ -135,10 +135,9 @@ func TestDays(t *testing.T) {
 	for _, it := range kept(t, s) {
 		ids = append(ids, it.ID)
 	}
-	if want := []string{"pending", "replayed", "later0", "latest0", "later1", "latest1", "later2", "latest2"}; !slices.Equal(
-		ids,
-		want,
-	) {
+	if want := []string{
+		"pending", "replayed", "later0", "latest0", "later1", "latest1", "later2", "latest2",
+	}; !slices.Equal(ids, want) {
 		t.Errorf("%q, want %q", ids, want)
 	}
 	if seqs, err := addAt(t, s, later, 100, "handled", "dead"); err != nil || slices.Contains(seqs, 0) {
@@ -248,8 +247,11 @@ func TestOtherFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, data := range map[string][]byte{
-		"text": []byte("not a database"), "a page of text": bytes.Repeat([]byte("text"), 1024), "zeros": make([]byte, 32<<10), "one byte": {0},
-		"noise": bytes.Repeat([]byte{0xed, 0x0c, 0xda, 0xed, 0xff, 0x80}, 10_000),
+		"text":           []byte("not a database"),
+		"a page of text": bytes.Repeat([]byte("text"), 1024),
+		"zeros":          make([]byte, 32<<10),
+		"one byte":       {0},
+		"noise":          bytes.Repeat([]byte{0xed, 0x0c, 0xda, 0xed, 0xff, 0x80}, 10_000),
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, data, 0o600); err != nil {

@@ -15,26 +15,47 @@ import (
 // have it.
 func TestDecode(t *testing.T) {
 	for name, want := range map[string]Info{
-		"attio":             {Code: "not_found", Message: "Record not found"},
-		"stripe":            {Code: "card_declined", Message: "Your card was declined.", Fields: map[string]string{"exp_month": "Your card was declined."}},
-		"github":            {Code: "missing_field", Message: "Validation Failed", Fields: map[string]string{"title": "missing_field"}},
-		"github_secondary":  {Message: "You have exceeded a secondary rate limit.", Limit: true},
-		"hubspot":           {Code: "VALIDATION_ERROR", Message: "Invalid input JSON", RequestID: "aeb5f871-7f07-4993-9211-075dc63e7cbf", Fields: map[string]string{"email": "is not valid"}},
-		"hubspot_limit":     {Code: "RATE_LIMIT", Message: "You have reached your secondly limit.", RequestID: "c1", Limit: true},
-		"shopify":           {Message: "Not Found"},
-		"shopify_fields":    {Message: "title: can't be blank; is too short", Fields: map[string]string{"title": "can't be blank; is too short"}},
-		"slack":             {Code: "missing_scope", Scope: "chat:write"},
-		"google":            {Code: "RATE_LIMIT_EXCEEDED", Message: "Quota exceeded.", RetryAfter: 30 * time.Second, Limit: true},
-		"google_old":        {Code: "rateLimitExceeded", Message: "Rate Limit Exceeded", Limit: true},
-		"salesforce":        {Code: "REQUEST_LIMIT_EXCEEDED", Message: "TotalRequests Limit exceeded.", Limit: true},
-		"salesforce_fields": {Code: "REQUIRED_FIELD_MISSING", Message: "Required fields are missing: [Name]", Fields: map[string]string{"Name": "Required fields are missing: [Name]"}},
-		"notion":            {Code: "rate_limited", Message: "You have been rate limited.", RequestID: "r1", Limit: true},
-		"square":            {Code: "IDEMPOTENCY_KEY_REUSED", Message: "Different request parameters used for the same idempotency_key.", Fields: map[string]string{"idempotency_key": "Different request parameters used for the same idempotency_key."}},
-		"discord":           {Message: "You are being rate limited.", RetryAfter: 64570 * time.Millisecond},
-		"problem":           {Code: "https://example.com/probs/out-of-credit", Message: "Your current balance is 30, but that costs 50."},
-		"jsonapi":           {Code: "blank", Message: "Name can't be blank", Fields: map[string]string{"/data/attributes/name": "Name can't be blank"}},
-		"oauth":             {Code: "invalid_grant", Message: "The refresh token has expired"},
-		"sentences":         {Message: "Name is missing"},
+		"attio": {Code: "not_found", Message: "Record not found"},
+		"stripe": {
+			Code: "card_declined", Message: "Your card was declined.",
+			Fields: map[string]string{"exp_month": "Your card was declined."},
+		},
+		"github": {
+			Code: "missing_field", Message: "Validation Failed", Fields: map[string]string{"title": "missing_field"},
+		},
+		"github_secondary": {Message: "You have exceeded a secondary rate limit.", Limit: true},
+		"hubspot": {
+			Code: "VALIDATION_ERROR", Message: "Invalid input JSON",
+			RequestID: "aeb5f871-7f07-4993-9211-075dc63e7cbf", Fields: map[string]string{"email": "is not valid"},
+		},
+		"hubspot_limit": {Code: "RATE_LIMIT", Message: "You have reached your secondly limit.", RequestID: "c1", Limit: true},
+		"shopify":       {Message: "Not Found"},
+		"shopify_fields": {
+			Message: "title: can't be blank; is too short", Fields: map[string]string{"title": "can't be blank; is too short"},
+		},
+		"slack":      {Code: "missing_scope", Scope: "chat:write"},
+		"google":     {Code: "RATE_LIMIT_EXCEEDED", Message: "Quota exceeded.", RetryAfter: 30 * time.Second, Limit: true},
+		"google_old": {Code: "rateLimitExceeded", Message: "Rate Limit Exceeded", Limit: true},
+		"salesforce": {Code: "REQUEST_LIMIT_EXCEEDED", Message: "TotalRequests Limit exceeded.", Limit: true},
+		"salesforce_fields": {
+			Code: "REQUIRED_FIELD_MISSING", Message: "Required fields are missing: [Name]",
+			Fields: map[string]string{"Name": "Required fields are missing: [Name]"},
+		},
+		"notion": {Code: "rate_limited", Message: "You have been rate limited.", RequestID: "r1", Limit: true},
+		"square": {
+			Code: "IDEMPOTENCY_KEY_REUSED", Message: "Different request parameters used for the same idempotency_key.",
+			Fields: map[string]string{"idempotency_key": "Different request parameters used for the same idempotency_key."},
+		},
+		"discord": {Message: "You are being rate limited.", RetryAfter: 64570 * time.Millisecond},
+		"problem": {
+			Code: "https://example.com/probs/out-of-credit", Message: "Your current balance is 30, but that costs 50.",
+		},
+		"jsonapi": {
+			Code: "blank", Message: "Name can't be blank",
+			Fields: map[string]string{"/data/attributes/name": "Name can't be blank"},
+		},
+		"oauth":     {Code: "invalid_grant", Message: "The refresh token has expired"},
+		"sentences": {Message: "Name is missing"},
 	} {
 		data, err := os.ReadFile(filepath.Join("..", "..", "testdata", "errors", name+".json"))
 		require.NoError(t, err)
@@ -42,9 +63,12 @@ func TestDecode(t *testing.T) {
 	}
 	for text, want := range map[string]Info{
 		`{"errors":{"nights":["must be positive"],"at":"is in the past"}}`: {
-			Message: "at: is in the past; nights: must be positive", Fields: map[string]string{"nights": "must be positive", "at": "is in the past"},
+			Message: "at: is in the past; nights: must be positive",
+			Fields:  map[string]string{"nights": "must be positive", "at": "is in the past"},
 		},
-		`{"message":"Invalid.","details":[{"path":"guest.email","message":"is no address"},{"field":"nights","issue":"is negative"},{"note":"x"},7]}`: {Message: "Invalid."},
+		`{"message":"Invalid.","details":[{"path":"guest.email","message":"is no address"},{"field":"nights","issue":"is negative"},{"note":"x"},7]}`: {
+			Message: "Invalid.",
+		},
 		`{"message":"Invalid.","details":[{"path":"guest.email","message":"is no address"},{"field":"nights","issue":"is negative"},{"note":"x"}]}`: {
 			Message: "Invalid.", Fields: map[string]string{"guest.email": "is no address", "nights": "is negative"},
 		},
@@ -54,7 +78,10 @@ func TestDecode(t *testing.T) {
 	} {
 		require.Equal(t, want, Decode([]byte(text), nil), text)
 	}
-	for _, nothing := range []string{"", " ", "<html>502</html>", "{", "[", "[1,2]", "null", `{"error":`, `"text"`, `{"errors":7,"message":[],"error":null}`} {
+	for _, nothing := range []string{
+		"", " ", "<html>502</html>", "{", "[", "[1,2]", "null",
+		`{"error":`, `"text"`, `{"errors":7,"message":[],"error":null}`,
+	} {
 		require.Equal(t, Info{}, Decode([]byte(nothing), nil), nothing)
 	}
 	long := Decode(

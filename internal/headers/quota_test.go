@@ -346,7 +346,10 @@ func TestMalformedQuotas(t *testing.T) {
 				name == "X-Ratelimit-Bucket" {
 				continue
 			}
-			for _, bad := range []string{"", "-1", "soon", "NaN", "1e400", "99999999999999999999", "Inf", "0x10", strings.Repeat("9", 2000), `"x`, "1/", "a=b=c", "{}", ";;;"} {
+			for _, bad := range []string{
+				"", "-1", "soon", "NaN", "1e400", "99999999999999999999", "Inf",
+				"0x10", strings.Repeat("9", 2000), `"x`, "1/", "a=b=c", "{}", ";;;",
+			} {
 				h := c.h.Clone()
 				h.Set("Date", now.Format(http.TimeFormat))
 				h.Set(name, bad)
@@ -357,7 +360,9 @@ func TestMalformedQuotas(t *testing.T) {
 	}
 	_, ignored := Quotas(header("X-RateLimit-Limit", "many", "X-RateLimit-Remaining", "-5"), nil)
 	require.Equal(t, 2, ignored)
-	for _, h := range []http.Header{header("RateLimit", "foo"), header("RateLimit", ""), header("Zendesk-RateLimit-X", "garbage")} {
+	for _, h := range []http.Header{
+		header("RateLimit", "foo"), header("RateLimit", ""), header("Zendesk-RateLimit-X", "garbage"),
+	} {
 		_, ignored := Quotas(h, nil)
 		require.Equal(t, 1, ignored, h)
 	}

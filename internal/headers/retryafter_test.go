@@ -36,12 +36,34 @@ func TestRetryAfter(t *testing.T) {
 		{"RFC 850", header("Retry-After", at(7*time.Second).Format("Monday, 02-Jan-06 15:04:05 GMT")), 7 * time.Second, ""},
 		{"asctime", header("Retry-After", at(7*time.Second).Format(time.ANSIC)), 7 * time.Second, ""},
 		{"date in the past", header("Retry-After", at(-time.Hour).Format(http.TimeFormat)), 0, ""},
-		{"clock ahead", header("Retry-After", at(time.Hour+5*time.Second).Format(http.TimeFormat), "Date", at(time.Hour).Format(http.TimeFormat)), 5 * time.Second, ""},
-		{"clock behind", header("Retry-After", at(-time.Hour+5*time.Second).Format(http.TimeFormat), "Date", at(-time.Hour).Format(http.TimeFormat)), 5 * time.Second, ""},
-		{"from a cache", header("Retry-After", at(5*time.Second).Format(http.TimeFormat), "Date", at(-time.Hour).Format(http.TimeFormat), "Age", "3600"), 5 * time.Second, ""},
+		{
+			"clock ahead",
+			header(
+				"Retry-After", at(time.Hour+5*time.Second).Format(http.TimeFormat), "Date", at(time.Hour).Format(http.TimeFormat),
+			),
+			5 * time.Second, "",
+		},
+		{
+			"clock behind",
+			header(
+				"Retry-After", at(-time.Hour+5*time.Second).Format(http.TimeFormat), "Date", at(-time.Hour).Format(http.TimeFormat),
+			),
+			5 * time.Second, "",
+		},
+		{
+			"from a cache",
+			header(
+				"Retry-After", at(5*time.Second).Format(http.TimeFormat),
+				"Date", at(-time.Hour).Format(http.TimeFormat), "Age", "3600",
+			),
+			5 * time.Second, "",
+		},
 		{"milliseconds (Azure, OpenAI)", header("Retry-After-Ms", "1500", "Retry-After", "2"), 1500 * time.Millisecond, ""},
 		{"x-ms", header("X-Ms-Retry-After-Ms", "17"), 17 * time.Millisecond, ""},
-		{"bad milliseconds, good seconds", header("Retry-After-Ms", "x", "Retry-After", "2"), 2 * time.Second, "Retry-After-Ms"},
+		{
+			"bad milliseconds, good seconds", header("Retry-After-Ms", "x", "Retry-After", "2"),
+			2 * time.Second, "Retry-After-Ms",
+		},
 		{"negative", header("Retry-After", "-1"), 0, "Retry-After"},
 		{"huge", header("Retry-After", "99999999999999999999"), 0, "Retry-After"},
 		{"a word", header("Retry-After", "Mon"), 0, "Retry-After"},
@@ -51,19 +73,45 @@ func TestRetryAfter(t *testing.T) {
 		{"underscore", header("Retry-After", "1_0"), 0, "Retry-After"},
 		{"year 9999", header("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), 0, "Retry-After"},
 		{"too long to be one", header("Retry-After", strings.Repeat("1", 2000)), 0, ""},
-		{"GitHub", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "1795337377"), 1795337377*time.Second - time.Duration(now.Unix())*time.Second, ""},
+		{
+			"GitHub", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "1795337377"),
+			1795337377*time.Second - time.Duration(now.Unix())*time.Second, "",
+		},
 		{"not used up", header("X-RateLimit-Remaining", "50", "X-RateLimit-Reset", "30"), 0, ""},
 		{"Datadog", header("X-Ratelimit-Reset", "1"), time.Second, ""},
 		{"Mailgun ms", header("X-RateLimit-Reset", "1795337399000"), time.Duration(1795337399-now.Unix()) * time.Second, ""},
 		{"Discord", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset-After", "64.57"), 64570 * time.Millisecond, ""},
 		{"Twitter", header("X-Rate-Limit-Remaining", "0", "X-Rate-Limit-Reset", "12"), 12 * time.Second, ""},
 		{"Zendesk", header("RateLimit-Remaining", "0", "RateLimit-Reset", "41"), 41 * time.Second, ""},
-		{"OpenAI", header("X-RateLimit-Remaining-Requests", "0", "X-RateLimit-Reset-Requests", "6m0s", "X-RateLimit-Remaining-Tokens", "9", "X-RateLimit-Reset-Tokens", "1h"), 6 * time.Minute, ""},
+		{
+			"OpenAI",
+			header(
+				"X-RateLimit-Remaining-Requests", "0", "X-RateLimit-Reset-Requests", "6m0s",
+				"X-RateLimit-Remaining-Tokens", "9", "X-RateLimit-Reset-Tokens", "1h",
+			),
+			6 * time.Minute, "",
+		},
 		{"Anthropic", header("X-RateLimit-Reset", at(9*time.Second).Format(time.RFC3339)), 9 * time.Second, ""},
 		{"Reddit's remaining", header("X-Ratelimit-Remaining", "599.0", "X-Ratelimit-Reset", "12"), 0, ""},
-		{"one of them in milliseconds", header("X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "15", "X-RateLimit-Reset-Ms", "15000"), 15 * time.Second, ""},
-		{"a reset alone beside one that is not used up", header("X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "5", "Acme-RateLimit-Reset", "3600"), 0, ""},
-		{"Zendesk, both", header("X-Rate-Limit", "700", "X-Rate-Limit-Remaining", "0", "RateLimit-Limit", "700", "RateLimit-Remaining", "0", "RateLimit-Reset", "41"), 41 * time.Second, ""},
+		{
+			"one of them in milliseconds",
+			header(
+				"X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "15", "X-RateLimit-Reset-Ms", "15000",
+			),
+			15 * time.Second, "",
+		},
+		{
+			"a reset alone beside one that is not used up",
+			header("X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "5", "Acme-RateLimit-Reset", "3600"), 0, "",
+		},
+		{
+			"Zendesk, both",
+			header(
+				"X-Rate-Limit", "700", "X-Rate-Limit-Remaining", "0",
+				"RateLimit-Limit", "700", "RateLimit-Remaining", "0", "RateLimit-Reset", "41",
+			),
+			41 * time.Second, "",
+		},
 		{"date as reset", header("RateLimit-Reset", at(3*time.Second).Format(http.TimeFormat)), 3 * time.Second, ""},
 		{"nonsense reset", header("X-RateLimit-Reset", "soon"), 0, "X-Ratelimit-Reset"},
 		{"neither epoch nor delta", header("X-RateLimit-Reset", "100000000"), 0, "X-Ratelimit-Reset"},
@@ -102,11 +150,16 @@ func TestMissingScope(t *testing.T) {
 
 // No header makes a wait negative or longer than is plausible, and nothing panics.
 func FuzzRetryAfter(f *testing.F) {
-	for _, s := range []string{"1", "2.0", "-1", "Mon", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT", "6m0s", "2026-11-22T08:50:00Z", "1795337377", "NaN", "1e400"} {
+	for _, s := range []string{
+		"1", "2.0", "-1", "Mon", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT",
+		"6m0s", "2026-11-22T08:50:00Z", "1795337377", "NaN", "1e400",
+	} {
 		f.Add(s, "0", now.Format(http.TimeFormat))
 	}
 	f.Fuzz(func(t *testing.T, value, remaining, date string) {
-		for _, name := range []string{"Retry-After", "Retry-After-Ms", "X-RateLimit-Reset", "X-RateLimit-Reset-After", "RateLimit-Reset"} {
+		for _, name := range []string{
+			"Retry-After", "Retry-After-Ms", "X-RateLimit-Reset", "X-RateLimit-Reset-After", "RateLimit-Reset",
+		} {
 			h := header(name, value, "X-RateLimit-Remaining", remaining, "Date", date)
 			if d, _ := RetryAfter(h, now, true); d < 0 || d > plausible {
 				t.Fatalf("%s: %q gives %s", name, value, d)

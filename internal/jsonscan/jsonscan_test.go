@@ -12,7 +12,8 @@ func TestValue(t *testing.T) {
 	doc := `{"a":1,"b.c":"dots","@odata.nextLink":"https://x","data":{"results":[1,{"x":"]"}, "a\"]b" ,[[]]],"next":null,"esc":3},"x":{"a":true},"x":{"a":false}, "num":-1.5e3 }`
 	d := New([]byte(doc))
 	for path, want := range map[string]string{
-		"a": "1", "b.c": `"dots"`, "@odata.nextLink": `"https://x"`, "data.next": "null", "data.esc": "3", "x.a": "false", "num": "-1.5e3",
+		"a": "1", "b.c": `"dots"`, "@odata.nextLink": `"https://x"`,
+		"data.next": "null", "data.esc": "3", "x.a": "false", "num": "-1.5e3",
 		"none": "", "data.none": "", "a.b": "", "data.results.x": "", "data.results": `[1,{"x":"]"}, "a\"]b" ,[[]]]`, "": doc,
 	} {
 		for range 2 { // before and after the array is known
@@ -42,12 +43,19 @@ func TestValue(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, ok, none)
 	}
-	for bad, says := range map[string]string{`{"r":{}}`: "an object", `{"r":"x"}`: "a string", `{"r":5}`: "a number", `{"r":true}`: "a boolean"} {
+	for bad, says := range map[string]string{
+		`{"r":{}}`:   "an object",
+		`{"r":"x"}`:  "a string",
+		`{"r":5}`:    "a number",
+		`{"r":true}`: "a boolean",
+	} {
 		d := New([]byte(bad))
 		_, _, _, err := d.Array("r")
 		require.ErrorContains(t, err, says)
 	}
-	for _, bad := range []string{`{"r":[1,2`, `{"r"`, `{"r":[1 2]}`, `{"r":["a]}`, `{"r":[,]}`, ``, `{`, `[`, `{"r":[1,]`, `{r:1}`, `{"a":"\"}`} {
+	for _, bad := range []string{
+		`{"r":[1,2`, `{"r"`, `{"r":[1 2]}`, `{"r":["a]}`, `{"r":[,]}`, ``, `{`, `[`, `{"r":[1,]`, `{r:1}`, `{"a":"\"}`,
+	} {
 		d := New([]byte(bad))
 		_, _, ok, err := d.Array("r")
 		require.True(t, err != nil || !ok, bad)
@@ -64,7 +72,10 @@ func TestValue(t *testing.T) {
 
 // FuzzScan: nothing panics, and of valid JSON the elements are what encoding/json finds.
 func FuzzScan(f *testing.F) {
-	for _, s := range []string{`{"data":{"items":[1,"a\\",{"b":[]}],"next":"x"}}`, `[1,2,3]`, `{"data":null}`, `{"data":{"items":[[[[`, `{"\u0064ata":{"items":[]}}`, "\"", `{"data":{"items":5}}`} {
+	for _, s := range []string{
+		`{"data":{"items":[1,"a\\",{"b":[]}],"next":"x"}}`, `[1,2,3]`, `{"data":null}`,
+		`{"data":{"items":[[[[`, `{"\u0064ata":{"items":[]}}`, "\"", `{"data":{"items":5}}`,
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -22,7 +22,9 @@ func TestValues(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, string(alone), paths[i])
 	}
-	for _, bad := range []string{"", "{", `{"id"`, `{"id":}`, `{"id":1,}`, `{"id":1}{}`, `{"id":"` + strings.Repeat("x", 200)} {
+	for _, bad := range []string{
+		"", "{", `{"id"`, `{"id":}`, `{"id":1,}`, `{"id":1}{}`, `{"id":"` + strings.Repeat("x", 200),
+	} {
 		doc := New([]byte(bad))
 		require.ErrorIs(t, doc.Values(paths, found), ErrSyntax, bad)
 	}

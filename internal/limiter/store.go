@@ -110,12 +110,12 @@ func (s *sharedQuota) take(ctx context.Context, n int) (time.Duration, error) {
 	}
 }
 
-// answered records the store's answer to a request for n permits. cancelled says that the caller's context
+// answered records the store's answer to a request for n permits. canceled says that the caller's context
 // has ended.
-func (s *sharedQuota) answered(now time.Duration, n int, wait time.Duration, err error, cancelled bool) {
+func (s *sharedQuota) answered(now time.Duration, n int, wait time.Duration, err error, canceled bool) {
 	s.asking = 0
 	switch {
-	case err != nil && cancelled: // the store has not failed: the next head asks it
+	case err != nil && canceled: // the store has not failed: the next head asks it
 	case err != nil:
 		s.failed, s.credit = now+quotaRetry, 0
 	case wait > 0:

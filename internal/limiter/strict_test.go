@@ -259,8 +259,10 @@ func TestManyQuotasAreBounded(t *testing.T) {
 func TestToldWindowMayChange(t *testing.T) {
 	t.Parallel()
 	for name, told := range map[string][]string{
-		"second to hour": {"5000, 5000;w=1", "6000, 6000;w=3600"}, "hour to second": {"6000, 6000;w=3600", "5000, 5000;w=1"},
-		"large to small": {"5000, 5000;w=60", "1200, 1200;w=60"}, "a millisecond": {"5000, 5000;w=0.001", "5000, 5000;w=0.001", "6000, 6000;w=3600"},
+		"second to hour": {"5000, 5000;w=1", "6000, 6000;w=3600"},
+		"hour to second": {"6000, 6000;w=3600", "5000, 5000;w=1"},
+		"large to small": {"5000, 5000;w=60", "1200, 1200;w=60"},
+		"a millisecond":  {"5000, 5000;w=0.001", "5000, 5000;w=0.001", "6000, 6000;w=3600"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, after := range []time.Duration{0, 100 * time.Millisecond, time.Minute} {

@@ -220,7 +220,7 @@ func TestCostAboveAToldLimit(t *testing.T) {
 	})
 }
 
-// A call that costs more than a limit that was learnt goes when all of that is free.
+// A call that costs more than a limit that was inferred goes when all of that is free.
 func TestCostAboveALearntLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

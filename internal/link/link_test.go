@@ -11,9 +11,23 @@ func TestNext(t *testing.T) {
 	for header, want := range map[string]string{
 		`<https://api.github.com/repositories/1300192/issues?page=2>; rel="prev", <https://api.github.com/repositories/1300192/issues?page=4>; rel="next", <https://x>; rel="last"`: "https://api.github.com/repositories/1300192/issues?page=4",
 		`<https://shop/x.json?page_info=a&limit=3>; rel="previous", <https://shop/x.json?page_info=b&limit=3>; rel="next"`:                                                          "https://shop/x.json?page_info=b&limit=3",
-		`<a>;REL=Next`: "a", `<a> ; title="x, y; rel=\"next\"" ; rel=prev , <b>; rel="prev NEXT"`: "b", `<a,b;c>; rel=next`: "a,b;c",
-		`<a>; rel=prev; rel=next`: "", `<a>; rel="nextish"`: "", `<a>`: "", ``: "", `a; rel=next`: "", `<a; rel=next`: "", `<>; rel=next`: "", `<a>; rel`: "",
-		`< a >;rel=next`: "a", `<a>; rel="next`: "a", `<a>;;; rel=next`: "a", `<x>; foo, <b>; rel=next`: "b", `, <a>; rel=next`: "a", `,, ,<x>; rel=prev,,<b>; rel=next`: "b",
+		`<a>;REL=Next`: "a",
+		`<a> ; title="x, y; rel=\"next\"" ; rel=prev , <b>; rel="prev NEXT"`: "b",
+		`<a,b;c>; rel=next`:                "a,b;c",
+		`<a>; rel=prev; rel=next`:          "",
+		`<a>; rel="nextish"`:               "",
+		`<a>`:                              "",
+		``:                                 "",
+		`a; rel=next`:                      "",
+		`<a; rel=next`:                     "",
+		`<>; rel=next`:                     "",
+		`<a>; rel`:                         "",
+		`< a >;rel=next`:                   "a",
+		`<a>; rel="next`:                   "a",
+		`<a>;;; rel=next`:                  "a",
+		`<x>; foo, <b>; rel=next`:          "b",
+		`, <a>; rel=next`:                  "a",
+		`,, ,<x>; rel=prev,,<b>; rel=next`: "b",
 	} {
 		require.Equal(t, want, Next([]string{header}), header)
 	}

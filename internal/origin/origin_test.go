@@ -36,10 +36,14 @@ func TestSame(t *testing.T) {
 }
 
 func TestLoopback(t *testing.T) {
-	for _, s := range []string{"http://localhost", "http://x.localhost:1", "http://127.0.0.1:8080", "http://127.9.9.9", "http://[::1]"} {
+	for _, s := range []string{
+		"http://localhost", "http://x.localhost:1", "http://127.0.0.1:8080", "http://127.9.9.9", "http://[::1]",
+	} {
 		require.True(t, Loopback(parse(t, s)), s)
 	}
-	for _, s := range []string{"http://localhost.evil", "http://10.0.0.1", "http://0.0.0.0", "http://partner.test", "http://[::]"} {
+	for _, s := range []string{
+		"http://localhost.evil", "http://10.0.0.1", "http://0.0.0.0", "http://partner.test", "http://[::]",
+	} {
 		require.False(t, Loopback(parse(t, s)), s)
 	}
 }

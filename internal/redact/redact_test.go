@@ -24,14 +24,19 @@ func TestURL(t *testing.T) {
 }
 
 func TestLooksSecret(t *testing.T) {
-	for name, want := range map[string]bool{"Authorization": true, "X-Api-Key": true, "Cookie": true, "X-Version": false, "Accept": false} {
+	for name, want := range map[string]bool{
+		"Authorization": true, "X-Api-Key": true, "Cookie": true, "X-Version": false, "Accept": false,
+	} {
 		require.Equal(t, want, LooksSecret(name), name)
 	}
 }
 
 func TestShape(t *testing.T) {
 	for _, c := range [][3]string{
-		{"application/json", `{"name":"Ada","n":1,"ok":true,"no":null,"list":[1,"a",{"b":[]}],"o":{"x":"y","z":2}}`, `{"name":string,"n":number,"ok":bool,"no":null,"list":[number,string,{"b":[]}],"o":{"x":string,"z":number}}`},
+		{
+			"application/json", `{"name":"Ada","n":1,"ok":true,"no":null,"list":[1,"a",{"b":[]}],"o":{"x":"y","z":2}}`,
+			`{"name":string,"n":number,"ok":bool,"no":null,"list":[number,string,{"b":[]}],"o":{"x":string,"z":number}}`,
+		},
 		{"application/vnd.api+json", `["a","b"]`, `[string,string]`},
 		{"application/json", `{"a":"cut`, `{"a":…`},
 		{"application/json", `"s"`, `string`},

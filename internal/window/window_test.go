@@ -65,7 +65,13 @@ func TestNeverOverTheLimit(t *testing.T) {
 	for _, c := range []struct {
 		n   int
 		per time.Duration
-	}{{1, 100 * time.Millisecond}, {10, time.Second}, {100, 10 * time.Second}, {500, time.Second}, {3, 50 * time.Millisecond}} {
+	}{
+		{1, 100 * time.Millisecond},
+		{10, time.Second},
+		{100, 10 * time.Second},
+		{500, time.Second},
+		{3, 50 * time.Millisecond},
+	} {
 		for name, w := range map[string]func() Window{
 			"sliding": func() Window { return NewSliding(c.n, c.per) },
 			"buckets": func() Window { return NewBuckets(c.n, c.per) },
@@ -123,8 +129,10 @@ func sortDurations(d []time.Duration) {
 func TestWaitIsExact(t *testing.T) {
 	base := time.Now()
 	for name, fresh := range map[string]func() Window{
-		"sliding": func() Window { return NewSliding(10, time.Second) }, "fixed": func() Window { return NewFixed(10, time.Second) },
-		"bucket": func() Window { return NewBucket(10, time.Second, 10, base) }, "buckets": func() Window { return NewBuckets(10, time.Second) },
+		"sliding": func() Window { return NewSliding(10, time.Second) },
+		"fixed":   func() Window { return NewFixed(10, time.Second) },
+		"bucket":  func() Window { return NewBucket(10, time.Second, 10, base) },
+		"buckets": func() Window { return NewBuckets(10, time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			full := func() Window {
