@@ -90,9 +90,9 @@ func (x *exchange) acquire() error {
 	if p.Cost = x.opts.cost; p.Cost == 0 && x.set.cost != nil {
 		p.Cost = x.set.cost(x.req)
 	}
-	p.Who, p.Method, p.Route, p.Observed = x.who, x.req.Method, x.opts.route, x.observed()
+	p.Credential, p.Method, p.Route, p.Observed = x.authID, x.req.Method, x.opts.route, x.observed()
 	if x.opts.auth != nil || x.opts.noAuth {
-		p.Who = x.identity()
+		p.Credential = x.identity()
 	}
 	if x.ctx.Err() == nil && l.engine.TryAcquire(p) {
 		if p.Notices != nil {
@@ -240,13 +240,13 @@ func (x *exchange) identity() uint64 {
 		return 0
 	}
 	if x.opts.auth != nil || x.opts.noAuth {
-		return whoIs(x.opts.auth)
+		return idOf(x.opts.auth)
 	}
-	return x.who
+	return x.authID
 }
 
-// whoIs returns a number that identifies a credential, or 0 if auth is nil or not comparable.
-func whoIs(auth Authenticator) uint64 {
+// idOf returns a number that identifies a credential, or 0 if auth is nil or not comparable.
+func idOf(auth Authenticator) uint64 {
 	if auth == nil || !reflect.ValueOf(auth).Comparable() {
 		return 0
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/belay-go/belay/internal/testkit"
 )
 
-// The breaker, half open: who probes, and what a probe's end means.
+// The breaker, half open: which call probes, and what the end of a probe means.
 func TestBreakerProbes(t *testing.T) {
 	t.Parallel()
 	policy := belay.WithBreakerPolicy(

@@ -64,7 +64,7 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 		b.subscribe(root)
 	}
 	c.stack = stack{
-		set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, who: whoIs(cfg.auth),
+		set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, authID: idOf(cfg.auth),
 		base: cfg.base, integration: cfg.integration, enabled: cfg.enabled,
 	}
 	return c, nil

@@ -92,7 +92,7 @@ func ExampleLimiter_Status() {
 	// 120 per 1m0s (advertised): 40 of 120
 }
 
-// The partner has raised the limit: who waits goes by the new one at once.
+// The partner has raised the limit: calls that wait follow the new limit at once.
 func ExampleLimiter_SetLimits() {
 	client, _ := belay.New("https://partner.test", belay.WithTransport(quiet), belay.WithRateLimit(belay.PerSecond(5)))
 	fmt.Println(client.Limiter().SetLimits(belay.PerSecond(50)))

@@ -15,8 +15,8 @@ import (
 // place defines the order. Below the last layer are the user's attempt middlewares, and below these the base
 // transport.
 var order = [...]struct {
-	step layer
-	on   func(s *settings, of variant) bool
+	layer layer
+	on    func(s *settings, of variant) bool
 }{
 	{(*exchange).observe, func(s *settings, _ variant) bool { return len(s.observers) > 0 }},
 	{(*exchange).gate, func(s *settings, of variant) bool { return of&withSwitch != 0 || s.timeout > 0 }},
@@ -41,7 +41,7 @@ const (
 )
 
 // layer is one layer of the stack. It does its part and calls next.send, as often as it likes.
-type layer func(c *exchange, next *next) (*http.Response, error)
+type layer func(x *exchange, next *next) (*http.Response, error)
 
 // next is the rest of the stack below a layer.
 type next struct {
@@ -87,7 +87,7 @@ func (s *settings) compile() {
 		s.layers[k] = nil
 		for _, o := range slices.Backward(order[:]) {
 			if o.on(s, k) {
-				s.layers[k] = &next{o.step, s.layers[k]}
+				s.layers[k] = &next{o.layer, s.layers[k]}
 			}
 		}
 	}
@@ -98,7 +98,7 @@ type stack struct {
 	set         *settings
 	limiter     *Limiter // nil means none
 	auth        Authenticator
-	who         uint64   // identifies auth for the limiter
+	authID      uint64   // identifies auth for the limiter
 	base        *url.URL // nil means that every request leads to the partner
 	integration string
 	enabled     func() bool // nil means always

@@ -18,7 +18,7 @@ import (
 	"github.com/belay-go/belay/internal/testkit"
 )
 
-// One customer's 10,000 queued calls delay another's single one by one turn of each who waits.
+// One customer's 10,000 queued calls delay a single call of another by one turn of each customer that waits.
 func TestTenantsTakeTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -261,8 +261,8 @@ func TestToldIsBounded(t *testing.T) {
 	})
 }
 
-// A partner of fixed windows that it tells of refuses few calls, and keeps nobody long who shares them with calls that
-// are given up.
+// A partner that advertises its fixed windows refuses few calls, and no call waits long beside calls that are given
+// up.
 func TestToldFixedWindows(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(12) {

@@ -185,7 +185,7 @@ func TestPauseScopes(t *testing.T) {
 	})
 }
 
-// Those who wait already are turned away by a pause that is too long, as those who come then are.
+// Calls that wait already are turned away by a pause that is too long, as calls that come later are.
 func TestPauseTurnsAwayWhoWaits(t *testing.T) {
 	t.Parallel()
 	for _, scope := range []belay.Scope{belay.ScopePartner, belay.ScopeRoute} {
@@ -457,7 +457,7 @@ func TestCancelledWaitersLeaveNothing(t *testing.T) {
 	}
 }
 
-// Status says of each limit how much is used, who waits, and when the next is free.
+// Status says of each limit how much is used, how many calls wait, and when the next is free.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "status", func(t *testing.T) {

@@ -86,7 +86,7 @@ func settings(context.Context, string, string) (driver.Settings, error) {
 	return driver.Settings{}, nil
 }
 
-// An integration is opened once, for all who ask at the same time; its base URL, credential and labels are its
+// An integration is opened once, for all callers that ask at the same time; its base URL, credential and labels are its
 // own, limits and breaker the partner's.
 func TestOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestOpen(t *testing.T) {
 	})
 }
 
-// An opening that fails is not kept, and who was first does not take the others down with its own cancel.
+// An opening that fails is not kept, and the first caller does not fail the others by its own cancel.
 func TestOpenFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
@@ -261,7 +261,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// A share that grows keeps who is in it; it is about as large as it says; single integrations have their own way.
+// A share that grows keeps its members; it is about as large as it says; single integrations have their own way.
 func TestRollout(t *testing.T) {
 	r := driver.Rollout{Stable: "v1", Next: "v2", Override: map[string]string{"vip": "v1", "friend": "v2"}}
 	had := make(map[string]bool)

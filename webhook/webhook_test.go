@@ -392,7 +392,7 @@ func TestWebhookTolerance(t *testing.T) {
 				require.NoError(t, err)
 				_, err = mustVerifier(t, w.scheme, w.proves).VerifyRequest(req)
 				require.ErrorIs(t, err, want, "%v", ahead)
-				if want != nil { // who cannot sign does not learn that it is too late
+				if want != nil { // a sender without the secret does not learn that it is too late
 					_, err = mustVerifier(t, w.scheme, w.another).VerifyRequest(req)
 					require.ErrorIs(t, err, belay.ErrBadSignature)
 				}
@@ -427,7 +427,7 @@ func TestWebhookRotation(t *testing.T) {
 	}
 }
 
-// Two signatures in one header: who has either secret accepts, who has neither refuses.
+// Two signatures in one header: a receiver with either secret accepts, one with neither refuses.
 func TestWebhookTwoSignatures(t *testing.T) {
 	t.Parallel()
 	private := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))

@@ -68,11 +68,11 @@ func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quo
 	// The partner may not have counted the calls that were sent together with r or later, so they are added.
 	// If our own calls explain everything that is used, their number is the count.
 	used := q.Limit - q.Left
-	ours, _ := s.log.Since(sc.learner.who, now-max(q.Window, q.Reset), nil)
+	ours, _ := s.log.Since(sc.learner.key, now-max(q.Window, q.Reset), nil)
 	if used <= len(ours) {
 		used = len(ours)
 	} else {
-		since, _ := s.log.Since(sc.learner.who, r.sent-1, nil)
+		since, _ := s.log.Since(sc.learner.key, r.sent-1, nil)
 		used += max(0, len(since)-1) // without r itself
 	}
 	switch {
@@ -84,7 +84,7 @@ func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quo
 		k.limit = Limit{N: q.Limit, Per: max(k.per, q.Reset, time.Second), Kind: Fixed}
 	case q.Window > 0:
 		w := slidingWindow(q.Limit, q.Window)
-		s.recount(w, sc.learner.who, q.Window, now)
+		s.recount(w, sc.learner.key, q.Window, now)
 		if more := used - (q.Limit - w.Left(now)); more > 0 {
 			w.Take(now, now, min(more, q.Limit))
 		}
@@ -134,7 +134,7 @@ func (s *scheduler) correct(sc *scopeState, k *advertised, r *Reservation, q *he
 			limit: Limit{N: q.Limit, Per: q.Window}, source: Advertised, lastHeard: now,
 			Window: slidingWindow(q.Limit, q.Window),
 		}
-		s.recount(fresh.Window, sc.learner.who, q.Window, now)
+		s.recount(fresh.Window, sc.learner.key, q.Window, now)
 		sc.drop(k.tier)
 		sc.add(fresh)
 		k.tier = fresh

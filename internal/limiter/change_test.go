@@ -54,7 +54,7 @@ func TestSetLimitsTheSameTwice(t *testing.T) {
 	})
 }
 
-// New limits are given to those who wait by priority, not in the order in which they were moved.
+// New limits are given to the calls that wait by priority, not in the order in which they were moved.
 func TestSetLimitsKeepsPriorities(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

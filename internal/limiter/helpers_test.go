@@ -104,7 +104,7 @@ func sendSome(t *testing.T, l *Limiter, n int) (gone int) {
 	return gone
 }
 
-// rounds returns how often l has looked at those who wait.
+// rounds returns how often l has looked at the calls that wait.
 func rounds(l *Limiter) uint64 {
 	l.sched.mu.Lock()
 	defer l.sched.mu.Unlock()

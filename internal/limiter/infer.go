@@ -19,7 +19,7 @@ func (s *scheduler) infer(le *learner, r refusal, now time.Duration) (n int, per
 // after refusal r: at that time, rounded up to a second, the oldest call leaves the window. It reports false
 // if the partner named no time, or if the log does not reach back far enough.
 func (s *scheduler) freeAgain(le *learner, r refusal, per time.Duration) bool {
-	at, whole := s.log.Since(le.who, r.sent-per, nil)
+	at, whole := s.log.Since(le.key, r.sent-per, nil)
 	if !whole || len(at) == 0 || at[0] > r.known || r.until == 0 {
 		return false
 	}
@@ -30,7 +30,7 @@ func (s *scheduler) freeAgain(le *learner, r refusal, per time.Duration) bool {
 // sentBefore returns the number of calls that the partner had counted in the window of length per before
 // refusal r. It takes every call as counted that was sent until the refusal was known.
 func (s *scheduler) sentBefore(le *learner, r refusal, per time.Duration) int {
-	at, _ := s.log.Since(le.who, r.sent-per, nil)
+	at, _ := s.log.Since(le.key, r.sent-per, nil)
 	n := 0
 	for _, sent := range at {
 		if sent <= r.known {
@@ -43,7 +43,7 @@ func (s *scheduler) sentBefore(le *learner, r refusal, per time.Duration) int {
 // mostOf returns the largest number of accepted calls in any window of length per, over the last twenty
 // windows before refusal r.
 func (s *scheduler) mostOf(le *learner, r refusal, per time.Duration) (most int) {
-	at, _ := s.log.Since(le.who, r.sent-20*per, nil)
+	at, _ := s.log.Since(le.key, r.sent-20*per, nil)
 	first := 0
 	for i, sent := range at {
 		for at[first] <= sent-per {
@@ -84,7 +84,7 @@ func (s *scheduler) fromRetryAfter(le *learner, r refusal) (n int, per time.Dura
 // first twentieth. Without a gap freeAgain proves nothing: in steady traffic the oldest call of any window is
 // about to leave it.
 func (s *scheduler) filled(le *learner, r refusal, per time.Duration) bool {
-	at, _ := s.log.Since(le.who, r.sent-per, nil)
+	at, _ := s.log.Since(le.key, r.sent-per, nil)
 	return len(at) > 0 && at[0] >= r.sent-per+per/20
 }
 
@@ -94,7 +94,7 @@ func (s *scheduler) filled(le *learner, r refusal, per time.Duration) bool {
 func (s *scheduler) fromAcceptance(le *learner, now time.Duration) (n int, per time.Duration) {
 	first := le.refusals[0]
 	for _, w := range windows {
-		at, whole := s.log.Since(le.who, first.sent-w, nil)
+		at, whole := s.log.Since(le.key, first.sent-w, nil)
 		if len(at) == 0 || !whole {
 			continue
 		}

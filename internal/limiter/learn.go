@@ -13,7 +13,7 @@ import (
 // calls again. A single refusal proves nothing if the partner accepted more calls before: then it only pauses
 // the scope, and caps the calls in flight for a while.
 type learner struct {
-	who      uint64 // the scope's key: the log has calls by credential, all calls for 0, and none by route
+	key      uint64 // the scope's key: the log has calls by credential, all calls for 0, and none by route
 	refusals []refusal
 	pending  bool // the last refusal has not been evaluated yet
 	inferred []*inferred
@@ -271,13 +271,13 @@ func (s *scheduler) setInferred(sc *scopeState, k *inferred, n int, now, quiet t
 		return
 	}
 	k.Window = slidingWindow(n, k.per)
-	s.recount(k.Window, sc.learner.who, k.per, now)
+	s.recount(k.Window, sc.learner.key, k.per, now)
 }
 
-// recount counts in w the calls in the log with the key who that were sent in the window of length per before
+// recount counts in w the calls in the log with the key that were sent in the window of length per before
 // now. The key 0 stands for all calls.
-func (s *scheduler) recount(w window.Window, who uint64, per, now time.Duration) {
-	at, _ := s.log.Since(who, now-per-s.slack, nil)
+func (s *scheduler) recount(w window.Window, key uint64, per, now time.Duration) {
+	at, _ := s.log.Since(key, now-per-s.slack, nil)
 	for _, sent := range at {
 		w.Take(sent, sent+s.slack, 1)
 	}

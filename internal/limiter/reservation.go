@@ -37,9 +37,9 @@ type Ask struct {
 	// Tenant is the name of the tenant on whose behalf the attempt is made. Tenants take turns. Empty is a
 	// tenant like others.
 	Tenant string
-	// Who identifies the credential by an odd number. A pause of ScopeCredential applies to the calls with
+	// Credential identifies the credential by an odd number. A pause of ScopeCredential applies to the calls with
 	// the same number. Zero means that such a pause applies to all calls.
-	Who uint64
+	Credential uint64
 	// Method and Route identify the route. A pause of ScopeRoute applies to the calls with the same two. With
 	// an empty Route it applies to all calls.
 	Method, Route string

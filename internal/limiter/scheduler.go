@@ -164,7 +164,7 @@ func (s *scheduler) acquire(ctx context.Context, l *Limiter, r *Reservation) err
 
 // noteSent records that r is sent now with n permits: in the log, for the ramp and for an observer.
 func (s *scheduler) noteSent(r *Reservation, now time.Duration, n int) {
-	r.logged = s.log.Note(now, r.Who, n)
+	r.logged = s.log.Note(now, r.Credential, n)
 	if s.paced {
 		s.ramp.note(now)
 	}
@@ -307,7 +307,7 @@ func (s *scheduler) restart(r *Reservation) {
 	}
 	if r.logged > 0 {
 		s.log.Gone(r.logged, r.cost())
-		r.logged = s.log.Note(now, r.Who, r.cost())
+		r.logged = s.log.Note(now, r.Credential, r.cost())
 	}
 }
 

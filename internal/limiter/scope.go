@@ -117,7 +117,7 @@ func routeOf(method, route string) uint64 {
 func (r *Reservation) key(scope Scope) uint64 {
 	switch scope {
 	case ScopeCredential:
-		return r.Who
+		return r.Credential
 	case ScopeRoute:
 		return routeOf(r.Method, r.Route)
 	}
@@ -129,8 +129,8 @@ func (s *scheduler) scopesOf(r *Reservation) (gs scopePair) {
 	if len(s.scopes) == 0 {
 		return gs
 	}
-	if r.Who != 0 {
-		gs[0] = s.scopes[r.Who]
+	if r.Credential != 0 {
+		gs[0] = s.scopes[r.Credential]
 	}
 	if s.routeScopes > 0 {
 		if key := r.key(ScopeRoute); key != 0 {
@@ -158,7 +158,7 @@ func (s *scheduler) scopeFor(r *Reservation, scope Scope, now time.Duration) *sc
 		}
 	}
 	sc := &scopeState{scope: scope}
-	sc.learner.who = key
+	sc.learner.key = key
 	if s.scopes == nil {
 		s.scopes = make(map[uint64]*scopeState)
 	}

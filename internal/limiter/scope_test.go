@@ -16,7 +16,7 @@ func TestPausesAreBounded(t *testing.T) {
 		require.NoError(t, err)
 		s := l.sched
 		limited := func(n int, wait time.Duration) {
-			ticket := &Reservation{Ask: Ask{Who: uint64(n+10) | 1<<40}}
+			ticket := &Reservation{Ask: Ask{Credential: uint64(n+10) | 1<<40}}
 			require.NoError(t, acquire(t.Context(), l, ticket))
 			release(l, ticket, Outcome{Kind: Throttled, Wait: wait, Scope: ScopeCredential})
 		}
@@ -41,7 +41,7 @@ func TestTwoPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := New(PerSecond(1000))
 		require.NoError(t, err)
-		by := func() *Reservation { return &Reservation{Ask: Ask{Who: 1, Route: "r"}} }
+		by := func() *Reservation { return &Reservation{Ask: Ask{Credential: 1, Route: "r"}} }
 		a, b := by(), by()
 		require.NoError(t, acquire(t.Context(), l, a))
 		require.NoError(t, acquire(t.Context(), l, b))
@@ -75,13 +75,13 @@ func TestTwoPauses(t *testing.T) {
 	})
 }
 
-// A pause that grows turns away those who sat out the shorter one.
+// A pause that grows turns away the calls that sat out the shorter one.
 func TestPauseThatGrows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, err := New()
 		require.NoError(t, err)
-		ticket := func() *Reservation { return &Reservation{Ask: Ask{Who: 1, MaxPause: time.Minute}} }
+		ticket := func() *Reservation { return &Reservation{Ask: Ask{Credential: 1, MaxPause: time.Minute}} }
 		a, b := ticket(), ticket()
 		require.NoError(t, acquire(t.Context(), l, a))
 		require.NoError(t, acquire(t.Context(), l, b))

@@ -229,7 +229,7 @@ func TestSenselessHeadersStopNobody(t *testing.T) {
 		l := limiterOf(t)
 		start := time.Now()
 		for range 3 {
-			send(t, l, &Reservation{Ask: Ask{Who: 3, Method: http.MethodGet, Route: "/x", MaxPause: time.Minute}}, headers...)
+			send(t, l, &Reservation{Ask: Ask{Credential: 3, Method: http.MethodGet, Route: "/x", MaxPause: time.Minute}}, headers...)
 		}
 		require.Zero(t, time.Since(start))
 		require.Empty(t, l.Status().Limits)

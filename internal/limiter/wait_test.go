@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Who waits for a limit of its own for long does not keep others from waking when theirs is free.
+// Credential waits for a limit of its own for long does not keep others from waking when theirs is free.
 func TestReadPassesAStuckWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -80,12 +80,12 @@ func TestCancelledWhileAsking(t *testing.T) {
 	})
 }
 
-// Those who wait until a quota that they were told of begins anew hold no places in flight meanwhile.
+// Calls that wait until a quota begins anew hold no places in flight meanwhile.
 func TestThoseWhoWaitLongHoldNoPlaces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := limiterOf(t, Limit{N: 10, Kind: InFlight}, PerSecond(1000))
-		ticket := func(who uint64) *Reservation { return &Reservation{Ask: Ask{Who: who*2 + 1}} }
+		ticket := func(n uint64) *Reservation { return &Reservation{Ask: Ask{Credential: n*2 + 1}} }
 		for i := range uint64(10) {
 			send(t, l, ticket(i), "X-RateLimit-Limit", "10", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "50")
 		}
@@ -182,7 +182,7 @@ func TestLimitsThatChangeWhileACallLooksForThem(t *testing.T) {
 	})
 }
 
-// A condition of a new limit that panics ends the call of those who waited under the old one, and nobody else's.
+// A condition of a new limit that panics ends the calls that waited under the old one, and no other.
 func TestPanickingConditionLeavesTheLine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

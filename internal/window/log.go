@@ -11,9 +11,9 @@ type Log struct {
 }
 
 type entry struct {
-	at  time.Duration // time of its first permit
-	who uint64        // the holder
-	n   int           // permits
+	at     time.Duration // time of its first permit
+	holder uint64        // the holder
+	n      int           // permits
 }
 
 const (
@@ -23,11 +23,11 @@ const (
 	together = 500 * time.Microsecond // longest time between the first and the last permit of an entry
 )
 
-// Note records n permits of the holder who, and returns a mark above zero that identifies them.
-func (l *Log) Note(now time.Duration, who uint64, n int) (mark int64) {
-	if l.last.who != who || now-l.last.at >= together || l.last.n == 0 || l.last.n >= crowd {
+// Note records n permits of holder, and returns a mark above zero that identifies them.
+func (l *Log) Note(now time.Duration, holder uint64, n int) (mark int64) {
+	if l.last.holder != holder || now-l.last.at >= together || l.last.n == 0 || l.last.n >= crowd {
 		l.push()
-		l.last = entry{at: now, who: who}
+		l.last = entry{at: now, holder: holder}
 	}
 	l.last.n += min(n, dear)
 	return l.next + 1
@@ -56,9 +56,9 @@ func (l *Log) Gone(mark int64, n int) {
 	}
 }
 
-// Since appends to the slice to, in order, the times after since at which the holder who took permits. A who
+// Since appends to the slice to, in order, the times after since at which holder took permits. A holder
 // of 0 means all holders. Whole is false if the log may have forgotten some of these permits.
-func (l *Log) Since(who uint64, since time.Duration, to []time.Duration) (at []time.Duration, whole bool) {
+func (l *Log) Since(holder uint64, since time.Duration, to []time.Duration) (at []time.Duration, whole bool) {
 	first := max(0, l.next-logged)
 	i := l.next
 	for ; i > first; i-- {
@@ -69,7 +69,7 @@ func (l *Log) Since(who uint64, since time.Duration, to []time.Duration) (at []t
 	whole = i > first || first == 0
 	add := func(e entry) {
 		for range e.n {
-			if e.at > since && (who == 0 || e.who == who) {
+			if e.at > since && (holder == 0 || e.holder == holder) {
 				to = append(to, e.at)
 			}
 		}
