@@ -28,7 +28,7 @@ var final = map[string]string{
 	"invalid_refresh_token":        "the grant has expired or was revoked: ask the customer to connect again",
 	"token_revoked":                "the grant was revoked: ask the customer to connect again",
 	"bad_verification_code":        "the code has expired or was used: begin the consent again",
-	"invalid_client":               "the app is not known: check its client id, its secret and the style in which they are sent",
+	"invalid_client":               "the app is not known: check its client id, its secret and the style of sending them",
 	"incorrect_client_credentials": "the app is not known: check its client id and secret",
 	"unauthorized_client":          "the app may not use this grant: check its settings with the partner",
 	"unsupported_grant_type":       "the partner does not know this grant: check the app's settings",

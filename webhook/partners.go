@@ -153,7 +153,8 @@ var schemes = map[string]Scheme{
 
 // hubSpotID is the place of HubSpot's IDs. It joins several values, because HubSpot's eventId alone is not
 // unique. An event about an association has two objects, so it needs the second form.
-const hubSpotID = "json:subscriptionId+objectId+occurredAt+eventId|json:subscriptionId+fromObjectId+toObjectId+occurredAt+eventId"
+const hubSpotID = "json:subscriptionId+objectId+occurredAt+eventId|" +
+	"json:subscriptionId+fromObjectId+toObjectId+occurredAt+eventId"
 
 // scheme returns the scheme of that name in schemes, with the name of the partner.
 func scheme(name, partner string) Scheme {

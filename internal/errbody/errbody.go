@@ -1,5 +1,5 @@
-// Package errbody reads the bodies of error answers: the beginning of them, and the code, message and fields that partners
-// put there.
+// Package errbody reads the bodies of error answers: the beginning of them, and the code, message and fields
+// that partners put there.
 package errbody
 
 import (

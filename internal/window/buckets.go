@@ -21,7 +21,7 @@ type Buckets struct {
 	max   int
 	per   time.Duration
 	shift uint                  // a slice is 1<<shift nanoseconds
-	count [2*buckets + 2]uint32 // permits taken in each slice of time: the slices of the window, and as many of the time to come
+	count [2*buckets + 2]uint32 // permits taken in each slice of the window, and of as much time to come
 }
 
 // buckets is the most slices of a window. With that many, a Buckets stays below 8 KiB (TestMemory is red
