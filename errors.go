@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -115,31 +116,22 @@ func (e *Error) Error() string {
 	if e.Method != "" {
 		b.WriteString(e.Method + " " + e.URL + ": ")
 	}
+	status := e.Class.String()
 	switch {
 	case e.StatusCode != 0:
-		b.WriteString(strconv.Itoa(e.StatusCode))
-		if t := http.StatusText(e.StatusCode); t != "" {
-			b.WriteString(" " + t)
-		}
-	case e.Err == nil:
-		b.WriteString(e.Class.String())
+		status = strings.TrimSpace(strconv.Itoa(e.StatusCode) + " " + http.StatusText(e.StatusCode))
+	case e.Err != nil:
+		status = ""
 	}
-	if e.Code != "" {
-		b.WriteString(" " + e.Code)
-	}
-	if e.Message != "" {
-		b.WriteString(": " + e.Message)
-	}
+	said := []string{strings.TrimSpace(status + " " + e.Code), e.Message}
 	if e.Err != nil {
-		if e.StatusCode != 0 || e.Code != "" || e.Message != "" {
-			b.WriteString(": ")
-		}
 		limit := 500
 		if errors.Is(e.Err, ErrInvalid) { // an error in the caller's input may be long
 			limit = 16 << 10
 		}
-		b.WriteString(redact.Line(strings.ReplaceAll(e.Err.Error(), "belay: ", ""), limit))
+		said = append(said, redact.Line(strings.ReplaceAll(e.Err.Error(), "belay: ", ""), limit))
 	}
+	b.WriteString(strings.Join(slices.DeleteFunc(said, func(s string) bool { return s == "" }), ": "))
 	var notes []string
 	if e.RetryAfter > 0 {
 		notes = append(notes, "retry after "+e.RetryAfter.Round(time.Millisecond).String())

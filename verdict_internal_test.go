@@ -131,6 +131,22 @@ func TestErrorTexts(t *testing.T) {
 		`{"error":"belay: 599","class":"transient","status":599,"code":"","request_id":"","attempts":0}`,
 		string(data),
 	)
+	request := Error{Method: "GET", URL: "https://partner.test/x", Err: io.EOF}
+	for _, c := range []struct {
+		status              int
+		code, message, want string
+	}{
+		{0, "", "", "EOF"},
+		{0, "expired", "", "expired: EOF"},
+		{0, "", "connect again", "connect again: EOF"},
+		{0, "expired", "connect again", "expired: connect again: EOF"},
+		{401, "expired", "connect again", "401 Unauthorized expired: connect again: EOF"},
+		{599, "", "connect again", "599: connect again: EOF"},
+	} {
+		e := request
+		e.StatusCode, e.Code, e.Message = c.status, c.code, c.message
+		require.Equal(t, "belay: GET https://partner.test/x: "+c.want, e.Error())
+	}
 	require.Equal(t, slog.KindGroup, e.LogValue().Kind())
 	require.Equal(t, "unknown", Class(99).String())
 	require.Equal(t, "unknown", Scope(99).String())
