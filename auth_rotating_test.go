@@ -183,7 +183,7 @@ func TestRotateWithAnEndedContext(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled)
 		}
 		require.Equal(t, "Bearer old", authorization(t, r))
-		require.Empty(t, d.kinds())
+		require.Empty(t, d.Kinds())
 	})
 }
 
@@ -223,7 +223,7 @@ func TestOverlapAsksTheRefresherFirst(t *testing.T) {
 		i.Mu.Unlock()
 		require.NoError(t, get(t.Context(), c, "/"))
 		require.Equal(t, "Bearer access-2-secret", authorization(t, r))
-		require.Equal(t, []string{"CredentialRotated"}, d.kinds())
+		require.Equal(t, []string{"CredentialRotated"}, d.Kinds())
 	})
 	testkit.Bubble(t, "a key", func(t *testing.T) {
 		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {

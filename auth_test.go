@@ -262,7 +262,7 @@ func TestSignInPlace(t *testing.T) {
 			require.Equal(t, "https://partner.test/x?a=1", req.URL.String())
 			require.Empty(t, req.Header["X-Sig"])
 			require.ErrorContains(t, err, "bad signature REDACTED")
-			require.NotContains(t, shown(err)+d.text(), "-secret")
+			require.NotContains(t, shown(err)+d.Text(), "-secret")
 		})
 	}
 }

@@ -38,37 +38,8 @@ func post(ctx context.Context, c *belay.Client, path string, opts ...belay.CallO
 	return err
 }
 
-// diary is an observer that keeps what it is told.
-type diary struct {
-	mu     sync.Mutex
-	events []belay.Event
-}
-
-func (d *diary) Observe(_ context.Context, e belay.Event) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.events = append(d.events, e)
-}
-
-// kinds returns the kinds of the events so far, without those that are on their way.
-func (d *diary) kinds() (kinds []string) {
-	synctest.Wait()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, e := range d.events {
-		kinds = append(kinds, strings.TrimPrefix(fmt.Sprintf("%T", e), "belay."))
-	}
-	return kinds
-}
-
-// text is all that the events hold.
-func (d *diary) text() string {
-	synctest.Wait()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	data, _ := json.Marshal(d.events)
-	return fmt.Sprintf("%v %+v %#v %s", d.events, d.events, d.events, data)
-}
+// diary is an observer that keeps the events.
+type diary = testkit.Diary[belay.Event]
 
 // shown is all that an error holds.
 func shown(err error) string {

@@ -160,6 +160,6 @@ func TestKeptAnswerShowsNoFormerCredential(t *testing.T) {
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, 503, e.StatusCode)
 		require.ErrorContains(t, err, "the file is gone")
-		require.NotContains(t, shown(err)+d.text(), "key-secret")
+		require.NotContains(t, shown(err)+d.Text(), "key-secret")
 	})
 }

@@ -6,49 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
 	"github.com/belay-go/belay/oauth"
 )
 
-// diary is an observer that keeps what it is told.
-type diary struct {
-	mu     sync.Mutex
-	events []belay.Event
-}
-
-func (d *diary) Observe(_ context.Context, e belay.Event) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.events = append(d.events, e)
-}
-
-// kinds returns what was told so far, without what is on its way.
-func (d *diary) kinds() (kinds []string) {
-	synctest.Wait()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, e := range d.events {
-		kinds = append(kinds, strings.TrimPrefix(fmt.Sprintf("%T", e), "belay."))
-	}
-	return kinds
-}
-
-// text is all that the events hold.
-func (d *diary) text() string {
-	synctest.Wait()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	data, _ := json.Marshal(d.events)
-	return fmt.Sprintf("%v %+v %#v %s", d.events, d.events, d.events, data)
-}
+// diary is an observer that keeps the events.
+type diary struct{ testkit.Diary[belay.Event] }
 
 func (d *diary) into(cfg *oauth.Config) { cfg.Observer = d }
 

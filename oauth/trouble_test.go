@@ -63,7 +63,7 @@ func TestPassingTroubleDoesNotEndAGrant(t *testing.T) {
 			i.Answers(nil)
 			time.Sleep(10 * time.Minute)
 			require.NoError(t, get(t.Context(), c, "/"))
-			require.Equal(t, []string{"TokenRefreshFailed", "TokenRefreshed"}, d.kinds())
+			require.Equal(t, []string{"TokenRefreshFailed", "TokenRefreshed"}, d.Kinds())
 			require.Zero(t, i.Reused)
 		})
 	}
@@ -107,7 +107,7 @@ func TestTokenThatCouldNotBeKept(t *testing.T) {
 		kept, err := store.Load(t.Context(), "acme")
 		require.NoError(t, err)
 		require.Equal(t, "access-1-secret refresh-1-secret", kept.Access.Reveal()+" "+kept.Refresh.Reveal())
-		require.Equal(t, []string{"TokenRefreshFailed", "TokenRefreshed"}, d.kinds())
+		require.Equal(t, []string{"TokenRefreshFailed", "TokenRefreshed"}, d.Kinds())
 		time.Sleep(2 * time.Hour)
 		require.NoError(t, get(t.Context(), c, "/"))
 		require.Zero(t, i.Reused)
@@ -151,7 +151,7 @@ func TestLongSecretsAreNotShownInPart(t *testing.T) {
 			err := get(t.Context(), newClient(t, s, belay.WithAuth(o.RefreshToken("acme"))), "/")
 			require.Error(t, err)
 			require.NotEmpty(t, s.forms)
-			require.NotContains(t, shown(err)+d.text(), jwt[:20])
+			require.NotContains(t, shown(err)+d.Text(), jwt[:20])
 		})
 	}
 	for _, status := range []int{200, 404, 500} {
@@ -166,7 +166,7 @@ func TestLongSecretsAreNotShownInPart(t *testing.T) {
 			c := newClient(t, rt, belay.WithAuth(belay.Bearer(belay.NewSecret(jwt))), belay.WithObserver(d))
 			err := get(t.Context(), c, "/", belay.Into(&info))
 			require.Equal(t, status != 200, err != nil)
-			require.NotContains(t, shown(err)+d.text()+info.RequestID, jwt[:20])
+			require.NotContains(t, shown(err)+d.Text()+info.RequestID, jwt[:20])
 			require.Contains(t, info.RequestID, "for ")
 		})
 	}
@@ -303,7 +303,7 @@ func TestPutDuringAFlight(t *testing.T) {
 		require.NoError(t, o.Put(t.Context(), "acme", aToken("from-put", "r", time.Time{})))
 		require.NoError(t, <-landed)
 		require.Equal(t, "Bearer from-put", authorization(t, src))
-		require.Empty(t, d.kinds())
+		require.Empty(t, d.Kinds())
 		require.Equal(t, 1, i.Asked())
 	})
 	testkit.Bubble(t, "a flight that is refused, and a token that is to be refreshed", func(t *testing.T) {
@@ -318,7 +318,7 @@ func TestPutDuringAFlight(t *testing.T) {
 		require.NoError(t, o.Put(t.Context(), "acme", aToken("from-put", "r", past())))
 		<-landed
 		require.Equal(t, "Bearer access-2-secret", authorization(t, src))
-		require.Equal(t, []string{"TokenRefreshed"}, d.kinds())
+		require.Equal(t, []string{"TokenRefreshed"}, d.Kinds())
 	})
 	testkit.Bubble(t, "two at once", func(t *testing.T) {
 		_, _, o, store := setup(t, 1)
@@ -442,7 +442,7 @@ func TestSecretsInOtherWritings(t *testing.T) {
 					err := get(t.Context(), newClient(t, s, belay.WithAuth(o.RefreshToken("acme"))), "/")
 					require.ErrorContains(t, err, "got ")
 					require.ErrorContains(t, err, "REDACTED")
-					require.NotContains(t, shown(err)+d.text(), c.hides)
+					require.NotContains(t, shown(err)+d.Text(), c.hides)
 				})
 			}
 		}
@@ -566,11 +566,11 @@ func TestTwoDeaths(t *testing.T) {
 		seeded(t, o, "acme", past())
 		c := newClient(t, i, belay.WithAuth(o.RefreshToken("acme")))
 		require.ErrorContains(t, get(t.Context(), c, "/"), "invalid_grant")
-		require.Equal(t, []string{"TokenRevoked"}, d.kinds())
+		require.Equal(t, []string{"TokenRevoked"}, d.Kinds())
 		time.Sleep(time.Minute)
 		require.NoError(t, other.Put(t.Context(), "acme", aToken("second", "second-refresh", past())))
 		require.ErrorContains(t, get(t.Context(), c, "/"), "invalid_grant")
-		require.Equal(t, []string{"TokenRevoked", "TokenRevoked"}, d.kinds())
+		require.Equal(t, []string{"TokenRevoked", "TokenRevoked"}, d.Kinds())
 		require.Equal(t, 2, i.Asked())
 		i.Answers(func(int, url.Values) *http.Response { return testkit.Reply(503) })
 		require.NoError(t, other.Put(t.Context(), "acme", aToken("third", "third-refresh", past())))
@@ -847,7 +847,7 @@ func TestForget(t *testing.T) {
 			require.ErrorIs(t, err, belay.ErrAuth)
 			require.ErrorContains(t, err, "no token")
 		}
-		require.Empty(t, d.kinds())
+		require.Empty(t, d.Kinds())
 		require.Zero(t, i.Asked())
 		require.Equal(t, 1, i.Calls)
 		require.Equal(t, "Bearer access-0-secret", authorization(t, o.RefreshToken("other")))
