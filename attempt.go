@@ -184,12 +184,12 @@ func (x *exchange) freeBuffer() {
 
 // judge computes the verdict on the attempt from its response or its error.
 func (x *exchange) judge(resp *http.Response, err error) {
-	var secrets []string
-	if err != nil || resp.StatusCode >= 400 {
-		secrets = x.secrets()
-	}
 	att := &x.record().att
-	*att = Attempt{Request: x.req, Response: resp, Err: err, Number: x.number(), secrets: secrets}
+	*att = Attempt{Request: x.req, Response: resp, Err: err, Number: x.number()}
+	if err != nil || resp.StatusCode >= 400 {
+		secrets := x.secrets()
+		att.secrets = func() []string { return secrets }
+	}
 	switch {
 	case err != nil && x.ctx.Err() != nil:
 		x.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
@@ -205,7 +205,7 @@ func (x *exchange) judge(resp *http.Response, err error) {
 		}
 	}
 	if x.verdict.Class != ClassOK {
-		secrets = x.secrets()
+		secrets := x.secrets()
 		x.verdict.Message = redact.Line(redact.Values(x.verdict.Message, secrets), 300)
 		x.verdict.Code = redact.Line(redact.Values(x.verdict.Code, secrets), 100)
 		x.verdict.RetryAfter = max(0, x.verdict.RetryAfter)

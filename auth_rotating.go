@@ -86,29 +86,30 @@ func (r *Rotating) Credential(ctx context.Context) (Credential, error) {
 	now := r.now
 	r.mu.Unlock()
 	c, err := now.Credential(ctx)
-	if err != nil {
+	if err != nil || c == nil {
 		return nil, err
 	}
 	return rotated{c, now}, nil
 }
 
 // Reject implements [Refresher]. Within the overlap it takes the old credential back.
-func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
+func (r *Rotating) Reject(ctx context.Context, c Credential) (retry bool) {
 	was, ok := c.(rotated)
 	if !ok {
 		return false
 	}
+	inner, refreshes := was.of.Authenticator.(Refresher)
+	if refreshes {
+		retry = inner.Reject(ctx, was.Credential)
+	} else {
+		r.Rejected(c)
+	}
 	r.mu.Lock()
-	if was.of != r.now {
+	switch {
+	case was.of != r.now:
 		r.mu.Unlock()
 		return true // another credential is in use by now
-	}
-	if inner, ok := was.of.Authenticator.(Refresher); ok {
-		r.mu.Unlock()
-		return inner.Reject(ctx, was.Credential)
-	}
-	defer r.Rejected(c) // of an authenticator that only observes
-	if r.old != nil && time.Now().Before(r.until) {
+	case !refreshes && r.old != nil && time.Now().Before(r.until):
 		r.now, r.old = r.old, nil
 		r.mu.Unlock()
 		tell(ctx, r.observer, RotationRolledBack{
@@ -119,7 +120,7 @@ func (r *Rotating) Reject(ctx context.Context, c Credential) bool {
 		return true
 	}
 	r.mu.Unlock()
-	return false
+	return retry
 }
 
 // Accepted implements [CredentialObserver]. It passes c on to the authenticator that c came from.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -237,4 +238,53 @@ func TestOverlapAsksTheRefresherFirst(t *testing.T) {
 		require.NoError(t, get(t.Context(), newClient(t, rt, belay.WithAuth(r)), "/"))
 		require.Equal(t, "Bearer old", authorization(t, r))
 	})
+}
+
+// watched is a key that learns how the partner answered it.
+type watched struct {
+	belay.Authenticator
+	accepted, rejected int
+}
+
+func (w *watched) Accepted(belay.Credential) { w.accepted++ }
+func (w *watched) Rejected(belay.Credential) { w.rejected++ }
+
+// A key that is no longer in use when its 401 comes is told of it.
+func TestRetiredKeyIsToldOfItsRejection(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "a rotation meanwhile", func(t *testing.T) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			time.Sleep(time.Second)
+			if req.Header.Get("Authorization") == "Bearer old" {
+				return testkit.Reply(401), nil
+			}
+			return testkit.Reply(200), nil
+		})
+		old, next := &watched{Authenticator: bearer("old")}, &watched{Authenticator: bearer("new")}
+		r, err := belay.NewRotating(old)
+		require.NoError(t, err)
+		c := newClient(t, rt, belay.WithAuth(r))
+		done := make(chan error, 1)
+		go func() { done <- get(t.Context(), c, "/") }()
+		synctest.Wait()
+		require.NoError(t, r.Rotate(t.Context(), next, nil))
+		require.NoError(t, <-done)
+		require.Equal(t, [4]int{0, 1, 1, 0}, [4]int{old.accepted, old.rejected, next.accepted, next.rejected})
+	})
+}
+
+// noCredential returns neither a credential nor an error.
+type noCredential struct{}
+
+func (noCredential) Credential(context.Context) (belay.Credential, error) { return nil, nil }
+
+// An authenticator that returns no credential fails the call, within a Rotating as without.
+func TestNoCredentialIsAnError(t *testing.T) {
+	t.Parallel()
+	r, err := belay.NewRotating(noCredential{})
+	require.NoError(t, err)
+	rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(200), nil })
+	for _, a := range []belay.Authenticator{noCredential{}, r} {
+		require.ErrorContains(t, get(t.Context(), newClient(t, rt, belay.WithAuth(a)), "/"), "no credential")
+	}
 }

@@ -49,7 +49,7 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, &Error{
-			Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: errkit.Input(errkit.OneLine(err)),
+			Verdict: Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}, Err: errkit.Input(err),
 		}
 	}
 	if cfg.owned {

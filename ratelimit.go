@@ -32,13 +32,19 @@ func NewLimiter(limits ...Limit) (*Limiter, error) {
 		return nil, err
 	}
 	engine, err := limiter.New(specs...)
-	return &Limiter{engine}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Limiter{engine}, nil
 }
 
 // with returns a limiter that enforces l's limits and the given ones.
 func (l *Limiter) with(specs ...limiter.Limit) (*Limiter, error) {
 	engine, err := l.engine.With(specs...)
-	return &Limiter{engine}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Limiter{engine}, nil
 }
 
 // made reports whether l was made by NewLimiter.

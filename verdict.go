@@ -122,7 +122,7 @@ type Attempt struct {
 
 	peeked  []byte
 	done    bool
-	secrets []string // values of credentials that the answer might repeat
+	secrets func() []string // values of credentials that the answer might repeat; a func does not print them
 }
 
 // Peek returns the beginning of the response's body, up to 64 KiB, and puts it back, so that the caller still
@@ -188,7 +188,11 @@ func Classify(a *Attempt) Verdict {
 		return Verdict{}
 	}
 	v := Verdict{Class: ClassClient, Scope: ScopeCall}
-	body := errbody.Decode(a.Peek(), a.secrets)
+	var secrets []string
+	if a.secrets != nil {
+		secrets = a.secrets()
+	}
+	body := errbody.Decode(a.Peek(), secrets)
 	v.Code, v.Message = body.Code, body.Message
 	switch {
 	case status == http.StatusUnauthorized:

@@ -166,7 +166,7 @@ func NewWebhookVerifier(how WebhookHMAC, secrets ...Secret) (*WebhookVerifier, e
 		}
 	}
 	if err := faults.Err(); err != nil {
-		return nil, invalid("NewWebhookVerifier: %w", errkit.OneLine(err))
+		return nil, invalid("NewWebhookVerifier: %w", err)
 	}
 	v := &WebhookVerifier{how: how, header: http.CanonicalHeaderKey(how.Header)}
 	for _, s := range secrets {

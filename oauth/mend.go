@@ -39,7 +39,16 @@ func (t tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("reading the answer: %w", err)
 		}
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(mend(data)))
+	data = mend(data)
+	if len(data) > 0 && data[0] == '{' && json.Valid(data) {
+		// x/oauth2 reads text/plain as a form, but that is also what a server sends that sets no Content-Type.
+		resp.Header = resp.Header.Clone()
+		if resp.Header == nil {
+			resp.Header = make(http.Header)
+		}
+		resp.Header.Set("Content-Type", "application/json")
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(data))
 	return resp, nil
 }
 

@@ -101,6 +101,15 @@ type App struct {
 	sources map[string]*source
 }
 
+// Format prints the app's name and client id, for any verb: its store and its transport may hold tokens.
+func (o *App) Format(f fmt.State, _ rune) {
+	if o == nil {
+		fmt.Fprint(f, "App{nil}")
+		return
+	}
+	fmt.Fprintf(f, "App{%s, client %q}", o.cfg.Name, o.cfg.ClientID)
+}
+
 const (
 	defaultTimeout = 30 * time.Second
 	maxWait        = time.Hour // longest Timeout, and longest wait that a token endpoint may ask for
@@ -111,7 +120,8 @@ func New(cfg Config) (*App, error) {
 	var faults errkit.List
 	bad := func(wrong bool, format string, args ...any) { faults.If(wrong, "Config."+format, args...) }
 	checkURL := func(field, value string, needed bool) {
-		if value == "" && !needed {
+		if value == "" {
+			bad(needed, "%s is empty", field)
 			return
 		}
 		u, err := url.Parse(value)
@@ -122,7 +132,7 @@ func New(cfg Config) (*App, error) {
 		bad(u.Scheme != "https" && !(u.Scheme == "http" && origin.Loopback(u)),
 			"%s is %s, must be https (or loopback)", field, origin.Of(u))
 		if field == "TokenURL" && cfg.Name == "" {
-			cfg.Name = u.Host
+			cfg.Name = u.Hostname()
 		}
 	}
 	checkURL("TokenURL", cfg.TokenURL, true)
@@ -146,7 +156,7 @@ func New(cfg Config) (*App, error) {
 	limiter, err := belay.NewLimiter(cfg.Limits...)
 	bad(err != nil, "Limits: %w", err)
 	if err := faults.Err(); err != nil {
-		return nil, errkit.Invalidf("New: %w", err)
+		return nil, errkit.Invalidf("oauth.New: %w", err)
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
@@ -286,13 +296,7 @@ func (o *App) Forget(ctx context.Context, key string) error {
 	if o == nil || ctx == nil || key == "" {
 		return errkit.Invalidf("Forget: the App or the context is nil, or the key is empty")
 	}
-	if err := o.replace(ctx, key, Token{}); err != nil {
-		return err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.sources, key)
-	return nil
+	return o.replace(ctx, key, Token{})
 }
 
 // replace stores t in place of the token that is there, and passes it to the source of key.

@@ -3,6 +3,7 @@ package oauth_test
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -661,4 +662,79 @@ func TestBrokenStore(t *testing.T) {
 			require.Zero(t, i.Asked(), "a token that cannot be kept is not asked for")
 		})
 	}
+}
+
+// A credential that a client holds follows every Put and Forget, as often as a customer connects again.
+func TestHeldCredentialFollowsForget(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "connect, disconnect, connect", func(t *testing.T) {
+		i := testkit.NewIssuer(time.Hour)
+		o := app(t, i)
+		held := o.RefreshToken("acme")
+		c := newClient(t, i, belay.WithAuth(held))
+		for n := range 3 {
+			access := fmt.Sprintf("token-%d", n)
+			i.Access[access] = time.Time{}
+			require.NoError(t, o.Put(t.Context(), "acme", oauth.Token{Access: belay.NewSecret(access)}))
+			require.NoError(t, get(t.Context(), c, "/"))
+			require.Equal(t, "Bearer "+access, authorization(t, held))
+			require.NoError(t, o.Forget(t.Context(), "acme"))
+			for range 3 {
+				require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
+				time.Sleep(time.Hour)
+			}
+		}
+	})
+}
+
+// Nothing that a user holds prints a token, by any verb, also after the partner has rejected it.
+func TestNothingPrintsARejectedToken(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "rejected", func(t *testing.T) {
+		i := testkit.NewIssuer(time.Hour)
+		o := app(t, i)
+		seeded(t, o, "acme", time.Time{})
+		i.Answers(func(int, url.Values) *http.Response { return testkit.Reply(503) })
+		held := o.RefreshToken("acme")
+		rotating, err := belay.NewRotating(held)
+		require.NoError(t, err)
+		var attempts []string
+		c := newClient(t, i, belay.WithAuth(rotating), belay.WithClassifier(func(a *belay.Attempt) belay.Verdict {
+			attempts = append(attempts, testkit.Verbs(a)+testkit.Verbs(*a))
+			return belay.Classify(a)
+		}))
+		cred, err := held.Credential(t.Context())
+		require.NoError(t, err)
+		require.Error(t, get(t.Context(), c, "/"))
+		require.NotEmpty(t, attempts)
+		for name, v := range map[string]any{
+			"app": o, "authenticator": held, "rotating": rotating, "client": c, "credential": cred,
+			"attempts": attempts,
+		} {
+			text := testkit.Verbs(v)
+			for _, secret := range []string{"access-0-secret", "refresh-0-secret", "client-secret"} {
+				require.NotContains(t, text, secret, name)
+				require.NotContains(t, text, hex.EncodeToString([]byte(secret)), name)
+				require.NotContains(t, text, fmt.Sprint([]byte(secret)), name)
+			}
+		}
+	})
+}
+
+// An error of New is one line, and the app's name is the endpoint's host, as a client's is.
+func TestNewNamesEachFault(t *testing.T) {
+	t.Parallel()
+	_, err := oauth.New(oauth.Config{})
+	require.ErrorIs(t, err, belay.ErrInvalid)
+	require.EqualError(t, err, "belay: oauth.New: Config.TokenURL is empty; Config.ClientID is empty")
+	_, err = oauth.New(oauth.Config{TokenURL: "/token", ClientID: "app"})
+	require.EqualError(t, err, `belay: oauth.New: Config.TokenURL is not the URL of an endpoint`)
+	testkit.Bubble(t, "name", func(t *testing.T) {
+		down := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(400), nil })
+		o := app(t, down, func(cfg *oauth.Config) { cfg.TokenURL = "https://partner.test:8443/token" })
+		_, err := o.ClientCredentials("").Credential(t.Context())
+		var e *belay.Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, "partner.test", e.Partner)
+	})
 }

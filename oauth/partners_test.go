@@ -245,6 +245,22 @@ func TestTokensAsPartnersDoThem(t *testing.T) {
 			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) { ok(t, c) },
 		},
 		{
+			name: "JSON that is called text/plain, as a server calls it that sets no Content-Type",
+			auth: own,
+			server: server{token: func(int, url.Values, http.Header) *http.Response {
+				return testkit.Raw(200, "text/plain; charset=utf-8", " {\"access_token\":\"x\",\"expires_in\":3600}\n")
+			}},
+			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) { ok(t, c) },
+		},
+		{
+			name: "a form that is called text/plain",
+			auth: own,
+			server: server{token: func(int, url.Values, http.Header) *http.Response {
+				return testkit.Raw(200, "text/plain", "access_token=x&expires_in=3600")
+			}},
+			run: func(t *testing.T, _ *server, _ *oauth.App, c *belay.Client) { ok(t, c) },
+		},
+		{
 			name: "the style is not probed: a refusal is one request",
 			auth: own,
 			server: server{token: func(int, url.Values, http.Header) *http.Response {

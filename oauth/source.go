@@ -41,12 +41,12 @@ type current struct {
 
 // rejection is the state of the 401s with which the partner answered tokens.
 type rejection struct {
-	access          string    // the access token that was answered with a 401
-	at              time.Time // when it was answered so
-	restored        time.Time // when a rejected token was last used again, because there was no other
-	suppressedUntil time.Time // 401s are ignored until this time
-	suppressions    int       // suppressions in a row
-	suppressedAt    time.Time // when the last suppression began
+	access          belay.Secret // the access token that was answered with a 401
+	at              time.Time    // when it was answered so
+	restored        time.Time    // when a rejected token was last used again, because there was no other
+	suppressedUntil time.Time    // 401s are ignored until this time
+	suppressions    int          // suppressions in a row
+	suppressedAt    time.Time    // when the last suppression began
 }
 
 // revoked is a grant that the partner refused for good.
@@ -88,6 +88,9 @@ const (
 	restoredRecent  = time.Minute      // a refusal so soon after a restored token is the same refusal
 	maxBackoffShift = 10               // bounds the doubling of waits
 )
+
+// Format prints the integration's key, for any verb.
+func (s *source) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%v of %q", s.app, s.key) }
 
 // Credential returns the credential of a good token. It gets a token first if there is none. A good token
 // that is due for a refresh is returned while the refresh runs.
@@ -147,7 +150,7 @@ func (s *source) remembered(now time.Time) error {
 func (s *source) good(now time.Time) (good bool, fresh time.Duration) {
 	use, fresh := s.current.token.lasts(now)
 	access := s.current.token.Access.Reveal()
-	return access != "" && access != s.rejection.access && use > 0, fresh
+	return access != "" && access != s.rejection.access.Reveal() && use > 0, fresh
 }
 
 // refreshable reports whether the current token can be exchanged for another.
@@ -174,7 +177,7 @@ func (s *source) Reject(_ context.Context, c belay.Credential) (retry bool) {
 		s.suppressRejections(now)
 		return false
 	}
-	s.rejection.access, s.rejection.at = was.token.Access.Reveal(), now
+	s.rejection.access, s.rejection.at = was.token.Access, now
 	if s.backoff.err == nil || s.backoff.err.RetryAfter == 0 {
 		s.backoff.notBefore = time.Time{}
 	}
@@ -298,9 +301,11 @@ func (s *source) decide(have Token) decision {
 		s.revoked.err = nil // another token or another attempt may succeed
 	}
 	access, alone := have.Access.Reveal(), !s.own && have.Refresh.Reveal() == ""
-	if alone && s.rejection.access != "" && access == s.rejection.access && time.Since(s.rejection.at) >= recheckStore {
+	rejected := s.rejection.access.Reveal()
+	if alone && rejected != "" && access == rejected && time.Since(s.rejection.at) >= recheckStore {
 		// There is no other token, and the partner may have been wrong.
-		s.rejection.access, s.rejection.restored, s.revoked.err = "", time.Now(), nil
+		rejected = ""
+		s.rejection.access, s.rejection.restored, s.revoked.err = belay.Secret{}, time.Now(), nil
 	}
 	use, fresh := have.lasts(time.Now())
 	switch {
@@ -308,7 +313,7 @@ func (s *source) decide(have Token) decision {
 		return decision{use: true, token: s.unsaved.got, renewed: true}
 	case s.revoked.err != nil:
 		return decision{err: s.revoked.err}
-	case access != "" && access != s.rejection.access && use > 0 && (fresh > 0 || alone || !have.same(s.current.token)):
+	case access != "" && access != rejected && use > 0 && (fresh > 0 || alone || !have.same(s.current.token)):
 		return decision{use: true, token: have} // if it is not the current token, another process has renewed it
 	case alone && access == "":
 		return decision{err: s.app.fail(s.key, noToken, "there is no token in the store: connect the integration", nil)}
@@ -415,10 +420,10 @@ func (s *source) take(t Token, version uint64) {
 		return
 	}
 	s.current.token, s.current.cred, s.current.version = t, issued{t}, version
-	s.provisional.Store(s.rejection.access != "")
+	s.provisional.Store(s.rejection.access.Reveal() != "")
 	s.rejection.suppressedUntil = time.Time{}
 	s.rejection.access, s.revoked.err, s.backoff.err, s.backoff.failures, s.backoff.notBefore =
-		"", nil, nil, 0, time.Time{}
+		belay.Secret{}, nil, nil, 0, time.Time{}
 }
 
 // replaced makes t, which Put or Forget stored, the current token.

@@ -18,8 +18,8 @@ var (
 	ErrBodyTooLarge = errors.New("belay: body too large")
 )
 
-// Input returns an error that matches ErrInvalid, wraps err and has its text.
-func Input(err error) error { return &inputError{err} }
+// Input returns an error that matches ErrInvalid, wraps err and has its text in one line.
+func Input(err error) error { return &inputError{oneLine{err}} }
 
 // Invalidf returns an error that matches ErrInvalid. Its text begins with "belay: ".
 func Invalidf(format string, args ...any) error { return Input(fmt.Errorf("belay: "+format, args...)) }
@@ -48,17 +48,10 @@ func Join(a, b error) error {
 	case b == nil:
 		return a
 	}
-	return OneLine(errors.Join(a, b))
+	return oneLine{errors.Join(a, b)}
 }
 
-// OneLine returns err with "; " in place of the line breaks in its text. Nil stays nil.
-func OneLine(err error) error {
-	if err == nil {
-		return nil
-	}
-	return oneLine{err}
-}
-
+// oneLine is an error with "; " in place of the line breaks in its text.
 type oneLine struct{ error }
 
 func (e oneLine) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }

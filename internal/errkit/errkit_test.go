@@ -27,6 +27,9 @@ func TestInvalidf(t *testing.T) {
 	require.EqualError(t, err, "belay: N is 1: EOF")
 	require.ErrorIs(t, err, errkit.ErrInvalid)
 	require.ErrorIs(t, err, io.EOF)
+	err = errkit.Invalidf("New: %w", errors.Join(errors.New("a"), io.EOF))
+	require.EqualError(t, err, "belay: New: a; EOF")
+	require.ErrorIs(t, err, io.EOF)
 }
 
 func TestJoin(t *testing.T) {
@@ -39,7 +42,6 @@ func TestJoin(t *testing.T) {
 	require.EqualError(t, err, "a; second line; EOF")
 	require.ErrorIs(t, err, a)
 	require.ErrorIs(t, err, b)
-	require.NoError(t, errkit.OneLine(nil))
 }
 
 func TestContext(t *testing.T) {
