@@ -77,8 +77,9 @@ var (
 	ErrBodyTooLarge = errkit.ErrBodyTooLarge
 )
 
-// Error is the error of a call that did not succeed. Its text is one line, without query, body or credential.
-// Treat it as read-only; it is then safe for concurrent use.
+// Error is the error of a call that did not succeed. Its text is one line, without query or credential; of the
+// body it has only the partner's code and message, at most 400 bytes. Treat it as read-only; it is then safe
+// for concurrent use.
 type Error struct {
 	// Partner and Integration are the names given by WithName and WithIntegration.
 	Partner, Integration string

@@ -13,8 +13,8 @@ type HealthState uint8
 const (
 	// HealthUnknown means that there is no outcome to judge by.
 	HealthUnknown HealthState = iota
-	// HealthUp means that the last attempt succeeded. A 404 counts as a success here, because the partner
-	// answered.
+	// HealthUp means that the last attempt succeeded. An answer that only finds fault with the request
+	// (ClassClient, for example a 404 or a 422) counts as a success here, because the partner works.
 	HealthUp
 	// HealthDegraded means that the last attempt failed, or that the partner has asked for a pause. The client
 	// keeps trying.
@@ -42,7 +42,8 @@ type Health struct {
 	LastSuccess time.Time
 	// Failures is the number of consecutive failed attempts since the last success. LastFailure is the time at
 	// which the last failed attempt ended, Failure is its verdict, and StatusCode is the status of its answer,
-	// 0 without an answer. These three stay after a success. All four are zero if there was no failure.
+	// 0 without an answer. A success resets Failures only; the other three describe the last failure, and are
+	// zero if there was none.
 	Failures    int
 	LastFailure time.Time
 	Failure     Verdict

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 )
 
 // logObserver writes events as slog records.
@@ -70,22 +71,22 @@ func failureLevel(v Verdict, status int, err error) slog.Level {
 func (o logObserver) logToken(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case TokenRefreshed:
-		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: token refreshed",
+		o.record(ctx, slog.LevelInfo, "token refreshed", nil,
 			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.Time("expiry", e.Expiry))
 	case TokenRefreshFailed:
-		o.log.LogAttrs(ctx, slog.LevelWarn, "belay: token refresh failed",
+		o.record(ctx, slog.LevelWarn, "token refresh failed", e.Err,
 			slog.String("partner", e.Partner), slog.String("integration", e.Integration),
-			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
+			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action))
 	case TokenRevoked:
-		o.log.LogAttrs(ctx, slog.LevelError, "belay: token revoked",
+		o.record(ctx, slog.LevelError, "token revoked", e.Err,
 			slog.String("partner", e.Partner), slog.String("integration", e.Integration),
-			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
+			slog.Time("last_worked", e.LastWorked), slog.String("action", e.Action))
 	case CredentialRotated:
-		o.log.LogAttrs(ctx, slog.LevelInfo, "belay: credential rotated",
+		o.record(ctx, slog.LevelInfo, "credential rotated", nil,
 			slog.String("integration", e.Integration), slog.Time("was", e.Was))
 	case RotationRolledBack:
-		o.log.LogAttrs(ctx, slog.LevelError, "belay: rotation rolled back",
-			slog.String("integration", e.Integration), slog.String("action", e.Action), slog.String("error", e.Err.Error()))
+		o.record(ctx, slog.LevelError, "rotation rolled back", e.Err,
+			slog.String("integration", e.Integration), slog.String("action", e.Action))
 	}
 }
 
@@ -98,7 +99,7 @@ func NewLogObserver(l *slog.Logger) Observer {
 	return logObserver{l}
 }
 
-// write writes a record without the attributes that are empty strings.
+// write writes a record about a call.
 func (o logObserver) write(
 	ctx context.Context, level slog.Level, msg string, call CallInfo, v Verdict, err error, attrs ...slog.Attr,
 ) {
@@ -117,16 +118,22 @@ func (o logObserver) write(
 		all = append(all, slog.String("class", v.Class.String()),
 			slog.String("code", v.Code), slog.String("message", v.Message))
 	}
+	o.record(ctx, level, msg, err, all...)
+}
+
+// record writes a record without the attributes that are empty strings or zero times. It changes attrs.
+func (o logObserver) record(ctx context.Context, level slog.Level, msg string, err error, attrs ...slog.Attr) {
+	if !o.log.Enabled(ctx, level) {
+		return
+	}
 	if err != nil {
-		all = append(all, slog.String("error", err.Error()))
+		attrs = append(attrs, slog.String("error", err.Error()))
 	}
-	kept := all[:0]
-	for _, a := range all {
-		if a.Value.Kind() != slog.KindString || a.Value.String() != "" {
-			kept = append(kept, a)
-		}
-	}
-	o.log.LogAttrs(ctx, level, "belay: "+msg, kept...)
+	attrs = slices.DeleteFunc(attrs, func(a slog.Attr) bool {
+		return a.Value.Kind() == slog.KindString && a.Value.String() == "" ||
+			a.Value.Kind() == slog.KindTime && a.Value.Time().IsZero()
+	})
+	o.log.LogAttrs(ctx, level, "belay: "+msg, attrs...)
 }
 
 // logWebhook writes a record for an event of a webhook.
@@ -136,25 +143,25 @@ func (o logObserver) logWebhook(ctx context.Context, e Event) {
 	var err error
 	switch e := e.(type) {
 	case DeliveryReceived:
-		msg = "belay: webhook received"
+		msg = "webhook received"
 		attrs = []slog.Attr{
 			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.String("id", e.ID),
 			slog.Int("events", e.Events), slog.Bool("stored", e.Stored), slog.Int("bytes", e.Bytes),
 			slog.Int64("duration_ms", e.Duration.Milliseconds()),
 		}
 	case DeliveryRejected:
-		level, msg, err = slog.LevelWarn, "belay: webhook rejected", e.Err
+		level, msg, err = slog.LevelWarn, "webhook rejected", e.Err
 		attrs = []slog.Attr{
 			slog.String("partner", e.Partner), slog.String("integration", e.Integration),
 			slog.Int("status", e.Status), slog.String("reason", e.Reason),
 		}
 	case EventHandled:
-		msg, err = "belay: webhook handled", e.Err
+		msg, err = "webhook handled", e.Err
 		switch {
 		case e.DeadLettered:
-			level, msg = slog.LevelError, "belay: webhook is a dead letter"
+			level, msg = slog.LevelError, "webhook is a dead letter"
 		case e.Err != nil:
-			level, msg = slog.LevelWarn, "belay: webhook failed"
+			level, msg = slog.LevelWarn, "webhook failed"
 		}
 		attrs = []slog.Attr{
 			slog.String("partner", e.Partner), slog.String("integration", e.Integration),
@@ -165,8 +172,5 @@ func (o logObserver) logWebhook(ctx context.Context, e Event) {
 			attrs = append(attrs, slog.Int64("retry_ms", e.Retry.Milliseconds()))
 		}
 	}
-	if err != nil {
-		attrs = append(attrs, slog.String("error", err.Error()))
-	}
-	o.log.LogAttrs(ctx, level, msg, attrs...)
+	o.record(ctx, level, msg, err, attrs...)
 }

@@ -114,6 +114,7 @@ func TestLogOfWebhooksAndCredentials(t *testing.T) {
 		belay.TokenRefreshed{Partner: "crm", Integration: "acme", Expiry: when},
 		belay.TokenRefreshFailed{Partner: "crm", Integration: "acme", LastWorked: when, Action: "wait", Err: trouble},
 		belay.TokenRevoked{Partner: "crm", Integration: "acme", LastWorked: when, Action: "connect again", Err: trouble},
+		belay.TokenRevoked{Partner: "crm", Action: "connect again"},
 		belay.CredentialRotated{Integration: "acme", Was: when},
 		belay.RotationRolledBack{Integration: "acme", Action: "check the key", Err: trouble},
 	} {
@@ -123,12 +124,13 @@ func TestLogOfWebhooksAndCredentials(t *testing.T) {
 		t,
 		`level=DEBUG msg="belay: webhook received" partner=stripe integration=main id=d1 events=2 stored=true bytes=10 duration_ms=1000
 level=WARN msg="belay: webhook rejected" partner=stripe integration=main status=401 reason=signature error=trouble
-level=DEBUG msg="belay: webhook handled" partner=stripe integration="" id=e1 type=paid attempt=1 age_ms=1000 duration_ms=1
-level=WARN msg="belay: webhook failed" partner=stripe integration="" id=e1 type=paid attempt=2 age_ms=0 duration_ms=0 retry_ms=60000 error=trouble
-level=ERROR msg="belay: webhook is a dead letter" partner=stripe integration="" id=e1 type=paid attempt=3 age_ms=0 duration_ms=0 error=trouble
+level=DEBUG msg="belay: webhook handled" partner=stripe id=e1 type=paid attempt=1 age_ms=1000 duration_ms=1
+level=WARN msg="belay: webhook failed" partner=stripe id=e1 type=paid attempt=2 age_ms=0 duration_ms=0 retry_ms=60000 error=trouble
+level=ERROR msg="belay: webhook is a dead letter" partner=stripe id=e1 type=paid attempt=3 age_ms=0 duration_ms=0 error=trouble
 level=INFO msg="belay: token refreshed" partner=crm integration=acme expiry=2026-11-28T00:00:00.000Z
 level=WARN msg="belay: token refresh failed" partner=crm integration=acme last_worked=2026-11-28T00:00:00.000Z action=wait error=trouble
 level=ERROR msg="belay: token revoked" partner=crm integration=acme last_worked=2026-11-28T00:00:00.000Z action="connect again" error=trouble
+level=ERROR msg="belay: token revoked" partner=crm action="connect again"
 level=INFO msg="belay: credential rotated" integration=acme was=2026-11-28T00:00:00.000Z
 level=ERROR msg="belay: rotation rolled back" integration=acme action="check the key" error=trouble
 `,

@@ -225,8 +225,10 @@ func WithTransport(rt http.RoundTripper) Option {
 // WithLogger writes a record for each attempt and each call, and for each retry, pause and change of the
 // circuit. Successes are logged at debug, failed calls at error and failed attempts at warn. Outcomes that a
 // caller may have expected are lower: 404, 409, 410 and a canceled call at info; a deadline that has passed,
-// other requests that the partner finds wrong (400, 422), and calls that Belay did not send at warn. Nil, the
-// default, writes none.
+// other requests that the partner finds wrong (ClassClient, as a 400 or a 422), and calls that Belay did not
+// send at warn. A raw request has its URL in place of the route. After a 400 or a 422 the record shows the
+// names and kinds of the fields of the request's JSON, without values; if your field names are data, remove
+// them by WithRedactor. Nil, the default, writes none.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error { c.own().logger = l; return nil }
 }

@@ -204,7 +204,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for i, e := range d.Events {
 		if e.Data != nil && !json.Valid(e.Data) {
 			reject(byMalformed, http.StatusBadRequest,
-				fmt.Errorf("%w: webhook: event %d of %d is no JSON", belay.ErrData, i+1, len(d.Events)))
+				fmt.Errorf("%w: webhook: event %d of %d is not JSON", belay.ErrData, i+1, len(d.Events)))
 			return
 		}
 		// ID and Type may come from a header. A store might turn two invalid strings into the same one.

@@ -110,7 +110,7 @@ func (f *fields) extract(d *belay.Delivery, in *incoming, form string) error {
 		return err
 	}
 	if !isJSON && f.onlyJSON && (len(in.body) > 0 || in.method != http.MethodGet) {
-		return fmt.Errorf("%w: webhook: the body is no JSON", belay.ErrData)
+		return fmt.Errorf("%w: webhook: the body is not JSON", belay.ErrData)
 	}
 	if isJSON && f.events != "" {
 		return f.extractArray(d, in)

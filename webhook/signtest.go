@@ -28,8 +28,9 @@ import (
 // e.ID and e.Type are sent in the scheme's headers for them, and e.Time is the time of the signature. An
 // empty ID becomes a random one, a zero Time becomes the current time. If the scheme has the time or the
 // signature in the body, SignTest puts it there, as well as a signed token that Data does not have, and
-// encodes the body again. An ID or a type in the body stays as it is in Data. Data that is not JSON is sent
-// as a form.
+// encodes the body again. Of a scheme that has the ID or the type in the body, for example [Stripe], e.ID or
+// e.Type is ignored: write it into Data. Data that is not JSON is sent as a form. To send the request to a
+// server, set the Scheme and Host of its URL, and its Host; the signature remains that of Scheme.URL.
 //
 // For an algorithm with public keys, the secret is the private key: "whsk_" and base64 for Standard Webhooks,
 // 32 or 64 bytes in hex or base64 for ed25519, the base64 of the DER (PKCS #8 or SEC 1) for ECDSA.

@@ -37,7 +37,7 @@ func appendText(to, raw []byte) ([]byte, error) {
 	}
 	var s string
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return to, fmt.Errorf("%w: webhook: text that is no JSON", belay.ErrData)
+		return to, fmt.Errorf("%w: webhook: text that is not JSON", belay.ErrData)
 	}
 	return append(to, s...), nil
 }
