@@ -249,7 +249,7 @@ func TestIntegrationsAreSmall(t *testing.T) {
 	took := heap() - before
 	t.Logf("%d KiB", took>>10)
 	require.LessOrEqual(t, took, uint64(512<<10))
-	require.Equal(t, goroutines, runtime.NumGoroutine())
+	require.LessOrEqual(t, runtime.NumGoroutine(), goroutines) // one of an earlier test may have ended
 	runtime.KeepAlive(f)
 }
 
