@@ -38,7 +38,9 @@ func TestReadme(t *testing.T) {
 		"func c() {\n" + blocks[3][1] + "}\n" +
 		"func d(t *testing.T) {\n" + blocks[4][1] + "}\nfunc main() {}\n"
 	sources := map[string]string{"program": program, "fragments": fragments}
-	for _, doc := range []string{"docs/drivers.md", "docs/importing.md", "docs/webhooks.md", "docs/observing.md"} {
+	for _, doc := range []string{
+		"docs/auth.md", "docs/drivers.md", "docs/importing.md", "docs/webhooks.md", "docs/observing.md",
+	} {
 		data, err := os.ReadFile(doc)
 		require.NoError(t, err)
 		block := regexp.MustCompile("(?s)```go\n(.*?)```").FindStringSubmatch(string(data))
