@@ -89,7 +89,8 @@ func redirected(resp *http.Response) bool {
 }
 
 // hops is a transport with which an http.Client follows the redirects of a response that is there already.
-// Each further hop is a call of its own through the layers, or goes to another origin without them.
+// A hop within the origin goes through the layers as a call of its own; a hop to another origin goes through
+// the last layer only.
 type hops struct {
 	*stack
 	first *http.Response // handed out for the first request, then nil

@@ -120,16 +120,16 @@ type Partner struct {
 	cfg   Config
 	start time.Time
 
-	mu       sync.Mutex
-	rng      *rand.Rand
-	counts   []count
-	inFlight int
-	log      []Record
-	keys     map[string]answer
-	tokens   issued
-	writes   map[string]int
-	told     time.Time // end of the wait that a 429 asked for
-	knownAt  time.Time // arrival of the first such 429 at the client
+	mu        sync.Mutex
+	rng       *rand.Rand
+	counts    []count
+	inFlight  int
+	log       []Record
+	keys      map[string]answer
+	tokens    issued
+	writes    map[string]int
+	waitUntil time.Time // end of the wait that a 429 asked for
+	knownAt   time.Time // arrival of the first such 429 at the client
 }
 
 // count is the state of one limit.
@@ -201,7 +201,7 @@ func (p *Partner) decide(req *http.Request, body []byte, now time.Time, rec *Rec
 	if t := p.cfg.Tokens.Path; t != "" && req.URL.Path == t {
 		return p.issue(body, now)
 	}
-	if now.Before(p.told) && rec.Sent.After(p.knownAt) {
+	if now.Before(p.waitUntil) && rec.Sent.After(p.knownAt) {
 		rec.TooEarly = true
 	}
 	cost := 1
@@ -316,11 +316,11 @@ func (p *Partner) refuse(now time.Time, wait time.Duration) answer {
 		a.header.Set("Retry-After", at.Format(http.TimeFormat))
 		until = at.Add(-p.cfg.Skew)
 	}
-	if until.After(p.told) {
-		if !now.Before(p.told) {
+	if until.After(p.waitUntil) {
+		if !now.Before(p.waitUntil) {
 			p.knownAt = now.Add(p.cfg.Work + p.cfg.Latency + p.cfg.Jitter)
 		}
-		p.told = until
+		p.waitUntil = until
 	}
 	return a
 }

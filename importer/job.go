@@ -323,7 +323,7 @@ func (r *run[Raw, Rec]) flush(ctx context.Context, done bool) error {
 	r.stats.Batches++
 	r.stats.Cursor, r.stats.Done = b.Cursor, done
 	r.records, r.raws = nil, nil // Save may keep the batch
-	r.told()
+	r.progress()
 	return nil
 }
 
@@ -357,8 +357,8 @@ func (r *run[Raw, Rec]) oneByOne(ctx context.Context, whole error) error {
 	return r.tooMany()
 }
 
-// told completes the stats and passes them to Progress.
-func (r *run[Raw, Rec]) told() {
+// progress completes the stats and passes them to Progress.
+func (r *run[Raw, Rec]) progress() {
 	s := &r.stats
 	s.Elapsed = time.Since(r.began)
 	if s.Rate = 0; s.Elapsed > 0 {

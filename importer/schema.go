@@ -66,8 +66,8 @@ type Schema struct {
 	// reports nothing.
 	Changed func(Drift)
 
-	mu   sync.Mutex
-	told map[string]bool
+	mu       sync.Mutex
+	reported map[string]bool
 }
 
 // Drift is the difference between a record and the schema. It holds names and kinds, no values.
@@ -160,12 +160,12 @@ func (s *Schema) look(raw json.RawMessage) error {
 
 func (s *Schema) tell(text string, d Drift) {
 	s.mu.Lock()
-	known := s.told[text] || len(s.told) >= mostDrifts
+	known := s.reported[text] || len(s.reported) >= mostDrifts
 	if !known {
-		if s.told == nil {
-			s.told = make(map[string]bool)
+		if s.reported == nil {
+			s.reported = make(map[string]bool)
 		}
-		s.told[text] = true
+		s.reported[text] = true
 	}
 	s.mu.Unlock()
 	if !known && s.Changed != nil {

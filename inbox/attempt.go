@@ -67,7 +67,7 @@ func (w *Worker) attempt(j *job) result {
 // the observers.
 func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	now := time.Now()
-	r := result{job: j, change: Change{Seq: j.seq, State: Handled, Attempts: j.attempts + 1}, told: belay.EventHandled{
+	r := result{job: j, change: Change{Seq: j.seq, State: Handled, Attempts: j.attempts + 1}, event: belay.EventHandled{
 		Partner: it.Partner, Integration: it.Integration, ID: it.ID, Type: it.Type,
 		Attempt: j.attempts + 1, Age: now.Sub(j.received), Duration: now.Sub(began), Err: err,
 	}}
@@ -80,15 +80,15 @@ func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	case w.ctx.Err() != nil: // Shutdown interrupted the attempt
 		r.again = true
 	case errors.Is(err, ErrUnhandled):
-		r.change.State, r.change.Attempts, r.told.DeadLettered = Unhandled, j.attempts, true
+		r.change.State, r.change.Attempts, r.event.DeadLettered = Unhandled, j.attempts, true
 	case errors.As(err, &final) || r.change.Attempts >= w.cfg.MaxAttempts:
-		r.change.State, r.told.DeadLettered = Dead, true
+		r.change.State, r.event.DeadLettered = Dead, true
 	default:
 		wait := w.cfg.delay(r.change.Attempts)
 		if asked, ok := belay.RetryAfter(err); ok {
 			wait = max(wait, min(asked, 24*time.Hour))
 		}
-		r.change.State, r.change.Due, r.told.Retry = Pending, now.Add(wait), wait
+		r.change.State, r.change.Due, r.event.Retry = Pending, now.Add(wait), wait
 	}
 	return r
 }

@@ -60,7 +60,7 @@ func (n *numbers) note(r result, now time.Time) {
 	if s.at != at {
 		*s = slot{at: at}
 	}
-	s.took += r.told.Duration
+	s.took += r.event.Duration
 	switch r.change.State {
 	case Handled:
 		n.handled++

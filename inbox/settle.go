@@ -91,7 +91,7 @@ func (w *Worker) settle() {
 		w.mu.Unlock()
 		for _, r := range batch {
 			if !r.again && !r.silent {
-				w.tell(r.told)
+				w.tell(r.event)
 			}
 		}
 		w.poke()

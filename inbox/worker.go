@@ -39,7 +39,7 @@ type Worker struct {
 type result struct {
 	job    *job
 	change Change
-	told   belay.EventHandled
+	event  belay.EventHandled
 	again  bool // Shutdown interrupted the attempt: record nothing
 	silent bool // there was no attempt: neither count nor report it
 }

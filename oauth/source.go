@@ -409,9 +409,9 @@ func (s *source) postpone(err *belay.Error, now time.Time) error {
 	if err.Class != belay.ClassTransient && err.Class != belay.ClassRateLimited {
 		return err
 	}
-	told := *err
-	told.RetryAfter = max(told.RetryAfter, s.backoff.notBefore.Sub(now))
-	return &told
+	e := *err
+	e.RetryAfter = max(e.RetryAfter, s.backoff.notBefore.Sub(now))
+	return &e
 }
 
 // take makes t the current token, unless a token of a later version is current.

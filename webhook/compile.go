@@ -158,7 +158,8 @@ type places []place
 // place is a header, or a path in the body: one of the two is empty.
 type place struct{ header, path string }
 
-// newPlaces parses places with "|" between them. Empty text gives nil.
+// newPlaces parses text that names places in a delivery where a value may stand, with "|" between them. Empty
+// text gives nil.
 func newPlaces(text string) (places, error) {
 	if text == "" {
 		return nil, nil

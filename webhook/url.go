@@ -81,8 +81,8 @@ func (in *incoming) readForm() (string, error) {
 	const param = "bodySHA256"
 	sum := sha256.Sum256(in.body)
 	want := hex.EncodeToString(sum[:])
-	if told, _ := url.ParseQuery(u.RawQuery); told.Has(param) {
-		if subtle.ConstantTimeCompare([]byte(strings.ToLower(told.Get(param))), []byte(want)) != 1 {
+	if query, _ := url.ParseQuery(u.RawQuery); query.Has(param) {
+		if subtle.ConstantTimeCompare([]byte(strings.ToLower(query.Get(param))), []byte(want)) != 1 {
 			return "", fmt.Errorf("%w: the body is not the one that %s names", belay.ErrBadSignature, param)
 		}
 	} else if !form && len(in.body) > 0 {

@@ -29,7 +29,7 @@ func Read(rc io.ReadCloser, wait time.Duration, interrupt func(io.ReadCloser)) (
 			if timer.Stop() {
 				return false
 			}
-			<-late // interrupt must not use rc after Read has returned
+			<-late // interrupt closes rc, and must have done so before Read returns
 			return true
 		}
 	}

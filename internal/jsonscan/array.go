@@ -80,7 +80,7 @@ func (d *Doc) Elements() Elements {
 	return Elements{Doc{data: d.data[d.start:d.end]}, d.ends, min(1, d.end-d.start), 0}
 }
 
-// Elements iterates over the elements of an array.
+// Elements iterates over the elements of a JSON array in a Doc.
 type Elements struct {
 	doc  Doc
 	ends []uint32

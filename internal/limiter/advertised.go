@@ -80,7 +80,7 @@ func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quo
 		if k.per == 0 && q.Left == q.Limit-r.cost() { // r opened the window: Reset is its length
 			k.per = roundWindow(q.Reset)
 		}
-		k.tier = &tier{Window: window.NewTold(q.Limit, used, k.per, now+q.Reset)}
+		k.tier = &tier{Window: window.NewAdvertised(q.Limit, used, k.per, now+q.Reset)}
 		k.limit = Limit{N: q.Limit, Per: max(k.per, q.Reset, time.Second), Kind: Fixed}
 	case q.Window > 0:
 		w := slidingWindow(q.Limit, q.Window)
@@ -101,7 +101,7 @@ func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quo
 func (s *scheduler) correct(sc *scopeState, k *advertised, r *Reservation, q *headers.Quota, now time.Duration) {
 	k.lastHeard = now
 	used := q.Limit - q.Left
-	if w, ok := k.Window.(*window.Told); ok {
+	if w, ok := k.Window.(*window.Advertised); ok {
 		end := time.Duration(-1)
 		if q.Reset >= 0 {
 			end = now + q.Reset

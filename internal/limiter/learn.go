@@ -215,7 +215,7 @@ func (s *scheduler) lower(sc *scopeState, k *inferred, n int, now time.Duration)
 		k.quiet = min(2*k.quiet, mostQuiet)
 	case n >= k.n-1:
 		n = k.n - 1
-	case sameLimit(n, k.unexplained): // twice well below the limit: other clients spend from it
+	case sameLimit(n, k.unexplained): // two refusals well below the limit, at about the same count: other clients share it
 		n = max(n, k.unexplained)
 		k.contested, k.quiet = true, weakQuiet*k.per
 	default:

@@ -36,7 +36,8 @@ type Limiter struct {
 	set atomic.Pointer[tierSet] // cached by gather; out of date when its generation is
 }
 
-// tierSet holds the tiers that a limiter enforces, its parents' tiers first. It is immutable.
+// tierSet is the set of limits that a limiter enforces, each as a tier, and those of its parents first. It is
+// immutable.
 type tierSet struct {
 	tiers       []*tier
 	generation  uint64

@@ -73,7 +73,7 @@ type waiter struct {
 // tenant is the state of one tenant in the round robin. It exists while the tenant has waiters.
 type tenant struct {
 	waiting int
-	turn    [priorities]uint64 // the last turn that was served, by level
+	turn    [priorities]uint64 // of each level, the turn that was served last
 }
 
 // priorities is the number of levels: high, normal, low.

@@ -37,7 +37,7 @@ type scheduler struct {
 	queues   map[queueKey]*queue
 	heads    [priorities]heap.Heap[*priorityQueue] // heaps of the priority queues, by level
 	deferred []*priorityQueue                      // during a round: removed from heads, because their heads have to wait
-	lastTurn [priorities]uint64                    // the last turn that was served, by level
+	lastTurn [priorities]uint64                    // of each level, the turn that was served last
 	passed   [priorities]int                       // calls of higher levels admitted since the last one of this level
 	tenants  map[string]*tenant                    // the tenants that have waiters
 	seq      uint64                                // order of arrival of the last waiter
@@ -66,7 +66,7 @@ type tier struct {
 	queues        int           // queues that are under it
 	claimed       int           // permits that earlier waiters have claimed in this round
 	round         uint64        // the round that claimed belongs to
-	nearTold      bool          // a notice has said that it is nearly used up
+	nearNotified  bool          // a notice has said that it is nearly used up
 	waitedFor     bool          // a call has had to wait for it
 	lastHeard     time.Duration // when the partner last advertised it
 }

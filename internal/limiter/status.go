@@ -136,11 +136,11 @@ func (s *scheduler) observe(r *Reservation, now time.Duration) {
 			by.Left = left
 		}
 		switch used := most - left; {
-		case !tier.nearTold && 5*used >= 4*most:
-			tier.nearTold = true
+		case !tier.nearNotified && 5*used >= 4*most:
+			tier.nearNotified = true
 			by.Notices = append(by.Notices, Notice{Limit: tier.limit.String(), Source: tier.source, Used: used, Max: most})
-		case tier.nearTold && 5*used < 3*most:
-			tier.nearTold = false
+		case tier.nearNotified && 5*used < 3*most:
+			tier.nearNotified = false
 		}
 	}
 	for i, tier := range r.tiers.tiers {

@@ -2,14 +2,14 @@ package window
 
 import "time"
 
-// Told is a window that the partner's answers advertise: its limit, how much of it is used, and when it ends.
+// Advertised is a window that the partner's answers advertise: its limit, how much of it is used, and when it ends.
 // The permits used are the number in the answer to the call that was sent last, and all unanswered permits
 // that this number may not include.
-type Told struct {
+type Advertised struct {
 	max   int
 	per   time.Duration // 0 while it is not known
 	end   time.Duration // when the window has surely ended
-	guess bool          // end is a guess, because no answer has advertised it yet
+	guess bool          // the end of the window is a guess, because no answer has advertised it yet
 	odd   bool          // per turned out wrong, so the end of each window must be advertised anew
 	began time.Duration // when the first permit of the window was taken
 	slack time.Duration // how long after its sending the partner may count a call
@@ -25,26 +25,26 @@ type Told struct {
 	takes  int
 }
 
-// toldRounding is how much too late the end of a window may be advertised: a second of rounding for each of
+// advertisedRounding is how much too late the end of a window may be advertised: a second of rounding for each of
 // two times, and 200 ms.
-const toldRounding = 2*time.Second + 200*time.Millisecond
+const advertisedRounding = 2*time.Second + 200*time.Millisecond
 
 // permit is the permits of one Take.
 type permit struct {
-	no       int64         // Told.count including these permits
+	no       int64         // Advertised.count including these permits
 	at       time.Duration // when they were taken
 	answered time.Duration // when they were answered, 0 while they are open
 	n        int
 }
 
-// NewTold returns a window of n permits, of which used are taken, that ends by end. Per is its length, 0 if
+// NewAdvertised returns a window of n permits, of which used are taken, that ends by end. Per is its length, 0 if
 // that is not known.
-func NewTold(n, used int, per, end time.Duration) *Told {
-	return &Told{max: n, per: per, end: end, seq: 1, used: used, ours: used}
+func NewAdvertised(n, used int, per, end time.Duration) *Advertised {
+	return &Advertised{max: n, per: per, end: end, seq: 1, used: used, ours: used}
 }
 
 // room returns the number of permits that are free.
-func (t *Told) room(now time.Duration) int {
+func (t *Advertised) room(now time.Duration) int {
 	left, since := t.max-t.used, t.asOf
 	if now >= t.end { // a new window, in which permits sent just now may count
 		left, since = t.max, now
@@ -60,7 +60,7 @@ func (t *Told) room(now time.Duration) int {
 }
 
 // Wait implements Window.
-func (t *Told) Wait(now time.Duration, n int) time.Duration {
+func (t *Advertised) Wait(now time.Duration, n int) time.Duration {
 	if min(n, t.max) <= t.room(now) {
 		return 0
 	}
@@ -71,7 +71,7 @@ func (t *Told) Wait(now time.Duration, n int) time.Duration {
 }
 
 // Take implements Window.
-func (t *Told) Take(now, latest time.Duration, n int) int64 {
+func (t *Advertised) Take(now, latest time.Duration, n int) int64 {
 	t.slack = latest - now
 	if now >= t.end {
 		t.seq++
@@ -91,7 +91,7 @@ func (t *Told) Take(now, latest time.Duration, n int) int64 {
 }
 
 // answered removes the permit with this mark from the open ones and returns it. Ok is false if there is none.
-func (t *Told) answered(mark int64) (p permit, ok bool) {
+func (t *Advertised) answered(mark int64) (p permit, ok bool) {
 	for i, p := range t.open {
 		if p.no&(1<<40-1) == mark&(1<<40-1) {
 			last := len(t.open) - 1
@@ -104,7 +104,7 @@ func (t *Told) answered(mark int64) (p permit, ok bool) {
 }
 
 // Settle implements Window.
-func (t *Told) Settle(mark int64, at time.Duration, n int) {
+func (t *Advertised) Settle(mark int64, at time.Duration, n int) {
 	p, ok := t.answered(mark)
 	if !ok {
 		return
@@ -126,25 +126,25 @@ func (t *Told) Settle(mark int64, at time.Duration, n int) {
 }
 
 // Refund implements Window.
-func (t *Told) Refund(mark int64, _ time.Duration, _ int) { t.answered(mark) }
+func (t *Advertised) Refund(mark int64, _ time.Duration, _ int) { t.answered(mark) }
 
 // Left implements Window.
-func (t *Told) Left(now time.Duration) int { return max(0, t.room(now)) }
+func (t *Advertised) Left(now time.Duration) int { return max(0, t.room(now)) }
 
 // Limit implements Window.
-func (t *Told) Limit() int { return t.max }
+func (t *Advertised) Limit() int { return t.max }
 
 // Correct takes in the quota that an answer advertised at now. Mark identifies the permit of the answer's
 // call, which must not be settled yet. Limit is the limit, used the permits used of it, and end the latest
 // end of the window, negative if the answer does not say. A per above 0 is the window's length.
-func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per time.Duration) {
+func (t *Advertised) Correct(mark int64, now time.Duration, limit, used int, end, per time.Duration) {
 	if mark>>40 != t.seq {
 		return
 	}
 	if t.max = limit; !t.odd {
 		t.per = max(t.per, per)
 	}
-	if t.seq > 1 && used >= limit && 2*t.ours < limit && now < t.began+toldRounding && t.per > 0 {
+	if t.seq > 1 && used >= limit && 2*t.ours < limit && now < t.began+advertisedRounding && t.per > 0 {
 		t.odd, t.guess, t.per = true, true, 0 // the previous window has not ended yet
 	}
 	if end >= 0 {
@@ -152,7 +152,7 @@ func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per 
 		switch {
 		case t.guess:
 			t.end, t.guess = end, false
-		case end > t.end+toldRounding: // the window is longer than it seemed
+		case end > t.end+advertisedRounding: // the window is longer than it seemed
 			t.end, t.per = end, 0
 		default:
 			t.end = min(t.end, end)
@@ -176,7 +176,7 @@ func (t *Told) Correct(mark int64, now time.Duration, limit, used int, end, per 
 
 // beside returns how many permits the partner may have counted after p: those taken since, and those in
 // flight together with p. Ok is false if recent does not go back that far.
-func (t *Told) beside(p permit) (n int, ok bool) {
+func (t *Advertised) beside(p permit) (n int, ok bool) {
 	for i := 1; i <= min(t.takes, len(t.recent)); i++ {
 		o := t.recent[(t.takes-i)%len(t.recent)]
 		if o.at <= p.at-t.slack {
@@ -190,7 +190,7 @@ func (t *Told) beside(p permit) (n int, ok bool) {
 }
 
 // Exhaust records that no permit is left until end.
-func (t *Told) Exhaust(end time.Duration) {
+func (t *Advertised) Exhaust(end time.Duration) {
 	t.used = max(t.used, t.max)
 	t.end = max(t.end, end)
 }
