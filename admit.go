@@ -91,8 +91,8 @@ func (x *exchange) acquire() error {
 		p.Cost = x.set.cost(x.req)
 	}
 	p.Credential, p.Method, p.Route, p.Observed = x.authID, x.req.Method, x.opts.route, x.observed()
-	if x.opts.auth != nil || x.opts.noAuth {
-		p.Credential = x.identity()
+	if x.base != nil && (x.opts.auth != nil || x.opts.noAuth) {
+		p.Credential = idOf(x.opts.auth)
 	}
 	if x.ctx.Err() == nil && l.engine.TryAcquire(p) {
 		if p.Notices != nil {
@@ -233,19 +233,8 @@ func (x *exchange) abandon() {
 	}
 }
 
-// identity returns the number of the call's credential, to which pauses of ScopeCredential apply. It is 0 if
-// there is none.
-func (x *exchange) identity() uint64 {
-	if x.base == nil {
-		return 0
-	}
-	if x.opts.auth != nil || x.opts.noAuth {
-		return idOf(x.opts.auth)
-	}
-	return x.authID
-}
-
-// idOf returns a number that identifies a credential, or 0 if auth is nil or not comparable.
+// idOf returns a number that identifies a credential, so that pauses of ScopeCredential find their calls. It is
+// 0 if auth is nil or not comparable.
 func idOf(auth Authenticator) uint64 {
 	if auth == nil || !reflect.ValueOf(auth).Comparable() {
 		return 0

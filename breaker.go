@@ -124,10 +124,10 @@ var (
 	errFailure = errors.New("failure")
 )
 
-// NewBreaker returns a closed breaker, or an error that names each field out of range.
+// NewBreaker returns a closed breaker, or an error that matches [ErrInvalid] and names each field out of range.
 func NewBreaker(p BreakerPolicy) (*Breaker, error) {
 	if err := p.check(); err != nil {
-		return nil, err
+		return nil, errkit.Input(err)
 	}
 	return newBreaker(p.withDefaults(0)), nil
 }

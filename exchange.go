@@ -151,13 +151,13 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*exchange, error) {
 	if opts == nil {
 		opts = optionsOf(ctx)
 	}
+	if opts.err != nil {
+		return nil, opts.err
+	}
 	x := exchanges.Get().(*exchange)
 	x.stack, x.ctx, x.req, x.opts, x.max = s, ctx, req, opts, s.set.maxBytes
 	if opts.unbounded {
 		x.max = -1
-	}
-	if opts.err != nil {
-		return nil, opts.err
 	}
 	x.start = x.clock()
 	var of variant

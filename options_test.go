@@ -1,6 +1,7 @@
 package belay_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/http"
@@ -12,7 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/inbox"
 	"github.com/belay-go/belay/internal/testkit"
+	"github.com/belay-go/belay/oauth"
+	"github.com/belay-go/belay/webhook"
 )
 
 func TestOptionsOutOfRangeAreOneErrorThatNamesEach(t *testing.T) {
@@ -171,4 +175,40 @@ func TestWith(t *testing.T) {
 	require.NoError(t, parent.Close())
 	_, err = parent.With(belay.WithMaxInFlight(0))
 	require.ErrorContains(t, err, "WithMaxInFlight: 0")
+}
+
+// The error of a configuration with several faults is one line, in every package.
+func TestFaultsOfAConfigurationAreOneLine(t *testing.T) {
+	t.Parallel()
+	wrong := belay.Every(-1, -time.Second)
+	handle := func(context.Context, inbox.Item) error { return nil }
+	for name, err := range map[string]error{
+		"New": func() error {
+			_, err := belay.New("https://x.test", belay.WithRateLimit(wrong, wrong), belay.WithTimeout(-1))
+			return err
+		}(),
+		"NewLimiter": func() error { _, err := belay.NewLimiter(wrong, wrong); return err }(),
+		"NewBreaker": func() error {
+			_, err := belay.NewBreaker(belay.BreakerPolicy{MinCalls: -1, FailureRatio: 2})
+			return err
+		}(),
+		"NewRotating": func() error {
+			_, err := belay.NewRotating(nil, belay.RotationOverlap(-1))
+			return err
+		}(),
+		"NewWebhookVerifier": func() error {
+			_, err := belay.NewWebhookVerifier(belay.WebhookHMAC{MaxBytes: -1})
+			return err
+		}(),
+		"NewVerifier": func() error { _, err := webhook.NewVerifier(webhook.Scheme{}); return err }(),
+		"oauth.New":   func() error { _, err := oauth.New(oauth.Config{}); return err }(),
+		"inbox.Start": func() error {
+			_, err := inbox.Start(inbox.NewMemory(), handle, inbox.Config{Workers: -1, MaxPending: -1})
+			return err
+		}(),
+	} {
+		require.ErrorIs(t, err, belay.ErrInvalid, name)
+		require.NotContains(t, err.Error(), "\n", name)
+		require.Contains(t, err.Error(), "; ", name)
+	}
 }

@@ -24,16 +24,16 @@ type Limiter struct {
 }
 
 // NewLimiter returns a limiter that enforces all the given limits together. Without limits it follows only the
-// partner's pauses, advertised quotas and inferred limits. The error joins one error for each limit that is
-// out of range.
+// partner's pauses, advertised quotas and inferred limits. The error matches [ErrInvalid] and names each
+// limit that is out of range.
 func NewLimiter(limits ...Limit) (*Limiter, error) {
 	specs, err := checkLimits(limits)
 	if err != nil {
-		return nil, err
+		return nil, errkit.Input(err)
 	}
 	engine, err := limiter.New(specs...)
 	if err != nil {
-		return nil, err
+		return nil, errkit.Input(err)
 	}
 	return &Limiter{engine}, nil
 }

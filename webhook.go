@@ -293,7 +293,7 @@ func (v *WebhookVerifier) match(text string, body []byte) error {
 		}
 	}
 	if !readable {
-		return fmt.Errorf("%w: it does not have the form of a signature of %s", ErrMalformedSignature, v.how.Partner)
+		return fmt.Errorf("%w: no part of it can be decoded as a signature", ErrMalformedSignature)
 	}
 	return ErrBadSignature
 }

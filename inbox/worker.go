@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Worker is an [Inbox] that passes its events to a [Handler]. It is safe for concurrent use.
@@ -49,10 +50,10 @@ type result struct {
 // returned.
 func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 	if store == nil || handle == nil {
-		return nil, errors.New("inbox: Start: the store and the handler must not be nil")
+		return nil, errkit.Input(errors.New("inbox: Start: the store and the handler must not be nil"))
 	}
 	if err := cfg.check(); err != nil {
-		return nil, fmt.Errorf("inbox: Start: %w", err)
+		return nil, errkit.Input(fmt.Errorf("inbox: Start: %w", err))
 	}
 	w := &Worker{
 		store: store, handle: handle, cfg: cfg, schedule: newSchedule(),

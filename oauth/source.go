@@ -131,13 +131,12 @@ func (s *source) Credential(ctx context.Context) (belay.Credential, error) {
 	}
 }
 
-// remembered returns the reason why a refresh would fail now, or nil if it may succeed. The error is a copy,
-// because calls complete it.
+// remembered returns the reason why a refresh would fail now, or nil if it may succeed. The error of a backoff
+// is a copy with the wait that is left.
 func (s *source) remembered(now time.Time) error {
 	switch {
 	case s.revoked.err != nil && now.Sub(s.revoked.checked) < recheckStore:
-		err := *s.revoked.err
-		return &err
+		return s.revoked.err
 	case s.backoff.err != nil && now.Before(s.backoff.notBefore):
 		err := *s.backoff.err
 		err.RetryAfter = max(s.backoff.notBefore.Sub(now), err.RetryAfter-now.Sub(s.backoff.at))

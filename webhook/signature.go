@@ -118,7 +118,7 @@ func (v *Verifier) match(in *incoming, m *message) error {
 		k.keep(s)
 	}
 	if !readable {
-		return fmt.Errorf("%w: it does not have the form of a signature of %s", belay.ErrMalformedSignature, v.scheme.Name)
+		return fmt.Errorf("%w: no part of it can be decoded as a signature", belay.ErrMalformedSignature)
 	}
 	return belay.ErrBadSignature
 }

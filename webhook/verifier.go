@@ -65,8 +65,7 @@ func NewVerifier(s Scheme, secrets ...belay.Secret) (*Verifier, error) {
 		v.keys = append(v.keys, k)
 	}
 	if err := errors.Join(errs...); err != nil {
-		name := cmp.Or(s.Name, "the scheme")
-		return nil, errkit.Invalidf("NewVerifier: %s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
+		return nil, errkit.Invalidf("NewVerifier: %s: %w", cmp.Or(s.Name, "the scheme"), err)
 	}
 	if how, ok := v.bodyHMAC(); ok {
 		var err error

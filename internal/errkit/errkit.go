@@ -100,5 +100,10 @@ func (l *List) If(wrong bool, format string, args ...any) {
 	}
 }
 
-// Err returns all errors joined, or nil if there are none.
-func (l *List) Err() error { return errors.Join(l.errs...) }
+// Err returns all errors joined with a text of one line, or nil if there are none.
+func (l *List) Err() error {
+	if len(l.errs) == 0 {
+		return nil
+	}
+	return oneLine{errors.Join(l.errs...)}
+}

@@ -79,6 +79,6 @@ func TestList(t *testing.T) {
 	require.NoError(t, l.Err())
 	l.If(true, "A is %d", 1)
 	l.Add(io.EOF)
-	require.EqualError(t, l.Err(), "A is 1\nEOF")
+	require.EqualError(t, l.Err(), "A is 1; EOF")
 	require.ErrorIs(t, l.Err(), io.EOF)
 }
