@@ -22,7 +22,14 @@ func (x *exchange) admit(next *next) (*http.Response, error) {
 		x.opts.budget.giveBack()
 		return nil, x.stop(err)
 	}
+	var timer *time.Timer
+	if x.probe {
+		timer = x.timeProbe()
+	}
 	resp, err := next.send(x)
+	if timer != nil {
+		timer.Stop()
+	}
 	if resp == nil {
 		x.body.finish()
 	}
@@ -38,33 +45,36 @@ func (x *exchange) enter() error {
 	b := x.set.breaker
 	x.probe = false
 	for {
-		if b != nil && !b.closed() {
+		if b != nil && b.troubled.Load() > 0 {
 			if err := x.awaitCircuit(b); err != nil {
+				x.passOn()
 				return err
 			}
 		}
 		err := x.acquire()
+		x.passOn()
 		if err == nil {
 			if err = x.allowed(); err == nil {
 				if b == nil {
 					return nil
 				}
-				var ok bool
-				if x.permit, ok = b.pass(); !ok {
-					x.permit, ok = b.allow(x.probeSlot, !x.idempotent())
-				}
-				if ok {
-					x.probe = x.permit.probe
-					x.endProbeSlot()
+				if x.permit = (permit{held: true, generation: b.generation.Load()}); b.troubled.Load() == 0 {
 					return nil
 				}
-				if !x.patient() {
-					err = circuitOpen(b)
+				key, part := x.part()
+				var wait *circuit
+				if x.permit, wait = b.allow(key, part, x.slot, !x.idempotent()); wait == nil {
+					x.probe = x.permit.probes != nil
+					x.endSlot()
+					return nil
+				}
+				if !x.patient() && x.holdFor() <= 0 {
+					err = b.refusal(wait)
 				}
 			}
 			x.giveBack()
 		}
-		x.endProbeSlot()
+		x.endSlot()
 		if err != nil {
 			return err
 		}
@@ -72,11 +82,32 @@ func (x *exchange) enter() error {
 	}
 }
 
-// endProbeSlot gives up the call's probe slot, if it has one.
-func (x *exchange) endProbeSlot() {
-	if x.probeSlot {
-		x.probeSlot = false
-		x.set.breaker.endProbeSlot()
+// part returns where the call leads to and on whose behalf, for the breaker.
+func (x *exchange) part() (originKey, callPart) {
+	route := x.opts.route
+	if route == "" {
+		route = foldPath(x.req.URL.Path)
+	}
+	return originOf(x.req.URL), callPart{x.method(), route, x.integration}
+}
+
+// endSlot gives up the call's probe slot, if it has one.
+func (x *exchange) endSlot() {
+	if c := x.slot; c != nil {
+		x.slot = nil
+		c.of.mu.Lock()
+		defer c.of.mu.Unlock()
+		c.endSlot()
+	}
+}
+
+// passOn wakes the call that is released after this one, if this one was released by a circuit.
+func (x *exchange) passOn() {
+	if c := x.released; c != nil {
+		x.released = nil
+		c.of.mu.Lock()
+		defer c.of.mu.Unlock()
+		c.wakeNext()
 	}
 }
 
@@ -91,6 +122,9 @@ func (x *exchange) acquire() error {
 		p.Cost = x.set.cost(x.req)
 	}
 	p.Credential, p.Method, p.Route, p.Observed = x.authID, x.req.Method, x.opts.route, x.observed()
+	if p.Origin = x.originKey; x.base != nil && x.req.URL.Host != x.base.Host {
+		p.Origin = l.engine.OriginKey(originOf(x.req.URL).String())
+	}
 	if x.base != nil && (x.opts.auth != nil || x.opts.noAuth) {
 		p.Credential = idOf(x.opts.auth)
 	}
@@ -114,7 +148,11 @@ func (x *exchange) acquireSlow() error {
 	case x.set.retry != nil:
 		p.MaxPause = x.set.retry.MaxRetryAfter
 	}
+	if x.released != nil {
+		p.Queued = x.passOn
+	}
 	err := x.limiter.acquire(x.ctx, p)
+	p.Queued = nil
 	if p.Waited > 0 {
 		x.record().waits.Queue += p.Waited
 	}
@@ -138,47 +176,96 @@ func (x *exchange) giveBack() {
 	}
 }
 
-// awaitCircuit waits until the circuit has closed or the call has a probe slot. It returns at once if a probe
-// may be sent now. A call without patience does not wait.
-func (x *exchange) awaitCircuit(b *Breaker) (err error) {
+// awaitCircuit waits until no circuit keeps the call from being sent, or until the call has a probe slot. It
+// returns at once if the call may be sent, or may probe, now.
+//
+// How long a call waits: with patience, as long as that lasts. Without, a call that would be retried waits for the
+// first probes of an outage, no longer than its backoffs could have taken; once the outage is older than that, it
+// fails at once. A call without retries always fails at once.
+func (x *exchange) awaitCircuit(b *Breaker) error {
+	key, part := x.part()
 	unsafe := !x.idempotent()
-	_, left := b.State()
-	if left == 0 && !b.busy() && !(unsafe && b.otherWaiters()) {
-		return nil
+	for {
+		o := b.locked(key, false)
+		if o == nil {
+			return nil
+		}
+		now := b.now()
+		c, _ := o.blocker(part, nil, unsafe, now)
+		if c == nil {
+			c = o.releasing(part)
+		}
+		if c == nil || c == x.released {
+			o.mu.Unlock()
+			return nil
+		}
+		longest, err := x.waitsFor(c, now)
+		if err != nil {
+			o.mu.Unlock()
+			return err
+		}
+		if x.seq == 0 {
+			x.seq = b.arrivals.Add(1)
+		}
+		w := &circuitWaiter{wake: make(chan struct{}), seq: x.seq, unsafe: unsafe}
+		c.join(w)
+		o.mu.Unlock()
+		x.passOn()
+		began := time.Now()
+		err = b.wait(x.ctx, w, longest)
+		x.record().waits.Circuit += time.Since(began)
+		if err != nil {
+			return err
+		}
+		if w.probe {
+			x.slot = w.at
+			return nil
+		}
+		x.released = w.at
 	}
-	if !x.patient() {
-		return circuitOpen(b)
+}
+
+// waitsFor returns how long the call may wait for circuit c, or the error if it must not wait. The caller holds the
+// mutex of c's origin.
+func (x *exchange) waitsFor(c *circuit, now time.Duration) (time.Duration, error) {
+	left, longest := max(0, c.openUntil-now), x.holdFor()
+	if x.patient() {
+		longest = x.patience()
+	} else if longest <= 0 || !c.closed && now-c.openedAt > x.backoffs() {
+		return 0, refuse(ErrCircuitOpen, max(left, time.Second))
 	}
-	if deadline, ok := x.ctx.Deadline(); left > x.patience() || ok && left > time.Until(deadline) {
-		return refuse(errkit.Join(ErrCircuitOpen, &waitError{"circuit open", left}), left)
+	if deadline, ok := x.ctx.Deadline(); left > longest || ok && left > time.Until(deadline) {
+		if !x.patient() {
+			return 0, refuse(ErrCircuitOpen, max(left, time.Second))
+		}
+		return 0, refuse(errkit.Join(ErrCircuitOpen, &waitError{"circuit open", left}), left)
 	}
 	most := limiter.DefaultMaxQueue
 	if x.limiter != nil {
 		most = x.limiter.engine.MaxQueue
 	}
-	began := time.Now()
-	x.probeSlot, err = b.wait(x.ctx, x.patience(), unsafe, most)
-	x.record().waits.Circuit += time.Since(began)
-	return err
+	if c.count >= most {
+		return 0, refuse(ErrQueueFull, 0)
+	}
+	return longest, nil
 }
 
-// circuitOpen returns the error for a call that the circuit refuses. Its wait is the time until the next
-// probe, at least a second. That is also the wait while a probe is in flight.
-func circuitOpen(b *Breaker) error {
-	_, left := b.State()
-	return refuse(ErrCircuitOpen, max(left, time.Second))
+// refusal returns the error for a call that circuit c refuses. Its wait is the time until the next probe, at least a
+// second. That is also the wait while a probe is in flight.
+func (b *Breaker) refusal(c *circuit) error {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	return refuse(ErrCircuitOpen, max(c.openUntil-b.now(), time.Second))
 }
 
 // report passes the outcome of the attempt to the breaker, the limiter and the client's health.
 func (x *exchange) report(resp *http.Response) {
 	x.noteOutcome(resp)
 	if b := x.set.breaker; b != nil {
-		changes := b.report(&x.permit, &x.verdict, resp != nil)
-		if changes != 0 {
-			x.circuitChanged(b, changes)
-		}
-		if changes != 0 || x.probe {
-			b.notify()
+		if x.verdict.Class == ClassOK && x.permit.probes == nil && b.troubled.Load() == 0 {
+			x.permit.held = false
+		} else {
+			x.settleCircuits(b, &x.verdict, resp != nil)
 		}
 	}
 	if l := x.limiter; l != nil {
@@ -203,30 +290,36 @@ func (x *exchange) paused(lasts time.Duration) {
 	x.emit(Paused{Call: x.info(), Scope: x.verdict.Scope, For: lasts, Verdict: x.verdict})
 }
 
-// circuitChanged informs the limiter of the outage before any call that waited for the circuit goes on, and
-// emits the event.
-func (x *exchange) circuitChanged(b *Breaker, changes int32) {
-	lasted := b.now() - time.Duration(b.openedAt.Load())
-	if changes&changedFromClosed != 0 {
-		b.eachListener(circuitListener.CircuitOpened)
+// settleCircuits reports the outcome of the attempt to the breaker, and the changes that follow from it to the
+// limiter and the observers.
+func (x *exchange) settleCircuits(b *Breaker, v *Verdict, answered bool) {
+	if !x.permit.held {
+		return
 	}
-	if changes&changedToClosed != 0 {
-		b.eachListener(func(l circuitListener) { l.CircuitClosed(lasted) })
+	key, part := x.part()
+	for _, change := range b.report(&x.permit, key, part, v, answered) {
+		s := change.status
+		if change.opened {
+			b.eachListener(func(l circuitListener) { l.CircuitOpened(s.Origin) })
+		} else {
+			b.eachListener(func(l circuitListener) { l.CircuitClosed(s.Origin, s.Lasts) })
+		}
+		e := CircuitChanged{Call: x.info(), Origin: s.Origin, Route: s.Route, Integration: s.Integration}
+		if change.opened {
+			e.State, e.OpenFor = BreakerOpen, s.OpenFor
+		} else {
+			e.Lasted = s.Lasts
+		}
+		x.emit(e)
 	}
-	state, left := b.State()
-	x.emit(CircuitChanged{Call: x.info(), State: state, OpenFor: left})
 }
 
 // abandon releases everything that an attempt holds if its outcome was not reported, because something
 // panicked.
 func (x *exchange) abandon() {
-	x.endProbeSlot()
-	if x.permit.held {
-		if changes := x.set.breaker.report(&x.permit, &Verdict{Class: ClassCanceled}, false); changes != 0 {
-			x.circuitChanged(x.set.breaker, changes) // by another call, and not handled yet
-		}
-		x.set.breaker.notify()
-	}
+	x.endSlot()
+	x.passOn()
+	x.settleCircuits(x.set.breaker, &Verdict{Class: ClassCanceled}, false)
 	if x.limiter != nil && x.place.Taken() {
 		x.limiter.engine.Settle(&x.place, limiter.Outcome{Kind: limiter.Abandoned})
 		x.limiter.engine.Release(&x.place)

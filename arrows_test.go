@@ -37,7 +37,7 @@ var arrows = map[string][]string{
 	"internal/limiter":  {"internal/errkit", "internal/headers", "internal/heap", "internal/window"},
 	"internal/link":     {},
 	"internal/origin":   {},
-	"internal/redact":   {},
+	"internal/redact":   {"internal/errkit"},
 	"internal/testkit":  {},
 	"internal/window":   {},
 }

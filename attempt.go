@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/errbody"
@@ -29,6 +30,9 @@ func (x *exchange) send(*next) (*http.Response, error) {
 	began := x.clock()
 	b := x.body
 	x.sends++
+	if x.limiter == nil {
+		x.sent = time.Now().UnixNano()
+	}
 	if h := x.history; h != nil && h.att.Number > 0 { // of the previous attempt
 		h.att = Attempt{}
 		x.freeBuffer()
@@ -67,6 +71,24 @@ func (x *exchange) send(*next) (*http.Response, error) {
 		x.emitAttempt(resp, err, began)
 	}
 	return resp, err
+}
+
+// timeProbe starts the time of a probe, which is shorter than the attempt timeout: a partner that hangs then costs
+// little of the time in which it may come back. A probe gets an eighth of the time since the circuit opened, but at
+// least a second, and three times what half of the partner's answers take. A write that must not be sent twice gets the
+// whole attempt timeout, as it may only be slow. The result is stopped when the answer has come; nil needs no stop.
+func (x *exchange) timeProbe() *time.Timer {
+	t := x.body.timeout
+	if t == nil || !x.idempotent() {
+		return nil
+	}
+	longest := max(leastTime, 3*x.set.latency.median(), x.permit.age/8)
+	if longest >= t.Keeper.After() {
+		return nil
+	}
+	x.body.probeFor = longest
+	t.Context(x.ctx) // Expire needs it
+	return time.AfterFunc(longest, t.Expire)
 }
 
 // newBody makes the body for the attempt's answer. Until the answer arrives, the body holds the attempt's
@@ -192,7 +214,7 @@ func (x *exchange) judge(resp *http.Response, err error) {
 	}
 	switch {
 	case err != nil && x.ctx.Err() != nil:
-		x.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
+		x.verdict = x.interrupted()
 		return
 	case x.set.classifier == nil:
 		x.verdict = Classify(att)
@@ -210,6 +232,36 @@ func (x *exchange) judge(resp *http.Response, err error) {
 		x.verdict.Code = redact.Line(redact.Values(x.verdict.Code, secrets), 100)
 		x.verdict.RetryAfter = max(0, x.verdict.RetryAfter)
 	}
+}
+
+// interrupted returns the verdict on an attempt during which the call's context ended. A deadline that ends it without
+// an answer is a failure of the partner. It counts for the breaker and for health only if the attempt had enough
+// time: a second, or three times what half of the partner's answers take if that is more, but no more than the
+// attempt timeout.
+func (x *exchange) interrupted() Verdict {
+	v := x.ended()
+	if v.Class == ClassCanceled && x.ctx.Err() == context.DeadlineExceeded {
+		v = Verdict{Class: ClassTransient, Scope: ScopeCall, timeout: true}
+	}
+	if v.Class == ClassTransient {
+		enough := max(leastTime, 3*x.set.latency.median())
+		if t := x.set.attemptTimeout; t > 0 {
+			enough = min(enough, t)
+		}
+		v.neutral = time.Duration(time.Now().UnixNano()-x.sentAt()) < enough
+	}
+	return v
+}
+
+// leastTime is the time below which an attempt without an answer says nothing of the partner.
+const leastTime = time.Second
+
+// sentAt returns when the attempt was sent, in nanoseconds since 1970. The limiter has already read the clock.
+func (x *exchange) sentAt() int64 {
+	if x.limiter != nil {
+		return x.limiter.engine.Sent(&x.place)
+	}
+	return x.sent
 }
 
 // number returns the number of the attempt, from 1. Without the retry layer, which counts the attempts, it is

@@ -21,10 +21,10 @@ import (
 func TestBreakerProbes(t *testing.T) {
 	t.Parallel()
 	policy := belay.WithBreakerPolicy(
-		belay.BreakerPolicy{Failures: 1, Cooldown: 10 * time.Second, MaxCooldown: 25 * time.Second},
+		belay.BreakerPolicy{Failures: 1, Cooldown: 10 * time.Second, MaxCooldown: 15 * time.Second},
 	)
 	once := belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1})
-	testkit.Bubble(t, "cooldown doubles up to its bound", func(t *testing.T) {
+	testkit.Bubble(t, "the wait before a probe grows with the age of the outage, up to its bound", func(t *testing.T) {
 		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(500), nil })
 		c := newClient(t, rt, policy, once)
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
@@ -33,10 +33,15 @@ func TestBreakerProbes(t *testing.T) {
 		require.ErrorIs(t, err, belay.ErrTransient) // the first attempt opened it and was the last
 		require.ErrorIs(t, get(ctx, c, "/"), belay.ErrCircuitOpen)
 		wait, _ := belay.RetryAfter(get(ctx, c, "/"))
-		require.Equal(t, 10*time.Second, wait)
+		require.InDelta(t, 10-10./6, wait.Seconds(), 10./6)
 		err = get(ctx, c, "/", belay.Patience(time.Hour))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Equal(t, []time.Duration{0, 10 * time.Second, 30 * time.Second, 55 * time.Second, 80 * time.Second}, rt.At)
+		for i, at := range rt.At[1:] {
+			longest := min(10*time.Second+rt.At[i]/5, 15*time.Second)
+			require.GreaterOrEqual(t, at-rt.At[i], longest*3/4)
+			require.LessOrEqual(t, at-rt.At[i], longest+time.Millisecond)
+		}
+		require.Greater(t, len(rt.At), 6)
 	})
 	testkit.Bubble(t, "Retry-After on a 503 extends the open time", func(t *testing.T) {
 		rt := testkit.Script(
@@ -50,27 +55,32 @@ func TestBreakerProbes(t *testing.T) {
 		wait, _ := belay.RetryAfter(err)
 		require.Equal(t, 20*time.Second, wait)
 	})
+	safe := func(ctx context.Context, c *belay.Client, opts ...belay.CallOption) error {
+		return post(ctx, c, "/?safe", append(opts, belay.Idempotent())...)
+	}
 	testkit.Bubble(t, "an unsafe write is never the probe while another call waits", func(t *testing.T) {
+		var sent []string
 		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
+			sent = append(sent, req.URL.RawQuery)
 			if n == 1 {
 				return testkit.Reply(500), nil
 			}
-			time.Sleep(time.Second)
+			time.Sleep(5 * time.Second)
 			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, policy, once)
-		_ = get(t.Context(), c, "/")
+		_ = safe(t.Context(), c)
 		write := testkit.After(time.Second, func() error { return post(t.Context(), c, "/", belay.Patience(time.Hour)) })
-		read := testkit.After(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
+		other := testkit.After(2*time.Second, func() error { return safe(t.Context(), c, belay.Patience(time.Hour)) })
 		late := testkit.After(10*time.Second, func() error { return post(t.Context(), c, "/") })
 		_, err := write()
 		require.NoError(t, err)
-		_, err = read()
+		_, err = other()
 		require.NoError(t, err)
 		took, err := late()
 		require.ErrorIs(t, err, belay.ErrCircuitOpen)
 		require.Zero(t, took)
-		require.Equal(t, []string{"GET /", "GET /", "POST /"}, rt.Log)
+		require.Equal(t, []string{"safe", "safe", ""}, sent)
 	})
 	testkit.Bubble(t, "a write probes when nobody else waits", func(t *testing.T) {
 		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
@@ -80,27 +90,29 @@ func TestBreakerProbes(t *testing.T) {
 			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, policy, once)
-		_ = get(t.Context(), c, "/")
-		require.NoError(t, post(t.Context(), c, "/", belay.Patience(time.Hour)))
-		require.NoError(t, get(t.Context(), c, "/"))
+		_ = safe(t.Context(), c)
+		took, err := testkit.After(0, func() error { return post(t.Context(), c, "/", belay.Patience(time.Hour)) })()
+		require.NoError(t, err)
+		require.Greater(t, took, 6*time.Second)
+		require.NoError(t, safe(t.Context(), c))
 	})
 	testkit.Bubble(t, "a probe that its caller cancels is neutral, and the next one probes", func(t *testing.T) {
 		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
 			switch n {
 			case 1:
 				return testkit.Reply(500), nil
-			case 2:
+			case 2: // a write that must not be sent twice has the whole attempt timeout as a probe
 				<-req.Context().Done()
 				return nil, req.Context().Err()
 			}
 			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, policy, once)
-		_ = get(t.Context(), c, "/")
+		_ = safe(t.Context(), c)
 		ctx, cancel := context.WithCancel(t.Context())
-		probe := testkit.After(time.Second, func() error { return get(ctx, c, "/", belay.Patience(time.Hour)) })
-		next := testkit.After(2*time.Second, func() error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
-		busy := testkit.After(11*time.Second, func() error { return get(t.Context(), c, "/") })
+		probe := testkit.After(time.Second, func() error { return post(ctx, c, "/", belay.Patience(time.Hour)) })
+		next := testkit.After(10*time.Second+1, func() error { return post(t.Context(), c, "/", belay.Patience(time.Hour)) })
+		busy := testkit.After(11*time.Second, func() error { return post(t.Context(), c, "/") })
 		_, err := busy()
 		require.ErrorIs(t, err, belay.ErrCircuitOpen, "a probe is out")
 		time.Sleep(4 * time.Second)
@@ -110,7 +122,7 @@ func TestBreakerProbes(t *testing.T) {
 		require.Equal(t, 14*time.Second, took)
 		took, err = next()
 		require.NoError(t, err)
-		require.Equal(t, 13*time.Second, took)
+		require.Equal(t, 5*time.Second-1, took)
 	})
 	testkit.Bubble(t, "whose turn it was but who gave up passes it on", func(t *testing.T) {
 		rt := testkit.Script(func(n int, req *http.Request) (*http.Response, error) {
@@ -145,8 +157,8 @@ func TestBreakerProbes(t *testing.T) {
 			_ = get(t.Context(), c, "/")
 			state, left := breaker.State()
 			require.Equal(t, "open", state.String())
-			require.Equal(t, 5*time.Second, left)
-			time.Sleep(5 * time.Second)
+			require.InDelta(t, 0.33, left.Seconds(), 0.07)
+			time.Sleep(400 * time.Millisecond)
 			state, _ = breaker.State()
 			require.Equal(t, belay.BreakerHalfOpen, state)
 			_ = get(t.Context(), c, "/")
@@ -200,13 +212,13 @@ func TestBreakerProbes(t *testing.T) {
 	})
 	testkit.Bubble(t, "half of twenty calls open it too", func(t *testing.T) {
 		rt := testkit.Script(func(n int, _ *http.Request) (*http.Response, error) {
-			if n%2 == 0 {
+			if n%2 == 1 {
 				return testkit.Reply(500), nil
 			}
 			return testkit.Reply(200), nil
 		})
 		c := newClient(t, rt, once)
-		for n := 1; n <= 20; n++ {
+		for n := 1; n <= 21; n++ { // the last failure is the eleventh
 			require.NotErrorIs(t, get(t.Context(), c, "/"), belay.ErrCircuitOpen, n)
 		}
 		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrCircuitOpen)
@@ -375,7 +387,9 @@ func TestOutageIsOutlived(t *testing.T) {
 					}
 				}
 				t.Logf("wasted %d, peak afterwards %d/s", wasted, p.Peak(time.Second, from+lasts))
-				require.LessOrEqual(t, wasted, 20)
+				if kind != belaytest.Refuse { // which costs the partner nothing
+					require.LessOrEqual(t, wasted, 36)
+				}
 				require.LessOrEqual(t, p.Peak(time.Second, from+lasts), 2*pace)
 				require.Len(t, p.Log(), 3000+wasted)
 			})

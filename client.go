@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/limiter"
@@ -17,14 +16,15 @@ import (
 type Client struct {
 	stack
 	shared *shared
-	owner  bool // made by New: Close closes the idle connections
+	limits *Limiter // what limiter is derived from if the client has another origin than its parent; nil means none
+	owner  bool     // made by New: Close closes the idle connections
 }
 
 // New returns a client for the partner at baseURL, such as "https://api.example.com/v2", with all layers at
 // their defaults. The error joins one error for each option that is out of range.
 func New(baseURL string, opts ...Option) (*Client, error) {
 	s := &shared{maxInFlight: 10, maxQueue: limiter.DefaultMaxQueue}
-	s.attemptTimeout, s.maxBytes = 30*time.Second, 64<<20
+	s.attemptTimeout, s.maxBytes, s.latency = defaultAttemptTimeout, 64<<20, new(latency)
 	s.retryPolicy.Budget = NewRetryBudget(0)
 	cfg := &config{shared: s, owned: true}
 	err := WithBaseURL(baseURL)(cfg)

@@ -44,7 +44,7 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	}
 	c := &Client{shared: cfg.shared, owner: parent == nil}
 	var err error
-	if c.limiter, err = cfg.limiterFor(parent); err != nil {
+	if c.limits, err = cfg.limiterFor(parent); err != nil {
 		errs = append(errs, fmt.Errorf("WithRateLimit: %w", err))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -55,22 +55,32 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	if cfg.owned {
 		cfg.shared.finish()
 	}
-	if cfg.adaptive != nil && c.limiter != nil {
-		c.limiter.engine.Adapt(limiter.Policy(*cfg.adaptive))
+	if cfg.adaptive != nil && c.limits != nil {
+		c.limits.engine.Adapt(limiter.Policy(*cfg.adaptive))
 	}
-	if b := cfg.shared.settings.breaker; b != nil && c.limiter != nil {
-		root := c.limiter.engine.Root()
+	if b := cfg.shared.settings.breaker; b != nil && c.limits != nil {
+		root := c.limits.engine.Root()
 		root.TrackPace()
-		b.subscribe(root)
+		b.subscribe(root, c.limits.engine)
+	}
+	limits, key := c.limits, uint64(0)
+	if limits != nil && cfg.base != nil {
+		key = limits.engine.OriginKey(originOf(cfg.base).String())
+		switch {
+		case parent != nil && limits == parent.limits && key == parent.originKey:
+			limits = parent.limiter
+		case key != 0:
+			limits = &Limiter{limits.engine.ForOrigin(key)}
+		}
 	}
 	c.stack = stack{
-		set: &cfg.shared.settings, limiter: c.limiter, auth: cfg.auth, authID: idOf(cfg.auth),
-		base: cfg.base, integration: cfg.integration, enabled: cfg.enabled,
+		set: &cfg.shared.settings, limiter: limits, auth: cfg.auth, authID: idOf(cfg.auth),
+		base: cfg.base, originKey: key, integration: cfg.integration, enabled: cfg.enabled,
 	}
 	return c, nil
 }
 
-// limiterFor returns the limiter of a client: its parent's, the one given by WithLimiter or a new one, with
+// limiterFor returns the limiter of a client, apart from its origin: its parent's, the one given by WithLimiter or a new one, with
 // the client's own limits and its own bound on attempts in flight added. It is nil if Without leaves the
 // limits out.
 func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
@@ -84,8 +94,8 @@ func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
 	var base *Limiter
 	own := cfg.limits
 	switch {
-	case parent != nil && parent.limiter != nil && s.givenLimiter == parent.shared.givenLimiter:
-		base = parent.limiter
+	case parent != nil && parent.limits != nil && s.givenLimiter == parent.shared.givenLimiter:
+		base = parent.limits
 		if len(own) == 0 && !cfg.owned {
 			return base, nil
 		}
@@ -94,7 +104,7 @@ func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
 	default:
 		base, _ = NewLimiter()
 	}
-	if parent == nil || base != parent.limiter || s.inFlightSet && s.maxInFlight != parent.shared.maxInFlight {
+	if parent == nil || base != parent.limits || s.inFlightSet && s.maxInFlight != parent.shared.maxInFlight {
 		own = append(own[:len(own):len(own)], Limit{spec: limiter.Limit{N: s.maxInFlight, Kind: limiter.InFlight}})
 	}
 	specs, err := checkLimits(own)
@@ -110,8 +120,18 @@ func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
 
 // finish computes the settings that follow from the options.
 func (s *shared) finish() {
-	if s.without[LayerTimeout] {
+	switch {
+	case s.without[LayerTimeout]:
 		s.attemptTimeout = 0
+	case !s.attemptTimeoutSet:
+		s.attemptTimeout = defaultAttemptTimeout
+		if s.timeout > 0 {
+			s.attemptTimeout = min(s.attemptTimeout, s.timeout-s.timeout/10)
+		}
+	case s.timeout > 0 && s.attemptTimeout >= s.timeout && s.logger != nil && !s.warned:
+		s.warned = true
+		s.logger.Warn("the attempt timeout is not below the timeout of the call: a partner that hangs gets one attempt",
+			"partner", s.name, "attempt_timeout", s.attemptTimeout, "timeout", s.timeout)
 	}
 	s.timeouts = deadline.New(s.attemptTimeout, errkit.ErrAttemptTimeout)
 	s.retry = nil
@@ -140,6 +160,8 @@ func (s *shared) finish() {
 	}
 	s.compile()
 }
+
+const defaultAttemptTimeout = 30 * time.Second
 
 // newTransport returns the default base transport: net/http's own (HTTP/2, the environment's proxy), which
 // keeps as many idle connections to a host as attempts may be in flight.
@@ -177,12 +199,15 @@ type shared struct {
 	maxInFlight   int
 	maxQueue      int
 	inFlightSet   bool
-	without       map[Layer]bool
-	middlewares   []Middleware      // of calls
-	attempts      []Middleware      // middlewares of attempts
-	transport     http.RoundTripper // below the attempt middlewares
-	logger        *slog.Logger
-	watchers      []Observer
+
+	attemptTimeoutSet bool
+	warned            bool // of an attempt timeout that is too long
+	without           map[Layer]bool
+	middlewares       []Middleware      // of calls
+	attempts          []Middleware      // middlewares of attempts
+	transport         http.RoundTripper // below the attempt middlewares
+	logger            *slog.Logger
+	watchers          []Observer
 }
 
 // own returns the shared part, after copying it if it is not this config's own.

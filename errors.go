@@ -177,6 +177,13 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
+// Timeout reports whether the call took too long: an attempt, the call as a whole, or a wait that would have
+// outlasted its deadline. With Temporary it makes *Error a net.Error.
+func (e *Error) Timeout() bool { return e != nil && (e.timeout || errkit.TimedOut(e.Err)) }
+
+// Temporary reports whether the same call may succeed later: it is what [ErrUnavailable] matches.
+func (e *Error) Temporary() bool { return e != nil && e.Is(ErrUnavailable) }
+
 // GoString returns the text of the error for %#v, which would otherwise print the body.
 func (e *Error) GoString() string { return "&belay.Error{" + strconv.Quote(e.Error()) + "}" }
 
@@ -216,6 +223,8 @@ type waitError struct {
 func (e *waitError) Error() string {
 	return fmt.Sprintf("belay: wait too long: %s for %s", e.what, e.wait.Round(time.Millisecond))
 }
+
+func (e *waitError) Timeout() bool { return true }
 
 func (e *waitError) Is(target error) bool {
 	return target == ErrWaitTooLong || target == context.DeadlineExceeded

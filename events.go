@@ -110,11 +110,16 @@ type LimitNear struct {
 
 func (LimitNear) event() {}
 
-// CircuitChanged reports that the circuit has opened or closed.
+// CircuitChanged reports that a circuit has opened or closed. A probe that fails changes nothing: its AttemptDone
+// shows it.
 type CircuitChanged struct {
-	Call    CallInfo // the call that caused it
-	State   BreakerState
-	OpenFor time.Duration // until the next probe; 0 when the circuit has closed
+	Call CallInfo // the call that caused it
+	// Origin, Route and Integration say which calls the circuit is for; an empty field stands for all. Route has
+	// the method, as in "GET /things/{id}".
+	Origin, Route, Integration string
+	State                      BreakerState  // BreakerOpen or BreakerClosed
+	OpenFor                    time.Duration // until the first probe; 0 when the circuit has closed
+	Lasted                     time.Duration // for how long it was open; 0 when it has opened
 }
 
 func (CircuitChanged) event() {}

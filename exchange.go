@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/limiter"
 )
 
@@ -22,22 +23,25 @@ type exchange struct {
 // forgotten.
 type hot struct {
 	*stack
-	ctx       context.Context
-	req       *http.Request // the caller's request, or a clone with more headers; never changed
-	opts      *callOptions
-	layers    *next
-	body      *body // of the last attempt; nil before the first
-	max       int64 // bytes of the response, negative for no bound
-	attempt   int   // the number of the attempt, from 1; probes do not count
-	sends     int   // attempts that reached the transport, probes included
-	whole     bool  // the body is read within the attempt
-	bodyUsed  bool  // the request's body has been handed to the transport
-	probeSlot bool  // the call has a probe slot, but no permit yet
-	probe     bool  // the attempt is a probe of the breaker
-	renewed   bool  // a Refresher has been asked in this call
-	renew     bool  // another credential is available for one more attempt
-	permit    permit
-	verdict   Verdict
+	ctx      context.Context
+	req      *http.Request // the caller's request, or a clone with more headers; never changed
+	opts     *callOptions
+	layers   *next
+	body     *body // of the last attempt; nil before the first
+	max      int64 // bytes of the response, negative for no bound
+	attempt  int   // the number of the attempt, from 1; probes do not count
+	sends    int   // attempts that reached the transport, probes included
+	whole    bool  // the body is read within the attempt
+	bodyUsed bool  // the request's body has been handed to the transport
+	probe    bool  // the attempt is a probe of the breaker
+	renewed  bool  // a Refresher has been asked in this call
+	renew    bool  // another credential is available for one more attempt
+	permit   permit
+	verdict  Verdict
+	slot     *circuit // the call has a probe slot of it, but no permit yet
+	released *circuit // the call has waited for it, and wakes the next one that did
+	sent     int64    // when the attempt was sent, in nanoseconds since 1970; only without a limiter
+	seq      uint64   // the call's place among those that wait for circuits, 0 before it waits
 
 	cred   Credential
 	out    *http.Request // the signed clone that this attempt sends; nil without one
@@ -266,7 +270,7 @@ func (x *exchange) gate(next *next) (*http.Response, error) {
 		return nil, err
 	}
 	if x.set.timeout > 0 {
-		x.ctx, x.cancel = context.WithTimeout(x.ctx, x.set.timeout)
+		x.ctx, x.cancel = context.WithTimeoutCause(x.ctx, x.set.timeout, errkit.CallTimeout(x.set.timeout))
 	}
 	return next.send(x)
 }
@@ -285,11 +289,20 @@ func (x *exchange) stop(err error) error {
 	case ok:
 		x.verdict = e.Verdict
 	case x.ctx.Err() != nil:
-		x.verdict = Verdict{Class: ClassCanceled, Scope: ScopeCall}
+		x.verdict = x.ended()
+		x.verdict.unsent = x.verdict.Class == ClassTransient
 	default:
 		x.verdict = Verdict{Class: ClassClient, Scope: ScopeCall, unsent: true}
 	}
 	return err
+}
+
+// ended returns the verdict on a call whose context has ended: Transient if its total timeout is over.
+func (x *exchange) ended() Verdict {
+	if errkit.IsCallTimeout(context.Cause(x.ctx)) {
+		return Verdict{Class: ClassTransient, Scope: ScopeCall, timeout: true}
+	}
+	return Verdict{Class: ClassCanceled, Scope: ScopeCall}
 }
 
 func closeBody(req *http.Request) {

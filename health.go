@@ -3,6 +3,7 @@ package belay
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -16,10 +17,11 @@ const (
 	// HealthUp means that the last attempt succeeded. An answer that only finds fault with the request
 	// (ClassClient, for example a 404 or a 422) counts as a success here, because the partner works.
 	HealthUp
-	// HealthDegraded means that the last attempt failed, or that the partner has asked for a pause. The client
-	// keeps trying.
+	// HealthDegraded means that the last attempt failed, that the circuit of a route is not closed, or that the
+	// partner has asked for a pause. The client keeps trying.
 	HealthDegraded
-	// HealthDown means that the circuit is not closed, or that the last attempt failed because of its
+	// HealthDown means that the circuit of the whole origin or of the integration is not closed, that no call
+	// has succeeded since the circuit of a route opened, or that the last attempt failed because of its
 	// credential (ClassAuth).
 	HealthDown
 	// HealthDisabled means that [WithEnabled] has switched the calls off.
@@ -48,9 +50,12 @@ type Health struct {
 	LastFailure time.Time
 	Failure     Verdict
 	StatusCode  int
-	// Circuit is the state of the breaker, and OpenFor is the time until its next probe.
-	Circuit BreakerState
-	OpenFor time.Duration
+	// Circuit is the state of the circuit that is furthest from closed, of those that hold calls of this client,
+	// and OpenFor is the time until its next probe. Circuits holds all circuits of the partner that are not
+	// closed, those of other origins too; for a client with an integration, without those of other integrations.
+	Circuit  BreakerState
+	OpenFor  time.Duration
+	Circuits []CircuitStatus
 	// Limiter is the state of the client's limits.
 	Limiter LimiterStatus
 }
@@ -72,6 +77,9 @@ type failedAttempt struct {
 // Belay itself, cancels, and client errors without an answer.
 func (x *exchange) noteOutcome(resp *http.Response) {
 	o := &x.outcomes
+	if x.verdict.neutral {
+		return
+	}
 	switch x.verdict.Class {
 	case ClassRefused, ClassCanceled:
 		return
@@ -89,14 +97,9 @@ func (x *exchange) noteOutcome(resp *http.Response) {
 		o.last.Store(&failedAttempt{time.Now(), x.verdict, status})
 		return
 	}
-	var sent int64
-	if l := x.limiter; l != nil { // the limiter has already read the clock
-		sent = l.engine.Sent(&x.place)
-	} else {
-		sent = time.Now().UnixNano()
-	}
-	if sent-o.worked.Load() >= int64(time.Second) {
+	if sent := x.sentAt(); sent-o.worked.Load() >= int64(time.Second) {
 		o.worked.Store(sent)
+		x.set.latency.note(time.Duration(time.Now().UnixNano() - sent))
 	}
 	if o.failures.Load() != 0 {
 		o.failures.Store(0)
@@ -118,20 +121,37 @@ func (c *Client) Health() (h Health) {
 	if f != nil {
 		h.LastFailure, h.Failure, h.StatusCode = f.at, f.verdict, f.status
 	}
+	var own []CircuitStatus
 	if b := c.set.breaker; b != nil {
-		h.Circuit, h.OpenFor = b.State()
+		h.Circuits = b.status(func(_ originKey, p callPart) bool {
+			return c.integration == "" || p.integration == "" || p.integration == c.integration
+		})
+		own = slices.DeleteFunc(slices.Clone(h.Circuits), func(s CircuitStatus) bool {
+			return c.base != nil && s.Origin != originOf(c.base).String() || s.Integration != "" && s.Integration != c.integration
+		})
+		h.Circuit, h.OpenFor = worst(own)
 	}
 	switch {
 	case c.enabled != nil && !c.enabled():
 		h.State = HealthDisabled
-	case h.Circuit != BreakerClosed, h.Failures > 0 && f != nil && f.verdict.Class == ClassAuth:
+	case h.held(own), h.Failures > 0 && f != nil && f.verdict.Class == ClassAuth:
 		h.State = HealthDown
-	case h.Failures > 0, h.Limiter.PausedFor > 0:
+	case h.Failures > 0, h.Circuit != BreakerClosed, h.Limiter.PausedFor > 0:
 		h.State = HealthDegraded
 	case !h.LastSuccess.IsZero():
 		h.State = HealthUp
 	}
 	return h
+}
+
+// held reports whether one of the circuits holds all calls of the client, as far as is known.
+func (h *Health) held(circuits []CircuitStatus) bool {
+	for _, s := range circuits {
+		if s.Route == "" || !h.LastSuccess.After(time.Now().Add(-s.Lasts)) {
+			return true
+		}
+	}
+	return false
 }
 
 // MarshalJSON implements [json.Marshaler].

@@ -64,6 +64,7 @@ type settings struct {
 	timeout        time.Duration    // of a whole call; 0 means none
 	attemptTimeout time.Duration    // 0 means none
 	timeouts       *deadline.Keeper // ends attempts after attemptTimeout; nil means none
+	latency        *latency         // of the partner's answers; nil if it is not measured
 	keyHeader      string           // canonical; empty means that no keys are made
 	header         http.Header      // added to requests that lack them
 	observers      []Observer
@@ -100,6 +101,7 @@ type stack struct {
 	auth        Authenticator
 	authID      uint64   // identifies auth for the limiter
 	base        *url.URL // nil means that every request leads to the partner
+	originKey   uint64   // of base, for the limiter
 	integration string
 	enabled     func() bool // nil means always
 	outcomes    outcomes

@@ -63,7 +63,7 @@ func TestLogLevels(t *testing.T) {
 		require.NoError(t, err)
 		require.Error(t, get(t.Context(), c, "/"))
 		require.Contains(t, log.String(), `level=WARN msg="belay: attempt"`)
-		require.Contains(t, log.String(), `level=WARN msg="belay: call"`)
+		require.Contains(t, log.String(), `level=ERROR msg="belay: call"`)
 	})
 	// A call that is not sent, as it would wait for too long.
 	var log bytes.Buffer

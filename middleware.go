@@ -192,7 +192,7 @@ func (p RetryPolicy) Wrap(next http.RoundTripper) http.RoundTripper {
 // Wrap returns a RoundTripper that sends through next while the circuit is closed. Otherwise it returns an
 // [*Error] that is ErrCircuitOpen and says when to try again. A nil next means http.DefaultTransport.
 func (b *Breaker) Wrap(next http.RoundTripper) http.RoundTripper {
-	if b == nil || b.cb == nil {
+	if !b.made() {
 		return failing("the breaker was not made by NewBreaker")
 	}
 	return newStack(next, &settings{breaker: b})

@@ -207,7 +207,7 @@ func TestWraps(t *testing.T) {
 		require.ErrorIs(t, err, belay.ErrCircuitOpen)
 		var e *belay.Error
 		require.ErrorAs(t, err, &e)
-		require.Equal(t, 5*time.Second, e.RetryAfter)
+		require.Equal(t, time.Second, e.RetryAfter)
 	})
 }
 

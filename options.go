@@ -99,7 +99,7 @@ func WithBreakerPolicy(p BreakerPolicy) Option {
 // is an error, and so is a Breaker that was not made by [NewBreaker].
 func WithBreaker(b *Breaker) Option {
 	return func(c *config) error {
-		if b == nil || b.cb == nil {
+		if !b.made() {
 			return errors.New("WithBreaker: the breaker is nil or was not made by NewBreaker")
 		}
 		s := c.own()
@@ -122,16 +122,16 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // WithAttemptTimeout bounds each attempt: for typed calls until the end of the body, for Do and Transport
-// until the headers, and after that each Read that blocks. The default is 30 s; zero means no bound, negative
-// is an error. Set it below the deadlines of your calls: if a partner hangs until your own deadline passes,
-// the call looks canceled by you, and that does not open the circuit.
+// until the headers, and after that each Read that blocks. The default is 30 s, or nine tenths of [WithTimeout] if
+// that is less; zero means no bound, negative is an error. A value that is not below WithTimeout is logged: a
+// partner that hangs then gets one attempt. The context's deadline ends an attempt too.
 func WithAttemptTimeout(d time.Duration) Option {
 	return func(c *config) error {
 		if d < 0 {
 			return fmt.Errorf("WithAttemptTimeout: %s must not be negative", d)
 		}
 		s := c.own()
-		s.attemptTimeout = d
+		s.attemptTimeout, s.attemptTimeoutSet = d, true
 		s.restore(LayerTimeout)
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/limiter"
 	"github.com/belay-go/belay/internal/origin"
 	"github.com/belay-go/belay/internal/redact"
@@ -151,7 +152,7 @@ func (x *exchange) follow(resp *http.Response) (*exchange, *http.Response, error
 	req, cancel := x.req, context.CancelFunc(nil)
 	if deadline, ok := x.ctx.Deadline(); ok && x.cancel != nil { // of the total timeout, which all hops share
 		var ctx context.Context
-		ctx, cancel = context.WithDeadline(req.Context(), deadline)
+		ctx, cancel = context.WithDeadlineCause(req.Context(), deadline, errkit.CallTimeout(x.set.timeout))
 		req = req.WithContext(ctx)
 	}
 	panicked := true

@@ -2,6 +2,7 @@ package belay
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/errkit"
@@ -28,20 +30,24 @@ type body struct {
 	timeout    *deadline.Deadline // the attempt's timeout; nil if it has none
 	total      context.CancelFunc // ends the total timeout, once the body is handed out
 	done       atomic.Bool
-	readsTimed bool // each Read has the whole attempt timeout to itself
+	probeFor   time.Duration // the time of a probe, 0 for the attempt timeout
+	readsTimed bool          // each Read has the whole attempt timeout to itself
 }
 
 // explain returns the transport's error err with the real reason: the caller's cancel or deadline, or the
 // attempt timeout. The transport itself only says that a context was canceled.
 func (b *body) explain(err error) error {
 	if parent := b.parent; parent.Err() != nil {
+		if cause := context.Cause(parent); errkit.IsCallTimeout(cause) {
+			return cause
+		}
 		if errors.Is(err, parent.Err()) {
 			return err
 		}
 		return errkit.Join(parent.Err(), err)
 	}
 	if t := b.timeout; t != nil && t.Expired() {
-		return fmt.Errorf("%w after %s", errkit.ErrAttemptTimeout, t.Keeper.After())
+		return errkit.AttemptTimeout(cmp.Or(b.probeFor, t.Keeper.After()))
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -25,10 +26,7 @@ func (x *exchange) retry(next *next) (*http.Response, error) {
 // one.
 func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.Response, error) {
 	p := x.set.retry
-	attempts := p.MaxAttempts
-	if x.opts.maxAttempts > 0 {
-		attempts = x.opts.maxAttempts
-	}
+	attempts := x.maxAttempts()
 	var steps *backoff.ExponentialBackOff
 	var kept *result
 	var spent int64
@@ -59,7 +57,7 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 		// failures to open the circuit.
 		spentAll := x.attempt >= attempts &&
 			(attempts == 1 || x.opts.maxAttempts > 0 || v.Class != ClassTransient || !x.patient())
-		if spentAll || !x.worthRetrying(v) || !x.safeToRetry(v) {
+		if spentAll || x.ctx.Err() != nil || !x.worthRetrying(v) || !x.safeToRetry(v) {
 			return resp, err
 		}
 		if why := x.replayable(); why != nil {
@@ -192,3 +190,22 @@ func (x *exchange) patience() time.Duration {
 	}
 	return x.opts.patience - x.past().waited - x.past().waits.Total()
 }
+
+// backoffs returns the longest time that all backoffs of the call can take together, 0 without retries.
+func (x *exchange) backoffs() (total time.Duration) {
+	p := x.set.retry
+	if p == nil {
+		return 0
+	}
+	step := p.BaseDelay
+	for range min(x.maxAttempts(), 100) - 1 {
+		total, step = total+step, min(2*step, p.MaxDelay)
+	}
+	return total
+}
+
+// maxAttempts returns the largest number of attempts of the call.
+func (x *exchange) maxAttempts() int { return cmp.Or(x.opts.maxAttempts, x.set.retry.MaxAttempts) }
+
+// holdFor returns how long the call may still wait for a circuit without patience.
+func (x *exchange) holdFor() time.Duration { return x.backoffs() - x.past().waits.Circuit }

@@ -98,6 +98,7 @@ type Verdict struct {
 	ignored string // the name of a header that was malformed
 	unsent  bool   // the attempt certainly never reached the partner
 	timeout bool   // the attempt timed out
+	neutral bool   // the attempt had too little time to say anything of the partner
 }
 
 // Unsent reports whether the attempt certainly never reached the partner, as after a failed dial. Then its

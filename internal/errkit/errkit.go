@@ -40,6 +40,54 @@ func (attemptTimeout) Error() string        { return "attempt timed out" }
 func (attemptTimeout) Timeout() bool        { return true }
 func (attemptTimeout) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
+// AttemptTimeout returns an ErrAttemptTimeout that says how long the attempt took.
+func AttemptTimeout(after time.Duration) error { return timedOut{ErrAttemptTimeout, after, ""} }
+
+// CallTimeout returns the error of a call that took longer than it may as a whole. It matches
+// context.DeadlineExceeded.
+func CallTimeout(after time.Duration) error {
+	return timedOut{errCallTimeout{}, after, " (WithTimeout)"}
+}
+
+// IsCallTimeout reports whether err is of CallTimeout.
+func IsCallTimeout(err error) bool { return errors.Is(err, errCallTimeout{}) }
+
+type errCallTimeout struct{}
+
+func (errCallTimeout) Error() string        { return "the call timed out" }
+func (errCallTimeout) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// timedOut is a net.Error of something that took too long.
+type timedOut struct {
+	what  error
+	after time.Duration
+	note  string
+}
+
+func (e timedOut) Error() string   { return e.what.Error() + " after " + e.after.String() + e.note }
+func (e timedOut) Unwrap() error   { return e.what }
+func (e timedOut) Timeout() bool   { return true }
+func (e timedOut) Temporary() bool { return true }
+
+// TimedOut reports whether err or any error that it wraps says that it is a timeout. Unlike errors.As it does not
+// stop at the first one that says that it is none.
+func TimedOut(err error) bool {
+	switch e := err.(type) {
+	case nil:
+		return false
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if TimedOut(err) {
+				return true
+			}
+		}
+		return false
+	case interface{ Timeout() bool }:
+		return e.Timeout()
+	}
+	return TimedOut(errors.Unwrap(err))
+}
+
 // Join returns an error that wraps a and b and has a text of one line. A nil error adds nothing.
 func Join(a, b error) error {
 	switch {
@@ -56,6 +104,10 @@ type oneLine struct{ error }
 
 func (e oneLine) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
 func (e oneLine) Unwrap() error { return e.error }
+
+// Timeout and Temporary make a oneLine a net.Error: callers of net/http ask the outermost error only.
+func (e oneLine) Timeout() bool   { return TimedOut(e.error) }
+func (e oneLine) Temporary() bool { return e.Timeout() }
 
 // Context returns the reason why ctx ended: its error and, if that differs, its cause. It returns nil if ctx
 // has not ended.

@@ -36,7 +36,7 @@ func (s *scheduler) hearAdvertised(r *Reservation, now time.Duration) {
 			// Another limit under the same name: the partner has one quota for each route. From now on each
 			// route counts its own.
 			sc.perRoute = append(sc.perRoute, q.Name)
-			sc.drop(sc.advertised[at].tier)
+			s.drop(sc, sc.advertised[at].tier)
 			sc.advertised = slices.Delete(sc.advertised, at, at+1)
 			sc, at = s.scopeFor(r, ScopeRoute, now), -1
 		}
@@ -46,7 +46,7 @@ func (s *scheduler) hearAdvertised(r *Reservation, now time.Duration) {
 		}
 		if k := s.newAdvertised(sc, r, q, now); k != nil {
 			if len(sc.advertised) == maxAdvertised {
-				sc.dropOldest()
+				s.dropOldest(sc)
 			}
 			sc.advertised = append(sc.advertised, k)
 			sc.add(k.tier)
@@ -55,9 +55,9 @@ func (s *scheduler) hearAdvertised(r *Reservation, now time.Duration) {
 }
 
 // dropOldest removes the quota that the partner has not advertised for the longest time.
-func (sc *scopeState) dropOldest() {
+func (s *scheduler) dropOldest(sc *scopeState) {
 	oldest := slices.MinFunc(sc.advertised, func(a, b *advertised) int { return cmp.Compare(a.lastHeard, b.lastHeard) })
-	sc.drop(oldest.tier)
+	s.drop(sc, oldest.tier)
 	sc.advertised = slices.DeleteFunc(sc.advertised, func(k *advertised) bool { return k == oldest })
 }
 
@@ -100,6 +100,7 @@ func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quo
 // correct adjusts the count of quota k to the quota q that the answer to r advertises.
 func (s *scheduler) correct(sc *scopeState, k *advertised, r *Reservation, q *headers.Quota, now time.Duration) {
 	k.lastHeard = now
+	s.wake(&k.blocker)
 	used := q.Limit - q.Left
 	if w, ok := k.Window.(*window.Advertised); ok {
 		end := time.Duration(-1)
@@ -135,7 +136,7 @@ func (s *scheduler) correct(sc *scopeState, k *advertised, r *Reservation, q *he
 			Window: slidingWindow(q.Limit, q.Window),
 		}
 		s.recount(fresh.Window, sc.learner.key, q.Window, now)
-		sc.drop(k.tier)
+		s.drop(sc, k.tier)
 		sc.add(fresh)
 		k.tier = fresh
 	}

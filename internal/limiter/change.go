@@ -13,6 +13,9 @@ func (l *Limiter) SetLimits(limits ...Limit) error {
 	if err := l.checkLimits(limits); err != nil {
 		return err
 	}
+	if l.origin != 0 {
+		return l.parent.SetLimits(limits...)
+	}
 	s := l.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,27 +9,24 @@ func (s *scheduler) nextTurn(tq *tenantQueue) {
 
 // enqueue adds w to the queue of its limits and scopes, and creates that queue if necessary.
 func (s *scheduler) enqueue(w *waiter) {
-	key := queueKey{w.place.tiers, w.place.taken, s.scopesOf(w.place)}
+	key := queueKey{w.place.tiers, w.place.taken, w.place.keys()}
 	q := s.queues[key]
 	if q == nil {
 		q = &queue{key: key}
 		for i := range q.levels {
 			q.levels[i].queue, q.levels[i].level = q, i
 		}
-		if s.queues == nil {
-			s.queues = make(map[queueKey]*queue)
-		}
-		s.queues[key] = q
-		q.eachTier(func(t *tier) { t.queues++ })
-		for _, sc := range key.scopes {
-			if sc != nil {
-				sc.queues++
-			}
-		}
+		s.addQueue(q)
 	}
 	q.size++
 	q.cost += w.place.cost()
 	pq := &q.levels[w.level]
+	var head *waiter
+	if pq.queues.Len() == 0 {
+		s.levels[w.level]++
+	} else {
+		head = pq.queues.First().head
+	}
 	tq := pq.byTenant[w.place.Tenant]
 	if tq == nil {
 		tq = &tenantQueue{of: pq, tenant: w.place.Tenant, head: w}
@@ -44,7 +41,35 @@ func (s *scheduler) enqueue(w *waiter) {
 		tq.insert(w)
 		pq.queues.Fix(tq)
 	}
-	s.place(pq)
+	if pq.queues.First().head != head {
+		s.place(pq)
+	}
+}
+
+// addQueue adds q to the queues, and to those of its scopes.
+func (s *scheduler) addQueue(q *queue) {
+	if s.queues == nil {
+		s.queues, s.byScope = make(map[queueKey]*queue), make(map[uint64]map[*queue]struct{})
+	}
+	s.queues[q.key] = q
+	for _, key := range q.key.scopes {
+		if key != 0 {
+			if s.byScope[key] == nil {
+				s.byScope[key] = make(map[*queue]struct{})
+			}
+			s.byScope[key][q] = struct{}{}
+		}
+	}
+}
+
+// removeQueue removes q, which is empty.
+func (s *scheduler) removeQueue(q *queue) {
+	delete(s.queues, q.key)
+	for _, key := range q.key.scopes {
+		if delete(s.byScope[key], q); len(s.byScope[key]) == 0 {
+			delete(s.byScope, key)
+		}
+	}
 }
 
 // insert adds w to tq in order of arrival.
@@ -76,6 +101,8 @@ func (s *scheduler) unlink(w *waiter) {
 	tq := w.queue
 	pq := tq.of
 	q := pq.queue
+	head := pq.queues.First().head
+	first := head == w
 	if w.prev == nil {
 		tq.head = w.next
 	} else {
@@ -95,15 +122,16 @@ func (s *scheduler) unlink(w *waiter) {
 	}
 	q.size--
 	q.cost -= w.place.cost()
-	s.place(pq)
-	if q.size == 0 {
-		delete(s.queues, q.key)
-		q.eachTier(func(t *tier) { t.queues-- })
-		for _, sc := range q.key.scopes {
-			if sc != nil {
-				sc.queues--
-			}
+	if pq.queues.Len() == 0 {
+		if s.levels[w.level]--; s.levels[w.level] == 0 {
+			s.passed[w.level] = 0
 		}
+		s.place(pq)
+	} else if first || pq.queues.First().head != head {
+		s.place(pq)
+	}
+	if q.size == 0 {
+		s.removeQueue(q)
 	}
 }
 
@@ -115,16 +143,6 @@ func (s *scheduler) remove(w *waiter) {
 	s.delist(w)
 }
 
-// eachTier calls f for each configured tier that the queue is under. The tiers of scopes are left out,
-// because they come and go.
-func (q *queue) eachTier(f func(*tier)) {
-	for i, t := range q.key.tiers.tiers {
-		if q.key.taken>>i&1 != 0 {
-			f(t)
-		}
-	}
-}
-
 // tenantsAt returns the number of tenants that wait in the queue at level, or 0 if some waiter has another
 // level.
 func (q *queue) tenantsAt(level int) int {
@@ -134,23 +152,4 @@ func (q *queue) tenantsAt(level int) int {
 		}
 	}
 	return q.levels[level].queues.Len()
-}
-
-// place moves pq to its position in the heap of heads of its level, or removes it from the heap if it has no
-// waiters.
-func (s *scheduler) place(pq *priorityQueue) {
-	h := &s.heads[pq.level]
-	switch {
-	case pq.queues.Len() == 0:
-		if pq.Placed() {
-			h.Remove(pq)
-		}
-		if h.Len() == 0 && len(s.deferred) == 0 {
-			s.passed[pq.level] = 0
-		}
-	case pq.Placed():
-		h.Fix(pq)
-	default:
-		h.Push(pq)
-	}
 }

@@ -12,6 +12,7 @@ import (
 type fastTiers struct {
 	windows []fastWindow
 	slots   []*window.Slots
+	tiers   []*tier
 }
 
 type fastWindow struct {
@@ -24,7 +25,7 @@ func fastTiersOf(s *tierSet) *fastTiers {
 	if s.conditional || s.shared || len(s.tiers) > inlineTiers {
 		return nil
 	}
-	p := new(fastTiers)
+	p := &fastTiers{tiers: s.tiers}
 	for i, t := range s.tiers {
 		if t.slots != nil {
 			p.slots = append(p.slots, t.slots)
@@ -38,10 +39,10 @@ func fastTiersOf(s *tierSet) *fastTiers {
 // TryAcquire admits r on the fast path and reports true, or does nothing and reports false; Acquire must
 // decide then. It reports false if one of these holds: the fast path cannot serve the limits, or they have
 // just changed; the cost is neither 0 nor 1; the partner has ever advertised a quota, caused a pause or had
-// an outage; a call waits; a limit has no room.
+// an outage; a call waits for one of the limits; a limit has no room.
 func (l *Limiter) TryAcquire(r *Reservation) bool {
 	set, s := l.set.Load(), l.sched
-	if set == nil || set.fast == nil || uint(r.Cost) > 1 || s.signalled.Load() || s.waiting.Load() > 0 {
+	if set == nil || set.fast == nil || uint(r.Cost) > 1 || s.signalled.Load() {
 		return false
 	}
 	// The clock is read before the mutex is locked, so that the mutex is held for less time. A call that is
@@ -49,7 +50,8 @@ func (l *Limiter) TryAcquire(r *Reservation) bool {
 	now := s.now()
 	s.mu.Lock()
 	now = max(now, s.lastAdmitted)
-	if set.generation != s.generation.Load() || s.signalled.Load() || s.waiting.Load() > 0 || !set.fast.open(now) {
+	if set.generation != s.generation.Load() || s.signalled.Load() || !set.fast.open(now) ||
+		s.waiting.Load() > 0 && set.fast.wanted() {
 		s.mu.Unlock()
 		return false
 	}
@@ -74,6 +76,16 @@ func (p *fastTiers) open(now time.Duration) bool {
 		}
 	}
 	return true
+}
+
+// wanted reports whether a call waits for one of the limits.
+func (p *fastTiers) wanted() bool {
+	for _, t := range p.tiers {
+		if t.queued > 0 || t.reservedAll > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // take takes one permit of every window and one slot of every in-flight limit. It stores the marks of the

@@ -108,7 +108,7 @@ func sendSome(t *testing.T, l *Limiter, n int) (gone int) {
 func rounds(l *Limiter) uint64 {
 	l.sched.mu.Lock()
 	defer l.sched.mu.Unlock()
-	return l.sched.round
+	return l.sched.looks
 }
 
 type quotaFunc func(ctx context.Context, n int) (time.Duration, error)

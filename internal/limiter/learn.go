@@ -135,6 +135,7 @@ func (s *scheduler) capInflight(sc *scopeState) {
 			tier: &tier{limit: Limit{Kind: InFlight}, source: Inferred, slots: window.NewSlots(1)},
 			size: 1, slowStart: uncapped,
 		}
+		w.inFlight = w.slots
 		sc.learner.cap = w
 		sc.add(w.tier)
 	} else {
@@ -165,9 +166,10 @@ func (s *scheduler) raiseInflightCap(sc *scopeState, now time.Duration) {
 	if w.accepted++; w.size < w.slowStart || w.accepted >= 10*w.size {
 		w.size++
 		w.set()
+		s.wake(&w.blocker)
 	}
 	if done || w.size >= uncapped {
-		sc.drop(w.tier)
+		s.drop(sc, w.tier)
 		le.cap = nil
 	}
 }
@@ -254,13 +256,14 @@ func (s *scheduler) adoptInferred(sc *scopeState, n int, per time.Duration, cert
 }
 
 func (s *scheduler) dropInferred(sc *scopeState, k *inferred) {
-	sc.drop(k.tier)
+	s.drop(sc, k.tier)
 	sc.learner.inferred = slices.DeleteFunc(sc.learner.inferred, func(have *inferred) bool { return have == k })
 }
 
 // setInferred gives k the limit n, with the calls already sent counted. It may be raised after quiet.
 func (s *scheduler) setInferred(sc *scopeState, k *inferred, n int, now, quiet time.Duration) {
 	k.n, k.raiseAt, k.waitedFor = n, now+quiet, false
+	s.wake(&k.blocker)
 	k.limit = Limit{N: n, Per: k.per}
 	if k.contested { // spread calls evenly: a burst could meet a burst of other clients
 		burst := max(1, n/20)

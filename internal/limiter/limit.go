@@ -115,8 +115,9 @@ func (l Limit) tier(base time.Time) *tier {
 	switch {
 	case l.Kind == InFlight:
 		t.slots = window.NewSlots(l.N)
+		t.inFlight = t.slots
 	case l.Quota != nil:
-		t.shared = &sharedQuota{quota: l.Quota, fallback: l.Fallback}
+		t.shared = &sharedQuota{tier: t, quota: l.Quota, fallback: l.Fallback}
 		own := l
 		if l.Fallback > 0 && l.Fallback <= 1 {
 			if own.Headroom == 0 {

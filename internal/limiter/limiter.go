@@ -31,6 +31,7 @@ type Limiter struct {
 
 	sched  *scheduler
 	parent *Limiter // its limits are enforced too; nil for none
+	origin uint64   // if it is not 0, the view has the parent's limits, but slots in flight of this origin's own
 
 	own atomic.Pointer[[]*tier] // the limits of this view; changed under the scheduler's mutex
 	set atomic.Pointer[tierSet] // cached by gather; out of date when its generation is
@@ -58,6 +59,14 @@ func New(limits ...Limit) (*Limiter, error) {
 func (l *Limiter) With(limits ...Limit) (*Limiter, error) {
 	view := &Limiter{sched: l.sched, parent: l, MaxQueue: l.MaxQueue}
 	return view, view.start(limits)
+}
+
+// ForOrigin returns a view on the same scheduler for the calls to another origin. It enforces l's limits, and counts
+// the calls in flight of that origin by themselves. It copies MaxQueue. SetLimits changes l.
+func (l *Limiter) ForOrigin(key uint64) *Limiter {
+	view := &Limiter{sched: l.sched, parent: l, origin: key, MaxQueue: l.MaxQueue}
+	view.own.Store(new([]*tier))
+	return view
 }
 
 func (l *Limiter) start(limits []Limit) error {
@@ -105,6 +114,13 @@ func (l *Limiter) gather() *tierSet {
 	}
 	if l.parent != nil {
 		s.tiers = slices.Clone(l.parent.gather().tiers)
+	}
+	if l.origin != 0 {
+		for i, t := range s.tiers {
+			if t.slots != nil {
+				s.tiers[i] = l.sched.slotsOf(t, l.origin)
+			}
+		}
 	}
 	s.tiers = append(s.tiers, *l.own.Load()...)
 	if len(s.tiers) > maxTiers {
@@ -213,20 +229,50 @@ func (l *Limiter) TrackPace() {
 	l.sched.paced = true
 }
 
-// CircuitOpened reports the beginning of an outage. The scheduler keeps the pace of calls before it.
-func (l *Limiter) CircuitOpened() {
-	l.sched.mu.Lock()
-	defer l.sched.mu.Unlock()
-	l.sched.ramp.outage(l.sched.now())
+// CircuitOpened reports the beginning of an outage of an origin. The scheduler keeps the pace of calls before it.
+func (l *Limiter) CircuitOpened(origin string) {
+	key, s := l.OriginKey(origin), l.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	s.originScope(key, now).ramp.outage(now)
 }
 
-// CircuitClosed reports the end of an outage of the given length. From now on a ramp admits calls slowly at
-// first.
-func (l *Limiter) CircuitClosed(lasted time.Duration) {
-	l.sched.mu.Lock()
-	defer l.sched.mu.Unlock()
-	l.sched.signalled.Store(true)
-	l.sched.ramp.start(l.sched.now(), lasted)
+// CircuitClosed reports the end of an outage of the given length. From now on a ramp admits the calls to the
+// origin slowly at first. If the pace before is not known, the tightest of l's limits stands for it.
+func (l *Limiter) CircuitClosed(origin string, lasted time.Duration) {
+	key, set, s := l.OriginKey(origin), l.current(), l.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signalled.Store(true)
+	now := s.now()
+	sc := s.originScope(key, now)
+	sc.ramp.start(now, lasted, s.knownPace(sc, set))
+	s.wake(&sc.easing)
+	s.pump(now)
+}
+
+// originScope returns the scope of an origin, and creates it if necessary.
+func (s *scheduler) originScope(key uint64, now time.Duration) *scopeState {
+	if key == 0 {
+		return &s.everyone
+	}
+	return s.scope(key, ScopePartner, now)
+}
+
+// knownPace returns the calls per second that the tightest known limit of an origin allows, 0 if none is known.
+func (s *scheduler) knownPace(sc *scopeState, set *tierSet) (least float64) {
+	for _, tiers := range [][]*tier{set.tiers, sc.tiers} {
+		for _, t := range tiers {
+			if t.slots != nil || t.limit.When != nil || t.limit.Per <= 0 {
+				continue
+			}
+			if pace := float64(t.Limit()) / t.limit.Per.Seconds(); least == 0 || pace < least {
+				least = pace
+			}
+		}
+	}
+	return least
 }
 
 // Root returns the limiter from which all views of the scheduler are derived.

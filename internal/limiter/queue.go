@@ -20,13 +20,16 @@ type queue struct {
 type queueKey struct {
 	tiers  *tierSet
 	taken  uint64
-	scopes scopePair
+	scopes scopeKeys
 }
 
 // priorityQueue holds the waiters of a queue at one level. It has a tenantQueue for each tenant, and orders
 // them by turn.
 type priorityQueue struct {
-	heap.Place // in scheduler.heads, while it has waiters
+	heap.Place          // in the heads of in
+	in         *heads   // scheduler.ready or those of home; nil while it has no waiters or is being looked at
+	home       *blocker // what its head waits for, or waited for until it became ready; nil for nothing
+	reserves   []*tier  // of which it has reserved permits
 	queue      *queue
 	level      int
 	queues     heap.Heap[*tenantQueue]
@@ -111,22 +114,6 @@ func (s *scheduler) delist(w *waiter) {
 	}
 }
 
-// nextHead returns the priorityQueue whose head is checked next, or nil if there is none. The highest level
-// comes first, unless a lower level has been passed maxPasses times.
-func (s *scheduler) nextHead() *priorityQueue {
-	for level := priorities - 1; level > 0; level-- {
-		if s.passed[level] >= maxPasses && s.heads[level].Len() > 0 {
-			return s.heads[level].First()
-		}
-	}
-	for level := range s.heads {
-		if h := &s.heads[level]; h.Len() > 0 {
-			return h.First()
-		}
-	}
-	return nil
-}
-
 // dequeue removes w, the head of a tenantQueue, because it is admitted. Its tenant has had its turn, and the
 // waiters of lower levels have been passed once more.
 func (s *scheduler) dequeue(w *waiter) {
@@ -138,7 +125,7 @@ func (s *scheduler) dequeue(w *waiter) {
 	s.remove(w)
 	s.passed[level] = 0
 	for lower := level + 1; lower < priorities; lower++ {
-		if s.heads[lower].Len() > 0 {
+		if s.levels[lower] > 0 {
 			s.passed[lower]++
 		}
 	}
@@ -153,15 +140,15 @@ func (s *scheduler) pump(now time.Duration) {
 		}
 		return
 	}
-	next := s.everyone.until
-	if next <= now {
-		s.refresh(&s.everyone, now)
-		next = s.admitHeads(now)
-	}
-	if s.waiting.Load() == 0 || next == never || s.timer != nil && s.wake == next {
+	s.admitReady(now)
+	if s.timed.Len() == 0 {
 		return
 	}
-	s.wake = next
+	next := s.timed.First().at
+	if s.timer != nil && s.next == next {
+		return
+	}
+	s.next = next
 	if s.timer == nil {
 		s.timer = time.AfterFunc(next-now, s.onTimer)
 	} else {
@@ -174,114 +161,100 @@ func (s *scheduler) onTimer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if s.timer == nil || now < s.wake {
+	if s.timer == nil || now < s.next {
 		return // the timer was stopped or reset after it had fired
 	}
 	s.timer = nil
 	s.pump(now)
 }
 
-// admitHeads checks the heads of the queues in their order and admits those that can go. A head that has to
-// wait claims the permits it needs, so that no later waiter takes them. It returns the earliest time at which
-// a head could go, or never if only an answer can free a limit.
-func (s *scheduler) admitHeads(now time.Duration) time.Duration {
-	next := never
-	s.round++
-	for pq := s.nextHead(); pq != nil; pq = s.nextHead() {
-		if !s.ramp.open(now) {
-			next = min(next, s.ramp.next)
-			break
+// admitReady looks at the queues that may go, in their order, and admits their heads or makes them wait for what
+// blocks them.
+func (s *scheduler) admitReady(now time.Duration) {
+	for {
+		for s.timed.Len() > 0 && s.timed.First().at <= now {
+			s.wake(s.timed.First())
 		}
+		pq := s.first(&s.ready)
+		if pq == nil {
+			return
+		}
+		s.looks++
+		s.ready.remove(pq)
 		w := pq.queues.First().head
-		at, common := s.readyAt(w, now)
-		if at <= now {
+		b, at := s.blockerOf(pq, w, now)
+		if b == nil {
 			lacking := w.place.lacking(now)
 			if len(lacking) == 0 {
-				s.dequeue(w)
-				s.take(w.place, pq.queue.key.scopes, now)
-				w.admitted = true
-				w.signal()
+				s.admitHead(pq, w, now)
 				continue
 			}
 			w.store = lacking[0]
 			w.store.asking = now + quotaTimeout + quotaTimeout/5
-			at = w.store.asking
+			b, at = &w.store.tier.blocker, w.store.asking
 			w.signal()
 		}
-		s.claim(w, at-now)
-		next = min(next, at)
-		if common > now { // a limit shared by every queue is used up, so no later head can go
-			next = min(next, common)
-			break
-		}
-		s.heads[pq.level].Remove(pq)
-		s.deferred = append(s.deferred, pq)
+		s.block(pq, b, now, at)
 	}
-	for i, pq := range s.deferred {
-		s.place(pq)
-		s.deferred[i] = nil
-	}
-	s.deferred = s.deferred[:0]
-	return next
 }
 
-// readyAt returns the earliest time at which w could be admitted, and the earliest time at which the limits
-// shared by every queue have room for w (0 if they have room now). Either is never if only an answer, not the
-// clock, can free a limit.
-func (s *scheduler) readyAt(w *waiter, now time.Duration) (at, common time.Duration) {
+// admitHead admits w, the head of pq. What is left of pq waits where it came from, until it is its turn again.
+func (s *scheduler) admitHead(pq *priorityQueue, w *waiter, now time.Duration) {
+	home := pq.home
+	s.dequeue(w)
+	s.take(w.place, s.scopesOf(w.place), now)
+	w.admitted = true
+	w.signal()
+	if home == nil || pq.queues.Len() == 0 {
+		return // dequeue has made it ready, or has removed it
+	}
+	s.ready.remove(pq)
+	pq.home = home
+	home.push(pq)
+	if home.queued++; home.inFlight != nil {
+		s.slotQueues.Add(1)
+	}
+	s.wake(home)
+}
+
+// blockerOf returns what w, the head of pq, waits for the longest, and until when, or nil if it can go now. The time
+// is never if only an answer, not the clock, can free a limit.
+func (s *scheduler) blockerOf(pq *priorityQueue, w *waiter, now time.Duration) (by *blocker, at time.Duration) {
 	r := w.place
-	at = now
-	groups := &w.queue.of.queue.key.scopes
-	for _, sc := range groups {
-		switch {
-		case sc == nil:
-		case sc.until > now:
-			at = max(at, sc.until)
+	until := func(b *blocker, t time.Duration) {
+		if t > now && (by == nil || t > at) {
+			by, at = b, t
+		}
+	}
+	look := func(t *tier) {
+		switch d := s.waitFor(t, pq, r.cost(), now); d {
+		case 0:
+		case never:
+			until(&t.blocker, never)
 		default:
+			until(&t.blocker, now+d)
+		}
+	}
+	for i, t := range r.tiers.tiers {
+		if r.taken>>i&1 != 0 {
+			look(t)
+		}
+	}
+	for _, sc := range s.scopesOf(r) {
+		if sc == nil {
+			continue
+		}
+		if sc.until > now {
+			until(&sc.pausing, sc.until)
+		} else {
 			s.refresh(sc, now)
 		}
-	}
-	look := func(tier *tier, everybody bool) {
-		wait := tier.waitBehind(now, r.cost(), s.round)
-		if wait == 0 {
-			return
+		if !sc.ramp.open(now) {
+			until(&sc.easing, sc.ramp.next)
 		}
-		free := never
-		if wait != never {
-			free = now + wait
-		}
-		if at = max(at, free); everybody {
-			common = max(common, free)
+		for _, t := range sc.tiers {
+			look(t)
 		}
 	}
-	w.queue.of.queue.eachTier(func(tier *tier) { look(tier, tier.queues == len(s.queues)) })
-	for _, sc := range groups {
-		if sc != nil {
-			sc.eachTier(func(tier *tier) { look(tier, false) })
-		}
-	}
-	s.everyone.eachTier(func(tier *tier) { look(tier, true) })
-	return at, common
-}
-
-// claim reserves, for the rest of this round, the permits that w needs, so that later waiters cannot starve
-// it. Permits that will be replenished within wait are not reserved. An in-flight slot is reserved only if w
-// waits for nothing else.
-func (s *scheduler) claim(w *waiter, wait time.Duration) {
-	n := w.place.cost()
-	byClock := wait > 0 && wait < never/2
-	f := func(t *tier) {
-		if byClock && (t.slots != nil || t.limit.Per <= wait) {
-			return
-		}
-		t.claim(s.round)
-		t.claimed += t.cost(n)
-	}
-	w.queue.of.queue.eachTier(f)
-	for _, sc := range w.queue.of.queue.key.scopes {
-		if sc != nil {
-			sc.eachTier(f)
-		}
-	}
-	s.everyone.eachTier(f)
+	return by, at
 }

@@ -12,40 +12,72 @@ type ramp struct {
 	grow    time.Duration // when the rate may grow
 	blocked time.Duration // when a call last had to wait
 
-	before float64 // the pace before the outage in calls per second, 0 if too few calls were seen
-	pace   pace
+	outages int           // that have begun and not ended
+	before  float64       // the pace before the outage in calls per second, 0 if it is not known
+	due     time.Duration // when a pause ends that counts as an outage, 0 for none
+	lasted  time.Duration // the length of that pause
+	pace    pace
 }
 
 const (
 	rampQuiet   = 10 * time.Second
-	rampFactor  = 1.9  // twice, less a margin for the jitter of the network
-	rampLeast   = 1.0  // calls per second
-	rampUnknown = 20.0 // calls per second, if the pace before is not known
+	rampFactor  = 1.9             // twice, less a margin for the jitter of the network
+	rampLeast   = 1.0             // calls per second
+	rampUnknown = 20.0            // calls per second, if neither the pace before nor a limit is known
+	rampPause   = 2 * time.Second // a pause of a failing partner that is shorter is no outage
 )
 
-// outage records the pace of calls when the circuit opens.
+// outage records the pace of calls when an outage begins.
 func (r *ramp) outage(now time.Duration) {
-	if r.rate > 0 && r.before > 0 {
-		r.rate = 0 // the ramp was not over: keep the pace from before the first outage
-		return
+	switch pace := r.pace.peak(now); {
+	case r.rate > 0 && r.before > 0: // the ramp was not over: keep the pace from before the first outage
+	case r.outages > 0: // of another part of the partner
+		r.before = max(pace, r.before)
+	default:
+		r.before = pace
 	}
-	if r.before, r.rate = 0, 0; now-r.pace.first >= paceSlice {
-		r.before = r.pace.peak(now)
+	if r.outages == 0 {
+		r.rate, r.due = 0, 0
 	}
+	r.outages++
 }
 
-// start begins the ramp when the circuit closes after an outage of length lasted.
-func (r *ramp) start(now, lasted time.Duration) {
-	// At 1.9 times the pace, the backlog of steady traffic is gone after lasted/0.9.
-	r.rate, r.grow = max(rampLeast, r.before*rampFactor), now+max(lasted*5/4, rampQuiet)
-	if r.before == 0 {
+// start begins the ramp when an outage of length lasted has ended. known is the pace to begin with if the pace before
+// is not known, 0 if it is not known either.
+func (r *ramp) start(now, lasted time.Duration, known float64) {
+	r.outages = max(0, r.outages-1)
+	r.begin(now, lasted, known)
+}
+
+func (r *ramp) begin(now, lasted time.Duration, known float64) {
+	switch {
+	case r.before > 0:
+		// At 1.9 times the pace, the backlog of steady traffic is gone after lasted/0.9.
+		r.rate, r.grow = max(rampLeast, r.before*rampFactor), now+max(lasted*5/4, rampQuiet)
+	case known > 0:
+		r.rate, r.grow = max(rampLeast, known), now+rampQuiet
+	default:
 		r.rate, r.grow = rampUnknown, now+rampQuiet
 	}
-	r.next, r.blocked = now, now
+	r.next, r.blocked, r.due = now, now, 0
+}
+
+// paused says that the partner fails and asks for a pause until the given time: the ramp begins then.
+func (r *ramp) paused(now, until time.Duration) {
+	if until-now < rampPause || r.outages > 0 {
+		return
+	}
+	if pace := r.pace.peak(now); r.rate == 0 && r.due <= now {
+		r.before = pace
+	}
+	r.due, r.lasted = until, until-now
 }
 
 // open reports whether the ramp lets a call go now. It also raises the rate, and ends the ramp.
 func (r *ramp) open(now time.Duration) bool {
+	if r.due > 0 && now >= r.due && r.outages == 0 {
+		r.begin(now, r.lasted, 0)
+	}
 	if r.rate == 0 {
 		return true
 	}
@@ -62,6 +94,11 @@ func (r *ramp) open(now time.Duration) bool {
 		return false
 	}
 	return true
+}
+
+// over reports whether there is neither a ramp nor an outage.
+func (r *ramp) over(now time.Duration) bool {
+	return r.outages == 0 && r.due == 0 && (r.rate == 0 || now-r.blocked > rampQuiet)
 }
 
 // wait returns how long a call has to wait at the present rate if ahead calls go before it.
@@ -83,53 +120,71 @@ func (r *ramp) note(now time.Duration) {
 	}
 }
 
-// pace counts calls in slices of ten seconds, over the last minute. The busiest slice counts, because an
-// outage that shows only as timeouts has slowed the latest slices already.
+// pace counts calls by the second, over the last minute. The busiest few seconds count, because the calls may have
+// been held or slowed in the others: by an outage that shows only as timeouts, or by one before.
 type pace struct {
 	began  bool
 	first  time.Duration // when the first call was counted
-	end    time.Duration // end of the present slice
-	n      int           // calls in the present slice
-	slice  int           // index of the present slice in counts
-	counts [6]int        // calls in the previous slices
+	end    time.Duration // end of the present second
+	at     int           // index of the present second in counts
+	counts [60]int       // calls
 }
 
-const paceSlice = 10 * time.Second
+const (
+	paceSlice  = time.Second
+	paceSlices = 5 // over which the pace is taken
+)
 
 func (p *pace) note(now time.Duration) {
 	if now >= p.end {
 		p.roll(now)
 	}
-	p.n++
+	p.counts[p.at]++
 }
 
-// roll ends the slices that are over, and begins the present one.
+// roll ends the seconds that are over, and begins the present one.
 func (p *pace) roll(now time.Duration) {
 	if !p.began {
-		p.began, p.first, p.end = true, now, now.Truncate(paceSlice)+paceSlice
+		p.began, p.first, p.end = true, now, now+paceSlice
 		return
 	}
 	for i := 0; now >= p.end; i++ {
-		if i == len(p.counts) { // all slices are empty: skip to the present one
-			p.end = now.Truncate(paceSlice)
+		if i == len(p.counts) { // all of them are empty
+			p.end += (now - p.end).Truncate(paceSlice) + paceSlice
+			return
 		}
-		p.counts[p.slice] = p.n
-		p.n = 0
 		p.end += paceSlice
-		if p.slice++; p.slice == len(p.counts) {
-			p.slice = 0
+		if p.at++; p.at == len(p.counts) {
+			p.at = 0
 		}
-		p.counts[p.slice] = 0
+		p.counts[p.at] = 0
 	}
 }
 
-// peak returns the calls per second of the busiest slice.
-func (p *pace) peak(now time.Duration) float64 {
+// peak returns the calls per second of the busiest seconds, 0 if calls have been counted for less than a second.
+func (p *pace) peak(now time.Duration) (best float64) {
+	if !p.began || now-p.first < paceSlice {
+		return 0
+	}
 	p.roll(now)
-	best := float64(p.n) / max(now-(p.end-paceSlice), paceSlice/2).Seconds()
-	for i, n := range p.counts {
-		if i != p.slice {
-			best = max(best, float64(n)/paceSlice.Seconds())
+	// The present second is not over: it counts as much as has passed of it.
+	passed := paceSlice - (p.end - now)
+	for from := range len(p.counts) {
+		n, over := 0, time.Duration(0)
+		for i := range paceSlices {
+			back := from + i
+			if back >= len(p.counts) {
+				break
+			}
+			if n += p.counts[(p.at-back+len(p.counts))%len(p.counts)]; back == 0 {
+				over += passed
+			} else {
+				over += paceSlice
+			}
+		}
+		over = min(over, now-p.first) // a younger client has no more
+		if over >= paceSlice {
+			best = max(best, float64(n-1)/over.Seconds()) // n calls are n-1 intervals
 		}
 	}
 	return best

@@ -18,7 +18,7 @@ func TestRamp(t *testing.T) {
 	r.outage(now)
 	require.InDelta(t, 10, r.before, 0.5)
 	now = 90 * time.Second
-	r.start(now, 60*time.Second)
+	r.start(now, 60*time.Second, 0)
 	require.InDelta(t, 19, r.rate, 1)
 	first := r.rate
 	grant := func(until time.Duration) (n int) {
@@ -59,7 +59,7 @@ func TestRampsDoNotCompound(t *testing.T) {
 		r.outage(now)
 		require.InDelta(t, 20, r.before, 1)
 		now += 20 * time.Second
-		r.start(now, 20*time.Second)
+		r.start(now, 20*time.Second, 0)
 		for until := now + 12*time.Second; now < until; now += time.Millisecond {
 			if r.open(now) {
 				r.note(now)

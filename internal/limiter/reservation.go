@@ -37,6 +37,9 @@ type Ask struct {
 	// Tenant is the name of the tenant on whose behalf the attempt is made. Tenants take turns. Empty is a
 	// tenant like others.
 	Tenant string
+	// Origin identifies the origin that the attempt goes to, as OriginKey does. Pauses of ScopePartner and the ramp
+	// after an outage apply to the calls with the same number.
+	Origin uint64
 	// Credential identifies the credential by an odd number. A pause of ScopeCredential applies to the calls with
 	// the same number. Zero means that such a pause applies to all calls.
 	Credential uint64
@@ -50,6 +53,8 @@ type Ask struct {
 	Patience, MaxPause time.Duration
 	// Returning says that the call has waited before, so that MaxQueue does not refuse it.
 	Returning bool
+	// Queued is called once the attempt waits in its place in the queue, outside the mutex. Nil calls nothing.
+	Queued func()
 }
 
 // Report holds the results of an acquire.

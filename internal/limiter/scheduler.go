@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/belay-go/belay/internal/heap"
 	"github.com/belay-go/belay/internal/window"
@@ -26,28 +27,32 @@ type scheduler struct {
 	epoch      int64                  // base in nanoseconds since 1970
 	slack      time.Duration          // how long after sending the partner may count a call
 	waiting    atomic.Int32           // changed under mu
+	slotQueues atomic.Int32           // queues that wait for slots in flight; changed under mu
 	throttled  atomic.Bool            // some scope has throttledInARow above 0
 	paced      bool                   // the ramp needs the pace of calls
 	signalled  atomic.Bool            // a quota, a pause or an outage has occurred; never cleared; changed under mu
 	generation atomic.Uint64          // of the limits; SetLimits begins the next; changed under mu
 	scopes     map[uint64]*scopeState // by the key of the credential or the route
-	everyone   scopeState             // the scope of all calls
-	ramp       ramp
+	everyone   scopeState             // the scope of the calls to the first origin
+	origin     string                 // the first origin that the scheduler heard of
 
 	queues   map[queueKey]*queue
-	heads    [priorities]heap.Heap[*priorityQueue] // heaps of the priority queues, by level
-	deferred []*priorityQueue                      // during a round: removed from heads, because their heads have to wait
-	lastTurn [priorities]uint64                    // of each level, the turn that was served last
-	passed   [priorities]int                       // calls of higher levels admitted since the last one of this level
-	tenants  map[string]*tenant                    // the tenants that have waiters
-	seq      uint64                                // order of arrival of the last waiter
-	round    uint64                                // number of the present check of the heads; see tier.claim
+	byScope  map[uint64]map[*queue]struct{} // the queues whose waiters belong to a scope, by its key
+	ready    heads                          // the queues whose heads have to be looked at; empty outside pump
+	timed    heap.Heap[*blocker]            // what waiters wait for and that ends by the clock
+	levels   [priorities]int                // priority queues that have waiters, by level
+	lastTurn [priorities]uint64             // of each level, the turn that was served last
+	passed   [priorities]int                // calls of higher levels admitted since the last one of this level
+	tenants  map[string]*tenant             // the tenants that have waiters
+	seq      uint64                         // order of arrival of the last waiter
+	looks    uint64                         // how often a head was looked at, for tests
 	timer    *time.Timer
-	wake     time.Duration // when the timer fires
+	next     time.Duration // when the timer fires
 
-	routeScopes int // number of scopes that belong to a route
-	policy      Policy
-	ignored     atomic.Int64 // malformed headers
+	routeScopes     int // number of scopes that belong to a route
+	throttledScopes int // number of scopes whose throttledInARow is above 0
+	policy          Policy
+	ignored         atomic.Int64 // malformed headers
 }
 
 const (
@@ -63,31 +68,13 @@ type tier struct {
 	shared        *sharedQuota  // the store that counts, or nil; the window is then asked only while the store fails
 	limit         Limit
 	source        Source
-	queues        int           // queues that are under it
-	claimed       int           // permits that earlier waiters have claimed in this round
-	round         uint64        // the round that claimed belongs to
-	nearNotified  bool          // a notice has said that it is nearly used up
-	waitedFor     bool          // a call has had to wait for it
-	lastHeard     time.Duration // when the partner last advertised it
-}
-
-// claim returns the permits that earlier waiters have claimed in the given round. The first call in a round
-// begins with none.
-func (t *tier) claim(round uint64) int {
-	if t.round != round {
-		t.round, t.claimed = round, 0
-	}
-	return t.claimed
-}
-
-// waitBehind is waitFor behind the permits claimed in this round. It returns never if the limit has not
-// enough permits for the claims and n together: then the claims go first.
-func (t *tier) waitBehind(now time.Duration, n int, round uint64) time.Duration {
-	claimed := t.claim(round)
-	if claimed > 0 && t.slots == nil && t.cost(n)+claimed > t.Limit() {
-		return never
-	}
-	return t.waitFor(now, n, claimed)
+	blocker                                     // the queues that wait for it
+	reserved      map[*priorityQueue]int        // permits reserved for heads that wait for something else
+	byOrigin      map[uint64]weak.Pointer[tier] // of slots: the slots of other origins, see slotsOf
+	reservedAll   int                           // their sum
+	nearNotified  bool                          // a notice has said that it is nearly used up
+	waitedFor     bool                          // a call has had to wait for it
+	lastHeard     time.Duration                 // when the partner last advertised it
 }
 
 // waitFor returns how long n permits have to wait behind claimed others. It returns never if only an answer,
@@ -148,7 +135,7 @@ func (s *scheduler) acquire(ctx context.Context, l *Limiter, r *Reservation) err
 		s.mu.Lock()
 		now = s.now()
 	}
-	if s.waiting.Load() == 0 && s.everyone.until <= now && s.admit(r, now) {
+	if s.admit(r, now) {
 		s.mu.Unlock()
 		return nil
 	}
@@ -157,6 +144,9 @@ func (s *scheduler) acquire(ctx context.Context, l *Limiter, r *Reservation) err
 	if w == nil {
 		return err
 	}
+	if r.Queued != nil {
+		r.Queued()
+	}
 	err = s.wait(ctx, r, w)
 	r.Waited = s.now() - now
 	return err
@@ -164,48 +154,58 @@ func (s *scheduler) acquire(ctx context.Context, l *Limiter, r *Reservation) err
 
 // noteSent records that r is sent now with n permits: in the log, for the ramp and for an observer.
 func (s *scheduler) noteSent(r *Reservation, now time.Duration, n int) {
-	r.logged = s.log.Note(now, r.Credential, n)
+	r.logged = s.log.Note(now, r.holder(), n)
 	if s.paced {
-		s.ramp.note(now)
+		s.notePace(r, now)
 	}
 	if r.Observed {
 		s.observe(r, now)
 	}
 }
 
-// admit takes every tier of r and reports true, or takes none and reports false. It may be called only while
-// no call waits.
-func (s *scheduler) admit(r *Reservation, now time.Duration) bool {
-	if !s.ramp.open(now) {
-		return false
+// notePace counts r for the ramp of its origin.
+func (s *scheduler) notePace(r *Reservation, now time.Duration) {
+	if r.Origin == 0 {
+		s.everyone.ramp.note(now)
+	} else if sc := s.scopes[r.Origin]; sc != nil {
+		sc.ramp.note(now)
 	}
+}
+
+// admit takes every tier of r and reports true, or takes none and reports false. It passes no call that waits for
+// something that r needs.
+func (s *scheduler) admit(r *Reservation, now time.Duration) bool {
 	n := r.cost()
-	for i, tier := range r.tiers.tiers {
-		if r.taken>>i&1 != 0 && tier.waitFor(now, n, 0) > 0 {
+	admits := func(t *tier) bool { return t.queued == 0 && t.waitFor(now, n, t.reservedAll) == 0 }
+	for i, t := range r.tiers.tiers {
+		if r.taken>>i&1 != 0 && !admits(t) {
 			return false
 		}
 	}
 	if r.tiers.shared && len(r.lacking(now)) > 0 {
 		return false
 	}
-	if s.refresh(&s.everyone, now); !s.everyone.admits(now, n) {
-		return false
-	}
-	gs := s.scopesOf(r)
-	for _, sc := range gs {
+	all := s.scopesOf(r)
+	for _, sc := range all {
 		if sc == nil {
 			continue
 		}
-		if s.refresh(sc, now); sc.until > now || !sc.admits(now, n) {
+		if sc.until > now || sc.pausing.queued+sc.easing.queued > 0 || !sc.ramp.open(now) {
 			return false
 		}
+		s.refresh(sc, now)
+		for _, t := range sc.tiers {
+			if !admits(t) {
+				return false
+			}
+		}
 	}
-	s.take(r, gs, now)
+	s.take(r, all, now)
 	return true
 }
 
 // take takes the permits of every tier of r and of its scopes gs, whether or not there is room.
-func (s *scheduler) take(r *Reservation, gs scopePair, now time.Duration) {
+func (s *scheduler) take(r *Reservation, all scopes, now time.Duration) {
 	n := r.cost()
 	r.sent, r.state, r.tight, r.stored = now, taken, false, 0
 	for i, tier := range r.tiers.tiers {
@@ -222,8 +222,7 @@ func (s *scheduler) take(r *Reservation, gs scopePair, now time.Duration) {
 			r.tight = r.tight || mark >= 0
 		}
 	}
-	s.everyone.take(r, now, s.slack)
-	for _, sc := range gs {
+	for _, sc := range all {
 		if sc != nil {
 			sc.take(r, now, s.slack)
 		}
@@ -258,12 +257,13 @@ func (s *scheduler) count(r *Reservation, now time.Duration, answered bool) {
 			} else {
 				tier.Settle(*r.mark(i), at, r.cost())
 			}
+			s.wake(&tier.blocker)
 		}
 	}
 	if !s.policy.Off {
 		s.hearAdvertised(r, now)
 	}
-	r.settleGrants(true, at, now)
+	s.settleGrants(r, true, at, now)
 }
 
 // undo gives back the permits of r, because the partner never saw the attempt. The slots of configured limits
@@ -277,8 +277,9 @@ func (s *scheduler) undo(r *Reservation, now time.Duration) {
 			tier.shared.giveBack(now, r.sent, r.cost())
 		}
 		tier.Refund(*r.mark(i), now, r.cost())
+		s.wake(&tier.blocker)
 	}
-	r.settleGrants(false, now, now)
+	s.settleGrants(r, false, now, now)
 	if r.logged > 0 {
 		s.log.Gone(r.logged, r.cost())
 	}
@@ -307,12 +308,12 @@ func (s *scheduler) restart(r *Reservation) {
 	}
 	if r.logged > 0 {
 		s.log.Gone(r.logged, r.cost())
-		r.logged = s.log.Note(now, r.Credential, r.cost())
+		r.logged = s.log.Note(now, r.holder(), r.cost())
 	}
 }
 
-// giveSlots gives back the slots of the taken tiers of set. It locks the mutex only if a call waits. That
-// misses no waiter: a waiter that comes meanwhile is counted before it checks the slots.
+// giveSlots gives back the slots of the taken tiers of set. It locks the mutex only if a call waits for slots. That
+// misses no waiter: one that comes meanwhile is counted before it looks at the slots for the last time, see block.
 func (s *scheduler) giveSlots(set *tierSet, taken uint64) {
 	if set.fast != nil { // without conditions, so all of its tiers were taken
 		for _, slots := range set.fast.slots {
@@ -325,15 +326,20 @@ func (s *scheduler) giveSlots(set *tierSet, taken uint64) {
 			}
 		}
 	}
-	if s.waiting.Load() > 0 {
-		s.advance()
+	if s.slotQueues.Load() > 0 {
+		s.slotsGiven(set, taken)
 	}
 }
 
-// advance admits the waiters that can go.
-func (s *scheduler) advance() {
+// slotsGiven admits those who wait for slots of the taken tiers of set.
+func (s *scheduler) slotsGiven(set *tierSet, taken uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i, tier := range set.tiers {
+		if tier.slots != nil && taken>>i&1 != 0 {
+			s.wake(&tier.blocker)
+		}
+	}
 	s.pump(s.now())
 }
 
@@ -343,6 +349,7 @@ func (s *scheduler) refund(r *Reservation) {
 	for i, tier := range r.tiers.tiers {
 		if r.taken>>i&1 != 0 && tier.slots != nil {
 			tier.slots.Give()
+			s.wake(&tier.blocker)
 		}
 	}
 	r.state = free

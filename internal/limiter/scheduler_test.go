@@ -27,7 +27,7 @@ func TestCancelledWhileAdmitted(t *testing.T) {
 			tiers := l.current().tiers
 			ticket := &Reservation{tiers: l.current(), taken: 7}
 			w := &waiter{place: ticket, view: l, ready: make(chan struct{}, 1)}
-			l.sched.take(ticket, scopePair{}, l.sched.now())
+			l.sched.take(ticket, scopes{}, l.sched.now())
 			w.admitted = true
 			w.signal()
 			cancel()

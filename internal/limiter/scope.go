@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"hash/maphash"
 	"maps"
+	"runtime"
 	"slices"
 	"time"
+	"weak"
 )
 
 // scopeState is the state of one scope: all calls, those with one credential, or those of one route. It holds
@@ -17,32 +19,32 @@ type scopeState struct {
 	paused          bool          // the pause has not been reported as over yet
 	cause           any           // Outcome.Cause of the pause
 	throttledInARow int           // pauses in a row for refusals that did not say how long to wait
-	queues          int           // queues whose waiters belong to the scope
 	tiers           []*tier       // of advertised quotas, of inferred limits, and the cap on calls in flight
+	pausing         blocker       // the calls that wait for the end of the pause
+	ramp            ramp          // after an outage; only of an origin
+	easing          blocker       // the calls that wait for the ramp
 	advertised      []*advertised
 	perRoute        []string // names of quotas that each route has for itself
 	learner         learner
 }
 
-// scopePair holds the scopes of one call other than everyone: that of its credential and that of its route.
-// Each is nil if there is no state for it.
-type scopePair [2]*scopeState
+// scopes holds the scopes of one call: those of its origin, of its credential and of its route. Each is nil if
+// there is no state for it.
+type scopes [3]*scopeState
 
-// maxScopes bounds the credentials and routes that are remembered. Beyond it, an answer for one of them
+// scopeKeys holds the keys of the scopes of one call, each 0 for none. The first origin that a scheduler hears of
+// has the key 0.
+type scopeKeys [3]uint64
+
+// maxScopes bounds the origins, credentials and routes that are remembered. Beyond it, an answer for one of them
 // restricts all calls.
-const maxScopes = 4096
+const maxScopes = 32_768
 
 // scopeGrant is the permits that a reservation has taken from one tier of a scope.
 type scopeGrant struct {
 	tier *tier
 	n    int // permits
 	mark int64
-}
-
-func (sc *scopeState) eachTier(f func(*tier)) {
-	for _, t := range sc.tiers {
-		f(t)
-	}
 }
 
 func (sc *scopeState) admits(now time.Duration, n int) bool {
@@ -71,8 +73,9 @@ func (sc *scopeState) take(r *Reservation, now, slack time.Duration) {
 
 // settleGrants ends r's use of the tiers of scopes: it gives slots back, and settles the other permits, or
 // refunds them if the attempt was not sent.
-func (r *Reservation) settleGrants(sent bool, at, now time.Duration) {
+func (s *scheduler) settleGrants(r *Reservation, sent bool, at, now time.Duration) {
 	for i, g := range r.grants {
+		s.wake(&g.tier.blocker)
 		switch {
 		case g.tier.slots != nil:
 			g.tier.slots.Give()
@@ -88,19 +91,21 @@ func (r *Reservation) settleGrants(sent bool, at, now time.Duration) {
 
 func (sc *scopeState) add(t *tier) { sc.tiers = append(sc.tiers, t) }
 
-func (sc *scopeState) drop(t *tier) {
+// drop removes t from the tiers of sc. Those who wait for it are looked at again.
+func (s *scheduler) drop(sc *scopeState, t *tier) {
 	for i, have := range sc.tiers {
 		if have == t {
 			sc.tiers = append(sc.tiers[:i], sc.tiers[i+1:]...)
-			return
+			break
 		}
 	}
+	s.dissolve(&t.blocker)
 }
 
 var seed = maphash.MakeSeed()
 
-// routeOf returns the key of a route, 0 for an empty route. It is even, and the key of a credential is odd,
-// so that the two never clash.
+// routeOf returns the key of a route, 0 for an empty route. Its last two bits are 0, those of an origin are 10, and
+// that of a credential is 1, so that the keys never clash.
 func routeOf(method, route string) uint64 {
 	if route == "" {
 		return 0
@@ -110,44 +115,100 @@ func routeOf(method, route string) uint64 {
 	_, _ = h.WriteString(method)
 	_ = h.WriteByte(' ')
 	_, _ = h.WriteString(route)
-	return h.Sum64() &^ 1
+	return h.Sum64() &^ 3
 }
 
-// key returns the key of r's scope of the given kind, 0 for all calls.
+// OriginKey returns the key of an origin, for Ask.Origin: 0 for the first one that l's scheduler hears of, so that
+// a partner with one origin has no keys.
+func (l *Limiter) OriginKey(origin string) uint64 {
+	s := l.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.origin == "" {
+		s.origin = origin
+	}
+	if s.origin == origin {
+		return 0
+	}
+	return maphash.String(seed, origin)&^3 | 2
+}
+
+// slotsOf returns the tier that counts the calls in flight to an origin under the limit of t. It exists while a view
+// of that origin does.
+func (s *scheduler) slotsOf(t *tier, origin uint64) *tier {
+	if own := t.byOrigin[origin].Value(); own != nil {
+		return own
+	}
+	own := t.limit.tier(s.base)
+	if t.byOrigin == nil {
+		t.byOrigin = make(map[uint64]weak.Pointer[tier])
+	}
+	t.byOrigin[origin] = weak.Make(own)
+	runtime.AddCleanup(own, func(key uint64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if t.byOrigin[key].Value() == nil {
+			delete(t.byOrigin, key)
+		}
+	}, origin)
+	return own
+}
+
+// keys returns the keys of r's scopes.
+func (r *Reservation) keys() scopeKeys {
+	return scopeKeys{r.Origin, r.Credential, routeOf(r.Method, r.Route)}
+}
+
+// key returns the key of r's scope of the given kind, 0 for all calls to the first origin.
 func (r *Reservation) key(scope Scope) uint64 {
-	switch scope {
-	case ScopeCredential:
+	switch {
+	case scope == ScopeCredential && r.Credential != 0:
 		return r.Credential
-	case ScopeRoute:
+	case scope == ScopeRoute && r.Route != "":
 		return routeOf(r.Method, r.Route)
 	}
-	return 0
+	return r.Origin
 }
 
-// scopesOf returns r's scopes other than everyone.
-func (s *scheduler) scopesOf(r *Reservation) (gs scopePair) {
+// holder returns the key under which the log counts r: its credential, or else its origin.
+func (r *Reservation) holder() uint64 { return cmp.Or(r.Credential, r.Origin) }
+
+// scopesOf returns r's scopes.
+func (s *scheduler) scopesOf(r *Reservation) (all scopes) {
+	if r.Origin == 0 {
+		all[0] = &s.everyone
+	}
 	if len(s.scopes) == 0 {
-		return gs
+		return all
+	}
+	if r.Origin != 0 {
+		all[0] = s.scopes[r.Origin]
 	}
 	if r.Credential != 0 {
-		gs[0] = s.scopes[r.Credential]
+		all[1] = s.scopes[r.Credential]
 	}
-	if s.routeScopes > 0 {
-		if key := r.key(ScopeRoute); key != 0 {
-			gs[1] = s.scopes[key]
-		}
+	if s.routeScopes > 0 && r.Route != "" {
+		all[2] = s.scopes[routeOf(r.Method, r.Route)]
 	}
-	return gs
+	return all
 }
 
-// scopeFor returns r's scope of the given kind, and creates it if necessary. It returns everyone if r has no
-// key of that kind, or if there are too many scopes.
+// scopeFor returns r's scope of the given kind, and creates it if necessary. It returns the scope of r's origin if
+// r has no key of that kind, and everyone if there are too many scopes.
 func (s *scheduler) scopeFor(r *Reservation, scope Scope, now time.Duration) *scopeState {
 	s.signalled.Store(true)
 	key := r.key(scope)
 	if key == 0 {
 		return &s.everyone
 	}
+	if key == r.Origin {
+		scope = ScopePartner
+	}
+	return s.scope(key, scope, now)
+}
+
+// scope returns the scope with the given key, and creates it if necessary.
+func (s *scheduler) scope(key uint64, scope Scope, now time.Duration) *scopeState {
 	if sc := s.scopes[key]; sc != nil {
 		return sc
 	}
@@ -166,26 +227,19 @@ func (s *scheduler) scopeFor(r *Reservation, scope Scope, now time.Duration) *sc
 	if scope == ScopeRoute {
 		s.routeScopes++
 	}
-	// The waiters that belong to the new scope move to a queue of their own.
-	s.eachWaiter(func(w *waiter) {
-		if w.queue != nil && w.place.key(scope) == key {
-			s.unlink(w)
-			s.enqueue(w)
-		}
-	})
 	return sc
 }
 
-// forget removes the scopes that restrict nothing at present: no pause, no permits in use, no cap and no
+// forget removes the scopes that restrict nothing at present: no pause, no ramp, no permits in use, no cap and no
 // waiters.
 func (s *scheduler) forget(now time.Duration) {
-	maps.DeleteFunc(s.scopes, func(_ uint64, sc *scopeState) bool {
+	maps.DeleteFunc(s.scopes, func(key uint64, sc *scopeState) bool {
 		for _, t := range sc.tiers {
 			if t.slots != nil || t.Left(now) < t.Limit() {
 				return false
 			}
 		}
-		gone := sc.until <= now && sc.queues == 0
+		gone := sc.until <= now && len(s.byScope[key]) == 0 && sc.ramp.over(now)
 		if gone && sc.scope == ScopeRoute {
 			s.routeScopes--
 		}
@@ -199,7 +253,7 @@ func (s *scheduler) forget(now time.Duration) {
 func (s *scheduler) learn(r *Reservation, o *Outcome, now time.Duration) time.Duration {
 	switch o.Kind {
 	case Throttled:
-		s.ramp.disturbed(now)
+		s.disturbed(r, now)
 		// The partner may count calls later than slack assumes: double slack, up to the time of the answer.
 		if took := now - r.sent; took > s.slack {
 			s.slack = min(2*s.slack, took)
@@ -208,7 +262,7 @@ func (s *scheduler) learn(r *Reservation, o *Outcome, now time.Duration) time.Du
 			s.log.Gone(r.logged, r.cost())
 		}
 	case Failed:
-		s.ramp.disturbed(now)
+		s.disturbed(r, now)
 		if o.Wait <= 0 {
 			return 0
 		}
@@ -226,13 +280,16 @@ func (s *scheduler) learn(r *Reservation, o *Outcome, now time.Duration) time.Du
 	if o.Kind == Throttled && !s.policy.Off && o.Scope != ScopeRoute {
 		sc.learner.refused(sc, r, wait, now)
 	}
-	if until := max(sc.until, s.everyone.until); wait <= 0 {
+	until := sc.until
+	if of := s.scopesOf(r)[0]; of != nil {
+		until = max(until, of.until)
+	}
+	if wait <= 0 {
 		if until > now {
 			return 0
 		}
 		wait = 500 * time.Millisecond << min(sc.throttledInARow, 5)
-		sc.throttledInARow++
-		s.throttled.Store(true)
+		s.throttles(sc, sc.throttledInARow+1)
 	} else if now+wait <= until {
 		return 0
 	}
@@ -243,24 +300,36 @@ func (s *scheduler) learn(r *Reservation, o *Outcome, now time.Duration) time.Du
 // answered ends the series of refusals in r's scopes after an accepted call, and raises their caps on calls
 // in flight.
 func (s *scheduler) answered(r *Reservation, now time.Duration) {
-	gs := s.scopesOf(r)
-	for _, sc := range [...]*scopeState{&s.everyone, gs[0], gs[1]} {
+	for _, sc := range s.scopesOf(r) {
 		if sc != nil {
 			if n := len(sc.learner.refusals); n > 0 && r.sent <= sc.learner.refusals[n-1].sent {
 				continue // sent no later than the refused call, so it proves nothing
 			}
-			sc.throttledInARow = 0
+			s.throttles(sc, 0)
 			if sc.learner.cap != nil {
 				s.raiseInflightCap(sc, now)
 			}
 		}
 	}
-	if s.throttled.Load() {
-		throttled := s.everyone.throttledInARow > 0
-		for _, sc := range s.scopes {
-			throttled = throttled || sc.throttledInARow > 0
+}
+
+// throttles sets sc.throttledInARow.
+func (s *scheduler) throttles(sc *scopeState, n int) {
+	if (sc.throttledInARow > 0) != (n > 0) {
+		if n > 0 {
+			s.throttledScopes++
+		} else {
+			s.throttledScopes--
 		}
-		s.throttled.Store(throttled)
+		s.throttled.Store(s.throttledScopes > 0)
+	}
+	sc.throttledInARow = n
+}
+
+// disturbed tells the ramp of r's origin that an attempt has failed.
+func (s *scheduler) disturbed(r *Reservation, now time.Duration) {
+	if sc := s.scopesOf(r)[0]; sc != nil {
+		sc.ramp.disturbed(now)
 	}
 }
 
@@ -270,17 +339,28 @@ func (s *scheduler) pause(sc *scopeState, o *Outcome, now, until time.Duration) 
 		sc.since = now
 	}
 	sc.until, sc.paused, sc.cause = until, true, o.Cause
-	s.eachWaiter(func(w *waiter) {
-		if sc == &s.everyone || w.queue != nil && slices.Contains(w.queue.of.queue.key.scopes[:], sc) {
-			s.turnAway(w, until)
-		}
-	})
+	if o.Kind == Failed && sc.scope == ScopePartner && s.paced {
+		sc.ramp.paused(now, until)
+	}
+	f := func(w *waiter) { s.turnAway(w, until) }
+	if sc == &s.everyone {
+		s.eachWaiter(func(w *waiter) {
+			if w.place.Origin == 0 {
+				f(w)
+			}
+		})
+		return
+	}
+	inOrder(slices.Collect(maps.Keys(s.byScope[sc.learner.key])), f)
 }
 
 // eachWaiter calls f for each waiter in a queue, in order of arrival. f may move the waiter or remove it.
-func (s *scheduler) eachWaiter(f func(*waiter)) {
+func (s *scheduler) eachWaiter(f func(*waiter)) { inOrder(slices.Collect(maps.Values(s.queues)), f) }
+
+// inOrder calls f for each waiter in the queues, in order of arrival. f may move the waiter or remove it.
+func inOrder(queues []*queue, f func(*waiter)) {
 	var all []*waiter
-	for _, q := range s.queues {
+	for _, q := range queues {
 		for i := range q.levels {
 			for _, tq := range q.levels[i].queues.All() {
 				for w := tq.head; w != nil; w = w.next {

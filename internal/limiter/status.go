@@ -82,17 +82,21 @@ func (l *Limiter) Status() (status Status) {
 			status.Limits = append(status.Limits, st)
 		}
 	}
-	said(&s.everyone, ScopePartner, status.Waiting)
+	ofFirst := 0
+	for key, q := range s.queues {
+		if key.scopes[0] == 0 {
+			ofFirst += q.size
+		}
+	}
+	said(&s.everyone, ScopePartner, ofFirst)
 	at := len(status.Limits)
-	for _, sc := range s.scopes {
+	for key, sc := range s.scopes {
 		if sc.until > now {
 			status.Paused++
 		}
 		waiting := 0
-		for key, q := range s.queues {
-			if slices.Contains(key.scopes[:], sc) {
-				waiting += q.size
-			}
+		for q := range s.byScope[key] {
+			waiting += q.size
 		}
 		said(sc, sc.scope, waiting)
 	}
@@ -148,12 +152,13 @@ func (s *scheduler) observe(r *Reservation, now time.Duration) {
 			near(tier)
 		}
 	}
-	gs := s.scopesOf(r)
-	for _, sc := range [...]*scopeState{&s.everyone, gs[0], gs[1]} {
+	for _, sc := range s.scopesOf(r) {
 		if sc == nil {
 			continue
 		}
-		sc.eachTier(near)
+		for _, t := range sc.tiers {
+			near(t)
+		}
 		if sc.paused && sc.until <= now {
 			sc.paused = false
 			by.Notices = append(by.Notices, Notice{Resumed: true, Scope: sc.scope, After: sc.until - sc.since, Cause: sc.cause})

@@ -26,6 +26,7 @@ const (
 
 // sharedQuota is a limit that a store counts. All methods but take run under the scheduler's mutex.
 type sharedQuota struct {
+	tier     *tier // that it counts
 	quota    Quota
 	fallback Fallback
 	credit   int           // permits taken from the store and not used yet

@@ -39,6 +39,7 @@ func (s *scheduler) wait(ctx context.Context, r *Reservation, w *waiter) (err er
 		}
 		if w.store != nil {
 			w.store.asking = 0
+			s.wake(&w.store.tier.blocker)
 		}
 		s.pump(s.now())
 		return err
@@ -53,6 +54,7 @@ func (s *scheduler) woken(ctx context.Context, r *Reservation, w *waiter) (over 
 		w.store = nil
 		if w.admitted || w.err != nil {
 			ask.asking = 0
+			s.wake(&ask.tier.blocker)
 			s.pump(s.now())
 		} else {
 			s.askFor(ctx, r, w, ask)
@@ -70,6 +72,7 @@ func (s *scheduler) askFor(ctx context.Context, r *Reservation, w *waiter, ask *
 	wait, err := ask.take(ctx, r.cost())
 	s.mu.Lock()
 	ask.answered(s.now(), r.cost(), wait, err, ctx.Err() != nil)
+	s.wake(&ask.tier.blocker)
 	if ctx.Err() != nil && w.err == nil {
 		if w.admitted { // by permits that another call gave back meanwhile
 			s.refund(r)
@@ -152,11 +155,13 @@ func (s *scheduler) queueFull(l *Limiter, r *Reservation) bool {
 // that the partner asked for, MaxPause. It returns nil otherwise.
 func (s *scheduler) tooLong(ctx context.Context, r *Reservation, now time.Duration) error {
 	by := r
-	wait, what := s.everyone.until-now, "paused by the partner"
-	groups := s.scopesOf(r)
-	for _, sc := range groups {
+	wait, what := time.Duration(0), "paused by the partner"
+	all := s.scopesOf(r)
+	easing := time.Duration(0)
+	for _, sc := range all {
 		if sc != nil {
 			wait = max(wait, sc.until-now)
+			easing = max(easing, sc.ramp.wait(now, s.waiters(&sc.easing)))
 		}
 	}
 	// longer keeps the longest wait and its cause. A wait that the partner asked for (said) is bounded by
@@ -173,10 +178,10 @@ func (s *scheduler) tooLong(ctx context.Context, r *Reservation, now time.Durati
 	if err := longer(wait, what, true); err != nil {
 		return err
 	}
-	_ = longer(s.ramp.wait(now, int(s.waiting.Load())), "easing in after an outage", false)
+	_ = longer(easing, "easing in after an outage", false)
 	// Waiters go before r for certain only if they all wait in the tenantQueue that r would join.
 	ahead := 0
-	if q := s.queues[queueKey{r.tiers, r.taken, groups}]; q != nil && len(s.tenants) == 1 && q.tenantsAt(r.Level) == 1 {
+	if q := s.queues[queueKey{r.tiers, r.taken, r.keys()}]; q != nil && len(s.tenants) == 1 && q.tenantsAt(r.Level) == 1 {
 		ahead = q.cost
 	}
 	for i, tier := range r.tiers.tiers {
@@ -187,7 +192,7 @@ func (s *scheduler) tooLong(ctx context.Context, r *Reservation, now time.Durati
 			_ = longer(d, "limit "+tier.limit.String(), false)
 		}
 	}
-	for _, sc := range [...]*scopeState{&s.everyone, groups[0], groups[1]} {
+	for _, sc := range all {
 		if sc == nil {
 			continue
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/url"
 	"strings"
+
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // WithoutURL removes the URL of a [url.Error] from err, at any depth, because the query may hold a
@@ -44,3 +46,7 @@ type redacted struct {
 
 func (e *redacted) Error() string        { return e.text }
 func (e *redacted) Is(target error) bool { return errors.Is(e.err, target) }
+
+// Timeout and Temporary make a redacted error a net.Error, as the one that it hides may be.
+func (e *redacted) Timeout() bool   { return errkit.TimedOut(e.err) }
+func (e *redacted) Temporary() bool { return e.Timeout() }
