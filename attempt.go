@@ -38,6 +38,12 @@ func (x *exchange) send(*next) (*http.Response, error) {
 		x.freeBuffer()
 	}
 	resp, err := x.set.base.RoundTrip(req)
+	if n := x.trace.repeats(); n > 0 {
+		x.sends += n
+		if x.limiter != nil {
+			x.limiter.engine.Repeated(&x.place, n)
+		}
+	}
 	switch {
 	case err != nil && resp != nil:
 		if resp.Body != nil {
@@ -94,6 +100,7 @@ func (x *exchange) timeProbe() *time.Timer {
 // newBody makes the body for the attempt's answer. Until the answer arrives, the body holds the attempt's
 // timeout. The body and its deadline share one allocation.
 func (x *exchange) newBody() {
+	x.trace = nil
 	if x.set.timeouts == nil {
 		x.body = &body{parent: x.ctx}
 		return
@@ -109,10 +116,15 @@ func (x *exchange) newBody() {
 // attemptContext returns the context for the attempt's request, and whether it differs from the context of the
 // caller's request.
 func (x *exchange) attemptContext() (ctx context.Context, another bool) {
+	ctx, another = x.ctx, x.cancel != nil // with a total timeout, x.ctx is not the request's own
 	if t := x.body.timeout; t != nil {
-		return t.Context(x.ctx), true
+		ctx, another = t.Context(x.ctx), true
 	}
-	return x.ctx, x.cancel != nil // with a total timeout, x.ctx is not the request's own
+	if x.set.traced {
+		ctx, x.trace = withTrace(ctx)
+		another = true
+	}
+	return ctx, another
 }
 
 // wire returns the request to send: the signed clone or the caller's own request, with a body that has not
@@ -178,6 +190,9 @@ func (x *exchange) receive(b *body, resp *http.Response) error {
 			b.timeout.Pause()
 			b.readsTimed = !events
 		}
+		if !events && x.readsAhead(resp) {
+			return b.readAhead(resp)
+		}
 		return nil
 	}
 	if resp.StatusCode >= 400 { // the classifier reads as much of the body as it needs
@@ -196,10 +211,10 @@ func (x *exchange) receive(b *body, resp *http.Response) error {
 	return nil
 }
 
-// freeBuffer returns the answer's buffer to the pool. Buffers above 1 MiB are left to the garbage collector.
+// freeBuffer returns the answer's buffer to the pool.
 func (x *exchange) freeBuffer() {
-	if x.buffer != nil && x.buffer.Cap() <= 1<<20 {
-		buffers.Put(x.buffer)
+	if x.buffer != nil {
+		putBuffer(x.buffer)
 	}
 	x.buffer, x.data = nil, nil
 }
@@ -215,6 +230,7 @@ func (x *exchange) judge(resp *http.Response, err error) {
 	switch {
 	case err != nil && x.ctx.Err() != nil:
 		x.verdict = x.interrupted()
+		x.verdict.unsent = x.trace.unsent()
 		return
 	case x.set.classifier == nil:
 		x.verdict = Classify(att)
@@ -225,6 +241,9 @@ func (x *exchange) judge(resp *http.Response, err error) {
 			own := Classify(&Attempt{Request: x.req, Err: err, Number: x.number()})
 			x.verdict.unsent, x.verdict.timeout = own.unsent, own.timeout
 		}
+	}
+	if err != nil && x.trace.unsent() {
+		x.verdict.unsent = true
 	}
 	if x.verdict.Class != ClassOK {
 		secrets := x.secrets()

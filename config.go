@@ -149,6 +149,7 @@ func (s *shared) finish() {
 	if s.transport == nil {
 		s.transport = newTransport(s.maxInFlight)
 	}
+	_, s.traced = s.transport.(*http.Transport)
 	s.base = Chain(s.transport, s.attempts...)
 	s.callMiddleware = nil
 	if ms := s.middlewares; len(ms) > 0 {

@@ -38,10 +38,11 @@ type hot struct {
 	renew    bool  // another credential is available for one more attempt
 	permit   permit
 	verdict  Verdict
-	slot     *circuit // the call has a probe slot of it, but no permit yet
-	released *circuit // the call has waited for it, and wakes the next one that did
-	sent     int64    // when the attempt was sent, in nanoseconds since 1970; only without a limiter
-	seq      uint64   // the call's place among those that wait for circuits, 0 before it waits
+	trace    *wireTrace // of the attempt; nil if the transport is not net/http's
+	slot     *circuit   // the call has a probe slot of it, but no permit yet
+	released *circuit   // the call has waited for it, and wakes the next one that did
+	sent     int64      // when the attempt was sent, in nanoseconds since 1970; only without a limiter
+	seq      uint64     // the call's place among those that wait for circuits, 0 before it waits
 
 	cred   Credential
 	out    *http.Request // the signed clone that this attempt sends; nil without one

@@ -77,6 +77,7 @@ type settings struct {
 	maxBytes       int64                   // of a response; negative means no bound
 	callMiddleware Middleware
 	base           http.RoundTripper
+	traced         bool            // base leads to net/http's transport, so an attempt can be traced
 	layers         [variants]*next // the layers that each variant has
 	adds           bool            // header or keyHeader adds to requests
 }

@@ -211,6 +211,10 @@ func (l *Limiter) Release(r *Reservation) {
 // admitted.
 func (l *Limiter) Restart(r *Reservation) { l.sched.restart(r) }
 
+// Repeated counts n more attempts against the limits of r, because the transport has sent the request again by itself.
+// It takes their permits whether or not there is room.
+func (l *Limiter) Repeated(r *Reservation, n int) { l.sched.repeated(r, n) }
+
 // Sent returns the time at which r was admitted or restarted, in nanoseconds since 1970.
 func (l *Limiter) Sent(r *Reservation) int64 { return l.sched.epoch + int64(r.sent) }
 

@@ -312,6 +312,29 @@ func (s *scheduler) restart(r *Reservation) {
 	}
 }
 
+// repeated is Limiter.Repeated.
+func (s *scheduler) repeated(r *Reservation, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.state != taken {
+		return
+	}
+	now := max(s.now(), s.lastAdmitted)
+	s.lastAdmitted = now
+	cost := n * r.cost()
+	for i, t := range r.tiers.tiers {
+		if r.taken>>i&1 != 0 && t.slots == nil {
+			t.Settle(t.Take(now, now+s.slack, cost), now, cost)
+		}
+	}
+	for _, g := range r.grants {
+		if g.tier.slots == nil {
+			g.tier.Settle(g.tier.Take(now, now+s.slack, n*g.n), now, n*g.n)
+		}
+	}
+	s.log.Note(now, r.holder(), cost)
+}
+
 // giveSlots gives back the slots of the taken tiers of set. It locks the mutex only if a call waits for slots. That
 // misses no waiter: one that comes meanwhile is counted before it looks at the slots for the last time, see block.
 func (s *scheduler) giveSlots(set *tierSet, taken uint64) {
