@@ -168,6 +168,9 @@ func (o logObserver) logWebhook(ctx context.Context, e Event) {
 			slog.String("id", e.ID), slog.String("type", e.Type), slog.Int("attempt", e.Attempt),
 			slog.Int64("age_ms", e.Age.Milliseconds()), slog.Int64("duration_ms", e.Duration.Milliseconds()),
 		}
+		if e.Stack != "" {
+			attrs = append(attrs, slog.String("stack", e.Stack))
+		}
 		if e.Retry > 0 {
 			attrs = append(attrs, slog.Int64("retry_ms", e.Retry.Milliseconds()))
 		}

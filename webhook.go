@@ -343,6 +343,8 @@ type EventHandled struct {
 	// DeadLettered is true if no more attempts follow, and the event is kept as a dead letter.
 	DeadLettered bool
 	Err          error
+	// Stack is the stack of a handler that panicked, at most 2 KiB; otherwise it is empty.
+	Stack string
 }
 
 func (DeliveryReceived) event() {}

@@ -12,14 +12,27 @@ import (
 
 // Config configures a [Worker]. The zero value works.
 type Config struct {
-	// Workers is the number of events handled at the same time. Zero means 4; negative is an error.
+	// Workers is the number of events handled at the same time. Zero means 8; negative is an error.
 	Workers int
+	// MaxPerPartner and MaxPerIntegration bound the events of one partner, and those of one integration, that are
+	// handled at the same time, so that slow events of one leave workers to the others. Partners take turns, and
+	// so do the integrations of a partner. Zero means seven eighths of Workers for a partner and three quarters
+	// for an integration, rounded up; negative is an error.
+	MaxPerPartner, MaxPerIntegration int
 	// MaxPending bounds the pending events; above it [Worker.Put] returns ErrFull. Zero means 100,000;
 	// negative is an error.
 	MaxPending int
 	// MaxAttempts is the number of failed attempts after which an event becomes a dead letter. Zero means 12,
 	// which takes about half an hour with the default delays; negative is an error.
 	MaxAttempts int
+	// MaxAge is the time after its arrival at which an event that still fails or is still refused becomes a dead
+	// letter. Zero means 3 days; negative means no bound.
+	MaxAge time.Duration
+	// Ready reports whether events of an integration can be handled now: false while its circuit is open, for
+	// example. Those events rest then, until the given time, without spending attempts; a zero time means
+	// BaseDelay, and a time beyond MaxDelay from now means MaxDelay. It is called before each attempt, must be
+	// quick and must be safe for concurrent use. Nil means always.
+	Ready func(partner, integration string) (ok bool, until time.Time)
 	// BaseDelay bounds the wait after the first failure. The bound doubles with each further failure, up to
 	// MaxDelay, and the wait is a random time between half the bound and the bound. Zero means 1 s for
 	// BaseDelay, or MaxDelay if that is shorter, and 5 min for MaxDelay, or BaseDelay if that is longer. A
@@ -47,7 +60,9 @@ func (c *Config) check() error {
 		to   *int
 		zero int
 	}{
-		{"Workers", c.Workers, &c.Workers, 4},
+		{"Workers", c.Workers, &c.Workers, 8},
+		{"MaxPerPartner", c.MaxPerPartner, &c.MaxPerPartner, 0},
+		{"MaxPerIntegration", c.MaxPerIntegration, &c.MaxPerIntegration, 0},
 		{"MaxPending", c.MaxPending, &c.MaxPending, 100_000},
 		{"MaxAttempts", c.MaxAttempts, &c.MaxAttempts, 12},
 	} {
@@ -56,6 +71,9 @@ func (c *Config) check() error {
 		}
 		*x.to = cmp.Or(x.n, x.zero)
 	}
+	c.MaxPerPartner = cmp.Or(c.MaxPerPartner, c.Workers-c.Workers/8)
+	c.MaxPerIntegration = cmp.Or(c.MaxPerIntegration, c.Workers-c.Workers/4)
+	c.MaxAge = cmp.Or(c.MaxAge, 72*time.Hour)
 	if c.BaseDelay < 0 || c.MaxDelay < 0 {
 		errs = append(errs, fmt.Errorf("BaseDelay %v, MaxDelay %v: must not be negative", c.BaseDelay, c.MaxDelay))
 	}

@@ -17,6 +17,8 @@ type Filter struct {
 	IDs []string
 	// Since and Until bound the time of arrival: Since is inclusive, Until exclusive.
 	Since, Until time.Time
+	// FailedSince and FailedUntil bound the time of the last failure in the same way.
+	FailedSince, FailedUntil time.Time
 	// State is Dead or Unhandled; zero means both.
 	State State
 }
@@ -29,7 +31,9 @@ func (f *Filter) takes(it *Item) bool {
 		(f.Type == "" || f.Type == it.Type) &&
 		(len(f.IDs) == 0 || slices.Contains(f.IDs, it.ID)) &&
 		(f.Since.IsZero() || !it.Received.Before(f.Since)) &&
-		(f.Until.IsZero() || it.Received.Before(f.Until))
+		(f.Until.IsZero() || it.Received.Before(f.Until)) &&
+		(f.FailedSince.IsZero() || !it.FailedAt().Before(f.FailedSince)) &&
+		(f.FailedUntil.IsZero() || it.FailedAt().Before(f.FailedUntil))
 }
 
 // DeadLetters returns the dead letters that f selects, in order of arrival. An error ends the sequence.
@@ -104,7 +108,9 @@ func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 	now := time.Now()
 	is, err := w.isDeadLetter(ctx, it.Seq)
 	if is {
-		err = w.store.Settle(context.WithoutCancel(ctx), []Change{{Seq: it.Seq, State: Pending, Due: now}})
+		err = w.store.Settle(context.WithoutCancel(ctx), []Change{
+			{Seq: it.Seq, State: Pending, Due: now, Failures: it.Failures},
+		})
 	}
 	w.mu.Lock()
 	w.reserved--
@@ -112,7 +118,9 @@ func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 		if j := w.schedule.all[it.Seq]; j != nil {
 			j.revived = true // its last result is being recorded, or another call has revived it
 		} else {
-			w.schedule.add(&job{seq: it.Seq, key: it.Key, due: now, received: it.Received})
+			j := jobOf(&it)
+			j.due, j.revivedAt = now, now
+			w.schedule.add(j)
 		}
 	}
 	w.mu.Unlock()

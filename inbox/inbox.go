@@ -75,6 +75,22 @@ type Item struct {
 	Attempts int       // number of failed attempts
 	Due      time.Time // when the next attempt is due
 	Error    string    // of the last attempt, one line; empty if there was none
+	Failures []Failure // the last failed attempts, at most 12, oldest first
+}
+
+// Failure is one failed attempt of an event.
+type Failure struct {
+	At    time.Time
+	Error string // one line of at most 200 bytes, without what looks like a credential
+	Stack string `json:",omitempty"` // of a panic in the last attempt, at most 2 KiB; otherwise empty
+}
+
+// FailedAt returns when the last attempt failed, the zero time if none has.
+func (it *Item) FailedAt() time.Time {
+	if len(it.Failures) == 0 {
+		return time.Time{}
+	}
+	return it.Failures[len(it.Failures)-1].At
 }
 
 // DedupeKey returns a hash of the partner, the integration and the event's ID. It is the same for the same
@@ -98,6 +114,7 @@ type Change struct {
 	Attempts int
 	Due      time.Time
 	Error    string
+	Failures []Failure // all that are to be kept, see Item; nil keeps those that the store has
 }
 
 // Store stores the items of a [Worker], one worker at a time. It must be safe for concurrent use. Package

@@ -150,6 +150,9 @@ func (m *Memory) Settle(_ context.Context, changes []Change) error {
 			}
 			m.count(it, -1)
 			it.State, it.Attempts, it.Due, it.Error = c.State, c.Attempts, c.Due, c.Error
+			if c.Failures != nil {
+				it.Failures = c.Failures
+			}
 			m.count(it, 1)
 		}
 	}
@@ -179,6 +182,10 @@ func (m *Memory) Items(context.Context) iter.Seq2[Item, error] {
 
 // size returns the approximate memory of an item in bytes.
 func (it *Item) size() int {
-	return 256 + len(it.Body) + len(it.ID) + len(it.Delivery) + len(it.Type) + len(it.Key) +
+	n := 0
+	for _, f := range it.Failures {
+		n += 64 + len(f.Error) + len(f.Stack)
+	}
+	return n + 256 + len(it.Body) + len(it.ID) + len(it.Delivery) + len(it.Type) + len(it.Key) +
 		len(it.Partner) + len(it.Integration) + len(it.Error) + headerBytes(it.Header)
 }

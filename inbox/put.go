@@ -59,7 +59,7 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 				w.numbers.duplicates++
 			default:
 				w.numbers.received++
-				w.schedule.add(&job{seq: it.Seq, key: it.Key, due: it.Due, received: it.Received})
+				w.schedule.add(jobOf(it))
 			}
 		}
 		w.mu.Unlock()
@@ -74,6 +74,13 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 		stored = stored || it.Seq != 0
 	}
 	return stored, nil
+}
+
+// jobOf returns the job of an item that is to be handled as soon as possible.
+func jobOf(it *Item) *job {
+	return &job{
+		from: sender{it.Partner, it.Integration}, seq: it.Seq, key: it.Key, due: it.Due, received: it.Received,
+	}
 }
 
 // known reports whether the store knows all of the items. If so, it counts them as duplicates.

@@ -347,7 +347,7 @@ func sensitive(name string) bool {
 func printable(s string) string { return redact.Line(s, 100) }
 
 // oneLine returns the text of an error in the form that is stored: one line of at most 500 bytes.
-func oneLine(err error) string { return redact.Line(err.Error(), 500) }
+func oneLine(err error) string { return redact.Line(redact.Text(err.Error()), 500) }
 
 // headers returns a copy of h without credentials, signatures and the names in without.
 func headers(h http.Header, without map[string]bool) http.Header {

@@ -75,15 +75,29 @@ func (w *Worker) settle() {
 		for _, r := range batch {
 			w.working--
 			switch {
+			case r.refused:
+				w.schedule.refused(r.job, r.change.Due)
+			case !r.again && !r.silent:
+				w.schedule.accepted(r.job)
+			}
+			switch {
 			case r.again:
 				w.schedule.again(r.job)
 			case r.change.State == Pending:
+				if r.refused {
+					r.job.deferred++
+				} else {
+					r.job.deferred = 0
+				}
 				r.job.attempts, r.job.due = r.change.Attempts, r.change.Due
 				w.schedule.again(r.job)
 			default:
 				w.schedule.done(r.job)
 				if r.job.revived { // replayed after the store recorded the result
-					w.schedule.add(&job{seq: r.job.seq, key: r.job.key, due: time.Now(), received: r.job.received})
+					now := time.Now()
+					w.schedule.add(&job{
+						from: r.job.from, seq: r.job.seq, key: r.job.key, due: now, received: r.job.received, revivedAt: now,
+					})
 				}
 			}
 			w.numbers.note(r, time.Now())

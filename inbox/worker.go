@@ -43,6 +43,8 @@ type result struct {
 	event  belay.EventHandled
 	again  bool // Shutdown interrupted the attempt: record nothing
 	silent bool // there was no attempt: neither count nor report it
+
+	refused bool // the attempt was refused, by Belay or by the partner: it does not count
 }
 
 // Start returns a Worker that continues with the events in the store. It runs goroutines until
@@ -56,7 +58,7 @@ func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 		return nil, errkit.Input(fmt.Errorf("inbox: Start: %w", err))
 	}
 	w := &Worker{
-		store: store, handle: handle, cfg: cfg, schedule: newSchedule(),
+		store: store, handle: handle, cfg: cfg, schedule: newSchedule(cfg.MaxPerPartner, cfg.MaxPerIntegration),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), work: make(chan *job),
 		ended: make(chan result, 1024), done: make(chan struct{}),
 	}
@@ -71,7 +73,9 @@ func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 			if latest := time.Now().Add(max(cfg.MaxDelay, 24*time.Hour)); it.Attempts == 0 || it.Due.After(latest) {
 				it.Due = time.Now()
 			}
-			w.schedule.add(&job{seq: it.Seq, key: it.Key, due: it.Due, received: it.Received, attempts: it.Attempts})
+			j := jobOf(&it)
+			j.due, j.attempts = it.Due, it.Attempts
+			w.schedule.add(j)
 		}
 	}
 	var workers sync.WaitGroup
@@ -112,6 +116,9 @@ func (w *Worker) dispatch() {
 		}
 		w.mu.Unlock()
 		if j != nil {
+			if !drain && !w.ready(j) {
+				continue
+			}
 			select {
 			case w.work <- j:
 			case <-w.stop:
@@ -132,6 +139,36 @@ func (w *Worker) dispatch() {
 		}
 	}
 }
+
+// ready reports whether events of the job's integration can be handled now. If not, it returns the job to the schedule,
+// and lets the integration rest.
+func (w *Worker) ready(j *job) (ok bool) {
+	if w.cfg.Ready == nil {
+		return true
+	}
+	var until time.Time
+	func() {
+		defer func() { ok = ok || recover() != nil }() // a Ready that panics says nothing
+		ok, until = w.cfg.Ready(j.from.partner, j.from.integration)
+	}()
+	if ok {
+		return true
+	}
+	now := time.Now()
+	wait := w.cfg.BaseDelay
+	if !until.IsZero() {
+		wait = min(max(until.Sub(now), 10*time.Millisecond), w.cfg.MaxDelay)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.working--
+	w.schedule.rests(j, now.Add(wait))
+	w.schedule.again(j)
+	return false
+}
+
+// draining reports whether a Shutdown has the last events handled.
+func (w *Worker) draining() bool { return !w.store.Durable() && w.isClosed() }
 
 // put returns a job to the schedule that no goroutine received.
 func (w *Worker) put(j *job) {

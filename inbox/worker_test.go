@@ -303,13 +303,13 @@ func TestPermanent(t *testing.T) {
 	})
 }
 
-// Panics are errors that do not show what it was; those of the runtime do.
+// Panics are errors that say what it was, without what looks like a credential, and where.
 func TestPanics(t *testing.T) {
 	t.Parallel()
 	for says, do := range map[string]func(){
-		"panicked with a string":            func() { panic("s3cr3t") },
-		"panicked with a *errors.errorStri": func() { panic(errors.New("s3cr3t")) },
-		"panicked with a struct":            func() { panic(struct{ token string }{"s3cr3t"}) },
+		"panicked: no such contact: 7; token=REDACTED": func() { panic("no such contact: 7; token=s3cr3t") },
+		"panicked: Bearer REDACTED":                    func() { panic(errors.New("Bearer s3cr3t")) },
+		"panicked: struct":                             func() { panic(struct{ token string }{"s3cr3t"}) },
 		"nil map":                           func() { clearOf[map[string]int]()["s3cr3t"] = 1 },
 		"out of range":                      func() { _ = []int{}[len(errTrouble.Error())] },
 		"nil argument":                      func() { panic(nil) },
@@ -331,6 +331,9 @@ func TestPanics(t *testing.T) {
 			require.Len(t, all, 3)
 			require.ErrorContains(t, all[0].Err, "the handler panicked")
 			require.ErrorContains(t, all[0].Err, says)
+			require.Contains(t, all[0].Stack, "worker_test.go", "the first frame is the handler's")
+			require.LessOrEqual(t, len(all[0].Stack), 2<<10)
+			require.Contains(t, seen.log.String(), "worker_test.go")
 			require.NotContains(t, seen.log.String(), "s3cr3t")
 			require.NoError(t, all[2].Err)
 		})

@@ -56,7 +56,7 @@ func read(tx *bolt.Tx, seq []byte) (inbox.Item, error) {
 	if text := tx.Bucket(states).Get(seq); err == nil && text != nil {
 		var n note
 		if err = json.Unmarshal(text, &n); err == nil {
-			it.State, it.Attempts, it.Due, it.Error = n.State, n.Attempts, n.Due, n.Error
+			it.State, it.Attempts, it.Due, it.Error, it.Failures = n.State, n.Attempts, n.Due, n.Error, n.Failures
 		}
 	}
 	return it, err
@@ -74,5 +74,6 @@ type note struct {
 	State    inbox.State
 	Attempts int
 	Due      time.Time
-	Error    string `json:",omitempty"`
+	Error    string          `json:",omitempty"`
+	Failures []inbox.Failure `json:",omitempty"`
 }

@@ -291,7 +291,13 @@ func (s *Store) Settle(_ context.Context, changes []inbox.Change) error {
 				s.drop(tx, seq, g)
 				continue
 			}
-			text, err := json.Marshal(note{c.State, c.Attempts, c.Due, c.Error})
+			if old := tx.Bucket(states).Get(seq); c.Failures == nil && old != nil {
+				var n note
+				if json.Unmarshal(old, &n) == nil {
+					c.Failures = n.Failures
+				}
+			}
+			text, err := json.Marshal(note{c.State, c.Attempts, c.Due, c.Error, c.Failures})
 			if err != nil {
 				return err
 			}

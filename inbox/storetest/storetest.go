@@ -146,6 +146,7 @@ func Run(t *testing.T, open func(t *testing.T) inbox.Store) {
 		settle(t, s)
 		settle(t, s,
 			inbox.Change{Seq: 1, State: inbox.Handled},
+			inbox.Change{Seq: 2, Attempts: 2, Error: "x", Failures: []inbox.Failure{{At: now, Error: "x", Stack: "y"}}},
 			inbox.Change{Seq: 2, Attempts: 3, Due: due, Error: "trouble"},
 			inbox.Change{Seq: 3, State: inbox.Dead, Attempts: 12, Error: "more"},
 			inbox.Change{Seq: 4, State: inbox.Unhandled},
@@ -156,6 +157,9 @@ func Run(t *testing.T, open func(t *testing.T) inbox.Store) {
 		missing(t, s, 0)
 		if it := get(t, s, 2); it.Attempts != 3 || !it.Due.Equal(due) || it.Error != "trouble" || len(it.Body) == 0 {
 			t.Errorf("%+v", it)
+		}
+		if it := get(t, s, 2); len(it.Failures) != 1 || !it.FailedAt().Equal(now) || it.Failures[0].Stack != "y" {
+			t.Error("without failures in a change those that are known stay", it.Failures)
 		}
 		if it := get(t, s, 3); it.Attempts != 12 || it.Error != "more" {
 			t.Errorf("%+v", it)

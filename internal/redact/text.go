@@ -1,0 +1,21 @@
+package redact
+
+import "regexp"
+
+var (
+	scheme = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}`)
+	pair   = regexp.MustCompile(`([A-Za-z][A-Za-z0-9_-]*)(["']?\s*[:=]\s*["']?)([^\s"',;&}\])]{4,})`)
+)
+
+// Text returns a free text without the values that look like credentials: those after the names of secrets, as in
+// password=x or "token": "x", and after Bearer and Basic.
+func Text(s string) string {
+	s = scheme.ReplaceAllString(s, "$1 "+Mask)
+	return pair.ReplaceAllStringFunc(s, func(m string) string {
+		p := pair.FindStringSubmatch(m)
+		if !LooksSecret(p[1]) && !LooksSecretField(p[1]) {
+			return m
+		}
+		return p[1] + p[2] + Mask
+	})
+}
