@@ -143,7 +143,7 @@ func (x *exchange) acquireSlow() error {
 	p.Request, p.Level, p.Tenant = x.req, x.opts.priority.level(), x.integration
 	p.Waited, p.Patience, p.MaxPause = 0, x.set.maxWait, defaultMaxRetryAfter
 	switch {
-	case x.opts.patience > 0:
+	case x.allPatience() > 0:
 		p.Patience, p.MaxPause = max(1, x.patience()), 0
 	case x.set.retry != nil:
 		p.MaxPause = x.set.retry.MaxRetryAfter

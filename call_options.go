@@ -27,24 +27,26 @@ func (f callOption) applyPage(o *pageOptions) { o.calls = append(o.calls, f) }
 
 // callOptions are the options of one call. They do not change after the call has begun.
 type callOptions struct {
-	values      map[string]string
-	query       url.Values
-	header      http.Header
-	cost        int
-	priority    Priority
-	budget      *callBudget
-	key         string
-	safe        bool
-	readOnly    bool
-	patience    time.Duration
-	maxAttempts int
-	auth        Authenticator
-	noAuth      bool
-	into        *Info
-	route       string
-	unbounded   bool // no bound on the size of the answer
-	literal     bool // the path is a link from the partner, not a template
-	err         error
+	values        map[string]string
+	query         url.Values
+	header        http.Header
+	cost          int
+	priority      Priority
+	budget        *callBudget
+	key           string
+	safe          bool
+	readOnly      bool
+	patience      time.Duration
+	patienceLeast time.Duration // of PatienceContext
+	patienceSet   bool          // patience is the call's own, and not the client's
+	maxAttempts   int
+	auth          Authenticator
+	noAuth        bool
+	into          *Info
+	route         string
+	unbounded     bool // no bound on the size of the answer
+	literal       bool // the path is a link from the partner, not a template
+	err           error
 }
 
 type optionsKey struct{}
@@ -172,15 +174,22 @@ func ReadOnly() CallOption {
 //
 // A call with patience that may be sent again survives an outage instead of failing: during the outage, the
 // policy's MaxAttempts does not end the call (unless it is 1). A write that may not be sent twice is not
-// repeated after a 503 even with patience, but it waits for an open circuit. Zero, the default, waits for no
-// open circuit; negative is an error.
+// repeated after a 503 even with patience, but it waits for an open circuit. Zero means no patience; without this option
+// the call has that of [PatienceContext] or [WithPatience]. Negative is an error.
 func Patience(d time.Duration) CallOption {
 	return callOption(func(o *callOptions) {
 		if d < 0 {
 			o.fail("Patience: %s must not be negative", d)
 		}
-		o.patience = d
+		o.patience, o.patienceSet = d, true
 	})
+}
+
+// PatienceContext returns a context whose calls have at least the given [Patience], unless they have one of their own:
+// for a piece of work that can wait, such as an import. The longest counts, of the contexts around each other and of
+// [WithPatience]. A nil ctx means context.Background; a negative d means 0.
+func PatienceContext(ctx context.Context, d time.Duration) context.Context {
+	return CallContext(ctx, callOption(func(o *callOptions) { o.patienceLeast = max(d, o.patienceLeast) }))
 }
 
 // MaxAttempts replaces the retry policy's MaxAttempts. Patience does not outlast it. Zero means the policy's

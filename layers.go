@@ -74,6 +74,7 @@ type settings struct {
 	redirects      RedirectPolicy
 	cost           func(*http.Request) int // nil means 1
 	maxWait        time.Duration           // in the queue; 0 means no bound but the context
+	patience       time.Duration           // of calls that have none of their own
 	maxBytes       int64                   // of a response; negative means no bound
 	callMiddleware Middleware
 	base           http.RoundTripper

@@ -77,6 +77,18 @@ func WithMaxWait(d time.Duration) Option {
 	}
 }
 
+// WithPatience gives every call the given [Patience], unless it has one of its own: for clients whose calls can wait,
+// such as those of imports. Zero, the default, gives none; negative is an error.
+func WithPatience(d time.Duration) Option {
+	return func(c *config) error {
+		if d < 0 {
+			return fmt.Errorf("WithPatience: %s must not be negative", d)
+		}
+		c.own().patience = d
+		return nil
+	}
+}
+
 // WithCost sets the number of permits that a request takes of each limit, if the call has no [Cost] of its
 // own. A result of 0 means 1; a negative result fails the call. The function f runs for each attempt, on the
 // caller's goroutine, and must not change the request. Nil, the default, means 1 for every request.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"sync/atomic"
 )
 
 // Page is one page of a partner's list.
@@ -173,6 +174,30 @@ func (o *pageOptions) fail(format string, args ...any) {
 // page.
 func StartAt(cursor string) PageOption {
 	return pageOption(func(o *pageOptions) { o.start = cursor })
+}
+
+// ResumeContext returns a context in which the first list that is read begins at cursor, as with [StartAt], unless it
+// has a StartAt of its own. So code that goes on with an import need not know how the list is made. lists returns
+// how many lists have been begun in the context: a cursor belongs to one list, so with several of them it is of no
+// use. An empty cursor begins at the first page.
+func ResumeContext(ctx context.Context, cursor string) (_ context.Context, lists func() int) {
+	r := &resume{cursor: cursor}
+	return context.WithValue(ctx, resumeKey{}, r), func() int { return int(r.lists.Load()) }
+}
+
+type resumeKey struct{}
+
+type resume struct {
+	cursor string
+	lists  atomic.Int32
+}
+
+// resumeAt takes note of a list that begins, and returns where it begins.
+func resumeAt(ctx context.Context) string {
+	if r, ok := ctx.Value(resumeKey{}).(*resume); ok && r.lists.Add(1) == 1 {
+		return r.cursor
+	}
+	return ""
 }
 
 // MaxPages ends the iteration with ErrTooManyPages if the list has more than n pages, so that the first part

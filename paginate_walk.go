@@ -83,6 +83,9 @@ func walkPages(
 ) iter.Seq2[*fetched, error] {
 	return func(yield func(*fetched, error) bool) {
 		w, err := newWalk(ctx, c, path, how, opts)
+		if err == nil && w.o.start == "" {
+			w.o.start = resumeAt(ctx)
+		}
 		switch {
 		case err != nil:
 			yield(nil, err)

@@ -125,7 +125,7 @@ func (x *exchange) mayWait(wait time.Duration, v Verdict) bool {
 	if deadline, ok := x.ctx.Deadline(); ok && wait >= time.Until(deadline) {
 		return false
 	}
-	if v.RetryAfter > x.set.retry.MaxRetryAfter || x.opts.patience > 0 {
+	if v.RetryAfter > x.set.retry.MaxRetryAfter || x.allPatience() > 0 {
 		return x.patient() && wait <= x.patience()
 	}
 	return true
@@ -180,15 +180,24 @@ func (x *exchange) sleep(d time.Duration) error {
 	return errkit.Sleep(x.ctx, d)
 }
 
+// allPatience returns the patience that the call began with: its own, or else its context's or the client's.
+func (x *exchange) allPatience() time.Duration {
+	if x.opts.patienceSet {
+		return x.opts.patience
+	}
+	return max(x.set.patience, x.opts.patienceLeast)
+}
+
 // patient reports whether the call has any of its [Patience] left.
-func (x *exchange) patient() bool { return x.opts.patience > 0 && x.patience() > 0 }
+func (x *exchange) patient() bool { return x.allPatience() > 0 && x.patience() > 0 }
 
 // patience returns how long the call may still wait for the partner, zero or less if it may not.
 func (x *exchange) patience() time.Duration {
-	if x.opts.patience <= 0 {
+	all := x.allPatience()
+	if all <= 0 {
 		return 0
 	}
-	return x.opts.patience - x.past().waited - x.past().waits.Total()
+	return all - x.past().waited - x.past().waits.Total()
 }
 
 // backoffs returns the longest time that all backoffs of the call can take together, 0 without retries.

@@ -10,12 +10,16 @@ import (
 	"iter"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/errkit"
 )
 
 // defaultParallel is the number of items that ForEach works on at a time, if Parallel sets no other.
 const defaultParallel = 5
+
+const defaultPatience = 5 * time.Minute
 
 // mostItemErrors is the most failed items that an ItemErrors holds.
 const mostItemErrors = 100
@@ -25,8 +29,20 @@ type Option func(*forEach)
 
 type forEach struct {
 	parallel int
+	patience time.Duration
 	stop     bool
 	err      error
+}
+
+// Patience is the [belay.PatienceContext] of the calls that f makes with its context: how long each may wait for a
+// partner that is down. The default is five minutes. Zero gives none; negative is an error.
+func Patience(d time.Duration) Option {
+	return func(o *forEach) {
+		if d < 0 {
+			o.err = errkit.Invalidf("Patience: %s must not be negative", d)
+		}
+		o.patience = d
+	}
 }
 
 // Parallel lets ForEach work on up to n items at a time. The default is 5; n below 1 is an error.
@@ -92,10 +108,13 @@ func (e *ItemErrors) Unwrap() []error {
 // the error is then an [*ItemErrors]. An error of items, or the end of ctx, ends the run once the items in
 // progress are done; it is joined to the other errors. All calls of f have returned when ForEach returns. A
 // panic of f continues in the caller.
+//
+// Calls with the context that f gets wait for a partner that is down for up to five minutes, instead of losing one
+// item after the other: see [Patience].
 func ForEach[T any](
 	ctx context.Context, items iter.Seq2[T, error], f func(context.Context, T) error, opts ...Option,
 ) error {
-	o := forEach{parallel: defaultParallel}
+	o := forEach{parallel: defaultParallel, patience: defaultPatience}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&o)
@@ -107,7 +126,7 @@ func ForEach[T any](
 	case ctx == nil || items == nil || f == nil:
 		return errkit.Invalidf("ForEach: the context, the items or the function is nil")
 	}
-	inner, cancel := context.WithCancel(ctx)
+	inner, cancel := context.WithCancel(belay.PatienceContext(ctx, o.patience))
 	var mu sync.Mutex
 	var failed ItemErrors
 	var panicked any

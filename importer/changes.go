@@ -133,7 +133,8 @@ func (c *Changes[Rec]) UnmarshalJSON(data []byte) error {
 
 // Full runs a job over the whole list, saves the added and updated records, and then calls deleted with the
 // IDs of the records that are gone. It calls deleted only after a complete pass, only if no record was
-// rejected, because a rejected record may still exist, and only if no more than Job.DeleteLimit are gone. It
+// rejected, because a rejected record may still exist, and only if no more than Job.DeleteLimit are gone: a list
+// that is suddenly empty deletes nothing. It
 // calls deleted before the pass counts as complete: after an error of deleted, the pass must be done again.
 // The pages begin at the first. A pass that broke off begins again there, so its batches have no cursor.
 func Full[Raw, Rec any](
@@ -153,14 +154,16 @@ func Full[Raw, Rec any](
 	stats, err := j.run(ctx, pages, func(rec Rec) (bool, error) {
 		change, err := c.See(rec)
 		return err == nil && change == Same, err
-	}, nil)
+	}, nil, nil)
 	stats.Cursor = ""
 	if err != nil || stats.Rejected > 0 {
 		return stats, err
 	}
 	was := maps.Clone(c.known)
 	ids := c.Complete()
-	if limit := cmp.Or(j.DeleteLimit, 0.5); len(ids) > 20 && float64(len(ids)) > limit*float64(len(was)) {
+	limit := cmp.Or(j.DeleteLimit, 0.5)
+	if many := len(ids) > 20 && float64(len(ids)) > limit*float64(len(was)); many ||
+		limit < 1 && len(ids) > 0 && 10*len(ids) >= 9*len(was) {
 		c.known = was
 		return stats, fmt.Errorf("%w: %d of %d (Job.DeleteLimit)", ErrTooManyDeletes, len(ids), len(was))
 	}

@@ -638,7 +638,23 @@ func TestFullDoubtsAShortList(t *testing.T) {
 	require.Len(t, gone, 49)
 	j.DeleteLimit = 0
 	require.NoError(t, pass(20))
-	require.NoError(t, pass(1), "of a few, most may go")
+	require.NoError(t, pass(3), "of a few, most may go")
+	require.Len(t, gone, 17)
+	j.DeleteLimit = 1
+	require.NoError(t, pass(20))
+	for _, most := range []float64{0, 0.5, 0.99} {
+		j.DeleteLimit = most
+		for _, n := range []int{0, 1, 2} {
+			require.ErrorIs(t, pass(n), importer.ErrTooManyDeletes, "but a list that is all but empty is not believed")
+			require.Empty(t, gone)
+		}
+	}
+	j.DeleteLimit = 1
+	require.NoError(t, pass(0))
+	require.Len(t, gone, 20)
+	require.NoError(t, pass(1))
+	j.DeleteLimit = 0
+	require.ErrorIs(t, pass(0), importer.ErrTooManyDeletes, "the only one")
 	j.DeleteLimit = math.NaN()
 	require.ErrorContains(t, pass(1), "DeleteLimit is NaN")
 	j.DeleteLimit = -1

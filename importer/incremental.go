@@ -41,7 +41,8 @@ type Incremental[Raw, Rec any] struct {
 	ID      func(Rec) string
 	Updated func(Rec) time.Time
 	// Pages asks the partner for the records that were updated at since or later. A zero since means
-	// everything.
+	// everything. The first run goes on where it stopped, if Pages reads one list, with belay.Pages and the
+	// context that it gets; otherwise it begins again.
 	Pages func(ctx context.Context, since time.Time) iter.Seq2[belay.Page[Raw], error]
 }
 
@@ -54,6 +55,10 @@ const (
 type mark struct {
 	High time.Time         `json:"high"`
 	Seen map[string]string `json:"seen,omitempty"` // hash of the content, by time and ID
+
+	// Of a first run that has not ended: where it goes on, and when it began.
+	Cursor string    `json:"cursor,omitempty"`
+	Began  time.Time `json:"began,omitzero"`
 }
 
 // seenKey returns the key of a version: the time of the change and the ID of the record.
@@ -73,7 +78,8 @@ func (inc Incremental[Raw, Rec]) check() error {
 }
 
 // Run makes one run. The watermark moves only after a complete run, first in the Mark of the last batch and
-// then in Watermarks: after an error the next run begins where this one did.
+// then in Watermarks: after an error the next run begins where this one did. The first run, which reads everything,
+// stores a checkpoint in the same two places after each batch: after an error the next run goes on there.
 func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 	if err := inc.check(); err != nil {
 		return Stats{}, err
@@ -95,14 +101,22 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 		}
 	}
 	var since time.Time
-	if !old.High.IsZero() {
+	first := old.High.IsZero() || old.Cursor != ""
+	if !first {
 		since = old.High.Add(-inc.Lag)
 	}
 	next := mark{High: old.High, Seen: make(map[string]string)}
 	began := time.Now()
-	var saved []byte
+	pagesCtx, lists := ctx, func() int { return 0 }
+	if first {
+		if old.Cursor != "" {
+			began = old.Began // records that have changed since then may be on pages that were read before that
+			inc.Job.Start = old.Cursor
+		}
+		pagesCtx, lists = belay.ResumeContext(ctx, old.Cursor)
+	}
 	limit := mostSeen
-	stats, err := inc.Job.run(ctx, inc.Pages(ctx, since), func(rec Rec) (bool, error) {
+	stats, err := inc.Job.run(ctx, inc.Pages(pagesCtx, since), func(rec Rec) (bool, error) {
 		at := inc.Updated(rec)
 		if year := at.UTC().Year(); year < 1 || year > 9999 {
 			return false, fmt.Errorf("importer: it changed in the year %d", year)
@@ -124,25 +138,30 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 			limit = max(mostSeen, 2*len(next.Seen))
 		}
 		return again || old.Seen[key] == version, nil
-	}, func() (_ []byte, err error) {
+	}, func(cursor string, done bool) ([]byte, error) {
+		if !done && (!first || cursor == "" || lists() != 1) {
+			return nil, nil
+		}
 		for key, version := range old.Seen { // a later run may get versions that this run did not get
 			if _, there := next.Seen[key]; !there {
 				next.Seen[key] = version
 			}
 		}
 		next.prune(inc.Lag)
-		saved, err = json.Marshal(next)
-		return saved, err
-	})
-	if err != nil {
-		return stats, err
-	}
-	if inc.Watermarks != nil {
-		if err := inc.Watermarks.Save(ctx, inc.Key, saved); err != nil {
-			return stats, fmt.Errorf("importer: saving the watermark %q: %w", inc.Key, err)
+		if next.Cursor, next.Began = "", (time.Time{}); !done {
+			next.Cursor, next.Began = cursor, began
 		}
-	}
-	return stats, nil
+		return json.Marshal(next)
+	}, func(ctx context.Context, saved []byte) error {
+		if inc.Watermarks == nil || saved == nil {
+			return nil
+		}
+		if err := inc.Watermarks.Save(ctx, inc.Key, saved); err != nil {
+			return fmt.Errorf("importer: saving the watermark %q: %w", inc.Key, err)
+		}
+		return nil
+	})
+	return stats, err
 }
 
 // prune removes versions that the next run does not ask for.

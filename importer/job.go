@@ -33,7 +33,8 @@ type Batch[Rec any] struct {
 	// Partial says that the records are a part of a batch that could not be saved whole: store them and leave
 	// the checkpoint as it is.
 	Partial bool
-	// Mark is the watermark of an [Incremental] run, in its last batch; otherwise nil.
+	// Mark is the watermark of an [Incremental] run, in its last batch and in every batch of its first run; otherwise
+	// nil.
 	Mark []byte
 }
 
@@ -64,8 +65,8 @@ type Job[Raw, Rec any] struct {
 	// all.
 	RejectLimit float64
 	// DeleteLimit is the share of the known records that may be gone in one pass of [Full], once more than 20
-	// are gone. Above it the pass ends with [ErrTooManyDeletes], and deletes none. Zero means 0.5, 1 allows
-	// all, negative is an error.
+	// are gone. Above it the pass ends with [ErrTooManyDeletes], and deletes none, and so does a pass in which
+	// nine tenths or more are gone, however few these are. Zero means 0.5, 1 allows all, negative is an error.
 	DeleteLimit float64
 	// Progress is called after each batch, on the run's goroutine. Nil reports nothing.
 	Progress func(Stats)
@@ -115,14 +116,15 @@ type run[Raw, Rec any] struct {
 	records []Rec
 	raws    []Raw
 	skip    func(Rec) (bool, error)
-	mark    func() ([]byte, error)
+	mark    func(cursor string, done bool) ([]byte, error) // nil for none
+	saved   func(ctx context.Context, mark []byte) error   // called after each batch that was saved; nil for none
 }
 
 // Run reads pages to the end, and returns the result. After an error, the checkpoint that was saved last is
 // correct: continue from Stats.Cursor. To begin there, pass belay.StartAt to [belay.Pages]; to bound the
 // calls of a run, pass the context of belay.BudgetContext.
 func (j Job[Raw, Rec]) Run(ctx context.Context, pages iter.Seq2[belay.Page[Raw], error]) (Stats, error) {
-	return j.run(ctx, pages, nil, nil)
+	return j.run(ctx, pages, nil, nil, nil)
 }
 
 func (j Job[Raw, Rec]) check() error {
@@ -145,7 +147,8 @@ func (j Job[Raw, Rec]) check() error {
 
 func (j Job[Raw, Rec]) run(
 	ctx context.Context, pages iter.Seq2[belay.Page[Raw], error],
-	skip func(Rec) (bool, error), mark func() ([]byte, error),
+	skip func(Rec) (bool, error), mark func(cursor string, done bool) ([]byte, error),
+	saved func(context.Context, []byte) error,
 ) (Stats, error) {
 	if err := j.check(); err != nil {
 		return Stats{}, err
@@ -159,7 +162,7 @@ func (j Job[Raw, Rec]) run(
 	if j.RejectLimit == 0 {
 		j.RejectLimit = 0.1
 	}
-	r := &run[Raw, Rec]{job: j, began: time.Now(), skip: skip, mark: mark, pending: j.Start}
+	r := &run[Raw, Rec]{job: j, began: time.Now(), skip: skip, mark: mark, saved: saved, pending: j.Start}
 	r.stats.Cursor = j.Start
 	for page, err := range pages {
 		if err == nil {
@@ -297,11 +300,11 @@ func (r *run[Raw, Rec]) flush(ctx context.Context, done bool) error {
 	b := Batch[Rec]{Records: r.records, Cursor: r.pending, Done: done}
 	if done {
 		b.Cursor = ""
-		if r.mark != nil {
-			var err error
-			if b.Mark, err = r.mark(); err != nil {
-				return err
-			}
+	}
+	if r.mark != nil {
+		var err error
+		if b.Mark, err = r.mark(b.Cursor, done); err != nil {
+			return err
 		}
 	}
 	saved := len(r.records)
@@ -317,6 +320,11 @@ func (r *run[Raw, Rec]) flush(ctx context.Context, done bool) error {
 		b.Records = nil
 		if err := r.job.Save(ctx, b); err != nil {
 			return fmt.Errorf("importer: saving the checkpoint: %w", err)
+		}
+	}
+	if r.saved != nil {
+		if err := r.saved(ctx, b.Mark); err != nil {
+			return err
 		}
 	}
 	r.stats.Saved += saved

@@ -310,10 +310,10 @@ func TestPanics(t *testing.T) {
 		"panicked: no such contact: 7; token=REDACTED": func() { panic("no such contact: 7; token=s3cr3t") },
 		"panicked: Bearer REDACTED":                    func() { panic(errors.New("Bearer s3cr3t")) },
 		"panicked: struct":                             func() { panic(struct{ token string }{"s3cr3t"}) },
-		"nil map":                           func() { clearOf[map[string]int]()["s3cr3t"] = 1 },
-		"out of range":                      func() { _ = []int{}[len(errTrouble.Error())] },
-		"nil argument":                      func() { panic(nil) },
-		"nil pointer":                       func() { _ = *(*int)(nil) },
+		"nil map":                                      func() { clearOf[map[string]int]()["s3cr3t"] = 1 },
+		"out of range":                                 func() { _ = []int{}[len(errTrouble.Error())] },
+		"nil argument":                                 func() { panic(nil) },
+		"nil pointer":                                  func() { _ = *(*int)(nil) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			seen, n := newWatcher(), 0
