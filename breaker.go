@@ -65,6 +65,8 @@ func (p BreakerPolicy) check() error {
 	bad(p.Window < 0, "Window", p.Window, "must not be negative")
 	bad(p.Window > longestWindow, "Window", p.Window, "must be at most a year")
 	bad(p.Cooldown < 0, "Cooldown", p.Cooldown, "must not be negative")
+	bad(p.Cooldown > longestWindow, "Cooldown", p.Cooldown, "must be at most a year")
+	bad(p.MaxCooldown > longestWindow, "MaxCooldown", p.MaxCooldown, "must be at most a year")
 	bad(p.MaxCooldown < 0, "MaxCooldown", p.MaxCooldown, "must not be negative")
 	bad(p.MaxCooldown > 0 && p.MaxCooldown < p.Cooldown, "MaxCooldown", p.MaxCooldown, "must not be below Cooldown")
 	bad(p.Probes < 0 || p.Probes > 1000, "Probes", p.Probes, "must be from 0 to 1000")

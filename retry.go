@@ -63,6 +63,8 @@ func (p RetryPolicy) check() error {
 	bad(p.MaxAttempts < 0, "MaxAttempts", p.MaxAttempts, "must not be negative (1 turns retries off)")
 	bad(p.BaseDelay < 0, "BaseDelay", p.BaseDelay, "must not be negative")
 	bad(p.MaxDelay < 0, "MaxDelay", p.MaxDelay, "must not be negative")
+	bad(p.BaseDelay > longestWindow, "BaseDelay", p.BaseDelay, "must be at most a year")
+	bad(p.MaxDelay > longestWindow, "MaxDelay", p.MaxDelay, "must be at most a year")
 	bad(p.MaxDelay > 0 && p.MaxDelay < p.BaseDelay, "MaxDelay", p.MaxDelay, "must not be below BaseDelay")
 	bad(p.MaxRetryAfter < 0, "MaxRetryAfter", p.MaxRetryAfter, "must not be negative")
 	return faults.Err()

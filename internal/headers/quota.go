@@ -12,8 +12,8 @@ import (
 type Quota struct {
 	// Name distinguishes the quotas of one partner.
 	Name string
-	// Limit is the number of permits in all, above zero. Left is the number that the partner still had, from
-	// zero to Limit.
+	// Limit is the number of permits in all, 0 if the answer does not say. Left is the number that the partner
+	// still had, from zero to Limit.
 	Limit, Left int
 	// Window is the length of the quota's window, 0 if the answer does not say.
 	Window time.Duration
@@ -25,6 +25,9 @@ type Quota struct {
 
 // most is the most quotas of one answer, and the most values of one header, that are read.
 const most = 8
+
+// malformed stands for a limit that a header has advertised and that makes no sense.
+const malformed = -2
 
 // draft is a quota while its headers are gathered.
 type draft struct {
@@ -137,8 +140,13 @@ func (d *draft) sum(resource string) (q Quota, ok, bad bool) {
 	if d.left < 0 && d.used >= 0 && d.limit > 0 {
 		d.left = max(0, d.limit-d.used)
 	}
-	if d.limit < 0 || d.left < 0 {
-		return q, false, false // a limit without the permits left, or the reverse, is of no use
+	switch {
+	case d.left < 0:
+		return q, false, false // a limit without the permits left is of no use
+	case d.limit == -1 && d.window > 0:
+		return Quota{d.name, 0, d.left, d.window, d.reset, d.route}, true, false
+	case d.limit < 0:
+		return q, false, false
 	}
 	if d.limit == 0 || d.left > d.limit {
 		return q, false, true
@@ -198,6 +206,9 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 					d.window = seconds
 				}
 			}
+		}
+		if !ok {
+			d.limit = malformed
 		}
 		return ok
 	case isLeft:

@@ -14,6 +14,12 @@ type advertised struct {
 	name string
 	*tier
 	per time.Duration // the length of its window, 0 while unknown
+
+	// The first call of a window is told the time to its end. That is the window's length only if the window began
+	// with the call, which it did not if windows follow the clock and this one had begun unused. So it takes two.
+	opened  int           // windows whose first call was ours
+	longest time.Duration // the longest time to the end that such a call was told, as a window length
+	until   time.Duration // the end of the last one
 }
 
 // maxAdvertised bounds the quotas of one scope, so that a partner cannot make the scope grow without end.
@@ -31,7 +37,13 @@ func (s *scheduler) hearAdvertised(r *Reservation, now time.Duration) {
 			sc = s.scopeFor(r, ScopeRoute, now)
 		}
 		at := slices.IndexFunc(sc.advertised, func(k *advertised) bool { return k.name == q.Name })
-		if at >= 0 && sc.advertised[at].limit.N != q.Limit && sc.scope != ScopeRoute &&
+		untold := q.Limit == 0
+		if untold { // it is at least what is left and what this call took
+			if q.Limit = max(1, q.Left+r.cost()); at >= 0 {
+				q.Limit = max(q.Limit, sc.advertised[at].limit.N)
+			}
+		}
+		if at >= 0 && !untold && sc.advertised[at].limit.N != q.Limit && sc.scope != ScopeRoute &&
 			r.key(ScopeRoute) != 0 && len(sc.perRoute) < maxAdvertised {
 			// Another limit under the same name: the partner has one quota for each route. From now on each
 			// route counts its own.
@@ -77,9 +89,7 @@ func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quo
 	}
 	switch {
 	case q.Reset >= 0:
-		if k.per == 0 && q.Left == q.Limit-r.cost() { // r opened the window: Reset is its length
-			k.per = roundWindow(q.Reset)
-		}
+		k.learnWindow(q, r.cost(), now)
 		k.tier = &tier{Window: window.NewAdvertised(q.Limit, used, k.per, now+q.Reset)}
 		k.limit = Limit{N: q.Limit, Per: max(k.per, q.Reset, time.Second), Kind: Fixed}
 	case q.Window > 0:
@@ -95,6 +105,18 @@ func (s *scheduler) newAdvertised(sc *scopeState, r *Reservation, q *headers.Quo
 	}
 	k.source, k.lastHeard = Advertised, now
 	return k
+}
+
+// learnWindow takes note of the answer to a call of the given cost that may be the first of its window.
+func (k *advertised) learnWindow(q *headers.Quota, cost int, now time.Duration) {
+	if k.per > 0 || q.Reset < 0 || q.Left != q.Limit-cost || now < k.until {
+		return
+	}
+	k.until = now + q.Reset - time.Second // partners round up
+	k.opened++
+	if k.longest = max(k.longest, roundWindow(q.Reset)); k.opened > 1 {
+		k.per = k.longest
+	}
 }
 
 // correct adjusts the count of quota k to the quota q that the answer to r advertises.
@@ -113,9 +135,7 @@ func (s *scheduler) correct(sc *scopeState, k *advertised, r *Reservation, q *he
 				mark = g.mark
 			}
 		}
-		if k.per == 0 && q.Left == q.Limit-r.cost() {
-			k.per = roundWindow(q.Reset)
-		}
+		k.learnWindow(q, r.cost(), now)
 		k.limit.N = q.Limit
 		if k.per > 0 {
 			k.limit.Per = k.per

@@ -18,14 +18,16 @@ type learner struct {
 	pending  bool // the last refusal has not been evaluated yet
 	inferred []*inferred
 	cap      *inflightCap // nil while calls in flight need no cap
+	accepted bool         // a call was accepted since the last refusal
 }
 
 // refusal is one refusal by the partner. Calls that are in flight together are refused together, and count as
 // one refusal.
 type refusal struct {
-	sent  time.Duration // when the first refused call was sent
-	known time.Duration // when its answer had come
-	until time.Duration // when the partner wants the next call, 0 if it did not say
+	sent   time.Duration // when the first refused call was sent
+	known  time.Duration // when its answer had come
+	until  time.Duration // when the partner wants the next call, 0 if it did not say
+	within bool // the call was within a configured limit, and another was accepted since the last refusal
 }
 
 // inferred is an inferred limit: n calls in per.
@@ -93,8 +95,8 @@ func (le *learner) refused(sc *scopeState, r *Reservation, wait, now time.Durati
 	if len(le.refusals) == maxRefusals {
 		le.refusals = slices.Delete(le.refusals, 0, 1)
 	}
-	le.refusals = append(le.refusals, refusal{r.sent, now, until})
-	le.pending = true
+	le.refusals = append(le.refusals, refusal{r.sent, now, until, r.configured() && (le.accepted || len(le.refusals) == 0)})
+	le.pending, le.accepted = true, false
 }
 
 // refresh brings the inferred limits of sc up to date before they are consulted: it evaluates the last
@@ -116,6 +118,9 @@ func (s *scheduler) refresh(sc *scopeState, now time.Duration) {
 func (s *scheduler) concludeRefusal(sc *scopeState, now time.Duration) {
 	le := &sc.learner
 	r := le.refusals[len(le.refusals)-1]
+	if r.within && le.foreign(r) {
+		return
+	}
 	if k := s.attribute(le, r); k != nil {
 		s.lower(sc, k, s.sentBefore(le, r, k.per), now)
 		return
@@ -125,6 +130,37 @@ func (s *scheduler) concludeRefusal(sc *scopeState, now time.Duration) {
 		return
 	}
 	s.capInflight(sc)
+}
+
+// A refusal within a configured limit may come from what another process has spent. It is a reason to step aside for a
+// while, which the pause does. Only several of them within a minute show another limit.
+const (
+	foreignRefusals = 2
+	foreignTime     = time.Minute
+)
+
+// foreign reports whether refusal r within a configured limit may come from another process.
+func (le *learner) foreign(r refusal) bool {
+	if len(le.inferred) > 0 || le.cap != nil {
+		return false
+	}
+	n := 0
+	for _, o := range le.refusals {
+		if r.sent-o.sent < foreignTime {
+			n++
+		}
+	}
+	return n <= foreignRefusals
+}
+
+// configured reports whether a configured limit counts r by time.
+func (r *Reservation) configured() bool {
+	for i, t := range r.tiers.tiers {
+		if r.taken>>i&1 != 0 && t.slots == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // capInflight caps the calls in flight of sc at one, or halves the cap if there is one.

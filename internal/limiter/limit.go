@@ -79,6 +79,9 @@ func (l Limit) Check() error {
 	if l.N <= 0 {
 		errs = append(errs, fmt.Errorf("limit %s: the number of calls is %d, must be positive", l, l.N))
 	}
+	if l.N > maxPermits || l.Kind == Bucket && l.Burst > maxPermits {
+		errs = append(errs, fmt.Errorf("limit %s: more than 2^53 permits cannot be counted", l))
+	}
 	if l.Per <= 0 && l.Kind != InFlight {
 		errs = append(errs, fmt.Errorf("limit %s: the time is %s, must be positive", l, l.Per))
 	}
@@ -90,6 +93,9 @@ func (l Limit) Check() error {
 	}
 	return errors.Join(errs...)
 }
+
+// maxPermits is the most permits that a limit may have: what a float64 counts one by one.
+const maxPermits = 1 << 53
 
 // same reports whether l and o surely limit the same calls in the same way. Limits with a condition are never
 // the same, because functions cannot be compared. Limits with a store are the same only if the stores can be

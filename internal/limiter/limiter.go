@@ -168,7 +168,7 @@ func (l *Limiter) choose(r *Reservation) error {
 // Read takes the advertised quotas from the headers of the reservation's answer. Settle must follow, which
 // applies them. Malformed headers are counted in Status.Ignored.
 func (l *Limiter) Read(r *Reservation, h http.Header) {
-	if len(h) == 0 {
+	if len(h) == 0 || l.sched.blind.Load() {
 		return
 	}
 	var ignored int
@@ -223,6 +223,7 @@ func (l *Limiter) Adapt(p Policy) {
 	l.sched.mu.Lock()
 	defer l.sched.mu.Unlock()
 	l.sched.policy = p
+	l.sched.blind.Store(p.Off)
 }
 
 // TrackPace makes the scheduler record the pace of calls, which the ramp after an outage needs. It is for

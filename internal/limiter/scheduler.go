@@ -52,6 +52,7 @@ type scheduler struct {
 	routeScopes     int // number of scopes that belong to a route
 	throttledScopes int // number of scopes whose throttledInARow is above 0
 	policy          Policy
+	blind           atomic.Bool  // policy.Off: no header is read
 	ignored         atomic.Int64 // malformed headers
 }
 

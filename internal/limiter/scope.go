@@ -306,6 +306,7 @@ func (s *scheduler) answered(r *Reservation, now time.Duration) {
 				continue // sent no later than the refused call, so it proves nothing
 			}
 			s.throttles(sc, 0)
+			sc.learner.accepted = true
 			if sc.learner.cap != nil {
 				s.raiseInflightCap(sc, now)
 			}

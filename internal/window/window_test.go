@@ -243,7 +243,7 @@ func TestMemory(t *testing.T) {
 		s.Settle(s.Take(now, now, 1), now, 1)
 	}
 	require.LessOrEqual(t, 8*cap(s.ring), 8*Largest)
-	require.LessOrEqual(t, unsafe.Sizeof(Buckets{}), uintptr(8<<10))
+	require.LessOrEqual(t, unsafe.Sizeof(Buckets[uint32]{}), uintptr(8<<10))
 	require.NotNil(t, NewBuckets(250_000, 24*time.Hour))
 }
 
