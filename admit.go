@@ -122,6 +122,7 @@ func (x *exchange) acquire() error {
 		p.Cost = x.set.cost(x.req)
 	}
 	p.Credential, p.Method, p.Route, p.Observed = x.authID, x.req.Method, x.opts.route, x.observed()
+	p.Tenant = x.integration
 	if p.Origin = x.originKey; x.base != nil && x.req.URL.Host != x.base.Host {
 		p.Origin = l.engine.OriginKey(originOf(x.req.URL).String())
 	}
@@ -140,7 +141,7 @@ func (x *exchange) acquire() error {
 // acquireSlow is acquire for a call that may have to wait.
 func (x *exchange) acquireSlow() error {
 	p := &x.place
-	p.Request, p.Level, p.Tenant = x.req, x.opts.priority.level(), x.integration
+	p.Request, p.Level = x.req, x.opts.priority.level()
 	p.Waited, p.Patience, p.MaxPause = 0, x.set.maxWait, defaultMaxRetryAfter
 	switch {
 	case x.allPatience() > 0:
@@ -332,7 +333,7 @@ func idOf(auth Authenticator) uint64 {
 	if auth == nil || !reflect.ValueOf(auth).Comparable() {
 		return 0
 	}
-	return maphash.Comparable(seed, auth) | 1
+	return maphash.Comparable(seed, auth)&^3 | 1
 }
 
 var seed = maphash.MakeSeed()

@@ -18,7 +18,10 @@ import (
 // waits for its turn, and may block; ctx is the context of the call. An error ends the call as ErrAuth, unless
 // ctx has ended or the error is an [*Error] of another class than ClassClient. An Authenticator must be safe
 // for concurrent use. If it is comparable, the calls with the same Authenticator share the pauses that the
-// partner asks for per credential.
+// partner asks for per credential. After a wait of the attempt it is asked again when the request goes out, unless
+// its credential is an [Expirer]: it should keep what it has. An error with a method TriedAgain() bool that returns
+// true says that the Authenticator has tried more than once by itself: the call does not try again then, unless it
+// has [Patience].
 //
 // An Authenticator may implement more: [Refresher], [CredentialObserver], and a method Check() error, which
 // says why it cannot be used. [WithAuth], [Auth], [NewRotating] and [Rotating.Rotate] call Check once.

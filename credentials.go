@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/belay-go/belay/internal/origin"
 )
@@ -18,6 +19,7 @@ func (x *exchange) token(next *next) (*http.Response, error) {
 	if err := x.credential(auth); err != nil {
 		return nil, err
 	}
+	x.askedAfter = x.waitedOutside()
 	resp, err := next.send(x)
 	refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && x.verdict.Class == ClassAuth
 	if refused && !x.renewed {
@@ -36,6 +38,18 @@ func (x *exchange) token(next *next) (*http.Response, error) {
 		}
 	}
 	return resp, err
+}
+
+// waitedOutside returns how long the call has waited for permits and for circuits.
+func (x *exchange) waitedOutside() time.Duration {
+	return x.past().waits.Queue + x.past().waits.Circuit
+}
+
+// triedAgain reports whether err is of an authenticator that has asked for a credential more than once by itself. The
+// call does not multiply that.
+func triedAgain(err error) bool {
+	var by interface{ TriedAgain() bool }
+	return errors.As(err, &by) && by.TriedAgain()
 }
 
 // authenticator returns the authenticator of the call, or that of the client, or nil if there is none. A
@@ -62,7 +76,7 @@ func (x *exchange) credential(auth Authenticator) error {
 		if x.verdict.Class == ClassClient {
 			x.verdict.Class = ClassAuth
 		}
-		x.verdict.unsent = true
+		x.verdict.unsent, x.noRetry = true, triedAgain(err)
 		x.noteOutcome(nil)
 		return err
 	}
@@ -92,8 +106,9 @@ func (x *exchange) confidential() error {
 // sign is the layer that puts the credential onto a clone of the request. It runs after all waiting, so that
 // a signature's timestamp is fresh.
 func (x *exchange) sign(next *next) (*http.Response, error) {
-	if e, ok := x.cred.(Expirer); ok && e.Expired() {
-		// The token expired in the queue. Get another one without giving up the permits.
+	if e, ok := x.cred.(Expirer); ok && e.Expired() || !ok && x.waitedOutside() > x.askedAfter {
+		// The token has expired in the queue or while the circuit was open, or may have: a credential that does not
+		// say so is asked for again after any wait. Get another one without giving up the permits.
 		if err := x.credential(x.authenticator()); err != nil {
 			return nil, err
 		}

@@ -23,26 +23,28 @@ type exchange struct {
 // forgotten.
 type hot struct {
 	*stack
-	ctx      context.Context
-	req      *http.Request // the caller's request, or a clone with more headers; never changed
-	opts     *callOptions
-	layers   *next
-	body     *body // of the last attempt; nil before the first
-	max      int64 // bytes of the response, negative for no bound
-	attempt  int   // the number of the attempt, from 1; probes do not count
-	sends    int   // attempts that reached the transport, probes included
-	whole    bool  // the body is read within the attempt
-	bodyUsed bool  // the request's body has been handed to the transport
-	probe    bool  // the attempt is a probe of the breaker
-	renewed  bool  // a Refresher has been asked in this call
-	renew    bool  // another credential is available for one more attempt
-	permit   permit
-	verdict  Verdict
-	trace    *wireTrace // of the attempt; nil if the transport is not net/http's
-	slot     *circuit   // the call has a probe slot of it, but no permit yet
-	released *circuit   // the call has waited for it, and wakes the next one that did
-	sent     int64      // when the attempt was sent, in nanoseconds since 1970; only without a limiter
-	seq      uint64     // the call's place among those that wait for circuits, 0 before it waits
+	ctx        context.Context
+	req        *http.Request // the caller's request, or a clone with more headers; never changed
+	opts       *callOptions
+	layers     *next
+	body       *body         // of the last attempt; nil before the first
+	max        int64         // bytes of the response, negative for no bound
+	attempt    int           // the number of the attempt, from 1; probes do not count
+	sends      int           // attempts that reached the transport, probes included
+	whole      bool          // the body is read within the attempt
+	bodyUsed   bool          // the request's body has been handed to the transport
+	probe      bool          // the attempt is a probe of the breaker
+	renewed    bool          // a Refresher has been asked in this call
+	renew      bool          // another credential is available for one more attempt
+	noRetry    bool          // the failure is of an authenticator that has tried again by itself
+	askedAfter time.Duration // waitedOutside when the credential was asked for
+	permit     permit
+	verdict    Verdict
+	trace      *wireTrace // of the attempt; nil if the transport is not net/http's
+	slot       *circuit   // the call has a probe slot of it, but no permit yet
+	released   *circuit   // the call has waited for it, and wakes the next one that did
+	sent       int64      // when the attempt was sent, in nanoseconds since 1970; only without a limiter
+	seq        uint64     // the call's place among those that wait for circuits, 0 before it waits
 
 	cred   Credential
 	out    *http.Request // the signed clone that this attempt sends; nil without one

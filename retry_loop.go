@@ -57,7 +57,7 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 		// failures to open the circuit.
 		spentAll := x.attempt >= attempts &&
 			(attempts == 1 || x.opts.maxAttempts > 0 || v.Class != ClassTransient || !x.patient())
-		if spentAll || x.ctx.Err() != nil || !x.worthRetrying(v) || !x.safeToRetry(v) {
+		if spentAll || x.ctx.Err() != nil || x.noRetry && !x.patient() && x.opts.maxAttempts == 0 || !x.worthRetrying(v) || !x.safeToRetry(v) {
 			return resp, err
 		}
 		if why := x.replayable(); why != nil {

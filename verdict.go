@@ -71,9 +71,12 @@ const (
 	ScopeCredential
 	// ScopeCall pauses only the call itself.
 	ScopeCall
+	// ScopeIntegration pauses the calls of the same [WithIntegration]: for a partner that counts by customer although
+	// all customers share one credential of the app. Without an integration it pauses every call.
+	ScopeIntegration
 )
 
-var scopeNames = [...]string{"partner", "route", "credential", "call"}
+var scopeNames = [...]string{"partner", "route", "credential", "call", "integration"}
 
 // String returns the name for logs and metrics, such as "credential".
 func (s Scope) String() string {

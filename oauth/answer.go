@@ -35,6 +35,7 @@ var final = map[string]string{
 	"invalid_scope":                "the partner does not grant these scopes: check them",
 	"invalid_request":              "the partner finds the token request wrong: check the app's settings",
 	noToken:                        "there is no token",
+	loginRefused:                   "the login was refused: check the customer's name and password",
 	noRefreshToken:                 "there is no refresh token",
 }
 

@@ -24,6 +24,14 @@ func (e *Error) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("status %d %s", e.StatusCode, http.StatusText(e.StatusCode)))
 }
 
+// repeated is the cause of a failure after which the token request was sent again, or could have been.
+type repeated struct{ error }
+
+func (r repeated) Unwrap() error { return r.error }
+
+// TriedAgain tells the call that it need not ask again, see [belay.Authenticator].
+func (repeated) TriedAgain() bool { return true }
+
 // fail returns the error of a token request, which matches ErrAuth. Its message is action, which says how to
 // correct it.
 func (o *App) fail(key, code, action string, err error) *belay.Error {
@@ -43,6 +51,9 @@ func (o *App) failAs(v belay.Verdict, key, code, action string, err error) *bela
 
 // endpoint returns the token endpoint's URL in the form that may be printed.
 func (o *App) endpoint() string {
+	if o.cfg.TokenURL == "" { // of a Login
+		return ""
+	}
 	u, err := url.Parse(o.cfg.TokenURL)
 	if err != nil {
 		return ""

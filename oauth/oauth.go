@@ -50,10 +50,15 @@ type Config struct {
 	AuthURL, RedirectURL string
 	// Store keeps the tokens. Nil is a MemoryStore, which forgets them when the process ends.
 	Store Store
-	// Limits are the limits of the token endpoint. Nil means none.
+	// Limits are the limits of the token endpoint. Nil means none. They count as long as the App lives: make one
+	// App for each registration when the program starts, not where integrations are loaded, or share a Limiter.
 	Limits []belay.Limit
-	// Timeout bounds one token request. A whole refresh, with its wait for the store, takes at most six times
-	// as long. Zero means 30 s; negative or above an hour is an error.
+	// Limiter holds further limits of the token endpoint, which several Apps share. Nil means none.
+	Limiter *belay.Limiter
+	// Timeout bounds one token request. A request that fails for a reason that may pass is sent up to three
+	// times, in a third more than this time altogether, and the call that needs the token does not multiply that.
+	// A whole refresh, with its wait for the store, takes at most six times as long. Zero means 45 s; negative or
+	// above an hour is an error.
 	Timeout time.Duration
 	// Transport sends the token requests. Nil means a transport like a client's own.
 	Transport http.RoundTripper
@@ -91,8 +96,10 @@ func (s Style) style() oauth2.AuthStyle {
 type App struct {
 	cfg     Config
 	params  func() url.Values // returns a copy of Config.Params; a func does not print them
-	limiter *belay.Limiter
+	limiter limits
+	breaker *belay.Breaker // of the token endpoint
 	client  *http.Client
+	login   *login // renews tokens in place of an OAuth2 request; nil for none
 	// order counts the tokens that were stored, to give each one a version. For one key it grows under the
 	// store's lock.
 	order atomic.Uint64
@@ -111,7 +118,7 @@ func (o *App) Format(f fmt.State, _ rune) {
 }
 
 const (
-	defaultTimeout = 30 * time.Second
+	defaultTimeout = 45 * time.Second
 	maxWait        = time.Hour // longest Timeout, and longest wait that a token endpoint may ask for
 )
 
@@ -153,7 +160,7 @@ func New(cfg Config) (*App, error) {
 			bad(len(cfg.Scopes) > 0, "Params holds %q beside Scopes", name)
 		}
 	}
-	limiter, err := belay.NewLimiter(cfg.Limits...)
+	limiter, err := limiterOf(cfg.Limiter, cfg.Limits)
 	bad(err != nil, "Limits: %w", err)
 	if err := faults.Err(); err != nil {
 		return nil, errkit.Invalidf("oauth.New: %w", err)
@@ -172,7 +179,7 @@ func New(cfg Config) (*App, error) {
 	cfg.Params = nil
 	o := &App{
 		cfg: cfg, params: func() url.Values { return cloneValues(params) },
-		limiter: limiter, sources: make(map[string]*source),
+		limiter: limiter, breaker: newBreaker(), sources: make(map[string]*source),
 	}
 	o.client = &http.Client{
 		Transport: tokenAnswers{cfg.Transport},
@@ -180,6 +187,12 @@ func New(cfg Config) (*App, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return o, nil
+}
+
+// newBreaker returns the breaker of a token endpoint.
+func newBreaker() *belay.Breaker {
+	b, _ := belay.NewBreaker(belay.BreakerPolicy{}) // never fails
+	return b
 }
 
 // newTransport returns a copy of net/http's default transport, with connections of its own.

@@ -1,8 +1,12 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"errors"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -24,6 +28,9 @@ func (o *App) secrets() []string {
 
 // refresh makes a token request with t's refresh token, or with the app's own credentials if own is true.
 func (o *App) refresh(ctx context.Context, key string, t Token, own bool) (Token, *belay.Error) {
+	if o.login != nil {
+		return o.login.renew(ctx, o, key, t)
+	}
 	form := o.params()
 	if !own {
 		form.Set("grant_type", "refresh_token")
@@ -65,8 +72,11 @@ const (
 	firstBackoff    = 500 * time.Millisecond // doubled after each attempt
 )
 
+// budget returns the time that all attempts of a token request together may take: a third more than one.
+func (o *App) budget() time.Duration { return o.cfg.Timeout + o.cfg.Timeout/3 }
+
 // request makes a token request within the endpoint's limits. It repeats the request after a 5xx, a 429 or a
-// transport error, if the wait is not longer than one request may take.
+// transport error, as often as the budget allows, if the wait is not longer than one request may take.
 func (o *App) request(
 	ctx context.Context, key string, form url.Values, scopes bool, secrets ...string,
 ) (Token, *belay.Error) {
@@ -76,26 +86,45 @@ func (o *App) request(
 		}
 	}
 	secrets = append(secrets, o.secrets()...)
-	for attempt := 1; ; attempt++ {
-		t, err := o.attempt(ctx, key, form, scopes, secrets)
-		if err == nil || attempt == maxAttempts || err.Class != belay.ClassTransient && err.Class != belay.ClassRateLimited {
+	return o.repeat(ctx, func(ctx context.Context) (Token, *belay.Error) {
+		return o.attempt(ctx, key, func(ctx context.Context) (t Token, e *belay.Error) {
+			began := time.Now()
+			raw, err := o.send(ctx, form, scopes)
+			if e = o.explain(ctx, key, secrets, err); e == nil {
+				t = tokenOf(raw, began)
+			}
+			return t, e
+		})
+	})
+}
+
+// repeat makes attempts of a token request until one succeeds, or cannot, or the budget is spent.
+func (o *App) repeat(
+	ctx context.Context, attempt func(context.Context) (Token, *belay.Error),
+) (t Token, err *belay.Error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.budget(), errkit.ErrAttemptTimeout)
+	defer cancel()
+	for n := 1; ; n++ {
+		t, err = attempt(ctx)
+		if err == nil || err.Class != belay.ClassTransient && err.Class != belay.ClassRateLimited {
 			return t, err
 		}
-		wait := max(err.RetryAfter, firstBackoff<<(attempt-1))
-		if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) || wait > o.cfg.Timeout {
-			return t, err
-		}
-		if errkit.Sleep(ctx, wait) != nil {
-			return t, err
+		wait := max(err.RetryAfter, firstBackoff<<(n-1))
+		deadline, ok := ctx.Deadline()
+		if n == maxAttempts || errors.Is(err, belay.ErrCircuitOpen) || ok && wait >= time.Until(deadline) || wait > o.cfg.Timeout ||
+			errkit.Sleep(ctx, wait) != nil {
+			e := *err
+			e.Err = repeated{cmp.Or[error](err.Err, errors.New("no token"))}
+			return t, &e
 		}
 	}
 }
 
-// attempt makes one token request, once the endpoint's limits admit it.
+// attempt makes one token request, once the endpoint's limits and its circuit admit it.
 func (o *App) attempt(
-	ctx context.Context, key string, form url.Values, scopes bool, secrets []string,
+	ctx context.Context, key string, send func(context.Context) (Token, *belay.Error),
 ) (t Token, e *belay.Error) {
-	ticket := belay.Ticket{Tenant: key}
+	ticket := tickets{Ticket: belay.Ticket{Tenant: key}}
 	if err := o.limiter.Acquire(ctx, &ticket); err != nil {
 		e := o.fail(key, "", "the limit of the token endpoint leaves no request now", err)
 		e.Verdict = belay.Verdict{Class: belay.ClassRefused, Scope: belay.ScopeCall, Message: e.Message}
@@ -106,10 +135,11 @@ func (o *App) attempt(
 	defer func() { o.limiter.Release(&ticket, outcome) }()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.cfg.Timeout, errkit.ErrAttemptTimeout)
 	defer cancel()
-	began := time.Now()
-	raw, err := o.send(ctx, form, scopes)
-	if e = o.explain(ctx, key, secrets, err); e == nil {
-		t = tokenOf(raw, began)
+	e = o.guarded(ctx, key, func() (e *belay.Error) {
+		t, e = send(ctx)
+		return e
+	})
+	if e == nil {
 		if bad := t.check(); bad != nil {
 			e = o.fail(key, "bad_token", "the token endpoint's answer cannot be used: "+bad.Error(), nil)
 			e.Class, t = belay.ClassData, Token{}
@@ -120,4 +150,44 @@ func (o *App) attempt(
 		outcome = belay.Outcome{Verdict: e.Verdict, Sent: !e.Unsent()}
 	}
 	return t, e
+}
+
+// guarded runs send unless the circuit of the token endpoint is open. Each key is a route of its own to the breaker,
+// so that one customer's failures do not keep the others from their tokens.
+func (o *App) guarded(ctx context.Context, key string, send func() *belay.Error) (e *belay.Error) {
+	sent := false
+	rt := o.breaker.Wrap(roundTripper(func(req *http.Request) (*http.Response, error) {
+		sent = true
+		if e = send(); e != nil {
+			return nil, e
+		}
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: req}, nil
+	}))
+	req := (&http.Request{
+		Method: http.MethodPost, URL: &url.URL{Scheme: "token", Host: o.cfg.Name, Path: "/" + letters(key)},
+	}).WithContext(ctx)
+	resp, err := rt.RoundTrip(req)
+	switch {
+	case resp != nil:
+		_ = resp.Body.Close()
+	case !sent:
+		e = o.fail(key, "", "the token endpoint does not work, and is tried again soon", belay.ErrCircuitOpen)
+		e.Verdict = belay.Verdict{Class: belay.ClassTransient, Scope: belay.ScopeCall, Message: e.Message}
+		e.Verdict.RetryAfter, _ = belay.RetryAfter(err)
+	}
+	return e
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// letters returns a name for key without digits, which the breaker would take for an id.
+func letters(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	out := make([]byte, 0, 32)
+	for _, b := range sum[:16] {
+		out = append(out, 'a'+b>>4, 'a'+b&15)
+	}
+	return string(out)
 }

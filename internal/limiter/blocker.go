@@ -270,7 +270,7 @@ func (s *scheduler) waitFor(t *tier, pq *priorityQueue, n int, now time.Duration
 		}
 	}
 	if before > 0 && t.slots == nil && t.cost(n)+before > t.Limit() {
-		return never // those who have reserved go first
+		return min(max(t.limit.Per, time.Millisecond), time.Second) // those who have reserved go first; look again then
 	}
 	return t.waitFor(now, n, before)
 }

@@ -27,7 +27,7 @@ type refusal struct {
 	sent   time.Duration // when the first refused call was sent
 	known  time.Duration // when its answer had come
 	until  time.Duration // when the partner wants the next call, 0 if it did not say
-	within bool // the call was within a configured limit, and another was accepted since the last refusal
+	within bool          // the call was within a configured limit, and another was accepted since the last refusal
 }
 
 // inferred is an inferred limit: n calls in per.

@@ -40,7 +40,7 @@ type Ask struct {
 	// Origin identifies the origin that the attempt goes to, as OriginKey does. Pauses of ScopePartner and the ramp
 	// after an outage apply to the calls with the same number.
 	Origin uint64
-	// Credential identifies the credential by an odd number. A pause of ScopeCredential applies to the calls with
+	// Credential identifies the credential by a number whose last two bits are 01. A pause of ScopeCredential applies to the calls with
 	// the same number. Zero means that such a pause applies to all calls.
 	Credential uint64
 	// Method and Route identify the route. A pause of ScopeRoute applies to the calls with the same two. With
@@ -146,6 +146,8 @@ const (
 	ScopeCredential
 	// ScopeCall is the call alone.
 	ScopeCall
+	// ScopeTenant is the calls of one tenant.
+	ScopeTenant
 )
 
 // Kind is the kind of an attempt's outcome, as far as limits need it.

@@ -49,6 +49,7 @@ type scheduler struct {
 	timer    *time.Timer
 	next     time.Duration // when the timer fires
 
+	tenantScopes    int // number of scopes that belong to a tenant
 	routeScopes     int // number of scopes that belong to a route
 	throttledScopes int // number of scopes whose throttledInARow is above 0
 	policy          Policy

@@ -28,13 +28,13 @@ type scopeState struct {
 	learner         learner
 }
 
-// scopes holds the scopes of one call: those of its origin, of its credential and of its route. Each is nil if
-// there is no state for it.
-type scopes [3]*scopeState
+// scopes holds the scopes of one call: those of its origin, of its credential, of its route and of its tenant. Each is
+// nil if there is no state for it.
+type scopes [4]*scopeState
 
 // scopeKeys holds the keys of the scopes of one call, each 0 for none. The first origin that a scheduler hears of
 // has the key 0.
-type scopeKeys [3]uint64
+type scopeKeys [4]uint64
 
 // maxScopes bounds the origins, credentials and routes that are remembered. Beyond it, an answer for one of them
 // restricts all calls.
@@ -104,8 +104,8 @@ func (s *scheduler) drop(sc *scopeState, t *tier) {
 
 var seed = maphash.MakeSeed()
 
-// routeOf returns the key of a route, 0 for an empty route. Its last two bits are 0, those of an origin are 10, and
-// that of a credential is 1, so that the keys never clash.
+// routeOf returns the key of a route, 0 for an empty route. Its last two bits are 0, those of an origin are 10, those
+// of a credential 01 and those of a tenant 11, so that the keys never clash.
 func routeOf(method, route string) uint64 {
 	if route == "" {
 		return 0
@@ -156,7 +156,15 @@ func (s *scheduler) slotsOf(t *tier, origin uint64) *tier {
 
 // keys returns the keys of r's scopes.
 func (r *Reservation) keys() scopeKeys {
-	return scopeKeys{r.Origin, r.Credential, routeOf(r.Method, r.Route)}
+	return scopeKeys{r.Origin, r.Credential, routeOf(r.Method, r.Route), tenantOf(r.Tenant)}
+}
+
+// tenantOf returns the key of a tenant, 0 for an empty name.
+func tenantOf(name string) uint64 {
+	if name == "" {
+		return 0
+	}
+	return maphash.String(seed, name) | 3
 }
 
 // key returns the key of r's scope of the given kind, 0 for all calls to the first origin.
@@ -164,6 +172,8 @@ func (r *Reservation) key(scope Scope) uint64 {
 	switch {
 	case scope == ScopeCredential && r.Credential != 0:
 		return r.Credential
+	case scope == ScopeTenant && r.Tenant != "":
+		return tenantOf(r.Tenant)
 	case scope == ScopeRoute && r.Route != "":
 		return routeOf(r.Method, r.Route)
 	}
@@ -189,6 +199,9 @@ func (s *scheduler) scopesOf(r *Reservation) (all scopes) {
 	}
 	if s.routeScopes > 0 && r.Route != "" {
 		all[2] = s.scopes[routeOf(r.Method, r.Route)]
+	}
+	if s.tenantScopes > 0 && r.Tenant != "" {
+		all[3] = s.scopes[tenantOf(r.Tenant)]
 	}
 	return all
 }
@@ -224,8 +237,11 @@ func (s *scheduler) scope(key uint64, scope Scope, now time.Duration) *scopeStat
 		s.scopes = make(map[uint64]*scopeState)
 	}
 	s.scopes[key] = sc
-	if scope == ScopeRoute {
+	switch scope {
+	case ScopeRoute:
 		s.routeScopes++
+	case ScopeTenant:
+		s.tenantScopes++
 	}
 	return sc
 }
@@ -240,8 +256,11 @@ func (s *scheduler) forget(now time.Duration) {
 			}
 		}
 		gone := sc.until <= now && len(s.byScope[key]) == 0 && sc.ramp.over(now)
-		if gone && sc.scope == ScopeRoute {
+		switch {
+		case gone && sc.scope == ScopeRoute:
 			s.routeScopes--
+		case gone && sc.scope == ScopeTenant:
+			s.tenantScopes--
 		}
 		return gone
 	})
