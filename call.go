@@ -174,6 +174,10 @@ func (x *exchange) decoded(resp *http.Response) {
 	}
 	decode := x.decode
 	x.decode = nil
+	if resp.StatusCode == http.StatusNotModified {
+		x.verdict = Verdict{Class: ClassClient, Scope: ScopeCall}
+		return
+	}
 	data := x.data
 	if x.buffer == nil { // the response is a middleware's own
 		var err error

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,6 +27,7 @@ import (
 //	403                                                  ErrForbidden
 //	404, 410                                             ErrNotFound
 //	409, 412                                             ErrConflict
+//	304 on a typed call                                  ErrNotModified
 //	429, 403 that says it is a limit                     ErrRateLimited, ErrUnavailable
 //	5xx, 408, 425, connection errors, attempt timeouts   ErrTransient, ErrUnavailable
 //	other 4xx, 501, 505, a certificate that does not     none; Class is ClassClient
@@ -52,6 +54,9 @@ var (
 	ErrForbidden = errors.New("belay: forbidden")
 	// ErrNotFound means that the resource does not exist.
 	ErrNotFound = errors.New("belay: not found")
+	// ErrNotModified means that the resource is as the caller's If-None-Match or If-Modified-Since says: a typed call
+	// has no value to return then.
+	ErrNotModified = errors.New("belay: not modified")
 	// ErrConflict means that the resource has changed meanwhile, or exists already.
 	ErrConflict = errors.New("belay: conflict")
 	// ErrInvalid means that the call cannot succeed as it stands.
@@ -134,6 +139,13 @@ func (e *Error) Error() string {
 	}
 	b.WriteString(strings.Join(slices.DeleteFunc(said, func(s string) bool { return s == "" }), ": "))
 	var notes []string
+	for _, name := range slices.Sorted(maps.Keys(e.Fields)) {
+		if len(notes) == 3 {
+			notes = append(notes, "…")
+			break
+		}
+		notes = append(notes, redact.Line(name+": "+e.Fields[name], 100))
+	}
 	if e.RetryAfter > 0 {
 		notes = append(notes, "retry after "+e.RetryAfter.Round(time.Millisecond).String())
 	}
@@ -167,6 +179,8 @@ func (e *Error) Is(target error) bool {
 		return e.Class == ClassAuth && e.StatusCode != http.StatusForbidden
 	case ErrForbidden:
 		return e.StatusCode == http.StatusForbidden && e.Class != ClassRateLimited
+	case ErrNotModified:
+		return e.StatusCode == http.StatusNotModified
 	case ErrNotFound:
 		return e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusGone
 	case ErrConflict:
@@ -228,6 +242,13 @@ func (e *waitError) Timeout() bool { return true }
 
 func (e *waitError) Is(target error) bool {
 	return target == ErrWaitTooLong || target == context.DeadlineExceeded
+}
+
+// notRetried says why a call was not sent again.
+type notRetried struct{ method string }
+
+func (e *notRetried) Error() string {
+	return "not retried: " + e.method + " without a key (WithIdempotencyKeys, Idempotent)"
 }
 
 // refuse returns the error of a call that is not sent. A wait of zero means that the wait is unknown.

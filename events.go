@@ -43,7 +43,7 @@ type CallDone struct {
 	Attempts   int           // number of attempts that were sent
 	Waits      Waits         // part of Duration
 	Duration   time.Duration // from the beginning to the response's headers; for typed calls, to the end
-	Err        error         // nil if there is a response and no second reason, such as ErrRetryBudget
+	Err        error         // nil only if the call succeeded; with a response it is an *Error without body
 }
 
 func (CallDone) event() {}

@@ -243,7 +243,7 @@ func ExampleWithLogger() {
 	_, err = belay.Post[record](context.Background(), client, "/records", record{}, belay.Header("X-Trace", "t1"))
 	fmt.Println(errors.Is(err, belay.ErrInvalid))
 	// Output:
-	// level=WARN msg="belay: attempt" method=POST route=/records status=422 attempt=1 request_id=req_42 limit_left=9 request_body="{\"id\":string,\"name\":string}" class=client message="Validation failed"
+	// level=INFO msg="belay: attempt" method=POST route=/records status=422 attempt=1 request_id=req_42 limit_left=9 request_body="{\"id\":string,\"name\":string}" class=client message="Validation failed"
 	// level=WARN msg="belay: call" method=POST route=/records status=422 attempts=1 waited_ms=0 class=client message="Validation failed"
 	// true
 }

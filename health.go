@@ -22,7 +22,7 @@ const (
 	HealthDegraded
 	// HealthDown means that the circuit of the whole origin or of the integration is not closed, that no call
 	// has succeeded since the circuit of a route opened, or that the last attempt failed because of its
-	// credential (ClassAuth).
+	// credential (401). A failure counts for five minutes.
 	HealthDown
 	// HealthDisabled means that [WithEnabled] has switched the calls off.
 	HealthDisabled
@@ -59,6 +59,9 @@ type Health struct {
 	// Limiter is the state of the client's limits.
 	Limiter LimiterStatus
 }
+
+// failureCounts is how long a failure counts for the state if no other outcome follows.
+const failureCounts = 5 * time.Minute
 
 // outcomes holds the latest outcomes of an integration's attempts.
 type outcomes struct {
@@ -131,12 +134,13 @@ func (c *Client) Health() (h Health) {
 		})
 		h.Circuit, h.OpenFor = worst(own)
 	}
+	failing := h.Failures > 0 && f != nil && time.Since(f.at) < failureCounts
 	switch {
 	case c.enabled != nil && !c.enabled():
 		h.State = HealthDisabled
-	case h.held(own), h.Failures > 0 && f != nil && f.verdict.Class == ClassAuth:
+	case h.held(own), failing && f.verdict.Class == ClassAuth && f.status != http.StatusForbidden:
 		h.State = HealthDown
-	case h.Failures > 0, h.Circuit != BreakerClosed, h.Limiter.PausedFor > 0:
+	case failing, h.Circuit != BreakerClosed, h.Limiter.PausedFor > 0:
 		h.State = HealthDegraded
 	case !h.LastSuccess.IsZero():
 		h.State = HealthUp

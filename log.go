@@ -14,12 +14,16 @@ type logObserver struct{ log *slog.Logger }
 func (o logObserver) Observe(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case AttemptDone:
-		o.write(ctx, min(slog.LevelWarn, failureLevel(e.Verdict, e.StatusCode, e.Err)), "attempt", e.Call, e.Verdict, e.Err,
+		o.write(ctx, min(slog.LevelInfo, failureLevel(e.Verdict, e.StatusCode, e.Err)), "attempt", e.Call, e.Verdict, e.Err,
 			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
 			slog.Int("attempt", e.Number), slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
 			slog.String("request_body", e.RequestBody), slog.String("ignored_header", e.Ignored))
 	case CallDone:
-		o.write(ctx, failureLevel(e.Verdict, e.StatusCode, e.Err), "call", e.Call, e.Verdict, e.Err,
+		err := e.Err
+		if of, ok := err.(*Error); ok && of.Err == nil {
+			err = nil // the fields say the same
+		}
+		o.write(ctx, failureLevel(e.Verdict, e.StatusCode, e.Err), "call", e.Call, e.Verdict, err,
 			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
 			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()))
 	case Retrying:
@@ -41,11 +45,14 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 		o.logWebhook(ctx, e)
 	case CircuitChanged:
 		o.write(ctx, slog.LevelWarn, "circuit", e.Call, Verdict{}, nil,
-			slog.String("state", e.State.String()), slog.Int64("open_ms", e.OpenFor.Milliseconds()))
+			slog.String("state", e.State.String()), slog.String("origin", e.Origin), slog.String("of_route", e.Route),
+			slog.String("of_integration", e.Integration), slog.Int64("open_ms", e.OpenFor.Milliseconds()),
+			slog.Int64("lasted_ms", e.Lasted.Milliseconds()))
 	}
 }
 
-// failureLevel returns the level for an outcome: error if somebody has to look at the partner or at the
+// failureLevel returns the level for the outcome of a call; attempts are logged at info at most, so that one failed
+// call is one line of warnings. It is error if somebody has to look at the partner or at the
 // credential, lower for failures that a caller may have expected, debug for a success.
 func failureLevel(v Verdict, status int, err error) slog.Level {
 	switch v.Class {

@@ -21,8 +21,8 @@ func TestLogLevels(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int][2]string{
 		200: {"DEBUG", "DEBUG"}, 404: {"INFO", "INFO"}, 409: {"INFO", "INFO"},
-		410: {"INFO", "INFO"}, 400: {"WARN", "WARN"}, 422: {"WARN", "WARN"},
-		401: {"WARN", "ERROR"}, 403: {"WARN", "ERROR"}, 429: {"WARN", "ERROR"}, 500: {"WARN", "ERROR"},
+		410: {"INFO", "INFO"}, 400: {"INFO", "WARN"}, 422: {"INFO", "WARN"},
+		401: {"INFO", "ERROR"}, 403: {"INFO", "ERROR"}, 429: {"INFO", "ERROR"}, 500: {"INFO", "ERROR"},
 		0: {"INFO", "INFO"}, // canceled
 	} {
 		var log bytes.Buffer
@@ -62,7 +62,7 @@ func TestLogLevels(t *testing.T) {
 		)
 		require.NoError(t, err)
 		require.Error(t, get(t.Context(), c, "/"))
-		require.Contains(t, log.String(), `level=WARN msg="belay: attempt"`)
+		require.Contains(t, log.String(), `level=INFO msg="belay: attempt"`)
 		require.Contains(t, log.String(), `level=ERROR msg="belay: call"`)
 	})
 	// A call that is not sent, as it would wait for too long.

@@ -23,6 +23,12 @@ func (x *exchange) observe(next *next) (*http.Response, error) {
 	if resp != nil {
 		e.StatusCode = resp.StatusCode
 	}
+	if e.Err == nil && x.verdict.Class != ClassOK {
+		e.Err = &Error{
+			Partner: x.set.name, Integration: x.integration, Method: x.method(), URL: x.url(),
+			Verdict: x.verdict, StatusCode: e.StatusCode, Attempts: x.sends,
+		}
+	}
 	x.emit(e)
 	return resp, err
 }

@@ -41,10 +41,11 @@ func (b *body) explain(err error) error {
 		if cause := context.Cause(parent); errkit.IsCallTimeout(cause) {
 			return cause
 		}
-		if errors.Is(err, parent.Err()) {
+		why := errkit.Context(parent)
+		if errors.Is(err, why) || why == parent.Err() && errors.Is(err, parent.Err()) {
 			return err
 		}
-		return errkit.Join(parent.Err(), err)
+		return errkit.Join(why, err)
 	}
 	if t := b.timeout; t != nil && t.Expired() {
 		return errkit.AttemptTimeout(cmp.Or(b.probeFor, t.Keeper.After()))

@@ -57,6 +57,9 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 		// failures to open the circuit.
 		spentAll := x.attempt >= attempts &&
 			(attempts == 1 || x.opts.maxAttempts > 0 || v.Class != ClassTransient || !x.patient())
+		if !spentAll && x.ctx.Err() == nil && x.worthRetrying(v) && !x.safeToRetry(v) {
+			return resp, x.alsoBecause(err, &notRetried{x.method()})
+		}
 		if spentAll || x.ctx.Err() != nil || x.noRetry && !x.patient() && x.opts.maxAttempts == 0 || !x.worthRetrying(v) || !x.safeToRetry(v) {
 			return resp, err
 		}

@@ -31,6 +31,7 @@ type blocker struct {
 	heads                    // the queues that wait for it
 	queued     int           // their number
 	at         time.Duration // when the first may go; never if the clock does not tell
+	since      time.Duration // when the first queue began to wait
 	inFlight   *window.Slots // of a limit of calls in flight, otherwise nil
 }
 
@@ -78,6 +79,9 @@ func (s *scheduler) before(a, b *priorityQueue) bool {
 func (s *scheduler) block(pq *priorityQueue, b *blocker, now, at time.Duration) {
 	home := pq.home
 	pq.home = b
+	if b.queued == 0 && home != b {
+		b.since = now
+	}
 	b.push(pq)
 	b.queued++
 	if b.inFlight != nil {

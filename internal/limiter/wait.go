@@ -25,12 +25,16 @@ func (s *scheduler) wait(ctx context.Context, r *Reservation, w *waiter) (err er
 			}
 			continue
 		case <-ctx.Done():
-			err = fmt.Errorf("waiting in the queue: %w", errkit.Context(ctx))
+			err = errkit.Context(ctx)
 		case <-patience:
-			err = &Refusal{Reason: Waited, What: "waited in the queue", Wait: r.Patience}
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if what := s.waitsFor(w); err == nil {
+			err = &Refusal{Reason: Waited, What: "waited in the queue" + what, Wait: r.Patience}
+		} else {
+			err = fmt.Errorf("waiting in the queue%s: %w", what, err)
+		}
 		switch {
 		case w.admitted:
 			s.refund(r)
@@ -122,6 +126,38 @@ func (w *waiter) signal() {
 	case w.ready <- struct{}{}:
 	default:
 	}
+}
+
+// waitsFor returns what w waits for, as " for limit 10 per 1s", or "" if that is not known.
+func (s *scheduler) waitsFor(w *waiter) string {
+	if w.queue == nil || w.queue.of.home == nil {
+		return ""
+	}
+	b := w.queue.of.home
+	what := ""
+	s.eachTier(w, func(t *tier) {
+		switch {
+		case &t.blocker != b:
+		case t.slots != nil:
+			what = fmt.Sprintf(" for a place: %d of %d in flight, full for %s (are all bodies closed?)",
+				t.slots.Used(), t.limit.N, (s.now() - b.since).Round(time.Millisecond))
+		default:
+			what = " for limit " + t.limit.String()
+			if t.source != Configured {
+				what += " (" + t.source.String() + ")"
+			}
+		}
+	})
+	for _, sc := range s.scopesOf(w.place) {
+		switch {
+		case sc == nil:
+		case b == &sc.pausing:
+			what = " for a pause of the partner"
+		case b == &sc.easing:
+			what = " for the ramp after an outage"
+		}
+	}
+	return what
 }
 
 // join adds a waiter for r, or returns a *Refusal if r must not wait.
