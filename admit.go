@@ -27,6 +27,7 @@ func (x *exchange) admit(next *next) (*http.Response, error) {
 		timer = x.timeProbe()
 	}
 	resp, err := next.send(x)
+	x.passOn() // if it was not sent
 	if timer != nil {
 		timer.Stop()
 	}
@@ -52,7 +53,6 @@ func (x *exchange) enter() error {
 			}
 		}
 		err := x.acquire()
-		x.passOn()
 		if err == nil {
 			if err = x.allowed(); err == nil {
 				if b == nil {
@@ -76,6 +76,7 @@ func (x *exchange) enter() error {
 		}
 		x.endSlot()
 		if err != nil {
+			x.passOn()
 			return err
 		}
 		x.place.Returning = true

@@ -37,6 +37,7 @@ func (x *exchange) send(*next) (*http.Response, error) {
 		h.att = Attempt{}
 		x.freeBuffer()
 	}
+	x.passOn() // so late, because the calls that waited for a circuit go on in their order
 	resp, err := x.set.base.RoundTrip(req)
 	if n := x.trace.repeats(); n > 0 {
 		x.sends += n

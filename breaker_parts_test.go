@@ -176,7 +176,7 @@ func TestWaitersMoveToTheWiderCircuit(t *testing.T) {
 		require.Equal(t, 50, root.Health().Circuits[0].Waiting)
 		up.Store(true)
 		wg.Wait()
-		order.check(t, 50, 2)
+		order.check(t, 50, 5)
 		require.Empty(t, root.Health().Circuits)
 	})
 }
@@ -261,7 +261,7 @@ func TestParkedCallsGoOnInOrder(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			wg.Wait()
-			order.check(t, 300, 2)
+			order.check(t, 300, 5)
 		})
 	}
 }

@@ -109,6 +109,7 @@ func (x *exchange) sign(next *next) (*http.Response, error) {
 	if e, ok := x.cred.(Expirer); ok && e.Expired() || !ok && x.waitedOutside() > x.askedAfter {
 		// The token has expired in the queue or while the circuit was open, or may have: a credential that does not
 		// say so is asked for again after any wait. Get another one without giving up the permits.
+		x.passOn()
 		if err := x.credential(x.authenticator()); err != nil {
 			return nil, err
 		}
