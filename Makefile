@@ -43,8 +43,11 @@ fuzz: ## run each fuzz target for FUZZTIME (50000x, a few seconds)
 		done; \
 	done
 
-bench: ## compare with bare net/http and a stack made by hand, interleaved, medians; and the table of limits, on virtual time
+bench: ## compare with bare net/http and a stack made by hand, interleaved, medians; recovery, waiting calls, windows by the clock, a thousand hosts, limits
 	cd bench && go run .
+	@echo; echo "what waits, recovery after outages, windows by the clock, a thousand integrations"
+	@cd bench && go test -count=1 -v -run 'TestOthersWaiting|TestRecovery|TestWindowsByTheClock|TestThousandIntegrations' . \
+		| sed -n -E 's/^.*_test.go:[0-9]+: (waiting|recovery|clock|thousand): /  \1: /p'
 	@echo; echo "limits, 2,000 calls each, worst of 11 seeds: time, over the optimum, 429s, failed"
 	@go test -count=1 -run TestLimitTable -v . | sed -n 's/^.*limits: /  /p'
 
@@ -54,4 +57,4 @@ test-integration: ## Stripe's mock server through a fault proxy, and an authoriz
 	BELAY_LOAD=1 go test -count=1 -v -run TestLoad ./inbox
 	cd inbox/boltinbox && go test $(RACE) -count=1 -short ./... && go test -count=1 -v -run 'Killed|Acknowledgements' -timeout 10m .
 	cd examples/webhooks && go run .
-	cd bench && go test -count=1 ./...
+	cd bench && go test -count=1 -short ./...

@@ -35,8 +35,9 @@
 // # What a call waits for
 //
 // A call waits for a rate limit as long as its context allows, sits out a pause of up to a minute that the
-// partner asks for, and backs off between attempts. It does not wait for an open circuit: it fails at once
-// with [ErrCircuitOpen], unless it has [Patience].
+// partner asks for, and backs off between attempts. At an open circuit it waits for the first probes of an outage, no
+// longer than its backoffs could have taken; once the outage is older than that, it fails at once with
+// [ErrCircuitOpen]. With [Patience] it waits for the partner to come back.
 //
 // # The packages
 //

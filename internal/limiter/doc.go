@@ -9,8 +9,8 @@
 //   - A [Limit] is counted by a tier: a window (package window), slots for calls in flight, or a store that several
 //     processes share.
 //   - A [Reservation] is one attempt's place under the limits.
-//   - A scope is a set of calls that an answer concerns alike: all calls, those with one credential, or those of one
-//     route. It holds pauses, advertised quotas and inferred limits.
+//   - A scope is a set of calls that an answer concerns alike: those to one origin, with one credential, of one route
+//     or of one tenant. It holds pauses, advertised quotas and inferred limits.
 //
 // # The mutex
 //
@@ -31,13 +31,18 @@
 // # Waiting
 //
 // Waiters under the same tiers and the same scopes share one queue. Each queue has a priorityQueue for each level, and
-// each priorityQueue has a tenantQueue for each tenant, in order of arrival. The scheduler visits the heads in the
-// order of priority, turn and arrival. A head that has to wait claims the permits it needs for that round, so that no
-// later waiter takes them.
+// each priorityQueue has a tenantQueue for each tenant, in order of arrival. The order is that of priority, turn and
+// arrival.
+//
+// A queue whose head has to wait is filed under its blocker: the tier, the pause or the ramp that it waits for the
+// longest. Only the first queue of a blocker is looked at, when its time has come or when permits have come back. So
+// a call costs the same, however many others wait for something else (the benchmark of waiting calls shows it). A head
+// reserves what it needs of the other limits, so that no later one takes it: neither permits that the clock brings back
+// in time, nor slots. A call that comes while others wait goes at once if none of them waits for what it needs.
 //
 // # The fast path
 //
-// TryAcquire takes all tiers in one small function under the mutex. It serves a call if no call waits, no limit has
+// TryAcquire takes all tiers in one small function under the mutex. It serves a call if none waits for the same limits, no limit has
 // a condition or a store, and the partner has never advertised a quota, caused a pause or had an outage. It costs a
 // few atomic loads, the clock and the mutex: about 75 ns, of which the clock and the mutex are 44. The general path
 // takes about 35 ns more. Neither allocates, which TestAllocations pins for the fast path. The acquire benchmark
