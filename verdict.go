@@ -101,6 +101,7 @@ type Verdict struct {
 	ignored string // the name of a header that was malformed
 	unsent  bool   // the attempt certainly never reached the partner
 	timeout bool   // the attempt timed out
+	busy    bool   // a 503 without a wait
 	neutral bool   // the attempt had too little time to say anything of the partner
 }
 
@@ -222,6 +223,7 @@ func Classify(a *Attempt) Verdict {
 	if v.Class == ClassTransient || v.Class == ClassRateLimited {
 		v.RetryAfter, v.ignored = headers.RetryAfter(a.Response.Header, time.Now(), v.Class == ClassRateLimited)
 		v.RetryAfter = max(v.RetryAfter, body.RetryAfter)
+		v.busy = status == http.StatusServiceUnavailable && v.RetryAfter == 0
 		if v.RetryAfter == 0 && v.Class == ClassRateLimited &&
 			strings.Contains(strings.ToLower(v.Message), "secondary rate limit") {
 			v.RetryAfter = time.Minute // the least that GitHub's "Rate limits for the REST API" asks for

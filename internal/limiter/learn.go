@@ -106,6 +106,7 @@ func (s *scheduler) refresh(sc *scopeState, now time.Duration) {
 		sc.learner.pending = false
 		s.concludeRefusal(sc, now)
 	}
+	s.easePressure(sc, now)
 	for _, k := range slices.Backward(sc.learner.inferred) { // backward, as raise may remove k
 		if now >= k.raiseAt {
 			s.raise(sc, k, now)

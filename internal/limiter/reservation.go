@@ -173,6 +173,8 @@ type Outcome struct {
 	// Wait is how long the partner asks to wait, zero if it does not say. More than an hour counts as an
 	// hour.
 	Wait time.Duration
+	// Busy says that a Failed answer may mean that calls come too fast, although it does not say so: a 503.
+	Busy bool
 	// Answered says that there was an answer.
 	Answered bool
 	// Cause is handed back in the Notice that the pause is over.

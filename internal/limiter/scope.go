@@ -23,6 +23,7 @@ type scopeState struct {
 	pausing         blocker       // the calls that wait for the end of the pause
 	ramp            ramp          // after an outage; only of an origin
 	easing          blocker       // the calls that wait for the ramp
+	pressure        pressure      // only of an origin
 	advertised      []*advertised
 	perRoute        []string // names of quotas that each route has for itself
 	learner         learner
@@ -282,6 +283,9 @@ func (s *scheduler) learn(r *Reservation, o *Outcome, now time.Duration) time.Du
 		}
 	case Failed:
 		s.disturbed(r, now)
+		if o.Busy {
+			s.failedBusy(r, now)
+		}
 		if o.Wait <= 0 {
 			return 0
 		}
@@ -324,7 +328,9 @@ func (s *scheduler) answered(r *Reservation, now time.Duration) {
 			if n := len(sc.learner.refusals); n > 0 && r.sent <= sc.learner.refusals[n-1].sent {
 				continue // sent no later than the refused call, so it proves nothing
 			}
-			s.throttles(sc, 0)
+			if sc.pressure.lately = false; !sc.pressure.watched(now) {
+				s.throttles(sc, 0)
+			}
 			sc.learner.accepted = true
 			if sc.learner.cap != nil {
 				s.raiseInflightCap(sc, now)
