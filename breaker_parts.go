@@ -184,7 +184,12 @@ func (o *circuits) success(p callPart, generation uint32, now time.Duration) {
 
 // blocker returns the circuit that a call has to wait for, or nil if the call may be sent: as a probe of the
 // circuits in probes, or as any other call if there are none. The caller holds o.mu.
-func (o *circuits) blocker(p callPart, slot *circuit, unsafe bool, now time.Duration) (wait *circuit, probes []*circuit) {
+func (o *circuits) blocker(
+	p callPart,
+	slot *circuit,
+	unsafe bool,
+	now time.Duration,
+) (wait *circuit, probes []*circuit) {
 	scopes, n := p.scopes()
 	for _, s := range scopes[:n] {
 		c := o.byPart[s]
@@ -369,8 +374,16 @@ func (b *Breaker) status(related func(originKey, callPart) bool) (all []CircuitS
 		o.mu.Unlock()
 	}
 	slices.SortFunc(all, func(a, b CircuitStatus) int {
-		return cmp.Or(cmp.Compare(a.width(), b.width()), cmp.Compare(b.Lasts, a.Lasts),
-			strings.Compare(a.Origin, b.Origin), strings.Compare(a.Route, b.Route), strings.Compare(a.Integration, b.Integration))
+		return cmp.Or(
+			cmp.Compare(a.width(), b.width()),
+			cmp.Compare(b.Lasts, a.Lasts),
+			strings.Compare(
+				a.Origin,
+				b.Origin,
+			),
+			strings.Compare(a.Route, b.Route),
+			strings.Compare(a.Integration, b.Integration),
+		)
 	})
 	return all
 }

@@ -26,11 +26,15 @@ func TestOnlyTheFailingPartIsHeld(t *testing.T) {
 	t.Parallel()
 	type call struct{ integration, method, route string }
 	bad := map[string]func(call, *http.Request) bool{
-		"a route":                     func(c call, _ *http.Request) bool { return c.route == "/reports" },
-		"a method of a route":         func(c call, _ *http.Request) bool { return c.route == "/reports" && c.method == "POST" },
-		"an integration":              func(c call, _ *http.Request) bool { return c.integration == "a" },
-		"an integration on one route": func(c call, _ *http.Request) bool { return c.integration == "a" && c.route == "/reports" },
-		"an origin":                   func(_ call, req *http.Request) bool { return req.URL.Host == "c.partner.test" },
+		"a route": func(c call, _ *http.Request) bool { return c.route == "/reports" },
+		"a method of a route": func(c call, _ *http.Request) bool {
+			return c.route == "/reports" && c.method == "POST"
+		},
+		"an integration": func(c call, _ *http.Request) bool { return c.integration == "a" },
+		"an integration on one route": func(c call, _ *http.Request) bool {
+			return c.integration == "a" && c.route == "/reports"
+		},
+		"an origin": func(_ call, req *http.Request) bool { return req.URL.Host == "c.partner.test" },
 	}
 	for name, fails := range bad {
 		for _, raw := range []bool{false, true} {

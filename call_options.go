@@ -174,8 +174,8 @@ func ReadOnly() CallOption {
 //
 // A call with patience that may be sent again survives an outage instead of failing: during the outage, the
 // policy's MaxAttempts does not end the call (unless it is 1). A write that may not be sent twice is not
-// repeated after a 503 even with patience, but it waits for an open circuit. Zero means no patience; without this option
-// the call has that of [PatienceContext] or [WithPatience]. Negative is an error.
+// repeated after a 503 even with patience, but it waits for an open circuit. Zero means no patience; without
+// this option the call has that of [PatienceContext] or [WithPatience]. Negative is an error.
 func Patience(d time.Duration) CallOption {
 	return callOption(func(o *callOptions) {
 		if d < 0 {
@@ -185,9 +185,9 @@ func Patience(d time.Duration) CallOption {
 	})
 }
 
-// PatienceContext returns a context whose calls have at least the given [Patience], unless they have one of their own:
-// for a piece of work that can wait, such as an import. The longest counts, of the contexts around each other and of
-// [WithPatience]. A nil ctx means context.Background; a negative d means 0.
+// PatienceContext returns a context whose calls have at least the given [Patience], unless they have one of their
+// own: for a piece of work that can wait, such as an import. The longest counts, of the contexts around each other
+// and of [WithPatience]. A nil ctx means context.Background; a negative d means 0.
 func PatienceContext(ctx context.Context, d time.Duration) context.Context {
 	return CallContext(ctx, callOption(func(o *callOptions) { o.patienceLeast = max(d, o.patienceLeast) }))
 }

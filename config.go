@@ -80,9 +80,9 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	return c, nil
 }
 
-// limiterFor returns the limiter of a client, apart from its origin: its parent's, the one given by WithLimiter or a new one, with
-// the client's own limits and its own bound on attempts in flight added. It is nil if Without leaves the
-// limits out.
+// limiterFor returns the limiter of a client, apart from its origin: its parent's, the one given by WithLimiter or a
+// new one, with the client's own limits and its own bound on attempts in flight added. It is nil if Without leaves
+// the limits out.
 func (cfg *config) limiterFor(parent *Client) (*Limiter, error) {
 	s := cfg.shared
 	if s.without[LayerLimits] {

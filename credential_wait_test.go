@@ -35,7 +35,8 @@ func (h hasty) Credential(context.Context) (belay.Credential, error) {
 func TestCredentialIsFreshWhenItGoesOut(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]belay.Option{
-		"circuit": nil, "queue": {belay.WithRateLimit(belay.Every(1, 3*time.Second))}, "in flight": {belay.WithMaxInFlight(1)},
+		"circuit": nil, "in flight": {belay.WithMaxInFlight(1)},
+		"queue": {belay.WithRateLimit(belay.Every(1, 3*time.Second))},
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {
 			began := time.Now()
@@ -52,7 +53,10 @@ func TestCredentialIsFreshWhenItGoesOut(t *testing.T) {
 				return testkit.Reply(200), nil
 			})
 			c := newClient(t, rt, append(opts, belay.WithAuth(hasty{&asked}))...)
-			require.Empty(t, testkit.Work(20, 60, func(int) error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) }))
+			require.Empty(
+				t,
+				testkit.Work(20, 60, func(int) error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) }),
+			)
 			require.Zero(t, stale.Load())
 		})
 	}

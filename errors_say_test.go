@@ -77,8 +77,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		})
 		down := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(503), nil })
 		for name, c := range map[string]*belay.Client{
-			"in flight":  newClient(t, hang),
-			"in backoff": newClient(t, down, belay.WithRetry(belay.RetryPolicy{BaseDelay: time.Hour, MaxDelay: time.Hour}), belay.Without(belay.LayerBreaker)),
+			"in flight": newClient(t, hang),
+			"in backoff": newClient(t, down, belay.Without(belay.LayerBreaker),
+				belay.WithRetry(belay.RetryPolicy{BaseDelay: time.Hour, MaxDelay: time.Hour})),
 			"at the circuit": newClient(t, down, belay.WithPatience(time.Hour),
 				belay.WithBreakerPolicy(belay.BreakerPolicy{Failures: 1, Cooldown: time.Minute})),
 			"in the queue": newClient(t, down, belay.WithRateLimit(belay.PerHour(1)), belay.WithPatience(2*time.Hour)),

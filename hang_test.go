@@ -40,15 +40,18 @@ func TestPartnerThatHangs(t *testing.T) {
 		deadline time.Duration // of the call's context
 		opts     []belay.Option
 	}
+	inAll := belay.WithTimeout(3 * time.Second)
 	for name, b := range map[string]bound{
 		"a context's deadline of 2 s":       {deadline: 2 * time.Second},
 		"a context's deadline of 10 s":      {deadline: 10 * time.Second},
-		"WithTimeout":                       {opts: []belay.Option{belay.WithTimeout(3 * time.Second)}},
-		"WithTimeout, no attempt timeout":   {opts: []belay.Option{belay.WithTimeout(3 * time.Second), belay.WithAttemptTimeout(0)}},
-		"WithTimeout below attempt timeout": {opts: []belay.Option{belay.WithTimeout(3 * time.Second), belay.WithAttemptTimeout(time.Minute)}},
+		"WithTimeout":                       {opts: []belay.Option{inAll}},
+		"WithTimeout, no attempt timeout":   {opts: []belay.Option{inAll, belay.WithAttemptTimeout(0)}},
+		"WithTimeout below attempt timeout": {opts: []belay.Option{inAll, belay.WithAttemptTimeout(time.Minute)}},
 		"the attempt timeout":               {opts: []belay.Option{belay.WithAttemptTimeout(2 * time.Second)}},
-		"no limits":                         {deadline: 2 * time.Second, opts: []belay.Option{belay.Without(belay.LayerLimits)}},
-		"an attempt timeout below a second": {opts: []belay.Option{belay.WithAttemptTimeout(200 * time.Millisecond), belay.WithTimeout(400 * time.Millisecond)}},
+		"no limits":                         {2 * time.Second, []belay.Option{belay.Without(belay.LayerLimits)}},
+		"an attempt timeout below a second": {opts: []belay.Option{
+			belay.WithAttemptTimeout(200 * time.Millisecond), belay.WithTimeout(400 * time.Millisecond),
+		}},
 	} {
 		for _, raw := range []bool{false, true} {
 			testkit.Bubble(t, fmt.Sprint(name, " raw ", raw), func(t *testing.T) {

@@ -130,7 +130,8 @@ func (c *Client) Health() (h Health) {
 			return c.integration == "" || p.integration == "" || p.integration == c.integration
 		})
 		own = slices.DeleteFunc(slices.Clone(h.Circuits), func(s CircuitStatus) bool {
-			return c.base != nil && s.Origin != originOf(c.base).String() || s.Integration != "" && s.Integration != c.integration
+			return c.base != nil && s.Origin != originOf(c.base).String() ||
+				s.Integration != "" && s.Integration != c.integration
 		})
 		h.Circuit, h.OpenFor = worst(own)
 	}

@@ -172,7 +172,8 @@ func outcomeOf(v *Verdict, sent, answered bool) limiter.Outcome {
 func trouble(v *Verdict, answered bool) limiter.Outcome {
 	cause := *v
 	o := limiter.Outcome{
-		Kind: limiter.Failed, Scope: limiter.Scope(v.Scope), Wait: v.RetryAfter, Answered: answered, Cause: &cause, Busy: v.busy,
+		Kind: limiter.Failed, Scope: limiter.Scope(v.Scope), Wait: v.RetryAfter, Answered: answered,
+		Busy: v.busy, Cause: &cause,
 	}
 	if v.Class == ClassRateLimited {
 		o.Kind = limiter.Throttled

@@ -100,7 +100,10 @@ func TestRemainingWithoutALimit(t *testing.T) {
 			c := newClient(t, rt)
 			began := time.Now()
 			require.NoError(t, get(t.Context(), c, "/"))
-			require.Empty(t, testkit.Work(4, 300, func(int) error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) }))
+			require.Empty(
+				t,
+				testkit.Work(4, 300, func(int) error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) }),
+			)
 			require.LessOrEqual(t, refused, 1)
 			require.Less(t, time.Since(began), 200*time.Second)
 		})
@@ -172,7 +175,15 @@ func TestAdaptiveOffReadsNothing(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "", func(t *testing.T) {
 		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) {
-			return testkit.Reply(200, "X-RateLimit-Limit", "garbage", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "9"), nil
+			return testkit.Reply(
+				200,
+				"X-RateLimit-Limit",
+				"garbage",
+				"X-RateLimit-Remaining",
+				"0",
+				"X-RateLimit-Reset",
+				"9",
+			), nil
 		})
 		c := newClient(t, rt, belay.WithAdaptiveLimit(belay.AdaptivePolicy{Off: true}))
 		require.NoError(t, get(t.Context(), c, "/"))

@@ -60,7 +60,8 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 		if !spentAll && x.ctx.Err() == nil && x.worthRetrying(v) && !x.safeToRetry(v) {
 			return resp, x.alsoBecause(err, &notRetried{x.method()})
 		}
-		if spentAll || x.ctx.Err() != nil || x.noRetry && !x.patient() && x.opts.maxAttempts == 0 || !x.worthRetrying(v) || !x.safeToRetry(v) {
+		if spentAll || x.ctx.Err() != nil || x.noRetry && !x.patient() && x.opts.maxAttempts == 0 || !x.worthRetrying(v) ||
+			!x.safeToRetry(v) {
 			return resp, err
 		}
 		if why := x.replayable(); why != nil {

@@ -46,8 +46,8 @@ type recovered struct {
 	disorder float64 // share of the pairs of waiting calls that overtook one another; NaN where none is counted
 }
 
-// recoveryBounds are the bounds of the medians of Belay, by outage. The times at which it probes are drawn at random, so
-// the bounds of the lateness leave some room.
+// recoveryBounds are the bounds of the medians of Belay, by outage. The times at which it probes are drawn at
+// random, so the bounds of the lateness leave some room.
 var recoveryBounds = map[string]recovered{
 	"503 3s":      {late: 1, wasted: 17, failed: 0.5, back: 1.05, peak: 2},
 	"503 20s":     {late: 2.6, wasted: 27, back: 1.05, peak: 2},

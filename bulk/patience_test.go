@@ -22,9 +22,11 @@ func TestForEachOutlivesAnOutage(t *testing.T) {
 		client []belay.Option
 		all    bool
 	}{
-		"by default":            {all: true},
-		"without patience":      {opts: []bulk.Option{bulk.Patience(0)}},
-		"of the client's own":   {opts: []bulk.Option{bulk.Patience(0)}, client: []belay.Option{belay.WithPatience(time.Hour)}, all: true},
+		"by default":       {all: true},
+		"without patience": {opts: []bulk.Option{bulk.Patience(0)}},
+		"of the client's own": {
+			opts: []bulk.Option{bulk.Patience(0)}, client: []belay.Option{belay.WithPatience(time.Hour)}, all: true,
+		},
 		"a little of the batch": {opts: []bulk.Option{bulk.Patience(time.Second)}},
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {

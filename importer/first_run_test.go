@@ -74,7 +74,8 @@ func TestFirstRunGoesOn(t *testing.T) {
 						Job: importer.Job[row, row]{
 							BatchSize: 10, Adapt: func(r row) (row, error) { return r, nil },
 							Save: func(_ context.Context, b importer.Batch[row]) error {
-								if broken && breaks != "partner" && len(b.Records) > 0 && b.Records[0].ID >= "450" && len(b.Records[0].ID) == 3 {
+								if broken && breaks != "partner" && len(b.Records) > 0 && b.Records[0].ID >= "450" &&
+									len(b.Records[0].ID) == 3 {
 									if breaks == "context" {
 										cancel()
 										return nil

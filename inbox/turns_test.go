@@ -134,6 +134,9 @@ func TestEventsOutliveAnOutage(t *testing.T) {
 func TestWhatSpendsAnAttempt(t *testing.T) {
 	t.Parallel()
 	refused := belay.Verdict{Class: belay.ClassRefused}
+	told := func(c belay.Class, wait time.Duration) belay.Verdict {
+		return belay.Verdict{Class: c, RetryAfter: wait}
+	}
 	for name, tc := range map[string]struct {
 		err   error
 		spent bool
@@ -142,8 +145,8 @@ func TestWhatSpendsAnAttempt(t *testing.T) {
 		"wait too long":     {&belay.Error{Verdict: refused, Err: belay.ErrWaitTooLong}, false},
 		"queue full":        {fmt.Errorf("saving: %w", &belay.Error{Verdict: refused, Err: belay.ErrQueueFull}), false},
 		"disabled":          {&belay.Error{Verdict: refused, Err: belay.ErrDisabled}, false},
-		"503 with a wait":   {&belay.Error{Verdict: belay.Verdict{Class: belay.ClassTransient, RetryAfter: time.Minute}}, false},
-		"429 with a wait":   {&belay.Error{Verdict: belay.Verdict{Class: belay.ClassRateLimited, RetryAfter: time.Hour}}, false},
+		"503 with a wait":   {&belay.Error{Verdict: told(belay.ClassTransient, time.Minute)}, false},
+		"429 with a wait":   {&belay.Error{Verdict: told(belay.ClassRateLimited, time.Hour)}, false},
 		"503":               {&belay.Error{Verdict: belay.Verdict{Class: belay.ClassTransient}}, true},
 		"429":               {&belay.Error{Verdict: belay.Verdict{Class: belay.ClassRateLimited}}, true},
 		"unavailable":       {belay.ErrUnavailable, true},

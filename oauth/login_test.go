@@ -132,7 +132,8 @@ func TestLogin(t *testing.T) {
 		require.ErrorContains(t, err, "Name is empty")
 		require.ErrorContains(t, err, "Timeout is -1ns")
 		for name, a := range map[string]belay.Authenticator{
-			"nil login": (*oauth.Login)(nil).Credential("k", renew(nil)), "no key": newLogin(t, oauth.LoginConfig{}).Credential("", renew(nil)),
+			"nil login":   (*oauth.Login)(nil).Credential("k", renew(nil)),
+			"no key":      newLogin(t, oauth.LoginConfig{}).Credential("", renew(nil)),
 			"no function": newLogin(t, oauth.LoginConfig{}).Credential("k", nil),
 		} {
 			_, err := belay.New("https://partner.test", belay.WithAuth(a))
@@ -156,7 +157,8 @@ func TestBudgetOfATokenRequest(t *testing.T) {
 		works  bool
 	}{
 		"hangs": {}, "503": {takes: time.Millisecond, status: 503}, "429": {takes: time.Millisecond, status: 429},
-		"31 s": {takes: 31 * time.Second, status: 200, works: true}, "45 s": {takes: 45*time.Second - 1, status: 200, works: true},
+		"31 s":             {takes: 31 * time.Second, status: 200, works: true},
+		"45 s":             {takes: 45*time.Second - 1, status: 200, works: true},
 		"slow and failing": {takes: 20 * time.Second, status: 500},
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {

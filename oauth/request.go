@@ -111,7 +111,8 @@ func (o *App) repeat(
 		}
 		wait := max(err.RetryAfter, firstBackoff<<(n-1))
 		deadline, ok := ctx.Deadline()
-		if n == maxAttempts || errors.Is(err, belay.ErrCircuitOpen) || ok && wait >= time.Until(deadline) || wait > o.cfg.Timeout ||
+		if n == maxAttempts || errors.Is(err, belay.ErrCircuitOpen) || ok && wait >= time.Until(deadline) ||
+			wait > o.cfg.Timeout ||
 			errkit.Sleep(ctx, wait) != nil {
 			e := *err
 			e.Err = repeated{cmp.Or[error](err.Err, errors.New("no token"))}

@@ -373,7 +373,8 @@ func checkQuotas(t *testing.T, qs []Quota) {
 	require.LessOrEqual(t, len(qs), most)
 	for _, q := range qs {
 		untold := q.Limit == 0 && q.Window > 0
-		if !untold && (q.Limit <= 0 || q.Left > q.Limit) || q.Left < 0 || q.Window < 0 || q.Reset > plausible || q.Window > plausible ||
+		if !untold && (q.Limit <= 0 || q.Left > q.Limit) || q.Left < 0 || q.Window < 0 || q.Reset > plausible ||
+			q.Window > plausible ||
 			len(q.Name) > 80 {
 			t.Fatalf("%+v", q)
 		}

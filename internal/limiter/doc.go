@@ -42,9 +42,9 @@
 //
 // # The fast path
 //
-// TryAcquire takes all tiers in one small function under the mutex. It serves a call if none waits for the same limits, no limit has
-// a condition or a store, and the partner has never advertised a quota, caused a pause or had an outage. It costs a
-// few atomic loads, the clock and the mutex: about 75 ns, of which the clock and the mutex are 44. The general path
-// takes about 35 ns more. Neither allocates, which TestAllocations pins for the fast path. The acquire benchmark
-// compares them with golang.org/x/time/rate.
+// TryAcquire takes all tiers in one small function under the mutex. It serves a call if none waits for the same
+// limits, no limit has a condition or a store, and the partner has never advertised a quota, caused a pause or had an
+// outage. It costs a few atomic loads, the clock and the mutex: about 75 ns, of which the clock and the mutex are 44.
+// The general path takes about 35 ns more. Neither allocates, which TestAllocations pins for the fast path. The
+// acquire benchmark compares them with golang.org/x/time/rate.
 package limiter

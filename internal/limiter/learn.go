@@ -95,7 +95,10 @@ func (le *learner) refused(sc *scopeState, r *Reservation, wait, now time.Durati
 	if len(le.refusals) == maxRefusals {
 		le.refusals = slices.Delete(le.refusals, 0, 1)
 	}
-	le.refusals = append(le.refusals, refusal{r.sent, now, until, r.configured() && (le.accepted || len(le.refusals) == 0)})
+	le.refusals = append(
+		le.refusals,
+		refusal{r.sent, now, until, r.configured() && (le.accepted || len(le.refusals) == 0)},
+	)
 	le.pending, le.accepted = true, false
 }
 

@@ -40,8 +40,8 @@ type Ask struct {
 	// Origin identifies the origin that the attempt goes to, as OriginKey does. Pauses of ScopePartner and the ramp
 	// after an outage apply to the calls with the same number.
 	Origin uint64
-	// Credential identifies the credential by a number whose last two bits are 01. A pause of ScopeCredential applies to the calls with
-	// the same number. Zero means that such a pause applies to all calls.
+	// Credential identifies the credential by a number whose last two bits are 01. A pause of ScopeCredential
+	// applies to the calls with the same number. Zero means that such a pause applies to all calls.
 	Credential uint64
 	// Method and Route identify the route. A pause of ScopeRoute applies to the calls with the same two. With
 	// an empty Route it applies to all calls.

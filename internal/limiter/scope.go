@@ -48,15 +48,6 @@ type scopeGrant struct {
 	mark int64
 }
 
-func (sc *scopeState) admits(now time.Duration, n int) bool {
-	for _, t := range sc.tiers {
-		if t.waitFor(now, n, 0) > 0 {
-			return false
-		}
-	}
-	return true
-}
-
 func (sc *scopeState) take(r *Reservation, now, slack time.Duration) {
 	for _, tier := range sc.tiers {
 		n, mark := tier.cost(r.cost()), int64(0)
