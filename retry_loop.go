@@ -30,6 +30,7 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 	var steps *backoff.ExponentialBackOff
 	var kept *result
 	var spent int64
+	var atCircuit time.Duration // waited there until the last backoff
 	for sent := x.sends > 0; ; resp, sent, err = x.resend(next) {
 		v := x.verdict
 		if v.Class == ClassOK && err == nil {
@@ -66,6 +67,9 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 		}
 		if why := x.replayable(); why != nil {
 			return resp, x.alsoBecause(err, why)
+		}
+		if w := x.past().waits.Circuit; w > atCircuit { // the outage is over: begin with short backoffs again
+			atCircuit, steps = w, nil
 		}
 		if steps == nil {
 			steps = backoff.NewExponentialBackOff(backoff.WithInitialInterval(p.BaseDelay), backoff.WithMultiplier(2),
