@@ -54,6 +54,12 @@ func (x *exchange) enter() error {
 		}
 		err := x.acquire()
 		if err == nil {
+			var again bool
+			if again, err = x.lastLook(); again {
+				continue
+			}
+		}
+		if err == nil {
 			if err = x.allowed(); err == nil {
 				if b == nil {
 					return nil
@@ -91,6 +97,20 @@ func (x *exchange) part() (originKey, callPart) {
 	}
 	return originOf(x.req.URL), callPart{x.method(), route, x.integration}
 }
+
+// queued is called when the call has to wait for the limiter: meanwhile others go on, and probe.
+func (x *exchange) queued() {
+	if c := x.slot; c != nil && x.idempotent() {
+		c.of.mu.Lock()
+		c.safeSoon = c.of.breaker.now() + safeSoon
+		c.of.mu.Unlock()
+	}
+	x.endSlot()
+	x.passOn()
+}
+
+// safeSoon is how long a write that must not be sent twice leaves the probe to a safe call that waits for the limiter.
+const safeSoon = 30 * time.Second
 
 // endSlot gives up the call's probe slot, if it has one.
 func (x *exchange) endSlot() {
@@ -150,8 +170,8 @@ func (x *exchange) acquireSlow() error {
 	case x.set.retry != nil:
 		p.MaxPause = x.set.retry.MaxRetryAfter
 	}
-	if x.released != nil {
-		p.Queued = x.passOn
+	if x.released != nil || x.slot != nil {
+		p.Queued = x.queued
 	}
 	err := x.limiter.acquire(x.ctx, p)
 	p.Queued = nil
@@ -195,9 +215,12 @@ func (x *exchange) awaitCircuit(b *Breaker) error {
 		now := b.now()
 		c, _ := o.blocker(part, nil, unsafe, now)
 		if c == nil {
-			c = o.releasing(part)
+			// Those that waited before go first, but a call that would not wait for a circuit is not held up either.
+			if c = o.releasing(part); c == x.released || !x.patient() && x.holdFor() <= 0 {
+				c = nil
+			}
 		}
-		if c == nil || c == x.released {
+		if c == nil {
 			o.mu.Unlock()
 			return nil
 		}
@@ -246,7 +269,7 @@ func (x *exchange) waitsFor(c *circuit, now time.Duration) (time.Duration, error
 	if x.limiter != nil {
 		most = x.limiter.engine.MaxQueue
 	}
-	if c.count >= most {
+	if c.count >= most && x.seq == 0 { // a call that has waited before has its place
 		return 0, refuse(ErrQueueFull, 0)
 	}
 	return longest, nil
@@ -301,11 +324,13 @@ func (x *exchange) settleCircuits(b *Breaker, v *Verdict, answered bool) {
 	key, part := x.part()
 	for _, change := range b.report(&x.permit, key, part, v, answered) {
 		s := change.status
+		lasted := s.Lasts
 		if change.opened {
-			b.eachListener(func(l circuitListener) { l.CircuitOpened(s.Origin) })
-		} else {
-			b.eachListener(func(l circuitListener) { l.CircuitClosed(s.Origin, s.Lasts) })
+			lasted = 0
 		}
+		b.eachListener(func(l circuitListener) {
+			l.CircuitsChanged(s.Origin, change.version, change.open, lasted)
+		})
 		e := CircuitChanged{Call: x.info(), Origin: s.Origin, Route: s.Route, Integration: s.Integration}
 		if change.opened {
 			e.State, e.OpenFor = BreakerOpen, s.OpenFor

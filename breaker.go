@@ -94,16 +94,16 @@ type Breaker struct {
 	arrivals   atomic.Uint64 // counts the calls that wait
 
 	mu        sync.RWMutex
-	origins   map[originKey]*circuits // those with a circuit: with a failure in the last Window, or not closed
-	swept     time.Duration           // when the idle ones were last removed
-	listeners map[any]circuitListener
+	origins   map[originKey]*circuits        // those with a circuit: with a failure in the last Window, or not closed
+	swept     time.Duration                  // when the idle ones were last removed
+	listeners map[any]func() circuitListener // by the key of the limiter; the function returns nil once it is gone
 }
 
-// circuitListener hears when a circuit to an origin opens, and when it closes after an outage of the given
-// length. The limiter is a listener: after an outage it admits calls slowly.
+// circuitListener hears when a circuit to an origin opens or closes: how many are not closed now, and how long the one
+// that has closed was open, 0 if one has opened. Changes may come out of order; the one with the highest version counts.
+// The limiter is a listener: after an outage it admits calls slowly.
 type circuitListener interface {
-	CircuitOpened(origin string)
-	CircuitClosed(origin string, lasted time.Duration)
+	CircuitsChanged(origin string, version uint32, open int, lasted time.Duration)
 }
 
 // NewBreaker returns a closed breaker, or an error that matches [ErrInvalid] and names each field out of range.

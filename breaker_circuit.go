@@ -31,6 +31,7 @@ type circuit struct {
 	told      time.Duration // the end of the pause that the partner has asked for
 	probedAt  time.Duration // when the last probe was sent, or else openedAt
 	probing   int           // probes in flight or successful
+	safeSoon  time.Duration // until then a safe call with a slot waits for the limiter, and goes before unsafe ones
 	slots     int           // waiters that have a probe slot and no permit yet
 
 	waiters
@@ -131,7 +132,7 @@ func (c *circuit) failure(p callPart, generation uint32, now time.Duration) (ope
 func (c *circuit) open(v *Verdict, now time.Duration) {
 	c.changed()
 	c.openedAt, c.probedAt, c.told = now, now, 0
-	c.probing, c.slots = 0, 0
+	c.probing = 0
 	c.hold(v, now)
 	c.unrelease()
 }
@@ -176,7 +177,7 @@ func (c *circuit) busy() bool { return c.probing+c.slots >= c.of.breaker.policy.
 
 // mayProbe reports whether a call without a probe slot may probe now. An unsafe one may not while a safe one waits.
 func (c *circuit) mayProbe(unsafe bool, now time.Duration) bool {
-	return c.openUntil <= now && !c.busy() && !(unsafe && c.safe.first != nil)
+	return c.openUntil <= now && !c.busy() && !(unsafe && (c.safe.first != nil || now < c.safeSoon))
 }
 
 // begin begins a probe. It returns the function that reports its outcome to gobreaker.

@@ -143,8 +143,11 @@ func (b *Breaker) retire(o *circuits) {
 }
 
 // failure counts a failed attempt for each part that it belongs to, and opens the circuit of the widest part
-// that the failures call for. It returns that circuit, nil for none. The caller holds o.mu.
-func (o *circuits) failure(p callPart, generation uint32, v *Verdict, now time.Duration) (opened *circuit) {
+// that the failures call for. It returns that circuit, nil for none, and the open ones that it takes over. The caller
+// holds o.mu.
+func (o *circuits) failure(
+	p callPart, generation uint32, v *Verdict, now time.Duration,
+) (opened *circuit, absorbed []CircuitStatus) {
 	scopes, n := p.scopes()
 	for _, s := range scopes[:n] {
 		c := o.byPart[s]
@@ -160,16 +163,19 @@ func (o *circuits) failure(p callPart, generation uint32, v *Verdict, now time.D
 		}
 	}
 	if opened == nil {
-		return nil
+		return nil, nil
 	}
 	opened.open(v, now)
 	for q, c := range o.byPart {
 		if c != opened && opened.part.covers(q) {
+			if !c.closed {
+				absorbed = append(absorbed, c.status(now))
+			}
 			delete(o.byPart, q)
 			c.release() // its calls wait for the wider circuit now
 		}
 	}
-	return opened
+	return opened, absorbed
 }
 
 // success counts an attempt that succeeded. The caller holds o.mu.
@@ -247,18 +253,39 @@ func (b *Breaker) allow(key originKey, p callPart, slot *circuit, unsafe bool) (
 	}
 	got := permit{held: true}
 	for _, c := range probes {
-		if done := c.begin(now); done != nil {
-			got.probes, got.age = append(got.probes, probe{c, c.generation, done}), max(got.age, now-c.openedAt)
+		done := c.begin(now)
+		if done == nil { // gobreaker has more probes than are counted here: not in this instant
+			c.openUntil = now + 10*time.Millisecond
+			for _, p := range got.probes {
+				p.done(errNeutral)
+				p.of.probing--
+			}
+			return permit{}, c
 		}
+		got.probes, got.age = append(got.probes, probe{c, c.generation, done}), max(got.age, now-c.openedAt)
 	}
 	got.generation = b.generation.Load()
 	return got, nil
 }
 
-// circuitChange says that a circuit has opened or closed. The status is that of the open circuit.
+// circuitChange says that a circuit has opened or closed, or given way to a wider one. The status is that of the open
+// circuit. open is the number of circuits of the origin that are not closed after it, and version orders the changes.
 type circuitChange struct {
-	status CircuitStatus
-	opened bool
+	status  CircuitStatus
+	opened  bool
+	open    int
+	version uint32
+}
+
+// change returns a change of c at its origin, which has just happened.
+func (o *circuits) change(status CircuitStatus, opened bool) circuitChange {
+	open := 0
+	for _, c := range o.byPart {
+		if !c.closed {
+			open++
+		}
+	}
+	return circuitChange{status, opened, open, o.breaker.generation.Add(1)}
 }
 
 // report ends a permit with the verdict on its attempt, whose call is of p. A second report does nothing. It
@@ -278,15 +305,18 @@ func (b *Breaker) report(pm *permit, key originKey, p callPart, v *Verdict, answ
 		c := pm.probes[i].of
 		closed := c.probed(&pm.probes[i], v, answered, now)
 		if closed {
-			changes = append(changes, circuitChange{c.status(now), false})
+			changes = append(changes, o.change(c.status(now), false))
 		}
 	}
 	retire := false
 	switch {
 	case failed:
 		o.failed = now
-		if c := o.failure(p, pm.generation, v, now); c != nil {
-			changes = append(changes, circuitChange{c.status(now), true})
+		if c, absorbed := o.failure(p, pm.generation, v, now); c != nil {
+			for _, status := range absorbed {
+				changes = append(changes, o.change(status, false))
+			}
+			changes = append(changes, o.change(c.status(now), true))
 		}
 		o.pause(p, v, now)
 	case v.Class == ClassOK:
@@ -297,7 +327,7 @@ func (b *Breaker) report(pm *permit, key originKey, p callPart, v *Verdict, answ
 	if retire {
 		b.retire(o)
 	}
-	if len(changes) > 0 && !changes[0].opened {
+	if len(changes) > 0 && !changes[len(changes)-1].opened {
 		b.hurry()
 	}
 	return changes

@@ -167,10 +167,14 @@ func (c *circuit) wakeProbes() {
 	for !c.busy() {
 		w := c.safe.first
 		if w == nil {
-			w = c.unsafe.first
-		}
-		if w == nil {
-			return
+			if w = c.unsafe.first; w == nil {
+				return
+			}
+			if wait := c.safeSoon - c.of.breaker.now(); wait > 0 {
+				c.stopTimer()
+				c.timer = time.AfterFunc(wait, c.wakeProbes)
+				return
+			}
 		}
 		c.list(w).remove(w)
 		c.count--
@@ -218,15 +222,19 @@ func (b *Breaker) wait(ctx context.Context, w *circuitWaiter, patience time.Dura
 	return err
 }
 
-// subscribe adds l to the listeners, unless there is one for the same key.
-func (b *Breaker) subscribe(key any, l circuitListener) {
+// subscribe adds a listener, unless there is one for the same key. get returns the listener, or nil once it is gone: a
+// breaker that many clients share keeps none of them.
+func (b *Breaker) subscribe(key any, get func() circuitListener) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.listeners == nil {
-		b.listeners = make(map[any]circuitListener)
+		b.listeners = make(map[any]func() circuitListener)
+	}
+	if n := len(b.listeners); n >= 64 && n&(n-1) == 0 { // now and then
+		maps.DeleteFunc(b.listeners, func(_ any, get func() circuitListener) bool { return get() == nil })
 	}
 	if b.listeners[key] == nil {
-		b.listeners[key] = l
+		b.listeners[key] = get
 	}
 }
 
@@ -235,7 +243,9 @@ func (b *Breaker) eachListener(f func(circuitListener)) {
 	b.mu.RLock()
 	listeners := slices.Collect(maps.Values(b.listeners))
 	b.mu.RUnlock()
-	for _, l := range listeners {
-		f(l)
+	for _, get := range listeners {
+		if l := get(); l != nil {
+			f(l)
+		}
 	}
 }

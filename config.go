@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"time"
+	"weak"
 
 	"github.com/belay-go/belay/internal/deadline"
 	"github.com/belay-go/belay/internal/errkit"
@@ -61,7 +62,13 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	if b := cfg.shared.settings.breaker; b != nil && c.limits != nil {
 		root := c.limits.engine.Root()
 		root.TrackPace()
-		b.subscribe(root, c.limits.engine)
+		view := weak.Make(c.limits.engine)
+		b.subscribe(weak.Make(root), func() circuitListener {
+			if l := view.Value(); l != nil {
+				return l
+			}
+			return nil
+		})
 	}
 	limits, key := c.limits, uint64(0)
 	if limits != nil && cfg.base != nil {

@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -45,6 +46,38 @@ func (x *exchange) waitedOutside() time.Duration {
 	return x.past().waits.Queue + x.past().waits.Circuit
 }
 
+// lastLookTime bounds the time for which an attempt keeps its permits while it asks for another credential.
+const lastLookTime = 2 * time.Second
+
+// lastLook replaces a credential that has expired while the attempt waited for the circuit or in the queue, or that may
+// have: one that does not say so is asked for again after any wait. The attempt keeps its permits meanwhile, but not for
+// long, and it holds no probe. If it takes longer, again is true: the attempt has given its permits back.
+func (x *exchange) lastLook() (again bool, err error) {
+	if x.cred == nil {
+		return false, nil
+	}
+	if e, ok := x.cred.(Expirer); ok && !e.Expired() || !ok && x.waitedOutside() <= x.askedAfter {
+		return false, nil
+	}
+	x.queued()
+	auth := x.authenticator()
+	ctx, cancel := context.WithTimeout(x.ctx, lastLookTime)
+	err = x.ask(ctx, auth)
+	cancel()
+	if err != nil && x.ctx.Err() == nil && ctx.Err() != nil {
+		x.giveBack()
+		if err = x.ask(x.ctx, auth); err == nil {
+			again, x.place.Returning = true, true
+		}
+	} else if err == nil && x.limiter != nil {
+		x.limiter.engine.Restart(&x.place)
+	} else if err != nil {
+		x.giveBack()
+	}
+	x.askedAfter = x.waitedOutside()
+	return again, err
+}
+
 // triedAgain reports whether err is of an authenticator that has asked for a credential more than once by itself. The
 // call does not multiply that.
 func triedAgain(err error) bool {
@@ -67,7 +100,16 @@ func (x *exchange) authenticator() Authenticator {
 // credential gets a credential from auth for the next attempt. An error becomes the verdict, with ClassAuth
 // in place of ClassClient.
 func (x *exchange) credential(auth Authenticator) error {
-	cred, err := auth.Credential(x.ctx)
+	err := x.ask(x.ctx, auth)
+	if err != nil {
+		x.noteOutcome(nil)
+	}
+	return err
+}
+
+// ask is credential within ctx, without a note for the client's health.
+func (x *exchange) ask(ctx context.Context, auth Authenticator) error {
+	cred, err := auth.Credential(ctx)
 	if err == nil && cred == nil {
 		err = errors.New("the authenticator returned no credential")
 	}
@@ -77,7 +119,6 @@ func (x *exchange) credential(auth Authenticator) error {
 			x.verdict.Class = ClassAuth
 		}
 		x.verdict.unsent, x.noRetry = true, triedAgain(err)
-		x.noteOutcome(nil)
 		return err
 	}
 	x.cred = cred
@@ -106,17 +147,6 @@ func (x *exchange) confidential() error {
 // sign is the layer that puts the credential onto a clone of the request. It runs after all waiting, so that
 // a signature's timestamp is fresh.
 func (x *exchange) sign(next *next) (*http.Response, error) {
-	if e, ok := x.cred.(Expirer); ok && e.Expired() || !ok && x.waitedOutside() > x.askedAfter {
-		// The token has expired in the queue or while the circuit was open, or may have: a credential that does not
-		// say so is asked for again after any wait. Get another one without giving up the permits.
-		x.passOn()
-		if err := x.credential(x.authenticator()); err != nil {
-			return nil, err
-		}
-		if x.limiter != nil {
-			x.limiter.engine.Restart(&x.place)
-		}
-	}
 	if x.signed != nil { // an earlier attempt was signed: its secrets must stay hidden too
 		x.record().secrets = x.secrets()
 	}

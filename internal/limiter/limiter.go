@@ -234,26 +234,29 @@ func (l *Limiter) TrackPace() {
 	l.sched.paced = true
 }
 
-// CircuitOpened reports the beginning of an outage of an origin. The scheduler keeps the pace of calls before it.
-func (l *Limiter) CircuitOpened(origin string) {
-	key, s := l.OriginKey(origin), l.sched
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now()
-	s.originScope(key, now).ramp.outage(now)
-}
-
-// CircuitClosed reports the end of an outage of the given length. From now on a ramp admits the calls to the
-// origin slowly at first. If the pace before is not known, the tightest of l's limits stands for it.
-func (l *Limiter) CircuitClosed(origin string, lasted time.Duration) {
+// CircuitsChanged reports the beginning or the end of an outage of an origin or of a part of it. open is the number of
+// outages that last now, and lasted the length of the one that has ended, 0 if one has begun. A report with a lower
+// version than an earlier one counts for nothing. When outages begin, the scheduler keeps the pace of calls before. When
+// they have ended, a ramp admits the calls to the origin slowly at first. If the pace before is not known, the tightest
+// of l's limits stands for it.
+func (l *Limiter) CircuitsChanged(origin string, version uint32, open int, lasted time.Duration) {
 	key, set, s := l.OriginKey(origin), l.current(), l.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.signalled.Store(true)
 	now := s.now()
 	sc := s.originScope(key, now)
-	sc.ramp.start(now, lasted, s.knownPace(sc, set))
-	s.wake(&sc.easing)
+	if int32(version-sc.circuits) <= 0 {
+		return
+	}
+	sc.circuits = version
+	if lasted == 0 {
+		sc.ramp.outage(now)
+	} else {
+		s.signalled.Store(true)
+		sc.ramp.start(now, lasted, s.knownPace(sc, set))
+		s.wake(&sc.easing)
+	}
+	sc.ramp.outages = open
 	s.pump(now)
 }
 

@@ -142,6 +142,13 @@ func (p *pace) note(now time.Duration) {
 	p.counts[p.at]++
 }
 
+// forget takes back one call that was counted just now and not sent.
+func (p *pace) forget(now time.Duration) {
+	if now < p.end && p.counts[p.at] > 0 {
+		p.counts[p.at]--
+	}
+}
+
 // roll ends the seconds that are over, and begins the present one.
 func (p *pace) roll(now time.Duration) {
 	if !p.began {

@@ -285,6 +285,9 @@ func (s *scheduler) undo(r *Reservation, now time.Duration) {
 	if r.logged > 0 {
 		s.log.Gone(r.logged, r.cost())
 	}
+	if sc := s.scopesOf(r)[0]; s.paced && sc != nil {
+		sc.ramp.pace.forget(now)
+	}
 }
 
 // restart makes the permits of r count from now, because the attempt is sent later than it was admitted.

@@ -23,6 +23,7 @@ type scopeState struct {
 	pausing         blocker       // the calls that wait for the end of the pause
 	ramp            ramp          // after an outage; only of an origin
 	easing          blocker       // the calls that wait for the ramp
+	circuits        uint32        // version of the last report of circuits
 	pressure        pressure      // only of an origin
 	advertised      []*advertised
 	perRoute        []string // names of quotas that each route has for itself
@@ -248,6 +249,9 @@ func (s *scheduler) forget(now time.Duration) {
 			}
 		}
 		gone := sc.until <= now && len(s.byScope[key]) == 0 && sc.ramp.over(now)
+		if gone {
+			s.throttles(sc, 0)
+		}
 		switch {
 		case gone && sc.scope == ScopeRoute:
 			s.routeScopes--
