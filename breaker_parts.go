@@ -142,12 +142,10 @@ func (b *Breaker) retire(o *circuits) {
 	}
 }
 
-// failure counts a failed attempt for each part that it belongs to, and opens the circuit of the widest part
-// that the failures call for. It returns that circuit, nil for none, and the open ones that it takes over. The caller
-// holds o.mu.
-func (o *circuits) failure(
-	p callPart, generation uint32, v *Verdict, now time.Duration,
-) (opened *circuit, absorbed []CircuitStatus) {
+// failure counts a failed attempt for each part that it belongs to, and opens the circuits that the failures call for:
+// the widest part, which takes over the open circuits that it covers. It returns the changes. The caller holds o.mu.
+func (o *circuits) failure(p callPart, generation uint32, v *Verdict, now time.Duration) (changes []circuitChange) {
+	var tripped []*circuit
 	scopes, n := p.scopes()
 	for _, s := range scopes[:n] {
 		c := o.byPart[s]
@@ -158,24 +156,28 @@ func (o *circuits) failure(
 			c = newCircuit(o, s)
 			o.byPart[s] = c
 		}
-		if c.failure(p, generation, now) && opened == nil {
-			opened = c
+		if c.failure(p, generation, now) {
+			tripped = append(tripped, c)
 		}
 	}
-	if opened == nil {
-		return nil, nil
-	}
-	opened.open(v, now)
-	for q, c := range o.byPart {
-		if c != opened && opened.part.covers(q) {
-			if !c.closed {
-				absorbed = append(absorbed, c.status(now))
+	for _, wide := range tripped {
+		if o.byPart[wide.part] != wide {
+			continue // a wider one has taken over
+		}
+		for q, c := range o.byPart {
+			if c == wide || !wide.part.covers(q) {
+				continue
 			}
 			delete(o.byPart, q)
+			if !c.closed && !slices.Contains(tripped, c) {
+				changes = append(changes, o.change(c.status(now), false))
+			}
 			c.release() // its calls wait for the wider circuit now
 		}
+		wide.open(v, now)
+		changes = append(changes, o.change(wide.status(now), true))
 	}
-	return opened, absorbed
+	return changes
 }
 
 // success counts an attempt that succeeded. The caller holds o.mu.
@@ -312,12 +314,7 @@ func (b *Breaker) report(pm *permit, key originKey, p callPart, v *Verdict, answ
 	switch {
 	case failed:
 		o.failed = now
-		if c, absorbed := o.failure(p, pm.generation, v, now); c != nil {
-			for _, status := range absorbed {
-				changes = append(changes, o.change(status, false))
-			}
-			changes = append(changes, o.change(c.status(now), true))
-		}
+		changes = append(changes, o.failure(p, pm.generation, v, now)...)
 		o.pause(p, v, now)
 	case v.Class == ClassOK:
 		o.success(p, pm.generation, now)
