@@ -331,6 +331,11 @@ func (x *exchange) settleCircuits(b *Breaker, v *Verdict, answered bool) {
 		b.eachListener(func(l circuitListener) {
 			l.CircuitsChanged(s.Origin, change.version, change.open, lasted)
 		})
+		if c := change.closed; c != nil { // now they find the ramp
+			c.of.mu.Lock()
+			c.wakeNext()
+			c.of.mu.Unlock()
+		}
 		e := CircuitChanged{Call: x.info(), Origin: s.Origin, Route: s.Route, Integration: s.Integration}
 		if change.opened {
 			e.State, e.OpenFor = BreakerOpen, s.OpenFor

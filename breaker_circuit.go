@@ -210,7 +210,7 @@ func (c *circuit) probed(p *probe, v *Verdict, answered bool, now time.Duration)
 		if c.closed {
 			c.changed()
 			c.inARow, c.probing = 0, 0
-			c.release()
+			c.gather() // the limiters hear of it first, see settleCircuits
 			return true
 		}
 	default:

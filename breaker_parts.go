@@ -272,7 +272,9 @@ func (b *Breaker) allow(key originKey, p callPart, slot *circuit, unsafe bool) (
 
 // circuitChange says that a circuit has opened or closed, or given way to a wider one. The status is that of the open
 // circuit. open is the number of circuits of the origin that are not closed after it, and version orders the changes.
+// closed is the circuit whose calls are to be released once the limiters know of the change.
 type circuitChange struct {
+	closed  *circuit
 	status  CircuitStatus
 	opened  bool
 	open    int
@@ -287,7 +289,7 @@ func (o *circuits) change(status CircuitStatus, opened bool) circuitChange {
 			open++
 		}
 	}
-	return circuitChange{status, opened, open, o.breaker.generation.Add(1)}
+	return circuitChange{nil, status, opened, open, o.breaker.generation.Add(1)}
 }
 
 // report ends a permit with the verdict on its attempt, whose call is of p. A second report does nothing. It
@@ -305,9 +307,12 @@ func (b *Breaker) report(pm *permit, key originKey, p callPart, v *Verdict, answ
 	now := b.now()
 	for i := range pm.probes {
 		c := pm.probes[i].of
-		closed := c.probed(&pm.probes[i], v, answered, now)
-		if closed {
-			changes = append(changes, o.change(c.status(now), false))
+		if c.probed(&pm.probes[i], v, answered, now) {
+			change := o.change(c.status(now), false)
+			if !c.relayed {
+				c.relayed, change.closed = true, c
+			}
+			changes = append(changes, change)
 		}
 	}
 	retire := false

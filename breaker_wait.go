@@ -92,8 +92,16 @@ func (c *circuit) leave(w *circuitWaiter) {
 // releasing reports whether calls that have waited are still being released.
 func (c *circuit) releasing() bool { return c.relayed || len(c.leaving) > 0 }
 
-// release begins to wake all waiters, because the circuit has closed or gives way to a wider one.
+// release begins to wake all waiters, because the circuit gives way to a wider one.
 func (c *circuit) release() {
+	c.gather()
+	if !c.relayed {
+		c.wakeNext()
+	}
+}
+
+// gather prepares the release of all waiters.
+func (c *circuit) gather() {
 	c.stopTimer()
 	for _, l := range []*waiterList{&c.safe, &c.unsafe} {
 		for w := l.first; w != nil; w = w.next {
@@ -104,9 +112,6 @@ func (c *circuit) release() {
 	slices.SortFunc(c.leaving, func(a, b *circuitWaiter) int { return int(int64(a.seq - b.seq)) })
 	for _, w := range c.leaving {
 		w.prev, w.next = nil, nil
-	}
-	if !c.relayed {
-		c.wakeNext()
 	}
 }
 

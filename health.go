@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // HealthState is the state of an integration, judged by its own traffic.
@@ -35,7 +37,7 @@ func (s HealthState) String() string {
 
 // Health describes the state of a partner as the client's own traffic shows it. It holds no credential and no
 // body. Its JSON has the names below in snake_case, with the most important fields of Failure and Limiter
-// beside them; durations are in milliseconds.
+// beside them and the first hundred circuits; durations are in milliseconds.
 type Health struct {
 	Partner, Integration string
 	State                HealthState
@@ -50,6 +52,8 @@ type Health struct {
 	LastFailure time.Time
 	Failure     Verdict
 	StatusCode  int
+	// Error is the error of the last failed attempt, one line without credentials; empty if there was an answer.
+	Error string
 	// Circuit is the state of the circuit that is furthest from closed, of those that hold calls of this client,
 	// and OpenFor is the time until its next probe. Circuits holds all circuits of the partner that are not
 	// closed, those of other origins too; for a client with an integration, without those of other integrations.
@@ -74,6 +78,7 @@ type failedAttempt struct {
 	at      time.Time
 	verdict Verdict
 	status  int
+	err     string
 }
 
 // noteOutcome records how an attempt ended. It skips outcomes that say nothing about the partner: refusals by
@@ -97,7 +102,11 @@ func (x *exchange) noteOutcome(resp *http.Response) {
 			status = resp.StatusCode
 		}
 		o.failures.Add(1)
-		o.last.Store(&failedAttempt{time.Now(), x.verdict, status})
+		text := ""
+		if err := x.past().att.Err; resp == nil && err != nil {
+			text = redact.Line(x.clean(err).Error(), 300)
+		}
+		o.last.Store(&failedAttempt{time.Now(), x.verdict, status, text})
 		return
 	}
 	if sent := x.sentAt(); sent-o.worked.Load() >= int64(time.Second) {
@@ -122,7 +131,7 @@ func (c *Client) Health() (h Health) {
 	h.Failures = int(c.outcomes.failures.Load())
 	f := c.outcomes.last.Load()
 	if f != nil {
-		h.LastFailure, h.Failure, h.StatusCode = f.at, f.verdict, f.status
+		h.LastFailure, h.Failure, h.StatusCode, h.Error = f.at, f.verdict, f.status, f.err
 	}
 	var own []CircuitStatus
 	if b := c.set.breaker; b != nil {
@@ -168,6 +177,15 @@ func (h Health) MarshalJSON() ([]byte, error) {
 		Max     int    `json:"max"`
 		Waiting int    `json:"waiting"`
 	}
+	type circuit struct {
+		Origin      string `json:"origin"`
+		Route       string `json:"route,omitempty"`
+		Integration string `json:"integration,omitempty"`
+		State       string `json:"state"`
+		OpenFor     int64  `json:"open_for_ms,omitempty"`
+		Lasts       int64  `json:"lasts_ms"`
+		Waiting     int    `json:"waiting"`
+	}
 	out := struct {
 		Partner     string    `json:"partner"`
 		Integration string    `json:"integration,omitempty"`
@@ -184,11 +202,19 @@ func (h Health) MarshalJSON() ([]byte, error) {
 		Waiting     int       `json:"waiting"`
 		PausedFor   int64     `json:"paused_for_ms,omitempty"`
 		Limits      []limit   `json:"limits"`
+		Error       string    `json:"error,omitempty"`
+		Circuits    []circuit `json:"circuits,omitempty"`
 	}{
 		h.Partner, h.Integration, h.State.String(), h.LastSuccess, h.Failures, h.LastFailure,
 		"", h.Failure.Code, h.Failure.Message, h.StatusCode,
 		h.Circuit.String(), h.OpenFor.Milliseconds(), h.Limiter.Waiting, h.Limiter.PausedFor.Milliseconds(),
 		[]limit{},
+		h.Error, nil,
+	}
+	for _, c := range h.Circuits[:min(len(h.Circuits), 100)] {
+		out.Circuits = append(out.Circuits, circuit{
+			c.Origin, c.Route, c.Integration, c.State.String(), c.OpenFor.Milliseconds(), c.Lasts.Milliseconds(), c.Waiting,
+		})
 	}
 	if h.Failure.Class != ClassOK {
 		out.Class = h.Failure.Class.String()

@@ -46,7 +46,7 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 	case CircuitChanged:
 		o.write(ctx, slog.LevelWarn, "circuit", e.Call, Verdict{}, nil,
 			slog.String("state", e.State.String()), slog.String("origin", e.Origin), slog.String("of_route", e.Route),
-			slog.String("of_integration", e.Integration), slog.Int64("open_ms", e.OpenFor.Milliseconds()),
+			slog.String("of_integration", e.Integration), slog.Int64("probe_in_ms", e.OpenFor.Milliseconds()),
 			slog.Int64("lasted_ms", e.Lasted.Milliseconds()))
 	}
 }

@@ -223,7 +223,7 @@ func WithTransport(rt http.RoundTripper) Option {
 }
 
 // WithLogger writes a record for each attempt and each call, and for each retry, pause and change of the
-// circuit. Successes are logged at debug, failed calls at error and failed attempts at warn. Outcomes that a
+// circuit. Successes are logged at debug, failed calls at error and failed attempts at info at most. Outcomes that a
 // caller may have expected are lower: 404, 409, 410 and a canceled call at info; a deadline that has passed,
 // other requests that the partner finds wrong (ClassClient, as a 400 or a 422), and calls that Belay did not
 // send at warn. A raw request has its URL in place of the route. After a 400 or a 422 the record shows the

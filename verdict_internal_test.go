@@ -180,7 +180,7 @@ func TestLogEvents(t *testing.T) {
 	}
 	require.Equal(t, 4, strings.Count(b.String(), "\n"), b.String())
 	for _, want := range []string{
-		"wait_ms=1000", "scope=route for_ms=1000", "state=open open_ms=5000", "error=EOF", "ignored_header=Retry-After",
+		"wait_ms=1000", "scope=route for_ms=1000", "state=open probe_in_ms=5000", "error=EOF", "ignored_header=Retry-After",
 	} {
 		require.Contains(t, b.String(), want)
 	}

@@ -12,12 +12,13 @@ import (
 
 // Config configures a [Worker]. The zero value works.
 type Config struct {
-	// Workers is the number of events handled at the same time. Zero means 8; negative is an error.
+	// Workers is the number of events handled at the same time. Zero means 12; negative is an error.
 	Workers int
 	// MaxPerPartner and MaxPerIntegration bound the events of one partner, and those of one integration, that are
-	// handled at the same time, so that slow events of one leave workers to the others. Partners take turns, and
-	// so do the integrations of a partner. Zero means seven eighths of Workers for a partner and three quarters
-	// for an integration, rounded up; negative is an error.
+	// handled at the same time, so that slow events of one leave workers to the others. An integration of which two
+	// events in a row have failed gets one worker until one succeeds. Partners take turns, and so do the
+	// integrations of a partner. Zero means three quarters of Workers for a partner, but at least 6, and a third
+	// for an integration, but at least 4; negative is an error.
 	MaxPerPartner, MaxPerIntegration int
 	// MaxPending bounds the pending events; above it [Worker.Put] returns ErrFull. Zero means 100,000;
 	// negative is an error.
@@ -60,7 +61,7 @@ func (c *Config) check() error {
 		to   *int
 		zero int
 	}{
-		{"Workers", c.Workers, &c.Workers, 8},
+		{"Workers", c.Workers, &c.Workers, 12},
 		{"MaxPerPartner", c.MaxPerPartner, &c.MaxPerPartner, 0},
 		{"MaxPerIntegration", c.MaxPerIntegration, &c.MaxPerIntegration, 0},
 		{"MaxPending", c.MaxPending, &c.MaxPending, 100_000},
@@ -71,8 +72,8 @@ func (c *Config) check() error {
 		}
 		*x.to = cmp.Or(x.n, x.zero)
 	}
-	c.MaxPerPartner = cmp.Or(c.MaxPerPartner, c.Workers-c.Workers/8)
-	c.MaxPerIntegration = cmp.Or(c.MaxPerIntegration, c.Workers-c.Workers/4)
+	c.MaxPerPartner = cmp.Or(c.MaxPerPartner, max(min(c.Workers, 6), c.Workers*3/4))
+	c.MaxPerIntegration = cmp.Or(c.MaxPerIntegration, max(min(c.Workers, 4), c.Workers/3))
 	c.MaxAge = cmp.Or(c.MaxAge, 72*time.Hour)
 	if c.BaseDelay < 0 || c.MaxDelay < 0 {
 		errs = append(errs, fmt.Errorf("BaseDelay %v, MaxDelay %v: must not be negative", c.BaseDelay, c.MaxDelay))

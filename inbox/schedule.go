@@ -74,6 +74,7 @@ type lane struct {
 	at         time.Time // if it is not ready: when it will be
 	rest       time.Time // nothing is handled before that
 	refused    int       // attempts in a row that were refused
+	failed     int       // attempts in a row that failed or were refused
 }
 
 // Before orders lanes that are ready by turn, and others by time.
@@ -84,7 +85,8 @@ func (l *lane) Before(o *lane) bool {
 	return l.at.Before(o.at)
 }
 
-// refusals is the number of refusals in a row after which a whole integration rests, and then tries one event.
+// refusals is the number of refusals in a row after which a whole integration rests, and of failures of any kind after
+// which it has one event at work at a time.
 const refusals = 2
 
 // keyQueue holds the first job of a key and the jobs behind it, in order of Seq.
@@ -161,7 +163,7 @@ func (s *schedule) place(l *lane) {
 		}
 	}
 	bound := s.perIntegration
-	if l.refused >= refusals {
+	if l.failed >= refusals {
 		bound = 1
 	}
 	switch {
@@ -243,15 +245,20 @@ func (s *schedule) again(j *job) {
 // again, the whole integration rests until then.
 func (s *schedule) refused(j *job, until time.Time) {
 	l := s.lanes[j.from]
+	l.failed++
 	if l.refused++; l.refused >= refusals {
 		l.rest = until
 	}
 }
 
-// accepted takes note that an attempt of a taken job was not refused.
-func (s *schedule) accepted(j *job) {
+// accepted takes note that an attempt of a taken job was not refused, and whether it failed.
+func (s *schedule) accepted(j *job, failed bool) {
 	l := s.lanes[j.from]
-	l.refused, l.rest = 0, time.Time{}
+	if l.refused, l.rest = 0, (time.Time{}); failed {
+		l.failed++
+	} else {
+		l.failed = 0
+	}
 }
 
 // rests makes the integration of a taken job rest until the given time.

@@ -78,7 +78,7 @@ func (w *Worker) settle() {
 			case r.refused:
 				w.schedule.refused(r.job, r.change.Due)
 			case !r.again && !r.silent:
-				w.schedule.accepted(r.job)
+				w.schedule.accepted(r.job, r.event.Err != nil)
 			}
 			switch {
 			case r.again:

@@ -867,7 +867,9 @@ func TestShutdownDrains(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var done tally
+		draining := make(chan struct{})
 		w := start(t, inbox.NewMemory(), func(_ context.Context, it inbox.Item) error {
+			<-draining
 			switch {
 			case it.ID == "evt_0":
 				return errTrouble
@@ -884,7 +886,11 @@ func TestShutdownDrains(t *testing.T) {
 			put(t, w, fmt.Sprint("evt_", i))
 		}
 		began := time.Now()
-		require.NoError(t, w.Shutdown(t.Context()))
+		ended := make(chan error, 1)
+		go func() { ended <- w.Shutdown(t.Context()) }()
+		synctest.Wait()
+		close(draining)
+		require.NoError(t, <-ended)
 		require.Zero(t, time.Since(began))
 		done.once(t, 49)
 		num := w.Numbers()

@@ -35,8 +35,12 @@ func (repeated) TriedAgain() bool { return true }
 // fail returns the error of a token request, which matches ErrAuth. Its message is action, which says how to
 // correct it.
 func (o *App) fail(key, code, action string, err error) *belay.Error {
+	method := http.MethodPost
+	if o.login != nil { // the request is the user's own
+		method = ""
+	}
 	return &belay.Error{
-		Partner: o.cfg.Name, Integration: key, Method: http.MethodPost, URL: redact.Line(o.endpoint(), 1024), Err: err,
+		Partner: o.cfg.Name, Integration: key, Method: method, URL: redact.Line(o.endpoint(), 1024), Err: err,
 		Verdict: belay.Verdict{Class: belay.ClassAuth, Scope: belay.ScopeCall, Code: code, Message: action},
 	}
 }

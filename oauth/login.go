@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/errkit"
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // LoginConfig configures a [Login]. Name is required, so the zero value is not valid.
@@ -31,8 +33,9 @@ type LoginConfig struct {
 // replaces, the zero value at first: a partner with refresh tokens takes old.Refresh, any other the customer's name
 // and password. It may be called again after an error. The result needs Access; Obtained is set if it is zero.
 //
-// An error says what it means as that of a call does: a [belay.Error] of ClassAuth, or of ClassClient, refuses the
-// login for good, until there is another token or an hour has passed; any other error passes.
+// An error says what it means as that of a call does: a [belay.Error] of ClassAuth, or with the status 400 or 422,
+// refuses the login for good, until there is another token or an hour has passed; any other error passes, and Renew is
+// called up to three times. So a call that Renew makes needs no retries of its own: [belay.MaxAttempts](1).
 type Renew func(ctx context.Context, old Token) (Token, error)
 
 // Login gets and renews the tokens of a partner's own login with all that an [App] does for OAuth2: one renewal at a
@@ -97,7 +100,8 @@ func (l *Login) Put(ctx context.Context, key string, t Token) error {
 	return l.app.Put(ctx, key, t)
 }
 
-// Forget removes an integration's token from the store, and its function.
+// Forget removes an integration's token from the store, and its function. Its credential fails with [belay.ErrAuth]
+// until there is another function by Credential.
 func (l *Login) Forget(ctx context.Context, key string) error {
 	if l == nil || l.app == nil {
 		return errkit.Invalidf("Forget: the Login is nil")
@@ -114,7 +118,7 @@ func (l *login) renew(ctx context.Context, o *App, key string, old Token) (Token
 	renew := l.renews[key]
 	o.mu.Unlock()
 	if renew == nil {
-		return Token{}, o.fail(key, noToken, "there is no login for the integration: connect it", nil)
+		return Token{}, o.fail(key, noToken, "the login was forgotten: call Login.Credential again", nil)
 	}
 	return o.repeat(ctx, func(ctx context.Context) (Token, *belay.Error) {
 		return o.attempt(ctx, key, func(ctx context.Context) (Token, *belay.Error) {
@@ -134,16 +138,29 @@ func (l *login) renew(ctx context.Context, o *App, key string, old Token) (Token
 // loginRefused is the code of a login that was refused for good.
 const loginRefused = "login_refused"
 
+// loginStatus reports whether an error says that the login itself was refused.
+func loginStatus(e *belay.Error) bool {
+	return e.Class == belay.ClassAuth || e.StatusCode == http.StatusBadRequest ||
+		e.StatusCode == http.StatusUnprocessableEntity
+}
+
 // loginError returns the error of a Renew as that of a token request. Nil stays nil.
 func (o *App) loginError(ctx context.Context, key string, err error) *belay.Error {
 	if err == nil {
 		return nil
 	}
 	var of *belay.Error
+	ours := errors.As(err, &of) && of != nil
+	if ours { // its sentinels say nothing of the resource of the call
+		err = errors.New(redact.Line(err.Error(), 500))
+	}
 	switch {
-	case errors.As(err, &of) && of != nil && (of.Class == belay.ClassAuth || of.Class == belay.ClassClient):
+	case ours && loginStatus(of):
 		return o.fail(key, loginRefused, final[loginRefused], err)
-	case errors.As(err, &of) && of != nil && of.Class != belay.ClassCanceled:
+	case ours && of.Class == belay.ClassClient:
+		text := fmt.Sprintf("the login was answered with status %d: check its URL and request", of.StatusCode)
+		return o.fail(key, "", text, err)
+	case ours && of.Class != belay.ClassCanceled:
 		return o.failAs(of.Verdict, key, "", "the login failed", err)
 	case context.Cause(ctx) == errkit.ErrAttemptTimeout:
 		v := belay.Classify(&belay.Attempt{Err: errkit.ErrAttemptTimeout})

@@ -164,15 +164,18 @@ func (o *App) guarded(ctx context.Context, key string, send func() *belay.Error)
 		}
 		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: req}, nil
 	}))
-	req := (&http.Request{
-		Method: http.MethodPost, URL: &url.URL{Scheme: "token", Host: o.cfg.Name, Path: "/" + letters(key)},
-	}).WithContext(ctx)
+	u := &url.URL{Scheme: "token", Host: o.cfg.Name, Path: "/" + letters(key)}
+	what := "the token endpoint does not work, and is tried again soon"
+	if o.login != nil { // each customer may have another host
+		u.Host, what = letters(key), "the login does not work, and is tried again soon"
+	}
+	req := (&http.Request{Method: http.MethodPost, URL: u}).WithContext(ctx)
 	resp, err := rt.RoundTrip(req)
 	switch {
 	case resp != nil:
 		_ = resp.Body.Close()
 	case !sent:
-		e = o.fail(key, "", "the token endpoint does not work, and is tried again soon", belay.ErrCircuitOpen)
+		e = o.fail(key, "", what, belay.ErrCircuitOpen)
 		e.Verdict = belay.Verdict{Class: belay.ClassTransient, Scope: belay.ScopeCall, Message: e.Message}
 		e.Verdict.RetryAfter, _ = belay.RetryAfter(err)
 	}
