@@ -46,7 +46,7 @@ fuzz: ## run each fuzz target for FUZZTIME (50000x, a few seconds)
 bench: ## compare with bare net/http and a stack made by hand, interleaved, medians; recovery, waiting calls, windows by the clock, a thousand hosts, limits
 	cd bench && go run .
 	@echo; echo "what waits, recovery after outages, windows by the clock, a thousand integrations"
-	@cd bench && go test -count=1 -v -run 'TestOthersWaiting|TestRecovery|TestWindowsByTheClock|TestThousandIntegrations' . \
+	@cd bench && go test -count=1 -v -run 'TestOthersWaiting|TestRecovery|TestWindowsByTheClock|TestThousandIntegrations|TestBesideTrouble' . \
 		| sed -n -E 's/^.*_test.go:[0-9]+: (waiting|recovery|clock|thousand): /  \1: /p'
 	@echo; echo "limits, 2,000 calls each, worst of 11 seeds: time, over the optimum, 429s, failed"
 	@go test -count=1 -run TestLimitTable -v . | sed -n 's/^.*limits: /  /p'
