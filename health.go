@@ -119,7 +119,8 @@ func (x *exchange) noteOutcome(resp *http.Response) {
 }
 
 // Health returns the state of the partner according to the client's own traffic. It sends nothing and changes
-// nothing. A nil client is HealthUnknown.
+// nothing. Each client made by [Client.With] counts its own attempts, so the one that it was made from is
+// HealthUnknown as long as it sends nothing itself. A nil client is HealthUnknown.
 func (c *Client) Health() (h Health) {
 	if c.isNil() {
 		return h
