@@ -174,3 +174,53 @@ func TestRampOfAYoungClient(t *testing.T) {
 		require.Less(t, time.Since(began), 14*time.Second)
 	})
 }
+
+// Clients of different partners may share a breaker: each partner has circuits and a ramp of its own.
+func TestBreakerOfSeveralPartners(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		breaker, err := belay.NewBreaker(belay.BreakerPolicy{})
+		require.NoError(t, err)
+		var down atomic.Bool
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			if req.URL.Host == "one.test" && down.Load() {
+				return testkit.Reply(500), nil
+			}
+			return testkit.Reply(200), nil
+		})
+		partner := func(name string) *belay.Client {
+			c, err := belay.New("https://"+name+".test", belay.WithTransport(rt), belay.WithBreaker(breaker),
+				belay.WithName(name), belay.WithMaxInFlight(1000))
+			require.NoError(t, err)
+			return c
+		}
+		one, two := partner("one"), partner("two")
+		for range 30 { // three calls a second
+			require.NoError(t, get(t.Context(), one, "/"))
+			require.NoError(t, get(t.Context(), two, "/"))
+			time.Sleep(time.Second / 3)
+		}
+		down.Store(true)
+		for range 5 {
+			require.ErrorIs(t, get(t.Context(), one, "/"), belay.ErrUnavailable)
+			require.NoError(t, get(t.Context(), two, "/"))
+		}
+		require.Len(t, breaker.Circuits(), 1)
+		require.Equal(t, "https://one.test", breaker.Circuits()[0].Origin)
+		require.Equal(t, belay.HealthDown, one.Health().State)
+		require.Equal(t, belay.HealthUp, two.Health().State)
+		down.Store(false)
+		time.Sleep(10 * time.Second)
+		require.NoError(t, get(t.Context(), one, "/"))
+		require.Empty(t, breaker.Circuits())
+		start := time.Now()
+		for range 100 { // far above the pace before: no ramp holds them, because this partner was up
+			require.NoError(t, get(t.Context(), two, "/"))
+		}
+		require.Zero(t, time.Since(start))
+		for range 10 {
+			require.NoError(t, get(t.Context(), one, "/", belay.Patience(time.Minute)))
+		}
+		require.Positive(t, time.Since(start), "the partner that was down is eased in")
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -243,4 +244,76 @@ func changeUnderTraffic(t *testing.T, seed uint64) {
 	require.NoError(t, a.sliding(most, per, nil), "seed %d", seed)
 	require.LessOrEqual(t, time.Since(start), 10*time.Minute, "seed %d", seed)
 	requireEmpty(t, l)
+}
+
+// A thousand calls wait for different limits while these change again and again: every call goes, none beyond its
+// limit, and nothing is left in the line.
+func TestSetLimitsWhileAThousandWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const kinds, each = 8, 125
+		of := func(kind int) func(*http.Request) bool {
+			path := fmt.Sprint("/", kind)
+			return func(req *http.Request) bool { return req.URL.Path == path }
+		}
+		perKind := make([]func(*http.Request) bool, kinds)
+		for k := range kinds {
+			perKind[k] = of(k)
+		}
+		limits := func(n int, only ...int) (all []Limit) {
+			for _, k := range only {
+				limit := PerMinute(n)
+				limit.When = perKind[k]
+				all = append(all, limit)
+			}
+			return append(all, PerSecond(20))
+		}
+		all := []int{0, 1, 2, 3, 4, 5, 6, 7}
+		l := limiterOf(t, limits(1, all...)...)
+		var mu sync.Mutex
+		var sent [kinds][]time.Time
+		var wg sync.WaitGroup
+		for k := range kinds {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprint("https://partner.test/", k), nil)
+			require.NoError(t, err)
+			for range each {
+				wg.Go(func() {
+					r := &Reservation{Ask: Ask{Request: req, Patience: 24 * time.Hour}}
+					if err := l.Acquire(t.Context(), r); err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					sent[k] = append(sent[k], time.Now())
+					mu.Unlock()
+					l.Settle(r, Outcome{Answered: true})
+					l.Release(r)
+				})
+			}
+		}
+		synctest.Wait()
+		require.Equal(t, kinds*(each-1), l.Status().Waiting)
+		for range 20 { // their limits come, go and change
+			for _, next := range [][]Limit{
+				limits(2, 7, 3, 0), limits(1, all...), limits(3, 1, 2, 4, 5, 6), limits(1, all...), limits(2, all...),
+			} {
+				require.NoError(t, l.SetLimits(next...))
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+		require.NoError(t, l.SetLimits(limits(30, all...)...))
+		wg.Wait()
+		require.Zero(t, l.Status().Waiting)
+		for k := range kinds {
+			require.Len(t, sent[k], each)
+		}
+		var times []time.Time
+		for k := range kinds {
+			times = append(times, sent[k]...)
+		}
+		slices.SortFunc(times, time.Time.Compare)
+		for i := 20; i < len(times); i++ { // the limit that was there all the time
+			require.GreaterOrEqual(t, times[i].Sub(times[i-20]), time.Second)
+		}
+	})
 }
