@@ -263,8 +263,8 @@ func (s *stats) report(p *belaytest.Partner, took time.Duration, bare, detail bo
 	if bare {
 		how = "through plain net/http"
 	}
-	fmt.Printf("%d of %d records %s in %.1f s, %d lost\n\n",
-		s.fetched.Load(), records, how, took.Seconds(), s.lost.Load())
+	fmt.Printf("%d of %d records and %d of %d notes %s in %.1f s, %d lost\n\n",
+		s.fetched.Load(), records, s.posted.Load(), records/notes, how, took.Seconds(), s.lost.Load())
 	if !detail {
 		return false
 	}
