@@ -20,7 +20,7 @@ func (x *exchange) admit(next *next) (*http.Response, error) {
 	}
 	if err := x.enter(); err != nil {
 		x.opts.budget.giveBack()
-		return nil, x.stop(err)
+		return nil, err
 	}
 	var timer *time.Timer
 	if x.probe {
@@ -41,7 +41,7 @@ func (x *exchange) admit(next *next) (*http.Response, error) {
 	return resp, err
 }
 
-// enter waits until the attempt may be sent, and takes its permits.
+// enter waits until the attempt may be sent, and takes its permits. An error becomes the verdict.
 func (x *exchange) enter() error {
 	b := x.set.breaker
 	x.probe = false
@@ -49,13 +49,16 @@ func (x *exchange) enter() error {
 		if b != nil && b.troubled.Load() > 0 {
 			if err := x.awaitCircuit(b); err != nil {
 				x.passOn()
-				return err
+				return x.stop(err)
 			}
 		}
 		err := x.acquire()
 		if err == nil {
-			var again bool
-			if again, err = x.lastLook(); again {
+			again, err := x.lastLook()
+			if err != nil {
+				return err
+			}
+			if again {
 				continue
 			}
 		}
@@ -74,7 +77,7 @@ func (x *exchange) enter() error {
 					x.endSlot()
 					return nil
 				}
-				if !x.patient() && x.holdFor() <= 0 {
+				if !x.waits() {
 					err = b.refusal(wait)
 				}
 			}
@@ -83,7 +86,7 @@ func (x *exchange) enter() error {
 		x.endSlot()
 		if err != nil {
 			x.passOn()
-			return err
+			return x.stop(err)
 		}
 		x.place.Returning = true
 	}
@@ -216,7 +219,7 @@ func (x *exchange) awaitCircuit(b *Breaker) error {
 		c, _ := o.blocker(part, nil, unsafe, now)
 		if c == nil {
 			// Those that waited before go first, but a call that would not wait for a circuit is not held up either.
-			if c = o.releasing(part); c == x.released || !x.patient() && x.holdFor() <= 0 {
+			if c = o.releasing(part); c == x.released || !x.waits() {
 				c = nil
 			}
 		}
@@ -324,12 +327,8 @@ func (x *exchange) settleCircuits(b *Breaker, v *Verdict, answered bool) {
 	key, part := x.part()
 	for _, change := range b.report(&x.permit, key, part, v, answered) {
 		s := change.status
-		lasted := s.Lasts
-		if change.opened {
-			lasted = 0
-		}
 		b.eachListener(func(l circuitListener) {
-			l.CircuitsChanged(s.Origin, change.version, change.open, lasted)
+			l.CircuitsChanged(s.Origin, change.version, change.open, s.Lasts)
 		})
 		if c := change.closed; c != nil { // now they find the ramp
 			c.of.mu.Lock()

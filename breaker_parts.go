@@ -1,7 +1,6 @@
 package belay
 
 import (
-	"cmp"
 	"maps"
 	"net/url"
 	"slices"
@@ -193,10 +192,7 @@ func (o *circuits) success(p callPart, generation uint32, now time.Duration) {
 // blocker returns the circuit that a call has to wait for, or nil if the call may be sent: as a probe of the
 // circuits in probes, or as any other call if there are none. The caller holds o.mu.
 func (o *circuits) blocker(
-	p callPart,
-	slot *circuit,
-	unsafe bool,
-	now time.Duration,
+	p callPart, slot *circuit, unsafe bool, now time.Duration,
 ) (wait *circuit, probes []*circuit) {
 	scopes, n := p.scopes()
 	for _, s := range scopes[:n] {
@@ -289,7 +285,7 @@ func (o *circuits) change(status CircuitStatus, opened bool) circuitChange {
 			open++
 		}
 	}
-	return circuitChange{nil, status, opened, open, o.breaker.generation.Add(1)}
+	return circuitChange{status: status, opened: opened, open: open, version: o.breaker.generation.Add(1)}
 }
 
 // report ends a permit with the verdict on its attempt, whose call is of p. A second report does nothing. It
@@ -367,68 +363,6 @@ func (o *circuits) pause(p callPart, v *Verdict, now time.Duration) {
 			c.arm()
 		}
 	}
-}
-
-// CircuitStatus is the state of a circuit that is not closed.
-type CircuitStatus struct {
-	// Origin is the origin that the circuit is for, such as "https://api.example.com". Route is its route, as
-	// "GET /things/{id}", and Integration its integration; empty stands for all.
-	Origin, Route, Integration string
-	// State is the state, and OpenFor the time until the next probe, 0 if one may be sent now.
-	State   BreakerState
-	OpenFor time.Duration
-	// Lasts is the time since the circuit opened, and Waiting the number of calls that wait for it to close.
-	Lasts   time.Duration
-	Waiting int
-}
-
-// Circuits returns the state of every circuit that is not closed, the widest and oldest first. It changes nothing.
-func (b *Breaker) Circuits() []CircuitStatus {
-	if !b.made() {
-		return nil
-	}
-	return b.status(nil)
-}
-
-// status returns the circuits that are not closed and that concern a call, as related says; nil means all.
-func (b *Breaker) status(related func(originKey, callPart) bool) (all []CircuitStatus) {
-	if b.troubled.Load() == 0 {
-		return nil
-	}
-	now := b.now()
-	for _, o := range b.all() {
-		o.mu.Lock()
-		for p, c := range o.byPart {
-			if !c.closed && (related == nil || related(o.key, p)) {
-				all = append(all, c.status(now))
-			}
-		}
-		o.mu.Unlock()
-	}
-	slices.SortFunc(all, func(a, b CircuitStatus) int {
-		return cmp.Or(
-			cmp.Compare(a.width(), b.width()),
-			cmp.Compare(b.Lasts, a.Lasts),
-			strings.Compare(
-				a.Origin,
-				b.Origin,
-			),
-			strings.Compare(a.Route, b.Route),
-			strings.Compare(a.Integration, b.Integration),
-		)
-	})
-	return all
-}
-
-// width is the number of ways in which the circuit is narrower than its origin.
-func (s CircuitStatus) width() (n int) {
-	if s.Route != "" {
-		n++
-	}
-	if s.Integration != "" {
-		n++
-	}
-	return n
 }
 
 // originOf returns the key of the origin that u leads to.

@@ -2,6 +2,7 @@ package belay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -67,6 +68,28 @@ func TestCredentialIsFreshWhenItGoesOut(t *testing.T) {
 		require.NoError(t, get(t.Context(), c, "/"))
 		require.EqualValues(t, 1, asked.Load())
 	})
+	testkit.Bubble(t, "a refusal after a wait is not asked for again", func(t *testing.T) {
+		var asked atomic.Int32
+		rt := testkit.Script(func(int, *http.Request) (*http.Response, error) { return testkit.Reply(200), nil })
+		c := newClient(t, rt, belay.WithAuth(withdrawn{&asked}), belay.WithRateLimit(belay.Every(1, 3*time.Second)))
+		require.NoError(t, get(t.Context(), c, "/"))
+		asked.Store(0)
+		require.ErrorIs(t, get(t.Context(), c, "/"), belay.ErrAuth)
+		require.EqualValues(t, 2, asked.Load(), "before the wait and after it")
+		require.Zero(t, c.Health().Limiter.Waiting)
+	})
+}
+
+// withdrawn gives one credential, and then an error.
+type withdrawn struct{ asked *atomic.Int32 }
+
+var errWithdrawn = errors.New("the grant was withdrawn")
+
+func (w withdrawn) Credential(context.Context) (belay.Credential, error) {
+	if w.asked.Add(1) > 1 {
+		return nil, errWithdrawn
+	}
+	return stamp(time.Now()), nil
 }
 
 // A partner that counts by customer behind one credential: the pause of one customer is not that of the others.

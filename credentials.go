@@ -51,7 +51,8 @@ const lastLookTime = 2 * time.Second
 
 // lastLook replaces a credential that has expired while the attempt waited for the circuit or in the queue, or that may
 // have: one that does not say so is asked for again after any wait. The attempt keeps its permits meanwhile, but not for
-// long, and it holds no probe. If it takes longer, again is true: the attempt has given its permits back.
+// long, and it holds no probe. If it takes longer, again is true: the attempt has given its permits back. An error becomes
+// the verdict; the attempt has given its permits back then too.
 func (x *exchange) lastLook() (again bool, err error) {
 	if x.cred == nil {
 		return false, nil
@@ -63,16 +64,21 @@ func (x *exchange) lastLook() (again bool, err error) {
 	auth := x.authenticator()
 	ctx, cancel := context.WithTimeout(x.ctx, lastLookTime)
 	err = x.ask(ctx, auth)
+	slow := ctx.Err() != nil && x.ctx.Err() == nil
 	cancel()
-	if err != nil && x.ctx.Err() == nil && ctx.Err() != nil {
+	switch {
+	case err == nil:
+		if x.limiter != nil {
+			x.limiter.engine.Restart(&x.place)
+		}
+	case slow:
 		x.giveBack()
-		if err = x.ask(x.ctx, auth); err == nil {
+		if err = x.credential(auth); err == nil {
 			again, x.place.Returning = true, true
 		}
-	} else if err == nil && x.limiter != nil {
-		x.limiter.engine.Restart(&x.place)
-	} else if err != nil {
+	default:
 		x.giveBack()
+		x.noteOutcome(nil)
 	}
 	x.askedAfter = x.waitedOutside()
 	return again, err
@@ -121,7 +127,7 @@ func (x *exchange) ask(ctx context.Context, auth Authenticator) error {
 		x.verdict.unsent, x.noRetry = true, triedAgain(err)
 		return err
 	}
-	x.cred = cred
+	x.cred, x.noRetry = cred, false
 	return nil
 }
 

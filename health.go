@@ -56,7 +56,8 @@ type Health struct {
 	Error string
 	// Circuit is the state of the circuit that is furthest from closed, of those that hold calls of this client,
 	// and OpenFor is the time until its next probe. Circuits holds all circuits of the partner that are not
-	// closed, those of other origins too; for a client with an integration, without those of other integrations.
+	// closed, those of other origins too, as well as those of other partners that share its [WithBreaker]; for a client
+	// with an integration, without those of other integrations.
 	Circuit  BreakerState
 	OpenFor  time.Duration
 	Circuits []CircuitStatus

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -381,9 +380,9 @@ func TestPagesAreCalls(t *testing.T) {
 				break
 			}
 			require.LessOrEqual(t, int(asked.Load()), 1+prefetch)
-			before := runtime.NumGoroutine()
+			before := testkit.Goroutines()
 			time.Sleep(time.Hour)
-			require.Equal(t, before, runtime.NumGoroutine())
+			require.Equal(t, before, testkit.Goroutines())
 		})
 		testkit.Bubble(t, fmt.Sprint("cancel, prefetch ", prefetch), func(t *testing.T) {
 			_, rt := list(0)

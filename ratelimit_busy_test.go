@@ -60,6 +60,23 @@ func TestPlain503ForCallsTooFast(t *testing.T) {
 	}
 }
 
+// So it is for a customer's own host, whose calls have a credential.
+func TestPlain503OfACustomersHost(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "", func(t *testing.T) {
+		p := &leaky{rate: 20, burst: 5}
+		c, err := newClient(t, p).With(belay.WithBaseURL("https://acme.partner.test"), belay.WithIntegration("acme"),
+			belay.WithAuth(belay.Bearer(belay.NewSecret("token"))))
+		require.NoError(t, err)
+		began := time.Now()
+		failed := testkit.Work(8, 2400, func(int) error { return get(t.Context(), c, "/", belay.Patience(time.Hour)) })
+		require.True(t, len(failed) == 0, "%d failed", len(failed))
+		t.Logf("%d of %d refused, %.2f times the optimum", p.refused, p.sent, time.Since(began).Seconds()/120)
+		require.LessOrEqual(t, float64(p.refused), 0.08*float64(p.sent))
+		require.Less(t, time.Since(began), 150*time.Second)
+	})
+}
+
 // Failures at random, which do not follow the pace, slow calls down for a while at most.
 func Test503sAtRandom(t *testing.T) {
 	t.Parallel()

@@ -58,12 +58,11 @@ func (x *exchange) retryFrom(next *next, resp *http.Response, err error) (*http.
 		// failures to open the circuit.
 		spentAll := x.attempt >= attempts &&
 			(attempts == 1 || x.opts.maxAttempts > 0 || v.Class != ClassTransient || !x.patient())
-		if !spentAll && x.ctx.Err() == nil && x.worthRetrying(v) && !x.safeToRetry(v) {
-			return resp, x.alsoBecause(err, &notRetried{x.method()})
-		}
-		if spentAll || x.ctx.Err() != nil || x.noRetry && !x.patient() && x.opts.maxAttempts == 0 || !x.worthRetrying(v) ||
-			!x.safeToRetry(v) {
+		if spentAll || x.ctx.Err() != nil || x.noRetry && !x.patient() && x.opts.maxAttempts == 0 || !x.worthRetrying(v) {
 			return resp, err
+		}
+		if !x.safeToRetry(v) {
+			return resp, x.alsoBecause(err, &notRetried{x.method()})
 		}
 		if why := x.replayable(); why != nil {
 			return resp, x.alsoBecause(err, why)
@@ -226,3 +225,6 @@ func (x *exchange) maxAttempts() int { return cmp.Or(x.opts.maxAttempts, x.set.r
 
 // holdFor returns how long the call may still wait for a circuit without patience.
 func (x *exchange) holdFor() time.Duration { return x.backoffs() - x.past().waits.Circuit }
+
+// waits reports whether the call may still wait for a circuit.
+func (x *exchange) waits() bool { return x.patient() || x.holdFor() > 0 }

@@ -245,6 +245,7 @@ func (s *schedule) again(j *job) {
 // again, the whole integration rests until then.
 func (s *schedule) refused(j *job, until time.Time) {
 	l := s.lanes[j.from]
+	j.deferred++
 	l.failed++
 	if l.refused++; l.refused >= refusals {
 		l.rest = until
@@ -254,6 +255,7 @@ func (s *schedule) refused(j *job, until time.Time) {
 // accepted takes note that an attempt of a taken job was not refused, and whether it failed.
 func (s *schedule) accepted(j *job, failed bool) {
 	l := s.lanes[j.from]
+	j.deferred = 0
 	if l.refused, l.rest = 0, (time.Time{}); failed {
 		l.failed++
 	} else {

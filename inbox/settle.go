@@ -84,11 +84,6 @@ func (w *Worker) settle() {
 			case r.again:
 				w.schedule.again(r.job)
 			case r.change.State == Pending:
-				if r.refused {
-					r.job.deferred++
-				} else {
-					r.job.deferred = 0
-				}
 				r.job.attempts, r.job.due = r.change.Attempts, r.change.Due
 				w.schedule.again(r.job)
 			default:

@@ -13,7 +13,7 @@ import (
 // calls again. A single refusal proves nothing if the partner accepted more calls before: then it only pauses
 // the scope, and caps the calls in flight for a while.
 type learner struct {
-	key      uint64 // the scope's key: the log has calls by credential, all calls for 0, and none by route
+	key      uint64 // the scope's key: the log has calls by credential and by origin, all calls for 0, and none by route
 	refusals []refusal
 	pending  bool // the last refusal has not been evaluated yet
 	inferred []*inferred
@@ -95,10 +95,8 @@ func (le *learner) refused(sc *scopeState, r *Reservation, wait, now time.Durati
 	if len(le.refusals) == maxRefusals {
 		le.refusals = slices.Delete(le.refusals, 0, 1)
 	}
-	le.refusals = append(
-		le.refusals,
-		refusal{r.sent, now, until, r.configured() && (le.accepted || len(le.refusals) == 0)},
-	)
+	within := r.configured() && (le.accepted || len(le.refusals) == 0)
+	le.refusals = append(le.refusals, refusal{r.sent, now, until, within})
 	le.pending, le.accepted = true, false
 }
 

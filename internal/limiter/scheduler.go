@@ -32,7 +32,7 @@ type scheduler struct {
 	paced      bool                   // the ramp needs the pace of calls
 	signalled  atomic.Bool            // a quota, a pause or an outage has occurred; never cleared; changed under mu
 	generation atomic.Uint64          // of the limits; SetLimits begins the next; changed under mu
-	scopes     map[uint64]*scopeState // by the key of the credential or the route
+	scopes     map[uint64]*scopeState // by the key of the origin, credential, route or tenant
 	everyone   scopeState             // the scope of the calls to the first origin
 	origin     string                 // the first origin that the scheduler heard of
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 	"weak"
+
+	"github.com/belay-go/belay/internal/window"
 )
 
 // scopeState is the state of one scope: all calls, those with one credential, or those of one route. It holds
@@ -173,8 +175,10 @@ func (r *Reservation) key(scope Scope) uint64 {
 	return r.Origin
 }
 
-// holder returns the key under which the log counts r: its credential, or else its origin.
-func (r *Reservation) holder() uint64 { return cmp.Or(r.Credential, r.Origin) }
+// holder returns the keys under which the log counts r.
+func (r *Reservation) holder() window.Holder {
+	return window.Holder{Credential: r.Credential, Origin: r.Origin}
+}
 
 // scopesOf returns r's scopes.
 func (s *scheduler) scopesOf(r *Reservation) (all scopes) {

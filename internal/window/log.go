@@ -10,9 +10,12 @@ type Log struct {
 	ring []entry
 }
 
+// Holder is who took permits: a credential and an origin, by their numbers, which never clash. Zero is none.
+type Holder struct{ Credential, Origin uint64 }
+
 type entry struct {
 	at     time.Duration // time of its first permit
-	holder uint64        // the holder
+	holder Holder        // the holder
 	n      int           // permits
 }
 
@@ -24,7 +27,7 @@ const (
 )
 
 // Note records n permits of holder, and returns a mark above zero that identifies them.
-func (l *Log) Note(now time.Duration, holder uint64, n int) (mark int64) {
+func (l *Log) Note(now time.Duration, holder Holder, n int) (mark int64) {
 	if l.last.holder != holder || now-l.last.at >= together || l.last.n == 0 || l.last.n >= crowd {
 		l.push()
 		l.last = entry{at: now, holder: holder}
@@ -56,9 +59,9 @@ func (l *Log) Gone(mark int64, n int) {
 	}
 }
 
-// Since appends to the slice to, in order, the times after since at which holder took permits. A holder
-// of 0 means all holders. Whole is false if the log may have forgotten some of these permits.
-func (l *Log) Since(holder uint64, since time.Duration, to []time.Duration) (at []time.Duration, whole bool) {
+// Since appends to the slice to, in order, the times after since at which permits were taken with the credential or
+// for the origin of that number. A number of 0 means all. Whole is false if the log may have forgotten some of these permits.
+func (l *Log) Since(number uint64, since time.Duration, to []time.Duration) (at []time.Duration, whole bool) {
 	first := max(0, l.next-logged)
 	i := l.next
 	for ; i > first; i-- {
@@ -69,7 +72,7 @@ func (l *Log) Since(holder uint64, since time.Duration, to []time.Duration) (at 
 	whole = i > first || first == 0
 	add := func(e entry) {
 		for range e.n {
-			if e.at > since && (holder == 0 || e.holder == holder) {
+			if e.at > since && (number == 0 || e.holder.Credential == number || e.holder.Origin == number) {
 				to = append(to, e.at)
 			}
 		}

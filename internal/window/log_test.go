@@ -13,9 +13,9 @@ func TestLog(t *testing.T) {
 	at, whole := l.Since(0, -1, nil)
 	require.Empty(t, at)
 	require.True(t, whole)
-	a := l.Note(0, 1, 2)
-	b := l.Note(100*time.Microsecond, 1, 1) // together with the one before
-	c := l.Note(time.Millisecond, 2, 1)
+	a := l.Note(0, Holder{Credential: 1}, 2)
+	b := l.Note(100*time.Microsecond, Holder{Credential: 1}, 1) // together with the one before
+	c := l.Note(time.Millisecond, Holder{Credential: 2}, 1)
 	require.Equal(t, a, b)
 	require.NotEqual(t, a, c)
 	at, whole = l.Since(0, -1, nil)
@@ -33,7 +33,7 @@ func TestLog(t *testing.T) {
 	at, _ = l.Since(0, -1, nil)
 	require.Len(t, at, 2)
 	for i := range 2 * logged {
-		l.Note(time.Duration(i)*time.Millisecond+time.Second, 3, 1)
+		l.Note(time.Duration(i)*time.Millisecond+time.Second, Holder{Credential: 3}, 1)
 	}
 	at, whole = l.Since(3, 0, nil)
 	require.Len(t, at, logged+1)
