@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -180,7 +179,7 @@ func TestWaitersMoveToTheWiderCircuit(t *testing.T) {
 		require.Equal(t, 50, root.Health().Circuits[0].Waiting)
 		up.Store(true)
 		wg.Wait()
-		order.check(t, 50, 5)
+		order.check(t, 50)
 		require.Empty(t, root.Health().Circuits)
 	})
 }
@@ -265,7 +264,7 @@ func TestParkedCallsGoOnInOrder(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			wg.Wait()
-			order.check(t, 300, 5)
+			order.check(t, 300)
 		})
 	}
 }
@@ -284,16 +283,18 @@ func (a *arrivals) note(req *http.Request) {
 }
 
 // check checks that n requests have arrived in their order. The one that comes first has probed. Requests that are
-// sent within a few microseconds may change places, by off at most.
-func (a *arrivals) check(t *testing.T, n, off int) {
+// sent at one instant may change places, as the scheduler likes: one pair of twenty at most.
+func (a *arrivals) check(t *testing.T, n int) {
 	require.Len(t, a.order, n)
-	rest := slices.DeleteFunc(slices.Clone(a.order), func(i int) bool { return i == a.order[0] })
-	for at, i := range rest {
-		if i > a.order[0] {
-			i--
+	swapped := 0
+	for i, first := range a.order[1:] {
+		for _, then := range a.order[i+2:] {
+			if then < first {
+				swapped++
+			}
 		}
-		require.InDelta(t, at, i, float64(off), "%v", a.order)
 	}
+	require.LessOrEqual(t, swapped, n*(n-1)/2/20, "%v", a.order)
 }
 
 // Calls that give up while they wait leave nothing behind, whichever circuit they wait for, and whenever they give up.

@@ -376,11 +376,12 @@ func TestPagesAreCalls(t *testing.T) {
 	for _, prefetch := range []int{0, 1, 4} {
 		testkit.Bubble(t, fmt.Sprint("break, prefetch ", prefetch), func(t *testing.T) {
 			asked, rt := list(0)
-			for range belay.Items[thing](t.Context(), newClient(t, rt), "/", cursors, belay.Prefetch(prefetch)) {
+			c := newClient(t, rt)
+			before := testkit.Goroutines()
+			for range belay.Items[thing](t.Context(), c, "/", cursors, belay.Prefetch(prefetch)) {
 				break
 			}
 			require.LessOrEqual(t, int(asked.Load()), 1+prefetch)
-			before := testkit.Goroutines()
 			time.Sleep(time.Hour)
 			require.Equal(t, before, testkit.Goroutines())
 		})
