@@ -27,9 +27,10 @@ var arrows = map[string][]string{
 	"watch":           {".", "driver", "inbox", "importer", "internal/..."},
 	"belaytest":       {".", "driver", "webhook", "oauth", "internal/..."},
 
+	"internal/charset":  {},
 	"internal/deadline": {"internal/heap"},
 	"internal/delivery": {"internal/errkit"},
-	"internal/errbody":  {"internal/redact"},
+	"internal/errbody":  {"internal/charset", "internal/redact"},
 	"internal/errkit":   {},
 	"internal/headers":  {"internal/redact"},
 	"internal/heap":     {},

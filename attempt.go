@@ -30,6 +30,7 @@ func (x *exchange) send(*next) (*http.Response, error) {
 	began := x.clock()
 	b := x.body
 	x.sends++
+	x.answered, x.unread = 0, false
 	if x.limiter == nil {
 		x.sent = time.Now().UnixNano()
 	}
@@ -63,6 +64,7 @@ func (x *exchange) send(*next) (*http.Response, error) {
 			x.stripLocation(resp)
 		}
 		if err = x.receive(b, resp); err != nil {
+			x.answered, x.unread = resp.StatusCode, resp.StatusCode/100 == 2
 			resp = nil
 		}
 	} else {
@@ -232,6 +234,7 @@ func (x *exchange) judge(resp *http.Response, err error) {
 	case err != nil && x.ctx.Err() != nil:
 		x.verdict = x.interrupted()
 		x.verdict.unsent = x.trace.unsent()
+		x.doneIfAnswered(x.idempotent())
 		return
 	case x.set.classifier == nil:
 		x.verdict = Classify(att)
@@ -246,11 +249,21 @@ func (x *exchange) judge(resp *http.Response, err error) {
 	if err != nil && x.trace.unsent() {
 		x.verdict.unsent = true
 	}
+	x.doneIfAnswered(x.idempotent())
 	if x.verdict.Class != ClassOK {
 		secrets := x.secrets()
 		x.verdict.Message = redact.Line(redact.Values(x.verdict.Message, secrets), 300)
 		x.verdict.Code = redact.Line(redact.Values(x.verdict.Code, secrets), 100)
 		x.verdict.RetryAfter = max(0, x.verdict.RetryAfter)
+	}
+}
+
+// doneIfAnswered turns the verdict on a write whose answer of success broke off into Data: the partner was available, and
+// has done the write. A write that is repeated keeps its verdict until it is given up.
+func (x *exchange) doneIfAnswered(repeated bool) {
+	m := x.req.Method
+	if x.unread && !repeated && x.verdict.Class == ClassTransient && m != "" && m != http.MethodGet && m != http.MethodHead {
+		x.verdict.Class, x.verdict.Scope, x.verdict.RetryAfter = ClassData, ScopeCall, 0
 	}
 }
 

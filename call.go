@@ -1,14 +1,17 @@
 package belay
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 
+	"github.com/belay-go/belay/internal/charset"
 	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -52,7 +55,9 @@ func Delete[T any](ctx context.Context, c *Client, path string, opts ...CallOpti
 //
 // T is the type that the JSON of the answer is decoded into, or []byte for the body as it is, or [None]. An
 // answer of 204 or 205, or to HEAD, gives the zero value of T. Where JSON is expected, any other body is
-// ErrData. Unless T is None, Send reads the whole body within the attempt, up to [WithMaxResponseBytes], so
+// ErrData; so is null, unless T is a pointer, a map, a slice, an interface or a type that decodes itself. JSON
+// that is not UTF-8 is decoded if its content type says ISO-8859-1 or windows-1252, and ErrData otherwise. After
+// an answer of 2xx that cannot be used, [Error].Done is true. Unless T is None, Send reads the whole body within the attempt, up to [WithMaxResponseBytes], so
 // that an attempt whose body breaks off is retried.
 func Send[T any](ctx context.Context, c *Client, method, path string, body any, opts ...CallOption) (T, error) {
 	var out T
@@ -60,7 +65,10 @@ func Send[T any](ctx context.Context, c *Client, method, path string, body any, 
 	switch p := any(&out).(type) {
 	case *None:
 	case *[]byte:
-		decode = func(data []byte, _ *http.Response) error {
+		decode = func(data []byte, resp *http.Response) error {
+			if _, err := partOf(resp); err != nil && len(resp.Request.Header["Range"]) == 0 {
+				return err
+			}
 			*p = append([]byte{}, data...)
 			return nil
 		}
@@ -74,7 +82,13 @@ func Send[T any](ctx context.Context, c *Client, method, path string, body any, 
 	return out, nil
 }
 
-func decodeJSON(data []byte, h http.Header, out any) error {
+// decodeJSON decodes the JSON of an answer into out. Null is an error, unless out can hold the absence of a value.
+func decodeJSON[T any](data []byte, h http.Header, out *T) error {
+	kind := h.Get("Content-Type")
+	data, err := charset.UTF8(data, kind)
+	if err != nil {
+		return err
+	}
 	if err := json.Unmarshal(data, out); err != nil {
 		if len(data) == 0 {
 			return fmt.Errorf("expected JSON, got an empty body")
@@ -83,9 +97,24 @@ func decodeJSON(data []byte, h http.Header, out any) error {
 		if errors.As(err, &fit) {
 			return fmt.Errorf("the JSON does not fit: %w", err)
 		}
-		return fmt.Errorf("expected JSON, got %q: %w", redact.Line(h.Get("Content-Type"), 100), err)
+		return fmt.Errorf("expected JSON, got %q: %w", redact.Line(kind, 100), err)
+	}
+	if string(bytes.TrimSpace(data)) == "null" && !nullable(out) {
+		return errors.New("expected a value, got null")
 	}
 	return nil
+}
+
+// nullable reports whether a value of out's type can say that there is none.
+func nullable[T any](out *T) bool {
+	if _, own := any(out).(json.Unmarshaler); own {
+		return true
+	}
+	switch reflect.TypeFor[T]().Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface:
+		return true
+	}
+	return false
 }
 
 // call is Send without the type parameter. With a nil decode, the body of the answer is discarded.
@@ -190,7 +219,12 @@ func (x *exchange) decoded(resp *http.Response) {
 		x.req.Method == http.MethodHead {
 		return
 	}
-	if err := decode(data, resp); err != nil {
+	err := cutShort(resp)
+	if err == nil {
+		err = decode(data, resp)
+	}
+	if err != nil {
+		x.unread = resp.StatusCode/100 == 2
 		x.verdict, x.record().note = Verdict{Class: ClassData, Scope: ScopeCall}, err
 		x.noteOutcome(resp)
 	}
@@ -202,4 +236,16 @@ func (in *Info) fill(x *exchange, resp *http.Response) {
 		in.StatusCode, in.Header = resp.StatusCode, resp.Header
 		in.RequestID = headers.RequestID(resp.Header, x.secrets())
 	}
+}
+
+// led notes where redirects have led: to the URL of resp, which is nil after a failure.
+func (in *Info) led(s *stack, resp *http.Response) {
+	if resp == nil || resp.Request == nil || resp.Request.URL == nil {
+		return
+	}
+	to := *resp.Request.URL
+	if to.User, to.Fragment, to.RawFragment = nil, "", ""; s.foreign(resp.Request) {
+		to.RawQuery, to.ForceQuery = "", false
+	}
+	in.Location = to.String()
 }

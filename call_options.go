@@ -223,6 +223,9 @@ type Info struct {
 	Header     http.Header
 	// RequestID is the partner's own id of the call.
 	RequestID string
+	// Location is the URL to which redirects that were followed have led, empty if there were none. It has no
+	// query if it is of another origin.
+	Location string
 	// Attempts is the number of attempts that were sent.
 	Attempts int
 	// Waited is the time spent in backoff, in the queue and for an open circuit.

@@ -129,8 +129,15 @@ func (s *stack) do(
 	}
 	x.decode, x.whole = decode, decode != nil
 	resp, err := x.run()
-	if err == nil && redirected(resp) && s.set.redirects != RedirectNone && x.verdict.Class == ClassOK {
-		x, resp, err = x.follow(resp)
+	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 && x.verdict.Class == ClassOK {
+		switch {
+		case redirected(resp) && s.set.redirects != RedirectNone:
+			x, resp, err = x.follow(resp)
+		case opts != nil:
+			if err = x.notFollowed(resp); err != nil {
+				resp = nil
+			}
+		}
 	}
 	if err != nil || x.verdict.Class != ClassOK {
 		return x, nil, x.failure(resp, err)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/errkit"
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -40,13 +41,14 @@ const (
 )
 
 // Download writes the content at path to w, of any size: [WithMaxResponseBytes] does not bound it. Path and
-// opts are as for [Send]. If the body breaks off, Download continues from there (Range, RFC 9110 section 14),
-// as long as the partner still has the same content (by ETag or Last-Modified). If the partner does not
-// support ranges, Download reads the content again and skips the part that is written already.
+// opts are as for [Send]. If the body breaks off, or the partner sends only a part of what is left, Download
+// continues from there (Range, RFC 9110 section 14), as long as the partner still has the same content (by ETag
+// or Last-Modified). If the partner does not support ranges, Download reads the content again and skips the
+// part that is written already.
 //
-// A checksum in Repr-Digest, Digest or Content-MD5 (RFC 9530, RFC 3230) that does not match is ErrData. After
-// an error, w holds the first Bytes bytes of the content. An error of w is returned as it is. Memory is
-// bounded by 32 KiB.
+// A checksum in Repr-Digest, Digest or Content-MD5 (RFC 9530, RFC 3230) that does not match is ErrData, and so
+// is an answer that does not fit to what came before it. After an error, w holds the first Bytes bytes of the
+// content. An error of w is returned as it is. Memory is bounded by 32 KiB.
 func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...CallOption) (d Downloaded, err error) {
 	if w == nil {
 		return d, invalid("Download: the writer is nil")
@@ -57,9 +59,13 @@ func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...
 		err := g.next(ctx)
 		if err == nil {
 			if g.Verified, err = g.sum.check(); err != nil {
-				err = g.broken(err)
+				err = g.broken(nil, err)
 			}
 			return g.Downloaded, err
+		}
+		if errors.Is(err, errMoreParts) {
+			stuck = 0
+			continue
 		}
 		if stuck++; g.Bytes-before >= progress {
 			stuck = 0
@@ -73,8 +79,12 @@ func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...
 	}
 }
 
-// errBrokenOff is the error of a body that broke off, so that the download may be resumed.
-var errBrokenOff = errors.New("the body broke off")
+var (
+	// errBrokenOff is the error of a body that broke off, so that the download may be resumed.
+	errBrokenOff = errors.New("the body broke off")
+	// errMoreParts is the error of a part that is complete, while there is more of the content.
+	errMoreParts = fmt.Errorf("%w: the partner sent only a part of the rest", errBrokenOff)
+)
 
 // download is the state of one Download.
 type download struct {
@@ -86,6 +96,7 @@ type download struct {
 	validator string // the version of the content, for If-Range; empty if unknown
 	total     int64  // bytes, -1 if unknown
 	sum       *sum   // nil if the partner sends no checksum
+	noRanges  bool   // the partner refused the range that was left, so the whole content is requested
 }
 
 // next requests the rest of the content, and returns nil when the content is complete.
@@ -103,99 +114,164 @@ func (g *download) next(ctx context.Context) error {
 			o.header = make(http.Header)
 		}
 		o.header["Accept-Encoding"] = []string{"identity"} // no compression, so that offsets count the bytes of the content
-		if from > 0 {
+		if from > 0 && !g.noRanges {
 			o.header["Range"] = []string{"bytes=" + strconv.FormatInt(from, 10) + "-"}
 			if g.validator != "" {
 				o.header["If-Range"] = []string{g.validator}
 			}
 		}
 	})
-	_, resp, err := g.client.open(ctx, http.MethodGet, g.path, nil, append(slices.Clip(g.opts), ranged), nil)
+	x, resp, err := g.client.open(ctx, http.MethodGet, g.path, nil, append(slices.Clip(g.opts), ranged), nil)
 	if theirs != nil {
 		*theirs = info
 	}
 	if err != nil {
-		end := "bytes */" + strconv.FormatInt(from, 10)
-		if info.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 && g.validator != "" &&
-			g.total < 0 && info.Header.Get("Content-Range") == end {
-			return nil // the body broke off after its last byte
+		if info.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 && !g.noRanges && g.validator != "" {
+			return g.unsatisfied(info.Header, err)
 		}
 		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
-		return g.broken(fmt.Errorf("status %d is no answer to a download", resp.StatusCode))
+		return g.broken(x, fmt.Errorf("status %d is no answer to a download", resp.StatusCode))
+	}
+	part, err := partOf(resp)
+	if err != nil {
+		return g.broken(x, err)
 	}
 	if g.Header == nil {
-		g.Header, g.validator, g.total, g.sum = resp.Header, strongValidator(resp.Header),
-			resp.ContentLength, sumOf(resp.Header)
-	}
-	if err := g.skip(resp, from); err != nil {
+		g.Header, g.validator, g.sum = resp.Header, strongValidator(resp.Header), sumOf(resp.Header, part.Last < 0 || part.Whole())
+	} else if err := g.sameContent(x, resp, part, from); err != nil {
 		return err
 	}
+	if g.total >= 0 && part.Total >= 0 && part.Total != g.total {
+		return g.changed(x, from)
+	}
+	g.total = max(g.total, part.Total)
+	if part.First > from || part.Last >= 0 && part.Last < from {
+		return g.broken(x, fmt.Errorf("asked for what follows byte %d, got the range %q",
+			from, redact.Line(resp.Header.Get("Content-Range"), 60)))
+	}
+	if _, err := io.CopyN(io.Discard, resp.Body, from-part.First); err != nil {
+		return g.brokenOff(x, err)
+	}
+	return g.write(x, resp, part)
+}
+
+// write writes the body of resp, which is at the first byte that is missing, to the end of its part.
+func (g *download) write(x *exchange, resp *http.Response, part headers.Range) error {
 	g.Requests++
 	out := &counting{w: g.w, sum: g.sum}
-	_, err = io.Copy(out, resp.Body)
+	content := io.Reader(resp.Body)
+	if part.Last >= 0 {
+		content = io.LimitReader(content, part.Last+1-g.Bytes)
+	}
+	_, err := io.Copy(out, content)
 	g.Bytes += out.n
-	switch {
-	case out.err != nil:
+	if out.err != nil {
 		return out.err
-	case err != nil && (g.total < 0 || g.Bytes < g.total):
-		return g.brokenOff(err)
-	case resp.StatusCode == http.StatusPartialContent && g.Bytes < g.total:
-		return g.brokenOff(io.ErrUnexpectedEOF) // less than was requested
+	}
+	if err == nil && part.Last >= 0 && g.Bytes <= part.Last {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && (g.total < 0 || g.Bytes < g.total) {
+		return g.brokenOff(x, err)
+	}
+	if part.Last >= 0 {
+		if n, _ := io.ReadFull(resp.Body, make([]byte, 1)); n > 0 {
+			return g.broken(x, fmt.Errorf("more came than the range %q", redact.Line(resp.Header.Get("Content-Range"), 60)))
+		}
+	}
+	switch {
+	case part.Last >= 0 && (g.total < 0 || g.Bytes < g.total):
+		if g.validator == "" {
+			return g.broken(x, fmt.Errorf("only %d bytes came, and the partner names no version for asking for the rest", g.Bytes))
+		}
+		return g.brokenOff(x, errMoreParts)
 	case g.total >= 0 && g.Bytes != g.total:
-		return g.broken(fmt.Errorf("%d bytes came of %d", g.Bytes, g.total))
+		return g.broken(x, fmt.Errorf("%d bytes came of %d", g.Bytes, g.total))
 	}
 	return nil
 }
 
-// skip makes the body of resp continue at byte from, and checks that it is the same content as before.
-func (g *download) skip(resp *http.Response, from int64) error {
-	if from == 0 {
+// unsatisfied handles a 416: nothing follows the bytes that are written. That is the end, if the content is as long as
+// they are. Otherwise the whole content is requested again.
+func (g *download) unsatisfied(h http.Header, err error) error {
+	total, told := headers.UnsatisfiedRange(h.Get("Content-Range"))
+	switch {
+	case told && total == g.Bytes && g.total < 0:
+		return nil
+	case told && (total < g.Bytes || g.total >= 0 && total != g.total):
+		return err
+	}
+	g.noRanges = true
+	return errkit.Join(errBrokenOff, err)
+}
+
+// partOf returns the part of the content that resp holds. Last is -1 if the body's own end is the end of it. Some
+// servers answer a range with 200 instead of 206.
+func partOf(resp *http.Response) (headers.Range, error) {
+	whole := headers.Range{Last: -1, Total: resp.ContentLength}
+	said := resp.Header.Get("Content-Range")
+	part, ok := headers.ContentRange(said)
+	switch {
+	case resp.StatusCode == http.StatusPartialContent && !ok:
+		return whole, fmt.Errorf("a part of the content (206) with the range %q", redact.Line(said, 60))
+	case !ok, resp.StatusCode == http.StatusOK && part.Total >= 0 && part.Total == resp.ContentLength:
+		return whole, nil
+	}
+	return part, nil
+}
+
+// cutShort returns an error if resp holds a part of the content, although the request has not asked for a part.
+func cutShort(resp *http.Response) error {
+	if len(resp.Header["Content-Range"]) == 0 || len(resp.Request.Header["Range"]) > 0 {
 		return nil
 	}
-	have := strongValidator(resp.Header)
-	changed := g.broken(fmt.Errorf("it changed while it was downloaded, after %d bytes", from))
-	if have != "" && g.validator != "" && have != g.validator {
-		return changed
-	}
-	if was, now := g.Header.Get("Etag"), resp.Header.Get("Etag"); was != "" && now != "" && was != now { // also weak ETags
-		return changed
-	}
-	partial := resp.StatusCode == http.StatusPartialContent
-	if g.validator == "" || have == "" && !partial { // a partial answer to If-Range has the same content
-		return g.broken(fmt.Errorf("the partner does not say whether it is still the same, after %d bytes", from))
-	}
-	if partial {
-		begin, total, ok := contentRange(resp.Header.Get("Content-Range"))
-		switch {
-		case !ok || begin != from:
-			return g.broken(fmt.Errorf("asked for what follows byte %d, got the range %q",
-				from, redact.Line(resp.Header.Get("Content-Range"), 60)))
-		case g.total >= 0 && total >= 0 && total != g.total:
-			return changed
-		}
-		g.total = max(g.total, total)
-		return nil
-	}
-	// The answer is the whole content again.
-	if _, err := io.CopyN(io.Discard, resp.Body, from); err != nil {
-		return g.brokenOff(err)
+	if part, err := partOf(resp); err == nil && part.Last >= 0 && !part.Whole() {
+		return fmt.Errorf("nobody asked for a part of the content, got the range %q",
+			redact.Line(resp.Header.Get("Content-Range"), 60))
 	}
 	return nil
+}
+
+// sameContent returns an error unless resp is of the same content as the first answer.
+func (g *download) sameContent(x *exchange, resp *http.Response, part headers.Range, from int64) error {
+	have := strongValidator(resp.Header)
+	if have != "" && g.validator != "" && have != g.validator ||
+		resp.Header.Get("Content-Encoding") != g.Header.Get("Content-Encoding") {
+		return g.changed(x, from)
+	}
+	if was, now := g.Header.Get("Etag"), resp.Header.Get("Etag"); was != "" && now != "" && was != now { // also weak ETags
+		return g.changed(x, from)
+	}
+	// A partial answer to If-Range has the same content.
+	if from > 0 && (g.validator == "" || have == "" && (part.Last < 0 || g.noRanges)) {
+		return g.broken(x, fmt.Errorf("the partner does not say whether it is still the same, after %d bytes", from))
+	}
+	return nil
+}
+
+// changed returns the error for content that is not the same as before.
+func (g *download) changed(x *exchange, from int64) error {
+	return g.broken(x, fmt.Errorf("it changed while it was downloaded, after %d bytes", from))
 }
 
 // broken returns the error for an answer without the promised form.
-func (g *download) broken(err error) error { return g.client.dataFault(http.MethodGet, g.path, err) }
+func (g *download) broken(x *exchange, err error) error {
+	if x != nil {
+		err = x.clean(err)
+	}
+	return g.client.dataFault(http.MethodGet, g.path, err)
+}
 
 // brokenOff returns the error for a body that ended too early.
-func (g *download) brokenOff(err error) error {
+func (g *download) brokenOff(x *exchange, err error) error {
 	v := Verdict{Class: ClassTransient, Scope: ScopeCall}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		v.Class = ClassCanceled
 	}
-	return g.client.fault(http.MethodGet, g.path, v, errkit.Join(errBrokenOff, redact.WithoutURL(err)))
+	return g.client.fault(http.MethodGet, g.path, v, errkit.Join(errBrokenOff, x.clean(err)))
 }
 
 // counting writes to w and to the checksum, counts the bytes, and keeps the error of w.
@@ -228,33 +304,15 @@ func strongValidator(h http.Header) string {
 	return h.Get("Last-Modified")
 }
 
-// contentRange parses a range such as "bytes 100-199/1000". It returns the first byte and the total size, -1
-// if the total size is unknown.
-func contentRange(s string) (begin, total int64, ok bool) {
-	rest, ok := strings.CutPrefix(strings.TrimSpace(s), "bytes ")
-	if !ok {
-		return 0, 0, false
-	}
-	first, rest, ok := strings.Cut(rest, "-")
-	if !ok {
-		return 0, 0, false
-	}
-	begin, err := strconv.ParseInt(strings.TrimSpace(first), 10, 64)
-	_, of, _ := strings.Cut(rest, "/")
-	if total, perr := strconv.ParseInt(strings.TrimSpace(of), 10, 64); perr == nil {
-		return begin, total, err == nil
-	}
-	return begin, -1, err == nil
-}
-
 // sum is a checksum that the partner sent, with the hash to compare it with.
 type sum struct {
 	hash.Hash
 	kind, want string
 }
 
-// sumOf returns the strongest checksum in h, nil if there is none.
-func sumOf(h http.Header) *sum {
+// sumOf returns the strongest checksum of the whole content in h, nil if there is none. Content-MD5 is of the body
+// that it comes with (RFC 1864), which may be a part.
+func sumOf(h http.Header, whole bool) *sum {
 	sent := make(map[string]string)
 	for _, name := range [...]string{"Digest", "Repr-Digest"} {
 		for part := range strings.SplitSeq(h.Get(name), ",") {
@@ -263,7 +321,7 @@ func sumOf(h http.Header) *sum {
 			}
 		}
 	}
-	if v := h.Get("Content-Md5"); v != "" {
+	if v := h.Get("Content-Md5"); v != "" && whole {
 		sent["md5"] = v
 	}
 	for _, known := range [...]struct {

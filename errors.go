@@ -95,6 +95,9 @@ type Error struct {
 	Verdict
 	// StatusCode is the status of the last answer, 0 if there was none.
 	StatusCode int
+	// Done reports that the partner has answered with success (2xx), and only the answer cannot be used: its body
+	// broke off, or is not what was expected. A write has been done then, and must not be sent again as a new one.
+	Done bool
 	// Fields holds the partner's complaints by field, nil if there are none.
 	Fields map[string]string
 	// RequestID is the partner's own id of the call, to quote to its support. It is empty if there is none.
@@ -151,6 +154,9 @@ func (e *Error) Error() string {
 	}
 	if e.RequestID != "" {
 		notes = append(notes, "request id "+e.RequestID)
+	}
+	if e.Done && e.Method != http.MethodGet && e.Method != http.MethodHead {
+		notes = append(notes, "the call was done")
 	}
 	if e.Attempts > 1 {
 		notes = append(notes, strconv.Itoa(e.Attempts)+" attempts")

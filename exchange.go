@@ -37,6 +37,8 @@ type hot struct {
 	renewed    bool          // a Refresher has been asked in this call
 	renew      bool          // another credential is available for one more attempt
 	noRetry    bool          // the failure is of an authenticator that has tried again by itself
+	unread     bool          // the partner answered with success, but the answer cannot be used
+	answered   int           // the status of the last attempt's answer if its body broke off, otherwise 0
 	askedAfter time.Duration // waitedOutside when the credential was asked for
 	permit     permit
 	verdict    Verdict

@@ -31,6 +31,9 @@ func (x *exchange) failure(resp *http.Response, err error) error {
 		}
 	}
 	e.Err = errkit.Join(x.clean(err), x.clean(x.past().note))
+	if e.Done = x.unread; e.StatusCode == 0 {
+		e.StatusCode = x.answered
+	}
 	if p := x.past().previous; p != nil && resp == nil && p.resp != nil {
 		e.StatusCode = p.resp.StatusCode
 		e.RequestID = headers.RequestID(p.resp.Header, x.secrets())

@@ -7,6 +7,9 @@ import (
 	"iter"
 	"net/http"
 	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/belay-go/belay/internal/charset"
 )
 
 // Page is one page of a partner's list.
@@ -58,8 +61,9 @@ func Pages[T any](
 }
 
 // Items returns an iterator over the items of a list; see [Pages]. It holds only one page at a time, apart
-// from the pages of [Prefetch]. It decodes the items in small batches as the loop asks for them. Use
-// json.RawMessage for T to decode them yourself. An UnmarshalJSON method of T must copy the data that it
+// from the pages of [Prefetch]. It decodes the items in small batches as the loop asks for them, and passes over
+// items that are null. Use json.RawMessage for T to decode them yourself; then an item whose text is not UTF-8 is
+// no error either. An UnmarshalJSON method of T must copy the data that it
 // keeps, as encoding/json requires.
 func Items[T any](ctx context.Context, c *Client, path string, p Paginator, opts ...PageOption) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
@@ -101,7 +105,7 @@ func eachItem[T any](p *fetched, f func(*T) bool) error {
 	_, raw := any(some).([]json.RawMessage) // raw items are copied only once; decoding would copy them twice
 	it := p.doc.Elements()
 	for n := 0; ; {
-		if !raw {
+		if !raw && p.doc.Nulls() == 0 && !p.notUTF8 {
 			before := it
 			if array, count, done := it.Several(itemsAtOnce, bytesAtOnce); count > 0 {
 				if some == nil {
@@ -127,12 +131,18 @@ func eachItem[T any](p *fetched, f func(*T) bool) error {
 			if err != nil || !more {
 				return p.broken(err)
 			}
+			if string(element) == "null" {
+				n++
+				continue
+			}
 			var item T
 			if to, ok := any(&item).(*json.RawMessage); ok {
 				if !json.Valid(element) {
 					return p.broken(fmt.Errorf("item %d: malformed JSON", n))
 				}
 				*to = append(json.RawMessage(nil), element...)
+			} else if p.notUTF8 && !utf8.Valid(element) {
+				return p.broken(fmt.Errorf("item %d: %w", n, charset.ErrNotUTF8))
 			} else if err := json.Unmarshal(element, &item); err != nil {
 				return p.broken(fmt.Errorf("item %d: the JSON does not fit: %w", n, err))
 			}

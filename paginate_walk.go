@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belay-go/belay/internal/charset"
 	"github.com/belay-go/belay/internal/jsonscan"
 )
 
@@ -41,6 +42,7 @@ type fetched struct {
 	number       int // from 1
 	doc          jsonscan.Doc
 	has          bool // the page has an array of items
+	notUTF8      bool // the text of the page is not UTF-8
 	buffer       *buffer
 	call         *exchange // the exchange that fetched the page
 	header       http.Header
@@ -219,10 +221,13 @@ func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, 
 
 // read finds the items and the next cursor in the data of a page.
 func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
+	data, err := charset.UTF8(data, resp.Header.Get("Content-Type"))
+	if p.notUTF8 = errors.Is(err, charset.ErrNotUTF8); err != nil && !p.notUTF8 {
+		return err
+	}
 	p.doc = jsonscan.New(data)
 	path := how.ItemsPath()
 	var last []byte
-	var err error
 	p.count, last, p.has, err = p.doc.Array(path)
 	if err != nil {
 		return fmt.Errorf("the items at %q are %w", path, err)

@@ -2,6 +2,7 @@ package belay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -17,9 +18,12 @@ type RedirectPolicy uint8
 
 const (
 	// RedirectSameOrigin, the default, follows redirects to the same scheme, host and port, and to trusted
-	// origins. For any other redirect, Do and typed calls return an error.
+	// origins. For any other redirect, Do and typed calls return an error. So they do for a 301 or 302 of a
+	// request other than GET and HEAD, which clients repeat as a GET: nothing would be written. Under
+	// [Client.HTTPClient] such a redirect is followed as net/http does.
 	RedirectSameOrigin RedirectPolicy = iota
-	// RedirectNone follows no redirect: the redirect is the response.
+	// RedirectNone follows no redirect: the redirect is the response. A typed call that is a write returns an
+	// error for it, unless it is a 303.
 	RedirectNone
 	// RedirectAny also follows redirects to other origins, without credential, cookies and unknown headers,
 	// and never with a body.
@@ -89,6 +93,35 @@ func redirected(resp *http.Response) bool {
 	return false
 }
 
+// movedWrite reports whether resp redirects a write in a way in which clients repeat it as a GET (301 and 302, RFC 9110
+// section 15.4): nothing would be written then.
+func movedWrite(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusMovedPermanently && resp.StatusCode != http.StatusFound {
+		return false
+	}
+	m := resp.Request.Method
+	return m != "" && m != http.MethodGet && m != http.MethodHead
+}
+
+// notFollowed returns the error of a typed call for a redirect that is its answer; nil if it may be one.
+func (x *exchange) notFollowed(resp *http.Response) error {
+	fail := func(c Class, err error) error {
+		_ = resp.Body.Close()
+		x.freeBuffer()
+		return x.stop(&Error{Verdict: Verdict{Class: c, Scope: ScopeCall}, StatusCode: resp.StatusCode, Err: err})
+	}
+	switch m := x.method(); {
+	case resp.StatusCode == http.StatusNotModified:
+	case !redirected(resp):
+		return fail(ClassData, errors.New("a redirect without a Location"))
+	case m != http.MethodGet && m != http.MethodHead && resp.StatusCode != http.StatusSeeOther:
+		to, _ := resp.Location()
+		return fail(ClassClient, fmt.Errorf("the partner redirects the %s to %s, which WithRedirects does not allow",
+			m, redact.URL(to)))
+	}
+	return nil
+}
+
 // hops is a transport with which an http.Client follows the redirects of a response that is there already.
 // A hop within the origin goes through the layers as a call of its own; a hop to another origin goes through
 // the last layer only.
@@ -148,7 +181,13 @@ func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
 // follow follows the redirect in resp. It returns the last response and the call that it belongs to.
 func (x *exchange) follow(resp *http.Response) (*exchange, *http.Response, error) {
 	h := &hops{stack: x.stack, first: resp, last: x}
-	client := http.Client{Transport: h, CheckRedirect: x.checkRedirect}
+	client := http.Client{Transport: h, CheckRedirect: func(req *http.Request, via []*http.Request) error {
+		if movedWrite(req.Response) {
+			closeBody(req)
+			return http.ErrUseLastResponse
+		}
+		return x.checkRedirect(req, via)
+	}}
 	req, cancel := x.req, context.CancelFunc(nil)
 	if deadline, ok := x.ctx.Deadline(); ok && x.cancel != nil { // of the total timeout, which all hops share
 		var ctx context.Context
@@ -176,21 +215,27 @@ func (x *exchange) follow(resp *http.Response) (*exchange, *http.Response, error
 		err = h.err
 	case err != nil:
 		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: redact.WithoutURL(err)})
-	case redirected(resp) && x.set.redirects == RedirectSameOrigin:
+	case movedWrite(resp), redirected(resp) && x.set.redirects == RedirectSameOrigin:
 		to, _ := resp.Location()
 		_ = resp.Body.Close()
-		if to != nil && !x.foreign(&http.Request{URL: to}) {
+		switch {
+		case movedWrite(resp):
+			err = fmt.Errorf("the partner redirects the %s to %s; a client would repeat it there as a GET, so it was not done",
+				resp.Request.Method, redact.URL(to))
+		case to != nil && !x.foreign(&http.Request{URL: to}):
 			err = fmt.Errorf("redirect to %s: %w", redact.URL(to), ErrNotReplayable)
-		} else {
+		default:
 			err = fmt.Errorf("redirect to another origin, %s, is not followed (WithRedirects)", origin.Of(to))
 		}
-		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: err})
+		verdict := Verdict{Class: ClassClient, Scope: ScopeCall}
+		err = last.stop(&Error{Verdict: verdict, StatusCode: resp.StatusCode, Err: err})
 	}
 	if err != nil {
 		resp = nil
 	}
 	if x.opts.into != nil {
 		x.opts.into.fill(last, resp)
+		x.opts.into.led(x.stack, resp)
 	}
 	return last, resp, err
 }

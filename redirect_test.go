@@ -2,6 +2,7 @@ package belay_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,7 +21,7 @@ import (
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[int]string{
-		301: "GET ", 302: "GET ", 303: "GET ", 307: `POST {"a":"b"}`, 308: `POST {"a":"b"}`,
+		301: "", 302: "", 303: "GET ", 307: `POST {"a":"b"}`, 308: `POST {"a":"b"}`,
 	} {
 		var got string
 		c := serve(t, func(w http.ResponseWriter, req *http.Request) {
@@ -32,8 +33,11 @@ func TestRedirects(t *testing.T) {
 			}
 			http.Redirect(w, req, "/new", code)
 		}, belay.WithTimeout(time.Minute))
-		var info belay.Info
-		_, err := belay.Post[map[string]any](t.Context(), c, "/old", map[string]string{"a": "b"}, belay.Into(&info))
+		_, err := belay.Post[map[string]any](t.Context(), c, "/old", map[string]string{"a": "b"})
+		if want == "" {
+			require.ErrorContains(t, err, "/new")
+			continue
+		}
 		require.NoError(t, err)
 		require.Equal(t, want, got, code)
 		req, err := c.NewRequest(t.Context(), http.MethodPost, "/old", map[string]string{"a": "b"})
@@ -45,6 +49,99 @@ func TestRedirects(t *testing.T) {
 		require.Equal(t, "{}", string(data))
 		require.NoError(t, resp.Body.Close())
 	}
+}
+
+// A write that clients would repeat as a GET is an error that says where the partner wanted it, and never a success.
+func TestRedirectedWrites(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
+		for _, code := range []int{300, 301, 302, 303, 305, 307, 308} {
+			for _, policy := range []belay.RedirectPolicy{belay.RedirectSameOrigin, belay.RedirectNone, belay.RedirectAny} {
+				for _, location := range []string{"/new?token=s3cret", ""} {
+					testkit.Bubble(t, fmt.Sprint(method, code, policy, location), func(t *testing.T) {
+						var at []string
+						rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+							if req.URL.Path == "/new" {
+								at = append(at, req.Method)
+								return testkit.Reply(200), nil
+							}
+							resp := testkit.Reply(code, "Location", location)
+							if location == "" {
+								resp.Header.Del("Location")
+							}
+							return resp, nil
+						})
+						c := newClient(t, rt, belay.WithRedirects(policy))
+						var info belay.Info
+						_, err := belay.Send[belay.None](t.Context(), c, method, "/old", map[string]int{"a": 1}, belay.Into(&info))
+						keeps, none := code == 307 || code == 308, policy == belay.RedirectNone
+						switch {
+						case location != "" && !none && (keeps || code == 303):
+							require.NoError(t, err)
+							require.Equal(t, []string{map[bool]string{true: method, false: "GET"}[keeps]}, at)
+							require.Equal(t, "https://partner.test/new?token=s3cret", info.Location)
+						case location != "" && none && code == 303:
+							require.NoError(t, err)
+							require.Empty(t, info.Location)
+						default:
+							var e *belay.Error
+							require.ErrorAs(t, err, &e)
+							require.Equal(t, code, e.StatusCode)
+							require.Empty(t, at)
+							require.NotErrorIs(t, err, belay.ErrUnavailable)
+							require.NotContains(t, err.Error(), "s3cret")
+							if location != "" && code != 300 && code != 305 {
+								require.ErrorContains(t, err, "https://partner.test/new")
+							}
+						}
+						at = nil
+						req, err := c.NewRequest(t.Context(), method, "/old", map[string]int{"a": 1})
+						require.NoError(t, err)
+						resp, err := c.Do(req)
+						if location != "" && !none && (code == 301 || code == 302) {
+							require.ErrorContains(t, err, "https://partner.test/new")
+							require.Empty(t, at)
+							return
+						}
+						require.NoError(t, err)
+						require.NoError(t, resp.Body.Close())
+					})
+				}
+			}
+		}
+	}
+	// Under an http.Client, for other SDKs, the rule of net/http stays.
+	var at []string
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		if at = append(at, req.Method); req.URL.Path == "/new" {
+			return testkit.Reply(200), nil
+		}
+		return testkit.Reply(302, "Location", "/new"), nil
+	})
+	resp, err := newClient(t, rt).HTTPClient().Post("https://partner.test/old", "text/plain", strings.NewReader("x"))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, []string{"POST", "GET"}, at)
+}
+
+// Info says where redirects have led, for example to the record with which one was merged.
+func TestInfoOfARedirect(t *testing.T) {
+	t.Parallel()
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		switch req.URL.Host + req.URL.Path {
+		case "partner.test/records/1":
+			return testkit.Reply(301, "Location", "/records/2?a=b"), nil
+		case "partner.test/records/2":
+			return testkit.Reply(302, "Location", "https://files.test/r3?signature=s3cret#x"), nil
+		}
+		return testkit.Reply(200), nil
+	})
+	var info belay.Info
+	c := newClient(t, rt, belay.WithRedirects(belay.RedirectAny))
+	require.NoError(t, get(t.Context(), c, "/records/1", belay.Into(&info)))
+	require.Equal(t, "https://files.test/r3", info.Location)
+	require.NoError(t, get(t.Context(), c, "/records/4", belay.Into(&info)))
+	require.Empty(t, info.Location)
 }
 
 // A redirect's hops share the total timeout, add up, and keep their verdicts.

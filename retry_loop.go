@@ -19,7 +19,11 @@ func (x *exchange) retry(next *next) (*http.Response, error) {
 		x.set.retry.Budget.give(1)
 		return resp, nil
 	}
-	return x.retryFrom(next, resp, err)
+	resp, err = x.retryFrom(next, resp, err)
+	if err != nil {
+		x.doneIfAnswered(false)
+	}
+	return resp, err
 }
 
 // retryFrom continues after a first attempt that failed. It returns the outcome of that attempt, or of a later

@@ -64,9 +64,13 @@ type Delivery struct {
 type WebhookEvent struct {
 	// ID identifies the event. It is the same if the event is sent again. If the partner gives no ID, it is
 	// the delivery's. If there are several events, it is the delivery's ID with "#" and the event's index
-	// (from 0). If the delivery has no ID either, it is "sha256:" and the hash of Data, with "#2" and so on
-	// for further events with the same Data.
+	// (from 0). If the delivery has no ID either, it is "sha256:" and the hash of what was signed, the time of the
+	// signature with it, with "#2" and so on for further events with the same Data.
 	ID string
+	// Anonymous reports that nothing tells this event from a later one that says the same: the partner gives no
+	// ID, and signs no time. ID is the hash of the body then. Two such deliveries may be two events, or one that was
+	// sent twice; package inbox handles both.
+	Anonymous bool
 	// Type is the partner's name for the kind of event, empty if it does not say.
 	Type string
 	// Time is the time of the event by the partner's clock, zero if it does not say.
@@ -101,7 +105,7 @@ type WebhookHMAC struct {
 	// hex.
 	Base64 bool
 	// ID and Type are the names of the headers with the event's ID and type. If the name or the header is
-	// empty, the ID is "sha256:" and the hash of the body, and the type is empty.
+	// empty, the ID is "sha256:" and the hash of the body, the event is Anonymous, and the type is empty.
 	ID, Type string
 	// MaxBytes is the greatest size of a body in bytes. Zero means 1 MiB; negative is an error.
 	MaxBytes int64
@@ -257,7 +261,7 @@ func (v *WebhookVerifier) VerifyInto(d *Delivery, h http.Header, body []byte) (e
 		return err
 	}
 	if e.ID == "" {
-		e.ID = delivery.HashID(body)
+		e.ID, e.Anonymous = delivery.HashID(body), true
 	}
 	d.ID, d.Partner, d.Integration, d.Header, d.Body, d.Answer = e.ID, v.how.Partner, "", h, body, nil
 	return nil

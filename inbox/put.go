@@ -3,6 +3,7 @@ package inbox
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -11,7 +12,8 @@ import (
 )
 
 // Put stores the new events of a delivery before it returns, and reports whether there was any. An event
-// without an ID is an error. ErrFull and ErrClosed mean that nothing was stored, as does an error of the
+// without an ID is an error. An event that is [belay.WebhookEvent].Anonymous is always new: its ID gets a random
+// suffix, so that no event is taken for a repetition of another one that says the same. ErrFull and ErrClosed mean that nothing was stored, as does an error of the
 // store.
 func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err error) {
 	if err := ctx.Err(); err != nil {
@@ -30,6 +32,9 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 		it := &Item{
 			Partner: d.Partner, Integration: d.Integration, Delivery: d.ID, ID: e.ID, Type: e.Type, Time: e.Time,
 			Received: now, Due: now, Header: d.Header, Body: e.Data,
+		}
+		if e.Anonymous {
+			it.ID += "#" + rand.Text()
 		}
 		switch {
 		case e.Data == nil:

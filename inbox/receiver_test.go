@@ -537,6 +537,10 @@ type panicky struct{}
 
 func (panicky) Observe(context.Context, belay.Event) { panic("an observer's own trouble") }
 
+func hubSpotEvent(id int) string {
+	return fmt.Sprintf(`{"subscriptionId":1,"objectId":2,"occurredAt":1700000000000,"eventId":%d}`, id)
+}
+
 // What is taken, and what it is answered with.
 func TestTaken(t *testing.T) {
 	t.Parallel()
@@ -552,7 +556,7 @@ func TestTaken(t *testing.T) {
 		{"stripe", webhook.Stripe(), plainSecret, `{"id":"evt_1","type":"a"}`, 0, 202, 200, 1},
 		{"linear", webhook.Linear(), plainSecret, `{"type":"Issue"}`, 0, 200, 200, 1},
 		{"discord", webhook.Discord(), private, `{"type":1,"event":{"type":"ENTITLEMENT_CREATE"}}`, 0, 204, 204, 1},
-		{"hubspot", webhook.HubSpot(hookURL), plainSecret, `[{"eventId":1},{"eventId":2}]`, 0, 202, 200, 2},
+		{"hubspot", webhook.HubSpot(hookURL), plainSecret, `[` + hubSpotEvent(1) + `,` + hubSpotEvent(2) + `]`, 0, 202, 200, 2},
 		{"no JSON", webhook.GitHub(), plainSecret, "a=b", 0, 202, 200, 1},
 		{"an empty body", webhook.GitHub(), plainSecret, "", 0, 202, 200, 1},
 		{"a status of one's own", webhook.StandardWebhooks(), standardSecret, good, 204, 204, 200, 1},

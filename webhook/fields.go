@@ -56,11 +56,15 @@ type fields struct {
 	onlyJSON    bool     // a body that is not JSON is an error
 }
 
-// field is a header, or one or more paths whose values together make one text.
+// field is a header, or one or more paths whose values together make one text, or the hash of the body.
 type field struct {
 	header string // empty for paths
 	paths  []int  // indexes into fields.paths
+	body   bool
 }
+
+// hashOfBody is the place of an ID that is the hash of the body.
+const hashOfBody = "body"
 
 // newFields parses the places of s for id, type, time and events.
 func newFields(s Scheme) (fields, error) {
@@ -76,6 +80,10 @@ func newFields(s Scheme) (fields, error) {
 			continue
 		}
 		for part := range strings.SplitSeq(x.text, "|") {
+			if part == hashOfBody && x.name == "ID" && s.Events == "" {
+				*x.to = append(*x.to, field{body: true})
+				continue
+			}
 			header, paths, err := parsePlace(part)
 			if err != nil {
 				return f, fmt.Errorf("%s: %w", x.name, err)
@@ -95,16 +103,16 @@ func newFields(s Scheme) (fields, error) {
 		return f, fmt.Errorf("ID, Type and Time: %d paths, at most %d", len(f.paths), jsonscan.MaxPaths)
 	}
 	for _, x := range f.id {
-		f.onlyJSON = f.onlyJSON || x.header == ""
+		f.onlyJSON = f.onlyJSON || len(x.paths) > 0
 	}
 	f.onlyJSON = f.onlyJSON && !s.Forms
 	return f, nil
 }
 
-// extract fills in the ID and the events of d. An event without an ID gets a hash as its ID: of form, the
-// signed fields of a form, or of the body where form is empty. Where the scheme needs JSON, any other body is
+// extract fills in the ID and the events of d. An event without an ID gets a hash as its ID: of the body, or of the
+// signed fields of a form, with the other values in m that were signed. Where the scheme needs JSON, any other body is
 // an ErrData; only a GET may have an empty body.
-func (f *fields) extract(d *belay.Delivery, in *incoming, form string) error {
+func (f *fields) extract(d *belay.Delivery, in *incoming, m *message) error {
 	isJSON, err := delivery.IsJSON(in.header, in.body)
 	if err != nil {
 		return err
@@ -113,7 +121,7 @@ func (f *fields) extract(d *belay.Delivery, in *incoming, form string) error {
 		return fmt.Errorf("%w: webhook: the body is not JSON", belay.ErrData)
 	}
 	if isJSON && f.events != "" {
-		return f.extractArray(d, in)
+		return f.extractArray(d, in, m)
 	}
 	e := &d.Events[0]
 	if isJSON {
@@ -124,13 +132,24 @@ func (f *fields) extract(d *belay.Delivery, in *incoming, form string) error {
 	}
 	switch {
 	case e.ID != "":
-	case form != "":
-		e.ID = delivery.HashID([]byte(form))
-	default:
+	case slices.ContainsFunc(f.id, func(x field) bool { return x.body }):
 		e.ID = delivery.HashID(in.body)
+	case m.form != "":
+		e.ID, e.Anonymous = m.hash([]byte(m.form))
+	default:
+		e.ID, e.Anonymous = m.hash(in.body)
 	}
 	d.ID = e.ID
 	return nil
+}
+
+// hash returns the hash of data and of the other values that were signed and differ between deliveries, and whether
+// there are none of those.
+func (m *message) hash(data []byte) (id string, alone bool) {
+	if m.timestamp == "" && m.id == "" {
+		return delivery.HashID(data), true
+	}
+	return delivery.HashID([]byte(m.timestamp + "\n" + m.id + "\n" + string(data))), false
 }
 
 // extractArray fills in the ID of d, and makes an event of each element of the array. A body that does not
@@ -138,8 +157,8 @@ func (f *fields) extract(d *belay.Delivery, in *incoming, form string) error {
 // error.
 //
 // Where a header has the ID of the delivery, the events' IDs are made from it. Otherwise the delivery's ID is
-// a hash of the events' IDs.
-func (f *fields) extractArray(d *belay.Delivery, in *incoming) error {
+// a hash of the events' IDs. An element without an ID gets a hash of itself and of what else was signed.
+func (f *fields) extractArray(d *belay.Delivery, in *incoming, m *message) error {
 	doc := jsonscan.New(in.body)
 	path := f.events
 	if path == "." {
@@ -159,7 +178,7 @@ func (f *fields) extractArray(d *belay.Delivery, in *incoming) error {
 	case !found:
 		alone := *f
 		alone.events = ""
-		return alone.extract(d, in, "")
+		return alone.extract(d, in, m)
 	}
 	var whole belay.WebhookEvent
 	inHeader := fields{id: headersOf(f.id)}
@@ -185,7 +204,7 @@ func (f *fields) extractArray(d *belay.Delivery, in *incoming) error {
 		case d.ID != "":
 			e.ID = d.ID + "#" + strconv.Itoa(i)
 		case e.ID == "":
-			e.ID = delivery.HashID(e.Data)
+			e.ID, e.Anonymous = m.hash(e.Data)
 			if same[e.ID]++; same[e.ID] > 1 {
 				e.ID += "#" + strconv.Itoa(same[e.ID])
 			}
@@ -267,6 +286,9 @@ func (f *fields) pick(
 	h http.Header, fs []field, found *[jsonscan.MaxPaths][]byte, text []byte,
 ) (string, []byte, error) {
 	for i, x := range fs {
+		if x.body {
+			continue
+		}
 		if x.header != "" {
 			value, err := f.header(h, fs[i:i+1])
 			if value != "" || err != nil {

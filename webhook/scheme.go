@@ -54,7 +54,8 @@ type Scheme struct {
 	// A secret with "whpk_" before it is a public key: it verifies ed25519 signatures with the prefix "v1a,".
 	Base64Key bool
 	// ID, Type and Time are the places of the fields of [belay.WebhookEvent] with the same names. Paths are
-	// paths in the event. Several paths with "+" between them make one ID together. A header that is not
+	// paths in the event. Several paths with "+" between them make one ID together. The ID may also be "body",
+	// the hash of the body, for a partner whose bodies tell events apart; not with Events. A header that is not
 	// signed is not protected: anybody who sends a delivery again can change it. Time is text by RFC 3339, or
 	// a number of seconds, milliseconds or microseconds since 1970; its size tells which.
 	ID, Type, Time string

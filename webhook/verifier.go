@@ -193,7 +193,7 @@ func (v *Verifier) bodyHMAC() (how belay.WebhookHMAC, ok bool) {
 	hash, isHMAC := hmacs[s.Algorithm]
 	if !isHMAC || s.Separator != "" || s.Base64Key || s.Timestamp != "" || s.Handshake != nil || s.Events != "" ||
 		len(f.paths) > 0 || len(v.signed) != 1 || v.signed[0].kind != partBody || len(v.at) != 1 || v.at.inBody() ||
-		len(f.id) > 1 || len(f.typ) > 1 {
+		len(f.id) > 1 || len(f.typ) > 1 || len(f.id) == 1 && f.id[0].body {
 		return how, false
 	}
 	how = belay.WebhookHMAC{
@@ -235,7 +235,7 @@ func (v *Verifier) verifyAny(d *belay.Delivery, in *incoming) error {
 			return nil
 		}
 	}
-	return v.fields.extract(d, in, m.form)
+	return v.fields.extract(d, in, &m)
 }
 
 // checkTime returns an error if the signed time is outside the tolerance. With a negative tolerance it checks

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belay-go/belay/internal/charset"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -51,7 +52,7 @@ func Decode(body []byte, secrets []string) Info {
 	if len(secrets) > 0 && len(body) > 0 {
 		body = []byte(redact.Values(string(body), secrets))
 	}
-	body = bytes.TrimSpace(body)
+	body = bytes.TrimSpace(charset.WithoutMark(body))
 	if len(body) == 0 {
 		return in
 	}

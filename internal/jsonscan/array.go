@@ -4,10 +4,10 @@ import (
 	"fmt"
 )
 
-// Array finds the array at path. It returns the number of its elements and the last one. Ok is false if there
-// is nothing at path, or null; any other value that is not an array is an error.
+// Array finds the array at path. It returns the number of its elements and the last one that is not null. Ok is false
+// if there is nothing at path, or null; any other value that is not an array is an error.
 func (d *Doc) Array(path string) (count int, last []byte, ok bool, err error) {
-	d.start, d.end, d.ends, d.counting, d.count, d.last, d.other = 0, 0, nil, true, 0, nil, 0
+	d.start, d.end, d.ends, d.counting, d.count, d.nulls, d.last, d.other = 0, 0, nil, true, 0, 0, nil, 0
 	var end int
 	if path == "" {
 		end, err = d.measure(d.space(0))
@@ -30,7 +30,7 @@ func (d *Doc) Array(path string) (count int, last []byte, ok bool, err error) {
 
 // measure scans the array at i, records its elements, and returns the index after it.
 func (d *Doc) measure(i int) (int, error) {
-	d.start, d.end, d.ends, d.count, d.last, d.other = 0, 0, nil, 0, nil, 0
+	d.start, d.end, d.ends, d.count, d.nulls, d.last, d.other = 0, 0, nil, 0, 0, nil, 0
 	if i >= len(d.data) || d.data[i] != '[' {
 		end, err := d.skip(i)
 		if err == nil && string(d.data[i:end]) != "null" {
@@ -48,7 +48,12 @@ func (d *Doc) measure(i int) (int, error) {
 		if i, err = d.skip(i); err != nil {
 			return i, err
 		}
-		if d.last = d.data[begin:i]; d.count < mostEnds {
+		if d.data[begin] == 'n' {
+			d.nulls++
+		} else {
+			d.last = d.data[begin:i]
+		}
+		if d.count < mostEnds {
 			ends = append(ends, uint32(i-start))
 		}
 		d.count++
@@ -62,6 +67,12 @@ func (d *Doc) measure(i int) (int, error) {
 	d.start, d.end, d.ends = start, i+1, ends
 	return i + 1, nil
 }
+
+// Nulls returns the number of elements that are null in the array that Array found.
+func (d *Doc) Nulls() int { return d.nulls }
+
+// Raw returns the array that Array found.
+func (d *Doc) Raw() []byte { return d.data[d.start:d.end] }
 
 func kind(c byte) string {
 	switch c {

@@ -24,8 +24,9 @@ type Doc struct {
 
 	counting bool // true while Array looks for the array
 	count    int
-	last     []byte
-	other    byte // first byte of the value found instead of an array, 0 if there is none
+	nulls    int    // elements of the array that are null
+	last     []byte // the last element that is not null
+	other    byte   // first byte of the value found instead of an array, 0 if there is none
 }
 
 // mostEnds is the number of elements whose ends are kept, so that Elements need not scan them again.
