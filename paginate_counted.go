@@ -8,7 +8,8 @@ import (
 
 // OffsetPages asks for pages by an offset that counts items: Attio, Guesty. The list ends at a page with
 // fewer than Limit items or, if Total is known, after as many items. For a partner that sends shorter pages
-// before the last one, set Total or UntilEmpty.
+// before the last one, set Total or UntilEmpty. The largest Total that a page has told counts: some partners
+// count what is left, and one that falls to nothing is a partner that has forgotten who asks.
 type OffsetPages struct {
 	// Items is the path of the items; empty if the page itself is the array.
 	Items string
@@ -53,20 +54,18 @@ func (p OffsetPages) Next(a *PageAnswer) (string, error) {
 		return "", err
 	}
 	next := offset + a.Count
-	if p.Total != "" {
-		if a.Total, err = a.number(p.Total); err != nil {
-			return "", err
-		}
+	told, err := a.told(p.Total)
+	if err != nil {
+		return "", err
 	}
-	switch {
-	case p.Total != "" && a.Total >= 0:
-		if a.Count == 0 && next < a.Total {
-			return "", fmt.Errorf("%s says %d, but there is nothing at %d", p.Total, a.Total, offset)
-		}
-		if next >= a.Total {
+	switch most := max(told, a.known.total); {
+	case most < 0:
+		if a.Count == 0 || a.Count < p.Limit && !p.UntilEmpty {
 			return "", nil
 		}
-	case a.Count == 0, a.Count < p.Limit && !p.UntilEmpty:
+	case a.Count == 0 && told > next:
+		return "", fmt.Errorf("%s says %d, but there is nothing at %d", p.Total, told, offset)
+	case a.Count == 0, next == most:
 		return "", nil
 	}
 	return strconv.Itoa(next), nil
@@ -80,9 +79,9 @@ func (p OffsetPages) after(cursor string, total int) (string, bool) {
 	return strconv.Itoa(next), total == 0 || next < total
 }
 
-// NumberPages asks for pages by their numbers. The list ends where More says so, at the last of Pages, at a
-// page with fewer than Size items, or at a page without items with UntilEmpty. At least one of the four must
-// be set.
+// NumberPages asks for pages by their numbers. The list ends where More says so, at the last of Pages, after Total
+// items, at a page with fewer than Size items, or at a page without items with UntilEmpty. At least one of the five
+// must be set. The largest Pages and Total that a page has told count; see [OffsetPages].
 type NumberPages struct {
 	// Items is the path of the items; empty if the page itself is the array.
 	Items string
@@ -116,8 +115,8 @@ func (p NumberPages) Check() error {
 		return fmt.Errorf("NumberPages.First is %d beside FromZero", p.First)
 	case p.SizeParam != "" && p.Size == 0:
 		return errors.New("NumberPages.SizeParam is set, but Size is 0")
-	case p.Size == 0 && p.Pages == "" && p.More == "" && !p.UntilEmpty:
-		return errors.New("NumberPages has no rule by which it ends: set Size, Pages, More or UntilEmpty")
+	case p.Size == 0 && p.Pages == "" && p.Total == "" && p.More == "" && !p.UntilEmpty:
+		return errors.New("NumberPages has no rule by which it ends: set Size, Pages, Total, More or UntilEmpty")
 	}
 	return nil
 }
@@ -150,24 +149,27 @@ func (p NumberPages) Next(a *PageAnswer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if p.Total != "" {
-		if a.Total, err = a.number(p.Total); err != nil {
-			return "", err
-		}
+	told, err := a.told(p.Total)
+	if err != nil {
+		return "", err
 	}
-	switch {
+	switch most := max(told, a.known.total); {
 	case p.More != "":
 		more, err := a.flag(p.More)
 		if err != nil || !more {
 			return "", err
 		}
 	case p.Pages != "":
-		pages, err := a.number(p.Pages)
-		if err == nil && pages < 0 {
-			err = fmt.Errorf("there is no %s", p.Pages)
-		}
-		if err != nil || n-p.first()+1 >= pages {
+		if over, err := p.lastOf(a, n-p.first()+1); over || err != nil {
 			return "", err
+		}
+	case most >= 0:
+		before := a.known.before
+		if before < 0 && a.Count < p.Size { // not known: all pages before were full, as far as this one is the last
+			before = (n - p.first()) * p.Size
+		}
+		if a.Count == 0 || before >= 0 && before+a.Count == most {
+			return "", nil
 		}
 	case a.Count == 0, a.Count < p.Size && !p.UntilEmpty:
 		return "", nil
@@ -180,4 +182,41 @@ func (p NumberPages) Next(a *PageAnswer) (string, error) {
 func (p NumberPages) after(cursor string, total int) (string, bool) {
 	n, _ := parseCount(cursor, p.first())
 	return strconv.Itoa(n + 1), total == 0 || p.Size == 0 || (n-p.first()+1)*p.Size < total
+}
+
+// lastOf reports whether the page at place, counted from 1, is the last one by the number of pages. If fewer pages are
+// told than have come, the list goes on until a page without items.
+func (p NumberPages) lastOf(a *PageAnswer, place int) (bool, error) {
+	pages, err := a.number(p.Pages)
+	if err == nil && pages < 0 && a.known.pages < 0 {
+		err = fmt.Errorf("there is no %s", p.Pages)
+	}
+	if err != nil {
+		return false, err
+	}
+	a.known.pages = max(a.known.pages, pages)
+	switch {
+	case place == a.known.pages:
+		return true, nil
+	case a.Count > 0, place < pages:
+		return false, nil
+	case pages >= 0 && pages < place-1 && pages < a.known.pages:
+		return false, fmt.Errorf("%s fell from %d to %d, and page %d has no items", p.Pages, a.known.pages, pages, place)
+	}
+	return true, nil
+}
+
+// param returns the name of the parameter for the offset.
+func (p OffsetPages) param() string { return or(p.OffsetParam, "offset") }
+
+// param returns the name of the parameter for the page's number.
+func (p NumberPages) param() string { return or(p.Param, "page") }
+
+// before returns the number of items before the page at cursor.
+func (p OffsetPages) before(cursor string) int {
+	offset, err := parseCount(cursor, 0)
+	if err != nil {
+		return -1
+	}
+	return offset
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -419,7 +420,8 @@ func TestPagesAreCalls(t *testing.T) {
 					return testkit.Reply(400), nil
 				}
 				time.Sleep(time.Duration(10-len(offset)) * time.Millisecond)
-				return testkit.Raw(200, "application/json", ids(0, 2)), nil
+				from, _ := strconv.Atoi(offset)
+				return testkit.Raw(200, "application/json", ids(from, 2)), nil
 			})
 			items, failures := 0, 0
 			for _, err := range belay.Items[thing](

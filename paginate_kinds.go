@@ -61,10 +61,12 @@ type PageAnswer struct {
 	// Count is the number of items in the page, and Last the JSON of the last item, nil if there is none.
 	Count int
 	Last  []byte
-	// Total may be assigned the number of items in the whole list.
+	// Total may be assigned the number of items in the whole list. A list that ends before as many have come is
+	// [ErrData].
 	Total int
 
-	doc *jsonscan.Doc
+	doc   *jsonscan.Doc
+	known toldSoFar
 }
 
 // Value returns the JSON of the value at path. It is nil if there is no value or it is null.

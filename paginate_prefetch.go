@@ -31,7 +31,8 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 	n := w.o.prefetch
 	room, queue := make(chan struct{}, n), make(chan *future, n)
 	var fetchers sync.WaitGroup
-	fetchers.Go(func() { w.produce(ctx, start, number, sideBySide, room, queue, &fetchers) })
+	before := w.tally.seen
+	fetchers.Go(func() { w.produce(ctx, start, number, before, sideBySide, room, queue, &fetchers) })
 	stop := func() {
 		cancel()
 		fetchers.Wait()
@@ -53,12 +54,15 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 			w.ahead(start, number, false, yield)
 			return
 		}
-		if f.err != nil {
-			yield(nil, f.err)
+		err := f.err
+		if err == nil {
+			err = w.accept(f.page)
+		}
+		if err != nil {
+			yield(nil, err)
 			return
 		}
 		start, number = f.page.next, number+1
-		var err error
 		goesOn, err = w.goesOn(f.page)
 		if !yield(f.page, nil) {
 			return
@@ -81,7 +85,7 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 // produce fetches the pages in order, while room has space, and sends each of them to queue when its fetch
 // begins. It closes queue after the last one.
 func (w *walk) produce(
-	ctx context.Context, cursor string, number int, sideBySide bool,
+	ctx context.Context, cursor string, number, before int, sideBySide bool,
 	room chan struct{}, queue chan *future, fetchers *sync.WaitGroup,
 ) {
 	defer close(queue)
@@ -109,26 +113,35 @@ func (w *walk) produce(
 		}
 		f := &future{cursor: cursor, done: make(chan struct{})}
 		queue <- f
-		get := func(at string, number int) {
+		get := func(at string, number, before int) (next string, count, total int) {
 			defer close(f.done)
 			defer func() {
 				if f.panicked = recover(); f.panicked != nil {
 					once.Do(func() { close(over) })
 				}
 			}()
-			if f.page, f.err = w.fetch(ctx, at, number); f.err != nil || f.page.next == "" {
+			f.page, f.err = w.fetch(ctx, at, number, before)
+			if f.err == nil {
+				next, count, total = f.page.next, f.page.count, f.page.total
+			}
+			if next == "" {
 				once.Do(func() { close(over) })
 			}
+			return next, count, total
 		}
 		if first || after == nil || !sideBySide {
-			if get(cursor, number); f.page == nil || f.page.next == "" {
+			next, count, told := get(cursor, number, before)
+			if next == "" {
 				return
 			}
-			cursor, total = f.page.next, max(total, f.page.total)
+			if before >= 0 {
+				before += count
+			}
+			cursor, total = next, max(total, told)
 			continue
 		}
 		at, number := cursor, number
-		fetchers.Go(func() { get(at, number) })
+		fetchers.Go(func() { get(at, number, -1) })
 		next, ok := after(cursor, total)
 		if !ok {
 			return

@@ -34,6 +34,7 @@ type walk struct {
 	body  map[string]any
 	guard loopGuard
 	empty int // consecutive pages without items
+	tally tally
 }
 
 // fetched is a page as it was received. It has memory of its own until free is called.
@@ -48,6 +49,8 @@ type fetched struct {
 	header       http.Header
 	cursor, next string
 	count, total int
+	before       int  // the number of items before the page, -1 if it is not known
+	told         bool // the page tells the total
 }
 
 func (p *fetched) free() {
@@ -92,8 +95,10 @@ func walkPages(
 		case err != nil:
 			yield(nil, err)
 		case w.o.prefetch == 0:
+			w.tally.begin(how, w.o.start)
 			w.oneByOne(w.o.start, yield)
 		default:
+			w.tally.begin(how, w.o.start)
 			w.ahead(w.o.start, 1, true, yield)
 		}
 	}
@@ -168,9 +173,9 @@ func object(v any) (map[string]any, error) {
 	return out, nil
 }
 
-// fetch fetches the page at cursor.
-func (w *walk) fetch(ctx context.Context, cursor string, number int) (*fetched, error) {
-	p := &fetched{walk: w, number: number, cursor: cursor}
+// fetch fetches the page at cursor. The number of items before it is -1 if it is not known.
+func (w *walk) fetch(ctx context.Context, cursor string, number, before int) (*fetched, error) {
+	p := &fetched{walk: w, number: number, cursor: cursor, before: before}
 	r := &PageRequest{Cursor: cursor}
 	target := w.path
 	var content any
@@ -233,10 +238,13 @@ func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 		return fmt.Errorf("the items at %q are %w", path, err)
 	}
 	a := &PageAnswer{Cursor: p.cursor, URL: resp.Request.URL, Header: resp.Header, Count: p.count, Last: last, doc: &p.doc}
+	a.known = p.walk.tally.known()
+	a.known.before = p.before
 	if p.next, err = how.Next(a); err != nil {
 		return err
 	}
-	p.total = max(0, a.Total)
+	p.total, p.told = max(0, a.Total), a.Total > 0 || a.known.toldHere
+	p.walk.tally.note(a)
 	switch {
 	case len(p.next) > longestCursor:
 		return fmt.Errorf("the next cursor has %d bytes, above %d", len(p.next), longestCursor)
@@ -277,7 +285,10 @@ func (w *walk) goesOn(p *fetched) (bool, error) {
 // oneByOne fetches each page after the loop has handled the page before.
 func (w *walk) oneByOne(cursor string, yield func(*fetched, error) bool) {
 	for number := 1; ; number++ {
-		p, err := w.fetch(w.ctx, cursor, number)
+		p, err := w.fetch(w.ctx, cursor, number, w.tally.seen)
+		if err == nil {
+			err = w.accept(p)
+		}
 		if err != nil {
 			yield(nil, err)
 			return

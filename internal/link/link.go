@@ -4,16 +4,14 @@ package link
 import "strings"
 
 // Next returns the target of the first link with rel="next", as it is written, or "" if there is none. The
-// header may occur several times, and one link may have several relations.
+// header may occur several times, and one link may have several relations. It also reads what some servers write: no
+// brackets around the target, no semicolon behind it, and single quotes around the relation.
 func Next(values []string) string {
 	for _, v := range values {
 		for v = strings.TrimLeft(v, ", \t"); v != ""; { // elements of a list may be empty (RFC 9110 section 5.6.1)
-			if v[0] != '<' {
-				break // not a link
-			}
-			target, params, ok := strings.Cut(v[1:], ">")
+			target, params, ok := target(v)
 			if !ok {
-				break
+				break // not a link
 			}
 			next := false
 			next, v = relations(params)
@@ -25,21 +23,31 @@ func Next(values []string) string {
 	return ""
 }
 
+// target splits a link into its target and what follows.
+func target(s string) (target, rest string, ok bool) {
+	if s[0] == '<' {
+		return strings.Cut(s[1:], ">")
+	}
+	end := strings.IndexAny(s, "; \t")
+	if end < 0 {
+		return "", "", false
+	}
+	target, rest = s[:end], s[end:]
+	return target, rest, strings.Contains(target, "://") || strings.ContainsAny(target[:1], "/?")
+}
+
 // relations reads a link's parameters. It reports whether one of its relations is next, and returns the text
 // after the link.
 func relations(s string) (next bool, rest string) {
 	seen := false // the first rel counts (RFC 8288 section 3.3)
 	for {
-		s = strings.TrimLeft(s, " \t")
+		s = strings.TrimLeft(s, "; \t")
 		switch {
 		case s == "":
 			return next, ""
 		case s[0] == ',':
 			return next, strings.TrimLeft(s, ", \t")
-		case s[0] != ';':
-			return next, ""
 		}
-		s = strings.TrimLeft(s, "; \t")
 		end := strings.IndexAny(s, "=;,")
 		if end < 0 {
 			return next, ""
@@ -53,6 +61,8 @@ func relations(s string) (next bool, rest string) {
 		var value string
 		if strings.HasPrefix(s, `"`) {
 			value, s = quoted(s[1:])
+		} else if inner, after, closed := strings.Cut(strings.TrimPrefix(s, "'"), "'"); closed && s[0] == '\'' {
+			value, s = inner, after
 		} else {
 			end := strings.IndexAny(s, ";,")
 			if end < 0 {

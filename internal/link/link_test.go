@@ -28,6 +28,22 @@ func TestNext(t *testing.T) {
 		`<x>; foo, <b>; rel=next`:          "b",
 		`, <a>; rel=next`:                  "a",
 		`,, ,<x>; rel=prev,,<b>; rel=next`: "b",
+		// As some servers write it.
+		`<a>; rel='next'`:                                     "a",
+		`<a>; rel='prev', <b>; rel='next last'`:               "b",
+		`<a>;rel='next';title='x, y'`:                         "a",
+		`<a> rel="next"`:                                      "a",
+		`<a> rel="prev", <b> rel="next"`:                      "b",
+		`<a>rel=next`:                                         "a",
+		`<a> rel=next title=x`:                                "a",
+		`https://x/?page=2; rel="next"`:                       "https://x/?page=2",
+		`https://x/?ids=1,2&page=2; rel="next"`:               "https://x/?ids=1,2&page=2",
+		`/x?page=2; rel=next`:                                 "/x?page=2",
+		`?page=2 ; rel=next`:                                  "?page=2",
+		`https://x/?p=1; rel="prev", https://x/?p=3;rel=next`: "https://x/?p=3",
+		`rel=next`:       "",
+		`<a>; rel='next`: "",
+		`<a>; rel=''`:    "",
 	} {
 		require.Equal(t, want, Next([]string{header}), header)
 	}
@@ -37,6 +53,7 @@ func TestNext(t *testing.T) {
 func FuzzNext(f *testing.F) {
 	f.Add(`<a>; rel="next", <b>; rel=prev`)
 	f.Add(`<a>; title="\\\"", <b>; rel=next`)
+	f.Add(`https://x/?p=1; rel='prev', /y rel='next'`)
 	f.Fuzz(func(t *testing.T, s string) {
 		if got := Next([]string{s}); got != "" && !strings.Contains(s, got) {
 			t.Fatalf("%q is not in %q", got, s)

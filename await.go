@@ -1,0 +1,267 @@
+package belay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/belay-go/belay/internal/charset"
+	"github.com/belay-go/belay/internal/errbody"
+	"github.com/belay-go/belay/internal/redact"
+)
+
+// Await sends a request whose work may take the partner longer, and returns the result. Between two looks it waits for
+// the answer's Retry-After or for a backoff that begins at one second and grows to 30 seconds, whichever is longer.
+//
+// After an answer with Operation-Location or Azure-AsyncOperation (200, 201 or 202) it asks that URL, a monitor, until
+// the status in its JSON is final. A monitor without a status is the result. A final status of failure is an error with
+// the monitor's code and message, and its JSON in [Error].Body. A final status of success makes the monitor's JSON the
+// result, or what its resourceLocation leads to. (Microsoft Azure REST API Guidelines, "Long-Running Operations".)
+//
+// Otherwise, while the answer is 202 (RFC 9110 section 15.3.3), it asks the latest Location of the answers, or path if
+// there was none, and the first answer that is not 202 is the result. In the first 30 seconds, a 404 of a link means
+// that the partner does not know the operation yet.
+//
+// The context bounds it: without a deadline it may take as long as the partner likes. A link must lead to the
+// partner's own origin or to a trusted one. Method, path, body, T and opts are as for [Send]; the body and an
+// idempotency key are sent with the first request only.
+func Await[T any](ctx context.Context, c *Client, method, path string, body any, opts ...CallOption) (T, error) {
+	var out, zero T
+	w := await{c: c, method: method, path: path, target: path}
+	if err := w.run(ctx, body, opts); err != nil {
+		return zero, err
+	}
+	switch to := any(&out).(type) {
+	case *None:
+	case *[]byte:
+		*to = w.body
+	default:
+		if w.status == http.StatusNoContent || w.status == http.StatusResetContent {
+			return zero, nil
+		}
+		if err := decodeJSON(w.body, w.header, &out); err != nil {
+			return zero, w.fail(err)
+		}
+	}
+	return out, nil
+}
+
+// unknownFor is how long a 404 means that the partner does not know an operation yet.
+const unknownFor = 30 * time.Second
+
+// await is the state of one Await.
+type await struct {
+	c            *Client
+	method, path string
+	target       string // the path or URL to ask next
+	monitor      bool   // target is a monitor, whose JSON says how far the operation is
+	ended        bool   // target is the resource of an operation that has ended
+
+	// The last answer.
+	x      *exchange
+	status int
+	header http.Header
+	asked  *url.URL
+	body   json.RawMessage
+}
+
+// run sends the request and asks for its result. The result is the last answer.
+func (w *await) run(ctx context.Context, body any, opts []CallOption) error {
+	if err := w.send(ctx, w.method, body, opts); err != nil {
+		return err
+	}
+	linked := pollOptions(w.path, opts)
+	again := append(append([]CallOption{}, opts...), callOption(func(o *callOptions) { o.key = "" }))
+	began, known := time.Now(), false
+	for wait := firstPoll; ; wait = longer(wait) {
+		over, err := w.over()
+		if over || err != nil {
+			return err
+		}
+		if !w.ended {
+			if err := w.c.pause(ctx, w.path, wait, w.header); err != nil {
+				return err
+			}
+		}
+		options := again
+		if w.target != w.path {
+			options = linked
+		}
+		for {
+			err := w.send(ctx, http.MethodGet, nil, options)
+			if err == nil {
+				known = true
+				break
+			}
+			var e *Error
+			if known || w.target == w.path || !errors.As(err, &e) || e.StatusCode != http.StatusNotFound ||
+				time.Since(began) > unknownFor {
+				return err
+			}
+			if err := w.c.pause(ctx, w.path, wait, nil); err != nil {
+				return err
+			}
+			wait = longer(wait)
+		}
+	}
+}
+
+// send makes one request to the target and keeps the answer.
+func (w *await) send(ctx context.Context, method string, body any, opts []CallOption) error {
+	x, resp, err := w.c.open(ctx, method, w.target, body, opts, func(data []byte, _ *http.Response) error {
+		w.body = append(w.body[:0], data...)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	w.x, w.status, w.header, w.asked = x, resp.StatusCode, resp.Header, resp.Request.URL
+	if w.status == http.StatusNoContent || w.status == http.StatusResetContent {
+		w.body = w.body[:0]
+	}
+	_ = resp.Body.Close()
+	x.freeBuffer()
+	return nil
+}
+
+// over reports whether the last answer is the result. Otherwise it sets the target of the next request.
+func (w *await) over() (bool, error) {
+	if w.monitor {
+		status, resource := w.progress()
+		switch ending(status) {
+		case succeeded:
+			w.monitor, w.ended = false, resource != ""
+			return resource == "", w.follow(resource)
+		case failed:
+			return true, w.failed(status)
+		case running:
+			if status != "" {
+				return false, w.follow(w.monitorLink())
+			}
+		}
+	}
+	switch link := w.monitorLink(); {
+	case w.ended && w.status != http.StatusAccepted:
+		return true, nil
+	case link != "" && w.status >= 200 && w.status <= 202 && !w.monitor:
+		w.monitor = true
+		return false, w.follow(link)
+	case w.status != http.StatusAccepted:
+		return true, nil
+	case w.monitor:
+		return false, w.follow(link)
+	}
+	return false, w.follow(w.header.Get("Location"))
+}
+
+// monitorLink returns the link to a monitor in the last answer, empty if there is none.
+func (w *await) monitorLink() string {
+	if link := w.header.Get("Operation-Location"); link != "" {
+		return link
+	}
+	return w.header.Get("Azure-Asyncoperation")
+}
+
+// follow sets the target to a link in the last answer. An empty link changes nothing.
+func (w *await) follow(link string) error {
+	if link == "" {
+		return nil
+	}
+	u, err := w.asked.Parse(link)
+	if err != nil {
+		return w.fail(errors.New("the link to the operation is no URL"))
+	}
+	if err := w.c.checkLink(u.String()); err != nil {
+		return w.fail(fmt.Errorf("the link to the operation %w", err))
+	}
+	w.target = w.x.unsigned(u.String())
+	return nil
+}
+
+// progress returns the status that a monitor tells, empty if it tells none, and the link to the finished resource.
+func (w *await) progress() (status, resource string) {
+	var m struct {
+		Status, State     any
+		Done              *bool
+		Error             json.RawMessage
+		ResourceLocation  string
+		ProvisioningState any
+		Properties        struct{ ProvisioningState any }
+	}
+	data, _ := charset.UTF8(w.body, w.header.Get("Content-Type"))
+	_ = json.Unmarshal(data, &m) // a field of another type is left out
+	for _, v := range []any{m.Status, m.State, m.ProvisioningState, m.Properties.ProvisioningState} {
+		if text, ok := v.(string); ok && text != "" {
+			return text, m.ResourceLocation
+		}
+	}
+	switch {
+	case m.Done == nil:
+		return "", m.ResourceLocation
+	case !*m.Done:
+		return "running", ""
+	case len(m.Error) > 0 && string(m.Error) != "null":
+		return "failed", ""
+	}
+	return "done", m.ResourceLocation
+}
+
+// end is what a status says of an operation.
+type end uint8
+
+const (
+	running end = iota
+	succeeded
+	failed
+)
+
+var endings = map[string]end{
+	"succeeded": succeeded, "success": succeeded, "successful": succeeded, "completed": succeeded, "complete": succeeded,
+	"done": succeeded, "finished": succeeded, "ready": succeeded, "ok": succeeded,
+	"canceled": failed, "cancelled": failed, "aborted": failed, "rejected": failed, "expired": failed, "timedout": failed,
+	"stopped": failed, "terminated": failed, "deadlettered": failed, "denied": failed, "skipped": failed,
+	"partiallysucceeded": failed, "partiallycompleted": failed, "partialsuccess": failed, "partial": failed,
+}
+
+// ending returns what a status says. An unknown status says that the operation is running.
+func ending(status string) end {
+	plain := strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || r == ' ' {
+			return -1
+		}
+		return r
+	}, strings.ToLower(status))
+	if e, ok := endings[plain]; ok {
+		return e
+	}
+	if strings.Contains(plain, "fail") || strings.Contains(plain, "error") {
+		return failed
+	}
+	return running
+}
+
+// fail returns the error for an answer that is not as promised. The request itself was accepted.
+func (w *await) fail(err error) error {
+	e := w.c.dataFault(w.method, w.path, w.x.clean(err)).(*Error)
+	e.StatusCode, e.Done = w.status, true
+	return e
+}
+
+// failed returns the error for an operation that has failed.
+func (w *await) failed(status string) error {
+	secrets := w.x.secrets()
+	told := errbody.Decode(w.body, secrets)
+	if told.Code == "" || strings.EqualFold(told.Code, status) {
+		told.Code = redact.Line(redact.Values(status, secrets), 100)
+	}
+	v := Verdict{Class: ClassClient, Scope: ScopeCall, Code: told.Code, Message: told.Message}
+	e := w.c.fault(w.method, w.path, v, errors.New("the operation has failed")).(*Error)
+	e.fill(nil, w.body[:min(len(w.body), errbody.MaxBytes)], secrets)
+	e.StatusCode, e.RequestID = w.status, told.RequestID
+	return e
+}

@@ -1,0 +1,116 @@
+package belay
+
+import (
+	"fmt"
+	"hash/maphash"
+	"sync/atomic"
+)
+
+// tally is what the pages of a list have told of its length so far, and what has come. A list that contradicts it does
+// not end as if it were complete.
+type tally struct {
+	// The largest numbers that a page has told, plus 1; 0 if none has. Fetches that run side by side share them.
+	total, pages atomic.Int64
+
+	// What has come in order, up to the page that was accepted last.
+	seen  int    // items, with those before the first page; -1 if those are not known
+	told  bool   // that page told the total
+	count int    // its items
+	hash  uint64 // of its items
+	seed  maphash.Seed
+	param string // the parameter that asks for a page that is counted, otherwise empty: a cursor would come again
+}
+
+// toldSoFar is what a Paginator may know of the pages before.
+type toldSoFar struct {
+	total, pages int  // the largest that were told, -1 if none was
+	before       int  // items before the page, -1 if that is not known
+	toldHere     bool // this page tells the total
+}
+
+// begin begins the tally of a list at cursor.
+func (t *tally) begin(how Paginator, cursor string) {
+	t.seed = maphash.MakeSeed()
+	if p, ok := how.(interface{ param() string }); ok {
+		t.param = p.param()
+	}
+	if cursor == "" {
+		return
+	}
+	t.seen = -1
+	if p, ok := how.(interface{ before(cursor string) int }); ok {
+		t.seen = p.before(cursor)
+	}
+}
+
+// known returns what was told so far.
+func (t *tally) known() toldSoFar {
+	return toldSoFar{total: int(t.total.Load()) - 1, pages: int(t.pages.Load()) - 1}
+}
+
+// note adds what a page tells.
+func (t *tally) note(a *PageAnswer) {
+	if a.Total > 0 || a.known.toldHere {
+		atomicMax(&t.total, int64(a.Total)+1)
+	}
+	atomicMax(&t.pages, int64(a.known.pages)+1)
+}
+
+func atomicMax(v *atomic.Int64, n int64) {
+	for {
+		have := v.Load()
+		if have >= n || v.CompareAndSwap(have, n) {
+			return
+		}
+	}
+}
+
+// told returns the total at path, and -1 if the page does not tell one.
+func (a *PageAnswer) told(path string) (int, error) {
+	if path == "" {
+		return -1, nil
+	}
+	n, err := a.number(path)
+	a.Total, a.known.toldHere = max(0, n), n >= 0
+	return n, err
+}
+
+// accept takes note of the page that comes next in order. It ends the list after as many items as were told, and
+// returns an error if the page is the one before again, or if the list ends before as many have come.
+func (w *walk) accept(p *fetched) error {
+	t := &w.tally
+	hash := maphash.Bytes(t.seed, p.doc.Raw())
+	if p.count > 0 && p.count == t.count && hash == t.hash && t.param != "" {
+		return p.broken(fmt.Errorf("it has the items of the page before it: the partner seems to ignore %s", t.param))
+	}
+	wasTold := t.told
+	t.count, t.hash, t.told = p.count, hash, p.told
+	if t.seen < 0 {
+		return nil
+	}
+	t.seen += p.count
+	total := int(t.total.Load()) - 1
+	switch {
+	case p.count > 0 && t.seen == total && w.counted():
+		p.next = ""
+	case p.next != "" || t.seen >= total:
+	case p.told && p.total == t.seen: // some of the items were deleted while the list was read
+	case !p.told && !wasTold: // only the first pages tell it, and so nobody knows what was deleted since
+	case p.told && p.total < total:
+		return p.broken(fmt.Errorf("the total fell from %d to %d, and the list ends after %d items", total, p.total, t.seen))
+	default:
+		return p.broken(fmt.Errorf("the list ends after %d items, but its total is %d", t.seen, total))
+	}
+	return nil
+}
+
+// counted reports whether the list ends by its total.
+func (w *walk) counted() bool {
+	switch how := w.how.(type) {
+	case OffsetPages:
+		return how.Total != ""
+	case NumberPages:
+		return how.Total != "" && how.Pages == "" && how.More == ""
+	}
+	return false
+}
