@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -33,7 +35,8 @@ type Page[T any] struct {
 //
 // Pages reads a page whole within its attempt. So a page that breaks off is retried, and the time that the
 // loop spends on a page counts against no timeout of the client. A next link to another origin than the
-// partner's, a cursor that came before, and 1,000 consecutive empty pages are ErrData.
+// partner's, a cursor that came before, 1,000 consecutive empty pages, and a list that ends before its total are
+// ErrData. A cursor that the partner does not know any more is [ErrCursorExpired].
 func Pages[T any](
 	ctx context.Context, c *Client, path string, p Paginator, opts ...PageOption,
 ) iter.Seq2[Page[T], error] {
@@ -170,7 +173,9 @@ type pageOptions struct {
 	maxPages int
 	prefetch int
 	body     any
+	form     url.Values
 	post     bool
+	endAt    []int
 	err      error
 }
 
@@ -227,6 +232,30 @@ func MaxPages(n int) PageOption {
 // empty object.
 func PostBody(body any) PageOption {
 	return pageOption(func(o *pageOptions) { o.body, o.post = body, true })
+}
+
+// PostForm requests each page by POST with the given form, as Slack's lists may be. It is [PostBody] with another body:
+// the paginator writes its parameters into the form if its InBody is true.
+func PostForm(values url.Values) PageOption {
+	return pageOption(func(o *pageOptions) {
+		if o.form, o.post = maps.Clone(values), true; o.form == nil {
+			o.form = make(url.Values)
+		}
+	})
+}
+
+// EndAt ends the list where the answer for a page behind the first one has one of the given statuses, such as 404: some
+// partners answer so behind the last page. A status below 400 is an error, and so are 401, 403, 429 and 5xx, which say
+// nothing of the list.
+func EndAt(statuses ...int) PageOption {
+	return pageOption(func(o *pageOptions) {
+		for _, s := range statuses {
+			if s < 400 || s > 499 || s == 401 || s == 403 || s == 429 {
+				o.fail("EndAt: the status %d cannot be the end of a list", s)
+			}
+		}
+		o.endAt = statuses
+	})
 }
 
 // Prefetch fetches up to n pages ahead while the loop handles one, within the limits. If the positions of the

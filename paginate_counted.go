@@ -24,6 +24,8 @@ type OffsetPages struct {
 	Total string
 	// UntilEmpty ends the list only at a page without items.
 	UntilEmpty bool
+	// BareFirst leaves the offset out of the request for the first page.
+	BareFirst bool
 }
 
 // Check returns an error that names the fields that are missing or contradict each other.
@@ -43,8 +45,11 @@ func (p OffsetPages) Ask(r *PageRequest) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.set(p.InBody, or(p.OffsetParam, "offset"), offset),
-		r.set(p.InBody, or(p.LimitParam, "limit"), p.Limit))
+	err = r.set(p.InBody, or(p.LimitParam, "limit"), p.Limit)
+	if offset == 0 && p.BareFirst {
+		return err
+	}
+	return errors.Join(r.set(p.InBody, or(p.OffsetParam, "offset"), offset), err)
 }
 
 // Next returns the cursor of the next page, empty after the last one.
@@ -104,6 +109,8 @@ type NumberPages struct {
 	More string
 	// UntilEmpty ends the list at a page without items, and not at one with fewer than Size.
 	UntilEmpty bool
+	// BareFirst leaves the number out of the request for the first page.
+	BareFirst bool
 }
 
 // Check returns an error that names the fields that are missing or contradict each other.
@@ -139,6 +146,9 @@ func (p NumberPages) Ask(r *PageRequest) error {
 	}
 	if p.SizeParam != "" {
 		err = r.set(p.InBody, p.SizeParam, p.Size)
+	}
+	if n == p.first() && p.BareFirst {
+		return err
 	}
 	return errors.Join(err, r.set(p.InBody, or(p.Param, "page"), n))
 }

@@ -198,7 +198,7 @@ func TestPagesBadInput(t *testing.T) {
 	}
 	for body, says := range map[string]string{
 		`{}`:                      `no items at "d"`,
-		`{"d":{}}`:                "not an array but an object",
+		`{"d":{"a":1}}`:           "not an array but an object",
 		`{"d":"x"}`:               "not an array but a string",
 		`{"d":null,"next":"x"}`:   "null, but there is a next page",
 		`{"d":[],"next":{}}`:      "next is neither text nor a number",

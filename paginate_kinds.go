@@ -49,6 +49,8 @@ type PageRequest struct {
 	// URL replaces the path and its query, and the Query options of the call. It must be of the partner's
 	// origin.
 	URL string
+	// KeepQuery adds those parameters of the path and of the Query options to URL that it does not have.
+	KeepQuery bool
 }
 
 // PageAnswer is a page as a paginator sees it. The paginator must not keep it.
@@ -182,7 +184,7 @@ func missing(kind string, fields ...string) error {
 }
 
 // CursorPages follows a cursor that each page holds: Slack, HubSpot, Notion, Zendesk, Google, Attio's newer
-// lists. The list ends when the cursor is missing, null or empty, or when More says so.
+// lists. The list ends when the cursor is missing, null or empty, 0, -1 or false, or when More or End says so.
 type CursorPages struct {
 	// Items is the path of the items; empty if the page itself is the array, which then holds no cursor.
 	Items string
@@ -192,9 +194,12 @@ type CursorPages struct {
 	// of [PostBody], where dots lead into objects ("variables.after").
 	Param  string
 	InBody bool
-	// More is the path of a boolean that says whether there are more pages. It overrules a cursor that is
-	// present (Zendesk). Empty means that the partner sends none.
-	More string
+	// More is the path of a boolean that says whether there are more pages, and End that of one that says the
+	// opposite (Zendesk's end_of_stream). They overrule a cursor that is present. Empty means that the partner sends
+	// none; both are an error.
+	More, End string
+	// UntilEmpty ends the list at a page without items, for a partner whose every page has a cursor.
+	UntilEmpty bool
 	// Required says that the cursor is present on every page, and null or empty on the last one. Then a page
 	// without it is [ErrData] instead of the end. Without Required, a cursor that the partner has renamed
 	// would end every list after its first page. A page that is the last one by More needs no cursor.
@@ -203,7 +208,14 @@ type CursorPages struct {
 
 // Check returns an error that names the fields that are missing or contradict each other.
 func (p CursorPages) Check() error {
-	return missing("CursorPages", "Cursor", p.Cursor, "Param", p.Param)
+	return errors.Join(missing("CursorPages", "Cursor", p.Cursor, "Param", p.Param), oneFlag("CursorPages", p.More, p.End))
+}
+
+func oneFlag(kind, more, end string) error {
+	if more != "" && end != "" {
+		return fmt.Errorf("%s.More is %q beside End %q", kind, more, end)
+	}
+	return nil
 }
 
 // ItemsPath returns Items.
@@ -219,16 +231,13 @@ func (p CursorPages) Ask(r *PageRequest) error {
 
 // Next returns the cursor of the next page, empty after the last one.
 func (p CursorPages) Next(a *PageAnswer) (string, error) {
-	more := false
-	if p.More != "" {
-		var err error
-		if more, err = a.flag(p.More); err != nil || !more {
-			return "", err
-		}
+	more, err := a.more(p.More, p.End)
+	if err != nil || more == no || p.UntilEmpty && a.Count == 0 {
+		return "", err
 	}
-	next, err := a.text(p.Cursor)
-	if err == nil && more && next == "" {
-		err = fmt.Errorf("%s is true, but there is no %s", p.More, p.Cursor)
+	next, err := a.cursor(p.Cursor)
+	if err == nil && more == yes && next == "" {
+		err = fmt.Errorf("%s, but there is no %s", saysMore(p.More, p.End), p.Cursor)
 	}
 	if err == nil && p.Required && next == "" {
 		var v []byte
@@ -239,11 +248,59 @@ func (p CursorPages) Next(a *PageAnswer) (string, error) {
 	return next, err
 }
 
+// hint is what a page says of whether there are more pages.
+type hint uint8
+
+const (
+	silent hint = iota
+	yes
+	no
+)
+
+// more returns what the boolean at path more says, or the opposite of the one at path end.
+func (a *PageAnswer) more(more, end string) (hint, error) {
+	path := or(more, end)
+	if path == "" {
+		return silent, nil
+	}
+	is, err := a.flag(path)
+	if err == nil && is == (more != "") {
+		return yes, nil
+	}
+	return no, err
+}
+
+// saysMore is how the boolean at path more, or the one at path end, says that there are more pages.
+func saysMore(more, end string) string {
+	if more == "" {
+		return end + " is false"
+	}
+	return more + " is true"
+}
+
+// cursor returns the cursor at path, empty if there is none. Partners also write 0, -1 and false for none.
+func (a *PageAnswer) cursor(path string) (string, error) {
+	v, err := a.Value(path)
+	if err != nil || v == nil || string(v) == "false" {
+		return "", err
+	}
+	next, err := plain(path, v)
+	if next == "0" || next == "-1" {
+		next = ""
+	}
+	return next, err
+}
+
 // LinkPages follows the Link header with rel="next" (RFC 8288): GitHub, Shopify, Okta. The list ends when
 // there is none.
 type LinkPages struct {
 	// Items is the path of the items; empty if the page itself is the array.
 	Items string
+	// UntilEmpty ends the list at a page without items, for a partner whose every page has a link.
+	UntilEmpty bool
+	// KeepOrigin takes only path and query from a link, for a partner whose links are http: or lead to a host of its
+	// internal network. KeepQuery adds the parameters of the first request that a link lacks, such as filters.
+	KeepOrigin, KeepQuery bool
 }
 
 // Check returns an error that names the fields that are missing or contradict each other.
@@ -254,52 +311,60 @@ func (p LinkPages) ItemsPath() string { return p.Items }
 
 // Ask adds the cursor to the request of a page.
 func (p LinkPages) Ask(r *PageRequest) error {
-	r.URL = r.Cursor
+	r.URL, r.KeepQuery = r.Cursor, p.KeepQuery
 	return nil
 }
 
 // Next returns the cursor of the next page, empty after the last one.
 func (p LinkPages) Next(a *PageAnswer) (string, error) {
-	return absoluteNext(a, link.Next(a.Header["Link"]))
+	if p.UntilEmpty && a.Count == 0 {
+		return "", nil
+	}
+	return absoluteNext(a, link.Next(a.Header["Link"]), p.KeepOrigin)
 }
 
 // NextURLPages follows the URL of the next page, absolute or relative, which each page's JSON holds:
-// Salesforce, Microsoft Graph, Calendly, Twilio. The list ends when the URL is missing, null or empty, or when
-// More says so.
+// Salesforce, Microsoft Graph, Calendly, Twilio. The list ends when the URL is missing, null, empty or false, or
+// when More or End says so.
 type NextURLPages struct {
 	// Items is the path of the items, and URL the path of the next page's URL.
 	Items, URL string
-	// More is the path of a boolean that says whether there are more pages. It overrules a URL that is
-	// present. Empty means that the partner sends none.
-	More string
+	// More and End are as for [CursorPages]. They overrule a URL that is present.
+	More, End string
+	// UntilEmpty, KeepOrigin and KeepQuery are as for [LinkPages].
+	UntilEmpty, KeepOrigin, KeepQuery bool
 	// Required says that the URL is present on every page, and null or empty on the last one; see
 	// [CursorPages].
 	Required bool
 }
 
 // Check returns an error that names the fields that are missing or contradict each other.
-func (p NextURLPages) Check() error { return missing("NextURLPages", "URL", p.URL) }
+func (p NextURLPages) Check() error {
+	return errors.Join(missing("NextURLPages", "URL", p.URL), oneFlag("NextURLPages", p.More, p.End))
+}
 
 // ItemsPath returns Items.
 func (p NextURLPages) ItemsPath() string { return p.Items }
 
 // Ask adds the cursor to the request of a page.
 func (p NextURLPages) Ask(r *PageRequest) error {
-	r.URL = r.Cursor
+	r.URL, r.KeepQuery = r.Cursor, p.KeepQuery
 	return nil
 }
 
 // Next returns the cursor of the next page, empty after the last one.
 func (p NextURLPages) Next(a *PageAnswer) (string, error) {
-	next, err := CursorPages{Cursor: p.URL, More: p.More, Required: p.Required}.Next(a)
+	next, err := CursorPages{
+		Cursor: p.URL, More: p.More, End: p.End, Required: p.Required, UntilEmpty: p.UntilEmpty,
+	}.Next(a)
 	if err != nil {
 		return "", err
 	}
-	return absoluteNext(a, next)
+	return absoluteNext(a, next, p.KeepOrigin)
 }
 
 // absoluteNext resolves a next link against the request's URL. An empty link stays empty.
-func absoluteNext(a *PageAnswer, next string) (string, error) {
+func absoluteNext(a *PageAnswer, next string, keepOrigin bool) (string, error) {
 	if next == "" {
 		return "", nil
 	}
@@ -307,11 +372,15 @@ func absoluteNext(a *PageAnswer, next string) (string, error) {
 	if err != nil {
 		return "", errors.New("the next link is no URL")
 	}
+	if keepOrigin {
+		u.Scheme, u.Host, u.User = a.URL.Scheme, a.URL.Host, nil
+	}
 	u.Fragment, u.RawFragment = "", ""
 	return u.String(), nil
 }
 
-// LastIDPages requests the items after the last item's id: Stripe. The list ends when More says so.
+// LastIDPages requests the items after the last item's id: Stripe. The list ends when More or End says so, or at a page
+// without items with UntilEmpty.
 type LastIDPages struct {
 	// Items is the path of the items.
 	Items string
@@ -321,14 +390,19 @@ type LastIDPages struct {
 	// body of [PostBody].
 	Param  string
 	InBody bool
-	// More is the path of the boolean that says whether there are more pages, such as "has_more". Every page
-	// must hold it.
-	More string
+	// More is the path of the boolean that says whether there are more pages, such as "has_more", and End that of one
+	// that says the opposite. Every page must hold it.
+	More, End string
+	// UntilEmpty ends the list only at a page without items, for a partner that sends no such boolean.
+	UntilEmpty bool
 }
 
 // Check returns an error that names the fields that are missing or contradict each other.
 func (p LastIDPages) Check() error {
-	return missing("LastIDPages", "Param", p.Param, "More", p.More)
+	if !p.UntilEmpty && p.End == "" {
+		return missing("LastIDPages", "Param", p.Param, "More", p.More)
+	}
+	return errors.Join(missing("LastIDPages", "Param", p.Param), oneFlag("LastIDPages", p.More, p.End))
 }
 
 // ItemsPath returns Items.
@@ -344,12 +418,12 @@ func (p LastIDPages) Ask(r *PageRequest) error {
 
 // Next returns the cursor of the next page, empty after the last one.
 func (p LastIDPages) Next(a *PageAnswer) (string, error) {
-	more, err := a.flag(p.More)
-	if err != nil || !more {
+	more, err := a.more(p.More, p.End)
+	if err != nil || more == no || p.UntilEmpty && a.Count == 0 {
 		return "", err
 	}
 	if a.Last == nil {
-		return "", fmt.Errorf("%s is true, but the page is empty", p.More)
+		return "", fmt.Errorf("%s, but the page is empty", saysMore(p.More, p.End))
 	}
 	path := p.ID
 	if path == "" {

@@ -62,6 +62,9 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 			yield(nil, err)
 			return
 		}
+		if f.page.absent {
+			return
+		}
 		start, number = f.page.next, number+1
 		goesOn, err = w.goesOn(f.page)
 		if !yield(f.page, nil) {

@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,10 +10,13 @@ import (
 	"iter"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/belay-go/belay/internal/charset"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/jsonscan"
 )
 
@@ -35,6 +39,7 @@ type walk struct {
 	guard loopGuard
 	empty int // consecutive pages without items
 	tally tally
+	last  atomic.Pointer[exchange] // of a page that was fetched
 }
 
 // fetched is a page as it was received. It has memory of its own until free is called.
@@ -51,6 +56,7 @@ type fetched struct {
 	count, total int
 	before       int  // the number of items before the page, -1 if it is not known
 	told         bool // the page tells the total
+	absent       bool // the answer says that the list ended before this page
 }
 
 func (p *fetched) free() {
@@ -139,6 +145,13 @@ func newWalk(ctx context.Context, c *Client, path string, how Paginator, opts []
 		err = invalid("IdempotencyKey would make all pages one call")
 	case calls.into != nil && w.o.prefetch > 0:
 		err = invalid("Into cannot be filled by several pages at once (Prefetch)")
+	case w.o.form != nil && w.o.body != nil:
+		err = invalid("PostForm beside PostBody")
+	case w.o.form != nil:
+		w.body = make(map[string]any, len(w.o.form))
+		for name, values := range w.o.form {
+			w.body[name] = values
+		}
 	case w.o.post:
 		if w.body, err = object(w.o.body); err != nil {
 			err = invalid("PostBody: %w", err)
@@ -185,13 +198,16 @@ func (w *walk) fetch(ctx context.Context, cursor string, number, before int) (*f
 	if err := w.how.Ask(r); err != nil {
 		return nil, w.named(invalid("page %d: %w", number, err))
 	}
-	if w.o.post {
+	switch {
+	case w.o.form != nil:
+		content = form(r.Body)
+	case w.o.post:
 		content = r.Body
 	}
 	if r.URL != "" {
 		target = r.URL
 		if err := w.c.checkLink(target); err != nil {
-			return nil, p.broken(fmt.Errorf("the next link %w", err))
+			return nil, p.broken(w.clean(fmt.Errorf("the next link %w", err)))
 		}
 	}
 	route, _, _ := strings.Cut(w.path, "?")
@@ -200,7 +216,11 @@ func (w *walk) fetch(ctx context.Context, cursor string, number, before int) (*f
 			o.safe, o.readOnly = true, true
 		}
 		if o.route = route; r.URL != "" { // the URL holds all parameters already
-			o.values, o.query, o.literal = nil, nil, true
+			query := url.Values(nil)
+			if r.KeepQuery {
+				query = o.missing(w.path, r.URL)
+			}
+			o.values, o.query, o.literal = nil, query, true
 		}
 		if o.query == nil {
 			o.query = r.Query
@@ -215,9 +235,10 @@ func (w *walk) fetch(ctx context.Context, cursor string, number, before int) (*f
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return w.unfetched(p, err)
 	}
 	p.header = resp.Header
+	w.last.Store(x)
 	p.call, p.next = x, x.unsigned(p.next)
 	p.buffer, x.buffer, x.data = x.buffer, nil, nil
 	_ = resp.Body.Close()
@@ -235,7 +256,10 @@ func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 	var last []byte
 	p.count, last, p.has, err = p.doc.Array(path)
 	if err != nil {
-		return fmt.Errorf("the items at %q are %w", path, err)
+		if v, _ := p.doc.Value(path); path == "" || !nothing(v) {
+			return fmt.Errorf("the items at %q are %w", path, err)
+		}
+		p.count, last, p.has = 0, nil, false
 	}
 	a := &PageAnswer{Cursor: p.cursor, URL: resp.Request.URL, Header: resp.Header, Count: p.count, Last: last, doc: &p.doc}
 	a.known = p.walk.tally.known()
@@ -252,15 +276,84 @@ func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 	case path == "":
 		return errors.New("it is no array of items")
 	default:
-		// Some partners send null for no items, on the last page.
-		if v, _ := p.doc.Value(path); string(v) != "null" {
+		// Some partners send null for no items, on the last page, and some {}, "" or false.
+		v, _ := p.doc.Value(path)
+		if !nothing(v) {
 			return fmt.Errorf("there are no items at %q", path)
 		}
 		if p.next != "" {
-			return fmt.Errorf("the items at %q are null, but there is a next page", path)
+			return fmt.Errorf("the items at %q are %s, but there is a next page", path, v)
 		}
 	}
 	return nil
+}
+
+// nothing reports whether a value stands for no items: null, {}, "" or false.
+func nothing(v []byte) bool {
+	switch string(v) {
+	case "null", "{}", `""`, "false":
+		return true
+	}
+	return len(v) > 0 && v[0] == '{' && len(bytes.TrimSpace(v[1:len(v)-1])) == 0
+}
+
+// form returns the body of a page's request as a form.
+func form(body map[string]any) url.Values {
+	values := make(url.Values, len(body))
+	for name, v := range body {
+		if several, ok := v.([]string); ok {
+			values[name] = several
+			continue
+		}
+		values.Set(name, fmt.Sprint(v))
+	}
+	return values
+}
+
+// missing returns the parameters of the path and of the options that link does not have.
+func (o *callOptions) missing(path, link string) url.Values {
+	own := make(url.Values)
+	if filled, err := o.expand(path); err == nil {
+		_, query, _ := strings.Cut(filled, "?")
+		own, _ = url.ParseQuery(query)
+	}
+	maps.Copy(own, o.query)
+	_, query, _ := strings.Cut(link, "?")
+	has, _ := url.ParseQuery(query)
+	for name := range has {
+		delete(own, name)
+	}
+	return own
+}
+
+// clean returns err without the secrets of the last page that was fetched.
+func (w *walk) clean(err error) error {
+	if x := w.last.Load(); x != nil {
+		return x.clean(err)
+	}
+	return err
+}
+
+// unfetched returns what the failure to fetch a page means: the end of the list, a cursor that has ended, or err.
+func (w *walk) unfetched(p *fetched, err error) (*fetched, error) {
+	var e *Error
+	if p.cursor == "" || !errors.As(err, &e) {
+		return nil, err
+	}
+	if slices.Contains(w.o.endAt, e.StatusCode) {
+		p.absent = true
+		return p, nil
+	}
+	switch w.how.(type) {
+	case OffsetPages, NumberPages:
+		return nil, err // which ask by numbers of their own
+	}
+	if expired(e) {
+		end := *e
+		end.Err = errkit.Join(&CursorError{Cursor: p.cursor, Page: p.number}, e.Err)
+		return nil, &end
+	}
+	return nil, err
 }
 
 // goesOn reports whether to fetch the page after p. The error says why that page must not be fetched.
@@ -291,6 +384,9 @@ func (w *walk) oneByOne(cursor string, yield func(*fetched, error) bool) {
 		}
 		if err != nil {
 			yield(nil, err)
+			return
+		}
+		if p.absent {
 			return
 		}
 		cursor = p.next

@@ -168,6 +168,7 @@ func textual(contentType string) bool {
 //	401, 403                                             Auth
 //	429; 403 that says it is a limit                     RateLimited, for the credential
 //	408, 425                                             Transient, for the call
+//	477: the account is being moved (HubSpot)            Transient, for the credential, for ten minutes or longer
 //	5xx except 501 and 505                               Transient, for the partner
 //	other 4xx, 501, 505                                  Client
 //	connection errors, attempt timeouts                  Transient
@@ -216,6 +217,8 @@ func Classify(a *Attempt) Verdict {
 		}
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
 		v.Class = ClassTransient
+	case status == statusMoving:
+		v.Class, v.Scope, v.neutral = ClassTransient, ScopeCredential, true // the partner itself is up
 	case status == http.StatusNotImplemented, status == http.StatusHTTPVersionNotSupported:
 	case status >= 500:
 		v.Class, v.Scope = ClassTransient, ScopePartner
@@ -223,6 +226,9 @@ func Classify(a *Attempt) Verdict {
 	if v.Class == ClassTransient || v.Class == ClassRateLimited {
 		v.RetryAfter, v.ignored = headers.RetryAfter(a.Response.Header, time.Now(), v.Class == ClassRateLimited)
 		v.RetryAfter = max(v.RetryAfter, body.RetryAfter)
+		if v.RetryAfter == 0 && status == statusMoving {
+			v.RetryAfter = movingWait
+		}
 		v.busy = status == http.StatusServiceUnavailable && v.RetryAfter == 0
 		if v.RetryAfter == 0 && v.Class == ClassRateLimited &&
 			strings.Contains(strings.ToLower(v.Message), "secondary rate limit") {
@@ -231,6 +237,13 @@ func Classify(a *Attempt) Verdict {
 	}
 	return v
 }
+
+// statusMoving is HubSpot's status while it moves an account between data centers ("Error handling", 477), which takes
+// up to a day. It comes with Retry-After; movingWait is for one without.
+const (
+	statusMoving = 477
+	movingWait   = 10 * time.Minute
+)
 
 func classifyError(a *Attempt) Verdict {
 	v := Verdict{Scope: ScopeCall}

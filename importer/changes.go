@@ -136,7 +136,8 @@ func (c *Changes[Rec]) UnmarshalJSON(data []byte) error {
 // rejected, because a rejected record may still exist, and only if no more than Job.DeleteLimit are gone: a list
 // that is suddenly empty deletes nothing. It
 // calls deleted before the pass counts as complete: after an error of deleted, the pass must be done again.
-// The pages begin at the first. A pass that broke off begins again there, so its batches have no cursor.
+// The pages begin at the first. A pass that broke off begins again there, so its batches have no cursor. A pass whose
+// cursor expires ([belay.ErrCursorExpired]) ranges over the pages again by itself, three times at most.
 func Full[Raw, Rec any](
 	ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], pages iter.Seq2[belay.Page[Raw], error],
 	deleted func(ctx context.Context, ids []string) error,
@@ -150,6 +151,10 @@ func Full[Raw, Rec any](
 			b.Cursor = "" // a partial pass cannot be continued: its records are not stored in c
 			return save(ctx, b)
 		}
+	}
+	if pages != nil {
+		list := pages
+		pages = againWhenExpired(func(bool) iter.Seq2[belay.Page[Raw], error] { return list })
 	}
 	stats, err := j.run(ctx, pages, func(rec Rec) (bool, error) {
 		change, err := c.See(rec)

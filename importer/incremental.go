@@ -42,7 +42,8 @@ type Incremental[Raw, Rec any] struct {
 	Updated func(Rec) time.Time
 	// Pages asks the partner for the records that were updated at since or later. A zero since means
 	// everything. The first run goes on where it stopped, if Pages reads one list, with belay.Pages and the
-	// context that it gets; otherwise it begins again.
+	// context that it gets; otherwise it begins again. A run whose cursor expires ([belay.ErrCursorExpired]) asks for
+	// the pages again, and skips what it has had, three times at most.
 	Pages func(ctx context.Context, since time.Time) iter.Seq2[belay.Page[Raw], error]
 }
 
@@ -115,8 +116,14 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 		}
 		pagesCtx, lists = belay.ResumeContext(ctx, old.Cursor)
 	}
+	pages := againWhenExpired(func(again bool) iter.Seq2[belay.Page[Raw], error] {
+		if again && first {
+			pagesCtx, lists = belay.ResumeContext(ctx, "")
+		}
+		return inc.Pages(pagesCtx, since)
+	})
 	limit := mostSeen
-	stats, err := inc.Job.run(ctx, inc.Pages(pagesCtx, since), func(rec Rec) (bool, error) {
+	stats, err := inc.Job.run(ctx, pages, func(rec Rec) (bool, error) {
 		at := inc.Updated(rec)
 		if year := at.UTC().Year(); year < 1 || year > 9999 {
 			return false, fmt.Errorf("importer: it changed in the year %d", year)

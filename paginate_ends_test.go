@@ -1,0 +1,265 @@
+package belay_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
+)
+
+// Lists end in as many ways as there are partners.
+func TestEndsOfLists(t *testing.T) {
+	t.Parallel()
+	cursor := belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}
+	ended := cursor
+	ended.End = "end_of_stream"
+	untilEmpty := cursor
+	untilEmpty.UntilEmpty = true
+	offset := belay.OffsetPages{Items: "d", Limit: 2}
+	number := belay.NumberPages{Items: "d", Size: 2}
+	for name, c := range map[string]struct {
+		how   belay.Paginator
+		opts  []belay.PageOption
+		pages []string // the bodies, with a status before them if it is not 200
+		want  int
+		asked string // of the last request
+	}{
+		"end_of_stream": {
+			ended, nil,
+			[]string{`{"d":[{"id":1}],"next":"a","end_of_stream":false}`, `{"d":[{"id":2}],"next":"b","end_of_stream":true}`},
+			2, "/l?c=a",
+		},
+		"a URL and end_of_stream": {
+			belay.NextURLPages{Items: "d", URL: "next", End: "end"},
+			nil,
+			[]string{`{"d":[{"id":1}],"next":"/l?p=2","end":false}`, `{"d":[],"next":"/l?p=3","end":true}`},
+			1, "/l?p=2",
+		},
+		"a last id and an end": {
+			belay.LastIDPages{Items: "d", Param: "after", End: "end"},
+			nil,
+			[]string{`{"d":[{"id":7}],"end":false}`, `{"d":[{"id":8}],"end":true}`},
+			2, "/l?after=7",
+		},
+		"cursor 0":         {cursor, nil, []string{`{"d":[{"id":1}],"next":5}`, `{"d":[{"id":2}],"next":0}`}, 2, "/l?c=5"},
+		`cursor "0"`:       {cursor, nil, []string{`{"d":[{"id":1}],"next":"5"}`, `{"d":[{"id":2}],"next":"0"}`}, 2, "/l?c=5"},
+		"cursor false":     {cursor, nil, []string{`{"d":[{"id":1}],"next":"5"}`, `{"d":[{"id":2}],"next":false}`}, 2, "/l?c=5"},
+		"cursor -1":        {cursor, nil, []string{`{"d":[{"id":1}],"next":1}`, `{"d":[{"id":2}],"next":-1}`}, 2, "/l?c=1"},
+		`cursor "-1"`:      {cursor, nil, []string{`{"d":[{"id":1}],"next":"x"}`, `{"d":[{"id":2}],"next":"-1"}`}, 2, "/l?c=x"},
+		"a URL of false":   {belay.NextURLPages{Items: "d", URL: "next"}, nil, []string{`{"d":[{"id":1}],"next":false}`}, 1, "/l"},
+		"never null":       {untilEmpty, nil, []string{`{"d":[{"id":1}],"next":"a"}`, `{"d":[],"next":"b"}`}, 1, "/l?c=a"},
+		"never null, {}":   {untilEmpty, nil, []string{`{"d":[{"id":1}],"next":"a"}`, `{"d":{},"next":"b"}`}, 1, "/l?c=a"},
+		"ids, never ended": {belay.LastIDPages{Items: "d", Param: "after", UntilEmpty: true}, nil, []string{`{"d":[{"id":7}]}`, `{"d":[]}`}, 1, "/l?after=7"},
+		"404 behind it": {
+			number, []belay.PageOption{belay.EndAt(404)}, []string{`{"d":[{"id":1},{"id":2}]}`, `404{}`}, 2, "/l?page=2",
+		},
+		"400 behind it": {
+			offset,
+			[]belay.PageOption{belay.EndAt(404, 400)},
+			[]string{`{"d":[{"id":1},{"id":2}]}`, `400{}`},
+			2,
+			"/l?limit=2&offset=2",
+		},
+		"404 behind a cursor": {
+			cursor, []belay.PageOption{belay.EndAt(404)}, []string{`{"d":[{"id":1}],"next":"a"}`, `404{}`}, 1, "/l?c=a",
+		},
+		"{}":    {offset, nil, []string{`{"d":{}}`}, 0, "/l?limit=2&offset=0"},
+		`""`:    {offset, nil, []string{`{"d":""}`}, 0, "/l?limit=2&offset=0"},
+		"false": {number, nil, []string{`{"d":false}`}, 0, "/l?page=1"},
+		"{ }":   {number, nil, []string{`{"d":{ }}`}, 0, "/l?page=1"},
+		"bare first": {
+			belay.NumberPages{Items: "d", Size: 2, BareFirst: true}, nil, []string{`{"d":[{"id":1}]}`}, 1, "/l",
+		},
+		"bare first, then a number": {
+			belay.NumberPages{Items: "d", Size: 1, BareFirst: true}, nil, []string{`{"d":[{"id":1}]}`, `{"d":[]}`}, 1, "/l?page=2",
+		},
+		"bare first offset": {
+			belay.OffsetPages{Items: "d", Limit: 2, BareFirst: true}, nil, []string{`{"d":[{"id":1}]}`}, 1, "/l?limit=2",
+		},
+		"an internal host": {
+			belay.NextURLPages{Items: "d", URL: "next", KeepOrigin: true},
+			nil,
+			[]string{`{"d":[{"id":1}],"next":"http://api-7.internal:8080/l?p=2"}`, `{"d":[{"id":2}]}`},
+			2, "/l?p=2",
+		},
+		"filters": {
+			belay.NextURLPages{Items: "d", URL: "next", KeepQuery: true},
+			[]belay.PageOption{belay.Query("status", "open"), belay.Query("p", "1")},
+			[]string{`{"d":[{"id":1}],"next":"/l?p=2"}`, `{"d":[{"id":2}]}`},
+			2, "/l?p=2&status=open",
+		},
+	} {
+		for _, prefetch := range []int{0, 2} {
+			testkit.Bubble(t, fmt.Sprint(name, ", prefetch ", prefetch), func(t *testing.T) {
+				n, asked := 0, ""
+				rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+					require.Equal(t, "https://partner.test", req.URL.Scheme+"://"+req.URL.Host)
+					asked = req.URL.RequestURI()
+					body, status := c.pages[min(n, len(c.pages)-1)], 200
+					if n++; body[0] != '{' {
+						_, err := fmt.Sscanf(body, "%d", &status)
+						require.NoError(t, err)
+						body = body[3:]
+					}
+					return testkit.Raw(status, "application/json", body), nil
+				})
+				if prefetch > 0 && (strings.HasPrefix(name, "40") || strings.HasPrefix(name, "bare first, then")) {
+					return // what is fetched beyond the end has no body here
+				}
+				opts := append([]belay.PageOption{belay.Prefetch(prefetch)}, c.opts...)
+				ids, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/l", c.how, opts...))
+				require.NoError(t, err)
+				require.Len(t, ids, c.want)
+				require.Equal(t, c.asked, asked)
+				require.Equal(t, len(c.pages), n)
+			})
+		}
+	}
+	for name, bad := range map[string]struct {
+		how  belay.Paginator
+		opts []belay.PageOption
+	}{
+		"More is":    {belay.CursorPages{Cursor: "a", Param: "b", More: "c", End: "d"}, nil},
+		"End":        {belay.LastIDPages{Param: "b", More: "c", End: "d"}, nil},
+		"EndAt: the": {cursor, []belay.PageOption{belay.EndAt(200)}},
+		"status 500": {cursor, []belay.PageOption{belay.EndAt(404, 500)}},
+		"status 401": {cursor, []belay.PageOption{belay.EndAt(401)}},
+		"PostForm":   {cursor, []belay.PageOption{belay.PostForm(nil), belay.PostBody(1)}},
+	} {
+		_, err := collect(belay.Items[thing](t.Context(), newClient(t, stub{}), "/l", bad.how, bad.opts...))
+		require.ErrorIs(t, err, belay.ErrInvalid)
+		require.ErrorContains(t, err, name)
+	}
+	// The first page is no end.
+	rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(404), nil })
+	_, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/l", number, belay.EndAt(404)))
+	require.ErrorIs(t, err, belay.ErrNotFound)
+}
+
+// Links keep the header's origin and filters too.
+func TestLinksOfAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		if asked = append(asked, req.URL.String()); len(asked) == 1 {
+			resp := testkit.Raw(200, "application/json", `[{"id":1}]`)
+			resp.Header.Set("Link", `<http://10.0.0.7/v2/l?p=2>; rel='next'`)
+			return resp, nil
+		}
+		return testkit.Raw(200, "application/json", `[{"id":2}]`), nil
+	})
+	how := belay.LinkPages{KeepOrigin: true, KeepQuery: true}
+	ids, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/v2/l?state={s}", how, belay.PathValue("s", "a b")))
+	require.NoError(t, err)
+	require.Equal(t, []string{"1", "2"}, ids)
+	require.Equal(t, []string{"https://partner.test/v2/l?state=a+b", "https://partner.test/v2/l?p=2&state=a+b"}, asked)
+}
+
+// Slack's lists may be asked by a form.
+func TestListsByForm(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		body, err := io.ReadAll(req.Body)
+		require.NoError(t, err)
+		require.Equal(t, "application/x-www-form-urlencoded", req.Header.Get("Content-Type"))
+		if asked = append(asked, req.Method+" "+string(body)); len(asked) == 1 {
+			return testkit.Raw(200, "application/json", `{"ok":true,"d":[{"id":1}],"meta":{"next":"dXNl="}}`), nil
+		}
+		return testkit.Raw(200, "application/json", `{"ok":true,"d":[{"id":2}],"meta":{"next":""}}`), nil
+	})
+	how := belay.CursorPages{Items: "d", Cursor: "meta.next", Param: "cursor", InBody: true}
+	form := url.Values{"types": {"public", "private"}}
+	ids, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/list", how, belay.PostForm(form)))
+	require.NoError(t, err)
+	require.Equal(t, []string{"1", "2"}, ids)
+	require.Equal(t, []string{"POST types=public&types=private", "POST cursor=dXNl%3D&types=public&types=private"}, asked)
+	require.Len(t, form, 1)
+}
+
+// A cursor that has expired is told apart, with the place that the list has reached.
+func TestCursorExpired(t *testing.T) {
+	t.Parallel()
+	cursor := belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}
+	for body, want := range map[string]bool{
+		`410{}`: true,
+		`400{"error":{"code":"expired_cursor","message":"begin again"}}`:              true,
+		`400{"message":"The page token is no longer valid."}`:                         true,
+		`400{"message":"Invalid cursor"}`:                                             true,
+		`400{"error":"Scroll id not found"}`:                                          true,
+		`422{"errors":{"page_info":["is invalid"]}}`:                                  true,
+		`404{"message":"pagination token expired"}`:                                   true,
+		`400{"errorCode":"INVALID_QUERY_LOCATOR","message":"invalid query locator"}`:  true,
+		`400{"message":"limit is invalid"}`:                                           false,
+		`404{}`:                                                                       false,
+		`400{}`:                                                                       false,
+		`403{"message":"cursor expired"}`:                                             false,
+		`400{"message":"the cursor parameter is not allowed with an expanded query"}`: false,
+	} {
+		testkit.Bubble(t, body, func(t *testing.T) {
+			n := 0
+			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+				if n++; n < 3 {
+					return testkit.Raw(200, "application/json", fmt.Sprintf(`{"d":[{"id":%d}],"next":"c%d"}`, n, n)), nil
+				}
+				status := 0
+				_, err := fmt.Sscanf(body, "%d", &status)
+				require.NoError(t, err)
+				return testkit.Raw(status, "application/json", body[3:]), nil
+			})
+			ids, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/l", cursor))
+			require.Len(t, ids, 2)
+			require.Equal(t, want, errors.Is(err, belay.ErrCursorExpired), "%v", err)
+			var at *belay.CursorError
+			if want {
+				require.ErrorAs(t, err, &at)
+				require.Equal(t, belay.CursorError{Cursor: "c2", Page: 3}, *at)
+				require.NotErrorIs(t, err, belay.ErrUnavailable)
+			}
+		})
+	}
+	// What asks by numbers has no cursor that expires, and a first page neither.
+	rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(410), nil })
+	for _, how := range []belay.Paginator{cursor, belay.OffsetPages{Items: "d", Limit: 1}} {
+		_, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/l", how))
+		require.ErrorIs(t, err, belay.ErrNotFound)
+		require.NotErrorIs(t, err, belay.ErrCursorExpired)
+	}
+}
+
+// An account that is being moved is no outage, and no reason to give up.
+func TestAccountThatIsBeingMoved(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "", func(t *testing.T) {
+		n := 0
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			n++
+			switch {
+			case n == 1:
+				return testkit.Reply(477, "Retry-After", "7200"), nil
+			case n < 9:
+				return testkit.Reply(477), nil
+			}
+			return testkit.Reply(200), nil
+		})
+		c := newClient(t, rt)
+		err := get(t.Context(), c, "/")
+		require.ErrorIs(t, err, belay.ErrTransient)
+		wait, _ := belay.RetryAfter(err)
+		require.Equal(t, 2*time.Hour, wait)
+		require.Empty(t, c.Health().Circuits)
+		began := time.Now()
+		require.NoError(t, get(t.Context(), c, "/", belay.Patience(24*time.Hour)))
+		require.Greater(t, time.Since(began), 2*time.Hour)
+		require.Empty(t, c.Health().Circuits)
+	})
+}
