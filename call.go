@@ -234,7 +234,7 @@ func (in *Info) fill(x *exchange, resp *http.Response) {
 	*in = Info{Attempts: x.sends, Waited: x.past().waits.Total()}
 	if resp != nil {
 		in.StatusCode, in.Header = resp.StatusCode, resp.Header
-		in.RequestID = headers.RequestID(resp.Header, x.secrets())
+		in.RequestID = headers.RequestID(resp.Header, x.secrets(), "")
 	}
 }
 

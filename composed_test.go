@@ -167,8 +167,13 @@ func rows() (all []row) {
 				after:  2500 * time.Millisecond,
 			},
 		)
+		for _, v := range []string{"99999999999999999999", "40000000", "Fri, 31 Dec 9999 23:59:59 GMT"} {
+			answers = append(answers, answer{
+				name: fmt.Sprintf("%d Retry-After %.20s", s, v), status: s, header: ra(v), class: class, after: 366 * 24 * time.Hour,
+			})
+		}
 		for _, v := range []string{
-			"0", "-1", "Mon", "99999999999999999999", "NaN", "1e999", strings.Repeat("9", 64<<10), "date+-10s",
+			"0", "-1", "Mon", "NaN", "1e999", strings.Repeat("9", 64<<10), "date+-10s",
 		} {
 			a := answer{name: fmt.Sprintf("%d Retry-After %.20s", s, v), status: s, header: ra(v), class: class}
 			if s == 429 {

@@ -22,7 +22,7 @@ func (x *exchange) token(next *next) (*http.Response, error) {
 	}
 	x.askedAfter = x.waitedOutside()
 	resp, err := next.send(x)
-	refused := resp != nil && resp.StatusCode == http.StatusUnauthorized && x.verdict.Class == ClassAuth
+	refused := resp != nil && x.verdict.Class == ClassAuth && (resp.StatusCode == http.StatusUnauthorized || x.verdict.Renew)
 	if refused && !x.renewed {
 		if r, ok := auth.(Refresher); ok {
 			x.renewed = true
@@ -131,7 +131,7 @@ func (x *exchange) ask(ctx context.Context, auth Authenticator) error {
 	return nil
 }
 
-// reauthenticate reports whether to send the call again with another credential after a 401. It reports true
+// reauthenticate reports whether to send the call again with another credential after a refusal. It reports true
 // at most once for a call.
 func (x *exchange) reauthenticate() bool {
 	again := x.renew

@@ -22,13 +22,14 @@ import (
 // The sentinel errors, one for each decision that a caller makes. Test for them with [errors.Is]:
 //
 //	status or cause                                      sentinels
-//	400, 422, a body whose Validate fails, bad input     ErrInvalid
-//	401                                                  ErrAuth
+//	400, 402, 405, 413, 414, 415, 422, 428, 451,         ErrInvalid
+//	a body whose Validate fails, bad input
+//	401, any status that says that the token has ended   ErrAuth
 //	403                                                  ErrForbidden
 //	404, 410                                             ErrNotFound
 //	409, 412                                             ErrConflict
 //	304 on a typed call                                  ErrNotModified
-//	429, 403 that says it is a limit                     ErrRateLimited, ErrUnavailable
+//	429, 402 and 403 that say it is a limit              ErrRateLimited, ErrUnavailable
 //	5xx, 408, 425, connection errors, attempt timeouts   ErrTransient, ErrUnavailable
 //	other 4xx, 501, 505, a certificate that does not     none; Class is ClassClient
 //	verify, a redirect that is not followed
@@ -170,6 +171,14 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// invalidStatus has the statuses of calls that cannot succeed as they stand.
+var invalidStatus = map[int]bool{
+	http.StatusBadRequest: true, http.StatusPaymentRequired: true, http.StatusMethodNotAllowed: true,
+	http.StatusRequestEntityTooLarge: true, http.StatusRequestURITooLong: true, http.StatusUnsupportedMediaType: true,
+	http.StatusUnprocessableEntity: true, http.StatusPreconditionRequired: true,
+	http.StatusUnavailableForLegalReasons: true,
+}
+
 // Is reports whether target is one of the sentinels for this failure; see the table of the sentinels.
 func (e *Error) Is(target error) bool {
 	switch target {
@@ -182,9 +191,9 @@ func (e *Error) Is(target error) bool {
 	case ErrRateLimited:
 		return e.Class == ClassRateLimited
 	case ErrAuth:
-		return e.Class == ClassAuth && e.StatusCode != http.StatusForbidden
+		return e.Class == ClassAuth && (e.StatusCode != http.StatusForbidden || e.Renew)
 	case ErrForbidden:
-		return e.StatusCode == http.StatusForbidden && e.Class != ClassRateLimited
+		return e.StatusCode == http.StatusForbidden && e.Class != ClassRateLimited && !e.Renew
 	case ErrNotModified:
 		return e.StatusCode == http.StatusNotModified
 	case ErrNotFound:
@@ -192,7 +201,8 @@ func (e *Error) Is(target error) bool {
 	case ErrConflict:
 		return e.StatusCode == http.StatusConflict || e.StatusCode == http.StatusPreconditionFailed
 	case ErrInvalid:
-		return e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity
+		return invalidStatus[e.StatusCode] && e.Class != ClassAuth && e.Class != ClassTransient &&
+			e.Class != ClassRateLimited
 	}
 	return false
 }
@@ -275,11 +285,9 @@ func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
 	e.Body = body
 	if resp != nil {
 		e.StatusCode = resp.StatusCode
-		e.RequestID = headers.RequestID(resp.Header, secrets)
 	}
 	d := errbody.Decode(body, secrets)
-	e.Fields = d.Fields
-	if e.RequestID == "" {
-		e.RequestID = d.RequestID
+	if e.Fields = d.Fields; resp != nil {
+		e.RequestID = headers.RequestID(resp.Header, secrets, d.RequestID)
 	}
 }

@@ -36,7 +36,7 @@ func (x *exchange) failure(resp *http.Response, err error) error {
 	}
 	if p := x.past().previous; p != nil && resp == nil && p.resp != nil {
 		e.StatusCode = p.resp.StatusCode
-		e.RequestID = headers.RequestID(p.resp.Header, x.secrets())
+		e.RequestID = headers.RequestID(p.resp.Header, x.secrets(), "")
 	}
 	if resp != nil {
 		head := x.past().att.peeked

@@ -78,6 +78,9 @@ func (p *RetryPolicy) worthRetrying(a *Attempt, v Verdict) bool {
 	if p.RetryIf != nil {
 		return p.RetryIf(a, v)
 	}
+	if v.final {
+		return false
+	}
 	return v.Class == ClassTransient || v.Class == ClassRateLimited
 }
 

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/belay-go/belay/internal/charset"
 	"github.com/belay-go/belay/internal/errbody"
 	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
@@ -94,6 +95,9 @@ type Verdict struct {
 	RetryAfter time.Duration
 	// Scope says which calls RetryAfter applies to.
 	Scope Scope
+	// Renew says, beside ClassAuth, that another credential would help: the one that was sent has ended. A 401 says so
+	// by itself. With a [Refresher] the call is sent once more then.
+	Renew bool
 	// Code and Message are the partner's own, from the body of its error; empty if there are none. Message is
 	// one line of about 300 bytes at most.
 	Code, Message string
@@ -102,7 +106,8 @@ type Verdict struct {
 	unsent  bool   // the attempt certainly never reached the partner
 	timeout bool   // the attempt timed out
 	busy    bool   // a 503 without a wait
-	neutral bool   // the attempt had too little time to say anything of the partner
+	neutral bool   // the attempt says nothing of the partner's health, for example because it had too little time
+	final   bool   // the partner says that the call must not be sent again
 }
 
 // Unsent reports whether the attempt certainly never reached the partner, as after a failed dial. Then its
@@ -166,8 +171,10 @@ func textual(contentType string) bool {
 //
 //	1xx, 2xx, 3xx                                        OK
 //	401, 403                                             Auth
-//	429; 403 that says it is a limit                     RateLimited, for the credential
-//	408, 425                                             Transient, for the call
+//	400 to 499 that say that the token has ended         Auth, with Renew
+//	429; 402 and 403 that say it is a limit              RateLimited, for the credential
+//	408, 425; 413, 420, 423, 430 with Retry-After        Transient, for the call
+//	409: the idempotency key of a retry is in use        Transient, for the call
 //	477: the account is being moved (HubSpot)            Transient, for the credential, for ten minutes or longer
 //	5xx except 501 and 505                               Transient, for the partner
 //	other 4xx, 501, 505                                  Client
@@ -176,9 +183,12 @@ func textual(contentType string) bool {
 //	a client certificate that the partner refuses        Auth
 //	the caller's cancel or deadline                      Canceled
 //
-// The wait comes from Retry-After (seconds, with decimals too, or a date; RFC 9110 section 10.2.3), from
-// Retry-After-Ms, or from the reset headers that partners send. A date is compared with the response's own
-// Date. A longer wait in the error's body counts instead.
+// The wait comes from Retry-After (seconds, with decimals too, or a date; RFC 9110 section 10.2.3), from the
+// headers that stand for it, or from the reset headers that partners send. A date is compared with the response's
+// own Date. A longer wait in the error's body counts instead. docs/dialects.md lists what is understood.
+//
+// Stripe-Should-Retry and X-Should-Retry count: false ends the call, true makes a Client error Transient, so that a
+// call that may be repeated is.
 func Classify(a *Attempt) Verdict {
 	if a.Err != nil {
 		return classifyError(a)
@@ -198,44 +208,85 @@ func Classify(a *Attempt) Verdict {
 	if a.secrets != nil {
 		secrets = a.secrets()
 	}
-	body := errbody.Decode(a.Peek(), secrets)
+	text, _ := charset.UTF8(a.Peek(), a.Response.Header.Get("Content-Type")) // the end of a long body may be cut
+	body := errbody.Decode(text, secrets)
 	v.Code, v.Message = body.Code, body.Message
+	h := a.Response.Header
+	waits := h.Get("Retry-After") != ""
 	switch {
 	case status == http.StatusUnauthorized:
 		v.Class = ClassAuth
 	case status == http.StatusTooManyRequests:
 		v.Class, v.Scope = ClassRateLimited, ScopeCredential
-	case status == http.StatusForbidden:
+	case status == http.StatusForbidden, status == http.StatusPaymentRequired && headers.Exhausted(h):
 		v.Class = ClassAuth
-		if headers.Exhausted(a.Response.Header) || a.Response.Header.Get("Retry-After") != "" || body.Limit {
+		switch {
+		case headers.Exhausted(h) || waits || body.Limit:
 			v.Class, v.Scope = ClassRateLimited, ScopeCredential
-		} else if body.Scope == "" {
-			body.Scope = headers.MissingScope(a.Response.Header)
+		case headers.EndedToken(h) || body.Renew:
+			v.Renew = true
+		case body.Scope == "":
+			body.Scope = headers.MissingScope(h)
 		}
 		if body.Scope != "" && !strings.Contains(v.Message, body.Scope) {
 			v.Message = strings.TrimSpace(v.Message + " (missing scope: " + body.Scope + ")")
 		}
+	case status == 498, status == 440: // no standard: an invalid token (Esri), a login that has ended (IIS)
+		v.Class, v.Renew = ClassAuth, true
+	case status < 500 && status != http.StatusConflict && (headers.EndedToken(h) || body.Expired):
+		v.Class, v.Renew = ClassAuth, true
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
 		v.Class = ClassTransient
 	case status == statusMoving:
 		v.Class, v.Scope, v.neutral = ClassTransient, ScopeCredential, true // the partner itself is up
+	case waits && comesBack[status], status == http.StatusConflict && body.InUse && a.Number > 1:
+		v.Class, v.neutral = ClassTransient, true
 	case status == http.StatusNotImplemented, status == http.StatusHTTPVersionNotSupported:
 	case status >= 500:
 		v.Class, v.Scope = ClassTransient, ScopePartner
 	}
-	if v.Class == ClassTransient || v.Class == ClassRateLimited {
-		v.RetryAfter, v.ignored = headers.RetryAfter(a.Response.Header, time.Now(), v.Class == ClassRateLimited)
-		v.RetryAfter = max(v.RetryAfter, body.RetryAfter)
-		if v.RetryAfter == 0 && status == statusMoving {
-			v.RetryAfter = movingWait
-		}
-		v.busy = status == http.StatusServiceUnavailable && v.RetryAfter == 0
-		if v.RetryAfter == 0 && v.Class == ClassRateLimited &&
-			strings.Contains(strings.ToLower(v.Message), "secondary rate limit") {
-			v.RetryAfter = time.Minute // the least that GitHub's "Rate limits for the REST API" asks for
+	switch headers.ShouldRetry(h) {
+	case "false":
+		v.final = true
+	case "true":
+		if v.Class == ClassClient { // the call is repeated only if it may be
+			v.Class, v.neutral = ClassTransient, true
 		}
 	}
+	if v.Class == ClassTransient || v.Class == ClassRateLimited {
+		a.readWaits(&v, &body)
+	}
 	return v
+}
+
+// comesBack has the statuses of refusals that pass, if the partner says when: a content that is too large for now (RFC
+// 9110 section 15.5.14), calls too fast (420, 430), a resource that is locked.
+var comesBack = map[int]bool{
+	http.StatusRequestEntityTooLarge: true, 420: true, http.StatusLocked: true, 430: true,
+}
+
+// readWaits sets the wait of a verdict by the headers and the body of the answer.
+func (a *Attempt) readWaits(v *Verdict, body *errbody.Info) {
+	h, now, limited := a.Response.Header, time.Now(), v.Class == ClassRateLimited
+	v.RetryAfter, v.ignored = headers.RetryAfter(h, now, limited)
+	v.RetryAfter = max(v.RetryAfter, body.RetryAfter)
+	if !body.RetryAt.IsZero() {
+		v.RetryAfter = max(v.RetryAfter, headers.Until(h, body.RetryAt, now))
+	}
+	if limited {
+		v.RetryAfter = max(v.RetryAfter, body.Said.After)
+		if !body.Said.At.IsZero() {
+			v.RetryAfter = max(v.RetryAfter, headers.Until(h, body.Said.At, now))
+		}
+	}
+	v.busy = a.Response.StatusCode == http.StatusServiceUnavailable && v.RetryAfter == 0
+	switch {
+	case v.RetryAfter > 0:
+	case a.Response.StatusCode == statusMoving:
+		v.RetryAfter = movingWait
+	case limited && strings.Contains(strings.ToLower(v.Message), "secondary rate limit"):
+		v.RetryAfter = time.Minute // the least that GitHub's "Rate limits for the REST API" asks for
+	}
 }
 
 // statusMoving is HubSpot's status while it moves an account between data centers ("Error handling", 477), which takes

@@ -43,6 +43,7 @@ var final = map[string]string{
 const (
 	noToken        = "no_token"
 	noRefreshToken = "no_refresh_token"
+	badToken       = "bad_token" // the answer is no token, or the token cannot be used
 )
 
 // passing has the error codes of temporary trouble, whatever the status of the answer is, each with its
@@ -87,7 +88,7 @@ func (o *App) explain(ctx context.Context, key string, secrets []string, err err
 		return o.failAs(v, key, "", "the token request was canceled", ctx.Err())
 	case strings.HasPrefix(err.Error(), "oauth2: "): // tokenAnswers returns read errors without this prefix
 		v := belay.Verdict{Class: belay.ClassData, Scope: belay.ScopeCall}
-		return o.failAs(v, key, "bad_token", "the token endpoint's answer is no token; check TokenURL", nil)
+		return o.failAs(v, key, badToken, "the token endpoint's answer is no token; check TokenURL", nil)
 	}
 	shown := errors.New(redact.Line(redact.Error(err, secrets).Error(), 300))
 	return o.failAs(belay.Classify(&belay.Attempt{Err: err}), key, "", "the token endpoint cannot be reached", shown)
@@ -113,7 +114,7 @@ func (o *App) refusal(key string, secrets []string, refused *oauth2.RetrieveErro
 	}
 	resp := refused.Response
 	e := o.fail(key, clean(code), clean(description), &Error{StatusCode: resp.StatusCode})
-	e.RequestID = headers.RequestID(resp.Header, secrets)
+	e.RequestID = headers.RequestID(resp.Header, secrets, "")
 	if class, ok := passing[strings.ToLower(code)]; ok {
 		e.Class, e.Scope = class, belay.ScopePartner
 		e.RetryAfter, _ = headers.RetryAfter(resp.Header, time.Now(), class == belay.ClassRateLimited)

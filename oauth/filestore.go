@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -166,6 +167,8 @@ type stored struct {
 	Type     string    `json:"type,omitempty"`
 	Obtained time.Time `json:"obtained"`
 	Expiry   time.Time `json:"expiry"`
+
+	Extra map[string]string `json:"extra,omitempty"`
 }
 
 func (s *FileStore) write(key string, t Token) error {
@@ -176,7 +179,9 @@ func (s *FileStore) write(key string, t Token) error {
 		}
 		return syncDir(s.dir)
 	}
-	plain, err := json.Marshal(stored{t.Access.Reveal(), t.Refresh.Reveal(), t.Type, t.Obtained, t.Expiry})
+	plain, err := json.Marshal(stored{
+		t.Access.Reveal(), t.Refresh.Reveal(), t.Type, t.Obtained, t.Expiry, reveal(t.Extra),
+	})
 	if err != nil {
 		return err
 	}
@@ -249,11 +254,37 @@ func (s *FileStore) open(key string, data []byte) (Token, error) {
 	if err := json.Unmarshal(plain, &t); err != nil {
 		return Token{}, errors.New("its content is no token's")
 	}
-	return Token{belay.NewSecret(t.Access), belay.NewSecret(t.Refresh), t.Type, t.Obtained, t.Expiry}, nil
+	return Token{
+		belay.NewSecret(t.Access), belay.NewSecret(t.Refresh), t.Type, t.Obtained, t.Expiry, conceal(t.Extra),
+	}, nil
+}
+
+// reveal returns the texts of secrets; nil for none.
+func reveal(secrets map[string]belay.Secret) map[string]string {
+	if len(secrets) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(secrets))
+	for name, s := range secrets {
+		out[name] = s.Reveal()
+	}
+	return out
+}
+
+// conceal returns texts as secrets; nil for none.
+func conceal(texts map[string]string) map[string]belay.Secret {
+	if len(texts) == 0 {
+		return nil
+	}
+	out := make(map[string]belay.Secret, len(texts))
+	for name, text := range texts {
+		out[name] = belay.NewSecret(text)
+	}
+	return out
 }
 
 // equal reports whether t and o are the same, so that there is nothing to write.
 func (t Token) equal(o Token) bool {
 	return t.same(o) && t.Refresh.Reveal() == o.Refresh.Reveal() && t.Type == o.Type &&
-		t.Obtained.Equal(o.Obtained) && t.Expiry.Equal(o.Expiry)
+		t.Obtained.Equal(o.Obtained) && t.Expiry.Equal(o.Expiry) && maps.Equal(reveal(t.Extra), reveal(o.Extra))
 }

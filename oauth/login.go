@@ -125,7 +125,7 @@ func (l *login) renew(ctx context.Context, o *App, key string, old Token) (Token
 			began := time.Now()
 			t, err := renew(ctx, old)
 			if e := o.loginError(ctx, key, err); e != nil {
-				return Token{}, e
+				return t, e
 			}
 			if t.Obtained.IsZero() {
 				t.Obtained = began

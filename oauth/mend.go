@@ -6,24 +6,48 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/charset"
 	"github.com/belay-go/belay/internal/errbody"
 )
 
 // tokenAnswers is a transport that reads a token endpoint's answer whole, so that an answer that breaks off
 // is a transport error. It also corrects answers that x/oauth2 would refuse, because a refresh token in one
 // may be the only valid one.
-type tokenAnswers struct{ next http.RoundTripper }
+type tokenAnswers struct {
+	next   http.RoundTripper
+	path   string // of the token in an answer
+	asJSON bool   // requests are sent as JSON
+}
+
+// told is what a token endpoint said.
+type told struct {
+	status int
+	fields map[string]json.RawMessage
+}
+
+type toldKey struct{}
 
 // maxTokenAnswer is the most bytes of an answer that are read, after decompression. x/oauth2 reads no more
 // either.
 const maxTokenAnswer = 1 << 20
 
 func (t tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.asJSON {
+		var err error
+		if req, err = inJSON(req); err != nil {
+			return nil, err
+		}
+	}
 	resp, err := t.next.RoundTrip(req)
 	if err == nil && resp == nil {
 		err = errors.New("the transport returned neither response nor error")
@@ -39,7 +63,10 @@ func (t tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("reading the answer: %w", err)
 		}
 	}
-	data = mend(data)
+	data = mend(unwrap(data, t.path))
+	if said, ok := req.Context().Value(toldKey{}).(*told); ok {
+		*said = told{resp.StatusCode, fieldsOf(data)}
+	}
 	if len(data) > 0 && data[0] == '{' && json.Valid(data) {
 		// x/oauth2 reads text/plain as a form, but that is also what a server sends that sets no Content-Type.
 		resp.Header = resp.Header.Clone()
@@ -52,11 +79,135 @@ func (t tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// inJSON returns a clone of a token request with its form as a JSON object.
+func inJSON(req *http.Request) (*http.Request, error) {
+	form, err := io.ReadAll(req.Body)
+	_ = req.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	values, err := url.ParseQuery(string(form))
+	if err != nil {
+		return nil, err
+	}
+	object := make(map[string]any, len(values))
+	for name, v := range values {
+		if object[name] = v; len(v) == 1 {
+			object[name] = v[0]
+		}
+	}
+	data, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
+	}
+	out := req.Clone(req.Context())
+	out.Header.Set("Content-Type", "application/json")
+	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(data)), int64(len(data))
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+	return out, nil
+}
+
+// unwrap returns a JSON answer with the members of the object at path, and those around them that have other names.
+// Without such an object it returns data.
+func unwrap(data []byte, path string) []byte {
+	if path == "" {
+		return data
+	}
+	all := make(map[string]json.RawMessage)
+	var level map[string]json.RawMessage
+	if json.Unmarshal(charset.WithoutMark(data), &level) != nil {
+		return data
+	}
+	for name := range strings.SplitSeq(path, ".") {
+		maps.Copy(all, level)
+		inner := level[name]
+		delete(all, name)
+		if level = nil; json.Unmarshal(inner, &level) != nil || level == nil {
+			return data
+		}
+	}
+	maps.Copy(all, level)
+	out, err := json.Marshal(all)
+	if err != nil {
+		return data
+	}
+	return out
+}
+
+// fieldsOf returns the members of a JSON answer, or the fields of a form as JSON.
+func fieldsOf(data []byte) map[string]json.RawMessage {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(data, &fields) == nil {
+		return fields
+	}
+	values, err := url.ParseQuery(string(data))
+	if err != nil || !values.Has("access_token") {
+		return nil
+	}
+	fields = make(map[string]json.RawMessage, len(values))
+	for name := range values {
+		fields[name], _ = json.Marshal(values.Get(name))
+	}
+	return fields
+}
+
+// text returns a field that is text, otherwise "".
+func (t *told) text(name string) (s string) {
+	_ = json.Unmarshal(t.fields[name], &s)
+	return s
+}
+
+// leftover returns the token that an answer holds although it cannot be used: without an access token, for example. A
+// refusal for good holds none.
+func (t *told) leftover(e *belay.Error, asked time.Time) Token {
+	if t.status < 200 || t.status > 299 || isFinal(e.Code) {
+		return Token{}
+	}
+	return Token{
+		Access: belay.NewSecret(t.text("access_token")), Refresh: belay.NewSecret(t.text("refresh_token")), Obtained: asked,
+	}
+}
+
+// explain adds to the error of an answer that is no token what the answer says, if it says an error in its own way.
+func (t *told) explain(e *belay.Error, secrets []string) {
+	if e.Code != badToken || len(t.fields) == 0 {
+		return
+	}
+	data, _ := json.Marshal(t.fields)
+	info := errbody.Decode(data, append(slices.Clip(secrets), t.text("access_token"), t.text("refresh_token")))
+	if info.Code != "" && info.Code != "0" {
+		e.Code = info.Code
+	}
+	if info.Message != "" {
+		e.Message += " (" + info.Message + ")"
+	}
+}
+
+// extra returns the fields for Token.Extra.
+func (t *told) extra() map[string]belay.Secret {
+	extra := make(map[string]belay.Secret)
+	for name, raw := range t.fields {
+		switch name {
+		case "access_token", "refresh_token", "token_type", "expires_in", "error", "error_description", "error_uri":
+			continue
+		}
+		text := string(raw)
+		if len(raw) > 0 && raw[0] == '"' {
+			text = t.text(name)
+		}
+		extra[name] = belay.NewSecret(text)
+	}
+	if len(extra) == 0 {
+		return nil
+	}
+	return extra
+}
+
 // mend corrects the fields of a JSON answer. expires_in becomes a whole number, 0 if it is no number. An
 // error that is not text becomes its code; false and null are removed, and so is any other field that should
 // be text but is not. Data that needs no correction, or is not JSON, is returned as it is.
 func mend(data []byte) []byte {
-	trimmed := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
+	trimmed := bytes.TrimSpace(charset.WithoutMark(data))
 	var fields map[string]json.RawMessage
 	if len(trimmed) == 0 || trimmed[0] != '{' || json.Unmarshal(trimmed, &fields) != nil {
 		return data

@@ -14,10 +14,12 @@ package oauth
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/errkit"
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/origin"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -33,8 +36,9 @@ import (
 // Config is an app's registration with a partner's authorization server (RFC 6749). TokenURL and ClientID are
 // required, so the zero value is not valid.
 type Config struct {
-	// TokenURL is the token endpoint: https, or http on loopback.
-	TokenURL string
+	// TokenURL is the token endpoint: https, or http on loopback. RefreshURL is that of refreshes, for a partner that
+	// has two; empty means TokenURL.
+	TokenURL, RefreshURL string
 	// ClientID and ClientSecret identify the app. The secret is empty for a public client.
 	ClientID     string
 	ClientSecret belay.Secret
@@ -45,6 +49,16 @@ type Config struct {
 	Scopes []string
 	// Params are sent with each token request, for example an audience. They are not printed. Nil sends none.
 	Params url.Values `json:"-"`
+	// JSON sends token requests as a JSON object instead of a form.
+	JSON bool
+	// TokenPath is the path, with dots, of the object in the answer that holds the token, such as "data" or
+	// "authed_user". Empty means that the answer itself does.
+	TokenPath string
+	// TokenType is the scheme in which tokens are sent, whatever the answers say. Empty goes by their token_type:
+	// Bearer, or a kind that is not understood, with which no call is sent.
+	TokenType string
+	// NoPKCE leaves PKCE (RFC 7636) out of the authorization code grant, for a partner that refuses it.
+	NoPKCE bool
 	// AuthURL is the consent page, RedirectURL the address to which it leads back. Only AuthCodeURL and
 	// Exchange use them.
 	AuthURL, RedirectURL string
@@ -143,6 +157,7 @@ func New(cfg Config) (*App, error) {
 		}
 	}
 	checkURL("TokenURL", cfg.TokenURL, true)
+	checkURL("RefreshURL", cfg.RefreshURL, false)
 	checkURL("AuthURL", cfg.AuthURL, false)
 	bad(cfg.ClientID == "", "ClientID is empty")
 	if cfg.ClientSecret.Reveal() != "" {
@@ -150,6 +165,9 @@ func New(cfg Config) (*App, error) {
 			bad(true, "ClientSecret: %w", err)
 		}
 	}
+	bad(cfg.TokenType != "" && !headers.IsToken(cfg.TokenType), "TokenType is %q, not a token of HTTP", cfg.TokenType)
+	bad(strings.HasPrefix(cfg.TokenPath, ".") || strings.HasSuffix(cfg.TokenPath, "."),
+		"TokenPath is %q, begins or ends with a dot", cfg.TokenPath)
 	bad(cfg.Style > StyleHeader, "Style is %d, not known", cfg.Style)
 	bad(cfg.Timeout < 0 || cfg.Timeout > maxWait, "Timeout is %s, must be from 0 to %s", cfg.Timeout, maxWait)
 	for name := range cfg.Params {
@@ -182,7 +200,7 @@ func New(cfg Config) (*App, error) {
 		limiter: limiter, breaker: newBreaker(), sources: make(map[string]*source),
 	}
 	o.client = &http.Client{
-		Transport: tokenAnswers{cfg.Transport},
+		Transport: tokenAnswers{cfg.Transport, cfg.TokenPath, cfg.JSON},
 		// A redirect could take the secret to another server.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -230,24 +248,28 @@ type Consent struct {
 	URL string
 	// State comes back with the callback; Exchange compares it.
 	State string
-	// Verifier is the PKCE verifier (RFC 7636), which only this side knows.
+	// Verifier is the PKCE verifier (RFC 7636), which only this side knows. It is empty with Config.NoPKCE.
 	Verifier belay.Secret
 }
 
-// AuthCodeURL begins the authorization code grant with a random state and PKCE (S256). Params are added to
+// AuthCodeURL begins the authorization code grant with a random state and, unless Config.NoPKCE is set, PKCE (S256). Params are added to
 // the URL of the consent page, for example access_type=offline. Nil adds none; a parameter of the grant
 // itself is an error.
 func (o *App) AuthCodeURL(params url.Values) (Consent, error) {
 	if o == nil || o.cfg.AuthURL == "" || o.cfg.RedirectURL == "" {
 		return Consent{}, errkit.Invalidf("AuthCodeURL: Config.AuthURL or RedirectURL is empty")
 	}
-	verifier := oauth2.GenerateVerifier()
-	c := Consent{State: oauth2.GenerateVerifier(), Verifier: belay.NewSecret(verifier)}
+	c := Consent{State: oauth2.GenerateVerifier()}
+	var challenge []oauth2.AuthCodeOption
+	if !o.cfg.NoPKCE {
+		verifier := oauth2.GenerateVerifier()
+		c.Verifier, challenge = belay.NewSecret(verifier), append(challenge, oauth2.S256ChallengeOption(verifier))
+	}
 	page := oauth2.Config{
 		ClientID: o.cfg.ClientID, RedirectURL: o.cfg.RedirectURL, Scopes: o.cfg.Scopes,
 		Endpoint: oauth2.Endpoint{AuthURL: o.cfg.AuthURL},
 	}
-	u, err := url.Parse(page.AuthCodeURL(c.State, oauth2.S256ChallengeOption(verifier)))
+	u, err := url.Parse(page.AuthCodeURL(c.State, challenge...))
 	if err != nil {
 		return Consent{}, errkit.Invalidf("AuthCodeURL: %w", err)
 	}
@@ -272,7 +294,7 @@ func (o *App) Exchange(ctx context.Context, key string, c Consent, callback url.
 		return errkit.Invalidf("Exchange: the App is nil")
 	case ctx == nil || key == "":
 		return errkit.Invalidf("Exchange: the context is nil or the key is empty")
-	case c.State == "" || c.Verifier.Check() != nil:
+	case c.State == "" || !o.cfg.NoPKCE && c.Verifier.Check() != nil:
 		return errkit.Invalidf(
 			"Exchange: the consent is not one of AuthCodeURL; its Verifier does not survive being written, but by Reveal")
 	case subtle.ConstantTimeCompare([]byte(c.State), []byte(callback.Get("state"))) != 1:
@@ -286,9 +308,34 @@ func (o *App) Exchange(ctx context.Context, key string, c Consent, callback url.
 	}
 	got, err := o.exchange(ctx, key, callback.Get("code"), c.Verifier.Reveal())
 	if err != nil {
+		if kept, ok := (Token{}).keeping(got); ok { // the next call may make a token of it
+			return errors.Join(err, o.replace(ctx, key, kept))
+		}
 		return err
 	}
-	return o.Put(ctx, key, got)
+	if err := o.Put(ctx, key, got); err != nil {
+		return err
+	}
+	if !got.understood() {
+		return o.unknown(key, got)
+	}
+	return nil
+}
+
+// Token returns the token that is kept under key, to read its Extra, such as the instance_url with which to make the
+// client of a customer. Without one the error matches [belay.ErrAuth]. The token may have expired.
+func (o *App) Token(ctx context.Context, key string) (Token, error) {
+	if o == nil || ctx == nil || key == "" {
+		return Token{}, errkit.Invalidf("Token: the App or the context is nil, or the key is empty")
+	}
+	t, err := o.cfg.Store.Load(ctx, key)
+	switch {
+	case err != nil:
+		return Token{}, o.storeError(key, err)
+	case t.empty():
+		return Token{}, o.fail(key, noToken, "there is no token in the store: connect the integration", nil)
+	}
+	return t, nil
 }
 
 // Put stores a token from another source under key, and forgets a refusal of the previous token. An

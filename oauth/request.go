@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/errkit"
-	"github.com/belay-go/belay/internal/redact"
 )
 
 // secrets returns the values that are sent with every token request and must not be printed.
@@ -44,18 +44,20 @@ func (o *App) exchange(ctx context.Context, key, code, verifier string) (Token, 
 	form := o.params()
 	form.Set("grant_type", "authorization_code")
 	form.Set("code", code)
-	form.Set("code_verifier", verifier)
+	if verifier != "" && !o.cfg.NoPKCE {
+		form.Set("code_verifier", verifier)
+	}
 	form.Set("redirect_uri", o.cfg.RedirectURL)
 	t, err := o.request(ctx, key, form, false)
 	if err != nil {
-		return Token{}, err
+		return t, err
 	}
 	return t, nil
 }
 
 // send makes one token request of any grant. It uses the client credentials of x/oauth2 for all grants,
-// because only they take every parameter.
-func (o *App) send(ctx context.Context, form url.Values, scopes bool) (*oauth2.Token, error) {
+// because only they take every parameter. What the endpoint said is returned after an error too.
+func (o *App) send(ctx context.Context, form url.Values, scopes bool) (*oauth2.Token, *told, error) {
 	grant := clientcredentials.Config{
 		ClientID: o.cfg.ClientID, ClientSecret: o.cfg.ClientSecret.Reveal(), TokenURL: o.cfg.TokenURL,
 		EndpointParams: form, AuthStyle: o.cfg.Style.style(),
@@ -63,7 +65,19 @@ func (o *App) send(ctx context.Context, form url.Values, scopes bool) (*oauth2.T
 	if scopes {
 		grant.Scopes = o.cfg.Scopes
 	}
-	return grant.Token(context.WithValue(ctx, oauth2.HTTPClient, o.client))
+	if o.cfg.RefreshURL != "" && form.Get("grant_type") == "refresh_token" {
+		grant.TokenURL = o.cfg.RefreshURL
+	}
+	var said told
+	ctx = context.WithValue(ctx, toldKey{}, &said)
+	t, err := grant.Token(context.WithValue(ctx, oauth2.HTTPClient, o.client))
+	return t, &said, err
+}
+
+// harmless are the parameters of a token request that are no secret. An endpoint may repeat any other one.
+var harmless = map[string]bool{
+	"grant_type": true, "scope": true, "redirect_uri": true, "audience": true, "resource": true, "client_id": true,
+	"response_type": true, "access_type": true,
 }
 
 const (
@@ -81,7 +95,7 @@ func (o *App) request(
 	ctx context.Context, key string, form url.Values, scopes bool, secrets ...string,
 ) (Token, *belay.Error) {
 	for name, values := range form {
-		if redact.LooksSecretField(name) {
+		if !harmless[name] {
 			secrets = append(secrets, values...)
 		}
 	}
@@ -89,9 +103,16 @@ func (o *App) request(
 	return o.repeat(ctx, func(ctx context.Context) (Token, *belay.Error) {
 		return o.attempt(ctx, key, func(ctx context.Context) (t Token, e *belay.Error) {
 			began := time.Now()
-			raw, err := o.send(ctx, form, scopes)
+			raw, said, err := o.send(ctx, form, scopes)
 			if e = o.explain(ctx, key, secrets, err); e == nil {
-				t = tokenOf(raw, began)
+				t = tokenOf(raw, began, secrets)
+			} else {
+				t = said.leftover(e, began)
+				said.explain(e, secrets)
+			}
+			t.Extra = said.extra()
+			if t.Type = cmp.Or(o.cfg.TokenType, t.Type); strings.EqualFold(t.Type, "bearer") {
+				t.Type = ""
 			}
 			return t, e
 		})
@@ -142,8 +163,8 @@ func (o *App) attempt(
 	})
 	if e == nil {
 		if bad := t.check(); bad != nil {
-			e = o.fail(key, "bad_token", "the token endpoint's answer cannot be used: "+bad.Error(), nil)
-			e.Class, t = belay.ClassData, Token{}
+			e = o.fail(key, badToken, "the token endpoint's answer cannot be used: "+bad.Error(), nil)
+			e.Class = belay.ClassData
 		}
 	}
 	outcome.Verdict = belay.Verdict{}

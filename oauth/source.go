@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,6 +97,21 @@ func (s *source) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%v of %q", s.app,
 // Credential returns the credential of a good token. It gets a token first if there is none. A good token
 // that is due for a refresh is returned while the refresh runs.
 func (s *source) Credential(ctx context.Context) (belay.Credential, error) {
+	cred, err := s.credential(ctx)
+	if is, ok := cred.(issued); ok && err == nil && !is.token.understood() {
+		return nil, s.app.unknown(s.key, is.token)
+	}
+	return cred, err
+}
+
+// unknown returns the error for a token of a kind that is not understood.
+func (o *App) unknown(key string, t Token) error {
+	return o.fail(key, "unknown_token_type", fmt.Sprintf("the token is of the kind %q, which is not understood: "+
+		"see Config.TokenType", strings.TrimPrefix(t.Type, unknownKind)), nil)
+}
+
+// credential is Credential for a token of any kind.
+func (s *source) credential(ctx context.Context) (belay.Credential, error) {
 	s.mu.Lock()
 	now := time.Now()
 	good, fresh := s.good(now)
@@ -258,6 +275,9 @@ func (s *source) obtain(ctx context.Context) (res result) {
 		res.asked, res.spent = true, have
 		var next Token
 		if next, res.err = s.exchange(ctx, have); res.err != nil {
+			if kept, ok := have.keeping(next); ok {
+				return kept, nil
+			}
 			return have, res.err
 		}
 		s.mu.Lock()
@@ -337,6 +357,11 @@ func (s *source) exchange(ctx context.Context, have Token) (Token, *belay.Error)
 	next, err := s.app.refresh(ctx, s.key, have, s.own)
 	if err == nil && next.Refresh.Reveal() == "" {
 		next.Refresh = have.Refresh // the old one stays valid if the answer has none
+	}
+	if len(have.Extra) > 0 { // a refresh may tell less than the first answer did
+		extra := maps.Clone(have.Extra)
+		maps.Copy(extra, next.Extra)
+		next.Extra = extra
 	}
 	return next, err
 }

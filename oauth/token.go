@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/oauth2"
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/headers"
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // Token is an access token and the refresh token for the next one, as a token endpoint issued them. Its
@@ -21,11 +24,15 @@ type Token struct {
 	// Access is sent with calls. Refresh is exchanged for the next token; it is empty if there is none,
 	// because some partners never expire a token.
 	Access, Refresh belay.Secret
-	// Type is the scheme in which Access is sent; empty means Bearer.
+	// Type is the scheme in which Access is sent; empty means Bearer. A kind that a token endpoint names and Belay does
+	// not understand has "?" before it: such a token is kept, but not used (RFC 6749 section 7.1).
 	Type string
 	// Obtained is when the token was requested, and Expiry when it ends. Zero means that it is not known,
 	// because the partner does not say.
 	Obtained, Expiry time.Time
+	// Extra holds the other fields of the answers, by name, such as instance_url or api_domain: a text as it is, any
+	// other value as JSON. They are secrets because some of them are, such as an id_token. Nil if there are none.
+	Extra map[string]belay.Secret
 }
 
 // maxToken is the most bytes of a token. Most servers refuse longer headers.
@@ -36,15 +43,48 @@ func (t Token) check() error {
 	if err := checkToken(t.Access); err != nil {
 		return fmt.Errorf("the access token: %w", err)
 	}
-	if t.Refresh.Reveal() != "" {
-		if err := checkToken(t.Refresh); err != nil {
-			return fmt.Errorf("the refresh token: %w", err)
-		}
+	if err := checkRefresh(t.Refresh); err != nil {
+		return fmt.Errorf("the refresh token: %w", err)
 	}
-	if t.Type != "" && !headers.IsToken(t.Type) {
+	if t.Type != "" && t.understood() && !headers.IsToken(t.Type) {
 		return errors.New("its type is not a token of HTTP")
 	}
 	return nil
+}
+
+// understood reports whether t can be sent as its type says.
+func (t Token) understood() bool { return !strings.HasPrefix(t.Type, unknownKind) }
+
+// checkRefresh returns the reason why a refresh token cannot be used, or nil. It is sent in a body, which takes any text.
+func checkRefresh(s belay.Secret) error {
+	switch text := s.Reveal(); {
+	case len(text) > maxToken:
+		return fmt.Errorf("it has %d bytes, above %d", len(text), maxToken)
+	case text == s.String():
+		return s.Check() // it was written down and is lost
+	case !utf8.ValidString(text):
+		return errors.New("it is not UTF-8")
+	}
+	return nil
+}
+
+const (
+	unknownKind = "?" // before a kind that is not understood
+	maxKind     = 60  // bytes of it that are kept
+)
+
+// keeping returns t with what is to be kept of got, which came with an error: its refresh token may be the only valid
+// one. It returns false if there is nothing to keep.
+func (t Token) keeping(got Token) (Token, bool) {
+	refresh := got.Refresh.Reveal()
+	if refresh == "" || refresh == t.Refresh.Reveal() || checkRefresh(got.Refresh) != nil {
+		return t, false
+	}
+	if got.check() == nil {
+		return got, true
+	}
+	t.Refresh = got.Refresh
+	return t, true
 }
 
 func checkToken(s belay.Secret) error {
@@ -87,19 +127,39 @@ func (t Token) lasts(now time.Time) (use, fresh time.Duration) {
 }
 
 // tokenOf returns the token in the answer to a request that was made at asked.
-func tokenOf(raw *oauth2.Token, asked time.Time) Token {
+func tokenOf(raw *oauth2.Token, asked time.Time, secrets []string) Token {
 	t := Token{
 		Access: belay.NewSecret(raw.AccessToken), Refresh: belay.NewSecret(raw.RefreshToken),
-		Type: raw.TokenType, Obtained: asked,
+		Type: kindOf(redact.Values(raw.TokenType, append(slices.Clip(secrets), raw.AccessToken, raw.RefreshToken))), Obtained: asked,
 	}
 	// A zero or negative expires_in does not mean that the token has ended already, so it counts as no end.
 	if raw.Expiry.After(time.Now()) {
 		t.Expiry = raw.Expiry
 	}
-	if strings.EqualFold(t.Type, "bearer") {
-		t.Type = ""
-	}
 	return t
+}
+
+// plainWords are the words of which partners make a token_type that means Bearer, such as eBay's "User Access Token"
+// and Slack's "bot".
+var plainWords = map[string]bool{
+	"user": true, "application": true, "app": true, "access": true, "token": true, "bot": true, "oauth": true,
+	"oauth2": true, "api": true, "tenant": true,
+}
+
+// kindOf returns the Type for a token_type.
+func kindOf(told string) string {
+	words := strings.FieldsFunc(strings.ToLower(told), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	plain := true
+	for _, w := range words {
+		if strings.Contains(w, "bearer") {
+			return ""
+		}
+		plain = plain && plainWords[w]
+	}
+	if plain {
+		return ""
+	}
+	return unknownKind + redact.Line(told, maxKind)
 }
 
 // issued is the credential of an attempt: the token that was good when the attempt asked for it.

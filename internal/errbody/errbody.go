@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,10 +22,21 @@ type Info struct {
 	Scope string
 	// Fields are the complaints by field, at most 50; nil if there are none.
 	Fields map[string]string
-	// RetryAfter is the wait that the body asks for, zero if it asks for none.
+	// RetryAfter is the wait that a field of the body asks for, and RetryAt the time until which it asks for one; zero
+	// if it asks for none.
 	RetryAfter time.Duration
+	RetryAt    time.Time
+	// Said is the wait that a sentence of the body asks for.
+	Said struct {
+		After time.Duration
+		At    time.Time
+	}
 	// Limit is true if the body says that the call was too fast or that a quota is used up.
 	Limit bool
+	// Renew is true if the body says that the credential has ended, and Expired if it names the access token.
+	Renew, Expired bool
+	// InUse is true if the body says that a call with the same idempotency key is in progress.
+	InUse bool
 }
 
 const (
@@ -72,23 +82,38 @@ func Decode(body []byte, secrets []string) Info {
 		}
 		in.Message = redact.Line(strings.Join(all, "; "), maxText)
 	}
-	low := strings.ToLower(in.Code)
-	in.Limit = limitCodes[low] || strings.Contains(strings.ToLower(in.Message), "secondary rate limit")
+	said := in.Message
+	if body[0] != '{' && body[0] != '[' && len(body) <= 4<<10 { // a sentence
+		said = string(body)
+	}
+	in.said(said)
+	in.meaning(said)
 	return in
 }
 
 func (in *Info) object(m map[string]json.RawMessage, depth int) {
-	for _, n := range [...]string{"code", "errorCode", "error_code", "errorType", "status", "type"} {
+	if m["explanation"] != nil { // Reddit
+		set(&in.Code, m, "reason")
+		set(&in.Message, m, "explanation")
+	}
+	for _, n := range [...]string{"code", "errorCode", "error_code", "errorType", "error_type", "status", "type"} {
 		if s := text(m[n]); in.Code == "" && !isStatus(s) {
 			in.Code = s
 		}
 	}
-	set(&in.Message, m, "message", "detail", "error_description", "title", "description", "error_message", "reason")
+	if raw := m["sys"]; len(raw) > 0 { // Contentful
+		var sys map[string]json.RawMessage
+		if json.Unmarshal(raw, &sys) == nil && text(sys["type"]) == "Error" {
+			set(&in.Code, sys, "id")
+		}
+	}
+	if m["msg"] != nil && m["detail"] != nil { // Fastly: the detail is the sentence, msg the kind
+		set(&in.Code, m, "msg")
+	}
+	set(&in.Message, m, "message", "detail", "error_description", "title", "description", "error_message", "reason", "msg")
 	set(&in.RequestID, m, "request_id", "requestId", "correlationId", "trackingId")
 	set(&in.Scope, m, "needed", "missing_scope", "required_scope")
-	if f, err := strconv.ParseFloat(text(m["retry_after"]), 64); err == nil && f > 0 && f < 1e7 {
-		in.RetryAfter = time.Duration(math.Ceil(f * float64(time.Second)))
-	}
+	in.waits(m)
 	if raw := m["error"]; len(raw) > 0 && depth < 3 {
 		switch raw[0] {
 		case '{':

@@ -46,7 +46,7 @@ func TestDecode(t *testing.T) {
 			Code: "IDEMPOTENCY_KEY_REUSED", Message: "Different request parameters used for the same idempotency_key.",
 			Fields: map[string]string{"idempotency_key": "Different request parameters used for the same idempotency_key."},
 		},
-		"discord": {Message: "You are being rate limited.", RetryAfter: 64570 * time.Millisecond},
+		"discord": {Message: "You are being rate limited.", RetryAfter: 64570 * time.Millisecond, Limit: true},
 		"problem": {
 			Code: "https://example.com/probs/out-of-credit", Message: "Your current balance is 30, but that costs 50.",
 		},

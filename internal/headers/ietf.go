@@ -6,20 +6,27 @@ import (
 )
 
 // items reads the header RateLimit: `"default";r=50;t=30` since draft -08, `limit=100, remaining=50, reset=5`
-// in draft -07.
+// in draft -07, and what servers write in place of these: a name without quotes, semicolons for commas, no r.
 func (ds *drafts) items(v string) bool {
 	v = strings.TrimSpace(v)
-	if !strings.HasPrefix(v, `"`) {
-		return ds.of("ratelimit").triple(v, ",")
+	if head, _, _ := strings.Cut(v, ";"); !strings.HasPrefix(v, `"`) && (strings.ContainsAny(head, "=,") || head == v) {
+		separator := ","
+		if !strings.Contains(v, ",") {
+			separator = ";"
+		}
+		return ds.of("ratelimit").triple(v, separator)
 	}
 	return eachItem(v, func(name string, params map[string]string) bool {
 		left, ok := count(params["r"])
-		if !ok {
+		t, timed := number(params["t"], time.Second)
+		if _, told := params["r"]; told && !ok || !told && !timed {
 			return false
 		}
 		d := ds.of("ietf " + name)
-		d.left = left
-		if t, ok := number(params["t"], time.Second); ok {
+		if ok {
+			d.left = left
+		}
+		if timed {
 			d.reset = t
 		}
 		return true
@@ -30,7 +37,7 @@ func (ds *drafts) items(v string) bool {
 // before.
 func (ds *drafts) policy(v string) bool {
 	v = strings.TrimSpace(v)
-	if strings.HasPrefix(v, `"`) {
+	if v != "" && (v[0] < '0' || v[0] > '9') {
 		return eachItem(v, func(name string, params map[string]string) bool {
 			q, ok := count(params["q"])
 			if unit := params["qu"]; !ok || unit != "" && unit != `"requests"` {
@@ -70,19 +77,30 @@ func (ds *drafts) policy(v string) bool {
 	return true
 }
 
+// itemName splits v after the name with which it begins: a string, or a token.
+func itemName(v string) (name, rest string, ok bool) {
+	if v[0] == '"' {
+		name, rest, ok = strings.Cut(v[1:], `"`)
+	} else {
+		end := strings.IndexAny(v, ";,")
+		if end < 0 {
+			end = len(v)
+		}
+		name, rest = strings.TrimSpace(v[:end]), v[end:]
+		ok = IsToken(name)
+	}
+	return name, rest, ok && name != "" && len(name) <= 64
+}
+
 // eachItem calls f for each item of v, a structured field (RFC 9651) that is a list of strings with
 // parameters. It reports whether v is well-formed and f returned true for all items.
 func eachItem(v string, f func(name string, params map[string]string) bool) bool {
 	for v = strings.TrimSpace(v); v != ""; {
-		if v[0] != '"' {
+		name, rest, ok := itemName(v)
+		if !ok {
 			return false
 		}
-		end := strings.IndexByte(v[1:], '"')
-		if end < 1 || end > 64 {
-			return false
-		}
-		name := v[1 : 1+end]
-		v = strings.TrimSpace(v[2+end:])
+		v = strings.TrimSpace(rest)
 		params := make(map[string]string)
 		for strings.HasPrefix(v, ";") {
 			v = strings.TrimLeft(v[1:], " ")

@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -18,20 +19,29 @@ func IsToken(s string) bool {
 	return s != ""
 }
 
-// requestIDs are the headers in which partners send their id of a call, the most likely first.
+// requestIDs are the headers in which partners send their id of a call: those of one partner first, because a gateway
+// before it may send a common one of its own.
 var requestIDs = [...]string{
-	"X-Request-Id", "Request-Id", "Trackingid", "X-Github-Request-Id", "X-Hubspot-Correlation-Id",
-	"X-Correlation-Id", "X-Ms-Request-Id", "Client-Request-Id", "X-Amzn-Requestid", "X-Amz-Request-Id",
-	"X-Slack-Req-Id", "Paypal-Debug-Id", "Twilio-Request-Id", "X-Trace-Id", "X-Trace", "Cf-Ray",
+	"X-Github-Request-Id", "X-Hubspot-Correlation-Id", "X-Slack-Req-Id", "Paypal-Debug-Id", "Twilio-Request-Id",
+	"X-Contentful-Request-Id", "X-Ep-Request-Uuid", "Apim-Request-Id", "X-Ms-Request-Id", "X-Amzn-Requestid",
+	"X-Amz-Request-Id", "Trackingid",
+	"X-Request-Id", "Request-Id", "X-Correlation-Id", "Client-Request-Id", "X-Trace-Id",
 }
 
+// proxyIDs are the headers in which proxies send their id of a call.
+var proxyIDs = [...]string{"X-Trace", "Cf-Ray"}
+
 // RequestID returns the partner's id of a call, at most 128 bytes of it, or "" if h holds none. Secrets are
-// removed before the id is cut.
-func RequestID(h http.Header, secrets []string) string {
-	for _, name := range requestIDs {
-		if v := h[name]; len(v) > 0 && v[0] != "" {
-			return redact.Line(redact.Values(v[0], secrets), 128)
+// removed before the id is cut. Without an id of the partner's it returns otherwise or, if that is empty, the id that a
+// proxy gave the call.
+func RequestID(h http.Header, secrets []string, otherwise string) string {
+	in := func(names []string) string {
+		for _, name := range names {
+			if v := h[name]; len(v) > 0 && v[0] != "" {
+				return redact.Line(redact.Values(v[0], secrets), 128)
+			}
 		}
+		return ""
 	}
-	return ""
+	return cmp.Or(in(requestIDs[:]), otherwise, in(proxyIDs[:]))
 }

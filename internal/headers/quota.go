@@ -140,6 +140,9 @@ func (d *draft) sum(resource string) (q Quota, ok, bad bool) {
 	if d.left < 0 && d.used >= 0 && d.limit > 0 {
 		d.left = max(0, d.limit-d.used)
 	}
+	if d.limit == -1 && d.left >= 0 && d.used >= 0 {
+		d.limit = d.left + d.used
+	}
 	switch {
 	case d.left < 0:
 		return q, false, false // a limit without the permits left is of no use
@@ -196,6 +199,13 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 		d.route = true
 		return d.triple(v, ";")
 	case isLimit:
+		if strings.Contains(v, "=") && !strings.Contains(v, "w=") { // a dictionary, in a header of another name
+			separator := ","
+			if !strings.Contains(v, ",") {
+				separator = ";"
+			}
+			return d.triple(v, separator)
+		}
 		// The drafts up to -03 write "100, 100;w=10".
 		v, rest, _ := strings.Cut(v, ",")
 		if d.limit, ok = count(v); ok && rest != "" {

@@ -64,6 +64,8 @@ var table = index([]row{
 	{"X-Rate-Limit-Remaining", "x-rate-limit", isLeft, counted, 0, false},
 	{"X-Rate-Limit-Reset", "x-rate-limit", isReset, auto, 0, false},
 	{"X-Rate-Limit", "x-rate-limit", isLimit, counted, 0, false}, // Zendesk, beside Ratelimit-*, which has the reset
+	{"Rate-Limit", "", isLimit, counted, 0, false},
+	{"X-Ratelimit", "", isLimit, counted, 0, false},
 	// Guesty.
 	{"X-Ratelimit-Limit-Second", "second", isLimit, counted, time.Second, false},
 	{"X-Ratelimit-Remaining-Second", "second", isLeft, counted, time.Second, false},
@@ -163,13 +165,47 @@ func find(name string) (r row, ok bool) {
 		if ok && (rest == "" || strings.HasSuffix(rest, "-") || strings.HasPrefix(rest, "-")) {
 			rest = strings.Trim(rest, "-")
 			// A name with other words may belong to another kind of quota: uploads, credits, tokens.
-			_, window := named[rest]
-			other := rest != "" && rest != "requests" && !window ||
-				strings.HasPrefix(before, "x-") && before != "x-" || strings.Count(before, "-") > 1
-			return row{name, before + rest, part.role, part.unit, named[rest], other}, true
+			window, ofRequests := windowOf(rest)
+			other := !ofRequests || !partnersOwn(before)
+			return row{name, before + rest, part.role, part.unit, window, other}, true
 		}
 	}
 	return r, false
+}
+
+// windowOf returns the length of the window that the words between the parts of a name state, 0 for none, and whether
+// they are about requests.
+func windowOf(words string) (window time.Duration, ofRequests bool) {
+	for word := range strings.SplitSeq(words, "-") {
+		switch word {
+		case "", "request", "requests", "req", "reqs", "call", "calls", "api", "per":
+		default:
+			w, ok := named[word]
+			if !ok {
+				return 0, false
+			}
+			window = w
+		}
+	}
+	return window, true
+}
+
+// partnersOwn reports whether the text before "ratelimit-" in a name can be that of a partner, and not that of a kind
+// of quota that does not count requests.
+func partnersOwn(before string) bool {
+	before = strings.TrimSuffix(strings.TrimPrefix(before, "x-"), "-")
+	for word := range strings.SplitSeq(before, "-") {
+		for _, kind := range [...]string{
+			"upload", "download", "credit", "token", "byte", "point", "cost", "image", "search", "export", "import", "message",
+			"sms", "mail", "media", "file", "storage", "graphql", "write", "read", "user", "ip", "concurren", "burst", "job",
+			"query", "event", "webhook", "row", "record", "data",
+		} {
+			if strings.HasPrefix(word, kind) {
+				return false
+			}
+		}
+	}
+	return strings.Count(before, "-") <= 1
 }
 
 // named are the lengths of windows that a header's name may state.

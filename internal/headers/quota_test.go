@@ -17,6 +17,34 @@ var sent = []struct {
 	want []Quota
 }{
 	{
+		"a partner's name in the headers",
+		header("X-Acme-RateLimit-Limit", "100", "X-Acme-RateLimit-Remaining", "99", "X-Acme-RateLimit-Reset", "20"),
+		[]Quota{{"x-acme-", 100, 99, 0, 20 * time.Second, false}},
+	},
+	{"uploads", header("X-Upload-RateLimit-Limit", "100", "X-Upload-RateLimit-Remaining", "99"), nil},
+	{
+		"requests of a minute",
+		header("X-RateLimit-Limit-Req-Minute", "100", "X-RateLimit-Remaining-Req-Minute", "99"),
+		[]Quota{{"x-req-minute", 100, 99, time.Minute, -1, false}},
+	},
+	{"tokens of a minute", header("X-RateLimit-Limit-Tokens-Minute", "9", "X-RateLimit-Remaining-Tokens-Minute", "8"), nil},
+	{
+		"Rate-Limit", header("Rate-Limit", "100", "Rate-Limit-Remaining", "99", "Rate-Limit-Reset", "20"),
+		[]Quota{{"", 100, 99, 0, 20 * time.Second, false}},
+	},
+	{
+		"Rate-Limit as a dictionary", header("Rate-Limit", "limit=100; remaining=99; reset=20"),
+		[]Quota{{"", 100, 99, 0, 20 * time.Second, false}},
+	},
+	{
+		"used and remaining", header("X-RateLimit-Used", "40", "X-RateLimit-Remaining", "60", "X-RateLimit-Reset", "20"),
+		[]Quota{{"", 100, 60, 0, 20 * time.Second, false}},
+	},
+	{
+		"the draft without quotes", header("RateLimit", "default;r=50;t=30", "RateLimit-Policy", "default;q=100;w=60"),
+		[]Quota{{"ietf default", 100, 50, time.Minute, 30 * time.Second, false}},
+	},
+	{
 		"GitHub",
 		header(
 			"X-RateLimit-Limit",

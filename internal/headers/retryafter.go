@@ -16,33 +16,48 @@ const plausible = 366 * 24 * time.Hour
 // RetryAfter returns the wait that h asks for, zero if it asks for none, and the name of the first header
 // that was malformed. A date is read against the Date of the same answer, so that a skewed clock changes
 // nothing. It is read against now if there is no Date, or if Age says that the answer comes from a cache. The
-// reset headers of quotas count only if limited is true, and only for a quota that is used up.
+// reset headers of quotas count only if limited is true, and only for a quota that is used up. A wait of more than a
+// year is a year: it is valid (RFC 9110 section 10.2.3), and beyond any patience.
 func RetryAfter(h http.Header, now time.Time, limited bool) (wait time.Duration, malformed string) {
 	now = sentAt(h, now)
 	for _, name := range [...]string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
-		if s := first(h, name); s != "" {
-			if d, ok := number(s, time.Millisecond); ok {
+		if first(h, name) != "" {
+			if d, ok := waitOf(h[name], time.Millisecond, now); ok {
 				return d, malformed
 			}
 			malformed = name
 		}
 	}
-	if s := first(h, "Retry-After"); s != "" {
-		if d, ok := number(s, time.Second); ok {
-			return d, malformed
+	if first(h, "Retry-After") != "" {
+		if d, ok := waitOf(h["Retry-After"], time.Second, now); ok {
+			return inSeconds(h, d, now), malformed
 		}
-		if d, ok := date(s, now); ok {
-			return d, malformed
+		if malformed == "" {
+			malformed = "Retry-After"
 		}
-		malformed = "Retry-After"
+	}
+	if d, ok := alias(h, now); ok {
+		return d, malformed
 	}
 	if !limited {
 		return 0, malformed
 	}
-	var ds drafts
-	if ds.gather(h, now); malformed == "" {
-		malformed = ds.malformed
+	wait, told := resets(h, now)
+	if malformed == "" {
+		malformed = told
 	}
+	for _, name := range [...]string{"X-Toggl-Quota-Resets-In", "X-Aircallapi-Reset"} {
+		if d, ok := Reset(first(h, name), now); ok {
+			wait = max(wait, d)
+		}
+	}
+	return wait, malformed
+}
+
+// resets returns the longest wait for a quota that h says is used up, and the first header that was malformed.
+func resets(h http.Header, now time.Time) (wait time.Duration, malformed string) {
+	var ds drafts
+	ds.gather(h, now)
 	said := false // whether h says how much of some quota is left or used
 	for _, d := range ds.list[:ds.n] {
 		said = said || d.left >= 0 || d.used >= 0
@@ -57,11 +72,112 @@ func RetryAfter(h http.Header, now time.Time, limited bool) (wait time.Duration,
 			wait = max(wait, d.window)
 		}
 	}
-	return wait, malformed
+	return wait, ds.malformed
+}
+
+// alias returns the longest wait of the headers that stand for Retry-After, such as X-Retry-After,
+// X-RateLimit-Retry-After, X-RateLimit-After and Retry-After-Seconds.
+func alias(h http.Header, now time.Time) (wait time.Duration, ok bool) {
+	for name, values := range h {
+		if len(name) > 64 || len(name) < len("X-Retry-After") || name == "X-Ms-Retry-After-Ms" {
+			continue
+		}
+		lower := strings.ToLower(name)
+		unit := time.Second
+		plain, inSeconds := strings.CutSuffix(lower, "-seconds")
+		if !inSeconds {
+			var inMillis bool
+			if plain, inMillis = strings.CutSuffix(lower, "-ms"); inMillis {
+				unit = time.Millisecond
+			}
+		}
+		if !strings.HasSuffix(plain, "retry-after") && !strings.HasSuffix(plain, "limit-after") {
+			continue
+		}
+		if d, good := waitOf(values, unit, now); good {
+			wait, ok = max(wait, d), true
+		}
+	}
+	return wait, ok
+}
+
+// waitOf reads the values of a Retry-After: numbers, dates and durations. Where several are told, as several proxies do
+// it, the longest counts.
+func waitOf(values []string, unit time.Duration, now time.Time) (wait time.Duration, ok bool) {
+	for i, v := range values {
+		if i == most || len(v) > 1024 {
+			break
+		}
+		if d, good := oneWait(v, unit, now); good {
+			wait, ok = max(wait, d), true
+			continue
+		}
+		elements := strings.Split(v, ",")
+		for k := 0; k < len(elements) && k < 2*most; k++ {
+			d, good := oneWait(elements[k], unit, now)
+			if !good && k+1 < len(elements) { // a date has a comma in it
+				if d, good = oneWait(elements[k]+","+elements[k+1], unit, now); good {
+					k++
+				}
+			}
+			if good {
+				wait, ok = max(wait, d), true
+			}
+		}
+	}
+	return wait, ok
+}
+
+// oneWait reads one wait: a number, an HTTP date, a date with a zone as a number, RFC 3339, or a duration such as 30s.
+func oneWait(s string, unit time.Duration, now time.Time) (time.Duration, bool) {
+	s = strings.Trim(s, " \t\"")
+	if s == "" {
+		return 0, false
+	}
+	if strings.Trim(s, "0123456789.") == "" {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil && f == 0 || !(f >= 0) { // too many digits are an infinity with an error
+			return 0, false
+		}
+		if d := f * float64(unit); d < float64(plausible) {
+			return time.Duration(math.Ceil(d)), true
+		}
+		return plausible, true
+	}
+	at, err := http.ParseTime(s)
+	for _, layout := range [...]string{time.RFC1123Z, time.RFC3339, "Mon, 02 Jan 2006 15:04:05 UTC"} {
+		if err != nil {
+			at, err = time.Parse(layout, s)
+		}
+	}
+	if err == nil {
+		return max(0, min(plausible, at.Sub(now))), true
+	}
+	s = strings.Replace(strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(s), "ond"), "onds"), " sec", "s", 1)
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return min(plausible, d), true
+	}
+	return 0, false
+}
+
+// inSeconds corrects a Retry-After that was written in milliseconds: it is a thousand times the reset of the same
+// answer.
+func inSeconds(h http.Header, d time.Duration, now time.Time) time.Duration {
+	if d < 1000*time.Second {
+		return d
+	}
+	reset, _ := resets(h, now)
+	if off := (d/1000 - reset).Abs(); reset > 0 && off <= max(5*time.Second, reset/10) {
+		return d / 1000
+	}
+	return d
 }
 
 // Exhausted reports whether h says that a quota is used up. GitHub says so on a 403.
 func Exhausted(h http.Header) bool {
+	if first(h, "X-Toggl-Quota-Remaining") == "0" {
+		return true
+	}
 	var ds drafts
 	ds.gather(h, time.Now())
 	for _, d := range ds.list[:ds.n] {
@@ -148,6 +264,33 @@ func MissingScope(h http.Header) string {
 		}
 	}
 	return first(h, "X-Accepted-Oauth-Scopes")
+}
+
+// EndedToken reports whether h says that the access token is not valid any more (RFC 6750 section 3.1).
+func EndedToken(h http.Header) bool {
+	for _, v := range h["Www-Authenticate"] {
+		if strings.Contains(v, `error="invalid_token"`) || strings.Contains(v, "error=invalid_token") {
+			return true
+		}
+	}
+	return false
+}
+
+// ShouldRetry returns what the partner says of sending the call again: "true", "false", or "" if it says nothing
+// (Stripe, OpenAI and others).
+func ShouldRetry(h http.Header) string {
+	for _, name := range [...]string{"Stripe-Should-Retry", "X-Should-Retry"} {
+		switch v := strings.ToLower(strings.TrimSpace(first(h, name))); v {
+		case "true", "false":
+			return v
+		}
+	}
+	return ""
+}
+
+// Until returns the time from the answer until at, at most a year and at least zero.
+func Until(h http.Header, at, now time.Time) time.Duration {
+	return max(0, min(plausible, at.Sub(sentAt(h, now))))
 }
 
 // first returns the first value of a header, or "" if there is none or it is longer than 1024 bytes.

@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -65,13 +66,65 @@ func TestRetryAfter(t *testing.T) {
 			2 * time.Second, "Retry-After-Ms",
 		},
 		{"negative", header("Retry-After", "-1"), 0, "Retry-After"},
-		{"huge", header("Retry-After", "99999999999999999999"), 0, "Retry-After"},
+		{"huge", header("Retry-After", "99999999999999999999"), plausible, ""},
+		{"two years", header("Retry-After", "63072000"), plausible, ""},
+		{"the year 9999", header("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), plausible, ""},
+		{"huge, in milliseconds", header("Retry-After-Ms", "99999999999999999999"), plausible, ""},
+		{"a list", header("Retry-After", "30,120"), 120 * time.Second, ""},
+		{"a list with spaces", header("Retry-After", "120, 30"), 120 * time.Second, ""},
+		{"a list with nonsense", header("Retry-After", "x, 30"), 30 * time.Second, ""},
+		{"two lines", http.Header{"Retry-After": {"5", "20"}}, 20 * time.Second, ""},
+		{
+			"one date twice",
+			header("Retry-After", at(7*time.Second).Format(http.TimeFormat)+", "+at(7*time.Second).Format(http.TimeFormat)),
+			7 * time.Second, "",
+		},
+		{
+			"a date and a number", header("Retry-After", at(7*time.Second).Format(http.TimeFormat)+",30"), 30 * time.Second, "",
+		},
+		{"two dates", http.Header{"Retry-After": {
+			at(7 * time.Second).Format(http.TimeFormat), at(9 * time.Second).Format(http.TimeFormat),
+		}}, 9 * time.Second, ""},
+		{"30s", header("Retry-After", "30s"), 30 * time.Second, ""},
+		{"1m30s", header("Retry-After", "1m30s"), 90 * time.Second, ""},
+		{"30 seconds", header("Retry-After", "30 seconds"), 30 * time.Second, ""},
+		{"quotes", header("Retry-After", `"30"`), 30 * time.Second, ""},
+		{"RFC 3339", header("Retry-After", at(8*time.Second).Format(time.RFC3339)), 8 * time.Second, ""},
+		{
+			"a zone as a number", header("Retry-After", at(8*time.Second).UTC().Format(time.RFC1123Z)), 8 * time.Second, "",
+		},
+		{
+			"milliseconds beside a reset", header("Retry-After", "60000", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "58"),
+			60 * time.Second, "",
+		},
+		{
+			"seconds beside a short reset", header("Retry-After", "3600", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "58"),
+			time.Hour, "",
+		},
+		{"X-RateLimit-Retry-After", header("X-RateLimit-Retry-After", "20"), 20 * time.Second, ""},
+		{"X-Retry-After", header("X-Retry-After", "20"), 20 * time.Second, ""},
+		{"X-RateLimit-After", header("X-RateLimit-After", "20"), 20 * time.Second, ""},
+		{"Retry-After-Seconds", header("Retry-After-Seconds", "20"), 20 * time.Second, ""},
+		{"X-Rate-Limit-Retry-After-Seconds", header("X-Rate-Limit-Retry-After-Seconds", "20"), 20 * time.Second, ""},
+		{"X-Acme-Retry-After", header("X-Acme-Retry-After", "20s"), 20 * time.Second, ""},
+		{"X-Retry-After-Ms", header("X-Retry-After-Ms", "1500"), 1500 * time.Millisecond, ""},
+		{"Toggl", header("X-Toggl-Quota-Resets-In", "20", "X-Toggl-Quota-Remaining", "0"), 20 * time.Second, ""},
+		{"Aircall", header("X-AircallApi-Reset", fmt.Sprint(at(20*time.Second).Unix())), 20 * time.Second, ""},
+		{"the draft without r", header("RateLimit", `"default";t=20`), 20 * time.Second, ""},
+		{"the draft without quotes", header("RateLimit", `default;r=0;t=20`), 20 * time.Second, ""},
+		{"the draft with semicolons", header("RateLimit", `limit=100; remaining=0; reset=20`), 20 * time.Second, ""},
+		{"the draft of a list, no quotes", header("RateLimit", `a;r=5;t=90, b;r=0;t=20`), 20 * time.Second, ""},
+		{
+			"a partner's name", header("X-Acme-RateLimit-Remaining", "0", "X-Acme-RateLimit-Reset", "20"), 20 * time.Second, "",
+		},
+		{
+			"per minute", header("X-RateLimit-Remaining-Req-Minute", "0", "X-RateLimit-Limit-Req-Minute", "100"), time.Minute, "",
+		},
 		{"a word", header("Retry-After", "Mon"), 0, "Retry-After"},
 		{"hexadecimal", header("Retry-After", "0x10"), 0, "Retry-After"},
 		{"infinity", header("Retry-After", "Inf"), 0, "Retry-After"},
 		{"NaN", header("Retry-After", "NaN"), 0, "Retry-After"},
 		{"underscore", header("Retry-After", "1_0"), 0, "Retry-After"},
-		{"year 9999", header("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), 0, "Retry-After"},
 		{"too long to be one", header("Retry-After", strings.Repeat("1", 2000)), 0, ""},
 		{
 			"GitHub", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "1795337377"),

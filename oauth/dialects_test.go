@@ -1,0 +1,285 @@
+package oauth_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
+	"github.com/belay-go/belay/oauth"
+)
+
+// endpoint answers token requests with the same answer, and calls with 200.
+type endpoint struct {
+	status int
+	answer string
+	sent   []*http.Request
+	bodies []string
+	auth   string // of the last call
+}
+
+func (e *endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !strings.Contains(req.URL.Path, "token") {
+		e.auth = req.Header.Get("Authorization")
+		return testkit.Reply(200), nil
+	}
+	body, _ := io.ReadAll(req.Body)
+	e.sent, e.bodies = append(e.sent, req), append(e.bodies, string(body))
+	return testkit.Raw(e.status, "application/json", e.answer), nil
+}
+
+// The kinds that mean Bearer are sent as Bearer; another kind is kept, and no call is sent with it.
+func TestTokenTypes(t *testing.T) {
+	t.Parallel()
+	for told, want := range map[string]string{
+		`"Bearer"`: "Bearer", `"bearer"`: "Bearer", `"BEARER"`: "Bearer", `"bearer "`: "Bearer", `"Bearer Token"`: "Bearer",
+		`"bearertoken"`: "Bearer", `"BearerToken"`: "Bearer", `"bearer_token"`: "Bearer",
+		`"User Access Token"`: "Bearer", `"Application Access Token"`: "Bearer", `"access_token"`: "Bearer",
+		`"bot"`: "Bearer", `"user"`: "Bearer", `"OAuth2"`: "Bearer", `""`: "Bearer", `null`: "Bearer", `5`: "Bearer",
+		`"mac"`: "", `"MAC"`: "", `"DPoP"`: "", `"pop"`: "", `"hmac"`: "", `"N_A"`: "", `"urn:x:token-type:jwt"`: "",
+	} {
+		testkit.Bubble(t, told, func(t *testing.T) {
+			e := &endpoint{status: 200, answer: `{"access_token":"a1","refresh_token":"r1","expires_in":3600,"token_type":` + told + `}`}
+			store := oauth.NewMemoryStore()
+			o := app(t, e, func(c *oauth.Config) { c.Store = store })
+			seeded(t, o, "acme", past())
+			c := newClient(t, e, belay.WithAuth(o.RefreshToken("acme")))
+			err := get(t.Context(), c, "/")
+			kept, lerr := store.Load(t.Context(), "acme")
+			require.NoError(t, lerr)
+			require.Equal(t, "a1 r1", kept.Access.Reveal()+" "+kept.Refresh.Reveal(), "the tokens are kept whatever they are")
+			if want != "" {
+				require.NoError(t, err)
+				require.Equal(t, want+" a1", e.auth)
+				return
+			}
+			require.ErrorIs(t, err, belay.ErrAuth)
+			require.ErrorContains(t, err, strings.Trim(told, `"`))
+			require.Empty(t, e.auth, "no call was sent")
+			require.Error(t, get(t.Context(), c, "/"))
+			require.Len(t, e.sent, 1, "the endpoint is not asked again for what it does not have")
+
+			o = app(t, e, func(c *oauth.Config) { c.Store, c.TokenType = store, "Custom" })
+			seeded(t, o, "acme", past())
+			require.NoError(t, get(t.Context(), newClient(t, e, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+			require.Equal(t, "Custom a1", e.auth)
+		})
+	}
+}
+
+// A refresh token that comes in an answer that cannot be used is kept: it may be the only valid one.
+func TestRefreshTokenOfABadAnswer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status         int
+		answer         string
+		access, refreh string // what is stored then
+	}{
+		"no access token":        {200, `{"refresh_token":"r1"}`, "access-0-secret", "r1"},
+		"an access token of ''":  {200, `{"access_token":"","refresh_token":"r1"}`, "access-0-secret", "r1"},
+		"a line break":           {200, `{"access_token":"a\nb","refresh_token":"r1"}`, "access-0-secret", "r1"},
+		"an error beside it":     {200, `{"error":"warning_x","access_token":"a1","refresh_token":"r1"}`, "a1", "r1"},
+		"a refusal for good":     {200, `{"error":"invalid_grant","refresh_token":"r1"}`, "access-0-secret", "refresh-0-secret"},
+		"a refusal with 400":     {400, `{"error":"invalid_x","refresh_token":"r1"}`, "access-0-secret", "refresh-0-secret"},
+		"a token of 100 KB":      {200, `{"access_token":"` + strings.Repeat("a", 100<<10) + `","refresh_token":"r1"}`, "access-0-secret", "r1"},
+		"the old one":            {200, `{"refresh_token":"refresh-0-secret"}`, "access-0-secret", "refresh-0-secret"},
+		"a refresh token of two": {200, `{"access_token":"a1","refresh_token":"r1\nx"}`, "a1", "r1\nx"},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			e := &endpoint{status: c.status, answer: c.answer}
+			store := oauth.NewMemoryStore()
+			o := app(t, e, func(c *oauth.Config) { c.Store = store })
+			seeded(t, o, "acme", past())
+			cl := newClient(t, e, belay.WithAuth(o.RefreshToken("acme")))
+			err := get(t.Context(), cl, "/")
+			kept, lerr := store.Load(t.Context(), "acme")
+			require.NoError(t, lerr)
+			require.Equal(t, c.access+" "+c.refreh, kept.Access.Reveal()+" "+kept.Refresh.Reveal())
+			if name == "a refresh token of two" {
+				require.NoError(t, err)
+				return
+			}
+			require.Error(t, err)
+			require.NotContains(t, shown(err), "r1")
+			if c.refreh != "r1" {
+				return
+			}
+			// The next refresh is made with it.
+			e.answer = `{"access_token":"a2","refresh_token":"r2","expires_in":3600}`
+			time.Sleep(time.Hour)
+			require.NoError(t, get(t.Context(), cl, "/"))
+			form, err := url.ParseQuery(e.bodies[len(e.bodies)-1])
+			require.NoError(t, err)
+			if len(e.sent) > 1 {
+				require.Equal(t, "r1", form.Get("refresh_token"))
+			}
+		})
+	}
+	testkit.Bubble(t, "of a code", func(t *testing.T) {
+		e := &endpoint{status: 200, answer: `{"refresh_token":"r1"}`}
+		store := oauth.NewMemoryStore()
+		o := app(t, e, func(c *oauth.Config) { c.Store = store })
+		consent, err := o.AuthCodeURL(nil)
+		require.NoError(t, err)
+		require.Error(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}))
+		e.answer = `{"access_token":"a2"}`
+		require.NoError(t, get(t.Context(), newClient(t, e, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+		require.Equal(t, "Bearer a2", e.auth)
+	})
+}
+
+// What a token endpoint tells beside the token is kept with it, over a refresh and a restart, and is not printed.
+func TestExtraFields(t *testing.T) {
+	t.Parallel()
+	e := &endpoint{status: 200, answer: `{
+		"access_token":"a1","refresh_token":"r1","expires_in":1,"scope":"x y","id_token":"e30.canary-id",
+		"instance_url":"https://eu7.partner.test","locationId":"L1","n":5,"authed":{"id":7}}`}
+	dir := t.TempDir()
+	key := belay.NewSecret(strings.Repeat("k", 32))
+	store, err := oauth.NewFileStore(dir, key)
+	require.NoError(t, err)
+	o := app(t, e, func(c *oauth.Config) { c.Store = store })
+	_, err = o.Token(t.Context(), "acme")
+	require.ErrorIs(t, err, belay.ErrAuth)
+	consent, err := o.AuthCodeURL(nil)
+	require.NoError(t, err)
+	require.NoError(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}))
+	want := map[string]string{
+		"scope": "x y", "id_token": "e30.canary-id", "instance_url": "https://eu7.partner.test", "locationId": "L1", "n": "5",
+		"authed": `{"id":7}`,
+	}
+	check := func(o *oauth.App) {
+		tok, err := o.Token(t.Context(), "acme")
+		require.NoError(t, err)
+		got := map[string]string{}
+		for name, v := range tok.Extra {
+			got[name] = v.Reveal()
+		}
+		require.Equal(t, want, got)
+		data, err := json.Marshal(tok)
+		require.NoError(t, err)
+		require.NotContains(t, fmt.Sprintf("%v %+v %#v %s", tok, tok, tok, data), "canary")
+	}
+	check(o)
+	e.answer = `{"access_token":"a2","scope":"x"}`
+	want["scope"] = "x"
+	tok, err := o.Token(t.Context(), "acme")
+	require.NoError(t, err)
+	tok.Expiry = time.Now().Add(-time.Minute)
+	require.NoError(t, o.Put(t.Context(), "acme", tok))
+	require.NoError(t, get(t.Context(), newClient(t, e, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+	check(o)
+	again, err := oauth.NewFileStore(dir, key)
+	require.NoError(t, err)
+	check(app(t, e, func(c *oauth.Config) { c.Store = again }))
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.NotContains(t, string(data), "canary")
+	}
+}
+
+// The requests of partners with a way of their own.
+func TestTokenRequestsOfADialect(t *testing.T) {
+	t.Parallel()
+	const wrapped = `{"code":0,"message":"ok","data":{"access_token":"a1","refresh_token":"r1","expires_in":3600,"open_id":"o"}}`
+	run := func(t *testing.T, e *endpoint, change func(*oauth.Config)) *oauth.App {
+		o := app(t, e, change)
+		consent, err := o.AuthCodeURL(nil)
+		require.NoError(t, err)
+		u, err := url.Parse(consent.URL)
+		require.NoError(t, err)
+		require.Equal(t, consent.Verifier.Reveal() != "", u.Query().Has("code_challenge"))
+		require.NoError(t, o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}}))
+		return o
+	}
+	t.Run("no PKCE", func(t *testing.T) {
+		e := &endpoint{status: 200, answer: `{"access_token":"a1"}`}
+		run(t, e, func(c *oauth.Config) { c.NoPKCE = true })
+		require.NotContains(t, e.bodies[0], "code_verifier")
+		run(t, e, func(*oauth.Config) {})
+		require.Contains(t, e.bodies[1], "code_verifier")
+	})
+	t.Run("JSON", func(t *testing.T) {
+		e := &endpoint{status: 200, answer: `{"access_token":"a1"}`}
+		run(t, e, func(c *oauth.Config) { c.JSON, c.Style = true, oauth.StyleHeader })
+		var body map[string]any
+		require.NoError(t, json.Unmarshal([]byte(e.bodies[0]), &body))
+		require.Equal(t, "authorization_code", body["grant_type"])
+		require.Equal(t, "c", body["code"])
+		require.Equal(t, "application/json", e.sent[0].Header.Get("Content-Type"))
+		require.True(t, strings.HasPrefix(e.sent[0].Header.Get("Authorization"), "Basic "))
+		require.NotContains(t, body, "client_secret")
+	})
+	t.Run("within data, and a refresh URL", func(t *testing.T) {
+		e := &endpoint{status: 200, answer: wrapped}
+		o := run(t, e, func(c *oauth.Config) {
+			c.TokenPath, c.RefreshURL = "data", "https://partner.test/v2/token_refresh"
+		})
+		tok, err := o.Token(t.Context(), "acme")
+		require.NoError(t, err)
+		require.Equal(t, "a1 r1 o ok", tok.Access.Reveal()+" "+tok.Refresh.Reveal()+" "+tok.Extra["open_id"].Reveal()+" "+
+			tok.Extra["message"].Reveal())
+		tok.Expiry = time.Now().Add(-time.Minute)
+		require.NoError(t, o.Put(t.Context(), "acme", tok))
+		require.NoError(t, get(t.Context(), newClient(t, e, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+		require.Equal(t, "/token", e.sent[0].URL.Path)
+		require.Equal(t, "/v2/token_refresh", e.sent[1].URL.Path)
+	})
+	t.Run("an error within the wrapping", func(t *testing.T) {
+		e := &endpoint{status: 200, answer: `{"code":10010,"message":"refresh token is bad","data":{}}`}
+		o := app(t, e, func(c *oauth.Config) { c.TokenPath = "data" })
+		seeded(t, o, "acme", past())
+		err := get(t.Context(), newClient(t, e, belay.WithAuth(o.RefreshToken("acme"))), "/")
+		require.Error(t, err)
+		require.Contains(t, err.Error(), "10010")
+		require.Contains(t, err.Error(), "refresh token is bad")
+	})
+	for name, change := range map[string]func(*oauth.Config){
+		"RefreshURL": func(c *oauth.Config) { c.RefreshURL = "http://partner.test/token" },
+		"TokenType":  func(c *oauth.Config) { c.TokenType = "a b" },
+		"TokenPath":  func(c *oauth.Config) { c.TokenPath = ".data" },
+	} {
+		cfg := oauth.Config{TokenURL: "https://partner.test/token", ClientID: "app"}
+		change(&cfg)
+		_, err := oauth.New(cfg)
+		require.ErrorIs(t, err, belay.ErrInvalid)
+		require.ErrorContains(t, err, name)
+	}
+}
+
+// What an endpoint repeats of a request is not shown.
+func TestEchoesOfATokenRequest(t *testing.T) {
+	t.Parallel()
+	var secrets []string
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		body, _ := io.ReadAll(req.Body)
+		form, _ := url.ParseQuery(string(body))
+		secrets = append(secrets[:0], form.Get("code"), form.Get("code_verifier"), form.Get("client_secret"), form.Get("tenant_pin"))
+		return testkit.JSONReply(400, map[string]string{
+			"error": "invalid_request", "error_description": "bad " + strings.Join(secrets, " "),
+		}), nil
+	})
+	o := app(t, rt, func(c *oauth.Config) { c.Params = url.Values{"tenant_pin": {"pin-canary"}} })
+	consent, err := o.AuthCodeURL(nil)
+	require.NoError(t, err)
+	err = o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"code-canary"}})
+	require.Error(t, err)
+	require.Len(t, secrets, 4)
+	for _, s := range secrets {
+		require.NotEmpty(t, s)
+		require.NotContains(t, shown(err), s)
+	}
+}
