@@ -34,7 +34,7 @@ var ErrUnknownIntegration = errors.New("inbox: unknown integration")
 //	401  a missing or invalid signature, or a time that is too old or too new
 //	400  an unreadable body; a signed body that is not the expected JSON, or whose id or type
 //	     is not UTF-8 or is above 512 bytes
-//	200  a duplicate, and a request that asks for an answer, such as a challenge
+//	200  a duplicate, a delivery without events, and a request that asks for an answer, such as a challenge
 //	202  a stored delivery
 //	503  a delivery that could not be stored, with Retry-After, so that the partner sends it again
 //
@@ -196,6 +196,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a := d.Answer; a != nil {
 		if a.ContentType != "" {
 			w.Header().Set("Content-Type", a.ContentType)
+			w.Header().Set("X-Content-Type-Options", "nosniff")
 		}
 		w.WriteHeader(cmp.Or(a.Status, http.StatusOK))
 		_, _ = w.Write(a.Body)
@@ -215,6 +216,20 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	scheme := verifier.Scheme()
+	accept := func(status int) {
+		if scheme.Status != 0 {
+			status = scheme.Status
+		}
+		if scheme.Reply != "" {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, scheme.Reply)
+	}
+	if len(d.Events) == 0 { // a test of the endpoint
+		accept(http.StatusOK)
+		return
+	}
 	if d.Integration = r.PathValue("integration"); r.PathValue("partner") != "" {
 		d.Partner = r.PathValue("partner")
 	}
@@ -246,10 +261,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		rc.known.Add(1)
 	}
-	if scheme.Status != 0 {
-		status = scheme.Status
-	}
-	w.WriteHeader(status)
+	accept(status)
 	tell(r.Context(), rc.Observers, belay.DeliveryReceived{
 		Partner: d.Partner, Integration: d.Integration, ID: d.ID, Events: len(d.Events), Stored: stored,
 		Bytes: len(d.Body), Duration: time.Since(began),

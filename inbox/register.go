@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	neturl "net/url"
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/origin"
 )
 
 // Registrar subscribes to a partner's webhooks through the partner's API, and unsubscribes. A driver
@@ -72,6 +74,10 @@ func Register(
 	if partner == nil || kept == nil || integration == "" || url == "" {
 		return fail("arguments",
 			errors.New("the partner and the store must not be nil, nor the integration or the URL empty"))
+	}
+	if u, err := neturl.Parse(url); err != nil || u.Host == "" || u.Scheme != "https" &&
+		(u.Scheme != "http" || !origin.Loopback(u)) {
+		return fail("arguments", errors.New("the URL must be https, or http on loopback: others could read the events"))
 	}
 	have, err := kept.Load(ctx, integration)
 	if err != nil {

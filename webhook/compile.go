@@ -23,11 +23,12 @@ const (
 	partSecret
 	partForm
 	partJSON
+	partSHA256
 )
 
 var partNames = map[string]partKind{
 	"body": partBody, "timestamp": partTimestamp, "id": partID, "url": partURL, "url+query": partURLQuery,
-	"method": partMethod, "secret": partSecret, "form": partForm,
+	"method": partMethod, "secret": partSecret, "form": partForm, "sha256": partSHA256,
 }
 
 // signedPart is one part of Scheme.Signed.
@@ -76,6 +77,12 @@ func (v *Verifier) compile() error {
 	if s.Status != 0 && (s.Status < 200 || s.Status > 299) {
 		add("Status %d: must be a 2xx", s.Status)
 	}
+	if s.PerItem && (s.Events == "" || s.Timestamp != "") {
+		add("PerItem: it needs Events, and takes no Timestamp")
+	}
+	if s.HexKey && (s.Base64Key || s.Algorithm > HMACSHA512) {
+		add("HexKey: it is for the HMACs, and not beside Base64Key")
+	}
 	if s.Base64Key && s.Algorithm > HMACSHA512 {
 		add("Base64Key: it is for the HMACs; public keys are base64 anyway")
 	}
@@ -84,18 +91,20 @@ func (v *Verifier) compile() error {
 		errs = append(errs, err)
 	}
 	v.fixedURL = uses[partURL]
-	inBody := strings.HasPrefix(s.Timestamp, "json:") && (uses[partBody] || uses[partJSON])
+	inBody := strings.HasPrefix(s.Timestamp, "json:") && (uses[partBody] || uses[partJSON]) ||
+		strings.HasPrefix(s.Timestamp, "query:") && uses[partURLQuery]
 	switch {
 	case uses[partTimestamp] && s.Timestamp == "":
 		add("Timestamp: it is signed, so it must have a place")
 	case s.Timestamp != "" && !uses[partTimestamp] && !inBody:
 		add("Timestamp %q: it is not signed, so it says nothing", s.Timestamp)
 	}
-	if s.Algorithm != PlainToken && !uses[partBody] && !uses[partForm] && !uses[partJSON] && err == nil {
+	if s.Algorithm != PlainToken && !uses[partBody] && !uses[partSHA256] && !uses[partForm] && !uses[partJSON] &&
+		!strings.HasPrefix(s.Header, "query:") && err == nil {
 		add("Signed %q: nothing of the body is signed", s.Signed)
 	}
 	if uses[partURL] || uses[partURLQuery] {
-		if err := checkURL(s.URL); err != nil {
+		if err := checkURL(s.URL, s.withUser); err != nil {
 			add("URL %q: %w", shownURL(s.URL), err)
 		}
 	}
@@ -135,7 +144,7 @@ func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
 			p.at, err = newPlaces(name)
 		case !found || !known:
 			err = errors.New(
-				"not one of {body}, {timestamp}, {id}, {url}, {url+query}, {method}, {secret}, {form} and {json:path}",
+				"not one of {body}, {sha256}, {timestamp}, {id}, {url}, {url+query}, {method}, {secret}, {form} and {json:path}",
 			)
 		case p.kind == partID:
 			if p.at, err = newPlaces(s.ID); s.ID == "" || err != nil {
@@ -155,8 +164,8 @@ func (v *Verifier) parseSigned() (uses map[partKind]bool, err error) {
 // places are the places of one value, in the order in which they are tried.
 type places []place
 
-// place is a header, or a path in the body: one of the two is empty.
-type place struct{ header, path string }
+// place is a header, a path in the body, or a query parameter: two of the three are empty.
+type place struct{ header, path, query string }
 
 // newPlaces parses text that names places in a delivery where a value may stand, with "|" between them. Empty
 // text gives nil.
@@ -166,6 +175,10 @@ func newPlaces(text string) (places, error) {
 	}
 	var ps places
 	for part := range strings.SplitSeq(text, "|") {
+		if name, ok := strings.CutPrefix(part, "query:"); ok && name != "" {
+			ps = append(ps, place{query: name})
+			continue
+		}
 		header, paths, err := parsePlace(part)
 		switch {
 		case err != nil:

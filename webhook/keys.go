@@ -24,7 +24,7 @@ import (
 // written in one way only.
 var strictBase64 = base64.StdEncoding.Strict()
 
-// minBase64Key is the least length of a decoded base64 key, in bytes. Standard Webhooks asks for 24.
+// minBase64Key is the least length of a decoded key, in bytes. Standard Webhooks asks for 24.
 const minBase64Key = 16
 
 // signingKey is one secret of a verifier, decoded for its algorithm.
@@ -69,6 +69,10 @@ func newSigningKey(s Scheme, secret belay.Secret) (*signingKey, error) {
 			err = errors.New("the secret is empty")
 		} else if len(raw) < minBase64Key {
 			err = fmt.Errorf("it has %d bytes, and must have at least %d", len(raw), minBase64Key)
+		}
+	case s.HexKey:
+		if raw, err = hex.DecodeString(text); err != nil || len(raw) < minBase64Key {
+			err = fmt.Errorf("it is not hex of at least %d bytes", minBase64Key)
 		}
 	case s.Algorithm == Ed25519:
 		k.edwards, err = edwardsKey(text)

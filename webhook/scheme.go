@@ -16,7 +16,8 @@ import (
 // of the body in hex.
 //
 // A place says where a value is in a delivery: the name of a header, or "json:" and a path in the body, such
-// as "json:data.id". Several places with "|" between them are tried in order.
+// as "json:data.id". Several places with "|" between them are tried in order. The places of the signature and of its
+// time may also be "query:" and the name of a query parameter.
 type Scheme struct {
 	// Name becomes [belay.Delivery].Partner. A receiver that has its own name for the partner replaces it.
 	Name string
@@ -32,9 +33,9 @@ type Scheme struct {
 	Prefix string
 	// Encoding is the encoding of the signature. Zero is [Hex].
 	Encoding Encoding
-	// Signed is the signed text. It may have {body}, {timestamp}, {id}, {url}, {url+query} (with the
-	// request's own query), {method}, {secret}, {form} (a form's fields, as Twilio writes them) and
-	// {json:path} in it. Empty is "{body}". Without {body} or {form}, a change of the body is not noticed.
+	// Signed is the signed text. It may have {body}, {sha256} (of the body, as bytes), {timestamp}, {id}, {url},
+	// {url+query} (with the request's own query), {method}, {secret}, {form} (a form's fields, as Twilio writes them)
+	// and {json:path} in it. Empty is "{body}". Without {body} or {form}, a change of the body is not noticed.
 	Signed string
 	// URL is the full URL of the endpoint, as the partner calls it. It is needed where Signed has {url} or
 	// {url+query}. It is never taken from a request, because a proxy may change that and any sender may
@@ -53,6 +54,11 @@ type Scheme struct {
 	// Base64Key says that the secret is base64, with or without "whsec_" before it, as in Standard Webhooks.
 	// A secret with "whpk_" before it is a public key: it verifies ed25519 signatures with the prefix "v1a,".
 	Base64Key bool
+	// HexKey says that the secret is hex.
+	HexKey bool
+	// PerItem says that each element of Events has a signature of its own: the places in the body are places in the
+	// element, and a {json:path} may be missing there. A delivery without elements is not signed then.
+	PerItem bool
 	// ID, Type and Time are the places of the fields of [belay.WebhookEvent] with the same names. Paths are
 	// paths in the event. Several paths with "+" between them make one ID together. The ID may also be "body",
 	// the hash of the body, for a partner whose bodies tell events apart; not with Events. A header that is not
@@ -67,17 +73,25 @@ type Scheme struct {
 	// body.
 	Forms bool
 	// Status is the status code that the partner requires for an accepted delivery, a 2xx. Zero means any
-	// 2xx.
+	// 2xx. Reply is the text that it requires as the body of the answer; empty means none.
 	Status int
+	Reply  string
+	// Echo is the name of the query parameter that an unsigned request wants back as text, by which Microsoft Graph
+	// finds out whether the endpoint is ours. At most 1 KiB is answered. Empty means that there is none.
+	Echo string
+	// Retries says in words when the partner sends a delivery again that failed. It changes nothing.
+	Retries string
 	// MaxBytes is the greatest size of a body, in bytes. Zero is 1 MiB; negative is an error.
 	MaxBytes int64
 	// Handshake returns the answer to a verified request that carries no event, and nil for any other
 	// request. A nil Handshake means that the partner sends no such requests.
 	Handshake func(h http.Header, body []byte) *belay.Answer
 
-	// writings returns the forms of a URL that the partner may have signed. Nil means that it signs the URL
-	// as it is.
+	// writings returns the forms of a URL that the partner may have signed, or what it signs in place of one. Nil
+	// means that it signs the URL as it is.
 	writings func(url string) ([]string, error)
+	// withUser says that the URL may hold a user and a password.
+	withUser bool
 }
 
 // Algorithm is the way in which a signature is made from a secret and the signed text.

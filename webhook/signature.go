@@ -68,7 +68,7 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 			if err != nil {
 				return err
 			}
-			if value == "" {
+			if value == "" && !v.scheme.PerItem {
 				return fmt.Errorf("%w: no %s in the body", belay.ErrMalformedSignature, p.text)
 			}
 			m.json = append(m.json, value)
@@ -159,6 +159,9 @@ func (k *signingKey) digest(v *Verifier, s *scratch, in *incoming, m *message, a
 		case partJSON:
 			s.text = append(s.text, m.json[inBody]...)
 			inBody++
+		case partSHA256:
+			sum := sha256.Sum256(in.body)
+			s.text = append(s.text, sum[:]...)
 		case partBody:
 			if s.hash == nil {
 				s.text = append(s.text, in.body...)

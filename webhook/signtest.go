@@ -14,12 +14,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/delivery"
 	"github.com/belay-go/belay/internal/headers"
+	"github.com/belay-go/belay/internal/jsonscan"
 )
 
 // SignTest returns a signed request as the partner would send it, for tests of a webhook receiver. It is a
@@ -59,11 +61,11 @@ func signTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Reques
 		e.ID = "msg_" + rand.Text()
 	}
 	m := message{timestamp: s.Unit.write(e.Time), id: e.ID, urls: noURL}
-	url := s.URL
-	if url == "" {
-		url = "https://example.com/webhooks"
+	at := s.URL
+	if at == "" {
+		at = "https://example.com/webhooks"
 	}
-	in := incoming{http.MethodPost, url, make(http.Header), bytes.Clone(e.Data)}
+	in := incoming{http.MethodPost, at, make(http.Header), bytes.Clone(e.Data)}
 	kind := "application/json"
 	if isJSON, err := delivery.IsJSON(nil, in.body); !isJSON || err != nil {
 		kind = "application/x-www-form-urlencoded"
@@ -72,6 +74,8 @@ func signTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Reques
 	for _, x := range []struct{ at, value string }{{s.ID, e.ID}, {s.Type, e.Type}, {s.Timestamp, m.timestamp}} {
 		if first, _, _ := strings.Cut(x.at, "|"); first == hashOfBody {
 			continue
+		} else if name, ok := strings.CutPrefix(first, "query:"); ok {
+			in.url = addParameter(in.url, name, x.value)
 		} else if headers.IsToken(first) && x.value != "" {
 			in.header.Set(first, x.value)
 		} else if x.at == s.Timestamp {
@@ -99,29 +103,52 @@ func signTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Reques
 			}
 		}
 	}
-	k := v.keys[0]
-	room := k.idle.Get().(*scratch)
-	k.digest(v, room, &in, &m, in.url)
-	signature, err := signer(room)
-	if err != nil {
-		return nil, err
-	}
-	text := hex.EncodeToString(signature)
-	switch {
-	case s.Algorithm == PlainToken:
-		text = secret.Reveal()
-	case s.Encoding == Base64:
-		text = base64.StdEncoding.EncodeToString(signature)
-	}
-	text = k.prefix + text
-	if strings.HasSuffix(s.Timestamp, "=") {
-		text = s.Timestamp + m.timestamp + s.Separator + text
+	sign := func(in *incoming, m *message) (string, error) {
+		k := v.keys[0]
+		room := k.idle.Get().(*scratch)
+		at := in.url
+		if s.writings != nil && strings.HasPrefix(s.Header, "query:") { // what is signed in place of the URL
+			forms, err := s.writings(in.url)
+			if err != nil {
+				return "", err
+			}
+			at = forms[0]
+		}
+		k.digest(v, room, in, m, at)
+		signature, err := signer(room)
+		if err != nil {
+			return "", err
+		}
+		text := hex.EncodeToString(signature)
+		switch {
+		case s.Algorithm == PlainToken:
+			text = secret.Reveal()
+		case s.Encoding == Base64:
+			text = base64.StdEncoding.EncodeToString(signature)
+		}
+		text = k.prefix + text
+		if v.stampInList {
+			text = s.Timestamp + m.timestamp + s.Separator + text
+		}
+		return text, nil
 	}
 	first, _, _ := strings.Cut(s.Header, "|")
-	if headers.IsToken(first) {
-		in.header.Set(first, text)
-	} else if in.body, err = insert(in.body, first, text); err != nil {
-		return nil, err
+	if s.PerItem {
+		if in.body, err = signItems(v, in.body, first, sign); err != nil {
+			return nil, err
+		}
+	} else {
+		text, err := sign(&in, &m)
+		if err != nil {
+			return nil, err
+		}
+		if name, ok := strings.CutPrefix(first, "query:"); ok {
+			in.url = addParameter(in.url, name, text)
+		} else if headers.IsToken(first) {
+			in.header.Set(first, text)
+		} else if in.body, err = insert(in.body, first, text); err != nil {
+			return nil, err
+		}
 	}
 	req, err := http.NewRequest(in.method, in.url, bytes.NewReader(in.body))
 	if err != nil {
@@ -135,6 +162,54 @@ func signTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Reques
 	default:
 		return nil, fmt.Errorf("what is signed so is refused: %w", err)
 	}
+}
+
+// addParameter returns rawURL with one more query parameter.
+func addParameter(rawURL, name, value string) string {
+	separator := "?"
+	if strings.Contains(rawURL, "?") {
+		separator = "&"
+	}
+	return rawURL + separator + url.QueryEscape(name) + "=" + url.QueryEscape(value)
+}
+
+// signItems returns body with a signature at place in each of its events.
+func signItems(
+	v *Verifier, body []byte, place string, sign func(*incoming, *message) (string, error),
+) ([]byte, error) {
+	doc := jsonscan.New(body)
+	n, _, _, err := doc.Array(strings.TrimPrefix(v.scheme.Events, "."))
+	if err != nil || n == 0 {
+		return nil, fmt.Errorf("the data must have an array of events at %q", v.scheme.Events)
+	}
+	array, elements := doc.Raw(), doc.Elements()
+	var signed [][]byte
+	for range n {
+		data, _, err := elements.Next()
+		if err != nil {
+			return nil, err
+		}
+		item, m := incoming{body: data}, message{urls: noURL}
+		for _, p := range v.signed {
+			if p.kind == partJSON {
+				value, err := p.at.find(&item)
+				if err != nil {
+					return nil, err
+				}
+				m.json = append(m.json, value)
+			}
+		}
+		text, err := sign(&item, &m)
+		if err != nil {
+			return nil, err
+		}
+		if data, err = insert(data, place, text); err != nil {
+			return nil, err
+		}
+		signed = append(signed, data)
+	}
+	all := append(append([]byte("["), bytes.Join(signed, []byte(","))...), ']')
+	return bytes.Replace(body, array, all, 1), nil
 }
 
 // testSigner returns a function that makes the signature after digest has run, and the secret that verifies

@@ -25,9 +25,40 @@ func (s *Scheme) urls(raw string) ([]string, error) {
 	return s.writings(raw)
 }
 
-// withPort returns raw, and raw with its default port (443 or 80) added or removed, because Twilio signs
-// either form. A URL with any other port is returned alone.
-func withPort(raw string) ([]string, error) {
+// asTwilio returns the forms of raw that Twilio may have signed: with its default port (443 or 80) and without, and
+// with the characters @, : and ' as they are or escaped, because Twilio signs some requests before it escapes them. A
+// user and password may be signed or not.
+func asTwilio(raw string) ([]string, error) {
+	var all []string
+	for _, u := range withPort(raw) {
+		scheme, rest, _ := strings.Cut(u, "://")
+		host := rest
+		if i := strings.IndexAny(rest, "/?"); i >= 0 {
+			host = rest[:i]
+		}
+		after := rest[len(host):]
+		hosts := []string{host}
+		if _, bare, ok := strings.Cut(host, "@"); ok {
+			hosts = append(hosts, bare)
+		}
+		for _, host := range hosts {
+			for _, path := range [...]string{after, twilioPlain.Replace(after), twilioEscaped.Replace(after)} {
+				if form := scheme + "://" + host + path; !slices.Contains(all, form) {
+					all = append(all, form)
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+var (
+	twilioPlain   = strings.NewReplacer("%40", "@", "%3A", ":", "%3a", ":", "%27", "'")
+	twilioEscaped = strings.NewReplacer("@", "%40", ":", "%3A", "'", "%27")
+)
+
+// withPort returns raw, and raw with its default port added or removed. A URL with any other port is returned alone.
+func withPort(raw string) []string {
 	scheme, rest, _ := strings.Cut(raw, "://")
 	port := map[string]string{"https": ":443", "http": ":80"}[scheme]
 	host := rest
@@ -36,12 +67,58 @@ func withPort(raw string) ([]string, error) {
 	}
 	path := rest[len(host):]
 	if bare, ok := strings.CutSuffix(host, port); ok {
-		return []string{raw, scheme + "://" + bare + path}, nil
+		return []string{raw, scheme + "://" + bare + path}
 	}
 	if u, err := url.Parse(raw); err != nil || u.Port() != "" {
-		return []string{raw}, nil
+		return []string{raw}
 	}
-	return []string{raw, scheme + "://" + host + port + path}, nil
+	return []string{raw, scheme + "://" + host + port + path}
+}
+
+// parameter returns the value of a query parameter, "" if there is none. Several values are an error.
+func (in *incoming) parameter(name string) (string, error) {
+	_, raw, _ := strings.Cut(in.url, "?")
+	query, err := url.ParseQuery(raw)
+	if err != nil || len(query[name]) > 1 {
+		return "", fmt.Errorf("%w: the query, or more than one %s in it", belay.ErrMalformedSignature, name)
+	}
+	return query.Get(name), nil
+}
+
+// asShopifyProxy returns what Shopify signs of the query of an app proxy: all parameters but the signature, sorted, with
+// nothing between them.
+func asShopifyProxy(raw string) ([]string, error) { return sortedQuery(raw, "", "signature") }
+
+// asShopifyCallback returns what Shopify signs of the query of its OAuth callback: all parameters but the signature,
+// sorted. Its libraries differ in whether they escape the values.
+func asShopifyCallback(raw string) ([]string, error) {
+	return sortedQuery(raw, "&", "hmac", "signature")
+}
+
+// sortedQuery returns the parameters of raw's query, sorted and joined by separator, without those of the names in
+// without: as they are, and escaped.
+func sortedQuery(raw, separator string, without ...string) ([]string, error) {
+	_, query, _ := strings.Cut(raw, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil || len(values) > maxFormFields {
+		return nil, fmt.Errorf("%w: the query", belay.ErrMalformedSignature)
+	}
+	var plain, escaped []string
+	for name, all := range values {
+		if slices.Contains(without, name) {
+			continue
+		}
+		value := strings.Join(all, ",")
+		plain = append(plain, name+"="+value)
+		escaped = append(escaped, name+"="+strings.ReplaceAll(url.QueryEscape(value), "+", "%20"))
+	}
+	slices.Sort(plain)
+	slices.Sort(escaped)
+	forms := []string{strings.Join(plain, separator)}
+	if other := strings.Join(escaped, separator); separator != "" && other != forms[0] {
+		forms = append(forms, other)
+	}
+	return forms, nil
 }
 
 // withoutEscapes returns raw, and raw with some escapes decoded: HubSpot's documentation decodes them, its
@@ -119,11 +196,11 @@ func (in *incoming) readForm() (string, error) {
 	return b.String(), nil
 }
 
-// checkURL returns an error if raw cannot be the full URL of an endpoint.
-func checkURL(raw string) error {
+// checkURL returns an error if raw cannot be the full URL of an endpoint. With withUser it may hold a user.
+func checkURL(raw string, withUser bool) error {
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(raw, " \t\r\n") ||
+	case err != nil || u.Hostname() == "" || u.User != nil && !withUser || strings.ContainsAny(raw, " \t\r\n") ||
 		strings.HasSuffix(u.Host, ":"), strings.HasSuffix(raw, "?"),
 		!strings.HasPrefix(raw, "https://") && !strings.HasPrefix(raw, "http://"):
 		return errors.New("it must be the endpoint's, in full and as the partner calls it")

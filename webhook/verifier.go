@@ -24,6 +24,7 @@ import (
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/delivery"
 	"github.com/belay-go/belay/internal/errkit"
+	"github.com/belay-go/belay/internal/jsonscan"
 )
 
 // Verifier verifies a partner's webhooks. Make it with [NewVerifier]. It is safe for concurrent use. A nil
@@ -133,14 +134,7 @@ func (v *Verifier) VerifyRequest(r *http.Request) (d belay.Delivery, err error) 
 	if v == nil || r == nil {
 		return d, fmt.Errorf("%w: the verifier or the request is nil", belay.ErrBadSignature)
 	}
-	if !v.at.inBody() {
-		// Do not read the body of a request without a usable signature.
-		if _, err := v.signatures(&incoming{header: r.Header}); err != nil {
-			return d, err
-		}
-	}
-	body, err := delivery.ReadBody(r, v.limit)
-	if err != nil {
+	if d, ok, err := v.echo(r); ok {
 		return d, err
 	}
 	at := v.scheme.URL
@@ -153,9 +147,40 @@ func (v *Verifier) VerifyRequest(r *http.Request) (d belay.Delivery, err error) 
 			at += "?" + r.URL.RawQuery
 		}
 	}
+	if !v.at.inBody() {
+		// Do not read the body of a request without a usable signature.
+		if _, err := v.signatures(&incoming{header: r.Header, url: at}); err != nil {
+			return d, err
+		}
+	}
+	body, err := delivery.ReadBody(r, v.limit)
+	if err != nil {
+		return d, err
+	}
 	d.Events = make([]belay.WebhookEvent, 1)
 	err = v.verify(&d, &incoming{r.Method, at, r.Header, body})
 	return d, err
+}
+
+// maxEcho is the most bytes of a parameter that are sent back.
+const maxEcho = 1 << 10
+
+// echo returns the answer to a request that wants the parameter Scheme.Echo back, and whether r is one. Nobody has
+// signed it, so it carries no event.
+func (v *Verifier) echo(r *http.Request) (d belay.Delivery, ok bool, err error) {
+	if v.scheme.Echo == "" || r.URL == nil || !strings.Contains(r.URL.RawQuery, v.scheme.Echo) {
+		return d, false, nil
+	}
+	token := r.URL.Query().Get(v.scheme.Echo)
+	switch {
+	case token == "":
+		return d, false, nil
+	case len(token) > maxEcho:
+		return d, true, fmt.Errorf("%w: %s has %d bytes, at most %d", belay.ErrMalformedSignature, v.scheme.Echo,
+			len(token), maxEcho)
+	}
+	answer := belay.Answer{Status: http.StatusOK, ContentType: "text/plain; charset=utf-8", Body: []byte(token)}
+	return belay.Delivery{Partner: v.scheme.Name, Header: r.Header, Answer: &answer}, true, nil
 }
 
 // incoming is a delivery that is not verified yet.
@@ -216,10 +241,11 @@ func (v *Verifier) verifyAny(d *belay.Delivery, in *incoming) error {
 		return err
 	}
 	var m message
-	if err := v.read(in, &m); err != nil {
-		return err
-	}
-	if err := v.match(in, &m); err != nil {
+	if v.scheme.PerItem {
+		if err := v.eachItem(in); err != nil {
+			return err
+		}
+	} else if err := v.signedBy(in, &m); err != nil {
 		return err
 	}
 	// Check the time after the signature, so that a sender without the secret learns nothing about it.
@@ -236,6 +262,40 @@ func (v *Verifier) verifyAny(d *belay.Delivery, in *incoming) error {
 		}
 	}
 	return v.fields.extract(d, in, &m)
+}
+
+// signedBy reads the signatures and the signed values into m, and returns an error unless one of the signatures is right.
+func (v *Verifier) signedBy(in *incoming, m *message) error {
+	if err := v.read(in, m); err != nil {
+		return err
+	}
+	return v.match(in, m)
+}
+
+// eachItem returns an error unless every element of Scheme.Events has a right signature of its own.
+func (v *Verifier) eachItem(in *incoming) error {
+	doc := jsonscan.New(in.body)
+	n, _, _, err := doc.Array(strings.TrimPrefix(v.scheme.Events, "."))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: the events: %v", belay.ErrMalformedSignature, err)
+	case n == 0:
+		return fmt.Errorf("%w: there is no event", belay.ErrNoSignature)
+	case n > maxEvents:
+		return fmt.Errorf("%w: %d events, at most %d", belay.ErrMalformedSignature, n, maxEvents)
+	}
+	elements := doc.Elements()
+	for i := range n {
+		data, _, err := elements.Next()
+		if err != nil {
+			return fmt.Errorf("%w: event %d: %v", belay.ErrMalformedSignature, i+1, err)
+		}
+		var m message
+		if err := v.signedBy(&incoming{in.method, in.url, in.header, data}, &m); err != nil {
+			return fmt.Errorf("event %d of %d: %w", i+1, n, err)
+		}
+	}
+	return nil
 }
 
 // checkTime returns an error if the signed time is outside the tolerance. With a negative tolerance it checks

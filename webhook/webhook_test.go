@@ -103,7 +103,22 @@ func partnerWebhooks(tb testing.TB) []partnerWebhook {
 		at      = 1700000000000
 		hubSpot = `[{"eventId":1,"subscriptionId":2,"objectId":3,"occurredAt":1700000000000,"subscriptionType":"contact.creation"}]`
 	)
+	adyen := shared("Adyen", webhook.Adyen(), `{"live":"false","notificationItems":[{"NotificationRequestItem":{`+
+		`"pspReference":"7914073381342284","merchantAccountCode":"TestMerchant","merchantReference":"a:b",`+
+		`"amount":{"value":1130,"currency":"EUR"},"eventCode":"AUTHORISATION","success":"true",`+
+		`"eventDate":"2023-11-14T23:13:20+01:00"}}]}`, `"7914073381342284"-"AUTHORISATION"-"true"`, "AUTHORISATION", at)
+	adyen.signs = strings.Repeat("4a", 32)
+	adyen.proves, adyen.another = adyen.signs, strings.Repeat("4b", 32)
 	return []partnerWebhook{
+		adyen,
+		shared("MessageBird", webhook.MessageBird(webhookURL), `{"service":"channels","event":"sms.inbound"}`, "", "sms.inbound", 0),
+		shared("MicrosoftGraph", webhook.MicrosoftGraph(),
+			`{"value":[{"id":"n1","changeType":"updated","resource":"users/7"}]}`, "n1", "updated", 0),
+		shared("ShopifyProxy", webhook.ShopifyProxy(webhookURL), `{}`, "", "", 0),
+		shared("ShopifyCallback", webhook.ShopifyCallback(webhookURL), `{}`, "", "", 0),
+		shared("Xero", webhook.Xero(), `{"events":[{"tenantId":"t","resourceId":"r","eventCategory":"CONTACT",`+
+			`"eventType":"UPDATE","eventDateUtc":"2023-11-14T22:13:20.000"}]}`,
+			`"t"-"r"-"CONTACT"-"UPDATE"-"2023-11-14T22:13:20.000"`, "UPDATE", 0),
 		shared(
 			"Attio",
 			webhook.Attio(),
@@ -357,7 +372,7 @@ func TestWebhookRoundTrip(t *testing.T) {
 			body := append(requestBody(t, served), ' ')
 			served.Body, served.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 			_, err = mustVerifier(t, w.scheme, w.proves).VerifyRequest(served)
-			if w.scheme.Name == "mailgun" || w.scheme.Algorithm == webhook.PlainToken {
+			if !signsBody(w.scheme) {
 				require.NotErrorIs(t, err, belay.ErrBadSignature)
 			} else {
 				require.ErrorIs(t, err, belay.ErrBadSignature)
@@ -365,6 +380,14 @@ func TestWebhookRoundTrip(t *testing.T) {
 		})
 	}
 }
+
+// signsBody reports whether a scheme signs the whole body.
+func signsBody(s webhook.Scheme) bool {
+	return s.Name != "mailgun" && s.Algorithm != webhook.PlainToken && !s.PerItem && !inQuery(s)
+}
+
+// inQuery reports whether a scheme signs the query, which only a request has.
+func inQuery(s webhook.Scheme) bool { return strings.HasPrefix(s.Header, "query:") }
 
 func readRequest(t *testing.T, line []byte) *http.Request {
 	t.Helper()
@@ -517,6 +540,9 @@ func TestWebhookBadSignatures(t *testing.T) {
 			malformed := belay.ErrMalformedSignature
 			if token { // any text is a token
 				malformed = belay.ErrBadSignature
+			}
+			if inQuery(w.scheme) {
+				return
 			}
 			v := mustVerifier(t, w.scheme, w.proves)
 			verify := func(h http.Header) error {
@@ -792,9 +818,6 @@ func TestWebhookBadBodies(t *testing.T) {
 		{"10,001 events", sendGrid, many(10_001, "0"), 0},
 		{"10,001 events", attio, `{"events":` + many(10_001, "{}") + "}", 0},
 		{"500,000 events", attio, `{"events":` + many(500_000, "1") + "}", 0},
-		{"no event", hubSpot, "[]", 0},
-		{"no event", sendGrid, "[ ]\r\n", 0},
-		{"no event", attio, `{"events":[]}`, 0},
 		{"no event, and they are none", hubSpot, "{}", 1},
 		{"events that are null", attio, `{"events":null}`, 1},
 		{"events that are an object", attio, `{"events":{}}`, 0},
@@ -1438,6 +1461,9 @@ func TestWebhookNil(t *testing.T) {
 			// A body that is nil is an empty one.
 			if w.scheme.Timestamp == "json:webhookTimestamp" || want != belay.ErrNoSignature {
 				return
+			}
+			if w.scheme.PerItem || inQuery(w.scheme) {
+				return // nothing to sign, or nothing that Verify gets
 			}
 			req := mustSign(t, w.scheme, w.signs, "")
 			d, err := v.Verify(req.Header, nil)

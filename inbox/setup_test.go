@@ -1,0 +1,63 @@
+package inbox_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/webhook"
+)
+
+// The requests by which partners find out whether an endpoint is ours get the answer that they want.
+func TestRequestsThatSetUp(t *testing.T) {
+	t.Parallel()
+	answer := func(s webhook.Scheme, secret string, req *http.Request) *httptest.ResponseRecorder {
+		v, err := webhook.NewVerifier(s, belay.NewSecret(secret))
+		require.NoError(t, err)
+		kept := &box{}
+		rc := &inbox.Receiver{Inbox: kept, Verifier: func(*http.Request) (*webhook.Verifier, error) { return v, nil }}
+		w := httptest.NewRecorder()
+		rc.ServeHTTP(w, req)
+		require.Len(t, kept.got, map[bool]int{true: 1}[w.Code == 200 && strings.Contains(w.Body.String(), "accepted")])
+		return w
+	}
+	empty, err := webhook.SignTest(webhook.Xero(), belay.NewSecret(plainSecret), belay.WebhookEvent{Data: []byte(`{"events":[]}`)})
+	require.NoError(t, err)
+	require.Equal(t, 200, answer(webhook.Xero(), plainSecret, empty).Code)
+	empty.Body = http.NoBody
+	require.Equal(t, 401, answer(webhook.Xero(), plainSecret, empty).Code)
+
+	w := answer(webhook.MicrosoftGraph(), plainSecret,
+		httptest.NewRequest(http.MethodPost, "/?validationToken=a%3Cscript%3Eb", nil))
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, "a<script>b", w.Body.String())
+	require.Equal(t, "text/plain; charset=utf-8", w.Header().Get("Content-Type"))
+	require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
+
+	key := strings.Repeat("4a", 32)
+	adyen, err := webhook.SignTest(webhook.Adyen(), belay.NewSecret(key), belay.WebhookEvent{
+		Data: []byte(`{"notificationItems":[{"NotificationRequestItem":{"pspReference":"1","eventCode":"CAPTURE","success":"true"}}]}`),
+	})
+	require.NoError(t, err)
+	w = answer(webhook.Adyen(), key, adyen)
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, "[accepted]", w.Body.String())
+}
+
+// A subscription at a URL that others can read is not made.
+func TestRegisterWantsTLS(t *testing.T) {
+	t.Parallel()
+	for url, ok := range map[string]bool{
+		"https://us.example/hook": true, "http://127.0.0.1:8080/hook": true, "http://localhost/hook": true,
+		"http://us.example/hook": false, "ftp://us.example": false, "us.example/hook": false, "https://": false,
+	} {
+		o := &office{live: map[string]sub{}, kept: map[string]inbox.Registration{}}
+		_, err := inbox.Register(t.Context(), o, o, "acme", url, nil)
+		require.Equal(t, ok, err == nil, "%s: %v", url, err)
+	}
+}

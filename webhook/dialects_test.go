@@ -1,0 +1,231 @@
+package webhook_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
+	"github.com/belay-go/belay/webhook"
+)
+
+// Adyen's own examples, and deliveries of which one item is not signed.
+func TestAdyen(t *testing.T) {
+	t.Parallel()
+	const key = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
+	const item = `{"NotificationRequestItem":{"additionalData":{"hmacSignature":"coqCmt/IZ4E3CzPvMY8zTjQVL5hYJUiBRg8UU+iCWo0="},` +
+		`"pspReference":"7914073381342284","merchantReference":"TestPayment-1407325143704","merchantAccountCode":"TestMerchant",` +
+		`"amount":{"currency":"EUR","value":1130},"eventCode":"AUTHORISATION","success":"true",` +
+		`"eventDate":"2019-05-06T17:15:34.121+02:00","paymentMethod":"visa"}}`
+	v := mustVerifier(t, webhook.Adyen(), key)
+	body := func(items ...string) []byte {
+		return []byte(`{"live":"false","notificationItems":[` + strings.Join(items, ",") + `]}`)
+	}
+	d, err := v.Verify(http.Header{}, body(item, item))
+	require.NoError(t, err)
+	require.Len(t, d.Events, 2)
+	require.Equal(t, "AUTHORISATION", d.Events[0].Type)
+	require.Equal(t, `"7914073381342284"-"AUTHORISATION"-"true"`, d.Events[0].ID)
+	require.True(t, time.Date(2019, 5, 6, 15, 15, 34, 121e6, time.UTC).Equal(d.Events[0].Time))
+	second := mustVerifier(t, webhook.Adyen(), "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00")
+	_, err = second.Verify(http.Header{}, body(`{"NotificationRequestItem":{"additionalData":{`+
+		`"hmacSignature":"ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="},"pspReference":"pspReference",`+
+		`"originalReference":"originalReference","merchantAccountCode":"merchantAccount","merchantReference":"reference",`+
+		`"amount":{"value":1000,"currency":"EUR"},"eventCode":"EVENT","success":true}}`))
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		body []byte
+		want error
+	}{
+		"another amount":       {body(strings.Replace(item, "1130", "1131", 1)), belay.ErrBadSignature},
+		"another outcome":      {body(strings.Replace(item, `"true"`, `"false"`, 1)), belay.ErrBadSignature},
+		"one that is unsigned": {body(item, `{"NotificationRequestItem":{}}`), belay.ErrNoSignature},
+		"one that is null":     {body(item, `null`), belay.ErrNoSignature},
+		"none":                 {body(), belay.ErrNoSignature},
+		"no array":             {[]byte(`{}`), belay.ErrNoSignature},
+		"not JSON":             {[]byte(`a=b`), belay.ErrMalformedSignature},
+		"parts moved": {
+			body(strings.Replace(strings.Replace(item, `"TestMerchant"`, `"TestMerchant:TestPayment"`, 1),
+				`"TestPayment-1407325143704"`, `"1407325143704"`, 1)), belay.ErrBadSignature,
+		},
+	} {
+		_, err := v.Verify(http.Header{}, c.body)
+		require.ErrorIs(t, err, c.want, name)
+	}
+	for _, bad := range []string{"44782DEF", "zz", strings.Repeat("g", 64)} {
+		_, err := webhook.NewVerifier(webhook.Adyen(), belay.NewSecret(bad))
+		require.ErrorIs(t, err, belay.ErrInvalid)
+		require.NotContains(t, err.Error(), bad)
+	}
+}
+
+// MessageBird signs the time, the URL and the hash of the body.
+func TestMessageBird(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "", func(t *testing.T) {
+		body := `{"service":"channels","event":"sms.inbound"}`
+		at := fmt.Sprint(time.Now().Unix())
+		sum := sha256.Sum256([]byte(body))
+		mac := hmac.New(sha256.New, []byte("key"))
+		mac.Write([]byte(at + "\nhttps://us.example/hook?a=b\n" + string(sum[:])))
+		h := headersOf("MessageBird-Signature", base64.StdEncoding.EncodeToString(mac.Sum(nil)), "MessageBird-Request-Timestamp", at)
+		v := mustVerifier(t, webhook.MessageBird("https://us.example/hook?a=b"), "key")
+		_, err := v.Verify(h, []byte(body))
+		require.NoError(t, err)
+		_, err = v.Verify(h, []byte(body+" "))
+		require.ErrorIs(t, err, belay.ErrBadSignature)
+		time.Sleep(6 * time.Minute)
+		_, err = v.Verify(h, []byte(body))
+		require.ErrorIs(t, err, belay.ErrTooOld)
+	})
+}
+
+// Shopify's own examples of a signed query.
+func TestShopifyQueries(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		scheme webhook.Scheme
+		query  string
+		at     int64
+	}{
+		"app proxy": {
+			webhook.ShopifyProxy("https://us.example/proxy"),
+			"extra=1&extra=2&shop=shop-name.myshopify.com&logged_in_customer_id=1&path_prefix=%2Fapps%2Fawesome_reviews&" +
+				"timestamp=1317327555&signature=4c68c8624d737112c91818c11017d24d334b524cb5c2b8ba08daa056f7395ddb", 1317327555,
+		},
+		"app proxy, without a customer": {
+			webhook.ShopifyProxy("https://us.example/proxy"),
+			"extra=1&extra=2&shop=shop-name.myshopify.com&path_prefix=%2Fapps%2Fawesome_reviews&timestamp=1317327555&" +
+				"signature=a9718877bea71c2484f91608a7eaea1532bdf71f5c56825065fa4ccabe549ef3", 1317327555,
+		},
+		"OAuth callback": {
+			webhook.ShopifyCallback("https://us.example/proxy"),
+			"code=0907a61c0c8d55e99db179b68161bc00&hmac=700e2dadb827fcc8609e9d5ce208b2e9cdaab9df07390d2cbca10d7c328fc4bf&" +
+				"shop=some-shop.myshopify.com&state=0.6784241404160823&timestamp=1337178173", 1337178173,
+		},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			until(c.at)
+			v := mustVerifier(t, c.scheme, "hush")
+			verify := func(query string) error {
+				_, err := v.VerifyRequest(httptest.NewRequest(http.MethodGet, "/proxy?"+query, nil))
+				return err
+			}
+			require.NoError(t, verify(c.query))
+			require.ErrorIs(t, verify(strings.Replace(c.query, "shop=s", "shop=t", 1)), belay.ErrBadSignature)
+			require.ErrorIs(t, verify(c.query+"&more=1"), belay.ErrBadSignature)
+			require.ErrorIs(t, verify(c.query+"&signature=1&hmac=2"), belay.ErrMalformedSignature)
+			require.ErrorIs(t, verify("shop=x"), belay.ErrNoSignature)
+			require.ErrorIs(t, verify(""), belay.ErrNoSignature)
+			require.ErrorIs(t, verify("%zz"), belay.ErrMalformedSignature)
+			_, err := v.Verify(http.Header{}, nil)
+			require.ErrorIs(t, err, belay.ErrNoSignature)
+			time.Sleep(91 * time.Second)
+			require.ErrorIs(t, verify(c.query), belay.ErrTooOld)
+		})
+	}
+}
+
+// Twilio signs some characters as they are where it sends them escaped, and a URL with its user and password.
+func TestWritingsOfTwilio(t *testing.T) {
+	t.Parallel()
+	sign := func(at, form string) string {
+		mac := hmac.New(sha1.New, []byte("12345"))
+		fields, err := url.ParseQuery(form)
+		require.NoError(t, err)
+		mac.Write([]byte(at + "From" + fields.Get("From")))
+		return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	}
+	const form = "From=%2B1"
+	for name, c := range map[string]struct{ url, query, signed string }{
+		"as it is":                  {"https://us.example/sms", "to=a%40b", "https://us.example/sms?to=a%40b"},
+		"an @ as it is":             {"https://us.example/sms", "to=a%40b", "https://us.example/sms?to=a@b"},
+		"a colon as it is":          {"https://us.example/sms", "at=10%3A30", "https://us.example/sms?at=10:30"},
+		"a quote as it is":          {"https://us.example/sms", "n=o%27x", "https://us.example/sms?n=o'x"},
+		"all three, with a port":    {"https://us.example/sms", "n=%27%3a%40", "https://us.example:443/sms?n=':@"},
+		"sent as they are":          {"https://us.example/sms", "n=':@", "https://us.example/sms?n=%27%3A%40"},
+		"a user and a password":     {"https://u:pw@us.example/sms", "a=b", "https://u:pw@us.example/sms?a=b"},
+		"and a port":                {"https://u:pw@us.example/sms", "a=b", "https://u:pw@us.example:443/sms?a=b"},
+		"a user that is not signed": {"https://u:pw@us.example/sms", "a=b", "https://us.example/sms?a=b"},
+		"another port":              {"https://u:pw@us.example:8443/sms", "a=b", "https://u:pw@us.example:8443/sms?a=b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := mustVerifier(t, webhook.Twilio(c.url), "12345")
+			ask := func(query, signature string) error {
+				r := httptest.NewRequest(http.MethodPost, "/sms?"+query, strings.NewReader(form))
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				r.Header.Set("X-Twilio-Signature", signature)
+				_, err := v.VerifyRequest(r)
+				return err
+			}
+			require.NoError(t, ask(c.query, sign(c.signed, form)))
+			require.ErrorIs(t, ask(c.query+"x", sign(c.signed, form)), belay.ErrBadSignature)
+			require.ErrorIs(t, ask(c.query, sign("https://evil.example/sms?"+c.query, form)), belay.ErrBadSignature)
+		})
+	}
+	_, err := webhook.NewVerifier(webhook.Square("https://u:pw-canary@us.example/sms"), belay.NewSecret("12345"))
+	require.ErrorIs(t, err, belay.ErrInvalid)
+	require.NotContains(t, err.Error(), "canary")
+}
+
+// A delivery without events is a test of the endpoint, and is right if it is signed.
+func TestDeliveriesWithoutEvents(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		scheme webhook.Scheme
+		body   string
+	}{
+		"Xero":             {webhook.Xero(), `{"events":[],"firstEventSequence":0,"lastEventSequence":0}`},
+		"HubSpot":          {webhook.HubSpotV1(), `[]`},
+		"HubSpot, a space": {webhook.HubSpotV1(), `[ ]`},
+		"Attio":            {webhook.Attio(), `{"webhook_id":"w","events":[]}`},
+	} {
+		h, v := signAny(t, c.scheme, c.body)
+		d, err := v.Verify(h, []byte(c.body))
+		require.NoError(t, err, name)
+		require.Empty(t, d.Events)
+		require.NotEmpty(t, d.ID)
+		_, err = v.Verify(h, []byte(c.body+" "))
+		require.ErrorIs(t, err, belay.ErrBadSignature)
+	}
+}
+
+// Microsoft Graph gets its token back, and nobody else's text is taken for a notification.
+func TestMicrosoftGraph(t *testing.T) {
+	t.Parallel()
+	v := mustVerifier(t, webhook.MicrosoftGraph(), "client-state-1")
+	ask := func(query, body string) (belay.Delivery, error) {
+		return v.VerifyRequest(httptest.NewRequest(http.MethodPost, "/graph?"+query, strings.NewReader(body)))
+	}
+	d, err := ask("validationToken=Validation%3a+Testing+%3Cb%3E", "")
+	require.NoError(t, err)
+	require.Equal(t, "Validation: Testing <b>", string(d.Answer.Body))
+	require.Equal(t, "text/plain; charset=utf-8", d.Answer.ContentType)
+	require.Empty(t, d.Events)
+	_, err = ask("validationToken="+strings.Repeat("x", 1025), "")
+	require.ErrorIs(t, err, belay.ErrMalformedSignature)
+	const right = `{"value":[{"subscriptionId":"s","clientState":"client-state-1","changeType":"updated","id":"n1"}]}`
+	d, err = ask("", right)
+	require.NoError(t, err)
+	require.Equal(t, "n1", d.Events[0].ID)
+	for body, want := range map[string]error{
+		strings.Replace(right, "state-1", "state-2", 1):        belay.ErrBadSignature,
+		strings.Replace(right, "client-state-1", "", 1):        belay.ErrNoSignature,
+		`{"value":[{"clientState":"client-state-1"},{"a":1}]}`: belay.ErrNoSignature,
+		`{"value":[]}`: belay.ErrNoSignature,
+	} {
+		_, err := ask("", body)
+		require.ErrorIs(t, err, want, body)
+	}
+}
