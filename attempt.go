@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/belay-go/belay/internal/deadline"
@@ -38,6 +39,9 @@ func (x *exchange) send(*next) (*http.Response, error) {
 		h.att = Attempt{}
 		x.freeBuffer()
 	}
+	if x.set.jar != nil {
+		req = x.withCookies(req)
+	}
 	x.passOn() // so late, because the calls that waited for a circuit go on in their order
 	resp, err := x.set.base.RoundTrip(req)
 	if n := x.trace.repeats(); n > 0 {
@@ -59,6 +63,11 @@ func (x *exchange) send(*next) (*http.Response, error) {
 		}
 	}
 	if err == nil {
+		if x.set.jar != nil {
+			if set := resp.Cookies(); len(set) > 0 {
+				x.set.jar.SetCookies(req.URL, set)
+			}
+		}
 		resp.Request = x.req // not the clone that carries the credential
 		if x.signed != nil {
 			x.stripLocation(resp)
@@ -69,6 +78,9 @@ func (x *exchange) send(*next) (*http.Response, error) {
 		}
 	} else {
 		err = b.explain(redact.WithoutURL(err))
+		if strings.Contains(err.Error(), wrongLength) {
+			err = errkit.Input(err)
+		}
 		b.finish()
 	}
 	if err == nil && resp.StatusCode < 400 && x.set.classifier == nil {
@@ -81,6 +93,9 @@ func (x *exchange) send(*next) (*http.Response, error) {
 	}
 	return resp, err
 }
+
+// wrongLength begins net/http's error for a request's body that has another length than it says.
+const wrongLength = "http: ContentLength="
 
 // timeProbe starts the time of a probe, which is shorter than the attempt timeout: a partner that hangs then costs
 // little of the time in which it may come back. A probe gets an eighth of the time since the circuit opened, but at
@@ -156,6 +171,23 @@ func (x *exchange) wire() (*http.Request, error) {
 	}
 	req.Body, x.record().replayed = body, body
 	return req, nil
+}
+
+// withCookies returns a clone of req with the cookies that the jar has for it, if there are any.
+func (x *exchange) withCookies(req *http.Request) *http.Request {
+	cookies := x.set.jar.Cookies(req.URL)
+	if len(cookies) == 0 {
+		return req
+	}
+	clone := *req
+	if clone.Header = req.Header.Clone(); clone.Header == nil {
+		clone.Header = make(http.Header)
+	}
+	for _, c := range cookies {
+		clone.AddCookie(c)
+		x.record().secrets = append(x.record().secrets, c.Value)
+	}
+	return &clone
 }
 
 // receive prepares the answer. It reads the body to its end if the caller wants it whole, and otherwise wraps

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,8 +20,8 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// Body is the body of a request. Make one with [Form], [BytesBody], [ReaderBody], [StreamBody] or [Multipart].
-// [Send] also accepts url.Values, []byte and an io.Reader, and sends any other value as JSON.
+// Body is the body of a request. Make one with [Form], [JSONBody], [BytesBody], [ReaderBody], [StreamBody] or
+// [Multipart]. [Send] also accepts url.Values, []byte and an io.Reader, and sends any other value as JSON.
 type Body struct {
 	contentType string
 	length      int64 // in bytes; -1 if unknown
@@ -33,6 +34,15 @@ type Body struct {
 // url.Values.
 func Form(values url.Values) Body {
 	return BytesBody("application/x-www-form-urlencoded", []byte(values.Encode()))
+}
+
+// JSONBody returns a body that sends raw, which is JSON already, as application/json. Raw must not be changed until the
+// call is over. What is no JSON is an error.
+func JSONBody(raw []byte) Body {
+	if !json.Valid(raw) {
+		return Body{err: errors.New("it is not JSON")}
+	}
+	return BytesBody("application/json", raw)
 }
 
 // BytesBody returns a body that sends b as it is. b must not be changed until the call is over.
@@ -87,6 +97,10 @@ type File struct {
 	Field, Name string
 	// ContentType is the media type of the file. Empty means application/octet-stream.
 	ContentType string
+	// Size is the number of bytes of the file. If it is known for each file, or Open returns an *os.File, the body has a
+	// Content-Length, which some partners require. Zero means that it is not known; another number of bytes than there
+	// are fails the call as [ErrInvalid].
+	Size int64
 	// Open opens the file. It is called for each attempt, and must not be nil.
 	Open func() (io.ReadCloser, error)
 }
@@ -129,8 +143,19 @@ func Multipart(fields url.Values, files ...File) Body {
 	}
 	_ = w.Close()
 	text := head.Bytes()
-	return StreamBody(w.FormDataContentType(), -1, func() (io.ReadCloser, error) {
-		p := &parts{}
+	length := int64(len(text))
+	for _, f := range files {
+		if f.Size < 0 {
+			return Body{err: fmt.Errorf("the size %d of the file %q must not be negative", f.Size, f.Name)}
+		}
+		if f.Size == 0 || length < 0 {
+			length = -1
+		} else {
+			length += f.Size
+		}
+	}
+	return StreamBody(w.FormDataContentType(), length, func() (io.ReadCloser, error) {
+		p := &parts{size: int64(len(text))}
 		var readers []io.Reader
 		from := 0
 		for i, cut := range cuts {
@@ -143,6 +168,7 @@ func Multipart(fields url.Values, files ...File) Body {
 			}
 			p.closers = append(p.closers, rc)
 			readers = append(readers, rc)
+			p.add(rc, files[i].Size)
 		}
 		p.Reader = io.MultiReader(append(readers, bytes.NewReader(text[from:]))...)
 		return p, nil
@@ -152,6 +178,25 @@ func Multipart(fields url.Values, files ...File) Body {
 type parts struct {
 	io.Reader
 	closers []io.Closer
+	size    int64 // in bytes, -1 if it is not known
+}
+
+// add adds a file's size: as it is told, or else as the file system tells it.
+func (p *parts) add(rc io.ReadCloser, told int64) {
+	if told == 0 {
+		if f, ok := rc.(*os.File); ok {
+			if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+				at, err := f.Seek(0, io.SeekCurrent)
+				if err == nil && at <= info.Size() && p.size >= 0 {
+					p.size += info.Size() - at
+					return
+				}
+			}
+		}
+		p.size = -1
+	} else if p.size >= 0 {
+		p.size += told
+	}
 }
 
 func (p *parts) Close() error {
@@ -221,6 +266,9 @@ func (b *Body) attach(req *http.Request) error {
 	rc, err := b.open()
 	if err != nil {
 		return invalid("the body cannot be opened: %w", err)
+	}
+	if p, ok := rc.(*parts); ok && b.length < 0 {
+		req.ContentLength = p.size
 	}
 	req.Body = &source{rc}
 	req.GetBody = func() (io.ReadCloser, error) {

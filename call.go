@@ -50,8 +50,17 @@ func Delete[T any](ctx context.Context, c *Client, path string, opts ...CallOpti
 // a query. [PathValue] fills in the names in braces. The template itself, without the values, is the label in
 // logs and metrics.
 //
-// The body is any value that encoding/json can write, url.Values for a form, []byte, an io.Reader, a [Body],
-// or nil for none. A value with a method Validate() error is validated before anything is sent.
+// The body decides the content type; nothing is sniffed:
+//
+//	nil                                    none
+//	url.Values, Form                       application/x-www-form-urlencoded
+//	[]byte, an io.Reader                   application/octet-stream
+//	JSONBody (JSON that is ready)          application/json
+//	BytesBody, ReaderBody, StreamBody      the one that they are given
+//	Multipart                              multipart/form-data
+//	any other value, a string too          application/json, by encoding/json
+//
+// A value with a method Validate() error is validated before anything is sent.
 //
 // T is the type that the JSON of the answer is decoded into, or []byte for the body as it is, or [None]. An
 // answer of 204 or 205, or to HEAD, gives the zero value of T. Where JSON is expected, any other body is

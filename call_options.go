@@ -122,11 +122,16 @@ func Query(name, value string) CallOption {
 }
 
 // Header sets a header of the request, in place of the client's header. An empty value is sent as an empty
-// header.
+// header. Host replaces the URL's host in the request. Content-Length, Transfer-Encoding and Trailer are errors, because
+// net/http sends its own; and so is Authorization for a call with a credential, which [Auth] replaces.
 func Header(name, value string) CallOption {
 	return callOption(func(o *callOptions) {
 		if !headers.IsToken(name) || strings.ContainsAny(value, "\r\n\x00") {
 			o.fail("Header: %q is not the name of a header, or its value has a line break", name)
+			return
+		}
+		if unsendable[textproto.CanonicalMIMEHeaderKey(name)] {
+			o.fail("Header: %s is not sent; it follows from the body", name)
 			return
 		}
 		if o.header == nil {
@@ -135,6 +140,9 @@ func Header(name, value string) CallOption {
 		o.header[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
 	})
 }
+
+// unsendable are the headers that net/http does not send from a request's header.
+var unsendable = map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Trailer": true}
 
 // Cost sets the number of permits that the call takes of each limit. Zero means the number by [WithCost], or
 // else 1; negative is an error.

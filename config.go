@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +43,9 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	if cfg.auth != nil && cfg.base != nil && cfg.base.Scheme != "https" && !cfg.insecure && !origin.Loopback(cfg.base) {
 		errs = append(errs, fmt.Errorf(
 			"WithAuth: the credential would go over plain http to %s (WithInsecureCredentials allows it)", cfg.base.Host))
+	}
+	if cfg.auth != nil && len(cfg.header["Authorization"]) > 0 {
+		errs = append(errs, errors.New("WithHeader: Authorization stands beside the credential of WithAuth"))
 	}
 	c := &Client{shared: cfg.shared, owner: parent == nil}
 	var err error
@@ -181,7 +185,20 @@ func newTransport(inFlight int) *http.Transport {
 		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
 	}
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, inFlight
+	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+		return &proxyRefusal{resp.StatusCode}
+	}
 	return t
+}
+
+// proxyRefusal is the error for a proxy that does not make the connection: the partner has not been reached.
+type proxyRefusal struct{ status int }
+
+func (e *proxyRefusal) Error() string {
+	return fmt.Sprintf("the proxy refused the connection: %d %s", e.status, http.StatusText(e.status))
 }
 
 // config holds the values that options write. A derived client copies shared before the first option that

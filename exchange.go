@@ -163,6 +163,9 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*exchange, error) {
 	if opts.err != nil {
 		return nil, opts.err
 	}
+	if req.URL.RawQuery != "" {
+		req = wellEscaped(req)
+	}
 	x := exchanges.Get().(*exchange)
 	x.stack, x.ctx, x.req, x.opts, x.max = s, ctx, req, opts, s.set.maxBytes
 	if opts.unbounded {
@@ -172,6 +175,10 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*exchange, error) {
 	var of variant
 	if x.authenticator() != nil {
 		of = withAuth
+		if len(opts.header["Authorization"]) > 0 {
+			exchanges.Put(x)
+			return nil, invalid("Header(Authorization) stands beside the client's credential: give the call its own by Auth")
+		}
 	}
 	if s.enabled != nil {
 		of |= withSwitch
@@ -198,6 +205,10 @@ func (x *exchange) addHeaders() {
 	}
 	for name, values := range x.opts.header {
 		clone.Header[name] = values
+	}
+	if host := clone.Header["Host"]; len(host) > 0 { // net/http sends it from the request's own field
+		clone.Host = host[0]
+		delete(clone.Header, "Host")
 	}
 	x.req = &clone
 	if name := x.keyHeader(); name != "" && !hasKey(clone.Header, name) {

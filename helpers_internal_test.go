@@ -33,3 +33,6 @@ func clientOf(t *testing.T, rt http.RoundTripper, opts ...Option) *Client {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// NewTransportForTest returns the default base transport.
+func NewTransportForTest() *http.Transport { return newTransport(1) }

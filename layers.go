@@ -77,6 +77,7 @@ type settings struct {
 	patience       time.Duration           // of calls that have none of their own
 	maxBytes       int64                   // of a response; negative means no bound
 	callMiddleware Middleware
+	jar            http.CookieJar // nil means none
 	base           http.RoundTripper
 	traced         bool            // base leads to net/http's transport, so an attempt can be traced
 	layers         [variants]*next // the layers that each variant has

@@ -263,6 +263,9 @@ func WithHeader(name, value string) Option {
 		if strings.ContainsAny(value, "\r\n\x00") {
 			return fmt.Errorf("WithHeader: the value of %s has a line break", name)
 		}
+		if unsendable[textproto.CanonicalMIMEHeaderKey(name)] {
+			return fmt.Errorf("WithHeader: %s is not sent; it follows from the body", name)
+		}
 		s := c.own()
 		s.header = s.header.Clone()
 		if s.header == nil {
@@ -277,6 +280,16 @@ func WithHeader(name, value string) Option {
 
 // WithUserAgent sets the User-Agent of every request that has none. Empty restores Belay's own.
 func WithUserAgent(ua string) Option { return WithHeader("User-Agent", ua) }
+
+// WithCookieJar keeps the cookies of the partner's answers in jar, and sends them with later calls, for a partner whose
+// login is a session. A jar is the login of one customer: give each customer's client a jar of its own. Cookies are
+// treated as credentials. Nil, the default, keeps none.
+func WithCookieJar(jar http.CookieJar) Option {
+	return func(c *config) error {
+		c.own().jar = jar
+		return nil
+	}
+}
 
 // WithTrustedOrigins names origins beside the base URL's, such as "https://files.example.com", that get the
 // credential and are under the same limits. It replaces the origins named before.

@@ -78,6 +78,40 @@ func escapeRest(path string) string {
 	return b.String()
 }
 
+// escapedQuery returns a query in which blanks, control characters and all that is not ASCII are escaped, as partners'
+// links and callers' paths may have them. Escapes that it has already stay.
+func escapedQuery(query string) string {
+	bad := func(c byte) bool { return c <= ' ' || c >= 0x7f }
+	clean := true
+	for i := range len(query) {
+		clean = clean && !bad(query[i])
+	}
+	if clean {
+		return query
+	}
+	var b strings.Builder
+	for i := range len(query) {
+		if c := query[i]; bad(c) {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// wellEscaped returns req, or a clone of it with a query that may be sent.
+func wellEscaped(req *http.Request) *http.Request {
+	query := escapedQuery(req.URL.RawQuery)
+	if query == req.URL.RawQuery {
+		return req
+	}
+	clone, u := *req, *req.URL
+	u.RawQuery = query
+	clone.URL = &u
+	return &clone
+}
+
 // joinPath joins two paths with one slash between them. An empty path returns base.
 func joinPath(base, path string) string {
 	switch {

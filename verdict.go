@@ -137,9 +137,14 @@ type Attempt struct {
 
 // Peek returns the beginning of the response's body, up to 64 KiB, and puts it back, so that the caller still
 // reads the whole body. For a status of 400 and above it reads for at most 5 s. It returns nil without a
-// response, and for a body that is neither JSON nor text (by its Content-Type), or is a stream of events.
+// response, and for a body that is neither JSON nor text (by its Content-Type), or is a stream of events. An error that
+// is sent as application/octet-stream may be JSON.
 func (a *Attempt) Peek() []byte {
-	if a.done || a.Response == nil || a.Response.Body == nil || !textual(a.Response.Header.Get("Content-Type")) {
+	if a.done || a.Response == nil || a.Response.Body == nil {
+		return a.peeked
+	}
+	kind := a.Response.Header.Get("Content-Type")
+	if !textual(kind) && !(a.Response.StatusCode >= 400 && strings.Contains(kind, "octet-stream")) {
 		return a.peeked
 	}
 	a.done = true
@@ -300,6 +305,7 @@ func classifyError(a *Attempt) Verdict {
 	v := Verdict{Scope: ScopeCall}
 	var ours *Error
 	var cert *tls.CertificateVerificationError
+	proxy := proxyStatus(a.Err)
 	switch {
 	case a.Request != nil && a.Request.Context().Err() != nil:
 		v.Class = ClassCanceled
@@ -309,12 +315,16 @@ func classifyError(a *Attempt) Verdict {
 		v.Class = ClassData
 	case errors.Is(a.Err, errkit.ErrAttemptTimeout):
 		v.Class, v.timeout = ClassTransient, true
+	case proxy == http.StatusProxyAuthRequired:
+		v.Class, v.unsent, v.Message = ClassClient, true, "the proxy wants a credential"
+	case proxy > 0:
+		v.Class, v.unsent = ClassTransient, true
 	case errors.As(a.Err, &cert), strings.Contains(a.Err.Error(), "unsupported protocol scheme"),
 		strings.Contains(a.Err.Error(), "net/http: invalid header field"):
 		v.Class, v.unsent = ClassClient, true
 	case refusedCertificate(a.Err):
 		v.Class, v.unsent, v.Message = ClassAuth, true, "the partner does not take the client certificate"
-	case errors.Is(a.Err, ErrInvalid), strings.Contains(a.Err.Error(), "http: ContentLength="):
+	case errors.Is(a.Err, ErrInvalid), strings.Contains(a.Err.Error(), wrongLength):
 		v.Class = ClassClient // the request's own body is at fault; a part of it may have been sent
 	default:
 		v.Class, v.unsent = ClassTransient, neverSent(a.Err)
@@ -322,6 +332,23 @@ func classifyError(a *Attempt) Verdict {
 		v.timeout = errors.Is(a.Err, context.DeadlineExceeded) || errors.As(a.Err, &ne) && ne.Timeout()
 	}
 	return v
+}
+
+// proxyStatus returns the status with which a proxy refused to make a connection, 0 if err is of no proxy. For a transport
+// of the user's it goes by the text of the error, which is that of the status.
+func proxyStatus(err error) int {
+	var refused *proxyRefusal
+	if errors.As(err, &refused) {
+		return refused.status
+	}
+	switch err.Error() {
+	case http.StatusText(http.StatusProxyAuthRequired):
+		return http.StatusProxyAuthRequired
+	case http.StatusText(http.StatusBadGateway), http.StatusText(http.StatusServiceUnavailable),
+		http.StatusText(http.StatusGatewayTimeout), http.StatusText(http.StatusForbidden):
+		return http.StatusBadGateway
+	}
+	return 0
 }
 
 // refusedCertificate reports whether the partner ended the TLS handshake because it does not accept the client

@@ -76,9 +76,9 @@ func (b *FlexBool) UnmarshalJSON(data []byte) error {
 }
 
 // FlexTime is a time that a partner sends in one of many forms: RFC 3339 with or without zone and fraction,
-// with a space instead of the T, a date alone (with or without hyphens), RFC 1123, RFC 850, the form of C's
-// asctime, or seconds or milliseconds since 1970, as a number or as text. A time without a zone is UTC. Null
-// and empty text are the zero time.
+// with a space instead of the T, without hyphens and colons, a date alone, RFC 1123, RFC 850, the form of C's
+// asctime, seconds or milliseconds since 1970, as a number or as text, or .NET's /Date(ms)/. A time without a zone is
+// UTC. Null, empty text and 0000-00-00 are the zero time.
 type FlexTime struct{ time.Time }
 
 var timeForms = []string{
@@ -87,6 +87,7 @@ var timeForms = []string{
 	"2006-01-02 15:04:05.999999999 Z0700", "2006-01-02 15:04:05.999999999 MST", "2006-01-02 15:04:05.999999999",
 	"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02",
 	time.RFC1123, time.RFC1123Z, time.RFC850, time.ANSIC,
+	"20060102T150405.999999999Z0700", "20060102T150405.999999999", "20060102T1504Z0700", "20060102T1504",
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -96,14 +97,20 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	text = strings.TrimSpace(text)
-	if text == "" {
+	if text == "" || noDate(text) {
 		t.Time = time.Time{}
 		return nil
 	}
-	if isText && len(text) == len("20060102") {
-		if day, err := time.Parse("20060102", text); err == nil {
-			t.Time = day
-			return nil
+	if at, ok, err := dotNetDate(text); ok {
+		t.Time = at
+		return err
+	}
+	for _, form := range [...]string{"20060102", "20060102150405"} {
+		if isText && len(text) == len(form) {
+			if at, err := time.Parse(form, text); err == nil {
+				t.Time = at
+				return nil
+			}
 		}
 	}
 	if f, err := strconv.ParseFloat(text, 64); err == nil &&
@@ -132,6 +139,33 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%s is not a time in any of the usual forms", shown(text))
+}
+
+// noDate reports whether text is how databases write that there is no date: 0000-00-00, with a time or without.
+func noDate(text string) bool {
+	rest, ok := strings.CutPrefix(text, "0000-00-00")
+	return ok && strings.Trim(rest, "0:. TZ") == ""
+}
+
+// dotNetDate reads the form of older .NET services: /Date(ms)/ or /Date(ms+0200)/. The offset is that of the sender's
+// zone, and does not change the time.
+func dotNetDate(text string) (at time.Time, ok bool, err error) {
+	inner, ok := strings.CutPrefix(text, "/Date(")
+	if !ok {
+		return at, false, nil
+	}
+	inner, closed := strings.CutSuffix(inner, ")/")
+	if i := strings.LastIndexAny(inner, "+-"); i > 0 {
+		if _, err := time.Parse("-0700", inner[i:]); err != nil {
+			closed = false
+		}
+		inner = inner[:i]
+	}
+	ms, err := strconv.ParseInt(inner, 10, 64)
+	if err != nil || !closed || ms > 253402300799999 || ms < -62135596800000 {
+		return at, true, fmt.Errorf("%s is not a time", shown(text))
+	}
+	return time.UnixMilli(ms).UTC(), true, nil
 }
 
 // scalar returns the text of a JSON scalar, and whether it was a string. Null is empty. An object or an array
