@@ -69,7 +69,7 @@ func (x *exchange) send(*next) (*http.Response, error) {
 			}
 		}
 		resp.Request = x.req // not the clone that carries the credential
-		if x.signed != nil {
+		if len(resp.Header["Location"]) > 0 {
 			x.stripLocation(resp)
 		}
 		if err = x.receive(b, resp); err != nil {

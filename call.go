@@ -13,7 +13,6 @@ import (
 
 	"github.com/belay-go/belay/internal/charset"
 	"github.com/belay-go/belay/internal/headers"
-	"github.com/belay-go/belay/internal/redact"
 )
 
 // None is the result type of a call that does not use the body of its answer.
@@ -106,7 +105,10 @@ func decodeJSON[T any](data []byte, h http.Header, out *T) error {
 		if errors.As(err, &fit) {
 			return fmt.Errorf("the JSON does not fit: %w", err)
 		}
-		return fmt.Errorf("expected JSON, got %q: %w", redact.Line(kind, 100), err)
+		if len(kind) > 4096 { // cleaned of secrets later, so it must not be cut here
+			kind = fmt.Sprintf("a content type of %d bytes", len(kind))
+		}
+		return fmt.Errorf("expected JSON, got %q: %w", kind, err)
 	}
 	if string(bytes.TrimSpace(data)) == "null" && !nullable(out) {
 		return errors.New("expected a value, got null")

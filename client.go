@@ -2,6 +2,8 @@ package belay
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/limiter"
 	"github.com/belay-go/belay/internal/origin"
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // Client calls one partner. Make one with [New] for each partner, and keep it; make one for each customer's
@@ -32,6 +35,20 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 		s.name = cfg.base.Hostname()
 	}
 	return build(nil, cfg, append([]error{unlabel(err)}, apply(cfg, opts)...))
+}
+
+// Format writes the partner's name, the integration and the origin, for every verb: the client's headers and its
+// credential are not printed.
+func (c *Client) Format(f fmt.State, _ rune) {
+	if c.isNil() {
+		_, _ = io.WriteString(f, "belay.Client(nil)")
+		return
+	}
+	parts := []string{c.set.name}
+	if c.integration != "" {
+		parts = append(parts, c.integration)
+	}
+	_, _ = io.WriteString(f, redact.Line("belay.Client("+strings.Join(append(parts, origin.Of(c.base)), ", ")+")", 500))
 }
 
 func (c *Client) isNil() bool { return c == nil || c.set == nil }
@@ -157,7 +174,7 @@ func (c *Client) NewRequest(ctx context.Context, method, path string, body any) 
 		return nil, invalid("NewRequest: the context is nil")
 	}
 	if before, _, _ := strings.Cut(path, "?"); strings.ContainsAny(before, "{}") {
-		return nil, invalid("NewRequest: the path %q is a template, which only typed calls fill in", path)
+		return nil, invalid("NewRequest: the path is a template, with { or } in it, which only typed calls fill in")
 	}
 	u, err := c.resolve(path)
 	if err != nil {

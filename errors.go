@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -214,11 +215,22 @@ func (e *Error) Timeout() bool { return e != nil && (e.timeout || errkit.TimedOu
 // Temporary reports whether the same call may succeed later: it is what [ErrUnavailable] matches.
 func (e *Error) Temporary() bool { return e != nil && e.Is(ErrUnavailable) }
 
-// GoString returns the text of the error for %#v, which would otherwise print the body.
-func (e *Error) GoString() string { return "&belay.Error{" + strconv.Quote(e.Error()) + "}" }
+// Format writes the text of the error for every verb, and so for a value too, which would otherwise print the body.
+func (e Error) Format(f fmt.State, verb rune) {
+	text := e.Error()
+	switch {
+	case verb == 'v' && f.Flag('#'):
+		text = "&belay.Error{" + strconv.Quote(text) + "}"
+	case verb == 'q':
+		text = strconv.Quote(text)
+	case verb == 'x' || verb == 'X':
+		text = fmt.Sprintf(fmt.FormatString(f, verb), text)
+	}
+	_, _ = io.WriteString(f, text)
+}
 
 // LogValue returns the parts that a reader searches for, never the body.
-func (e *Error) LogValue() slog.Value {
+func (e Error) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("error", e.Error()), slog.String("class", e.Class.String()), slog.Int("status", e.StatusCode),
 		slog.String("code", e.Code), slog.String("request_id", e.RequestID), slog.Int("attempts", e.Attempts),
@@ -226,7 +238,7 @@ func (e *Error) LogValue() slog.Value {
 }
 
 // MarshalJSON writes the same parts as LogValue.
-func (e *Error) MarshalJSON() ([]byte, error) {
+func (e Error) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{
 		"error": e.Error(), "class": e.Class.String(), "status": e.StatusCode,
 		"code": e.Code, "request_id": e.RequestID, "attempts": e.Attempts,

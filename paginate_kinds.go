@@ -446,6 +446,9 @@ func parseCount(cursor string, first int) (int, error) {
 	}
 	n, err := strconv.Atoi(cursor)
 	if err != nil || n < 0 {
+		if len(cursor) > 20 || strings.ContainsAny(cursor, "/:?=&") { // a link, in which a secret may be
+			cursor = "…"
+		}
 		return 0, fmt.Errorf("the cursor %q is not one of this list", cursor)
 	}
 	return n, nil

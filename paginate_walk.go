@@ -128,7 +128,7 @@ func newWalk(ctx context.Context, c *Client, path string, how Paginator, opts []
 	case how == nil:
 		err = invalid("the Paginator is nil")
 	case absolute(path):
-		err = invalid("the path %q is a URL; begin there by StartAt", path)
+		err = invalid("the path is a URL; begin there by StartAt")
 	default:
 		if bad := how.Check(); bad != nil {
 			err = invalid("%w", bad)

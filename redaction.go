@@ -15,21 +15,7 @@ import (
 // authenticator of any kind put onto them, and the caller's own headers that look like credentials.
 func (x *exchange) secrets() []string {
 	secrets := slices.Clip(x.past().secrets)
-	hide := func(value string) {
-		secrets = append(secrets, value)
-		scheme, rest, ok := strings.Cut(value, " ")
-		if !ok {
-			return
-		}
-		secrets = append(secrets, rest)
-		if plain, err := base64.StdEncoding.DecodeString(rest); err == nil && strings.EqualFold(scheme, "Basic") {
-			user, password, _ := strings.Cut(string(plain), ":")
-			if secrets = append(secrets, string(plain)); password == "" {
-				password = user
-			}
-			secrets = append(secrets, password)
-		}
-	}
+	hide := func(value string) { secrets = append(secrets, partsOf(value)...) }
 	for name, values := range x.req.Header {
 		if redact.LooksSecret(name) {
 			for _, v := range values {
@@ -58,11 +44,73 @@ func (x *exchange) secrets() []string {
 	return secrets
 }
 
+// partsOf returns a header's value and the parts of it that may be secrets by themselves: what follows the scheme, user
+// and password, and the values of pairs, as in sid=x and Token token="x".
+func partsOf(value string) []string {
+	parts := []string{value}
+	scheme, rest, ok := strings.Cut(value, " ")
+	if ok {
+		parts = append(parts, rest)
+		if plain, err := base64.StdEncoding.DecodeString(rest); err == nil && strings.EqualFold(scheme, "Basic") {
+			user, password, _ := strings.Cut(string(plain), ":")
+			if parts = append(parts, string(plain)); password == "" {
+				password = user
+			}
+			parts = append(parts, password)
+		}
+	}
+	for pair := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ';' || r == ',' || r == ' ' }) {
+		if _, inner, ok := strings.Cut(pair, "="); ok {
+			if inner = strings.Trim(inner, `"`); len(inner) >= shortestPart {
+				parts = append(parts, inner)
+			}
+		}
+	}
+	return parts
+}
+
+// shortestPart is the length below which a part of a header's value is not taken for a secret.
+const shortestPart = 6
+
+// carriedOver returns the values that must not go to another origin in a redirect: the secrets, and the client's and the
+// call's own headers.
+func (x *exchange) carriedOver() []string {
+	all := x.secrets()
+	for _, h := range []http.Header{x.set.header, x.opts.header} {
+		for name, values := range h {
+			if carried[name] || redact.KnownHeader(name) {
+				continue
+			}
+			for _, v := range values {
+				if len(v) >= shortestPart {
+					all = append(all, partsOf(v)...)
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(all, func(s string) bool { return len(s) < 4 })
+}
+
+// holdsAny reports whether a text has one of secrets in it, escaped up to three times.
+func holdsAny(text string, secrets []string) bool {
+	for range 3 { // a link may hold another link, escaped
+		if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(text, s) }) {
+			return true
+		}
+		plain, err := url.QueryUnescape(text)
+		if err != nil || plain == text {
+			return false
+		}
+		text = plain
+	}
+	return false
+}
+
 // stripLocation removes the credential from the query of a redirect's Location, in case the partner repeats
 // it there. The credential would otherwise go wherever the redirect leads.
 func (x *exchange) stripLocation(resp *http.Response) {
 	if to := resp.Header.Get("Location"); to != "" {
-		if clean := x.unsigned(to); clean != to {
+		if clean := x.without(to, x.carriedOver()); clean != to {
 			resp.Header.Set("Location", clean)
 		}
 	}
@@ -71,38 +119,43 @@ func (x *exchange) stripLocation(resp *http.Response) {
 // unsigned returns a link of the partner without the query parameters that hold the credential. A link that
 // is stored would otherwise store the credential with it.
 func (x *exchange) unsigned(link string) string {
-	before, raw, ok := strings.Cut(link, "?")
-	if !ok || x.signed == nil {
+	if !strings.ContainsAny(link, "?#") {
 		return link
 	}
-	secrets := slices.DeleteFunc(x.secrets(), func(s string) bool { return len(s) < 4 })
-	raw, fragment, _ := strings.Cut(raw, "#")
-	holds := func(pair string) bool {
-		_, value, _ := strings.Cut(pair, "=")
-		for range 3 { // a link may hold another link, escaped
-			if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(value, s) }) {
-				return true
-			}
-			plain, err := url.QueryUnescape(value)
-			if err != nil || plain == value {
-				return false
-			}
-			value = plain
-		}
-		return false
+	return x.without(link, slices.DeleteFunc(x.secrets(), func(s string) bool { return len(s) < 4 }))
+}
+
+// without returns a link without the query parameters and the fragment that hold one of secrets.
+func (x *exchange) without(link string, secrets []string) string {
+	if len(secrets) == 0 {
+		return link
 	}
+	before, fragment, _ := strings.Cut(link, "#")
+	before, raw, _ := strings.Cut(before, "?")
 	pairs := strings.FieldsFunc(raw, func(r rune) bool { return r == '&' || r == ';' })
-	kept := slices.DeleteFunc(slices.Clone(pairs), holds)
-	if len(kept) == len(pairs) {
+	kept := slices.DeleteFunc(slices.Clone(pairs), func(pair string) bool { return holdsAny(pair, secrets) })
+	bad := holdsAny(fragment, secrets)
+	if len(kept) == len(pairs) && !bad {
 		return link
 	}
 	if len(kept) > 0 {
 		before += "?" + strings.Join(kept, "&")
 	}
-	if fragment != "" {
+	if fragment != "" && !bad {
 		before += "#" + fragment
 	}
 	return before
+}
+
+// shownTarget returns the URL of a redirect as errors show it: with the names of the call's path values in their places.
+func (x *exchange) shownTarget(to *url.URL) string {
+	shown := redact.URL(to)
+	for name, value := range x.opts.values {
+		if len(value) > 1 {
+			shown = strings.ReplaceAll(shown, "/"+url.PathEscape(value), "/{"+name+"}")
+		}
+	}
+	return redact.Values(shown, x.secrets())
 }
 
 // clean returns err with a text that holds neither a url.Error's URL nor the credential. Nil stays nil.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/limiter"
@@ -117,7 +118,7 @@ func (x *exchange) notFollowed(resp *http.Response) error {
 	case m != http.MethodGet && m != http.MethodHead && resp.StatusCode != http.StatusSeeOther:
 		to, _ := resp.Location()
 		return fail(ClassClient, fmt.Errorf("the partner redirects the %s to %s, which WithRedirects does not allow",
-			m, redact.URL(to)))
+			m, x.shownTarget(to)))
 	}
 	return nil
 }
@@ -138,7 +139,11 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	before := h.last
+	secrets := before.secrets()
 	var resp *http.Response
+	if h.foreign(req) && holdsAny(req.URL.EscapedPath(), before.carriedOver()) {
+		return nil, fmt.Errorf("redirect to %s would take a credential in its path to another origin", origin.Of(req.URL))
+	}
 	if h.foreign(req) {
 		resp, h.err = h.elsewhere(req)
 	} else {
@@ -147,6 +152,9 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		x.whole, x.decode, h.last = before.whole, before.decode, x
+		if len(secrets) > 0 { // the answer of this hop may repeat what was sent to the one before
+			x.record().secrets = secrets
+		}
 		if waited := before.past().waits.Total(); waited > 0 { // the waits of all hops before it, for the patience
 			x.record().waited = waited
 		}
@@ -167,6 +175,7 @@ func (h *hops) elsewhere(req *http.Request) (*http.Response, error) {
 		place: limiter.Reservation{Report: limiter.Report{Left: -1}},
 	}
 	x.newBody()
+	x.record().secrets = h.last.secrets()
 	x.whole, x.decode, h.last = h.last.whole, h.last.decode, x
 	resp, err := x.send(nil)
 	if resp == nil {
@@ -214,16 +223,19 @@ func (x *exchange) follow(resp *http.Response) (*exchange, *http.Response, error
 	case h.err != nil: // keep the hop's own verdict
 		err = h.err
 	case err != nil:
-		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: redact.WithoutURL(err)})
+		if err = redact.WithoutURL(err); strings.Contains(err.Error(), "Location header") { // net/http shows it whole
+			err = errors.New("the Location of a redirect is malformed")
+		}
+		err = last.stop(&Error{Verdict: Verdict{Class: ClassClient, Scope: ScopeCall}, Err: err})
 	case movedWrite(resp), redirected(resp) && x.set.redirects == RedirectSameOrigin:
 		to, _ := resp.Location()
 		_ = resp.Body.Close()
 		switch {
 		case movedWrite(resp):
 			err = fmt.Errorf("the partner redirects the %s to %s; a client would repeat it there as a GET, so it was not done",
-				resp.Request.Method, redact.URL(to))
+				resp.Request.Method, last.shownTarget(to))
 		case to != nil && !x.foreign(&http.Request{URL: to}):
-			err = fmt.Errorf("redirect to %s: %w", redact.URL(to), ErrNotReplayable)
+			err = fmt.Errorf("redirect to %s: %w", last.shownTarget(to), ErrNotReplayable)
 		default:
 			err = fmt.Errorf("redirect to another origin, %s, is not followed (WithRedirects)", origin.Of(to))
 		}

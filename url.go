@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/belay-go/belay/internal/origin"
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // foreign reports whether req leads to another origin than those of the partner: the base URL's and the
@@ -37,7 +38,7 @@ func (s *stack) resolve(path string) (*url.URL, error) {
 	joined := escapeRest(joinPath(s.base.EscapedPath(), path))
 	plain, err := url.PathUnescape(joined)
 	if err != nil {
-		return nil, invalid("the path %q is badly escaped", path)
+		return nil, invalid("the path is badly escaped: %w", err)
 	}
 	u.Path, u.RawPath, u.RawQuery = plain, joined, query
 	return &u, nil
@@ -140,7 +141,7 @@ func (o *callOptions) expand(template string) (string, error) {
 		name, tail, ok := strings.Cut(after, "}")
 		value, given := o.values[name]
 		if !ok || !given {
-			return "", invalid("the path %q needs PathValue(%q, …)", template, name)
+			return "", invalid("the path %q needs PathValue(%q, …)", withoutQuery(template), redact.Line(name, 40))
 		}
 		if strings.Contains(b.String(), "?") {
 			b.WriteString(url.QueryEscape(value))
@@ -153,11 +154,17 @@ func (o *callOptions) expand(template string) (string, error) {
 	if used < len(o.values) {
 		for name := range o.values {
 			if !strings.Contains(template, "{"+name+"}") {
-				return "", invalid("the path %q has no {%s}", template, name)
+				return "", invalid("the path %q has no {%s}", withoutQuery(template), name)
 			}
 		}
 	}
 	return b.String(), nil
+}
+
+// withoutQuery returns a path template as errors show it.
+func withoutQuery(template string) string {
+	before, _, _ := strings.Cut(template, "?")
+	return redact.Line(before, 200)
 }
 
 // parseBase parses a base URL or a trusted origin.

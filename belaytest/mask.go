@@ -220,6 +220,7 @@ func (m *mask) url(raw string) string {
 		m.hidden(u.User.Username(), true)
 	}
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	m.path(u)
 	pairs := strings.Split(u.RawQuery, "&")
 	for n, pair := range pairs {
 		name, value, ok := strings.Cut(pair, "=")
@@ -238,4 +239,44 @@ func (m *mask) url(raw string) string {
 	}
 	u.RawQuery = strings.Join(pairs, "&")
 	return u.String()
+}
+
+// path masks the segments of a path that look like credentials, as in Slack's webhooks and Telegram's bots.
+func (m *mask) path(u *url.URL) {
+	segments := strings.Split(u.EscapedPath(), "/")
+	masked := false
+	for i, segment := range segments {
+		plain, err := url.PathUnescape(segment)
+		if err != nil || !tokenLike(plain) {
+			continue
+		}
+		segments[i], masked = m.hidden(plain, true), true
+	}
+	if masked {
+		u.RawPath = strings.Join(segments, "/")
+		if plain, err := url.PathUnescape(u.RawPath); err == nil {
+			u.Path = plain
+		}
+	}
+}
+
+// The lengths from which a segment of a path may be a credential: of letters in both cases and digits, or of
+// hexadecimal digits without the hyphens of a UUID.
+const (
+	shortestToken = 20
+	shortestHex   = 32
+)
+
+// tokenLike reports whether a segment of a path looks like a credential.
+func tokenLike(segment string) bool {
+	if len(segment) < shortestToken || strings.Contains(segment, ".") && len(segment) < 2*shortestToken {
+		return false
+	}
+	upper := strings.ContainsAny(segment, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	lower := strings.ContainsAny(segment, "abcdefghijklmnopqrstuvwxyz")
+	digit := strings.ContainsAny(segment, "0123456789")
+	if strings.ContainsAny(segment, " /{}") || !digit {
+		return false
+	}
+	return upper && lower || len(segment) >= shortestHex && strings.Trim(segment, "0123456789abcdefABCDEF") == ""
 }

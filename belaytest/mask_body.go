@@ -3,11 +3,13 @@ package belaytest
 import (
 	"bytes"
 	"encoding/json"
+	"html"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/textproto"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/belay-go/belay/internal/redact"
@@ -41,6 +43,8 @@ func (m *mask) body(contentType, body string, request bool) (masked, newType str
 		if out, ok := m.json(body, request); ok {
 			return out, ""
 		}
+	case strings.Contains(kind, "xml"), strings.HasPrefix(trimmed, "<?xml"):
+		return m.xml(body, request), ""
 	case kind == "application/x-www-form-urlencoded",
 		!strings.ContainsAny(trimmed, " <\n") && strings.Contains(trimmed, "="):
 		if out, ok := m.form(body, request); ok {
@@ -141,6 +145,36 @@ func (m *mask) walk(v any, inside, request bool) (_ any, masked bool) {
 		}
 	}
 	return v, false
+}
+
+var (
+	xmlElement   = regexp.MustCompile(`<([A-Za-z_][\w:.-]*)(\s[^<>]*)?>([^<]+)</`)
+	xmlAttribute = regexp.MustCompile(`([A-Za-z_][\w:.-]*)(\s*=\s*)("[^"<]*"|'[^'<]*')`)
+)
+
+// xml masks the text of the elements and the attributes whose names look like secrets.
+func (m *mask) xml(body string, request bool) string {
+	secret := func(name string) bool {
+		if i := strings.LastIndexByte(name, ':'); i >= 0 {
+			name = name[i+1:]
+		}
+		return secretField(name, request)
+	}
+	body = xmlElement.ReplaceAllStringFunc(body, func(element string) string {
+		p := xmlElement.FindStringSubmatch(element)
+		if !secret(p[1]) || strings.TrimSpace(p[3]) == "" {
+			return element
+		}
+		return "<" + p[1] + p[2] + ">" + m.hidden(html.UnescapeString(strings.TrimSpace(p[3])), true) + "</"
+	})
+	return xmlAttribute.ReplaceAllStringFunc(body, func(attribute string) string {
+		p := xmlAttribute.FindStringSubmatch(attribute)
+		value := p[3][1 : len(p[3])-1]
+		if !secret(p[1]) || value == "" || p[1] == "xmlns" {
+			return attribute
+		}
+		return p[1] + p[2] + p[3][:1] + m.hidden(html.UnescapeString(value), true) + p[3][:1]
+	})
 }
 
 // boundary replaces the boundaries of multipart bodies, because clients make a new one each time.

@@ -61,3 +61,27 @@ func TestRegisterWantsTLS(t *testing.T) {
 		require.Equal(t, ok, err == nil, "%s: %v", url, err)
 	}
 }
+
+// The assertions of a proxy about who asks are not stored with an event.
+func TestProxyAssertionsAreNotStored(t *testing.T) {
+	t.Parallel()
+	v, err := webhook.NewVerifier(webhook.GitHub(), belay.NewSecret(plainSecret))
+	require.NoError(t, err)
+	kept := &box{}
+	rc := &inbox.Receiver{Inbox: kept, Verifier: func(*http.Request) (*webhook.Verifier, error) { return v, nil }}
+	req, err := webhook.SignTest(webhook.GitHub(), belay.NewSecret(plainSecret), belay.WebhookEvent{Data: []byte(`{}`)})
+	require.NoError(t, err)
+	for _, name := range []string{
+		"Cf-Access-Jwt-Assertion", "X-Goog-Iap-Jwt-Assertion", "X-Amzn-Oidc-Data", "X-Amzn-Oidc-Accesstoken",
+		"X-Amzn-Oidc-Identity", "X-Ms-Client-Principal-Credential", "X-Forwarded-Access-Token",
+	} {
+		req.Header.Set(name, "header-canary")
+	}
+	req.Header.Set("X-Harmless", "kept")
+	rc.ServeHTTP(httptest.NewRecorder(), req)
+	require.Len(t, kept.got, 1)
+	require.Equal(t, "kept", kept.got[0].Header.Get("X-Harmless"))
+	for _, values := range kept.got[0].Header {
+		require.NotContains(t, strings.Join(values, ""), "canary")
+	}
+}

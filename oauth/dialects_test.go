@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -282,4 +283,32 @@ func TestEchoesOfATokenRequest(t *testing.T) {
 		require.NotEmpty(t, s)
 		require.NotContains(t, shown(err), s)
 	}
+}
+
+// leaky is a store that fails with the token in its error.
+type leaky struct{ oauth.Store }
+
+func (leaky) Update(
+	ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error),
+) (oauth.Token, error) {
+	t, err := f(ctx, aToken("access-canary", "refresh-canary", past()))
+	if err != nil {
+		return oauth.Token{}, err
+	}
+	return oauth.Token{}, fmt.Errorf("INSERT %s, %s: refresh-canary: disk full", t.Access.Reveal(), t.Refresh.Reveal())
+}
+
+// A store of the user's may put the token into its error.
+func TestErrorsOfAStore(t *testing.T) {
+	t.Parallel()
+	e := &endpoint{status: 200, answer: `{"access_token":"new-canary-1","refresh_token":"new-canary-2"}`}
+	o := app(t, e, func(c *oauth.Config) { c.Store = leaky{oauth.NewMemoryStore()} })
+	auth := o.RefreshToken("acme")
+	err := get(t.Context(), newClient(t, e, belay.WithAuth(auth)), "/")
+	require.ErrorContains(t, err, "disk full")
+	require.NotContains(t, shown(err), "canary")
+	require.NotContains(t, testkit.Verbs(auth)+testkit.Verbs(o), "canary")
+	err = o.Put(t.Context(), "acme", aToken("put-canary-1", "put-canary-2", past()))
+	require.ErrorContains(t, err, "disk full")
+	require.NotContains(t, shown(err), "canary")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/belay-go/belay"
@@ -65,8 +66,17 @@ func (o *App) endpoint() string {
 	return redact.URL(u)
 }
 
-// storeError returns the error of a token store. It is transient, unless a token's file cannot be read.
-func (o *App) storeError(key string, err error) *belay.Error {
+// storeError returns the error of a token store, without the tokens that a store may have put into its text. It is
+// transient, unless a token's file cannot be read.
+func (o *App) storeError(key string, err error, tokens ...Token) *belay.Error {
+	var secrets []string
+	for _, t := range tokens {
+		secrets = append(secrets, t.Access.Reveal(), t.Refresh.Reveal())
+		for _, extra := range t.Extra {
+			secrets = append(secrets, extra.Reveal())
+		}
+	}
+	err = redact.Error(err, slices.DeleteFunc(secrets, func(s string) bool { return len(s) < 6 }))
 	e := o.fail(key, "token_store", "the token store failed", err)
 	if !errors.Is(err, ErrUnreadable) {
 		e.Class = belay.ClassTransient

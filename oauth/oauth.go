@@ -367,7 +367,7 @@ func (o *App) replace(ctx context.Context, key string, t Token) error {
 		return t, nil
 	})
 	if err != nil {
-		return o.storeError(key, err)
+		return o.storeError(key, err, t)
 	}
 	o.mu.Lock()
 	s := o.sources[key]

@@ -291,7 +291,13 @@ func (s *source) obtain(ctx context.Context) (res result) {
 		if context.Cause(ctx) == errkit.ErrAttemptTimeout {
 			err = fmt.Errorf("it was locked for too long: %w", errkit.ErrAttemptTimeout)
 		}
-		res.err = s.app.storeError(s.key, err)
+		s.mu.Lock()
+		tokens := []Token{res.spent, s.current.token}
+		if s.unsaved != nil {
+			tokens = append(tokens, s.unsaved.got, s.unsaved.spent)
+		}
+		s.mu.Unlock()
+		res.err = s.app.storeError(s.key, err, tokens...)
 	default:
 		if err := t.check(); err != nil {
 			res.err = s.app.storeError(s.key, err)

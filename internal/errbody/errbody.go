@@ -75,6 +75,7 @@ func Decode(body []byte, secrets []string) Info {
 	case '[':
 		in.list(body)
 	}
+	in.clean(secrets)
 	if in.Message == "" { // without a message, the complaints by field are joined
 		var all []string
 		for _, name := range slices.Sorted(maps.Keys(in.Fields)) {
@@ -89,6 +90,20 @@ func Decode(body []byte, secrets []string) Info {
 	in.said(said)
 	in.meaning(said)
 	return in
+}
+
+// clean removes the secrets from all texts, and then cuts them: a text that was cut first could show a part of one.
+func (in *Info) clean(secrets []string) {
+	line := func(s string, limit int) string { return redact.Line(redact.Values(s, secrets), limit) }
+	in.Code, in.Message = line(in.Code, maxText), line(in.Message, maxText)
+	in.RequestID, in.Scope = line(in.RequestID, maxText), line(in.Scope, maxText)
+	fields := in.Fields
+	if in.Fields = nil; len(fields) > 0 {
+		in.Fields = make(map[string]string, len(fields))
+		for name, s := range fields {
+			in.Fields[line(name, 100)] = line(s, maxText)
+		}
+	}
 }
 
 func (in *Info) object(m map[string]json.RawMessage, depth int) {
@@ -265,7 +280,7 @@ func (in *Info) googleDetails(raw json.RawMessage) {
 	}
 	for _, d := range details {
 		if d.Reason != "" {
-			in.Code = redact.Line(d.Reason, maxText)
+			in.Code = d.Reason
 		}
 		if w, err := time.ParseDuration(d.RetryDelay); err == nil && w > 0 && w < 366*24*time.Hour {
 			in.RetryAfter = w
@@ -281,7 +296,7 @@ func (in *Info) field(name, message string) {
 		in.Fields = make(map[string]string)
 	}
 	if _, seen := in.Fields[name]; !seen {
-		in.Fields[redact.Line(name, 100)] = redact.Line(message, maxText)
+		in.Fields[name] = message
 	}
 }
 
@@ -307,7 +322,7 @@ func text(raw json.RawMessage) string {
 	if json.Unmarshal(raw, &s) != nil {
 		return ""
 	}
-	return redact.Line(strings.TrimSpace(s), maxText)
+	return strings.TrimSpace(s)
 }
 
 // isStatus reports whether code only repeats the status line, or says nothing.

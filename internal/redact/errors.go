@@ -8,7 +8,7 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// WithoutURL removes the URL of a [url.Error] from err, at any depth, because the query may hold a
+// WithoutURL removes the URL of each [url.Error] in err, at any depth, because the query may hold a
 // credential.
 func WithoutURL(err error) error {
 	for {
@@ -18,11 +18,43 @@ func WithoutURL(err error) error {
 		}
 		err = ue.Err
 	}
-	var ue *url.Error
-	if err == nil || !errors.As(err, &ue) {
+	if err == nil {
+		return nil
+	}
+	var found []*url.Error
+	collect(err, &found, 0)
+	if len(found) == 0 {
 		return err
 	}
-	return &redacted{err, strings.ReplaceAll(err.Error(), ue.Error(), ue.Err.Error())}
+	text := err.Error()
+	for _, ue := range found {
+		text = strings.ReplaceAll(text, ue.Error(), ue.Err.Error())
+		if len(ue.URL) > 3 { // a text that was made in another way
+			text = strings.ReplaceAll(text, ue.URL, Mask)
+		}
+	}
+	return &redacted{func() error { return err }, text}
+}
+
+// deepest is the depth to which a tree of errors is searched.
+const deepest = 100
+
+// collect appends the url.Errors in the tree of err, the outer ones first.
+func collect(err error, found *[]*url.Error, depth int) {
+	if err == nil || depth > deepest || len(*found) > deepest {
+		return
+	}
+	if ue, ok := err.(*url.Error); ok && ue != nil && ue.Err != nil {
+		*found = append(*found, ue)
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		collect(e.Unwrap(), found, depth+1)
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			collect(inner, found, depth+1)
+		}
+	}
 }
 
 // Error removes the URL of a [url.Error] and secrets from the text of err. Nil stays nil.
@@ -32,21 +64,21 @@ func Error(err error, secrets []string) error {
 	}
 	text := err.Error()
 	if clean := Values(text, secrets); clean != text {
-		return &redacted{err, clean}
+		return &redacted{func() error { return err }, clean}
 	}
 	return err
 }
 
 // redacted is an error with another text. It has no Unwrap, because that would lead to the text that was
-// removed.
+// removed, and it holds the error in a func, which no verb prints.
 type redacted struct {
-	err  error
+	err  func() error
 	text string
 }
 
 func (e *redacted) Error() string        { return e.text }
-func (e *redacted) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *redacted) Is(target error) bool { return errors.Is(e.err(), target) }
 
 // Timeout and Temporary make a redacted error a net.Error, as the one that it hides may be.
-func (e *redacted) Timeout() bool   { return errkit.TimedOut(e.err) }
+func (e *redacted) Timeout() bool   { return errkit.TimedOut(e.err()) }
 func (e *redacted) Temporary() bool { return e.Timeout() }

@@ -7,11 +7,13 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"html"
 	"io"
 	"net/url"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -47,7 +49,10 @@ func LooksSecret(name string) bool {
 		return false
 	}
 	name = strings.ToLower(name)
-	for _, part := range [...]string{"auth", "token", "key", "secret", "cookie", "password", "session", "signature"} {
+	for _, part := range [...]string{
+		"auth", "token", "key", "secret", "cookie", "password", "session", "signature", "assertion", "jwt", "oidc",
+		"credential",
+	} {
 		if strings.Contains(name, part) {
 			return true
 		}
@@ -139,7 +144,7 @@ func Values(s string, secrets []string) string {
 	return s
 }
 
-// Forms returns the forms of a secret in URLs, JSON, HTML and base64.
+// Forms returns the forms of a secret in URLs (escaped twice too), JSON (as .NET escapes it too), HTML, XML and base64.
 func Forms(secret string) []string {
 	query, path := url.QueryEscape(secret), url.PathEscape(secret)
 	var inJSON bytes.Buffer // without HTML escapes, as many encoders write it
@@ -149,12 +154,35 @@ func Forms(secret string) []string {
 	plain := strings.Trim(strings.TrimSpace(inJSON.String()), `"`)
 	asJSON, _ := json.Marshal(secret)
 	raw := []byte(secret)
+	dotNet := dotNetEscapes(secret)
 	return []string{
-		query, lowerEscapes(query), path, lowerEscapes(path),
+		query, lowerEscapes(query), path, lowerEscapes(path), url.QueryEscape(query), url.QueryEscape(path),
+		strings.ReplaceAll(query, "+", "%20"), dotNet, strings.ToLower(dotNet), forXML.Replace(secret), asXMLCodes.Replace(secret),
 		plain, strings.ReplaceAll(plain, "/", `\/`), strings.Trim(string(asJSON), `"`), html.EscapeString(secret),
 		base64.StdEncoding.EncodeToString(raw), base64.RawStdEncoding.EncodeToString(raw),
 		base64.URLEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw),
 	}
+}
+
+var (
+	forXML     = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&apos;", `"`, "&quot;")
+	asXMLCodes = strings.NewReplacer("&", "&#38;", "<", "&#60;", ">", "&#62;", "'", "&#39;", `"`, "&#34;", "+", "&#43;")
+)
+
+// dotNetEscapes returns s as .NET writes it into JSON: what could matter in HTML, and what is not ASCII, as \uXXXX.
+func dotNetEscapes(s string) string {
+	var b strings.Builder
+	for _, unit := range utf16.Encode([]rune(s)) {
+		switch c := rune(unit); {
+		case c < ' ' || c >= 0x7f || strings.ContainsRune("\"&'+<>`", c):
+			fmt.Fprintf(&b, `\u%04X`, c)
+		case c == '\\':
+			b.WriteString(`\\`)
+		default:
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
 }
 
 // lowerEscapes returns s with the digits of its percent escapes in lower case: %2F as %2f.

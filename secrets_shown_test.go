@@ -1,0 +1,241 @@
+package belay_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/testkit"
+)
+
+// everyText is all that can be printed of an error.
+func everyText(err error) string {
+	text := testkit.Verbs(err)
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		text += testkit.Verbs(e)
+	}
+	var e *belay.Error
+	if errors.As(err, &e) {
+		plain := *e
+		text += testkit.Verbs(plain)
+		for _, v := range []any{e, plain, []belay.Error{plain}, map[string]any{"e": plain}} {
+			data, _ := json.Marshal(v)
+			text += string(data) + fmt.Sprintf("%v %+v %s", v, v, v)
+		}
+		var log bytes.Buffer
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "a", e, "b", plain)
+		text += log.String()
+	}
+	return text
+}
+
+// What is printed by value, in a struct or by any verb shows no body and no header.
+func TestValuesThatArePrinted(t *testing.T) {
+	t.Parallel()
+	rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+		return testkit.Raw(400, "application/json", `{"message":"wrong","hidden":"body-canary"}`), nil
+	})
+	c := newClient(t, rt, belay.WithHeader("X-Api-Key", "header-canary"), belay.WithIntegration("acme"))
+	err := get(t.Context(), c, "/")
+	require.NotContains(t, everyText(err), "canary")
+	require.Contains(t, everyText(err), "wrong")
+	holder := struct{ C *belay.Client }{c}
+	for _, v := range []any{c, holder, &holder, []*belay.Client{c}} {
+		require.NotContains(t, testkit.Verbs(v), "canary")
+	}
+	require.Equal(t, "belay.Client(partner.test, acme, https://partner.test:443)", fmt.Sprint(c))
+	var none *belay.Client
+	require.Equal(t, "belay.Client(nil)", fmt.Sprint(none))
+	var no *belay.Error
+	_ = testkit.Verbs(no)
+}
+
+// Errors that are made outside an attempt repeat no secret either, and input errors no query and no value.
+func TestSecretsOutsideAttempts(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cr3t-canary-1"
+	auth := belay.WithAuth(belay.Bearer(belay.NewSecret(secret)))
+	n := 0
+	answers := func(first, then *http.Response) http.RoundTripper {
+		return testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			if n++; n == 1 {
+				return first, nil
+			}
+			return then, nil
+		})
+	}
+	raw := func(status int, body string, header ...string) *http.Response {
+		r := testkit.Reply(status, header...)
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), -1
+		return r
+	}
+	cut := raw(200, "", "Etag", `"1"`)
+	cut.Body = io.NopCloser(io.MultiReader(strings.NewReader("AAAA"), breaking{}))
+	once := func() io.Reader { return io.MultiReader(strings.NewReader("x")) }
+	for name, run := range map[string]func(t *testing.T) error{
+		"Download's range": func(t *testing.T) error {
+			c := newClient(t, answers(cut, raw(206, "BB", "Etag", `"1"`, "Content-Range", "bytes 9-10/"+secret)), auth)
+			_, err := belay.Download(t.Context(), c, "/f", io.Discard)
+			return err
+		},
+		"a next link's host": func(t *testing.T) error {
+			c := newClient(t, answers(raw(200, `{"d":[{"id":1}],"next":"https://`+secret+`.evil.test/"}`), nil), auth)
+			_, err := collect(belay.Items[thing](t.Context(), c, "/", belay.NextURLPages{Items: "d", URL: "next"}))
+			return err
+		},
+		"Await's link": func(t *testing.T) error {
+			c := newClient(t, answers(raw(202, "", "Location", "https://"+secret+".evil.test/"), nil), auth)
+			_, err := belay.Await[belay.None](t.Context(), c, "POST", "/", nil)
+			return err
+		},
+		"Await's answer": func(t *testing.T) error {
+			c := newClient(t, answers(raw(200, "no json", "Content-Type", "text/"+secret), nil), auth)
+			_, err := belay.Await[thing](t.Context(), c, "GET", "/", nil)
+			return err
+		},
+		"a content type": func(t *testing.T) error {
+			c := newClient(t, answers(raw(200, "no json", "Content-Type", strings.Repeat("x", 90)+secret), nil), auth)
+			_, err := belay.Get[thing](t.Context(), c, "/")
+			return err
+		},
+		"a message that is cut": func(t *testing.T) error {
+			c := newClient(t, answers(raw(400, `{"message":"`+strings.Repeat("x", 290)+` `+secret+`"}`), nil), auth)
+			return get(t.Context(), c, "/")
+		},
+		"a message with escapes": func(t *testing.T) error {
+			c := newClient(t, answers(raw(400, `{"message":"`+strings.Repeat("x", 290)+` s3cr3t\u002Dcanary\u002d1"}`), nil), auth)
+			return get(t.Context(), c, "/")
+		},
+		"a Location": func(t *testing.T) error {
+			c := newClient(t, answers(raw(302, "", "Location", "https://h:port/?token="+secret), nil))
+			return get(t.Context(), c, "/")
+		},
+		"path values of a redirect": func(t *testing.T) error {
+			c := newClient(t, answers(raw(307, "", "Location", "/things/"+secret+"/x"), nil))
+			_, err := belay.Put[belay.None](t.Context(), c, "/things/{id}", once(), belay.PathValue("id", secret))
+			return err
+		},
+		"and of a write": func(t *testing.T) error {
+			c := newClient(t, answers(raw(301, "", "Location", "/v2/things/"+secret), nil))
+			_, err := belay.Put[belay.None](t.Context(), c, "/things/{id}", nil, belay.PathValue("id", secret))
+			return err
+		},
+		"a template": func(t *testing.T) error {
+			_, err := newClient(t, stub{}).NewRequest(t.Context(), "GET", "/"+secret+"/{id}?q="+secret, nil)
+			return err
+		},
+		"a bad escape": func(t *testing.T) error {
+			return get(t.Context(), newClient(t, stub{}), "/{id}/%zz?q="+secret, belay.PathValue("id", secret))
+		},
+		"a value that is missing": func(t *testing.T) error { return get(t.Context(), newClient(t, stub{}), "/{id}?q="+secret) },
+		"a name that is missing": func(t *testing.T) error {
+			return get(t.Context(), newClient(t, stub{}), "/?q="+secret, belay.PathValue("id", secret))
+		},
+		"a list at a URL": func(t *testing.T) error {
+			_, err := collect(belay.Items[thing](t.Context(), newClient(t, stub{}), "https://h/?q="+secret, cursors2))
+			return err
+		},
+		"a cursor of another list": func(t *testing.T) error {
+			_, err := collect(belay.Items[thing](t.Context(), newClient(t, stub{}), "/", belay.OffsetPages{Limit: 1},
+				belay.StartAt("https://h/?q="+secret)))
+			return err
+		},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			n = 0
+			err := run(t)
+			require.Error(t, err)
+			text := everyText(err)
+			require.NotContains(t, text, "canary")
+			require.NotContains(t, text, "s3cr3t")
+		})
+	}
+}
+
+// A redirect to another origin takes no header of the client's or the call's with it, in whatever part of the URL the
+// partner repeats it.
+func TestRedirectsThatEcho(t *testing.T) {
+	t.Parallel()
+	const secret = "header-canary-1"
+	for name, to := range map[string]string{
+		"a pair":              "/f?token=" + secret,
+		"a bare query":        "/f?" + secret,
+		"a fragment":          "/f#" + secret,
+		"a path":              "/" + secret + "/f",
+		"escaped":             "/f?a=" + url.QueryEscape("x="+url.QueryEscape("sid="+secret)),
+		"a path, escaped":     "/%68eader-canary-1/f",
+		"in another value":    "/f?u=https%3A%2F%2Fx%2F" + secret,
+		"two, and a good one": "/f?good=1&a=" + secret + "&b=" + secret,
+	} {
+		for how, opts := range map[string]struct {
+			client []belay.Option
+			call   []belay.CallOption
+		}{
+			"WithHeader":       {[]belay.Option{belay.WithHeader("X-Custom", secret)}, nil},
+			"Header":           {nil, []belay.CallOption{belay.Header("X-Custom", secret)}},
+			"Header of a sort": {nil, []belay.CallOption{belay.Header("Cookie", "a=b; sid="+secret)}},
+			"a token in pairs": {nil, []belay.CallOption{belay.Header("Authorization", `Token token="`+secret+`", nonce="x"`)}},
+			"a credential":     {[]belay.Option{belay.WithAuth(belay.APIKey("X-Api-Key", belay.NewSecret(secret)))}, nil},
+		} {
+			testkit.Bubble(t, name+", "+how, func(t *testing.T) {
+				var visited []string
+				rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+					if req.URL.Host == "partner.test" {
+						return testkit.Reply(302, "Location", "https://files.test"+to), nil
+					}
+					visited = append(visited, req.URL.String()+"#"+req.URL.Fragment+fmt.Sprint(req.Header))
+					return testkit.Reply(200), nil
+				})
+				c := newClient(t, rt, append(opts.client, belay.WithRedirects(belay.RedirectAny))...)
+				err := get(t.Context(), c, "/", opts.call...)
+				if strings.Contains(name, "path") {
+					require.Error(t, err)
+					require.NotContains(t, everyText(err), "canary")
+					require.Empty(t, visited)
+					return
+				}
+				require.NoError(t, err)
+				require.Len(t, visited, 1)
+				require.NotContains(t, visited[0], "canary")
+				if strings.Contains(name, "good") {
+					require.Contains(t, visited[0], "good=1")
+				}
+			})
+		}
+	}
+	// A later hop hides what an earlier one sent.
+	testkit.Bubble(t, "two hops", func(t *testing.T) {
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			switch {
+			case req.URL.Path == "/a":
+				return testkit.Reply(302, "Location", "/b"), nil
+			case req.URL.Path == "/b":
+				return testkit.Reply(302, "Location", "https://files.test/c"), nil
+			}
+			return testkit.Raw(400, "application/json", `{"message":"seen token-canary-0 and token-canary-1"}`), nil
+		})
+		k := 0
+		auth := signedAnew(func() string { k++; return fmt.Sprintf("token-canary-%d", k-1) })
+		c := newClient(t, rt, belay.WithRedirects(belay.RedirectAny), belay.WithAuth(belay.Sign(auth)))
+		err := get(t.Context(), c, "/a")
+		require.ErrorContains(t, err, "seen")
+		require.NotContains(t, everyText(err), "canary")
+	})
+}
+
+func signedAnew(next func() string) func(*http.Request, []byte) error {
+	return func(req *http.Request, _ []byte) error {
+		req.Header.Set("X-Signature", next())
+		return nil
+	}
+}
