@@ -301,6 +301,10 @@ func (leaky) Update(
 // A store of the user's may put the token into its error.
 func TestErrorsOfAStore(t *testing.T) {
 	t.Parallel()
+	testkit.Bubble(t, "", testErrorsOfAStore)
+}
+
+func testErrorsOfAStore(t *testing.T) {
 	e := &endpoint{status: 200, answer: `{"access_token":"new-canary-1","refresh_token":"new-canary-2"}`}
 	o := app(t, e, func(c *oauth.Config) { c.Store = leaky{oauth.NewMemoryStore()} })
 	auth := o.RefreshToken("acme")

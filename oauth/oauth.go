@@ -362,12 +362,13 @@ func (o *App) Forget(ctx context.Context, key string) error {
 // replace stores t in place of the token that is there, and passes it to the source of key.
 func (o *App) replace(ctx context.Context, key string, t Token) error {
 	var version uint64
-	_, err := o.cfg.Store.Update(ctx, key, func(context.Context, Token) (Token, error) {
-		version = o.order.Add(1)
+	var had Token
+	_, err := o.cfg.Store.Update(ctx, key, func(_ context.Context, have Token) (Token, error) {
+		version, had = o.order.Add(1), have
 		return t, nil
 	})
 	if err != nil {
-		return o.storeError(key, err, t)
+		return o.storeError(key, err, t, had)
 	}
 	o.mu.Lock()
 	s := o.sources[key]

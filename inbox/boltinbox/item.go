@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"net/http"
 	"time"
 
@@ -19,9 +20,9 @@ func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 func itemSize(value []byte) int64 { return int64(len(value)) + 64 }
 
 func encode(it *inbox.Item) ([]byte, error) {
-	text, err := json.Marshal(meta{
+	text, err := json.Marshal(stored{
 		it.Partner, it.Integration, it.Delivery, it.ID, it.Type, it.Key,
-		it.Time.UTC(), it.Received.UTC(), it.Header,
+		it.Time.UTC(), it.Received.UTC(), it.Header, crc32.Checksum(it.Body, castagnoli),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("boltinbox: %w", err)
@@ -31,13 +32,16 @@ func encode(it *inbox.Item) ([]byte, error) {
 }
 
 func decode(seq, value []byte) (it inbox.Item, err error) {
-	var m meta
+	var m stored
 	if len(value) < 4 || int(binary.BigEndian.Uint32(value)) > len(value)-4 {
 		return it, fmt.Errorf("boltinbox: item %x cannot be read", seq)
 	}
 	end := 4 + binary.BigEndian.Uint32(value)
 	if err := json.Unmarshal(value[4:end], &m); err != nil {
 		return it, fmt.Errorf("boltinbox: item %x: %w", seq, err)
+	}
+	if m.Sum != 0 && m.Sum != crc32.Checksum(value[end:], castagnoli) {
+		return it, fmt.Errorf("boltinbox: item %x: its body is not as it was stored", seq)
 	}
 	return inbox.Item{
 		Seq: binary.BigEndian.Uint64(seq), Partner: m.Partner, Integration: m.Integration,
@@ -62,12 +66,15 @@ func read(tx *bolt.Tx, seq []byte) (inbox.Item, error) {
 	return it, err
 }
 
-// meta is the stored form of an item, without its body.
-type meta struct {
+// stored is the stored form of an item, without its body.
+type stored struct {
 	Partner, Integration, Delivery, ID, Type, Key string
 	Time, Received                                time.Time
 	Header                                        http.Header `json:",omitempty"`
+	Sum                                           uint32      `json:",omitempty"` // CRC-32C of the body
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // note is the stored form of an item's state, as Settle writes it.
 type note struct {

@@ -73,6 +73,7 @@ func earlier(now time.Time, days int) []byte {
 func (s *Store) drop(tx *bolt.Tx, seq []byte, g *growth) {
 	if v := tx.Bucket(items).Get(seq); v != nil {
 		g.bytes -= itemSize(v)
+		g.items--
 		if tx.Bucket(deadLetters).Get(seq) != nil {
 			g.deadBytes -= itemSize(v)
 		}

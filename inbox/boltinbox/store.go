@@ -102,7 +102,10 @@ func (s *Store) update(batch []*change) error {
 				return err
 			}
 		}
-		return nil
+		if g.items == 0 {
+			return nil
+		}
+		return tx.Bucket(counts).Put(items, number(count(tx)+uint64(g.items)))
 	})
 	if err == nil {
 		s.bytes.Add(g.bytes)
@@ -111,8 +114,8 @@ func (s *Store) update(batch []*change) error {
 	return err
 }
 
-// growth is the change of the store's byte counts by one transaction.
-type growth struct{ bytes, deadBytes int64 }
+// growth is the change of the store's counts by one transaction.
+type growth struct{ bytes, deadBytes, items int64 }
 
 var (
 	items       = []byte("items")        // seq → meta, body
@@ -120,7 +123,16 @@ var (
 	known       = []byte("known")        // DedupeKey → 1
 	knownAt     = []byte("known at")     // time received, DedupeKey → nothing
 	deadLetters = []byte("dead_letters") // seq → time received
+	counts      = []byte("counts")       // "items" → number of items, to find out whether some are missing
 )
+
+// count returns the number of items.
+func count(tx *bolt.Tx) uint64 {
+	if v := tx.Bucket(counts).Get(items); len(v) == 8 {
+		return binary.BigEndian.Uint64(v)
+	}
+	return 0
+}
 
 const (
 	knownSize = 120    // approximate bytes of an ID, with its share of pages
@@ -128,7 +140,8 @@ const (
 )
 
 // Open opens the file, and creates it if there is none. A file that another process has open, or that is not
-// such a file, is an error.
+// such a file, is an error. Open reads the whole file first: one that is damaged, cut off for example, is an error that
+// says where, and stays as it is.
 func Open(path string, cfg Config) (*Store, error) {
 	if cfg.Days < 0 || cfg.MaxBytes < 0 || cfg.Days > maxDays {
 		return nil, fmt.Errorf("boltinbox: Days %d, MaxBytes %d: must not be negative, nor Days above %d",
@@ -142,9 +155,12 @@ func Open(path string, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// open opens the database. If the file was truncated, bbolt panics or faults, and open returns that as an
-// error.
+// open opens the database, once its file was found whole. If bbolt panics or faults nevertheless, open returns that as
+// an error.
 func (s *Store) open(path string) (err error) {
+	if err := audit(path); err != nil {
+		return fmt.Errorf("boltinbox: %s: %w", path, err)
+	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
@@ -164,13 +180,14 @@ func (s *Store) open(path string) (err error) {
 		if file, err := os.Stat(path); err != nil || file.Size() < tx.Size() {
 			return errors.Join(errors.New("the file was cut off"), err)
 		}
-		for _, name := range [][]byte{items, states, known, knownAt, deadLetters} {
+		for _, name := range [][]byte{items, states, known, knownAt, deadLetters, counts} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		all, deadBytes := int64(tx.Bucket(known).Inspect().KeyN)*knownSize, int64(0)
+		all, deadBytes, n := int64(tx.Bucket(known).Inspect().KeyN)*knownSize, int64(0), uint64(0)
 		err := tx.Bucket(items).ForEach(func(k, v []byte) error {
+			n++
 			all += itemSize(v)
 			if tx.Bucket(deadLetters).Get(k) != nil {
 				deadBytes += itemSize(v)
@@ -179,6 +196,9 @@ func (s *Store) open(path string) (err error) {
 		})
 		s.bytes.Store(all)
 		s.deadBytes = deadBytes
+		if err == nil && n != count(tx) { // a file from before they were counted
+			err = tx.Bucket(counts).Put(items, number(n))
+		}
 		return err
 	})
 	if err != nil {
@@ -244,6 +264,7 @@ func (s *Store) Add(_ context.Context, add []*inbox.Item) error {
 			}
 			it.Seq = seq
 			g.bytes += itemSize(values[i]) + knownSize
+			g.items++
 		}
 		return nil
 	})
