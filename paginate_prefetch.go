@@ -2,6 +2,7 @@ package belay
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/belay-go/belay/internal/errkit"
@@ -22,6 +23,9 @@ func (f *future) free() {
 		f.page.free()
 	}
 }
+
+// errFetchEnded is the error of a page whose fetch ended its goroutine, in a function of the user's.
+var errFetchEnded = errors.New("belay: the fetch of a page ended its goroutine")
 
 // ahead yields the pages from the cursor start on, and fetches further pages while the user's loop handles
 // one. With sideBySide it fetches several pages at the same time, if the paginator can compute where a page
@@ -119,10 +123,11 @@ func (w *walk) produce(
 		get := func(at string, number, before int) (next string, count, total int) {
 			defer close(f.done)
 			defer func() {
-				if f.panicked = recover(); f.panicked != nil {
+				if f.panicked = recover(); f.panicked != nil || f.err != nil {
 					once.Do(func() { close(over) })
 				}
 			}()
+			f.err = errFetchEnded
 			f.page, f.err = w.fetch(ctx, at, number, before)
 			if f.err == nil {
 				next, count, total = f.page.next, f.page.count, f.page.total

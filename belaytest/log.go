@@ -12,7 +12,9 @@ type Record struct {
 	At       time.Time // when it arrived
 	Method   string
 	Path     string
+	Query    string      // as it was sent
 	Header   http.Header // of the request, with its credentials
+	Body     []byte      // of the request, at most the first 64 KiB
 	Status   int         // of the answer, 0 for none
 	Accepted bool        // within the limits, and not in an outage
 	Replayed bool        // answered from its Idempotency-Key, without work

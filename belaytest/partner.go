@@ -40,8 +40,8 @@ type Config struct {
 	// Tokens are required if their Path is not empty.
 	Tokens Tokens
 	// Answer returns the answer to an accepted call: a status, and a value to send as JSON, or a []byte to
-	// send as it is. A [Reply] adds headers. Nil answers 200 and {"ok":true}. Answer must be safe for
-	// concurrent use, and must not call the Partner's methods.
+	// send as it is. A [Reply] adds headers. Nil answers 200 and {"ok":true}. The request's body can be read. Answer
+	// must be safe for concurrent use, and must not call the Partner's methods.
 	Answer func(*http.Request) (status int, body any)
 	// Seed makes the random choices repeatable.
 	Seed uint64
@@ -206,7 +206,7 @@ func (p *Partner) decide(req *http.Request, body []byte, now time.Time, rec *Rec
 	}
 	cost := 1
 	if p.cfg.Cost != nil {
-		cost = max(1, p.cfg.Cost(req))
+		cost = max(1, p.cfg.Cost(again(req, body)))
 	}
 	if wait := p.overLimit(req, cost, now); wait > 0 {
 		return p.refuse(now, wait)
@@ -225,7 +225,7 @@ func (p *Partner) decide(req *http.Request, body []byte, now time.Time, rec *Rec
 		rec.Replayed = true
 		return kept
 	}
-	a := p.work(req)
+	a := p.work(again(req, body))
 	if refused := a.status >= 400 && a.status < 500; write(req.Method) && !refused {
 		p.writes[req.Method+" "+req.URL.Path+" "+string(body)]++
 		if key != "" {

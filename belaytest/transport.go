@@ -16,11 +16,12 @@ import (
 // RoundTrip carries req to the partner and the answer back, and takes the configured time. It keeps the
 // RoundTripper contract and starts no goroutine, so it can be used in a synctest bubble.
 func (p *Partner) RoundTrip(req *http.Request) (*http.Response, error) {
-	rec := Record{Sent: time.Now(), Method: req.Method, Path: req.URL.Path, Header: req.Header.Clone()}
+	rec := newRecord(req)
 	body, err := readBody(req)
 	if err != nil {
 		return nil, err
 	}
+	rec.Body = body[:min(len(body), keptBody)]
 	if err := errkit.Sleep(req.Context(), p.delay()); err != nil {
 		return nil, err
 	}
@@ -52,6 +53,22 @@ func (p *Partner) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
+// keptBody is the most bytes of a request's body that a Record holds.
+const keptBody = 64 << 10
+
+func newRecord(req *http.Request) Record {
+	return Record{
+		Sent: time.Now(), Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery, Header: req.Header.Clone(),
+	}
+}
+
+// again returns a copy of req whose body can be read once more.
+func again(req *http.Request, body []byte) *http.Request {
+	clone := *req
+	clone.Body = io.NopCloser(bytes.NewReader(body))
+	return &clone
+}
+
 func readBody(req *http.Request) ([]byte, error) {
 	if req.Body == nil {
 		return nil, nil
@@ -66,11 +83,12 @@ func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // ServeHTTP serves the partner on a real port.
 func (p *Partner) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	rec := Record{Sent: time.Now(), Method: req.Method, Path: req.URL.Path, Header: req.Header.Clone()}
+	rec := newRecord(req)
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		return
 	}
+	rec.Body = body[:min(len(body), keptBody)]
 	a := p.arrive(req, body, &rec)
 	if a.fail && a.kind == Hang {
 		<-req.Context().Done()

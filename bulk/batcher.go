@@ -69,6 +69,9 @@ func (b *Batcher[K, V]) Get(ctx context.Context, key K) (V, error) {
 	if ctx.Err() != nil {
 		return zero, errkit.Context(ctx)
 	}
+	if !hashable(key) { // a map would panic, under the lock
+		return zero, errkit.Invalidf("Batcher: a key of type %T cannot be the key of a map", key)
+	}
 	b.mu.Lock()
 	t := b.open
 	if t == nil {
@@ -113,6 +116,13 @@ func (b *Batcher[K, V]) Get(ctx context.Context, key K) (V, error) {
 	}
 }
 
+// hashable reports whether key can be the key of a map: an interface may hold a value that cannot.
+func hashable[K comparable](key K) (ok bool) {
+	defer func() { ok = recover() == nil }()
+	_ = map[K]bool(nil)[key]
+	return true
+}
+
 // send closes t to further keys and makes its call.
 func (b *Batcher[K, V]) send(t *batch[K, V]) {
 	b.mu.Lock()
@@ -135,7 +145,7 @@ func (b *Batcher[K, V]) split(t *batch[K, V], keys []K) {
 		}
 		return
 	}
-	got, err := b.ask(t.ctx, keys)
+	got, err := b.ask(t, keys)
 	if err == nil {
 		for key, v := range got {
 			t.got[key] = v
@@ -154,12 +164,22 @@ func (b *Batcher[K, V]) split(t *batch[K, V], keys []K) {
 }
 
 // ask makes the call for keys. A panic of the call becomes an error, because no caller's goroutine runs the
-// call.
-func (b *Batcher[K, V]) ask(ctx context.Context, keys []K) (got map[K]V, err error) {
+// call; so does the end of its goroutine, for every key that has no answer yet.
+func (b *Batcher[K, V]) ask(t *batch[K, V], keys []K) (got map[K]V, err error) {
+	returned := false
 	defer func() {
-		if recover() != nil {
+		switch p := recover(); {
+		case p != nil:
 			err = errors.New("belay: the call of the Batcher panicked")
+		case !returned: // runtime.Goexit: send and split do not go on either
+			for _, key := range t.keys {
+				if _, ok := t.got[key]; !ok && t.errs[key] == nil {
+					t.errs[key] = errors.New("belay: the call of the Batcher ended its goroutine")
+				}
+			}
 		}
 	}()
-	return b.call(ctx, keys[:len(keys):len(keys)])
+	got, err = b.call(t.ctx, keys[:len(keys):len(keys)])
+	returned = true
+	return got, err
 }

@@ -6,6 +6,7 @@ package bulk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -136,25 +137,32 @@ func ForEach[T any](
 		workers.Wait()
 	}()
 	room := make(chan struct{}, o.parallel)
+	fail := func(index int, item T, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed.Failed++; len(failed.Errors) < mostItemErrors {
+			failed.Errors = append(failed.Errors, &ItemError{index, item, err})
+		}
+		if o.stop {
+			cancel()
+		}
+	}
 	work := func(index int, item T) {
+		returned := false
 		defer func() {
 			if p := recover(); p != nil {
 				mu.Lock()
 				panicked = p
 				mu.Unlock()
 				cancel()
+			} else if !returned {
+				fail(index, item, errGoexit)
 			}
 			<-room
 		}()
-		if err := f(inner, item); err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			if failed.Failed++; len(failed.Errors) < mostItemErrors {
-				failed.Errors = append(failed.Errors, &ItemError{index, item, err})
-			}
-			if o.stop {
-				cancel()
-			}
+		err := f(inner, item)
+		if returned = true; err != nil {
+			fail(index, item, err)
 		}
 	}
 	var source error
@@ -186,6 +194,9 @@ func ForEach[T any](
 	}
 	return errkit.Join(&failed, source)
 }
+
+// errGoexit is the error of an item whose function ended its goroutine, as runtime.Goexit does.
+var errGoexit = errors.New("the function ended its goroutine")
 
 // Of yields the items of a slice, for [ForEach] and [Batch].
 func Of[T any](items []T) iter.Seq2[T, error] {

@@ -194,6 +194,9 @@ func (j Job[Raw, Rec]) run(
 // lastSave bounds the save of the complete pages after a run has ended early, perhaps by its context.
 const lastSave = 30 * time.Second
 
+// errNotAdapted is the reason for which a record is rejected that nothing has adapted.
+var errNotAdapted = errors.New("importer: adapting it, or a record before it, ended its goroutine")
+
 // take adapts the records of a page, and gathers those that pass.
 func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 	type adapted struct {
@@ -208,6 +211,9 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 			}
 		}()
 		out[i].rec, out[i].err = r.job.adapt(page.Items[i])
+	}
+	for i := range out { // until it is done: a function may end its goroutine, and leave the rest of the records
+		out[i].err = errNotAdapted
 	}
 	if n := min(r.job.Workers, len(out)); n > 1 {
 		var workers sync.WaitGroup
