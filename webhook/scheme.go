@@ -201,3 +201,12 @@ func (u TimeUnit) write(t time.Time) string {
 	}
 	return strconv.FormatInt(t.Unix(), 10)
 }
+
+// Presets returns the schemes of all partners, by name, for lists of them. Their URL is empty.
+func Presets() map[string]Scheme {
+	all := make(map[string]Scheme, len(schemes))
+	for name := range schemes {
+		all[name] = scheme(name, name)
+	}
+	return all
+}

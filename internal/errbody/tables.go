@@ -1,0 +1,29 @@
+package errbody
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Tables are the tables by which bodies are understood, for the page that lists them.
+type Tables struct {
+	Seconds, Millis, Times []string // fields that hold a wait or a time
+	LimitCodes, LimitTexts []string
+	EndedCodes, InUseCodes []string
+}
+
+// Known returns the tables.
+func Known() (t Tables) {
+	for _, f := range waitFields {
+		if f.unit == time.Second {
+			t.Seconds = append(t.Seconds, f.name)
+		} else {
+			t.Millis = append(t.Millis, f.name)
+		}
+	}
+	t.Times = resetFields[:]
+	t.LimitCodes, t.LimitTexts = slices.Sorted(maps.Keys(limitCodes)), limitTexts[:]
+	t.EndedCodes, t.InUseCodes = slices.Sorted(maps.Keys(endedCodes)), slices.Sorted(maps.Keys(inUseCodes))
+	return t
+}
