@@ -41,7 +41,7 @@
 //
 // # The packages
 //
-//	webhook    verifies the webhooks of some twenty-five partners, and those of a scheme of your own
+//	webhook    verifies the webhooks of some thirty partners, and those of a scheme of your own
 //	oauth      gets, keeps and renews tokens (OAuth 2.0)
 //	bulk       works on many items at a time, in batches, or as one call for many lookups
 //	inbox      receives webhooks, keeps them and hands them out

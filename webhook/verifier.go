@@ -1,5 +1,5 @@
 // Package webhook verifies webhooks: it tells a partner's deliveries from those of anybody else. A [Scheme]
-// describes how a partner signs; for some twenty-five partners there is a function that returns it, such as
+// describes how a partner signs; for some thirty partners there is a function that returns it, such as
 // [Stripe]. [NewVerifier] takes a scheme and the secrets:
 //
 //	v, err := webhook.NewVerifier(webhook.Stripe(), belay.NewSecret(os.Getenv("STRIPE_WEBHOOK_SECRET")))
