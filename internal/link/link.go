@@ -29,7 +29,7 @@ func target(s string) (target, rest string, ok bool) {
 		return strings.Cut(s[1:], ">")
 	}
 	end := strings.IndexAny(s, "; \t")
-	if end < 0 {
+	if end <= 0 {
 		return "", "", false
 	}
 	target, rest = s[:end], s[end:]

@@ -41,9 +41,11 @@ func TestNext(t *testing.T) {
 		`/x?page=2; rel=next`:                                 "/x?page=2",
 		`?page=2 ; rel=next`:                                  "?page=2",
 		`https://x/?p=1; rel="prev", https://x/?p=3;rel=next`: "https://x/?p=3",
-		`rel=next`:       "",
-		`<a>; rel='next`: "",
-		`<a>; rel=''`:    "",
+		`<a>,;rel=next`:                                       "",
+		`;`:                                                   "",
+		`rel=next`:                                            "",
+		`<a>; rel='next`:                                      "",
+		`<a>; rel=''`:                                         "",
 	} {
 		require.Equal(t, want, Next([]string{header}), header)
 	}
