@@ -55,6 +55,25 @@ func TestAdyen(t *testing.T) {
 		"none":                 {body(), belay.ErrNoSignature},
 		"no array":             {[]byte(`{}`), belay.ErrNoSignature},
 		"not JSON":             {[]byte(`a=b`), belay.ErrMalformedSignature},
+		"a second item, by another case": {
+			body(strings.TrimSuffix(item, "}") + `,"notificationRequestItem":{"pspReference":"psp9","success":"true"}}`),
+			belay.ErrMalformedSignature,
+		},
+		"a second outcome, by another case": {
+			body(strings.Replace(item, `"success"`, `"Success":"true","success"`, 1)), belay.ErrMalformedSignature,
+		},
+		"a second amount, by another case": {
+			body(strings.Replace(item, `"value"`, `"Value":1,"value"`, 1)), belay.ErrMalformedSignature,
+		},
+		"a second name, by another letter": {
+			body(strings.Replace(item, `"success"`, `"\u017fuccess":"true","success"`, 1)), belay.ErrMalformedSignature,
+		},
+		"the same name twice": {
+			body(strings.Replace(item, `"success"`, `"success":"false","success"`, 1)), belay.ErrMalformedSignature,
+		},
+		"a second list of items": {
+			[]byte(strings.TrimSuffix(string(body(item)), "}") + `,"NotificationItems":[{}]}`), belay.ErrMalformedSignature,
+		},
 		"parts moved": {
 			body(strings.Replace(strings.Replace(item, `"TestMerchant"`, `"TestMerchant:TestPayment"`, 1),
 				`"TestPayment-1407325143704"`, `"1407325143704"`, 1)), belay.ErrBadSignature,
@@ -88,6 +107,28 @@ func TestMessageBird(t *testing.T) {
 		time.Sleep(6 * time.Minute)
 		_, err = v.Verify(h, []byte(body))
 		require.ErrorIs(t, err, belay.ErrTooOld)
+	})
+}
+
+// Where the query is signed, it belongs to what an event without an ID is known by.
+func TestEventsThatDifferInTheQuery(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "", func(t *testing.T) {
+		const at = "https://us.example/hook"
+		v := mustVerifier(t, webhook.MessageBird(at), "key")
+		ids := make(map[string]bool)
+		for _, query := range []string{"id=1&status=sent", "id=1&status=delivered", "id=2&status=sent", "id=2&status=sent"} {
+			sum := sha256.Sum256(nil)
+			stamp := fmt.Sprint(time.Now().Unix())
+			mac := hmac.New(sha256.New, []byte("key"))
+			mac.Write([]byte(stamp + "\n" + at + "?" + query + "\n" + string(sum[:])))
+			r := httptest.NewRequest(http.MethodPost, "/hook?"+query, http.NoBody)
+			r.Header = headersOf("MessageBird-Signature", base64.StdEncoding.EncodeToString(mac.Sum(nil)), "MessageBird-Request-Timestamp", stamp)
+			d, err := v.VerifyRequest(r)
+			require.NoError(t, err)
+			ids[d.ID] = true
+		}
+		require.Len(t, ids, 3)
 	})
 }
 
@@ -154,6 +195,9 @@ func TestWritingsOfTwilio(t *testing.T) {
 		"a colon as it is":          {"https://us.example/sms", "at=10%3A30", "https://us.example/sms?at=10:30"},
 		"a quote as it is":          {"https://us.example/sms", "n=o%27x", "https://us.example/sms?n=o'x"},
 		"all three, with a port":    {"https://us.example/sms", "n=%27%3a%40", "https://us.example:443/sms?n=':@"},
+		"one plain, one escaped":    {"https://us.example/sms", "e=a%40b&f=12%3A30", "https://us.example/sms?e=a%40b&f=12:30"},
+		"sent one of each":          {"https://us.example/sms", "e=a@b&f=O%27N", "https://us.example/sms?e=a%40b&f=O'N"},
+		"small digits":              {"https://us.example/sms", "f=12%3a30", "https://us.example/sms?f=12%3A30"},
 		"sent as they are":          {"https://us.example/sms", "n=':@", "https://us.example/sms?n=%27%3A%40"},
 		"a user and a password":     {"https://u:pw@us.example/sms", "a=b", "https://u:pw@us.example/sms?a=b"},
 		"and a port":                {"https://u:pw@us.example/sms", "a=b", "https://u:pw@us.example:443/sms?a=b"},

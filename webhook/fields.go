@@ -156,10 +156,14 @@ func (f *fields) extract(d *belay.Delivery, in *incoming, m *message) error {
 // hash returns the hash of data and of the other values that were signed and differ between deliveries, and whether
 // there are none of those.
 func (m *message) hash(data []byte) (id string, alone bool) {
-	if m.timestamp == "" && m.id == "" {
+	if m.timestamp == "" && m.id == "" && m.query == "" {
 		return delivery.HashID(data), true
 	}
-	return delivery.HashID([]byte(m.timestamp + "\n" + m.id + "\n" + string(data))), false
+	signed := m.timestamp + "\n" + m.id + "\n"
+	if m.query != "" {
+		signed += m.query + "\n"
+	}
+	return delivery.HashID(append([]byte(signed), data...)), m.timestamp == "" && m.id == ""
 }
 
 // extractArray fills in the ID of d, and makes an event of each element of the array. A body that does not

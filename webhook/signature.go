@@ -23,6 +23,7 @@ const (
 // message holds the signatures of a delivery and the signed values beside its body.
 type message struct {
 	signatures, timestamp, id string
+	query                     string   // the query of the URL, if it is signed
 	form                      string   // the form's fields, as they are signed
 	json                      []string // the values of the {json:path} parts of Scheme.Signed, in their order
 	urls                      []string // forms of the URL that the partner may have signed; noURL where it signs none
@@ -76,6 +77,7 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 	}
 	if m.urls == nil {
 		m.urls, err = v.scheme.urls(in.url)
+		_, m.query, _ = strings.Cut(in.url, "?")
 	}
 	return err
 }

@@ -42,7 +42,7 @@ func asTwilio(raw string) ([]string, error) {
 			hosts = append(hosts, bare)
 		}
 		for _, host := range hosts {
-			for _, path := range [...]string{after, twilioPlain.Replace(after), twilioEscaped.Replace(after)} {
+			for _, path := range twilioWritings(after) {
 				if form := scheme + "://" + host + path; !slices.Contains(all, form) {
 					all = append(all, form)
 				}
@@ -52,10 +52,21 @@ func asTwilio(raw string) ([]string, error) {
 	return all, nil
 }
 
-var (
-	twilioPlain   = strings.NewReplacer("%40", "@", "%3A", ":", "%3a", ":", "%27", "'")
-	twilioEscaped = strings.NewReplacer("@", "%40", ":", "%3A", "'", "%27")
-)
+// twilioWritings returns the writings of s with each of @, : and ' as it is sent, plain, or escaped.
+func twilioWritings(s string) []string {
+	forms := []string{s}
+	for _, c := range [...]struct{ plain, escaped string }{{"@", "%40"}, {":", "%3A"}, {"'", "%27"}} {
+		for _, form := range slices.Clone(forms) {
+			plain := strings.NewReplacer(c.escaped, c.plain, strings.ToLower(c.escaped), c.plain).Replace(form)
+			for _, other := range [...]string{plain, strings.ReplaceAll(plain, c.plain, c.escaped)} {
+				if !slices.Contains(forms, other) {
+					forms = append(forms, other)
+				}
+			}
+		}
+	}
+	return forms
+}
 
 // withPort returns raw, and raw with its default port added or removed. A URL with any other port is returned alone.
 func withPort(raw string) []string {

@@ -284,11 +284,17 @@ func (v *Verifier) eachItem(in *incoming) error {
 	case n > maxEvents:
 		return fmt.Errorf("%w: %d events, at most %d", belay.ErrMalformedSignature, n, maxEvents)
 	}
+	if err := ambiguous(in.body, []string{v.scheme.Events + "."}); err != nil {
+		return err
+	}
 	elements := doc.Elements()
 	for i := range n {
 		data, _, err := elements.Next()
 		if err != nil {
 			return fmt.Errorf("%w: event %d: %v", belay.ErrMalformedSignature, i+1, err)
+		}
+		if err := ambiguous(data, v.fieldPaths()); err != nil {
+			return fmt.Errorf("event %d of %d: %w", i+1, n, err)
 		}
 		var m message
 		if err := v.signedBy(&incoming{in.method, in.url, in.header, data}, &m); err != nil {
@@ -296,6 +302,19 @@ func (v *Verifier) eachItem(in *incoming) error {
 		}
 	}
 	return nil
+}
+
+// fieldPaths returns the paths of the fields that are signed by themselves, and that of the signature.
+func (v *Verifier) fieldPaths() (paths []string) {
+	for i := range v.signed {
+		for _, p := range v.signed[i].at {
+			paths = append(paths, p.path)
+		}
+	}
+	if path, ok := strings.CutPrefix(v.scheme.Header, "json:"); ok {
+		paths = append(paths, path)
+	}
+	return paths
 }
 
 // checkTime returns an error if the signed time is outside the tolerance. With a negative tolerance it checks
