@@ -62,6 +62,12 @@ func (x *exchange) send(*next) (*http.Response, error) {
 			Err:     errors.New("the transport returned neither response nor error"),
 		}
 	}
+	if s, ok := req.Body.(*source); ok && err == nil {
+		if failed := s.failed.Load(); failed != nil { // the partner answers what it got of the body
+			_ = resp.Body.Close()
+			resp, err = nil, *failed
+		}
+	}
 	if err == nil {
 		if x.set.jar != nil {
 			if set := resp.Cookies(); len(set) > 0 {

@@ -15,7 +15,9 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/belay-go/belay/internal/errkit"
 )
@@ -167,8 +169,11 @@ func Multipart(fields url.Values, files ...File) Body {
 				return nil, fmt.Errorf("open %q: %w", files[i].Name, err)
 			}
 			p.closers = append(p.closers, rc)
-			readers = append(readers, rc)
-			p.add(rc, files[i].Size)
+			content := io.Reader(rc)
+			if size := p.add(rc, files[i].Size); size >= 0 {
+				content = &exactly{rc, size, "the file " + strconv.Quote(files[i].Name)}
+			}
+			readers = append(readers, content)
 		}
 		p.Reader = io.MultiReader(append(readers, bytes.NewReader(text[from:]))...)
 		return p, nil
@@ -181,22 +186,36 @@ type parts struct {
 	size    int64 // in bytes, -1 if it is not known
 }
 
-// add adds a file's size: as it is told, or else as the file system tells it.
-func (p *parts) add(rc io.ReadCloser, told int64) {
+// add adds a file's size: as it is told, or else as the file system tells it. It returns the size, -1 if it is not known.
+func (p *parts) add(rc io.ReadCloser, told int64) int64 {
+	size := told
 	if told == 0 {
-		if f, ok := rc.(*os.File); ok {
-			if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-				at, err := f.Seek(0, io.SeekCurrent)
-				if err == nil && at <= info.Size() && p.size >= 0 {
-					p.size += info.Size() - at
-					return
-				}
-			}
-		}
-		p.size = -1
-	} else if p.size >= 0 {
-		p.size += told
+		size = restOf(rc)
 	}
+	switch {
+	case size < 0:
+		p.size = -1
+	case p.size >= 0:
+		p.size += size
+	}
+	return size
+}
+
+// restOf returns how many bytes of a regular file follow, -1 for anything else.
+func restOf(rc io.ReadCloser) int64 {
+	f, ok := rc.(*os.File)
+	if !ok {
+		return -1
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return -1
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil || at > info.Size() {
+		return -1
+	}
+	return info.Size() - at
 }
 
 func (p *parts) Close() error {
@@ -256,7 +275,7 @@ func (b *Body) attach(req *http.Request) error {
 	}
 	req.ContentLength = b.length
 	if b.once != nil {
-		req.Body = &source{b.once}
+		req.Body = newSource(b.once, -1)
 		return nil
 	}
 	if b.length == 0 {
@@ -270,25 +289,69 @@ func (b *Body) attach(req *http.Request) error {
 	if p, ok := rc.(*parts); ok && b.length < 0 {
 		req.ContentLength = p.size
 	}
-	req.Body = &source{rc}
+	length := req.ContentLength
+	req.Body = newSource(rc, length)
 	req.GetBody = func() (io.ReadCloser, error) {
 		rc, err := b.open()
 		if err != nil {
 			return nil, err
 		}
-		return &source{rc}, nil
+		return newSource(rc, length), nil
 	}
 	return nil
 }
 
 // source is a request's body from the caller. An error in reading it is ErrInvalid, because it is not the
 // partner's failure.
-type source struct{ io.ReadCloser }
+type source struct {
+	exactly
+	io.Closer
+	failed atomic.Pointer[error] // an answer that came in spite of it is of a body that was cut
+}
+
+// newSource returns the body rc of length bytes, -1 if that is not known.
+func newSource(rc io.ReadCloser, length int64) *source {
+	return &source{exactly: exactly{rc, length, "the request's body"}, Closer: rc}
+}
 
 func (s *source) Read(p []byte) (int, error) {
-	n, err := s.ReadCloser.Read(p)
+	n, err := s.exactly.Read(p)
 	if err != nil && err != io.EOF {
 		err = errkit.Input(fmt.Errorf("the request's body cannot be read: %w", err))
+		s.failed.Store(&err)
+	}
+	return n, err
+}
+
+// exactly reads content that must have as many bytes as are left. It fails before the last byte if there are more, so
+// that nobody takes a part for the whole.
+type exactly struct {
+	from io.Reader
+	left int64 // -1 if it is not known
+	what string
+}
+
+func (e *exactly) Read(p []byte) (int, error) {
+	if e.left < 0 {
+		return e.from.Read(p)
+	}
+	if int64(len(p)) > e.left && e.left > 0 {
+		p = p[:e.left]
+	}
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := e.from.Read(p)
+	if e.left -= int64(n); err == io.EOF && e.left > 0 {
+		return n, fmt.Errorf("%s is %d bytes shorter than it was said to be", e.what, e.left)
+	}
+	if e.left == 0 && err == nil {
+		var next [1]byte
+		more, err := io.ReadFull(e.from, next[:])
+		if more > 0 {
+			return 0, fmt.Errorf("%s is longer than it was said to be", e.what)
+		}
+		return n, err
 	}
 	return n, err
 }

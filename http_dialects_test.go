@@ -12,8 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
@@ -110,12 +112,20 @@ func TestLengthOfMultipart(t *testing.T) {
 		},
 		"another size": {[]belay.File{{Field: "f", Name: "n", Open: inMemory, Size: 9}}, true, true},
 		"a larger one": {[]belay.File{{Field: "f", Name: "n", Open: inMemory, Size: 11}}, true, true},
+		"two that make up for each other": {
+			[]belay.File{{Field: "f", Name: "n", Open: inMemory, Size: 9}, {Field: "g", Name: "m", Open: inMemory, Size: 11}}, true, true,
+		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			var length int64
+			var length atomic.Int64
+			var whole atomic.Bool
 			cl := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				length = r.ContentLength
+				length.Store(r.ContentLength)
 				err := r.ParseMultipartForm(1 << 20)
+				if c.fails {
+					whole.Store(err == nil)
+					return // a partner that finds nothing wrong with it
+				}
 				if err != nil || r.FormValue("a") != "b" || len(r.MultipartForm.File) != len(c.files) {
 					w.WriteHeader(400)
 				}
@@ -123,11 +133,23 @@ func TestLengthOfMultipart(t *testing.T) {
 			_, err := belay.Post[belay.None](t.Context(), cl, "/", belay.Multipart(url.Values{"a": {"b"}}, c.files...))
 			if c.fails {
 				require.ErrorIs(t, err, belay.ErrInvalid)
+				require.ErrorContains(t, err, "said to be")
+				require.False(t, whole.Load())
 				return
 			}
 			require.NoError(t, err)
-			require.Equal(t, c.known, length > 0, "%d", length)
+			require.Equal(t, c.known, length.Load() > 0)
 		})
+	}
+	for _, content := range []string{"0123456789a", "012345678", strings.Repeat("0", 5000)} {
+		cl := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			data, err := io.ReadAll(r.Body)
+			assert.False(t, err == nil && len(data) == 10)
+		})
+		_, err := belay.Post[belay.None](t.Context(), cl, "/", belay.StreamBody("text/plain", 10, func() (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader(content)), nil
+		}))
+		require.ErrorIs(t, err, belay.ErrInvalid)
 	}
 	_, err := belay.Post[belay.None](t.Context(), newClient(t, stub{}), "/",
 		belay.Multipart(nil, belay.File{Field: "f", Open: inMemory, Size: -1}))
