@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"slices"
@@ -93,10 +94,11 @@ type download struct {
 	path      string
 	w         io.Writer
 	opts      []CallOption
-	validator string // the version of the content, for If-Range; empty if unknown
-	total     int64  // bytes, -1 if unknown
-	sum       *sum   // nil if the partner sends no checksum
-	noRanges  bool   // the partner refused the range that was left, so the whole content is requested
+	validator string       // the version of the content, for If-Range; empty if unknown
+	total     int64        // bytes, -1 if unknown
+	sum       *sum         // nil if the partner sends no checksum
+	written   maphash.Hash // of the bytes that w has
+	noRanges  bool         // the partner refused the range that was left, so the whole content is requested
 }
 
 // next requests the rest of the content, and returns nil when the content is complete.
@@ -127,6 +129,9 @@ func (g *download) next(ctx context.Context) error {
 	}
 	if err != nil {
 		if info.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 && !g.noRanges && g.validator != "" {
+			if was, now := g.Header.Get("Etag"), info.Header.Get("Etag"); was != "" && now != "" && was != now {
+				return g.changed(x, from)
+			}
 			return g.unsatisfied(info.Header, err)
 		}
 		return err
@@ -136,6 +141,12 @@ func (g *download) next(ctx context.Context) error {
 		return g.broken(x, fmt.Errorf("status %d is no answer to a download", resp.StatusCode))
 	}
 	part, err := partOf(resp)
+	if said := resp.Header.Get("Content-Range"); err == nil && said != "" {
+		// "items 0-24/319" counts something else. It does not answer a Range.
+		if _, ok := headers.ContentRange(said); !ok && (from > 0 || !headers.OtherRange(said)) {
+			err = fmt.Errorf("the range %q, which cannot be read", redact.Line(said, 60))
+		}
+	}
 	if err != nil {
 		return g.broken(x, err)
 	}
@@ -152,8 +163,13 @@ func (g *download) next(ctx context.Context) error {
 		return g.broken(x, fmt.Errorf("asked for what follows byte %d, got the range %q",
 			from, redact.Line(resp.Header.Get("Content-Range"), 60)))
 	}
-	if _, err := io.CopyN(io.Discard, resp.Body, from-part.First); err != nil {
+	var skipped maphash.Hash
+	skipped.SetSeed(g.written.Seed())
+	if _, err := io.CopyN(&skipped, resp.Body, from-part.First); err != nil {
 		return g.brokenOff(x, err)
+	}
+	if part.First == 0 && skipped.Sum64() != g.written.Sum64() { // a part of the content that is not told as one, too
+		return g.changed(x, from)
 	}
 	return g.write(x, resp, part)
 }
@@ -161,7 +177,7 @@ func (g *download) next(ctx context.Context) error {
 // write writes the body of resp, which is at the first byte that is missing, to the end of its part.
 func (g *download) write(x *exchange, resp *http.Response, part headers.Range) error {
 	g.Requests++
-	out := &counting{w: g.w, sum: g.sum}
+	out := &counting{w: g.w, sum: g.sum, written: &g.written}
 	content := io.Reader(resp.Body)
 	if part.Last >= 0 {
 		content = io.LimitReader(content, part.Last+1-g.Bytes)
@@ -276,10 +292,11 @@ func (g *download) brokenOff(x *exchange, err error) error {
 
 // counting writes to w and to the checksum, counts the bytes, and keeps the error of w.
 type counting struct {
-	w   io.Writer
-	sum *sum
-	n   int64
-	err error
+	w       io.Writer
+	sum     *sum
+	written *maphash.Hash
+	n       int64
+	err     error
 }
 
 func (c *counting) Write(p []byte) (int, error) {
@@ -290,6 +307,7 @@ func (c *counting) Write(p []byte) (int, error) {
 	if c.sum != nil {
 		_, _ = c.sum.Write(p[:n])
 	}
+	_, _ = c.written.Write(p[:n])
 	c.n += int64(n)
 	c.err = err
 	return n, err

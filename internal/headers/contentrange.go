@@ -55,15 +55,25 @@ func UnsatisfiedRange(s string) (total int64, ok bool) {
 	return position(size)
 }
 
-// byteRange returns what follows the unit. Some servers write the unit in upper case, or with "=" behind it.
+// byteRange returns what follows the unit. Some servers write the unit in upper case, in the singular, or with "=" or ":"
+// behind it.
 func byteRange(s string) (rest string, ok bool) {
 	s = strings.TrimSpace(s)
-	const unit = "bytes"
-	if len(s) <= len(unit) || !strings.EqualFold(s[:len(unit)], unit) {
-		return "", false
+	for _, unit := range [...]string{"bytes", "byte"} {
+		if len(s) > len(unit) && strings.EqualFold(s[:len(unit)], unit) {
+			rest = strings.TrimLeft(s[len(unit):], " \t=:")
+			return rest, len(rest) < len(s)-len(unit)
+		}
 	}
-	rest = strings.TrimLeft(s[len(unit):], " \t=")
-	return rest, len(rest) < len(s)-len(unit)
+	return "", false
+}
+
+// OtherRange reports whether a Content-Range counts in another unit than bytes, such as "items 0-24/319".
+func OtherRange(s string) bool {
+	unit, _, _ := strings.Cut(strings.TrimSpace(s), " ")
+	lower := strings.ToLower(strings.TrimRight(unit, ":="))
+	return lower != "" && strings.Trim(lower, "abcdefghijklmnopqrstuvwxyz-_") == "" && lower != "bytes" && lower != "byte" &&
+		lower != "octets"
 }
 
 // position parses a number of bytes: digits only.
