@@ -70,7 +70,7 @@ func (p OffsetPages) Next(a *PageAnswer) (string, error) {
 		}
 	case a.Count == 0 && told > next:
 		return "", fmt.Errorf("%s says %d, but there is nothing at %d", p.Total, told, offset)
-	case a.Count == 0, next == most:
+	case a.Count == 0, !p.UntilEmpty && a.complete(next, told, p.Limit):
 		return "", nil
 	}
 	return strconv.Itoa(next), nil
@@ -175,10 +175,10 @@ func (p NumberPages) Next(a *PageAnswer) (string, error) {
 		}
 	case most >= 0:
 		before := a.known.before
-		if before < 0 && a.Count < p.Size { // not known: all pages before were full, as far as this one is the last
-			before = (n - p.first()) * p.Size
-		}
-		if a.Count == 0 || before >= 0 && before+a.Count == most {
+		switch { // without the number of items before, only the tally knows where the list ends
+		case a.Count == 0 && before < 0 && told > (n-p.first())*p.Size && p.Size > 0:
+			return "", fmt.Errorf("%s says %d, but page %d has no items", p.Total, told, n)
+		case a.Count == 0, before >= 0 && !p.UntilEmpty && a.complete(before+a.Count, told, p.Size):
 			return "", nil
 		}
 	case a.Count == 0, a.Count < p.Size && !p.UntilEmpty:
@@ -204,16 +204,47 @@ func (p NumberPages) lastOf(a *PageAnswer, place int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	first := a.known.pages < 0
 	a.known.pages = max(a.known.pages, pages)
+	most := a.known.pages
 	switch {
-	case place == a.known.pages:
-		return true, nil
-	case a.Count > 0, place < pages:
-		return false, nil
-	case pages >= 0 && pages < place-1 && pages < a.known.pages:
-		return false, fmt.Errorf("%s fell from %d to %d, and page %d has no items", p.Pages, a.known.pages, pages, place)
+	case a.Count > 0:
+		return place == most || place == pages && few(most, pages), nil
+	case pages >= 0 && pages < place-1 && (first || pages < most) && !few(most, pages),
+		first && place > 1 && pages < place-1,
+		place == most && pages < place-1,
+		place < most && !(pages == place-1 && few(most, pages)):
+		if pages >= 0 && pages < most {
+			return false, fmt.Errorf("%s fell from %d to %d, and page %d has no items", p.Pages, most, pages, place)
+		}
+		return false, fmt.Errorf("%s was %d, but page %d has no items", p.Pages, most, place)
 	}
 	return true, nil
+}
+
+// few reports whether a number that fell so may have done it because items were deleted while the list was read.
+func few(from, to int) bool { return from-to <= 1+from/10 }
+
+// complete reports whether a list is complete by its total after seen items, with those of this page. A total that is
+// smaller than an earlier one may be of a partner that counts what is left, and says nothing, unless it fell by few.
+func (a *PageAnswer) complete(seen, told, size int) bool {
+	most := max(told, a.known.total)
+	if told < 0 || told >= most {
+		return seen == most
+	}
+	return a.Count < size && seen == told && few(most, told)
+}
+
+// size returns the number of items on a full page, 0 if it is not known.
+func (p OffsetPages) size() int { return p.Limit }
+
+// size returns the number of items on a full page, 0 if it is not known.
+func (p NumberPages) size() int { return p.Size }
+
+// place returns the number of pages before the one at cursor.
+func (p NumberPages) place(cursor string) int {
+	n, _ := parseCount(cursor, p.first())
+	return n - p.first()
 }
 
 // param returns the name of the parameter for the offset.

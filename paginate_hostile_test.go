@@ -200,7 +200,7 @@ func TestPagesBadInput(t *testing.T) {
 		`{}`:                      `no items at "d"`,
 		`{"d":{"a":1}}`:           "not an array but an object",
 		`{"d":"x"}`:               "not an array but a string",
-		`{"d":null,"next":"x"}`:   "null, but there is a next page",
+		`{"d":false,"next":"x"}`:  "false, but there is a next page",
 		`{"d":[],"next":{}}`:      "next is neither text nor a number",
 		`{"d":[],"next":true}`:    "neither",
 		`[]`:                      `no items at "d"`,

@@ -104,27 +104,35 @@ func plain(what string, v []byte) (string, error) {
 	return string(v), nil
 }
 
-// flag returns the boolean at path. Anything else at path, or nothing, is an error.
+// flag returns the boolean at path, which may be written as a number or a text. Anything else at path, or nothing, is an
+// error.
 func (a *PageAnswer) flag(path string) (bool, error) {
 	v, err := a.Value(path)
 	switch {
 	case err != nil:
 		return false, err
-	case string(v) == "true", string(v) == "false":
-		return string(v) == "true", nil
 	case v == nil:
 		return false, fmt.Errorf("there is no %s", path)
+	}
+	switch strings.ToLower(strings.Trim(string(v), `"`)) {
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
 	}
 	return false, fmt.Errorf("%s is not a boolean", path)
 }
 
-// number returns the whole number at path, -1 if there is none.
+// number returns the whole number at path, -1 if there is none, which some partners write as -1 too.
 func (a *PageAnswer) number(path string) (int, error) {
 	s, err := a.text(path)
 	if err != nil || s == "" {
 		return -1, err
 	}
 	n, err := strconv.ParseFloat(s, 64)
+	if err == nil && n == -1 {
+		return -1, nil
+	}
 	if err != nil || !(n >= 0 && n <= 1<<53) {
 		return -1, fmt.Errorf("%s is not a count", path)
 	}
@@ -320,7 +328,11 @@ func (p LinkPages) Next(a *PageAnswer) (string, error) {
 	if p.UntilEmpty && a.Count == 0 {
 		return "", nil
 	}
-	return absoluteNext(a, link.Next(a.Header["Link"]), p.KeepOrigin)
+	next := link.Next(a.Header["Link"])
+	if next == "" && link.Told(a.Header["Link"]) {
+		return "", errors.New("the Link header speaks of a next page, but cannot be read")
+	}
+	return absoluteNext(a, next, p.KeepOrigin)
 }
 
 // NextURLPages follows the URL of the next page, absolute or relative, which each page's JSON holds:

@@ -61,6 +61,8 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 		err := f.err
 		if err == nil {
 			err = w.accept(f.page)
+		} else if w.isEnd(f.cursor, err) {
+			return
 		}
 		if err != nil {
 			yield(nil, err)

@@ -1,8 +1,10 @@
 package belay
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
+	"net/http"
 	"sync/atomic"
 )
 
@@ -17,6 +19,9 @@ type tally struct {
 	told  bool   // that page told the total
 	count int    // its items
 	hash  uint64 // of its items
+	same  int    // how many pages before it had the same
+	ends  string // the cursor behind a page that may be the last, empty if none is
+	size  int    // items on a full page, 0 if that is not known
 	seed  maphash.Seed
 	param string // the parameter that asks for a page that is counted, otherwise empty: a cursor would come again
 }
@@ -33,6 +38,9 @@ func (t *tally) begin(how Paginator, cursor string) {
 	t.seed = maphash.MakeSeed()
 	if p, ok := how.(interface{ param() string }); ok {
 		t.param = p.param()
+	}
+	if p, ok := how.(interface{ size() int }); ok {
+		t.size = p.size()
 	}
 	if cursor == "" {
 		return
@@ -80,20 +88,37 @@ func (a *PageAnswer) told(path string) (int, error) {
 func (w *walk) accept(p *fetched) error {
 	t := &w.tally
 	hash := maphash.Bytes(t.seed, p.doc.Raw())
-	if p.count > 0 && p.count == t.count && hash == t.hash && t.param != "" {
+	if p.count == 0 || p.count != t.count || hash != t.hash {
+		t.same = 0
+	} else if t.same++; t.param != "" && t.same > p.mayBeEqual() {
 		return p.broken(fmt.Errorf("it has the items of the page before it: the partner seems to ignore %s", t.param))
 	}
 	wasTold := t.told
 	t.count, t.hash, t.told = p.count, hash, p.told
+	total := int(t.total.Load()) - 1
+	short := p.count < t.size
+	if how, ok := w.how.(NumberPages); ok && t.seen < 0 && t.size > 0 && !short {
+		t.seen = how.place(p.cursor) * t.size // a full page shows that those before it were full, too
+	}
+	counted := w.counted()
+	t.ends = ""
 	if t.seen < 0 {
+		if counted && short {
+			t.ends = p.next
+		}
 		return nil
 	}
 	t.seen += p.count
-	total := int(t.total.Load()) - 1
 	switch {
-	case p.count > 0 && t.seen == total && w.counted():
+	case p.number == 1 && p.count == 0 && p.told && p.total == 0 && t.seen > 0:
+		return p.broken(fmt.Errorf("the total is 0 after %d items", t.seen))
+	case p.count > 0 && t.seen == total && counted && (p.total >= total || !p.told):
 		p.next = ""
-	case p.next != "" || t.seen >= total:
+	case p.next != "":
+		if counted && p.told && t.seen >= p.total {
+			t.ends = p.next
+		}
+	case t.seen >= total:
 	case p.told && p.total == t.seen: // some of the items were deleted while the list was read
 	case !p.told && !wasTold: // only the first pages tell it, and so nobody knows what was deleted since
 	case p.told && p.total < total:
@@ -104,13 +129,33 @@ func (w *walk) accept(p *fetched) error {
 	return nil
 }
 
+// mayBeEqual returns how many pages in a row may have the same items as the one before. A single item comes twice if
+// another was inserted before it, and numbers and texts may be equal.
+func (p *fetched) mayBeEqual() int {
+	switch {
+	case !p.objects:
+		return 100
+	case p.count == 1:
+		return 1
+	}
+	return 0
+}
+
+// isEnd reports whether the error of the page at cursor is the end of the list: the page before may have been the last,
+// and some partners answer 404 or 400 behind it.
+func (w *walk) isEnd(cursor string, err error) bool {
+	var e *Error
+	return w.tally.ends != "" && cursor == w.tally.ends && errors.As(err, &e) &&
+		(e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusBadRequest)
+}
+
 // counted reports whether the list ends by its total.
 func (w *walk) counted() bool {
 	switch how := w.how.(type) {
 	case OffsetPages:
-		return how.Total != ""
+		return how.Total != "" && !how.UntilEmpty
 	case NumberPages:
-		return how.Total != "" && how.Pages == "" && how.More == ""
+		return how.Total != "" && how.Pages == "" && how.More == "" && !how.UntilEmpty
 	}
 	return false
 }

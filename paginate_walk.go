@@ -56,6 +56,7 @@ type fetched struct {
 	count, total int
 	before       int  // the number of items before the page, -1 if it is not known
 	told         bool // the page tells the total
+	objects      bool // the items are objects
 	absent       bool // the answer says that the list ended before this page
 }
 
@@ -256,11 +257,16 @@ func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 	var last []byte
 	p.count, last, p.has, err = p.doc.Array(path)
 	if err != nil {
-		if v, _ := p.doc.Value(path); path == "" || !nothing(v) {
+		v, _ := p.doc.Value(path)
+		if path == "" {
+			v = bytes.TrimSpace(data)
+		}
+		if !nothing(v) {
 			return fmt.Errorf("the items at %q are %w", path, err)
 		}
 		p.count, last, p.has = 0, nil, false
 	}
+	p.objects = len(last) > 0 && last[0] == '{'
 	a := &PageAnswer{Cursor: p.cursor, URL: resp.Request.URL, Header: resp.Header, Count: p.count, Last: last, doc: &p.doc}
 	a.known = p.walk.tally.known()
 	a.known.before = p.before
@@ -273,15 +279,16 @@ func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 	case len(p.next) > longestCursor:
 		return fmt.Errorf("the next cursor has %d bytes, above %d", len(p.next), longestCursor)
 	case p.has:
-	case path == "":
-		return errors.New("it is no array of items")
 	default:
 		// Some partners send null for no items, on the last page, and some {}, "" or false.
 		v, _ := p.doc.Value(path)
+		if path == "" {
+			v = bytes.TrimSpace(data)
+		}
 		if !nothing(v) {
 			return fmt.Errorf("there are no items at %q", path)
 		}
-		if p.next != "" {
+		if p.next != "" && string(v) != "null" { // which Go's encoding/json writes for any empty list
 			return fmt.Errorf("the items at %q are %s, but there is a next page", path, v)
 		}
 	}
@@ -310,20 +317,34 @@ func form(body map[string]any) url.Values {
 	return values
 }
 
-// missing returns the parameters of the path and of the options that link does not have.
-func (o *callOptions) missing(path, link string) url.Values {
-	own := make(url.Values)
+// missing returns the parameters of the path and of the options that link does not have. A semicolon or a percent sign
+// that net/url refuses is a part of its value.
+func (o *callOptions) missing(path, link string) (own url.Values) {
+	own = make(url.Values)
 	if filled, err := o.expand(path); err == nil {
 		_, query, _ := strings.Cut(filled, "?")
-		own, _ = url.ParseQuery(query)
+		for pair := range strings.SplitSeq(query, "&") {
+			name, value, _ := strings.Cut(pair, "=")
+			if name = unescaped(name); name != "" {
+				own[name] = append(own[name], unescaped(value))
+			}
+		}
 	}
 	maps.Copy(own, o.query)
 	_, query, _ := strings.Cut(link, "?")
-	has, _ := url.ParseQuery(query)
-	for name := range has {
-		delete(own, name)
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		delete(own, unescaped(name))
 	}
 	return own
+}
+
+// unescaped returns a part of a query without its escapes, and as it is if one of them is wrong.
+func unescaped(s string) string {
+	if plain, err := url.QueryUnescape(s); err == nil {
+		return plain
+	}
+	return s
 }
 
 // clean returns err without the secrets of the last page that was fetched.
@@ -340,15 +361,17 @@ func (w *walk) unfetched(p *fetched, err error) (*fetched, error) {
 	if p.cursor == "" || !errors.As(err, &e) {
 		return nil, err
 	}
-	if slices.Contains(w.o.endAt, e.StatusCode) {
+	counted := false
+	switch w.how.(type) {
+	case OffsetPages, NumberPages:
+		counted = true // which ask by numbers of their own
+	}
+	ended := !counted && expired(e)
+	if slices.Contains(w.o.endAt, e.StatusCode) && !ended && (counted || p.number > 1) {
 		p.absent = true
 		return p, nil
 	}
-	switch w.how.(type) {
-	case OffsetPages, NumberPages:
-		return nil, err // which ask by numbers of their own
-	}
-	if expired(e) {
+	if ended {
 		end := *e
 		end.Err = errkit.Join(&CursorError{Cursor: p.cursor, Page: p.number}, e.Err)
 		return nil, &end
@@ -381,6 +404,8 @@ func (w *walk) oneByOne(cursor string, yield func(*fetched, error) bool) {
 		p, err := w.fetch(w.ctx, cursor, number, w.tally.seen)
 		if err == nil {
 			err = w.accept(p)
+		} else if w.isEnd(cursor, err) {
+			return
 		}
 		if err != nil {
 			yield(nil, err)

@@ -3,6 +3,7 @@ package headers
 import (
 	"strings"
 	"time"
+	"unicode"
 )
 
 // role is the part of a quota that a header carries.
@@ -128,6 +129,9 @@ func find(name string) (r row, ok bool) {
 	}
 	if r, ok = table[name]; ok {
 		return r, true
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) { // no name of a header
+		return r, false
 	}
 	lower := strings.ToLower(name)
 	before, after, ok := strings.Cut(lower, "ratelimit-")

@@ -1,17 +1,22 @@
 // Package link reads the Link header (RFC 8288).
 package link
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // Next returns the target of the first link with rel="next", as it is written, or "" if there is none. The
 // header may occur several times, and one link may have several relations. It also reads what some servers write: no
-// brackets around the target, no semicolon behind it, and single quotes around the relation.
+// brackets around the target, a comma or nothing between the target and the relation, and other quotes around it. What
+// is no link is passed over.
 func Next(values []string) string {
 	for _, v := range values {
 		for v = strings.TrimLeft(v, ", \t"); v != ""; { // elements of a list may be empty (RFC 9110 section 5.6.1)
 			target, params, ok := target(v)
 			if !ok {
-				break // not a link
+				v = skip(v)
+				continue
 			}
 			next := false
 			next, v = relations(params)
@@ -19,6 +24,30 @@ func Next(values []string) string {
 				return strings.TrimSpace(target)
 			}
 		}
+	}
+	return ""
+}
+
+// Told reports whether the header speaks of a next page, in whatever form. Together with no link that can be read, it is
+// a mistake, and not the end of a list.
+func Told(values []string) bool {
+	for _, v := range values {
+		if told.MatchString(v) && !none.MatchString(v) {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	told = regexp.MustCompile(`(?i)\brel\s*[=:]\s*["'\x{201c}\x{201d}]?(?:[\w-]+ )*next\b`)
+	none = regexp.MustCompile(`(?i)(?:<\s*(?:null)?\s*>|^\s*(?:null)?\s*;)[^<,]*\brel\s*[=:]\s*["'\x{201c}\x{201d}]?(?:[\w-]+ )*next\b`)
+)
+
+// skip returns what follows the element of a list with which s begins: from the next comma or bracket on.
+func skip(s string) string {
+	if i := strings.IndexAny(s[1:], ",<"); i >= 0 {
+		return strings.TrimLeft(s[1+i:], ", \t")
 	}
 	return ""
 }
@@ -32,7 +61,7 @@ func target(s string) (target, rest string, ok bool) {
 	if end <= 0 {
 		return "", "", false
 	}
-	target, rest = s[:end], s[end:]
+	target, rest = strings.TrimRight(s[:end], ","), s[end:] // a comma stands for the semicolon
 	return target, rest, strings.Contains(target, "://") || strings.ContainsAny(target[:1], "/?")
 }
 

@@ -52,6 +52,17 @@ func TestNext(t *testing.T) {
 	require.Equal(t, "b", Next([]string{`<a>; rel=prev`, `<b>; rel=next`}))
 }
 
+func TestTold(t *testing.T) {
+	for header, want := range map[string]bool{
+		`<a>; rel="next"`: true, `l?p=2; rel="next"`: true, `</l?p=2; rel="next"`: true, `</l>; rel:next`: true,
+		`</l>; rel=“next”`: true, `"/l"; rel='last next'`: true,
+		`<a>; rel="prev"`: false, `<a>; title="next"`: false, ``: false, `<>; rel="next"`: false, `<null>; rel=next`: false,
+		`; rel="next"`: false, `null; rel="next"`: false, `<a>; rel="nextish"`: false,
+	} {
+		require.Equal(t, want, Told([]string{header}), header)
+	}
+}
+
 func FuzzNext(f *testing.F) {
 	f.Add(`<a>; rel="next", <b>; rel=prev`)
 	f.Add(`<a>; title="\\\"", <b>; rel=next`)
