@@ -135,6 +135,9 @@ func (s layered) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, x.clean(x.describe(err))
 	}
+	if x.set.redirects == RedirectAny && redirected(resp) {
+		x.stripPath(resp)
+	}
 	x.recycle()
 	return resp, nil
 }

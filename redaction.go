@@ -2,12 +2,14 @@ package belay
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/belay-go/belay/internal/origin"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -91,19 +93,49 @@ func (x *exchange) carriedOver() []string {
 	return slices.DeleteFunc(all, func(s string) bool { return len(s) < 4 })
 }
 
-// holdsAny reports whether a text has one of secrets in it, escaped up to three times.
+// holdsAny reports whether a text has one of secrets in it, escaped up to four times, in a query or in a path.
 func holdsAny(text string, secrets []string) bool {
-	for range 3 { // a link may hold another link, escaped
-		if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(text, s) }) {
-			return true
+	forms := []string{text}
+	for range 4 { // a link may hold another link, escaped
+		var plainer []string
+		for _, form := range forms {
+			if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(form, s) }) {
+				return true
+			}
+			// A plus sign is a blank in a query, and itself in a path.
+			if plain := unescape(form); plain != form {
+				plainer = append(plainer, plain)
+				if blanks := unescape(strings.ReplaceAll(form, "+", " ")); blanks != plain {
+					plainer = append(plainer, blanks)
+				}
+			} else if strings.Contains(form, "+") {
+				plainer = append(plainer, strings.ReplaceAll(form, "+", " "))
+			}
 		}
-		plain, err := url.QueryUnescape(text)
-		if err != nil || plain == text {
-			return false
-		}
-		text = plain
+		forms = plainer
 	}
-	return false
+	return slices.ContainsFunc(forms, func(form string) bool {
+		return slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(form, s) })
+	})
+}
+
+// unescape returns s without its percent escapes. One that is malformed stays as it is.
+func unescape(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if c, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
+				b.WriteByte(c[0])
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }
 
 // stripLocation removes the credential from the query of a redirect's Location, in case the partner repeats
@@ -113,6 +145,18 @@ func (x *exchange) stripLocation(resp *http.Response) {
 		if clean := x.without(to, x.carriedOver()); clean != to {
 			resp.Header.Set("Location", clean)
 		}
+	}
+}
+
+// stripPath removes the Location of a redirect that would take a credential in its path or its host to another origin.
+// The redirect is the answer then.
+func (x *exchange) stripPath(resp *http.Response) {
+	to, err := resp.Location()
+	if err != nil || !x.foreign(&http.Request{URL: to}) && (x.base != nil || origin.Same(to, x.req.URL)) {
+		return
+	}
+	if holdsAny(to.Host+to.EscapedPath(), x.carriedOver()) {
+		resp.Header.Del("Location")
 	}
 }
 
@@ -149,13 +193,13 @@ func (x *exchange) without(link string, secrets []string) string {
 
 // shownTarget returns the URL of a redirect as errors show it: with the names of the call's path values in their places.
 func (x *exchange) shownTarget(to *url.URL) string {
-	shown := redact.URL(to)
+	shown := redact.WholeURL(to)
 	for name, value := range x.opts.values {
 		if len(value) > 1 {
 			shown = strings.ReplaceAll(shown, "/"+url.PathEscape(value), "/{"+name+"}")
 		}
 	}
-	return redact.Values(shown, x.secrets())
+	return redact.Line(redact.Values(shown, x.secrets()), 1024)
 }
 
 // clean returns err with a text that holds neither a url.Error's URL nor the credential. Nil stays nil.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
@@ -174,6 +175,10 @@ func TestRedirectsThatEcho(t *testing.T) {
 		"a path":              "/" + secret + "/f",
 		"escaped":             "/f?a=" + url.QueryEscape("x="+url.QueryEscape("sid="+secret)),
 		"a path, escaped":     "/%68eader-canary-1/f",
+		"a bad escape":        "/f?t=" + secret[:6] + "%2D" + secret[7:] + "%zz",
+		"escaped three times": "/f?a=" + url.QueryEscape(url.QueryEscape(url.QueryEscape("k="+secret+"/"))),
+		"a user":              "SECRET",
+		"a path, part of it":  "/x%2F" + secret + "/f",
 		"in another value":    "/f?u=https%3A%2F%2Fx%2F" + secret,
 		"two, and a good one": "/f?good=1&a=" + secret + "&b=" + secret,
 	} {
@@ -188,15 +193,28 @@ func TestRedirectsThatEcho(t *testing.T) {
 			"a credential":     {[]belay.Option{belay.WithAuth(belay.APIKey("X-Api-Key", belay.NewSecret(secret)))}, nil},
 		} {
 			testkit.Bubble(t, name+", "+how, func(t *testing.T) {
+				to := strings.ReplaceAll(to, "SECRET", "//u:"+secret+"@files.test/")
 				var visited []string
 				rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
 					if req.URL.Host == "partner.test" {
+						if strings.HasPrefix(to, "//") {
+							return testkit.Reply(302, "Location", "https:"+to), nil
+						}
 						return testkit.Reply(302, "Location", "https://files.test"+to), nil
 					}
 					visited = append(visited, req.URL.String()+"#"+req.URL.Fragment+fmt.Sprint(req.Header))
 					return testkit.Reply(200), nil
 				})
 				c := newClient(t, rt, append(opts.client, belay.WithRedirects(belay.RedirectAny))...)
+				if len(opts.call) == 0 { // the same under HTTPClient
+					resp, err := c.HTTPClient().Get("https://partner.test/")
+					if err == nil {
+						_ = resp.Body.Close()
+					}
+					require.NotContains(t, everyText(err)+fmt.Sprint(visited), "canary")
+					require.NotContains(t, fmt.Sprint(visited), "Authorization")
+					visited = nil
+				}
 				err := get(t.Context(), c, "/", opts.call...)
 				if strings.Contains(name, "path") {
 					require.Error(t, err)
@@ -207,11 +225,32 @@ func TestRedirectsThatEcho(t *testing.T) {
 				require.NoError(t, err)
 				require.Len(t, visited, 1)
 				require.NotContains(t, visited[0], "canary")
+				require.NotContains(t, visited[0], "Authorization")
 				if strings.Contains(name, "good") {
 					require.Contains(t, visited[0], "good=1")
 				}
 			})
 		}
+	}
+	// A key of base64 has a plus sign in it, which is a blank in a query.
+	for _, to := range []string{
+		"/aBc+Canary%2F77Xyz=/f", "/aBc%2BCanary/77Xyz=/f", "/f?t=aBc+Canary%2F77Xyz%3D", "/f#aBc+Canary%2F77Xyz=",
+		"/f?t=aBc%2BCanary%2F77Xyz%3D%", "/f?t=" + url.QueryEscape(url.PathEscape("aBc+Canary/77Xyz=")),
+	} {
+		testkit.Bubble(t, to, func(t *testing.T) {
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				if req.URL.Host == "partner.test" {
+					return testkit.Reply(302, "Location", "https://files.test"+to), nil
+				}
+				assert.NotContains(t, req.URL.String()+"#"+req.URL.Fragment, "Canary")
+				return testkit.Reply(200), nil
+			})
+			c := newClient(t, rt, belay.WithRedirects(belay.RedirectAny), belay.WithAuth(belay.Bearer(belay.NewSecret("aBc+Canary/77Xyz="))))
+			_ = get(t.Context(), c, "/")
+			if resp, err := c.HTTPClient().Get("https://partner.test/"); err == nil {
+				_ = resp.Body.Close()
+			}
+		})
 	}
 	// A later hop hides what an earlier one sent.
 	testkit.Bubble(t, "two hops", func(t *testing.T) {

@@ -62,11 +62,19 @@ var passing = map[string]belay.Class{
 	"rate_limit_exceeded":     belay.ClassRateLimited,
 }
 
-// isFinal reports whether code is a refusal that no repetition corrects. A refusal without such a code may
-// come from a proxy.
-func isFinal(code string) bool {
-	_, known := final[strings.ToLower(code)]
-	return known
+// isFinal reports whether e is a refusal that no repetition corrects. A refusal without such a code, or of a status that
+// is not the grammar's (RFC 6749 section 5.2), may come from a proxy.
+func isFinal(e *belay.Error) bool {
+	if _, known := final[strings.ToLower(e.Code)]; !known || e.Class != belay.ClassAuth {
+		return false
+	}
+	var answer *Error
+	return !errors.As(e, &answer) || byGrammar(answer.StatusCode)
+}
+
+// byGrammar reports whether a refusal of this status is one of the token endpoint itself.
+func byGrammar(status int) bool {
+	return status < 400 || status == http.StatusBadRequest || status == http.StatusUnauthorized
 }
 
 // explain turns an error of x/oauth2 into an error that says how to correct it and holds no secret. Nil stays
@@ -121,9 +129,15 @@ func (o *App) refusal(key string, secrets []string, refused *oauth2.RetrieveErro
 		e.Message = strings.TrimSpace("the token endpoint has trouble " + e.Message)
 		return e
 	}
-	byGrammar := resp.StatusCode < 400 || resp.StatusCode == http.StatusBadRequest ||
-		resp.StatusCode == http.StatusUnauthorized
-	if action, ok := final[strings.ToLower(code)]; ok && byGrammar {
+	if info.Limit && strings.EqualFold(code, "invalid_request") { // a partner without a code for it
+		e.Class, e.Scope, e.RetryAfter = belay.ClassRateLimited, belay.ScopePartner, info.Said.After
+		if told, _ := headers.RetryAfter(resp.Header, time.Now(), true); told > 0 {
+			e.RetryAfter = told
+		}
+		e.Message = strings.TrimSpace("the token endpoint has a limit " + e.Message)
+		return e
+	}
+	if action, ok := final[strings.ToLower(code)]; ok && byGrammar(resp.StatusCode) {
 		if e.Message = action; description != "" {
 			e.Message += " (" + clean(description) + ")"
 		}
@@ -137,12 +151,10 @@ func (o *App) refusal(key string, secrets []string, refused *oauth2.RetrieveErro
 func (o *App) byStatus(e *belay.Error, refused *oauth2.RetrieveError) {
 	resp := refused.Response
 	status := resp.StatusCode
+	resp.Body = io.NopCloser(bytes.NewReader(refused.Body))
+	v := belay.Classify(&belay.Attempt{Request: resp.Request, Response: resp})
 	switch {
-	case status == http.StatusTooManyRequests, status >= 500,
-		status == http.StatusRequestTimeout, status == http.StatusTooEarly,
-		status == http.StatusForbidden && resp.Header.Get("Retry-After") != "":
-		resp.Body = io.NopCloser(bytes.NewReader(refused.Body))
-		v := belay.Classify(&belay.Attempt{Request: resp.Request, Response: resp})
+	case v.Class == belay.ClassRateLimited, v.Class == belay.ClassTransient, status >= 500:
 		v.Code, v.Message = e.Code, strings.TrimSpace(fmt.Sprintf("the token endpoint answered %d %s", status, e.Message))
 		e.Verdict = v
 	case status >= 300 && status < 400:

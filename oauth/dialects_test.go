@@ -3,6 +3,7 @@ package oauth_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,6 +48,7 @@ func TestTokenTypes(t *testing.T) {
 		`"bearertoken"`: "Bearer", `"BearerToken"`: "Bearer", `"bearer_token"`: "Bearer",
 		`"User Access Token"`: "Bearer", `"Application Access Token"`: "Bearer", `"access_token"`: "Bearer",
 		`"bot"`: "Bearer", `"user"`: "Bearer", `"OAuth2"`: "Bearer", `""`: "Bearer", `null`: "Bearer", `5`: "Bearer",
+		`"urn:ietf:params:oauth:token-type:access_token"`: "Bearer", `"JWT"`: "Bearer", `"DPoP-bound bearer"`: "",
 		`"mac"`: "", `"MAC"`: "", `"DPoP"`: "", `"pop"`: "", `"hmac"`: "", `"N_A"`: "", `"urn:x:token-type:jwt"`: "",
 	} {
 		testkit.Bubble(t, told, func(t *testing.T) {
@@ -93,6 +95,10 @@ func TestRefreshTokenOfABadAnswer(t *testing.T) {
 		"a refusal for good":     {200, `{"error":"invalid_grant","refresh_token":"r1"}`, "access-0-secret", "refresh-0-secret"},
 		"a refusal with 400":     {400, `{"error":"invalid_x","refresh_token":"r1"}`, "access-0-secret", "refresh-0-secret"},
 		"a token of 100 KB":      {200, `{"access_token":"` + strings.Repeat("a", 100<<10) + `","refresh_token":"r1"}`, "access-0-secret", "r1"},
+		"a number":               {200, `{"refresh_token":1234567}`, "access-0-secret", "1234567"},
+		"in an envelope":         {200, `{"data":{"access_token":"a1","refresh_token":"r1"}}`, "access-0-secret", "r1"},
+		"in an array of one":     {200, `{"data":[{"accessToken":"a1","refreshToken":"r1"}]}`, "access-0-secret", "r1"},
+		"in a text":              {200, `{"data":"{\"refresh_token\":\"r1\"}"}`, "access-0-secret", "r1"},
 		"the old one":            {200, `{"refresh_token":"refresh-0-secret"}`, "access-0-secret", "refresh-0-secret"},
 		"a refresh token of two": {200, `{"access_token":"a1","refresh_token":"r1\nx"}`, "a1", "r1\nx"},
 	} {
@@ -193,6 +199,70 @@ func TestExtraFields(t *testing.T) {
 }
 
 // The requests of partners with a way of their own.
+// Tokens are understood in every writing, and those of two grants are not mixed.
+func TestAnswersOfADialect(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answer, path, want string // empty: an error
+	}{
+		"camel case":          {`{"accessToken":"a1","refreshToken":"r1","expiresIn":60}`, "", "a1 r1"},
+		"upper case":          {`{"AccessToken":"a1","RefreshToken":"r1"}`, "", "a1 r1"},
+		"a refresh number":    {`{"access_token":"a1","refresh_token":1234567}`, "", "a1 1234567"},
+		"a form as HTML":      {"access_token=a1&refresh_token=r1", "", "a1 r1"},
+		"an error of 0":       {`{"error":0,"access_token":"a1","refresh_token":"r1"}`, "", "a1 r1"},
+		"an empty error":      {`{"error":{},"access_token":"a1","refresh_token":"r1"}`, "", "a1 r1"},
+		"an error of none":    {`{"error":"none","access_token":"a1","refresh_token":"r1"}`, "", "a1 r1"},
+		"another grant":       {`{"access_token":"bot","refresh_token":"rb","authed_user":{"id":"U1"}}`, "authed_user", ""},
+		"half of another one": {`{"access_token":"bot","refresh_token":"rb","expires_in":60,"authed_user":{"access_token":"user"}}`, "authed_user", "user "},
+		"both":                {`{"access_token":"bot","refresh_token":"rb","authed_user":{"access_token":"user","refresh_token":"ru"}}`, "authed_user", "user ru"},
+		"an end around it":    {`{"expires_in":60,"data":{"access_token":"a1","refresh_token":"r1"}}`, "data", "a1 r1"},
+		"without the object":  {`{"access_token":"a1","refresh_token":"r1"}`, "data", "a1 r1"},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			store := oauth.NewMemoryStore()
+			o := app(t, &endpoint{status: 200, answer: c.answer}, func(cfg *oauth.Config) { cfg.Store, cfg.TokenPath = store, c.path })
+			consent, err := o.AuthCodeURL(nil)
+			require.NoError(t, err)
+			err = o.Exchange(t.Context(), "acme", consent, url.Values{"state": {consent.State}, "code": {"c"}})
+			if c.want == "" {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			kept, err := store.Load(t.Context(), "acme")
+			require.NoError(t, err)
+			require.Equal(t, c.want, kept.Access.Reveal()+" "+kept.Refresh.Reveal())
+		})
+	}
+}
+
+// What an endpoint says of its limits is no refusal of the grant, and neither is a proxy's answer.
+func TestLimitsOfATokenEndpoint(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status int
+		answer string
+	}{
+		"a limit as a wrong request": {400, `{"error":"invalid_request","error_description":"Too many requests, try again in 20 seconds"}`},
+		"and in other words":         {400, `{"error":"invalid_request","error_description":"rate limit exceeded"}`},
+		"a limit as 403":             {403, `{"error":"x","error_description":"API rate limit exceeded"}`},
+		"a proxy's 404":              {404, `{"error":"invalid_request"}`},
+		"a proxy's 403":              {403, `{"error":"invalid_grant"}`},
+		"and 422":                    {422, `{"error":"invalid_grant"}`},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			e := &endpoint{status: c.status, answer: c.answer}
+			o := app(t, e)
+			seeded(t, o, "acme", past())
+			cl := newClient(t, e, belay.WithAuth(o.RefreshToken("acme")))
+			require.Error(t, get(t.Context(), cl, "/"))
+			time.Sleep(2 * time.Hour)
+			e.status, e.answer = 200, `{"access_token":"a1","refresh_token":"r1","expires_in":3600}`
+			require.NoError(t, get(t.Context(), cl, "/"), "the grant was good all the time")
+		})
+	}
+}
+
 func TestTokenRequestsOfADialect(t *testing.T) {
 	t.Parallel()
 	const wrapped = `{"code":0,"message":"ok","data":{"access_token":"a1","refresh_token":"r1","expires_in":3600,"open_id":"o"}}`
@@ -299,6 +369,41 @@ func (leaky) Update(
 }
 
 // A store of the user's may put the token into its error.
+// A login's function may fail with what it sent.
+func TestErrorsOfALogin(t *testing.T) {
+	t.Parallel()
+	for name, make := range map[string]func(oauth.Token) error{
+		"a URL": func(oauth.Token) error {
+			return &url.Error{Op: "Post", URL: "https://p.test/login?password=login-canary", Err: errors.New("EOF")}
+		},
+		"a wrapped URL": func(oauth.Token) error {
+			return fmt.Errorf("login: %w", &url.Error{Op: "Post", URL: "https://p.test/login?password=login-canary", Err: errors.New("EOF")})
+		},
+		"the old token": func(old oauth.Token) error { return errors.New("refused " + old.Access.Reveal()) },
+		"in an error": func(old oauth.Token) error {
+			return &belay.Error{Verdict: belay.Verdict{Class: belay.ClassAuth, Message: "refused " + old.Access.Reveal()}}
+		},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			l, err := oauth.NewLogin(oauth.LoginConfig{Name: "crm"})
+			require.NoError(t, err)
+			n := 0
+			cred := l.Credential("acme", func(_ context.Context, old oauth.Token) (oauth.Token, error) {
+				if n++; n == 1 {
+					return oauth.Token{Access: belay.NewSecret("access-canary-1"), Expiry: time.Now().Add(time.Hour)}, nil
+				}
+				return oauth.Token{}, make(old)
+			})
+			c := newClient(t, &endpoint{status: 200, answer: "{}"}, belay.WithAuth(cred))
+			require.NoError(t, get(t.Context(), c, "/"))
+			time.Sleep(2 * time.Hour)
+			err = get(t.Context(), c, "/")
+			require.Error(t, err)
+			require.NotContains(t, fmt.Sprintf("%v %+v", err, err), "canary")
+		})
+	}
+}
+
 func TestErrorsOfAStore(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "", testErrorsOfAStore)

@@ -124,7 +124,7 @@ func (l *login) renew(ctx context.Context, o *App, key string, old Token) (Token
 		return o.attempt(ctx, key, func(ctx context.Context) (Token, *belay.Error) {
 			began := time.Now()
 			t, err := renew(ctx, old)
-			if e := o.loginError(ctx, key, err); e != nil {
+			if e := o.loginError(ctx, key, old, err); e != nil {
 				return t, e
 			}
 			if t.Obtained.IsZero() {
@@ -144,13 +144,19 @@ func loginStatus(e *belay.Error) bool {
 		e.StatusCode == http.StatusUnprocessableEntity
 }
 
-// loginError returns the error of a Renew as that of a token request. Nil stays nil.
-func (o *App) loginError(ctx context.Context, key string, err error) *belay.Error {
+// loginError returns the error of a Renew as that of a token request, without the URL of a url.Error and without old.
+// Nil stays nil.
+func (o *App) loginError(ctx context.Context, key string, old Token, err error) *belay.Error {
 	if err == nil {
 		return nil
 	}
 	var of *belay.Error
 	ours := errors.As(err, &of) && of != nil
+	secrets := []string{old.Access.Reveal(), old.Refresh.Reveal()}
+	for _, s := range old.Extra {
+		secrets = append(secrets, s.Reveal())
+	}
+	err = redact.Error(err, secrets)
 	if ours { // its sentinels say nothing of the resource of the call
 		err = errors.New(redact.Line(err.Error(), 500))
 	}

@@ -67,13 +67,20 @@ func (t tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	if said, ok := req.Context().Value(toldKey{}).(*told); ok {
 		*said = told{resp.StatusCode, fieldsOf(data)}
 	}
-	if len(data) > 0 && data[0] == '{' && json.Valid(data) {
-		// x/oauth2 reads text/plain as a form, but that is also what a server sends that sets no Content-Type.
-		resp.Header = resp.Header.Clone()
-		if resp.Header == nil {
+	// x/oauth2 reads text/plain as a form, but that is also what a server sends that sets no Content-Type. Some send a form
+	// as HTML.
+	contentType := ""
+	switch {
+	case len(data) > 0 && data[0] == '{' && json.Valid(data):
+		contentType = "application/json"
+	case len(fieldsOf(data)) > 0:
+		contentType = "application/x-www-form-urlencoded"
+	}
+	if contentType != "" {
+		if resp.Header = resp.Header.Clone(); resp.Header == nil {
 			resp.Header = make(http.Header)
 		}
-		resp.Header.Set("Content-Type", "application/json")
+		resp.Header.Set("Content-Type", contentType)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(data))
 	return resp, nil
@@ -107,8 +114,12 @@ func inJSON(req *http.Request) (*http.Request, error) {
 	return out, nil
 }
 
-// unwrap returns a JSON answer with the members of the object at path, and those around them that have other names.
-// Without such an object it returns data.
+// tokenFields are the fields of a token answer (RFC 6749 section 5.1).
+var tokenFields = [...]string{"access_token", "refresh_token", "expires_in", "token_type"}
+
+// unwrap returns a JSON answer with the members of the object at path, and those around them that have other names. If
+// there is an access token around the object, it and what belongs to it are of another grant and are left out. Without
+// such an object it returns data.
 func unwrap(data []byte, path string) []byte {
 	if path == "" {
 		return data
@@ -124,6 +135,11 @@ func unwrap(data []byte, path string) []byte {
 		delete(all, name)
 		if level = nil; json.Unmarshal(inner, &level) != nil || level == nil {
 			return data
+		}
+	}
+	if all["access_token"] != nil {
+		for _, name := range tokenFields {
+			delete(all, name)
 		}
 	}
 	maps.Copy(all, level)
@@ -157,15 +173,54 @@ func (t *told) text(name string) (s string) {
 	return s
 }
 
-// leftover returns the token that an answer holds although it cannot be used: without an access token, for example. A
-// refusal for good holds none.
+// leftover returns the token that an answer holds although it cannot be used: without an access token, for example, or
+// with its fields at an unusual place. A refusal for good holds none.
 func (t *told) leftover(e *belay.Error, asked time.Time) Token {
-	if t.status < 200 || t.status > 299 || isFinal(e.Code) {
+	if t.status < 200 || t.status > 299 || isFinal(e) {
 		return Token{}
 	}
-	return Token{
-		Access: belay.NewSecret(t.text("access_token")), Refresh: belay.NewSecret(t.text("refresh_token")), Obtained: asked,
+	refresh := t.text("refresh_token")
+	if refresh == "" {
+		refresh = anywhere(t.fields, 0)
 	}
+	return Token{
+		Access: belay.NewSecret(t.text("access_token")), Refresh: belay.NewSecret(refresh), Obtained: asked,
+	}
+}
+
+// anywhere returns the first refresh token in the objects and arrays below fields.
+func anywhere(fields map[string]json.RawMessage, depth int) string {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		raw := fields[name]
+		var s string
+		var inner map[string]json.RawMessage
+		var list []map[string]json.RawMessage
+		switch {
+		case canonical(name) == "refresh_token" && json.Unmarshal(raw, &s) == nil && s != "":
+			return s
+		case depth == 3:
+			continue
+		case json.Unmarshal(raw, &s) == nil && json.Unmarshal([]byte(s), &inner) == nil, json.Unmarshal(raw, &inner) == nil:
+			s = anywhere(inner, depth+1)
+		case json.Unmarshal(raw, &list) == nil && len(list) > 0:
+			s = anywhere(list[0], depth+1)
+		}
+		if s != "" && len(inner)+len(list) > 0 {
+			return s
+		}
+	}
+	return ""
+}
+
+// canonical returns the name of a token field that is written in another way, such as accessToken, otherwise name.
+func canonical(name string) string {
+	plain := strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
+	for _, field := range tokenFields {
+		if plain == strings.ReplaceAll(field, "_", "") {
+			return field
+		}
+	}
+	return name
 }
 
 // explain adds to the error of an answer that is no token what the answer says, if it says an error in its own way.
@@ -203,7 +258,7 @@ func (t *told) extra() map[string]belay.Secret {
 	return extra
 }
 
-// mend corrects the fields of a JSON answer. expires_in becomes a whole number, 0 if it is no number. An
+// mend corrects the fields of a JSON answer. accessToken and the like get their standard names. expires_in becomes a whole number, 0 if it is no number. An
 // error that is not text becomes its code; false and null are removed, and so is any other field that should
 // be text but is not. Data that needs no correction, or is not JSON, is returned as it is.
 func mend(data []byte) []byte {
@@ -213,14 +268,23 @@ func mend(data []byte) []byte {
 		return data
 	}
 	changed := len(trimmed) != len(data)
-	for _, name := range [...]string{"token_type", "refresh_token", "error", "error_description", "error_uri"} {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if field := canonical(name); field != name && fields[field] == nil {
+			fields[field], changed = fields[name], true
+			delete(fields, name)
+		}
+	}
+	for _, name := range [...]string{"token_type", "access_token", "refresh_token", "error", "error_description", "error_uri"} {
 		raw, ok := fields[name]
-		if !ok || raw[0] == '"' {
+		if !ok || raw[0] == '"' && (name != "error" || len(fields["access_token"]) == 0 || string(raw) != `"none"`) {
 			continue
 		}
 		changed = true
 		delete(fields, name)
-		if name == "error" && raw[0] != 'f' && raw[0] != 'n' { // neither false nor null, for example an object
+		if strings.HasSuffix(name, "_token") && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9') {
+			fields[name], _ = json.Marshal(string(raw)) // a number is a token, too
+		}
+		if name == "error" && !slices.Contains([]string{"false", "null", "0", "{}", "[]", `"none"`}, string(raw)) {
 			code := errbody.Decode(trimmed, nil).Code
 			if code == "" {
 				code = "error"

@@ -386,7 +386,7 @@ func (s *source) finish(ctx context.Context, r *refresh, res result) {
 		r.cred = s.current.cred
 	case s.current.version != r.before: // another token was stored meanwhile
 		r.cred, res.err, res.asked = s.current.cred, nil, false
-	case res.err.Class == belay.ClassAuth && isFinal(res.err.Code):
+	case isFinal(res.err):
 		r.err = res.err
 		newlyRevoked = s.revoke(res)
 	default:
@@ -402,7 +402,7 @@ func (s *source) finish(ctx context.Context, r *refresh, res result) {
 		tell(ctx, s.app.cfg.Observer, belay.TokenRevoked{
 			Partner: partner, Integration: s.key, LastWorked: lastGot, Action: res.err.Message, Err: res.err,
 		})
-	case res.err != nil && !isFinal(res.err.Code):
+	case res.err != nil && !isFinal(res.err):
 		tell(ctx, s.app.cfg.Observer, belay.TokenRefreshFailed{
 			Partner: partner, Integration: s.key, LastWorked: lastGot, Action: res.err.Message, Err: res.err,
 		})

@@ -143,20 +143,26 @@ func tokenOf(raw *oauth2.Token, asked time.Time, secrets []string) Token {
 // and Slack's "bot".
 var plainWords = map[string]bool{
 	"user": true, "application": true, "app": true, "access": true, "token": true, "bot": true, "oauth": true,
-	"oauth2": true, "api": true, "tenant": true,
+	"oauth2": true, "api": true, "tenant": true, "jwt": true,
 }
+
+// boundWords are the words of a token_type whose token needs more than to be sent.
+var boundWords = map[string]bool{"dpop": true, "mac": true, "pop": true, "hok": true}
 
 // kindOf returns the Type for a token_type.
 func kindOf(told string) string {
-	words := strings.FieldsFunc(strings.ToLower(told), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
-	plain := true
+	// The URI says which kind of token it is, and not how to send it (RFC 8693 section 3).
+	plainly := strings.TrimPrefix(strings.ToLower(told), "urn:ietf:params:oauth:token-type:")
+	words := strings.FieldsFunc(plainly, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	plain, bearer := true, false
 	for _, w := range words {
-		if strings.Contains(w, "bearer") {
-			return ""
+		if boundWords[w] {
+			return unknownKind + redact.Line(told, maxKind)
 		}
+		bearer = bearer || strings.Contains(w, "bearer")
 		plain = plain && plainWords[w]
 	}
-	if plain {
+	if plain || bearer {
 		return ""
 	}
 	return unknownKind + redact.Line(told, maxKind)

@@ -11,6 +11,7 @@ import (
 	"html"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -77,11 +78,14 @@ func KnownHeader(name string) bool { return headers[name] }
 func KnownParam(name string) bool { return params[strings.ToLower(name)] }
 
 // URL returns u as text, without the user, the fragment and the values of unknown query parameters.
-func URL(u *url.URL) string {
+func URL(u *url.URL) string { return Line(WholeURL(u), 1024) }
+
+// WholeURL returns what URL returns, of any length.
+func WholeURL(u *url.URL) string {
 	if u == nil {
 		return ""
 	}
-	return Line(u.Scheme+"://"+u.Host+u.EscapedPath()+query(u.RawQuery), 1024)
+	return u.Scheme + "://" + u.Host + u.EscapedPath() + query(u.RawQuery)
 }
 
 func query(raw string) string {
@@ -130,6 +134,10 @@ func Line(s string, limit int) string {
 
 // Values replaces each of secrets in s: the secret itself, and its forms in URLs, JSON, HTML and base64.
 func Values(s string, secrets []string) string {
+	if len(secrets) > 1 { // the longest first: one may begin another
+		secrets = slices.Clone(secrets)
+		slices.SortStableFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	}
 	for _, secret := range secrets {
 		if len(secret) < 4 {
 			continue // too short to be a secret; replacing it would garble the text
@@ -154,10 +162,12 @@ func Forms(secret string) []string {
 	plain := strings.Trim(strings.TrimSpace(inJSON.String()), `"`)
 	asJSON, _ := json.Marshal(secret)
 	raw := []byte(secret)
+	component := asComponent.Replace(query)
 	dotNet := dotNetEscapes(secret)
 	return []string{
 		query, lowerEscapes(query), path, lowerEscapes(path), url.QueryEscape(query), url.QueryEscape(path),
-		strings.ReplaceAll(query, "+", "%20"), dotNet, strings.ToLower(dotNet), forXML.Replace(secret), asXMLCodes.Replace(secret),
+		strings.ReplaceAll(query, "+", "%20"), component, lowerEscapes(component), strings.ReplaceAll(query, "~", "%7E"),
+		url.QueryEscape(lowerEscapes(query)), asHTMLHex.Replace(secret), dotNet, lowerUnicode(dotNet), forXML.Replace(secret), asXMLCodes.Replace(secret),
 		plain, strings.ReplaceAll(plain, "/", `\/`), strings.Trim(string(asJSON), `"`), html.EscapeString(secret),
 		base64.StdEncoding.EncodeToString(raw), base64.RawStdEncoding.EncodeToString(raw),
 		base64.URLEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw),
@@ -165,7 +175,11 @@ func Forms(secret string) []string {
 }
 
 var (
-	forXML     = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&apos;", `"`, "&quot;")
+	forXML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&apos;", `"`, "&quot;")
+	// What JavaScript's encodeURIComponent leaves as it is.
+	asComponent = strings.NewReplacer("+", "%20", "%27", "'", "%28", "(", "%29", ")", "%2A", "*", "%21", "!")
+	// As OWASP and lodash escape HTML.
+	asHTMLHex  = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;", "/", "&#x2F;")
 	asXMLCodes = strings.NewReplacer("&", "&#38;", "<", "&#60;", ">", "&#62;", "'", "&#39;", `"`, "&#34;", "+", "&#43;")
 )
 
@@ -183,6 +197,17 @@ func dotNetEscapes(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// lowerUnicode returns s with the digits of its \uXXXX in lower case.
+func lowerUnicode(s string) string {
+	b := []byte(s)
+	for i := 0; i+5 < len(b); i++ {
+		if b[i] == '\\' && b[i+1] == 'u' {
+			copy(b[i+2:i+6], bytes.ToLower(b[i+2:i+6]))
+		}
+	}
+	return string(b)
 }
 
 // lowerEscapes returns s with the digits of its percent escapes in lower case: %2F as %2f.

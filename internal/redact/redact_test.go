@@ -101,3 +101,15 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+// The longest secret goes first: one may begin another.
+func TestValuesThatBeginOthers(t *testing.T) {
+	require.Equal(t, "got REDACTED.", Values("got acme-key-CANARY123.", []string{"acme-key", "acme-key-CANARY123"}))
+	require.Equal(t, "got REDACTED.", Values("got acme-key-CANARY123.", []string{"acme-key-CANARY123", "acme-key"}))
+	for _, written := range []string{
+		`Ab\u002bCd/1`, `Ab\u002BCd/1`, "Ab%2BCd%2F1", "Ab%2bCd%2f1", "Ab%252BCd%252F1", "Ab%252bCd%252f1", "Ab+Cd&#x2F;1",
+	} {
+		require.NotContains(t, Values("x "+written, []string{"Ab+Cd/1"}), "Cd", written)
+	}
+	require.NotContains(t, Values("a'b%20canary(1)", []string{"a'b canary(1)"}), "canary")
+}
