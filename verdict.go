@@ -190,7 +190,7 @@ func textual(contentType string) bool {
 //
 // The wait comes from Retry-After (seconds, with decimals too, or a date; RFC 9110 section 10.2.3), from the
 // headers that stand for it, or from the reset headers that partners send. A date is compared with the response's
-// own Date. A longer wait in the error's body counts instead. docs/dialects.md lists what is understood.
+// own Date. A longer wait in a field of the error's body counts instead, and one in its words if there is no other. docs/dialects.md lists what is understood.
 //
 // Stripe-Should-Retry and X-Should-Retry count: false ends the call, true makes a Client error Transient, so that a
 // call that may be repeated is.
@@ -217,13 +217,15 @@ func Classify(a *Attempt) Verdict {
 	body := errbody.Decode(text, secrets)
 	v.Code, v.Message = body.Code, body.Message
 	h := a.Response.Header
-	waits := h.Get("Retry-After") != ""
+	told, _ := headers.RetryAfter(h, time.Now(), status == 420)
+	waits := told > 0 || h.Get("Retry-After") != ""
 	switch {
 	case status == http.StatusUnauthorized:
 		v.Class = ClassAuth
 	case status == http.StatusTooManyRequests:
 		v.Class, v.Scope = ClassRateLimited, ScopeCredential
-	case status == http.StatusForbidden, status == http.StatusPaymentRequired && headers.Exhausted(h):
+	case status == http.StatusForbidden,
+		status == http.StatusPaymentRequired && (headers.Exhausted(h) || waits || body.Limit):
 		v.Class = ClassAuth
 		switch {
 		case headers.Exhausted(h) || waits || body.Limit:
@@ -238,13 +240,14 @@ func Classify(a *Attempt) Verdict {
 		}
 	case status == 498, status == 440: // no standard: an invalid token (Esri), a login that has ended (IIS)
 		v.Class, v.Renew = ClassAuth, true
-	case status < 500 && status != http.StatusConflict && (headers.EndedToken(h) || body.Expired):
+	case status < 500 && status != http.StatusConflict && status != http.StatusNotFound &&
+		(headers.EndedToken(h) || body.Expired):
 		v.Class, v.Renew = ClassAuth, true
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
 		v.Class = ClassTransient
 	case status == statusMoving:
 		v.Class, v.Scope, v.neutral = ClassTransient, ScopeCredential, true // the partner itself is up
-	case waits && comesBack[status], status == http.StatusConflict && body.InUse && a.Number > 1:
+	case (waits || body.RetryAfter > 0) && comesBack[status], status == http.StatusConflict && body.InUse && a.Number > 1:
 		v.Class, v.neutral = ClassTransient, true
 	case status == http.StatusNotImplemented, status == http.StatusHTTPVersionNotSupported:
 	case status >= 500:
@@ -273,13 +276,20 @@ var comesBack = map[int]bool{
 // readWaits sets the wait of a verdict by the headers and the body of the answer.
 func (a *Attempt) readWaits(v *Verdict, body *errbody.Info) {
 	h, now, limited := a.Response.Header, time.Now(), v.Class == ClassRateLimited
-	v.RetryAfter, v.ignored = headers.RetryAfter(h, now, limited)
-	v.RetryAfter = max(v.RetryAfter, body.RetryAfter)
+	v.RetryAfter, v.ignored = headers.RetryAfter(h, now, limited || a.Response.StatusCode == 420)
+	inBody := body.RetryAfter
 	if !body.RetryAt.IsZero() {
-		v.RetryAfter = max(v.RetryAfter, headers.Until(h, body.RetryAt, now))
+		inBody = max(inBody, headers.Until(h, body.RetryAt, now))
 	}
-	if limited {
-		v.RetryAfter = max(v.RetryAfter, body.Said.After)
+	switch { // one of the two may be written in milliseconds
+	case headers.Thousandfold(v.RetryAfter, inBody):
+		v.RetryAfter = inBody
+	case headers.Thousandfold(inBody, v.RetryAfter):
+	default:
+		v.RetryAfter = max(v.RetryAfter, inBody)
+	}
+	if limited && v.RetryAfter == 0 { // what the words say is a guess
+		v.RetryAfter = body.Said.After
 		if !body.Said.At.IsZero() {
 			v.RetryAfter = max(v.RetryAfter, headers.Until(h, body.Said.At, now))
 		}

@@ -44,11 +44,12 @@ const (
 	maxFields = 50
 )
 
-// limitCodes are the codes, in lower case, of partners that answer 403 where others answer 429.
+// limitCodes are the codes of partners that answer 403 where others answer 429, without "_" and "-" and in lower case.
 var limitCodes = map[string]bool{
-	"rate_limited": true, "ratelimited": true, "ratelimitexceeded": true, "userratelimitexceeded": true,
-	"quotaexceeded": true, "request_limit_exceeded": true, "resource_exhausted": true, "rate_limit_exceeded": true,
-	"throttled": true, "rate_limit": true, "dailylimitexceeded": true,
+	"ratelimited": true, "ratelimitexceeded": true, "userratelimitexceeded": true, "quotaexceeded": true,
+	"requestlimitexceeded": true, "resourceexhausted": true, "throttled": true, "ratelimit": true, "dailylimitexceeded": true,
+	"toomanyrequests": true, "overratelimit": true, "throttling": true, "throttlingexception": true, "requestthrottled": true,
+	"toomanyrequestsexception": true,
 }
 
 // Decode reads the common shapes of error bodies: problem+json (RFC 9457), {"error":{…}} (Stripe, Google),
@@ -111,7 +112,7 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 		set(&in.Code, m, "reason")
 		set(&in.Message, m, "explanation")
 	}
-	for _, n := range [...]string{"code", "errorCode", "error_code", "errorType", "error_type", "status", "type"} {
+	for _, n := range [...]string{"code", "errorCode", "error_code", "errorType", "error_type", "status", "type", "__type"} {
 		if s := text(m[n]); in.Code == "" && !isStatus(s) {
 			in.Code = s
 		}
@@ -125,10 +126,16 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 	if m["msg"] != nil && m["detail"] != nil { // Fastly: the detail is the sentence, msg the kind
 		set(&in.Code, m, "msg")
 	}
-	set(&in.Message, m, "message", "detail", "error_description", "title", "description", "error_message", "reason", "msg")
+	set(&in.Message, m, "message", "Message", "detail", "error_description", "title", "description", "error_message", "reason", "msg")
 	set(&in.RequestID, m, "request_id", "requestId", "correlationId", "trackingId")
 	set(&in.Scope, m, "needed", "missing_scope", "required_scope")
 	in.waits(m)
+	for _, name := range [...]string{"extensions", "details", "data", "meta"} { // GraphQL and others
+		var inner map[string]json.RawMessage
+		if raw := m[name]; len(raw) > 0 && raw[0] == '{' && json.Unmarshal(raw, &inner) == nil {
+			in.waits(inner)
+		}
+	}
 	if raw := m["error"]; len(raw) > 0 && depth < 3 {
 		switch raw[0] {
 		case '{':
@@ -212,8 +219,14 @@ func (in *Info) list(raw json.RawMessage) {
 			continue
 		}
 		var one Info
-		set(&one.Code, m, "code", "errorCode", "reason", "type", "category")
-		set(&one.Message, m, "detail", "message", "title", "reason", "description")
+		in.waits(m)
+		var extensions map[string]json.RawMessage // GraphQL
+		if json.Unmarshal(m["extensions"], &extensions) == nil {
+			in.waits(extensions)
+		}
+		set(&one.Code, m, "code", "errorCode", "reason", "type", "error_type", "category")
+		set(&one.Code, extensions, "code")
+		set(&one.Message, m, "detail", "message", "title", "reason", "description", "msg")
 		if one.Message == "" {
 			one.Message = one.Code
 		}

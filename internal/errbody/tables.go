@@ -15,14 +15,14 @@ type Tables struct {
 
 // Known returns the tables.
 func Known() (t Tables) {
-	for _, f := range waitFields {
-		if f.unit == time.Second {
-			t.Seconds = append(t.Seconds, f.name)
+	for _, name := range slices.Sorted(maps.Keys(waitFields)) {
+		if waitFields[name] == time.Second {
+			t.Seconds = append(t.Seconds, name)
 		} else {
-			t.Millis = append(t.Millis, f.name)
+			t.Millis = append(t.Millis, name)
 		}
 	}
-	t.Times = resetFields[:]
+	t.Times = slices.Sorted(maps.Keys(resetFields))
 	t.LimitCodes, t.LimitTexts = slices.Sorted(maps.Keys(limitCodes)), limitTexts[:]
 	t.EndedCodes, t.InUseCodes = slices.Sorted(maps.Keys(endedCodes)), slices.Sorted(maps.Keys(inUseCodes))
 	return t

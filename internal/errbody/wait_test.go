@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay/internal/moment"
 )
 
 func TestWaits(t *testing.T) {
@@ -18,10 +20,10 @@ func TestWaits(t *testing.T) {
 		`{"retry_after_ms":"1500"}`:                             {RetryAfter: 1500 * time.Millisecond},
 		`{"error":{"retry_after_ms":94}}`:                       {RetryAfter: 94 * time.Millisecond},
 		`{"retryAfter":"2026-05-01T12:00:00Z"}`:                 {RetryAt: noon},
-		`{"reset":"2026-05-01T12:00:00Z"}`:                      {RetryAt: noon},
-		`{"resetAt":"2026-05-01T14:00:00+02:00"}`:               {RetryAt: noon},
+		`{"reset":"2026-05-01T12:00:00Z"}`:                      saidAt(noon),
+		`{"resetAt":"2026-05-01T14:00:00+02:00"}`:               saidAt(noon),
 		`{"retryAfter":-5}`:                                     {},
-		`{"retryAfter":1e300}`:                                  {},
+		`{"retryAfter":1e300}`:                                  {RetryAfter: moment.Longest},
 		`{"retryAfter":null,"retry_after_ms":{}}`:               {},
 		`{"message":"please retry after 25s"}`:                  said(25 * time.Second),
 		`{"message":"Retry after 94ms"}`:                        said(94 * time.Millisecond),
@@ -40,7 +42,25 @@ func TestWaits(t *testing.T) {
 		`{"message":"resets at 2026-05-01 12:00:00 UTC"}`:                               saidAt(noon),
 		`{"message":"retry after some time"}`:                                           {},
 		`{"message":"try again in a few minutes"}`:                                      {},
-		`{"message":"try again after 99999999999999999999"}`:                            {},
+		`{"message":"try again after 99999999999999999999"}`:                            said(moment.Longest),
+		`{"retryAfter":1777636800}`:                                                     {RetryAt: noon},
+		`{"retry_after":1777636800000}`:                                                 {RetryAt: noon},
+		`{"reset":1777636800}`:                                                          saidAt(noon),
+		`{"reset":20}`:                                                                  said(20 * time.Second),
+		`{"RetryAfter":20}`:                                                             {RetryAfter: 20 * time.Second},
+		`{"retry_in_seconds":20}`:                                                       {RetryAfter: 20 * time.Second},
+		`{"retryAfterMilliseconds":1500}`:                                               {RetryAfter: 1500 * time.Millisecond},
+		`{"errors":[{"message":"x","extensions":{"retryAfter":20}}]}`:                   {RetryAfter: 20 * time.Second},
+		`{"errors":[{"message":"x","retry_after":20}]}`:                                 {RetryAfter: 20 * time.Second},
+		`{"message":"x","details":{"retry_after":20}}`:                                  {RetryAfter: 20 * time.Second},
+		`{"message":"Please wait 20 seconds."}`:                                         said(20 * time.Second),
+		`{"message":"You must wait 20 seconds before the next call"}`:                   said(20 * time.Second),
+		`{"message":"wait at least 20 seconds"}`:                                        said(20 * time.Second),
+		`{"message":"try again later in 20 seconds"}`:                                   said(20 * time.Second),
+		`{"message":"retry-after: 20"}`:                                                 said(20 * time.Second),
+		`{"message":"come back in 20 seconds"}`:                                         said(20 * time.Second),
+		`{"message":"Quota will be replenished in 00:00:20."}`:                          said(20 * time.Second),
+		`{"message":"a waiting list of 20 seconds"}`:                                    {},
 		`{"message":"available in 3 sizes"}`:                                            {},
 		`{"message":"retry after 0s"}`:                                                  {},
 		`{"message":"retry after 2026-99-99T00:00:00Z"}`:                                {},
@@ -88,7 +108,7 @@ func FuzzSentence(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		var in Info
 		in.said(s)
-		if in.Said.After < 0 || in.Said.After > longest {
+		if in.Said.After < 0 || in.Said.After > moment.Longest {
 			t.Fatalf("%q: %v", s, in.Said)
 		}
 	})

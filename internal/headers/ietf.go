@@ -18,6 +18,9 @@ func (ds *drafts) items(v string) bool {
 	}
 	return eachItem(v, func(name string, params map[string]string) bool {
 		left, ok := count(params["r"])
+		if strings.HasPrefix(params["r"], "-") { // more than all
+			left, ok = 0, true
+		}
 		t, timed := number(params["t"], time.Second)
 		if _, told := params["r"]; told && !ok || !told && !timed {
 			return false
@@ -115,6 +118,9 @@ func eachItem(v string, f func(name string, params map[string]string) bool) bool
 				}
 			}
 			key, value, _ := strings.Cut(strings.TrimSpace(v[:stop]), "=")
+			if key != "qu" {
+				value = strings.Trim(value, ` "`) // which some servers put around numbers
+			}
 			params[key] = value
 			v = v[stop:]
 		}

@@ -155,6 +155,9 @@ func (d *draft) sum(resource string) (q Quota, ok, bad bool) {
 		return q, false, true
 	}
 	q = Quota{d.name, d.limit, d.left, d.window, d.reset, d.route}
+	if q.Reset >= plausible { // no quota lasts so long
+		q.Reset = -1
+	}
 	if d.name == "" && resource != "" {
 		// GitHub's resource core is the quota of all requests that have no other quota.
 		q.Name, q.Route = resource, resource != "core"
@@ -241,6 +244,7 @@ func (ds *drafts) read(r row, v string, now time.Time) (ok bool) {
 		if ok && (d.reset < 0 || r.unit != auto) {
 			d.reset = reset
 		}
+		ok = ok && reset < plausible
 	}
 	return ok
 }
@@ -266,13 +270,14 @@ func (d *draft) triple(v, separator string) (known bool) {
 	for part := range strings.SplitSeq(v, separator) {
 		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
 		value, _, _ = strings.Cut(value, ";")
+		value = strings.Trim(value, ` "`)
 		good := true
-		switch name {
+		switch strings.ToLower(name) {
 		case "limit", "total":
 			d.limit, good = count(value)
-		case "remaining":
+		case "remaining", "r":
 			d.left, good = count(value)
-		case "reset", "resets":
+		case "reset", "resets", "t":
 			d.reset, good = number(value, time.Second)
 		default:
 			continue

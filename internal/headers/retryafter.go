@@ -5,13 +5,16 @@ package headers
 import (
 	"math"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/belay-go/belay/internal/moment"
 )
 
-// plausible is the longest wait that is believed. A longer one is a mistake of the partner.
-const plausible = 366 * 24 * time.Hour
+// plausible is the longest wait that is believed. A longer one counts as this long: it is beyond any patience.
+const plausible = moment.Longest
 
 // RetryAfter returns the wait that h asks for, zero if it asks for none, and the name of the first header
 // that was malformed. A date is read against the Date of the same answer, so that a skewed clock changes
@@ -75,23 +78,30 @@ func resets(h http.Header, now time.Time) (wait time.Duration, malformed string)
 	return wait, ds.malformed
 }
 
+// aliases are the ends of the names of headers that stand for Retry-After, in lower case.
+var aliases = [...]string{"retry-after", "ratelimit-after", "rate-limit-after"}
+
 // alias returns the longest wait of the headers that stand for Retry-After, such as X-Retry-After,
 // X-RateLimit-Retry-After, X-RateLimit-After and Retry-After-Seconds.
 func alias(h http.Header, now time.Time) (wait time.Duration, ok bool) {
 	for name, values := range h {
-		if len(name) > 64 || len(name) < len("X-Retry-After") || name == "X-Ms-Retry-After-Ms" {
+		if len(name) > 64 || len(name) < len("Retry-In") || name == "Retry-After" || name == "X-Ms-Retry-After-Ms" {
 			continue
 		}
-		lower := strings.ToLower(name)
-		unit := time.Second
-		plain, inSeconds := strings.CutSuffix(lower, "-seconds")
-		if !inSeconds {
-			var inMillis bool
-			if plain, inMillis = strings.CutSuffix(lower, "-ms"); inMillis {
-				unit = time.Millisecond
+		plain, unit := strings.ToLower(name), time.Second
+		for _, suffix := range [...]string{"-milliseconds", "-millis", "-ms", "-seconds", "-secs"} {
+			if before, is := strings.CutSuffix(plain, suffix); is {
+				if plain = before; suffix[1] == 'm' {
+					unit = time.Millisecond
+				}
+				break
 			}
 		}
-		if !strings.HasSuffix(plain, "retry-after") && !strings.HasSuffix(plain, "limit-after") {
+		stands := plain == "retryafter" || plain == "retry-in"
+		for _, end := range aliases {
+			stands = stands || strings.HasSuffix(plain, end)
+		}
+		if !stands {
 			continue
 		}
 		if d, good := waitOf(values, unit, now); good {
@@ -128,9 +138,10 @@ func waitOf(values []string, unit time.Duration, now time.Time) (wait time.Durat
 	return wait, ok
 }
 
-// oneWait reads one wait: a number, an HTTP date, a date with a zone as a number, RFC 3339, or a duration such as 30s.
+// oneWait reads one wait: a number, a time or a duration in any form of [moment], or seconds since 1970, if they are of
+// about now.
 func oneWait(s string, unit time.Duration, now time.Time) (time.Duration, bool) {
-	s = strings.Trim(s, " \t\"")
+	s = strings.Trim(s, " \t\";+")
 	if s == "" {
 		return 0, false
 	}
@@ -139,38 +150,45 @@ func oneWait(s string, unit time.Duration, now time.Time) (time.Duration, bool) 
 		if err != nil && f == 0 || !(f >= 0) { // too many digits are an infinity with an error
 			return 0, false
 		}
-		if d := f * float64(unit); d < float64(plausible) {
-			return time.Duration(math.Ceil(d)), true
+		if at, ok := moment.Epoch(f); ok {
+			if d := at.Sub(now); d > -24*time.Hour && d < plausible {
+				return max(0, d), true
+			}
 		}
-		return plausible, true
+		return moment.Limit(f * float64(unit)), true
 	}
-	at, err := http.ParseTime(s)
-	for _, layout := range [...]string{time.RFC1123Z, time.RFC3339, "Mon, 02 Jan 2006 15:04:05 UTC"} {
-		if err != nil {
-			at, err = time.Parse(layout, s)
-		}
-	}
-	if err == nil {
+	if at, rest, ok := moment.Time(s); ok && rest == "" {
 		return max(0, min(plausible, at.Sub(now))), true
 	}
-	s = strings.Replace(strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(s), "ond"), "onds"), " sec", "s", 1)
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
-		return min(plausible, d), true
+	if d, rest, ok := moment.Span(strings.ToLower(s)); ok && rest == "" {
+		return d, true
+	}
+	if d, rest, ok := moment.Span(strings.ToUpper(s)); ok && rest == "" { // ISO 8601
+		return d, true
 	}
 	return 0, false
 }
 
-// inSeconds corrects a Retry-After that was written in milliseconds: it is a thousand times the reset of the same
-// answer.
+// inSeconds corrects a Retry-After that was written in milliseconds: it is a thousand times a reset of the same
+// answer. A reset of a few seconds is that of another, shorter quota.
 func inSeconds(h http.Header, d time.Duration, now time.Time) time.Duration {
-	if d < 1000*time.Second {
+	if d < 10_000*time.Second {
 		return d
 	}
-	reset, _ := resets(h, now)
-	if off := (d/1000 - reset).Abs(); reset > 0 && off <= max(5*time.Second, reset/10) {
-		return d / 1000
+	var ds drafts
+	ds.gather(h, now)
+	for _, q := range ds.list[:ds.n] {
+		if Thousandfold(d, q.reset) {
+			return d / 1000
+		}
 	}
 	return d
+}
+
+// Thousandfold reports whether d is about a thousand times the wait other, which is of ten seconds or more. It was
+// written in milliseconds, and read as seconds.
+func Thousandfold(d, other time.Duration) bool {
+	return other >= 10*time.Second && (d/1000-other).Abs() <= max(2*time.Second, other/10)
 }
 
 // Exhausted reports whether h says that a quota is used up. GitHub says so on a 403.
@@ -181,7 +199,7 @@ func Exhausted(h http.Header) bool {
 	var ds drafts
 	ds.gather(h, time.Now())
 	for _, d := range ds.list[:ds.n] {
-		if d.left >= 0 && d.usedUp() {
+		if d.left >= 0 && d.limit != 0 && d.usedUp() { // a limit of 0 is none
 			return true
 		}
 	}
@@ -191,32 +209,34 @@ func Exhausted(h http.Header) bool {
 // usedUp reports whether no permits are left, or the answer does not say how many are.
 func (d *draft) usedUp() bool { return d.left <= 0 && (d.used < 0 || d.used >= d.limit) }
 
-// Reset reads a reset header in any unit: a number below 10^7 is seconds from now, a larger one an epoch time
-// in seconds or, above 10^11, in milliseconds; RFC 3339; an HTTP date; a Go duration. It reports false for
-// any other text and for a wait that is not plausible.
+// Reset reads a reset header in any unit: a number below 10^7 is seconds from now, a larger one an epoch time, in
+// seconds or in smaller units; a time or a duration in any form of [moment]. It reports false for any other text.
 func Reset(s string, now time.Time) (time.Duration, bool) {
 	s = strings.TrimSpace(s)
-	if f, err := strconv.ParseFloat(s, 64); err == nil {
-		switch {
+	if first, _, several := strings.Cut(s, ","); several && strings.Trim(first, "0123456789.") == "" {
+		s = first // two proxies that each add theirs
+	}
+	if f, err := strconv.ParseFloat(s, 64); err == nil || math.IsInf(f, 1) && strings.Trim(s, "0123456789") == "" {
+		switch at, ok := moment.Epoch(f); {
 		case math.IsNaN(f) || f < 0:
 			return 0, false
 		case f < 1e7:
 			return seconds(f, time.Second)
-		case f >= 9e8 && f <= 1e11: // from 1998 on, because virtual time begins in 2000
-			return until(time.UnixMilli(int64(f*1e3)), now)
-		case f > 1e11 && f < 1e14:
-			return until(time.UnixMilli(int64(f)), now)
+		case ok:
+			return until(at, now)
+		case f >= 9e18:
+			return plausible, true
 		}
 		return 0, false
 	}
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
+	if t, rest, ok := moment.Time(s); ok && strings.TrimSpace(rest) == "" {
 		return until(t, now)
 	}
-	if d, ok := date(s, now); ok {
+	if d, rest, ok := moment.Span(s); ok && strings.TrimSpace(rest) == "" {
 		return d, true
 	}
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 && d <= plausible {
-		return d, true
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return min(d, plausible), true
 	}
 	return 0, false
 }
@@ -231,26 +251,14 @@ func number(s string, unit time.Duration) (time.Duration, bool) {
 
 func seconds(f float64, unit time.Duration) (time.Duration, bool) {
 	d := f * float64(unit)
-	if !(d >= 0 && d <= float64(plausible)) {
+	if !(d >= 0) {
 		return 0, false
 	}
-	return time.Duration(math.Ceil(d)), true
-}
-
-func date(s string, now time.Time) (time.Duration, bool) {
-	t, err := http.ParseTime(strings.TrimSpace(s))
-	if err != nil {
-		return 0, false
-	}
-	return until(t, now)
+	return moment.Limit(d), true
 }
 
 func until(t, now time.Time) (time.Duration, bool) {
-	d := t.Sub(now)
-	if d > plausible {
-		return 0, false
-	}
-	return max(d, 0), true
+	return max(0, min(plausible, t.Sub(now))), true
 }
 
 // MissingScope returns the scope that a 403 says is missing, or "" if it names none. It reads
@@ -266,10 +274,12 @@ func MissingScope(h http.Header) string {
 	return first(h, "X-Accepted-Oauth-Scopes")
 }
 
+var endedToken = regexp.MustCompile(`(?i)\berror\s*=\s*"?invalid_token\b`)
+
 // EndedToken reports whether h says that the access token is not valid any more (RFC 6750 section 3.1).
 func EndedToken(h http.Header) bool {
 	for _, v := range h["Www-Authenticate"] {
-		if strings.Contains(v, `error="invalid_token"`) || strings.Contains(v, "error=invalid_token") {
+		if len(v) <= 1024 && endedToken.MatchString(v) {
 			return true
 		}
 	}
