@@ -21,6 +21,26 @@ type hangs struct{ ctx context.Context }
 func (h hangs) Read([]byte) (int, error) { <-h.ctx.Done(); return 0, h.ctx.Err() }
 
 // A write that was answered with success is told as done, whatever is wrong with its answer.
+func TestWriteThatWasDoneAndIsRefused(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "", func(t *testing.T) {
+		sent := 0
+		rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			if sent++; sent > 1 {
+				return testkit.Reply(503), nil
+			}
+			resp := testkit.Reply(201, "Content-Type", "application/json")
+			resp.ContentLength, resp.Body = -1, io.NopCloser(breaking{})
+			return resp, nil
+		})
+		_, err := belay.Post[map[string]any](t.Context(), newClient(t, rt), "/", struct{}{}, belay.IdempotencyKey("k"))
+		var e *belay.Error
+		require.ErrorAs(t, err, &e)
+		require.Greater(t, sent, 1)
+		require.True(t, e.Done, "the first answer has said so")
+	})
+}
+
 func TestWritesThatWereDone(t *testing.T) {
 	t.Parallel()
 	type made struct{ ID string }

@@ -31,7 +31,7 @@ func (x *exchange) send(*next) (*http.Response, error) {
 	began := x.clock()
 	b := x.body
 	x.sends++
-	x.answered, x.unread = 0, false
+	x.answered = 0 // unread stays: what was done is done, whatever a repetition of it is answered
 	if x.limiter == nil {
 		x.sent = time.Now().UnixNano()
 	}
@@ -79,7 +79,7 @@ func (x *exchange) send(*next) (*http.Response, error) {
 			x.stripLocation(resp)
 		}
 		if err = x.receive(b, resp); err != nil {
-			x.answered, x.unread = resp.StatusCode, resp.StatusCode/100 == 2
+			x.answered, x.unread = resp.StatusCode, x.unread || resp.StatusCode/100 == 2
 			resp = nil
 		}
 	} else {

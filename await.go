@@ -191,14 +191,37 @@ func (w *await) progress() (status, resource string) {
 		Error             json.RawMessage
 		ResourceLocation  string
 		ProvisioningState any
-		Properties        struct{ ProvisioningState any }
+		JobStatus         any `json:"jobStatus"`
+		OperationStatus   any `json:"operationStatus"`
+		Properties, Data  struct{ ProvisioningState, Status, State any }
 	}
 	data, _ := charset.UTF8(w.body, w.header.Get("Content-Type"))
 	_ = json.Unmarshal(data, &m) // a field of another type is left out
-	for _, v := range []any{m.Status, m.State, m.ProvisioningState, m.Properties.ProvisioningState} {
-		if text, ok := v.(string); ok && text != "" {
-			return text, m.ResourceLocation
+	for _, v := range []any{m.Status, m.State, m.ProvisioningState, m.JobStatus, m.OperationStatus, m.Properties.ProvisioningState} {
+		if object, ok := v.(map[string]any); ok { // {"status":{"state":"running"}}
+			v = object["state"]
 		}
+		if text, ok := v.(string); ok && text != "" {
+			status = text
+			break
+		}
+	}
+	// An envelope's "ok" says that the question was answered. What is within it may say more.
+	if plain := strings.ToLower(status); plain == "" || plain == "ok" || plain == "success" {
+		for _, v := range []any{
+			m.State, m.ProvisioningState, m.Data.Status, m.Data.State, m.Data.ProvisioningState, m.Properties.Status, m.Properties.State,
+		} {
+			text, ok := v.(string)
+			if !ok {
+				continue
+			}
+			if end, known := known(text); known && (end != succeeded || status == "") {
+				return text, m.ResourceLocation
+			}
+		}
+	}
+	if status != "" {
+		return status, m.ResourceLocation
 	}
 	switch {
 	case m.Done == nil:
@@ -225,11 +248,20 @@ var endings = map[string]end{
 	"done": succeeded, "finished": succeeded, "ready": succeeded, "ok": succeeded,
 	"canceled": failed, "cancelled": failed, "aborted": failed, "rejected": failed, "expired": failed, "timedout": failed,
 	"stopped": failed, "terminated": failed, "deadlettered": failed, "denied": failed, "skipped": failed,
+	"faulted": failed, "timeout": failed, "invalid": failed, "declined": failed, "unsuccessful": failed,
+	"completedwithwarnings": succeeded, "running": running, "pending": running, "processing": running, "inprogress": running,
+	"queued": running, "started": running, "accepted": running, "notstarted": running, "waiting": running, "new": running,
 	"partiallysucceeded": failed, "partiallycompleted": failed, "partialsuccess": failed, "partial": failed,
 }
 
 // ending returns what a status says. An unknown status says that the operation is running.
 func ending(status string) end {
+	e, _ := known(status)
+	return e
+}
+
+// known returns what a status says, and whether it is one that is known.
+func known(status string) (end, bool) {
 	plain := strings.Map(func(r rune) rune {
 		if r == '_' || r == '-' || r == ' ' {
 			return -1
@@ -237,12 +269,12 @@ func ending(status string) end {
 		return r
 	}, strings.ToLower(status))
 	if e, ok := endings[plain]; ok {
-		return e
+		return e, true
 	}
 	if strings.Contains(plain, "fail") || strings.Contains(plain, "error") {
-		return failed
+		return failed, true
 	}
-	return running
+	return running, false
 }
 
 // fail returns the error for an answer that is not as promised. The request itself was accepted.

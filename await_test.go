@@ -36,6 +36,30 @@ func TestAwaitAMonitor(t *testing.T) {
 			op{Status: "Succeeded"},
 			"", 2,
 		},
+		"an envelope": {
+			testkit.Reply(202, "Operation-Location", monitor),
+			[]string{`{"status":"ok","state":"running"}`, `{"status":"success","data":{"state":"running"}}`, `{"status":"ok","state":"done"}`},
+			op{Status: "ok"},
+			"", 3,
+		},
+		"an envelope of a failure": {
+			testkit.Reply(202, "Operation-Location", monitor), []string{`{"status":"ok","state":"failed"}`}, op{}, "failed", 1,
+		},
+		"within an object": {
+			testkit.Reply(202, "Operation-Location", monitor),
+			[]string{`{"properties":{"status":"Running"}}`, `{"data":{"status":"Running"}}`, `{"jobStatus":"Running"}`, `{"status":"Succeeded"}`},
+			op{Status: "Succeeded"},
+			"", 4,
+		},
+		"an address in the result": {
+			testkit.Reply(202, "Operation-Location", monitor),
+			[]string{`{"status":"Succeeded","data":{"state":"new"}}`},
+			op{Status: "Succeeded"},
+			"", 1,
+		},
+		"a fault": {
+			testkit.Reply(202, "Operation-Location", monitor), []string{`{"status":"Faulted"}`}, op{}, "failed", 1,
+		},
 		"201 is not done": {
 			testkit.Reply(201, "Azure-AsyncOperation", monitor),
 			[]string{`{"status":"Creating"}`, `{"status":"succeeded"}`},

@@ -235,7 +235,7 @@ func (x *exchange) decoded(resp *http.Response) {
 		err = decode(data, resp)
 	}
 	if err != nil {
-		x.unread = resp.StatusCode/100 == 2
+		x.unread = x.unread || resp.StatusCode/100 == 2
 		x.verdict, x.record().note = Verdict{Class: ClassData, Scope: ScopeCall}, err
 		x.noteOutcome(resp)
 	}

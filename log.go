@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // logObserver writes events as slog records.
@@ -134,7 +136,7 @@ func (o logObserver) record(ctx context.Context, level slog.Level, msg string, e
 		return
 	}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", err.Error()))
+		attrs = append(attrs, slog.String("error", redact.Text(redact.WithoutURL(err).Error())))
 	}
 	attrs = slices.DeleteFunc(attrs, func(a slog.Attr) bool {
 		return a.Value.Kind() == slog.KindString && a.Value.String() == "" ||

@@ -186,6 +186,54 @@ func TestListsByForm(t *testing.T) {
 	require.Len(t, form, 1)
 }
 
+// The names of a form have dots in them, and filters that net/url refuses stay on the links.
+func TestNamesAndFiltersOfLists(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		if req.Body != nil {
+			body, _ := io.ReadAll(req.Body)
+			asked = append(asked, string(body))
+		}
+		asked = append(asked, req.URL.RawQuery)
+		if len(asked) <= 2 {
+			return testkit.Raw(200, "application/json", `{"d":[{"id":1}],"next":"c1","link":"/l?p=2"}`), nil
+		}
+		return testkit.Raw(200, "application/json", `{"d":[{"id":2}]}`), nil
+	})
+	form := belay.CursorPages{Items: "d", Cursor: "next", Param: "x.c", InBody: true}
+	_, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/list", form, belay.PostForm(url.Values{"x.a": {"1"}})))
+	require.NoError(t, err)
+	require.Equal(t, "x.a=1&x.c=c1", asked[2])
+	asked = []string{""}
+	links := belay.NextURLPages{Items: "d", URL: "link", KeepQuery: true}
+	_, err = collect(belay.Items[thing](t.Context(), newClient(t, rt), "/l?f=a;b&g=1", links))
+	require.NoError(t, err)
+	second, err := url.ParseQuery(asked[2])
+	require.NoError(t, err)
+	require.Equal(t, url.Values{"f": {"a;b"}, "g": {"1"}, "p": {"2"}}, second)
+}
+
+// What ended is not the end: a cursor that has expired beside EndAt, and a list that begins at a place that is none.
+func TestEndAtAndExpiredCursors(t *testing.T) {
+	t.Parallel()
+	cursor := belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}
+	n := 0
+	rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+		if n++; n == 1 {
+			return testkit.Raw(200, "application/json", `{"d":[{"id":1}],"next":"c1"}`), nil
+		}
+		return testkit.Raw(400, "application/json", `{"error":{"code":"expired_cursor"}}`), nil
+	})
+	_, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/l", cursor, belay.EndAt(400)))
+	require.ErrorIs(t, err, belay.ErrCursorExpired)
+	gone := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+		return testkit.Raw(404, "application/json", `{"message":"no such list"}`), nil
+	})
+	_, err = collect(belay.Items[thing](t.Context(), newClient(t, gone), "/l", cursor, belay.EndAt(404), belay.StartAt("a")))
+	require.ErrorIs(t, err, belay.ErrNotFound)
+}
+
 // A cursor that has expired is told apart, with the place that the list has reached.
 func TestCursorExpired(t *testing.T) {
 	t.Parallel()

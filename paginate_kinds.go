@@ -51,6 +51,8 @@ type PageRequest struct {
 	URL string
 	// KeepQuery adds those parameters of the path and of the Query options to URL that it does not have.
 	KeepQuery bool
+
+	flat bool // the body is a form, in which dots are a part of the name
 }
 
 // PageAnswer is a page as a paginator sees it. The paginator must not keep it.
@@ -153,6 +155,10 @@ func (r *PageRequest) set(inBody bool, name string, value any) error {
 		return errors.New("InBody is set, but there is no PostBody")
 	}
 	at := r.Body
+	if r.flat {
+		at[name] = value
+		return nil
+	}
 	for {
 		first, rest, deeper := strings.Cut(name, ".")
 		if !deeper {

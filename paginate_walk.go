@@ -190,7 +190,7 @@ func object(v any) (map[string]any, error) {
 // fetch fetches the page at cursor. The number of items before it is -1 if it is not known.
 func (w *walk) fetch(ctx context.Context, cursor string, number, before int) (*fetched, error) {
 	p := &fetched{walk: w, number: number, cursor: cursor, before: before}
-	r := &PageRequest{Cursor: cursor}
+	r := &PageRequest{Cursor: cursor, flat: w.o.form != nil}
 	target := w.path
 	var content any
 	if w.o.post {

@@ -3,6 +3,7 @@ package bulk
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -179,7 +180,7 @@ func (b *Batcher[K, V]) ask(t *batch[K, V], keys []K) (got map[K]V, err error) {
 			}
 		}
 	}()
-	got, err = b.call(t.ctx, keys[:len(keys):len(keys)])
+	got, err = b.call(t.ctx, slices.Clone(keys)) // which the call may change
 	returned = true
 	return got, err
 }

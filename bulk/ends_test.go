@@ -3,11 +3,13 @@ package bulk_test
 import (
 	"context"
 	"errors"
+	"io"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/belay-go/belay"
@@ -44,6 +46,27 @@ func TestKeysThatCannotBeHashed(t *testing.T) {
 }
 
 // A function that ends its goroutine has not done its item.
+func TestCallThatChangesItsKeys(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "", func(t *testing.T) {
+		b, err := bulk.NewBatcher(2, time.Second, func(_ context.Context, keys []any) (map[any]int, error) {
+			for i := range keys {
+				keys[i] = []int{1}
+			}
+			return nil, io.ErrUnexpectedEOF
+		})
+		require.NoError(t, err)
+		var both sync.WaitGroup
+		for _, key := range []any{"a", "b"} {
+			both.Go(func() {
+				_, err := b.Get(t.Context(), key)
+				assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			})
+		}
+		both.Wait()
+	})
+}
+
 func TestFunctionsThatEndTheirGoroutine(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "ForEach", func(t *testing.T) {

@@ -87,7 +87,8 @@ var timeForms = []string{
 	"2006-01-02 15:04:05.999999999 Z0700", "2006-01-02 15:04:05.999999999 MST", "2006-01-02 15:04:05.999999999",
 	"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02",
 	time.RFC1123, time.RFC1123Z, time.RFC850, time.ANSIC,
-	"20060102T150405.999999999Z0700", "20060102T150405.999999999", "20060102T1504Z0700", "20060102T1504",
+	"20060102T150405.999999999Z0700", "20060102T150405.999999999", "20060102T1504Z0700", "20060102T1504", "20060102150405Z0700", "20060102 150405",
+	"2006-01-02 15:04:05.999999999Z07",
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -105,8 +106,9 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 		t.Time = at
 		return err
 	}
-	for _, form := range [...]string{"20060102", "20060102150405"} {
-		if isText && len(text) == len(form) {
+	for _, form := range [...]string{"20060102", "200601021504", "20060102150405"} {
+		// Eight digits are a date, as a number too: as seconds they would be of 1970.
+		if len(text) == len(form) && (isText || len(text) == 8 && (text[:2] == "19" || text[:2] == "20")) {
 			if at, err := time.Parse(form, text); err == nil {
 				t.Time = at
 				return nil
@@ -128,6 +130,9 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 	}
 	for _, form := range timeForms {
 		parsed, err := time.Parse(form, text)
+		if err != nil { // a small t or z
+			parsed, err = time.Parse(form, strings.ToUpper(text))
+		}
 		if err != nil {
 			continue
 		}
@@ -144,7 +149,7 @@ func (t *FlexTime) UnmarshalJSON(data []byte) error {
 // noDate reports whether text is how databases write that there is no date: 0000-00-00, with a time or without.
 func noDate(text string) bool {
 	rest, ok := strings.CutPrefix(text, "0000-00-00")
-	return ok && strings.Trim(rest, "0:. TZ") == ""
+	return ok && strings.Trim(rest, "0:. TZtz+-") == "" || text == "00000000"
 }
 
 // dotNetDate reads the form of older .NET services: /Date(ms)/ or /Date(ms+0200)/. The offset is that of the sender's

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -351,8 +352,18 @@ func (rc *Receiver) verificationToken(r *http.Request) bool {
 // sensitive reports whether a header of that name holds a credential or a signature.
 func sensitive(name string) bool {
 	name = strings.ToLower(name)
-	return redact.LooksSecret(name) && name != "idempotency-key" ||
-		strings.Contains(name, "hmac") || strings.HasPrefix(name, "proxy-")
+	if redact.LooksSecretField(name) && name != "idempotency-key" || strings.HasPrefix(name, "proxy-") {
+		return true
+	}
+	for _, part := range [...]string{
+		"hmac", "userinfo", "client-cert", "client-principal", "appcheck", "saml", "csrf", "xsrf", "bearer", "passphrase",
+		"original-ur", "forwarded-uri", "rewrite-url", "original-path", // URLs, with the query of the webhook's own
+	} {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	return slices.Contains([]string{"referer", "dpop", "x-sig", "x-pwd", "x-pass", "x-pin", "x-otp", "x-mac", "x-digest"}, name)
 }
 
 // printable returns a part of a stranger's path in a form that may be shown.

@@ -73,7 +73,9 @@ func TestProxyAssertionsAreNotStored(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range []string{
 		"Cf-Access-Jwt-Assertion", "X-Goog-Iap-Jwt-Assertion", "X-Amzn-Oidc-Data", "X-Amzn-Oidc-Accesstoken",
-		"X-Amzn-Oidc-Identity", "X-Ms-Client-Principal-Credential", "X-Forwarded-Access-Token",
+		"X-Amzn-Oidc-Identity", "X-Ms-Client-Principal-Credential", "X-Ms-Client-Principal",
+		"X-Endpoint-Api-Userinfo", "X-Forwarded-Client-Cert", "X-Original-Url", "X-Forwarded-Uri", "Referer", "Dpop", "X-Sig",
+		"X-Xsrf", "X-Firebase-Appcheck", "X-Forwarded-Access-Token",
 	} {
 		req.Header.Set(name, "header-canary")
 	}

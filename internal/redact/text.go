@@ -3,13 +3,19 @@ package redact
 import "regexp"
 
 var (
-	scheme = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}`)
-	pair   = regexp.MustCompile(`([A-Za-z][A-Za-z0-9_-]*)(["']?\s*[:=]\s*["']?)([^\s"',;&}\])]{4,})`)
+	queries = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*)[?#][^\s"'<>]*`)
+	users   = regexp.MustCompile(`://[^/\s"'<>@]*@`)
+	lines   = regexp.MustCompile(`(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n]+`)
+	scheme  = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}`)
+	pair    = regexp.MustCompile(`([A-Za-z][A-Za-z0-9_-]*)(["']?\s*[:=]\s*["']?)([^\s"',;&}\])]{4,})`)
 )
 
 // Text returns a free text without the values that look like credentials: those after the names of secrets, as in
-// password=x or "token": "x", and after Bearer and Basic.
+// password=x or "token": "x", and after Bearer and Basic, and without the users and queries of URLs.
 func Text(s string) string {
+	s = queries.ReplaceAllString(s, "${1}?"+Mask)
+	s = users.ReplaceAllString(s, "://"+Mask+"@")
+	s = lines.ReplaceAllString(s, "${1}${2}"+Mask)
 	s = scheme.ReplaceAllString(s, "$1 "+Mask)
 	return pair.ReplaceAllStringFunc(s, func(m string) string {
 		p := pair.FindStringSubmatch(m)
