@@ -8,8 +8,9 @@ import (
 
 // OffsetPages asks for pages by an offset that counts items: Attio, Guesty. The list ends at a page with
 // fewer than Limit items or, if Total is known, after as many items. For a partner that sends shorter pages
-// before the last one, set Total or UntilEmpty. The largest Total that a page has told counts: some partners
-// count what is left, and one that falls to nothing is a partner that has forgotten who asks.
+// before the last one, set Total or UntilEmpty; for one whose total is approximate, leave Total out. The
+// largest Total that a page has told counts: some partners count what is left, and one that falls to nothing
+// is a partner that has forgotten who asks.
 type OffsetPages struct {
 	// Items is the path of the items; empty if the page itself is the array.
 	Items string
@@ -22,7 +23,7 @@ type OffsetPages struct {
 	// Total is the path of the number of items in the whole list. Empty means that the partner does not send
 	// it.
 	Total string
-	// UntilEmpty ends the list only at a page without items.
+	// UntilEmpty ends the list only at a page without items, whatever Total says before it.
 	UntilEmpty bool
 	// BareFirst leaves the offset out of the request for the first page.
 	BareFirst bool
