@@ -9,6 +9,7 @@ import (
 
 	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/limiter"
+	"github.com/belay-go/belay/internal/origin"
 )
 
 // exchange is one call on its way through the layers, with its attempts and everything that it holds
@@ -210,7 +211,9 @@ func (x *exchange) addHeaders() {
 		clone.Header[name] = values
 	}
 	if host := clone.Header["Host"]; len(host) > 0 { // net/http sends it from the request's own field
-		clone.Host = host[0]
+		if x.base == nil || origin.Same(clone.URL, x.base) { // a redirect to another origin is another host
+			clone.Host = host[0]
+		}
 		delete(clone.Header, "Host")
 	}
 	x.req = &clone

@@ -3,6 +3,7 @@ package belay_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -268,4 +269,46 @@ func TestReadyJSON(t *testing.T) {
 	}, sent)
 	_, err := belay.Post[belay.None](t.Context(), c, "/", belay.JSONBody([]byte(`{"a":`)))
 	require.ErrorIs(t, err, belay.ErrInvalid)
+}
+
+// What may not stand in a query is escaped; what is escaped stays.
+func TestQueriesThatAreNotWellFormed(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]string{
+		"a=b c": "a=b%20c", "a=ü": "a=%C3%BC", "a=%zz": "a=%25zz", "a=100%": "a=100%25", "a=%2": "a=%252", "a=%u00fc": "a=%25u00fc",
+		`a={"b":1}|c`: `a={"b":1}|c`, "a[]=1&b=%20+x": "a[]=1&b=%20+x", "a=b;c": "a=b;c",
+	} {
+		testkit.Bubble(t, query, func(t *testing.T) {
+			var asked []string
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				if asked = append(asked, req.URL.RawQuery); len(asked) == 1 {
+					data, _ := json.Marshal(map[string]any{"d": []int{1}, "next": "/l?" + query})
+					return testkit.Raw(200, "application/json", string(data)), nil
+				}
+				return testkit.Raw(200, "application/json", `{"d":[2]}`), nil
+			})
+			for _, err := range belay.Items[int](t.Context(), newClient(t, rt), "/l", belay.NextURLPages{Items: "d", URL: "next"}) {
+				require.NoError(t, err)
+			}
+			require.Equal(t, want, asked[1])
+		})
+	}
+}
+
+// A Host of the caller's is the partner's: a redirect to another origin is another host.
+func TestHostStaysAtItsOrigin(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "", func(t *testing.T) {
+		var hosts []string
+		rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			if hosts = append(hosts, req.URL.Host+" "+req.Host); len(hosts) == 1 {
+				return testkit.Reply(302, "Location", "https://files.test/f"), nil
+			}
+			return testkit.Reply(200), nil
+		})
+		c := newClient(t, rt, belay.WithTrustedOrigins("https://files.test"))
+		require.NoError(t, get(t.Context(), c, "/", belay.Header("Host", "virtual.test")))
+		require.Equal(t, "partner.test virtual.test", hosts[0])
+		require.NotContains(t, hosts[1], "virtual")
+	})
 }

@@ -19,14 +19,28 @@ func (x *exchange) secrets() []string {
 	secrets := slices.Clip(x.past().secrets)
 	hide := func(value string) { secrets = append(secrets, partsOf(value)...) }
 	for name, values := range x.req.Header {
-		if redact.LooksSecret(name) {
+		if redact.LooksSecretField(name) && !redact.KnownHeader(name) {
 			for _, v := range values {
 				hide(v)
 			}
 		}
 	}
+	if x.req.URL.RawQuery != "" {
+		for name, values := range x.req.URL.Query() {
+			if redact.LooksSecretField(name) && !redact.KnownParam(name) {
+				secrets = append(secrets, values...)
+			}
+		}
+	}
 	if x.signed == nil {
 		return secrets
+	}
+	if was, is := x.req.URL, x.signed.URL; is.Path != was.Path { // a credential in the path
+		for part := range strings.SplitSeq(is.EscapedPath(), "/") {
+			if len(part) >= shortestPart && !strings.Contains(was.EscapedPath(), part) {
+				secrets = append(secrets, part, unescape(part))
+			}
+		}
 	}
 	for name, values := range x.signed.Header {
 		if old := x.req.Header[name]; !slices.Equal(old, values) {
@@ -40,6 +54,14 @@ func (x *exchange) secrets() []string {
 		for name, values := range x.signed.URL.Query() {
 			if !slices.Equal(old[name], values) {
 				secrets = append(secrets, values...)
+			}
+		}
+		for pair := range strings.FieldsFuncSeq(x.signed.URL.RawQuery, func(r rune) bool { return r == '&' || r == ';' }) {
+			if _, value, ok := strings.Cut(pair, "="); !strings.Contains(x.req.URL.RawQuery, pair) {
+				if !ok { // a bare token
+					value = pair
+				}
+				secrets = append(secrets, value, unescape(value))
 			}
 		}
 	}

@@ -278,3 +278,36 @@ func signedAnew(next func() string) func(*http.Request, []byte) error {
 		return nil
 	}
 }
+
+// A credential is hidden wherever an authenticator or the caller puts it.
+func TestCredentialsInURLs(t *testing.T) {
+	t.Parallel()
+	const secret = "url-canary-1"
+	sign := func(change func(*url.URL)) belay.Option {
+		return belay.WithAuth(belay.Sign(func(req *http.Request, _ []byte) error {
+			change(req.URL)
+			return nil
+		}))
+	}
+	for name, c := range map[string]struct {
+		opts []belay.Option
+		call []belay.CallOption
+		path string
+	}{
+		"a signed path":         {[]belay.Option{sign(func(u *url.URL) { u.Path = "/" + secret + u.Path })}, nil, "/x"},
+		"a bare query":          {[]belay.Option{sign(func(u *url.URL) { u.RawQuery = secret })}, nil, "/x"},
+		"a query of semicolons": {[]belay.Option{sign(func(u *url.URL) { u.RawQuery = "a=1;key=" + secret })}, nil, "/x"},
+		"the caller's query":    {nil, []belay.CallOption{belay.Query("api_key", secret)}, "/x"},
+		"the caller's path":     {nil, nil, "/x?token=" + secret},
+		"a header of a kind":    {[]belay.Option{belay.WithHeader("X-Passw", secret)}, nil, "/x"},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+				return testkit.Raw(400, "application/json", `{"message":"not `+secret+`"}`), nil
+			})
+			err := get(t.Context(), newClient(t, rt, c.opts...), c.path, c.call...)
+			require.Error(t, err)
+			require.NotContains(t, err.Error(), "canary")
+		})
+	}
+}

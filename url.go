@@ -79,27 +79,36 @@ func escapeRest(path string) string {
 	return b.String()
 }
 
-// escapedQuery returns a query in which blanks, control characters and all that is not ASCII are escaped, as partners'
-// links and callers' paths may have them. Escapes that it has already stay.
+// escapedQuery returns a query in which what no server takes as it is (RFC 3986 section 3.4) is escaped: blanks, control
+// characters, all that is not ASCII, and a percent sign without two digits. Escapes that it has already stay, and so do
+// quotes, brackets and braces, which partners write into their own links.
 func escapedQuery(query string) string {
-	bad := func(c byte) bool { return c <= ' ' || c >= 0x7f }
+	bad := func(i int) bool {
+		c := query[i]
+		if c == '%' {
+			return i+2 >= len(query) || !isHex(query[i+1]) || !isHex(query[i+2])
+		}
+		return c <= ' ' || c >= 0x7f
+	}
 	clean := true
 	for i := range len(query) {
-		clean = clean && !bad(query[i])
+		clean = clean && !bad(i)
 	}
 	if clean {
 		return query
 	}
 	var b strings.Builder
 	for i := range len(query) {
-		if c := query[i]; bad(c) {
-			fmt.Fprintf(&b, "%%%02X", c)
+		if bad(i) {
+			fmt.Fprintf(&b, "%%%02X", query[i])
 		} else {
-			b.WriteByte(c)
+			b.WriteByte(query[i])
 		}
 	}
 	return b.String()
 }
+
+func isHex(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }
 
 // wellEscaped returns req, or a clone of it with a query that may be sent.
 func wellEscaped(req *http.Request) *http.Request {

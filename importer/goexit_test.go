@@ -15,9 +15,16 @@ import (
 // An Adapt that ends its goroutine leaves no empty records: what was not adapted is rejected.
 func TestAdaptThatEndsItsGoroutine(t *testing.T) {
 	t.Parallel()
+	for _, workers := range []int{1, 2, 5} {
+		adaptThatEndsItsGoroutine(t, workers)
+	}
+}
+
+func adaptThatEndsItsGoroutine(t *testing.T, workers int) {
+	t.Helper()
 	var saved, rejected []string
 	job := importer.Job[string, row]{
-		Workers: 2, RejectLimit: 1,
+		Workers: workers, RejectLimit: 1,
 		Adapt: func(id string) (row, error) {
 			if id == "3" {
 				runtime.Goexit()
@@ -41,7 +48,7 @@ func TestAdaptThatEndsItsGoroutine(t *testing.T) {
 	})
 	stats, err := job.Run(t.Context(), pages)
 	require.NoError(t, err)
-	require.Equal(t, []string{"1", "2", "4", "6"}, saved)
-	require.Equal(t, []string{"3", "5"}, rejected)
+	require.Equal(t, []string{"1", "2", "4", "5", "6"}, saved)
+	require.Equal(t, []string{"3"}, rejected)
 	require.Equal(t, 6, stats.Read)
 }

@@ -14,6 +14,7 @@ import (
 	"iter"
 	"runtime/metrics"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/belay-go/belay"
@@ -215,20 +216,18 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 	for i := range out { // until it is done: a function may end its goroutine, and leave the rest of the records
 		out[i].err = errNotAdapted
 	}
-	if n := min(r.job.Workers, len(out)); n > 1 {
+	// In goroutines of their own, because a function may end one. Others then go on behind the record that it was for.
+	var next atomic.Int64
+	for n := max(1, min(r.job.Workers, len(out))); next.Load() < int64(len(out)); {
 		var workers sync.WaitGroup
-		for w := range n {
+		for range n {
 			workers.Go(func() {
-				for i := w; i < len(out); i += n {
-					work(i)
+				for i := next.Add(1) - 1; i < int64(len(out)); i = next.Add(1) - 1 {
+					work(int(i))
 				}
 			})
 		}
 		workers.Wait()
-	} else {
-		for i := range out {
-			work(i)
-		}
 	}
 	for i, a := range out {
 		r.stats.Read++

@@ -84,7 +84,11 @@ type Config struct {
 
 // Format prints the config without its parameters and secrets, for any verb.
 func (c Config) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "Config{%s, client %q}", c.TokenURL, c.ClientID)
+	at := "a TokenURL that is none"
+	if u, err := url.Parse(c.TokenURL); err == nil {
+		at = redact.URL(u)
+	}
+	fmt.Fprintf(f, "Config{%s, client %q}", at, c.ClientID)
 }
 
 // Style is how an app authenticates to the token endpoint (RFC 6749 section 2.3.1).

@@ -69,6 +69,9 @@ func Error(err error, secrets []string) error {
 	return err
 }
 
+// Hidden returns err with another text. Is and the properties of a net.Error stay.
+func Hidden(err error, text string) error { return &redacted{func() error { return err }, text} }
+
 // redacted is an error with another text. It has no Unwrap, because that would lead to the text that was
 // removed, and it holds the error in a func, which no verb prints.
 type redacted struct {
