@@ -136,7 +136,7 @@ func (o logObserver) record(ctx context.Context, level slog.Level, msg string, e
 		return
 	}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", redact.Text(redact.WithoutURL(err).Error())))
+		attrs = append(attrs, slog.String("error", err.Error()))
 	}
 	attrs = slices.DeleteFunc(attrs, func(a slog.Attr) bool {
 		return a.Value.Kind() == slog.KindString && a.Value.String() == "" ||
@@ -183,6 +183,9 @@ func (o logObserver) logWebhook(ctx context.Context, e Event) {
 		if e.Retry > 0 {
 			attrs = append(attrs, slog.Int64("retry_ms", e.Retry.Milliseconds()))
 		}
+	}
+	if err != nil { // of a user's function, which may quote what it sent
+		err = redact.Hidden(err, redact.Text(redact.WithoutURL(err).Error()))
 	}
 	o.record(ctx, level, msg, err, attrs...)
 }

@@ -103,7 +103,7 @@ func (w *walk) accept(p *fetched) error {
 	counted := w.counted()
 	t.ends = ""
 	if t.seen < 0 {
-		if counted && short {
+		if how, ok := w.how.(NumberPages); ok && counted && short && how.place(p.cursor)*t.size+p.count >= total {
 			t.ends = p.next
 		}
 		return nil
@@ -115,7 +115,7 @@ func (w *walk) accept(p *fetched) error {
 	case p.count > 0 && t.seen == total && counted && (p.total >= total || !p.told):
 		p.next = ""
 	case p.next != "":
-		if counted && p.told && t.seen >= p.total {
+		if counted && p.told && t.seen >= p.total && few(total, p.total) || counted && t.seen >= total {
 			t.ends = p.next
 		}
 	case t.seen >= total:

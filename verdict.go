@@ -190,7 +190,8 @@ func textual(contentType string) bool {
 //
 // The wait comes from Retry-After (seconds, with decimals too, or a date; RFC 9110 section 10.2.3), from the
 // headers that stand for it, or from the reset headers that partners send. A date is compared with the response's
-// own Date. A longer wait in a field of the error's body counts instead, and one in its words if there is no other. docs/dialects.md lists what is understood.
+// own Date. A longer wait in a field of the error's body counts instead, and one in its words if there is no
+// other. docs/dialects.md lists what is understood.
 //
 // Stripe-Should-Retry and X-Should-Retry count: false ends the call, true makes a Client error Transient, so that a
 // call that may be repeated is.

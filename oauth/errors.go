@@ -78,8 +78,7 @@ func (o *App) storeError(key string, err error, tokens ...Token) *belay.Error {
 	}
 	err = redact.Error(err, slices.DeleteFunc(secrets, func(s string) bool { return len(s) < 6 }))
 	if text := err.Error(); redact.Text(text) != text { // such as the address of a database, with its password
-		secret := err
-		err = redact.Hidden(secret, redact.Text(text))
+		err = redact.Hidden(err, redact.Text(text))
 	}
 	e := o.fail(key, "token_store", "the token store failed", err)
 	if !errors.Is(err, ErrUnreadable) {

@@ -37,6 +37,7 @@ func TestWaits(t *testing.T) {
 		`{"error":"slow down, retry in 1 hour"}`:                said(time.Hour),
 		`please retry after 25s`:                                said(25 * time.Second),
 		`<p>Too fast. Try again in 7 sec.</p>`:                  said(7 * time.Second),
+		// Times in sentences, and what is none.
 		`{"message":"User-rate limit exceeded.  Retry after 2026-05-01T12:00:00.000Z"}`: saidAt(noon),
 		`{"message":"Retry after Fri, 01 May 2026 12:00:00 GMT"}`:                       saidAt(noon),
 		`{"message":"resets at 2026-05-01 12:00:00 UTC"}`:                               saidAt(noon),
