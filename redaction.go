@@ -115,32 +115,6 @@ func (x *exchange) carriedOver() []string {
 	return slices.DeleteFunc(all, func(s string) bool { return len(s) < 4 })
 }
 
-// holdsAny reports whether a text has one of secrets in it, escaped up to four times, in a query or in a path.
-func holdsAny(text string, secrets []string) bool {
-	forms := []string{text}
-	for range 4 { // a link may hold another link, escaped
-		var plainer []string
-		for _, form := range forms {
-			if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(form, s) }) {
-				return true
-			}
-			// A plus sign is a blank in a query, and itself in a path.
-			if plain := unescape(form); plain != form {
-				plainer = append(plainer, plain)
-				if blanks := unescape(strings.ReplaceAll(form, "+", " ")); blanks != plain {
-					plainer = append(plainer, blanks)
-				}
-			} else if strings.Contains(form, "+") {
-				plainer = append(plainer, strings.ReplaceAll(form, "+", " "))
-			}
-		}
-		forms = plainer
-	}
-	return slices.ContainsFunc(forms, func(form string) bool {
-		return slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(form, s) })
-	})
-}
-
 // unescape returns s without its percent escapes. One that is malformed stays as it is.
 func unescape(s string) string {
 	if !strings.Contains(s, "%") {
@@ -177,7 +151,7 @@ func (x *exchange) stripPath(resp *http.Response) {
 	if err != nil || !x.foreign(&http.Request{URL: to}) && (x.base != nil || origin.Same(to, x.req.URL)) {
 		return
 	}
-	if holdsAny(to.Host+to.EscapedPath(), x.carriedOver()) {
+	if redact.Holds(to.Host+to.EscapedPath(), x.carriedOver()) {
 		resp.Header.Del("Location")
 	}
 }
@@ -199,8 +173,8 @@ func (x *exchange) without(link string, secrets []string) string {
 	before, fragment, _ := strings.Cut(link, "#")
 	before, raw, _ := strings.Cut(before, "?")
 	pairs := strings.FieldsFunc(raw, func(r rune) bool { return r == '&' || r == ';' })
-	kept := slices.DeleteFunc(slices.Clone(pairs), func(pair string) bool { return holdsAny(pair, secrets) })
-	bad := holdsAny(fragment, secrets)
+	kept := slices.DeleteFunc(slices.Clone(pairs), func(pair string) bool { return redact.Holds(pair, secrets) })
+	bad := redact.Holds(fragment, secrets)
 	if len(kept) == len(pairs) && !bad {
 		return link
 	}

@@ -142,7 +142,7 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 	before := h.last
 	secrets := before.secrets()
 	var resp *http.Response
-	if h.foreign(req) && holdsAny(req.URL.Host+req.URL.EscapedPath(), before.carriedOver()) {
+	if h.foreign(req) && redact.Holds(req.URL.Host+req.URL.EscapedPath(), before.carriedOver()) {
 		return nil, fmt.Errorf("redirect to %s would take a credential in its path to another origin", origin.Of(req.URL))
 	}
 	if h.foreign(req) {

@@ -74,19 +74,10 @@ const (
 	longValue = 16
 )
 
-// cleaner returns a function that masks the secrets in a text, in every form that they may have there. Longer
-// secrets come first, because one may contain another.
+// cleaner returns a function that masks the secrets in a text, in every form that they may have there.
 func (m *mask) cleaner() func(string) string {
-	slices.SortStableFunc(m.secrets, func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
-	for _, s := range m.secrets {
-		mark := m.hidden(s, false)
-		pairs = append(pairs, s, mark)
-		for _, form := range redact.Forms(s) {
-			pairs = append(pairs, form, mark)
-		}
-	}
-	return strings.NewReplacer(pairs...).Replace
+	mark := func(secret string) string { return m.hidden(secret, false) }
+	return func(text string) string { return redact.Replace(text, m.secrets, mark) }
 }
 
 func (m *mask) request(q cassette.Request) cassette.Request {

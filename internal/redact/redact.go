@@ -5,16 +5,11 @@ package redact
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
-	"fmt"
-	"html"
 	"io"
 	"net/url"
-	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -130,95 +125,6 @@ func Line(s string, limit int) string {
 		s += "…"
 	}
 	return s
-}
-
-// Values replaces each of secrets in s: the secret itself, and its forms in URLs, JSON, HTML and base64.
-func Values(s string, secrets []string) string {
-	if len(secrets) > 1 { // the longest first: one may begin another
-		secrets = slices.Clone(secrets)
-		slices.SortStableFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	}
-	for _, secret := range secrets {
-		if len(secret) < 4 {
-			continue // too short to be a secret; replacing it would garble the text
-		}
-		s = strings.ReplaceAll(s, secret, Mask)
-		for _, written := range Forms(secret) {
-			if written != secret {
-				s = strings.ReplaceAll(s, written, Mask)
-			}
-		}
-	}
-	return s
-}
-
-// Forms returns the forms of a secret in URLs (escaped twice too), JSON (as .NET escapes it too), HTML, XML and base64.
-func Forms(secret string) []string {
-	query, path := url.QueryEscape(secret), url.PathEscape(secret)
-	var inJSON bytes.Buffer // without HTML escapes, as many encoders write it
-	e := json.NewEncoder(&inJSON)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(secret)
-	plain := strings.Trim(strings.TrimSpace(inJSON.String()), `"`)
-	asJSON, _ := json.Marshal(secret)
-	raw := []byte(secret)
-	component := asComponent.Replace(query)
-	dotNet := dotNetEscapes(secret)
-	return []string{
-		query, lowerEscapes(query), path, lowerEscapes(path), url.QueryEscape(query), url.QueryEscape(path),
-		strings.ReplaceAll(query, "+", "%20"), component, lowerEscapes(component), strings.ReplaceAll(query, "~", "%7E"),
-		url.QueryEscape(lowerEscapes(query)), asHTMLHex.Replace(secret), dotNet, lowerUnicode(dotNet), forXML.Replace(secret), asXMLCodes.Replace(secret),
-		plain, strings.ReplaceAll(plain, "/", `\/`), strings.Trim(string(asJSON), `"`), html.EscapeString(secret),
-		base64.StdEncoding.EncodeToString(raw), base64.RawStdEncoding.EncodeToString(raw),
-		base64.URLEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw),
-	}
-}
-
-var (
-	forXML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&apos;", `"`, "&quot;")
-	// What JavaScript's encodeURIComponent leaves as it is.
-	asComponent = strings.NewReplacer("+", "%20", "%27", "'", "%28", "(", "%29", ")", "%2A", "*", "%21", "!")
-	// As OWASP and lodash escape HTML.
-	asHTMLHex  = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;", "/", "&#x2F;")
-	asXMLCodes = strings.NewReplacer("&", "&#38;", "<", "&#60;", ">", "&#62;", "'", "&#39;", `"`, "&#34;", "+", "&#43;")
-)
-
-// dotNetEscapes returns s as .NET writes it into JSON: what could matter in HTML, and what is not ASCII, as \uXXXX.
-func dotNetEscapes(s string) string {
-	var b strings.Builder
-	for _, unit := range utf16.Encode([]rune(s)) {
-		switch c := rune(unit); {
-		case c < ' ' || c >= 0x7f || strings.ContainsRune("\"&'+<>`", c):
-			fmt.Fprintf(&b, `\u%04X`, c)
-		case c == '\\':
-			b.WriteString(`\\`)
-		default:
-			b.WriteRune(c)
-		}
-	}
-	return b.String()
-}
-
-// lowerUnicode returns s with the digits of its \uXXXX in lower case.
-func lowerUnicode(s string) string {
-	b := []byte(s)
-	for i := 0; i+5 < len(b); i++ {
-		if b[i] == '\\' && b[i+1] == 'u' {
-			copy(b[i+2:i+6], bytes.ToLower(b[i+2:i+6]))
-		}
-	}
-	return string(b)
-}
-
-// lowerEscapes returns s with the digits of its percent escapes in lower case: %2F as %2f.
-func lowerEscapes(s string) string {
-	b := []byte(s)
-	for i := 0; i+2 < len(b); i++ {
-		if b[i] == '%' {
-			copy(b[i+1:i+3], bytes.ToLower(b[i+1:i+3]))
-		}
-	}
-	return string(b)
 }
 
 // Shape returns the names in a body and the kinds of their values, but no value. A reader can see from it why
