@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/belay-go/belay/internal/headers"
@@ -76,7 +77,7 @@ func APIKey(header string, key Secret) Authenticator {
 	case header == "":
 		err = errors.New("the name of the header is empty")
 	case !headers.IsToken(header):
-		err = fmt.Errorf("%q is not the name of a header", header)
+		err = fmt.Errorf("%s is not the name of a header", shownName(header))
 	}
 	return inHeader("APIKey", textproto.CanonicalMIMEHeaderKey(header), key.Reveal(), err)
 }
@@ -98,7 +99,7 @@ func APIKeyQuery(param string, key Secret) Authenticator {
 func Basic(user string, password Secret) Authenticator {
 	err := password.Check()
 	if err == nil && strings.ContainsAny(user, ":\r\n") {
-		err = fmt.Errorf("the user %q has a colon or a line break", user)
+		err = errors.New("the user has a colon or a line break")
 	}
 	pair := user + ":" + password.Reveal()
 	if user == "" {
@@ -150,6 +151,25 @@ func (s *static) Apply(req *http.Request) error {
 	u.RawQuery = pair
 	req.URL = &u
 	return nil
+}
+
+// headerOf returns the header that the credentials of a go into: Authorization unless a tells another, empty for none.
+func headerOf(a Authenticator) string {
+	if h, ok := a.(interface{ usesHeader() string }); ok {
+		return h.usesHeader()
+	}
+	return "Authorization"
+}
+
+func (s *static) usesHeader() string { return s.header }
+
+// shownName returns a name that is wrong as errors show it. A long one, or one with a digit, may be a credential that
+// stands in its place.
+func shownName(name string) string {
+	if len(name) > 24 || strings.ContainsAny(name, "0123456789") {
+		return fmt.Sprintf("a text of %d bytes", len(name))
+	}
+	return strconv.Quote(name)
 }
 
 func checkAuth(a Authenticator) error {

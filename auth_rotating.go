@@ -92,6 +92,13 @@ func (r *Rotating) Credential(ctx context.Context) (Credential, error) {
 	return rotated{c, now}, nil
 }
 
+func (r *Rotating) usesHeader() string {
+	r.mu.Lock()
+	now := r.now
+	r.mu.Unlock()
+	return headerOf(now.Authenticator)
+}
+
 // Reject implements [Refresher]. Within the overlap it takes the old credential back.
 func (r *Rotating) Reject(ctx context.Context, c Credential) (retry bool) {
 	was, ok := c.(rotated)

@@ -2,6 +2,7 @@ package belay
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/textproto"
@@ -123,15 +124,20 @@ func Query(name, value string) CallOption {
 
 // Header sets a header of the request, in place of the client's header. An empty value is sent as an empty
 // header. Host replaces the URL's host in the request. Content-Length, Transfer-Encoding and Trailer are errors, because
-// net/http sends its own; and so is Authorization for a call with a credential, which [Auth] replaces.
+// net/http sends its own; and so is the header of the call's credential, which
+// [Auth] replaces.
 func Header(name, value string) CallOption {
 	return callOption(func(o *callOptions) {
 		if !headers.IsToken(name) || strings.ContainsAny(value, "\r\n\x00") {
-			o.fail("Header: %q is not the name of a header, or its value has a line break", name)
+			o.fail("Header: %s is not the name of a header, or its value has a line break", shownName(name))
 			return
 		}
 		if unsendable[textproto.CanonicalMIMEHeaderKey(name)] {
 			o.fail("Header: %s is not sent; it follows from the body", name)
+			return
+		}
+		if strings.EqualFold(name, "Host") && !isHost(value) {
+			o.fail("Header: the value of Host is no host")
 			return
 		}
 		if o.header == nil {
@@ -226,9 +232,10 @@ func Auth(a Authenticator) CallOption {
 
 // Info holds details of a call beside its result.
 type Info struct {
-	// StatusCode and Header are those of the last answer; 0 and nil if there was none.
+	// StatusCode and Header are those of the last answer; 0 and nil if there was none. The header is not printed, nor
+	// written as JSON.
 	StatusCode int
-	Header     http.Header
+	Header     http.Header `json:"-"`
 	// RequestID is the partner's own id of the call.
 	RequestID string
 	// Location is the URL to which redirects that were followed have led, empty if there were none. It has no
@@ -238,6 +245,13 @@ type Info struct {
 	Attempts int
 	// Waited is the time spent in backoff, in the queue and for an open circuit.
 	Waited time.Duration
+}
+
+// Format implements fmt.Formatter. It prints no header, because one may set a cookie, and no query.
+func (i Info) Format(f fmt.State, _ rune) {
+	location, _, _ := strings.Cut(i.Location, "?")
+	_, _ = fmt.Fprintf(f, "belay.Info(%d, request %q, location %q, attempts %d, waited %s)",
+		i.StatusCode, i.RequestID, location, i.Attempts, i.Waited)
 }
 
 // Into fills in info when the call is over, whether or not it succeeded. A nil info is not filled in. Do not

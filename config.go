@@ -44,8 +44,10 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 		errs = append(errs, fmt.Errorf(
 			"WithAuth: the credential would go over plain http to %s (WithInsecureCredentials allows it)", cfg.base.Host))
 	}
-	if cfg.auth != nil && len(cfg.header["Authorization"]) > 0 {
-		errs = append(errs, errors.New("WithHeader: Authorization stands beside the credential of WithAuth"))
+	if cfg.auth != nil {
+		if name := headerOf(cfg.auth); name != "" && len(cfg.header[name]) > 0 {
+			errs = append(errs, fmt.Errorf("WithHeader: %s stands beside the credential of WithAuth", name))
+		}
 	}
 	c := &Client{shared: cfg.shared, owner: parent == nil}
 	var err error
@@ -87,6 +89,9 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	c.stack = stack{
 		set: &cfg.shared.settings, limiter: limits, auth: cfg.auth, authID: idOf(cfg.auth),
 		base: cfg.base, originKey: key, integration: cfg.integration, enabled: cfg.enabled,
+	}
+	if cfg.base != nil {
+		c.stack.basePath, c.stack.inBase = shownPath(cfg.base.EscapedPath())
 	}
 	return c, nil
 }

@@ -154,7 +154,7 @@ func (x *exchange) confidential() error {
 // a signature's timestamp is fresh.
 func (x *exchange) sign(next *next) (*http.Response, error) {
 	if x.signed != nil { // an earlier attempt was signed: its secrets must stay hidden too
-		x.record().secrets = x.secrets()
+		x.record().secrets = x.credentials()
 	}
 	ctx, _ := x.attemptContext()
 	clone := &struct {

@@ -68,6 +68,8 @@ type history struct {
 	waits    Waits
 	waited   time.Duration // by the exchanges before this one, such as earlier redirect hops
 	secrets  []string      // of the earlier attempts
+	inBody   []string      // the credentials in the request's body
+	bodyRead bool          // inBody is known
 	note     error         // a second reason, beside the answer that is returned
 	previous *result       // the outcome before the last attempt, if the caller canceled
 	replayed io.Closer     // the request's body of a repeated attempt
@@ -177,11 +179,13 @@ func (s *stack) begin(req *http.Request, opts *callOptions) (*exchange, error) {
 	}
 	x.start = x.clock()
 	var of variant
-	if x.authenticator() != nil {
+	if a := x.authenticator(); a != nil {
 		of = withAuth
-		if len(opts.header["Authorization"]) > 0 {
-			exchanges.Put(x)
-			return nil, invalid("Header(Authorization) stands beside the client's credential: give the call its own by Auth")
+		if len(opts.header) > 0 {
+			if name := headerOf(a); name != "" && len(opts.header[name]) > 0 {
+				exchanges.Put(x)
+				return nil, invalid("Header(%s) stands beside the call's credential: give it another one by Auth", name)
+			}
 		}
 	}
 	if s.enabled != nil {

@@ -64,9 +64,29 @@ func (x *exchange) failure(resp *http.Response, err error) error {
 func (s *stack) labelled(route string) string {
 	route, _, _ = strings.Cut(route, "?")
 	if absolute(route) {
-		return redact.URL(s.base)
+		return s.withoutInBase(redact.URL(s.base))
 	}
-	return redact.Line(s.base.Scheme+"://"+s.base.Host+joinPath(s.base.EscapedPath(), route), 1024)
+	return redact.Line(s.base.Scheme+"://"+s.base.Host+joinPath(s.basePath, route), 1024)
+}
+
+// withoutInBase returns a text without the credentials in the base URL's path.
+func (s *stack) withoutInBase(text string) string {
+	if len(s.inBase) == 0 {
+		return text
+	}
+	return redact.Values(text, s.inBase)
+}
+
+// shownPath returns a base URL's path without the segments that are credentials, as in Slack's webhooks, and those.
+func shownPath(escaped string) (shown string, secrets []string) {
+	segments := strings.Split(escaped, "/")
+	for i, segment := range segments {
+		if plain := unescape(segment); redact.LooksRandom(plain) {
+			secrets = append(secrets, plain)
+			segments[i] = redact.Mask
+		}
+	}
+	return strings.Join(segments, "/"), secrets
 }
 
 // fault returns the *Error of a call that has ended outside the layers.

@@ -91,6 +91,39 @@ func TestHeadersThatNetHTTPDrops(t *testing.T) {
 	require.NotContains(t, err.Error(), "canary")
 }
 
+// A header stands beside a credential that goes elsewhere, and not beside one of its own name.
+func TestHeadersBesideCredentials(t *testing.T) {
+	t.Parallel()
+	var got http.Header
+	c := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header })
+	secret := belay.NewSecret("key-canary")
+	rotating, err := belay.NewRotating(belay.APIKey("X-Api-Key", secret))
+	require.NoError(t, err)
+	for name, a := range map[string]belay.Authenticator{
+		"APIKey": belay.APIKey("X-Api-Key", secret), "APIKeyQuery": belay.APIKeyQuery("key", secret), "Rotating": rotating,
+	} {
+		k, err := c.With(belay.WithAuth(a), belay.WithHeader("Authorization", "Basic eDp5"))
+		require.NoError(t, err, name)
+		require.NoError(t, get(t.Context(), k, "/"), name)
+		require.Equal(t, "Basic eDp5", got.Get("Authorization"), name)
+		require.NoError(t, get(t.Context(), k, "/", belay.Header("Authorization", "own")), name)
+		require.Equal(t, "own", got.Get("Authorization"), name)
+		if name == "APIKeyQuery" {
+			continue
+		}
+		_, err = k.With(belay.WithHeader("x-api-key", "other"))
+		require.ErrorContains(t, err, "X-Api-Key stands beside", name)
+		require.ErrorContains(t, get(t.Context(), k, "/", belay.Header("X-API-Key", "other")), "X-Api-Key", name)
+	}
+	for _, host := range []string{"a b", "a/b", "a\tb", "u@h", "h?x", "", "hö.test"} {
+		require.ErrorIs(t, get(t.Context(), c, "/", belay.Header("Host", host)), belay.ErrInvalid, host)
+		if _, err := c.With(belay.WithHeader("Host", host)); host != "" {
+			require.ErrorIs(t, err, belay.ErrInvalid, host)
+		}
+	}
+	require.NoError(t, get(t.Context(), c, "/", belay.Header("Host", "[::1]:8080")))
+}
+
 // A multipart body of which all parts are known has a length.
 func TestLengthOfMultipart(t *testing.T) {
 	t.Parallel()

@@ -104,6 +104,8 @@ type stack struct {
 	auth        Authenticator
 	authID      uint64   // identifies auth for the limiter
 	base        *url.URL // nil means that every request leads to the partner
+	basePath    string   // of base, as errors and events show it
+	inBase      []string // the credentials in it
 	originKey   uint64   // of base, for the limiter
 	integration string
 	enabled     func() bool // nil means always

@@ -58,7 +58,7 @@ func (x *exchange) emitAttempt(resp *http.Response, err error, began time.Time) 
 		e.LimitLeft = x.place.Left
 	}
 	if resp != nil {
-		e.StatusCode, e.RequestID = resp.StatusCode, headers.RequestID(resp.Header, x.secrets(), "")
+		e.StatusCode, e.RequestID = resp.StatusCode, headers.RequestID(resp.Header, x.credentials(), "")
 		if e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity {
 			e.RequestBody = redact.Values(x.shownBody(), x.secrets())
 		}

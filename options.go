@@ -258,13 +258,16 @@ func WithRedactor(f Redactor) Option {
 func WithHeader(name, value string) Option {
 	return func(c *config) error {
 		if !headers.IsToken(name) {
-			return fmt.Errorf("WithHeader: %q is not the name of a header", name)
+			return fmt.Errorf("WithHeader: %s is not the name of a header", shownName(name))
 		}
 		if strings.ContainsAny(value, "\r\n\x00") {
 			return fmt.Errorf("WithHeader: the value of %s has a line break", name)
 		}
 		if unsendable[textproto.CanonicalMIMEHeaderKey(name)] {
 			return fmt.Errorf("WithHeader: %s is not sent; it follows from the body", name)
+		}
+		if strings.EqualFold(name, "Host") && value != "" && !isHost(value) {
+			return errors.New("WithHeader: the value of Host is no host")
 		}
 		s := c.own()
 		s.header = s.header.Clone()
@@ -276,6 +279,13 @@ func WithHeader(name, value string) Option {
 		}
 		return nil
 	}
+}
+
+// isHost reports whether value may be sent as a Host: net/http would send an empty one for what it may not.
+func isHost(value string) bool {
+	return value != "" && !strings.ContainsFunc(value, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune("/\\@?#\"<>^`{|}", r)
+	})
 }
 
 // WithUserAgent sets the User-Agent of every request that has none. Empty restores Belay's own.

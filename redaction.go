@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,9 +14,21 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// secrets returns the texts that must not be shown of the attempts: the headers and query parameters that an
-// authenticator of any kind put onto them, and the caller's own headers that look like credentials.
+// secrets returns the texts that must not be shown of the attempts: those that identify the caller, and the credentials
+// in the caller's own path values and body.
 func (x *exchange) secrets() []string {
+	secrets := x.credentials()
+	for name, value := range x.opts.values {
+		if redact.LooksSecretInput(name) {
+			secrets = append(secrets, value)
+		}
+	}
+	return append(secrets, x.inBody()...)
+}
+
+// credentials returns the headers and query parameters that an authenticator of any kind put onto the attempts, the
+// caller's own that look like credentials, and those in the path of the base URL.
+func (x *exchange) credentials() []string {
 	secrets := slices.Clip(x.past().secrets)
 	hide := func(value string) { secrets = append(secrets, partsOf(value)...) }
 	for name, values := range x.req.Header {
@@ -25,20 +38,24 @@ func (x *exchange) secrets() []string {
 			}
 		}
 	}
-	if x.req.URL.RawQuery != "" {
-		for name, values := range x.req.URL.Query() {
-			if redact.LooksSecretField(name) && !redact.KnownParam(name) {
-				secrets = append(secrets, values...)
-			}
+	for pair := range pairs(x.req.URL.RawQuery) {
+		name, value, ok := strings.Cut(pair, "=")
+		if name = unescape(name); ok && redact.LooksSecretField(name) && !redact.KnownParam(name) {
+			secrets = append(secrets, value, unescape(value))
 		}
 	}
+	secrets = append(secrets, x.inBase...)
 	if x.signed == nil {
 		return secrets
 	}
-	if was, is := x.req.URL, x.signed.URL; is.Path != was.Path { // a credential in the path
+	if was, is := x.req.URL, x.signed.URL; is.Path != was.Path {
 		for part := range strings.SplitSeq(is.EscapedPath(), "/") {
-			if len(part) >= shortestPart && !strings.Contains(was.EscapedPath(), part) {
-				secrets = append(secrets, part, unescape(part))
+			if len(part) < shortestPart || strings.Contains(was.EscapedPath(), part) {
+				continue
+			}
+			secrets = append(secrets, part, unescape(part))
+			for i := range min(8, len(part)-2*shortestPart+1) { // as in /bot<token>/
+				secrets = append(secrets, part[i:])
 			}
 		}
 	}
@@ -50,22 +67,48 @@ func (x *exchange) secrets() []string {
 		}
 	}
 	if x.signed.URL.RawQuery != x.req.URL.RawQuery {
-		old := x.req.URL.Query()
-		for name, values := range x.signed.URL.Query() {
-			if !slices.Equal(old[name], values) {
-				secrets = append(secrets, values...)
+		old := slices.Collect(pairs(x.req.URL.RawQuery))
+		for pair := range pairs(x.signed.URL.RawQuery) {
+			if slices.Contains(old, pair) {
+				continue
 			}
-		}
-		for pair := range strings.FieldsFuncSeq(x.signed.URL.RawQuery, func(r rune) bool { return r == '&' || r == ';' }) {
-			if _, value, ok := strings.Cut(pair, "="); !strings.Contains(x.req.URL.RawQuery, pair) {
-				if !ok { // a bare token
-					value = pair
-				}
-				secrets = append(secrets, value, unescape(value))
+			_, value, ok := strings.Cut(pair, "=")
+			if !ok { // a bare token
+				value = pair
 			}
+			secrets = append(secrets, value, unescape(value))
 		}
 	}
 	return secrets
+}
+
+// pairs returns the parameters of a query, as they are written.
+func pairs(query string) iter.Seq[string] {
+	return strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' })
+}
+
+// longestLogin is the size of a body above which no credentials are looked for in it.
+const longestLogin = 64 << 10
+
+// inBody returns the credentials in the request's body.
+func (x *exchange) inBody() []string {
+	if x.req.GetBody == nil || x.req.Body == nil || x.req.ContentLength > longestLogin {
+		return nil
+	}
+	if p := x.past(); p.bodyRead {
+		return p.inBody
+	}
+	var found []string
+	if rc, err := x.req.GetBody(); err == nil {
+		data, err := io.ReadAll(io.LimitReader(rc, longestLogin+1))
+		_ = rc.Close()
+		if err == nil && len(data) <= longestLogin {
+			found = redact.InBody(x.req.Header.Get("Content-Type"), data)
+		}
+	}
+	h := x.record()
+	h.bodyRead, h.inBody = true, found
+	return found
 }
 
 // partsOf returns a header's value and the parts of it that may be secrets by themselves: what follows the scheme, user
@@ -172,10 +215,10 @@ func (x *exchange) without(link string, secrets []string) string {
 	}
 	before, fragment, _ := strings.Cut(link, "#")
 	before, raw, _ := strings.Cut(before, "?")
-	pairs := strings.FieldsFunc(raw, func(r rune) bool { return r == '&' || r == ';' })
-	kept := slices.DeleteFunc(slices.Clone(pairs), func(pair string) bool { return redact.Holds(pair, secrets) })
+	all := slices.Collect(pairs(raw))
+	kept := slices.DeleteFunc(slices.Clone(all), func(pair string) bool { return redact.Holds(pair, secrets) })
 	bad := redact.Holds(fragment, secrets)
-	if len(kept) == len(pairs) && !bad {
+	if len(kept) == len(all) && !bad {
 		return link
 	}
 	if len(kept) > 0 {
@@ -210,7 +253,7 @@ func (x *exchange) clean(err error) error {
 // otherwise redacted.
 func (x *exchange) url() string {
 	if x.opts.route == "" || x.base == nil {
-		return redact.URL(x.req.URL)
+		return x.withoutInBase(redact.URL(x.req.URL))
 	}
 	return x.labelled(x.opts.route)
 }

@@ -300,6 +300,13 @@ func TestCredentialsInURLs(t *testing.T) {
 		"the caller's query":    {nil, []belay.CallOption{belay.Query("api_key", secret)}, "/x"},
 		"the caller's path":     {nil, nil, "/x?token=" + secret},
 		"a header of a kind":    {[]belay.Option{belay.WithHeader("X-Passw", secret)}, nil, "/x"},
+		"a path value":          {nil, []belay.CallOption{belay.PathValue("token", secret)}, "/x/{token}"},
+		"behind a fixed prefix": {[]belay.Option{sign(func(u *url.URL) { u.Path = "/bot" + secret + u.Path })}, nil, "/x"},
+		"half a pair that is there": {
+			[]belay.Option{sign(func(u *url.URL) { u.RawQuery += "&key=" + secret })},
+			nil,
+			"/x?mykey=" + secret + "2",
+		},
 	} {
 		testkit.Bubble(t, name, func(t *testing.T) {
 			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
@@ -310,4 +317,86 @@ func TestCredentialsInURLs(t *testing.T) {
 			require.NotContains(t, err.Error(), "canary")
 		})
 	}
+}
+
+// What the caller's own body and the base URL hold is not shown when the partner repeats it.
+func TestSecretsOfTheCaller(t *testing.T) {
+	t.Parallel()
+	const hook, canary = "Xq3canaryXXXX9yZzXXXX7a1", "canary"
+	echo := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		data, _ := io.ReadAll(req.Body)
+		text, _ := json.Marshal(map[string]string{"message": "not " + string(data) + " at " + req.URL.String(), "code": "wrong"})
+		return testkit.Raw(400, "application/json", string(text)), nil
+	})
+	for name, body := range map[string]any{
+		"JSON":     map[string]any{"user": "ada", "password": "canary-1"},
+		"nested":   map[string]any{"login": map[string]any{"Secrets": []string{"canary-1", "canary-2"}, "user": "ada"}},
+		"a number": map[string]any{"user": "ada", "otp": 12345678},
+		"a form":   url.Values{"user": {"ada"}, "client_secret": {"canary 1+%"}},
+		"ready":    belay.BytesBody("application/problem+json; charset=utf-8", []byte(`{"user":"ada","accessToken":"canary-1"}`)),
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			var log bytes.Buffer
+			c := newClient(t, echo, belay.WithBaseURL("https://partner.test/services/"+hook+"/v1"),
+				belay.WithObserver(belay.NewLogObserver(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))))
+			for _, call := range []func() error{
+				func() error { _, err := belay.Post[belay.None](t.Context(), c, "/login", body); return err },
+				func() error {
+					req, err := c.NewRequest(t.Context(), "POST", "/login", body)
+					require.NoError(t, err)
+					req.URL.RawQuery = "a=b" // a request of the user's own has no template
+					resp, err := c.Do(req)
+					if err == nil {
+						_ = resp.Body.Close()
+					}
+					return err
+				},
+			} {
+				err := call()
+				require.ErrorContains(t, err, "ada")
+				for _, text := range []string{everyText(err), log.String()} {
+					require.NotContains(t, text, canary)
+					require.NotContains(t, text, "12345678")
+				}
+				require.Contains(t, err.Error(), "/services/REDACTED/v1/login")
+			}
+		})
+	}
+	t.Run("cursors stay readable", func(t *testing.T) {
+		c := newClient(t, echo)
+		_, err := belay.Post[belay.None](t.Context(), c, "/search", map[string]any{"page_token": "page-two", "sort_key": "status"})
+		require.ErrorContains(t, err, "page-two")
+		require.ErrorContains(t, err, "status")
+	})
+	t.Run("a transport's text", func(t *testing.T) {
+		c := newClient(t, testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("dial for %s: refused", req.URL)
+		}))
+		err := get(t.Context(), c, "/x", belay.Query("email", "canary@x.test"), belay.MaxAttempts(1))
+		require.ErrorContains(t, err, "refused")
+		require.NotContains(t, everyText(err), canary)
+	})
+	t.Run("Info", func(t *testing.T) {
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			return testkit.Reply(200, "Set-Cookie", "sid=canary"), nil
+		}))
+		var info belay.Info
+		require.NoError(t, get(t.Context(), c, "/x", belay.Into(&info)))
+		data, err := json.Marshal(info)
+		require.NoError(t, err)
+		require.NotContains(t, testkit.Verbs(info)+testkit.Verbs(&info)+string(data), canary)
+		require.Contains(t, fmt.Sprint(info), "200")
+	})
+	t.Run("arguments in the wrong place", func(t *testing.T) {
+		const key = "Bearer sk-canary-12345678"
+		for _, opt := range []belay.Option{
+			belay.WithHeader(key, "Authorization"), belay.WithAuth(belay.APIKey(key, belay.NewSecret("X-Api-Key"))),
+			belay.WithAuth(belay.Basic("user:canary", belay.NewSecret("x"))),
+		} {
+			_, err := belay.New("https://partner.test", opt)
+			require.Error(t, err)
+			require.NotContains(t, everyText(err), canary)
+		}
+		require.NotContains(t, everyText(get(t.Context(), newClient(t, stub{}), "/", belay.Header(key, "x"))), canary)
+	})
 }

@@ -238,7 +238,7 @@ func (m *mask) path(u *url.URL) {
 	masked := false
 	for i, segment := range segments {
 		plain, err := url.PathUnescape(segment)
-		if err != nil || !tokenLike(plain) {
+		if err != nil || !redact.LooksRandom(plain) {
 			continue
 		}
 		segments[i], masked = m.hidden(plain, true), true
@@ -249,25 +249,4 @@ func (m *mask) path(u *url.URL) {
 			u.Path = plain
 		}
 	}
-}
-
-// The lengths from which a segment of a path may be a credential: of letters in both cases and digits, or of
-// hexadecimal digits without the hyphens of a UUID.
-const (
-	shortestToken = 20
-	shortestHex   = 32
-)
-
-// tokenLike reports whether a segment of a path looks like a credential.
-func tokenLike(segment string) bool {
-	if len(segment) < shortestToken || strings.Contains(segment, ".") && len(segment) < 2*shortestToken {
-		return false
-	}
-	upper := strings.ContainsAny(segment, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-	lower := strings.ContainsAny(segment, "abcdefghijklmnopqrstuvwxyz")
-	digit := strings.ContainsAny(segment, "0123456789")
-	if strings.ContainsAny(segment, " /{}") || !digit {
-		return false
-	}
-	return upper && lower || len(segment) >= shortestHex && strings.Trim(segment, "0123456789abcdefABCDEF") == ""
 }

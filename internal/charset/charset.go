@@ -22,14 +22,38 @@ func UTF8(data []byte, contentType string) ([]byte, error) {
 	if utf8.Valid(data) {
 		return data, nil
 	}
-	switch declared := of(contentType); declared {
-	case "", "utf-8", "utf8":
+	declared := of(contentType)
+	switch plainName.Replace(declared) {
+	case "", "utf8":
 		return data, ErrNotUTF8
-	case "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1", "l1", "windows-1252", "cp1252", "x-cp1252":
+	case "iso88591", "iso885911987", "isoir100", "csisolatin1", "latin1", "l1", "cp819", "ibm819",
+		"windows1252", "cp1252", "xcp1252":
+		if mostlyUTF8(data) {
+			return data, fmt.Errorf("%w, nor %s as declared: bytes of it are broken", ErrNotUTF8, declared)
+		}
 		return decode1252(data), nil
 	default:
 		return data, fmt.Errorf("the charset %q is not known, and the text is not UTF-8", declared)
 	}
+}
+
+var plainName = strings.NewReplacer("-", "", "_", "", ":", "", " ", "")
+
+// mostlyUTF8 reports whether data has more characters of several bytes in UTF-8 than bytes that are none: UTF-8 with a
+// broken byte. Text in another charset has next to none of them.
+func mostlyUTF8(data []byte) bool {
+	whole, broken := 0, 0
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			broken++
+		case n > 1:
+			whole++
+		}
+		data = data[n:]
+	}
+	return whole > broken
 }
 
 // WithoutMark returns data without a byte order mark of UTF-8 before it.

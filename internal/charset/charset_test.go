@@ -23,6 +23,12 @@ func TestUTF8(t *testing.T) {
 		{"\x82\xa0", "text/plain; charset=Shift_JIS", "", `"shift_jis"`},
 		{"\xff\xfe{\x00", "application/json; charset=utf-16", "", `"utf-16"`},
 		{"\xfc", "text/plain; charset=us-ascii", "", `"us-ascii"`},
+		{"M\xfcller", "text/plain; charset=ISO_8859-1:1987", "Müller", ""},
+		{"M\xfcller", "text/plain; charset=ISO8859_1", "Müller", ""},
+		{"M\xfcller", "text/plain; charset=cp819", "Müller", ""},
+		{"M\xfcller \x80", "text/plain; charset=windows1252", "Müller €", ""},
+		{"Müller und Söhne \xff", "text/plain; charset=ISO-8859-1", "", "broken"}, // UTF-8 with a broken byte
+		{"\xfcber \xc3\x9c \xfc", "text/plain; charset=ISO-8859-1", "über Ãœ ü", ""},
 	} {
 		got, err := UTF8([]byte(c.in), c.contentType)
 		if c.fail != "" {

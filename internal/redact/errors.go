@@ -57,13 +57,14 @@ func collect(err error, found *[]*url.Error, depth int) {
 	}
 }
 
-// Error removes the URL of a [url.Error] and secrets from the text of err. Nil stays nil.
+// Error removes the URL of a [url.Error], the queries and users of other URLs, and secrets from the text of err. Nil
+// stays nil.
 func Error(err error, secrets []string) error {
-	if err = WithoutURL(err); err == nil || len(secrets) == 0 {
-		return err
+	if err = WithoutURL(err); err == nil {
+		return nil
 	}
 	text := err.Error()
-	if clean := Values(text, secrets); clean != text {
+	if clean := withoutQueries(Values(text, secrets)); clean != text {
 		return &redacted{func() error { return err }, clean}
 	}
 	return err

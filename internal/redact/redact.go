@@ -16,62 +16,6 @@ import (
 // Mask replaces a value that was removed.
 const Mask = "REDACTED"
 
-// headers are the headers whose values may be printed in recordings.
-var headers = set(
-	"Accept", "Accept-Encoding", "Accept-Language", "Age", "Cache-Control", "Connection", "Content-Encoding",
-	"Content-Language", "Content-Length", "Content-Range", "Content-Type", "Date", "Expires", "Retry-After",
-	"Retry-After-Ms", "X-Ms-Retry-After-Ms", "Server", "Transfer-Encoding", "User-Agent", "Vary",
-	"X-Request-Id", "Request-Id",
-	"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset", "X-Ratelimit-Reset-After",
-	"X-Rate-Limit-Limit", "X-Rate-Limit-Remaining", "X-Rate-Limit-Reset",
-	"Ratelimit", "Ratelimit-Policy", "Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset",
-)
-
-// params are the query parameters whose values may be printed.
-var params = set("limit", "page", "per_page", "page_size", "pagesize", "offset", "sort", "order", "direction",
-	"api-version", "version", "fields", "include", "expand", "expand[]", "format", "locale")
-
-func set(names ...string) map[string]bool {
-	m := make(map[string]bool, len(names))
-	for _, n := range names {
-		m[n] = true
-	}
-	return m
-}
-
-// LooksSecret reports whether a header of this name is likely to hold a credential.
-func LooksSecret(name string) bool {
-	if headers[name] {
-		return false
-	}
-	name = strings.ToLower(name)
-	for _, part := range [...]string{
-		"auth", "token", "key", "secret", "cookie", "password", "session", "signature", "assertion", "jwt", "oidc",
-		"credential",
-	} {
-		if strings.Contains(name, part) {
-			return true
-		}
-	}
-	return false
-}
-
-// LooksSecretField reports whether a parameter or a JSON field of this name is likely to hold a credential.
-func LooksSecretField(name string) bool {
-	switch name = strings.ToLower(name); name {
-	case "code", "sig", "hmac", "jwt", "pwd", "pin":
-		return true
-	}
-	return strings.Contains(name, "assertion") || strings.Contains(name, "credential") ||
-		strings.Contains(name, "passw") || LooksSecret(name)
-}
-
-// KnownHeader reports whether the values of a header of this name may be printed.
-func KnownHeader(name string) bool { return headers[name] }
-
-// KnownParam reports whether the values of a query parameter of this name may be printed.
-func KnownParam(name string) bool { return params[strings.ToLower(name)] }
-
 // URL returns u as text, without the user, the fragment and the values of unknown query parameters.
 func URL(u *url.URL) string { return Line(WholeURL(u), 1024) }
 

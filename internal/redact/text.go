@@ -1,6 +1,9 @@
 package redact
 
-import "regexp"
+import (
+	"regexp"
+	"strings"
+)
 
 var (
 	queries = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*)[?#][^\s"'<>]*`)
@@ -13,8 +16,7 @@ var (
 // Text returns a free text without the values that look like credentials: those after the names of secrets, as in
 // password=x or "token": "x", and after Bearer and Basic, and without the users and queries of URLs.
 func Text(s string) string {
-	s = queries.ReplaceAllString(s, "${1}?"+Mask)
-	s = users.ReplaceAllString(s, "://"+Mask+"@")
+	s = withoutQueries(s)
 	s = lines.ReplaceAllString(s, "${1}${2}"+Mask)
 	s = scheme.ReplaceAllString(s, "$1 "+Mask)
 	return pair.ReplaceAllStringFunc(s, func(m string) string {
@@ -24,4 +26,13 @@ func Text(s string) string {
 		}
 		return p[1] + p[2] + Mask
 	})
+}
+
+// withoutQueries returns a text without the queries, fragments and users of the URLs in it.
+func withoutQueries(s string) string {
+	if !strings.Contains(s, "://") {
+		return s
+	}
+	s = queries.ReplaceAllString(s, "${1}?"+Mask)
+	return users.ReplaceAllString(s, "://"+Mask+"@")
 }
