@@ -20,19 +20,23 @@ import (
 //
 // After an answer with Operation-Location or Azure-AsyncOperation (200, 201 or 202) it asks that URL, a monitor, until
 // the status in its JSON is final. A monitor without a status is the result. A final status of failure is an error with
-// the monitor's code and message, and its JSON in [Error].Body. A final status of success makes the monitor's JSON the
-// result, or what its resourceLocation leads to. (Microsoft Azure REST API Guidelines, "Long-Running Operations".)
+// the monitor's code and message, and its JSON in [Error].Body. After a final status of success the result is what the
+// monitor's resourceLocation leads to, and otherwise the monitor's JSON (Microsoft Azure REST API Guidelines,
+// "Long-Running Operations"). After Azure-AsyncOperation it is what path leads to for PUT and PATCH, and the Location of
+// the first answer for POST, if there is something (Azure Resource Manager RPC, "Asynchronous Operations").
 //
 // Otherwise, while the answer is 202 (RFC 9110 section 15.3.3), it asks the latest Location of the answers, or path if
-// there was none, and the first answer that is not 202 is the result. In the first 30 seconds, a 404 of a link means
-// that the partner does not know the operation yet.
+// there was none, and the first answer that is not 202 is the result, unless its JSON says of itself that it is running
+// (the status Running, InProgress, NotStarted or Queued, or a percentage below 100): then it is a monitor. In the first
+// 30 seconds, a 404 of a link means that the partner does not know the operation yet.
 //
 // The context bounds it: without a deadline it may take as long as the partner likes. A link must lead to the
 // partner's own origin or to a trusted one. Method, path, body, T and opts are as for [Send]; the body and an
 // idempotency key are sent with the first request only.
 func Await[T any](ctx context.Context, c *Client, method, path string, body any, opts ...CallOption) (T, error) {
 	var out, zero T
-	w := await{c: c, method: method, path: path, target: path}
+	_, nothing := any(out).(None)
+	w := await{c: c, method: method, path: path, target: path, nothing: nothing}
 	if err := w.run(ctx, body, opts); err != nil {
 		return zero, err
 	}
@@ -61,8 +65,16 @@ type await struct {
 	target       string // the path or URL to ask next
 	monitor      bool   // target is a monitor, whose JSON says how far the operation is
 	ended        bool   // target is the resource of an operation that has ended
+	nothing      bool   // nobody wants the result
+	azure        bool   // the first answer had an Azure-AsyncOperation
+	location     string // of the first answer
 
-	// The last answer.
+	last looked // the monitor's last one, if it is the result where the resource cannot be had
+	looked
+}
+
+// looked is an answer that has come.
+type looked struct {
 	x      *exchange
 	status int
 	header http.Header
@@ -74,6 +86,10 @@ type await struct {
 func (w *await) run(ctx context.Context, body any, opts []CallOption) error {
 	if err := w.send(ctx, w.method, body, opts); err != nil {
 		return err
+	}
+	w.azure = w.header.Get("Azure-Asyncoperation") != ""
+	if u, err := w.asked.Parse(w.header.Get("Location")); err == nil && len(w.header["Location"]) > 0 {
+		w.location = u.String()
 	}
 	linked := pollOptions(w.path, opts)
 	again := append(append([]CallOption{}, opts...), callOption(func(o *callOptions) { o.key = "" }))
@@ -99,6 +115,10 @@ func (w *await) run(ctx context.Context, body any, opts []CallOption) error {
 				break
 			}
 			var e *Error
+			if w.last.x != nil && errors.As(err, &e) && (e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusMethodNotAllowed) {
+				w.looked = w.last
+				return nil
+			}
 			if known || w.target == w.path || !errors.As(err, &e) || e.StatusCode != http.StatusNotFound ||
 				time.Since(began) > unknownFor {
 				return err
@@ -114,7 +134,7 @@ func (w *await) run(ctx context.Context, body any, opts []CallOption) error {
 // send makes one request to the target and keeps the answer.
 func (w *await) send(ctx context.Context, method string, body any, opts []CallOption) error {
 	x, resp, err := w.c.open(ctx, method, w.target, body, opts, func(data []byte, _ *http.Response) error {
-		w.body = append(w.body[:0], data...)
+		w.body = append(json.RawMessage(nil), data...)
 		return nil
 	})
 	if err != nil {
@@ -131,12 +151,14 @@ func (w *await) send(ctx context.Context, method string, body any, opts []CallOp
 
 // over reports whether the last answer is the result. Otherwise it sets the target of the next request.
 func (w *await) over() (bool, error) {
+	if !w.monitor && !w.ended && w.target != w.path && w.status == http.StatusOK && w.saysRunning() {
+		w.monitor = true
+	}
 	if w.monitor {
 		status, resource := w.progress()
 		switch ending(status) {
 		case succeeded:
-			w.monitor, w.ended = false, resource != ""
-			return resource == "", w.follow(resource)
+			return w.succeeded(resource)
 		case failed:
 			return true, w.failed(status)
 		case running:
@@ -144,6 +166,10 @@ func (w *await) over() (bool, error) {
 				return false, w.follow(w.monitorLink())
 			}
 		}
+	}
+	if w.last.x != nil && w.status == http.StatusAccepted {
+		w.looked = w.last
+		return true, nil
 	}
 	switch link := w.monitorLink(); {
 	case w.ended && w.status != http.StatusAccepted:
@@ -157,6 +183,38 @@ func (w *await) over() (bool, error) {
 		return false, w.follow(link)
 	}
 	return false, w.follow(w.header.Get("Location"))
+}
+
+// succeeded reports whether the JSON of a monitor that says so is the result. Otherwise it sets the target to the result.
+func (w *await) succeeded(resource string) (bool, error) {
+	if w.monitor = false; w.nothing {
+		return true, nil
+	}
+	w.ended = true
+	switch {
+	case resource != "":
+		return false, w.follow(resource)
+	case !w.azure:
+		return true, nil
+	case w.method == http.MethodPut, w.method == http.MethodPatch:
+		w.target, w.last = w.path, w.looked
+		return false, nil
+	case w.method == http.MethodPost && w.location != "":
+		w.last = w.looked
+		return false, w.follow(w.location)
+	}
+	return true, nil
+}
+
+// saysRunning reports whether the answer of a Location says in its JSON that the operation is running. The words are
+// those of machines: an order that is new, pending or being processed is a result.
+func (w *await) saysRunning() bool {
+	status, _ := w.progress()
+	switch plainStatus(status) {
+	case "running", "inprogress", "notstarted", "queued":
+		return true
+	}
+	return false
 }
 
 // monitorLink returns the link to a monitor in the last answer, empty if there is none.
@@ -186,14 +244,13 @@ func (w *await) follow(link string) error {
 // progress returns the status that a monitor tells, empty if it tells none, and the link to the finished resource.
 func (w *await) progress() (status, resource string) {
 	var m struct {
-		Status, State     any
-		Done              *bool
-		Error             json.RawMessage
-		ResourceLocation  string
-		ProvisioningState any
-		JobStatus         any `json:"jobStatus"`
-		OperationStatus   any `json:"operationStatus"`
-		Properties, Data  struct{ ProvisioningState, Status, State any }
+		Status, State, ProvisioningState, JobStatus, OperationStatus any
+		Done, IsDone, IsComplete, IsCompleted, Finished, IsFinished  *bool
+		PercentComplete, PercentageComplete, PercentDone             *float64
+
+		Error            json.RawMessage
+		ResourceLocation string
+		Properties, Data struct{ ProvisioningState, Status, State any }
 	}
 	data, _ := charset.UTF8(w.body, w.header.Get("Content-Type"))
 	_ = json.Unmarshal(data, &m) // a field of another type is left out
@@ -223,15 +280,40 @@ func (w *await) progress() (status, resource string) {
 	if status != "" {
 		return status, m.ResourceLocation
 	}
+	done, told := false, false
+	for _, v := range []*bool{m.Done, m.IsDone, m.IsComplete, m.IsCompleted, m.Finished, m.IsFinished} {
+		if v != nil {
+			done, told = *v, true
+		}
+	}
+	for _, v := range []*float64{m.PercentComplete, m.PercentageComplete, m.PercentDone} {
+		if v != nil && !told {
+			done, told = *v >= 100, true
+		}
+	}
 	switch {
-	case m.Done == nil:
+	case !told && !emptyStatus(data):
 		return "", m.ResourceLocation
-	case !*m.Done:
+	case !done: // or there is no word for it yet
 		return "running", ""
 	case len(m.Error) > 0 && string(m.Error) != "null":
 		return "failed", ""
 	}
 	return "done", m.ResourceLocation
+}
+
+// emptyStatus reports whether JSON has a status that is null or empty.
+func emptyStatus(data []byte) bool {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(data, &m) != nil {
+		return false
+	}
+	for name, v := range m {
+		if strings.EqualFold(name, "status") && (string(v) == "null" || string(v) == `""`) {
+			return true
+		}
+	}
+	return false
 }
 
 // end is what a status says of an operation.
@@ -262,12 +344,7 @@ func ending(status string) end {
 
 // known returns what a status says, and whether it is one that is known.
 func known(status string) (end, bool) {
-	plain := strings.Map(func(r rune) rune {
-		if r == '_' || r == '-' || r == ' ' {
-			return -1
-		}
-		return r
-	}, strings.ToLower(status))
+	plain := plainStatus(status)
 	if e, ok := endings[plain]; ok {
 		return e, true
 	}
@@ -275,6 +352,16 @@ func known(status string) (end, bool) {
 		return failed, true
 	}
 	return running, false
+}
+
+// plainStatus returns a status in lower case, without "_", "-" and blanks.
+func plainStatus(status string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || r == ' ' {
+			return -1
+		}
+		return r
+	}, strings.ToLower(status))
 }
 
 // fail returns the error for an answer that is not as promised. The request itself was accepted.

@@ -3,6 +3,7 @@ package belay_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,7 +159,7 @@ func TestAwaitAMonitor(t *testing.T) {
 				return testkit.Raw(status, "application/json", answer), nil
 			})
 			began := time.Now()
-			got, err := belay.Await[op](t.Context(), newClient(t, rt), "PUT", "/things", map[string]int{"x": 1})
+			got, err := belay.Await[op](t.Context(), newClient(t, rt), "POST", "/things", map[string]int{"x": 1})
 			require.Less(t, time.Since(began), time.Minute)
 			if c.asked > 0 {
 				require.Len(t, asked, c.asked+1, "%v", asked)
@@ -176,6 +177,110 @@ func TestAwaitAMonitor(t *testing.T) {
 			if name == "a resource" {
 				require.Equal(t, "GET /things/7?a=b", asked[3])
 			}
+		})
+	}
+}
+
+// What an operation leads to is asked for where the partner says nothing else.
+func TestAwaitTheResource(t *testing.T) {
+	t.Parallel()
+	type thing struct{ Status, Name string }
+	for name, c := range map[string]struct {
+		method  string
+		first   []string
+		answers map[string]string // by path, the last one again and again
+		want    thing
+	}{
+		"Azure, PUT": {
+			"PUT",
+			[]string{"Azure-AsyncOperation", "/op"},
+			map[string]string{"/op": `{"status":"Running"}|{"status":"Succeeded"}`, "/things": `{"name":"x"}`},
+			thing{Name: "x"},
+		},
+		"Azure, PATCH": {
+			"PATCH",
+			[]string{"Azure-AsyncOperation", "/op", "Location", "/elsewhere"},
+			map[string]string{"/op": `{"status":"Succeeded"}`, "/things": `{"name":"x"}`},
+			thing{Name: "x"},
+		},
+		"Azure, POST": {
+			"POST",
+			[]string{"Azure-AsyncOperation", "/op", "Location", "/made/1"},
+			map[string]string{"/op": `{"status":"Succeeded"}`, "/made/1": `{"name":"x"}`},
+			thing{Name: "x"},
+		},
+		"Azure, POST without a Location": {
+			"POST",
+			[]string{"Azure-AsyncOperation", "/op"},
+			map[string]string{"/op": `{"status":"Succeeded","name":"y"}`},
+			thing{"Succeeded", "y"},
+		},
+		"Azure, the resource is gone": {
+			"PUT",
+			[]string{"Azure-AsyncOperation", "/op"},
+			map[string]string{"/op": `{"status":"Succeeded","name":"y"}`, "/things": `404{}`},
+			thing{"Succeeded", "y"},
+		},
+		"Azure, the resource is an operation": {
+			"PUT",
+			[]string{"Azure-AsyncOperation", "/op"},
+			map[string]string{"/op": `{"status":"Succeeded","name":"y"}`, "/things": `202{}`},
+			thing{"Succeeded", "y"},
+		},
+		"a Location that is a monitor": {
+			"POST",
+			[]string{"Location", "/op"},
+			map[string]string{"/op": `{"status":"Running"}|{"status":"Pending"}|{"status":"Completed","name":"y"}`},
+			thing{"Completed", "y"},
+		},
+		"and by a percentage": {
+			"POST",
+			[]string{"Location", "/op"},
+			map[string]string{"/op": `{"percentComplete":10}|{"percentComplete":100,"name":"y"}`},
+			thing{Name: "y"},
+		},
+		"a Location that is an order": {
+			"POST",
+			[]string{"Location", "/orders/1"},
+			map[string]string{"/orders/1": `{"status":"pending","name":"y"}`},
+			thing{"pending", "y"},
+		},
+		"no status yet": {
+			"POST",
+			[]string{"Operation-Location", "/op"},
+			map[string]string{"/op": `{"status":null}|{"status":""}|{"status":"done","name":"y"}`},
+			thing{"done", "y"},
+		},
+		"isDone": {
+			"POST",
+			[]string{"Operation-Location", "/op"},
+			map[string]string{"/op": `{"isDone":false}|{"isComplete":false}|{"isDone":true,"name":"y"}`},
+			thing{Name: "y"},
+		},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			asked := map[string]int{}
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				if req.Method != "GET" {
+					return testkit.Reply(202, c.first...), nil
+				}
+				all := strings.Split(c.answers[req.URL.Path], "|")
+				answer := all[min(asked[req.URL.Path], len(all)-1)]
+				asked[req.URL.Path]++
+				status := 200
+				if n, _ := fmt.Sscanf(answer, "%d", &status); n == 1 {
+					answer = answer[3:]
+				}
+				return testkit.Raw(status, "application/json", answer), nil
+			})
+			client := newClient(t, rt)
+			got, err := belay.Await[thing](t.Context(), client, c.method, "/things", nil)
+			require.NoError(t, err)
+			require.Equal(t, c.want, got)
+			clear(asked)
+			_, err = belay.Await[belay.None](t.Context(), client, c.method, "/things", nil)
+			require.NoError(t, err)
+			require.Zero(t, asked["/things"]+asked["/made/1"], "nobody wants it")
 		})
 	}
 }
