@@ -47,6 +47,7 @@ type callOptions struct {
 	route         string
 	unbounded     bool // no bound on the size of the answer
 	literal       bool // the path is a link from the partner, not a template
+	once          bool // the call moves something on, regardless of its method
 	err           error
 }
 

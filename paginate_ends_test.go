@@ -1,6 +1,7 @@
 package belay_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,9 @@ func TestEndsOfLists(t *testing.T) {
 		"cursor 0":         {cursor, nil, []string{`{"d":[{"id":1}],"next":5}`, `{"d":[{"id":2}],"next":0}`}, 2, "/l?c=5"},
 		`cursor "0"`:       {cursor, nil, []string{`{"d":[{"id":1}],"next":"5"}`, `{"d":[{"id":2}],"next":"0"}`}, 2, "/l?c=5"},
 		"cursor false":     {cursor, nil, []string{`{"d":[{"id":1}],"next":"5"}`, `{"d":[{"id":2}],"next":false}`}, 2, "/l?c=5"},
+		"cursor 0.0":       {cursor, nil, []string{`{"d":[{"id":1}],"next":"x"}`, `{"d":[{"id":2}],"next":0.0}`}, 2, "/l?c=x"},
+		"cursor \"null\"":  {cursor, nil, []string{`{"d":[{"id":1}],"next":"x"}`, `{"d":[{"id":2}],"next":"null"}`}, 2, "/l?c=x"},
+		"cursor \"False\"": {cursor, nil, []string{`{"d":[{"id":1}],"next":"x"}`, `{"d":[{"id":2}],"next":"False"}`}, 2, "/l?c=x"},
 		"cursor -1":        {cursor, nil, []string{`{"d":[{"id":1}],"next":1}`, `{"d":[{"id":2}],"next":-1}`}, 2, "/l?c=1"},
 		`cursor "-1"`:      {cursor, nil, []string{`{"d":[{"id":1}],"next":"x"}`, `{"d":[{"id":2}],"next":"-1"}`}, 2, "/l?c=x"},
 		"a URL of false":   {belay.NextURLPages{Items: "d", URL: "next"}, nil, []string{`{"d":[{"id":1}],"next":false}`}, 1, "/l"},
@@ -240,18 +244,27 @@ func TestCursorExpired(t *testing.T) {
 	cursor := belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}
 	for body, want := range map[string]bool{
 		`410{}`: true,
-		`400{"error":{"code":"expired_cursor","message":"begin again"}}`:              true,
-		`400{"message":"The page token is no longer valid."}`:                         true,
-		`400{"message":"Invalid cursor"}`:                                             true,
-		`400{"error":"Scroll id not found"}`:                                          true,
-		`422{"errors":{"page_info":["is invalid"]}}`:                                  true,
-		`404{"message":"pagination token expired"}`:                                   true,
-		`400{"errorCode":"INVALID_QUERY_LOCATOR","message":"invalid query locator"}`:  true,
-		`400{"message":"limit is invalid"}`:                                           false,
-		`404{}`:                                                                       false,
-		`400{}`:                                                                       false,
-		`403{"message":"cursor expired"}`:                                             false,
-		`400{"message":"the cursor parameter is not allowed with an expanded query"}`: false,
+		`400{"error":{"code":"expired_cursor","message":"begin again"}}`:                       true,
+		`400{"message":"The page token is no longer valid."}`:                                  true,
+		`400{"message":"Invalid cursor"}`:                                                      true,
+		`400{"error":"Scroll id not found"}`:                                                   true,
+		`422{"errors":{"page_info":["is invalid"]}}`:                                           true,
+		`404{"message":"pagination token expired"}`:                                            true,
+		`409{"message":"cursor expired"}`:                                                      true,
+		`400{"errors":{"c":["token has expired"]}}`:                                            true,
+		`400{"message":"expired continuation-token"}`:                                          true,
+		`400{"code":"InvalidPageToken"}`:                                                       true,
+		`400{"message":"No search context found, scroll_id unknown"}`:                          true,
+		`400{"message":"invalid value for field database_cursor_limit"}`:                       false,
+		`400{"message":"unknown cursor type"}`:                                                 false,
+		`400{"message":"invalid date. The list of today has 100 pages and each has a cursor"}`: false,
+		`409{"message":"account is locked"}`:                                                   false,
+		`400{"errorCode":"INVALID_QUERY_LOCATOR","message":"invalid query locator"}`:           true,
+		`400{"message":"limit is invalid"}`:                                                    false,
+		`404{}`:                                                                                false,
+		`400{}`:                                                                                false,
+		`403{"message":"cursor expired"}`:                                                      false,
+		`400{"message":"the cursor parameter is not allowed with an expanded query"}`:          false,
 	} {
 		testkit.Bubble(t, body, func(t *testing.T) {
 			n := 0
@@ -310,4 +323,110 @@ func TestAccountThatIsBeingMoved(t *testing.T) {
 		require.Greater(t, time.Since(began), 2*time.Hour)
 		require.Empty(t, c.Health().Circuits)
 	})
+}
+
+// A partner that ignores the parameter for the page, and changes something else on each page, does not go on for ever; nor
+// does one that mints a new cursor each time. Equal items with cursors of their own may be.
+func TestPagesThatAreTheSame(t *testing.T) {
+	t.Parallel()
+	cursor := belay.CursorPages{Items: "d", Cursor: "next", Param: "c"}
+	for name, c := range map[string]struct {
+		how  belay.Paginator
+		page func(n int) string
+		most int // pages, 0 if the list is complete
+	}{
+		"numbers, a time in each item": {
+			belay.NumberPages{Items: "d", UntilEmpty: true},
+			func(n int) string { return fmt.Sprintf(`{"d":[{"id":1,"at":%d},{"id":2,"at":%d}]}`, n, n) }, 2,
+		},
+		"offsets, other names of ids": {
+			belay.OffsetPages{Items: "d", Limit: 2},
+			func(n int) string { return fmt.Sprintf(`{"d":[{"uuid":"a","at":%d},{"uuid":"b"}]}`, n) }, 2,
+		},
+		"numbers, one item": {
+			belay.NumberPages{Items: "d", UntilEmpty: true},
+			func(n int) string { return fmt.Sprintf(`{"d":[{"_id":"a","at":%d}]}`, n) }, 3,
+		},
+		"a cursor that is minted": {
+			cursor, func(n int) string { return fmt.Sprintf(`{"d":[{"id":1,"at":%d},{"id":2}],"next":"c%d"}`, n, n) }, 12,
+		},
+		"links": {
+			belay.NextURLPages{Items: "d", URL: "next"},
+			func(n int) string { return fmt.Sprintf(`{"d":[{"id":1},{"id":2}],"next":"/l?c=%d"}`, n) }, 12,
+		},
+		"items of one group": {
+			belay.NumberPages{Items: "d", UntilEmpty: true},
+			func(n int) string { return fmt.Sprintf(`{"d":[{"id":1,"n":%d},{"id":1,"n":%d}]}`, n, n+1) }, 0,
+		},
+		"no ids": {
+			cursor, func(n int) string { return fmt.Sprintf(`{"d":[{"value":0},{"value":0}],"next":"c%d"}`, n) }, 0,
+		},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			n := 0
+			rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+				if n++; n > 20 {
+					return testkit.Raw(200, "application/json", `{"d":[]}`), nil
+				}
+				return testkit.Raw(200, "application/json", c.page(n)), nil
+			})
+			var err error
+			for _, err = range belay.Items[json.RawMessage](t.Context(), newClient(t, rt), "/l", c.how) {
+				if err != nil {
+					break
+				}
+			}
+			if c.most == 0 {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, belay.ErrData)
+			require.ErrorContains(t, err, "the page before it")
+			require.Equal(t, c.most, n)
+		})
+	}
+}
+
+// A scroll id stays the same, and each request moves it on: a page that breaks off is not asked for again, because the
+// answer would be the one behind it.
+func TestScroll(t *testing.T) {
+	t.Parallel()
+	scroll := belay.CursorPages{Items: "hits", Cursor: "_scroll_id", Param: "scroll_id", InBody: true, UntilEmpty: true}
+	for _, breaks := range []bool{false, true} {
+		for _, prefetch := range []int{0, 2} {
+			testkit.Bubble(t, fmt.Sprint(breaks, prefetch), func(t *testing.T) {
+				n := 0
+				rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+					switch n++; {
+					case n > 6:
+						return testkit.Raw(200, "application/json", `{"_scroll_id":"s","hits":[]}`), nil
+					case n == 4 && breaks:
+						resp := testkit.Raw(200, "application/json", "")
+						resp.Body, resp.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(`{"_scr`), breaking{})), -1
+						return resp, nil
+					case n == 3:
+						return testkit.Reply(429, "Retry-After", "1"), nil // which has not moved it on
+					}
+					return testkit.Raw(200, "application/json", fmt.Sprintf(`{"_scroll_id":"s","hits":[{"id":%d},{"id":%d}]}`, n, n+100)), nil
+				})
+				ids, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/_search/scroll", scroll,
+					belay.PostBody(nil), belay.Prefetch(prefetch)))
+				if breaks {
+					require.Error(t, err)
+					require.Equal(t, 4, n)
+					return
+				}
+				require.NoError(t, err)
+				require.Len(t, ids, 10)
+			})
+		}
+	}
+	// Without the rule that ends it, it is a cursor that comes again.
+	plain := scroll
+	plain.UntilEmpty = false
+	rt := testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+		return testkit.Raw(200, "application/json", `{"_scroll_id":"s","hits":[{"id":1}]}`), nil
+	})
+	_, err := collect(belay.Items[thing](t.Context(), newClient(t, rt), "/l", plain, belay.PostBody(nil)))
+	require.ErrorContains(t, err, "came before")
 }

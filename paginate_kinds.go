@@ -199,6 +199,8 @@ func missing(kind string, fields ...string) error {
 
 // CursorPages follows a cursor that each page holds: Slack, HubSpot, Notion, Zendesk, Google, Attio's newer
 // lists. The list ends when the cursor is missing, null or empty, 0, -1 or false, or when More or End says so.
+// With UntilEmpty the cursor may stay the same, as that of a scroll at Elasticsearch: each request moves it on, so
+// such a page is not requested again after an answer that broke off.
 type CursorPages struct {
 	// Items is the path of the items; empty if the page itself is the array, which then holds no cursor.
 	Items string
@@ -292,14 +294,16 @@ func saysMore(more, end string) string {
 	return more + " is true"
 }
 
-// cursor returns the cursor at path, empty if there is none. Partners also write 0, -1 and false for none.
+// cursor returns the cursor at path, empty if there is none. Partners also write 0, -1 and false for none, and these
+// and null as texts.
 func (a *PageAnswer) cursor(path string) (string, error) {
 	v, err := a.Value(path)
 	if err != nil || v == nil || string(v) == "false" {
 		return "", err
 	}
 	next, err := plain(path, v)
-	if next == "0" || next == "-1" {
+	switch strings.ToLower(next) {
+	case "0", "-1", "0.0", "-1.0", "false", "null", "undefined":
 		next = ""
 	}
 	return next, err

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"net/http"
 	"sync/atomic"
+
+	"github.com/belay-go/belay/internal/jsonscan"
 )
 
 // tally is what the pages of a list have told of its length so far, and what has come. A list that contradicts it does
@@ -19,6 +22,7 @@ type tally struct {
 	told  bool   // that page told the total
 	count int    // its items
 	hash  uint64 // of its items
+	ids   uint64 // of the ids of its first and last item, 0 if they have none
 	same  int    // how many pages before it had the same
 	ends  string // the cursor behind a page that may be the last, empty if none is
 	size  int    // items on a full page, 0 if that is not known
@@ -88,13 +92,15 @@ func (a *PageAnswer) told(path string) (int, error) {
 func (w *walk) accept(p *fetched) error {
 	t := &w.tally
 	hash := maphash.Bytes(t.seed, p.doc.Raw())
-	if p.count == 0 || p.count != t.count || hash != t.hash {
+	sameItems := hash == t.hash && (t.param != "" || p.next != "" && p.next == p.cursor)
+	sameIDs := p.ids != 0 && p.ids == t.ids // with other values: some of them are of the moment
+	if p.count == 0 || p.count != t.count || !sameItems && !sameIDs {
 		t.same = 0
-	} else if t.same++; t.param != "" && t.same > p.mayBeEqual() {
-		return p.broken(fmt.Errorf("it has the items of the page before it: the partner seems to ignore %s", t.param))
+	} else if t.same++; t.same > p.mayBeEqual() {
+		return p.broken(fmt.Errorf("it has the items of the page before it: the partner seems to ignore %s", or(t.param, "the cursor")))
 	}
 	wasTold := t.told
-	t.count, t.hash, t.told = p.count, hash, p.told
+	t.count, t.hash, t.ids, t.told = p.count, hash, p.ids, p.told
 	total := int(t.total.Load()) - 1
 	short := p.count < t.size
 	if how, ok := w.how.(NumberPages); ok && t.seen < 0 && t.size > 0 && !short {
@@ -129,12 +135,47 @@ func (w *walk) accept(p *fetched) error {
 	return nil
 }
 
+// idsOf returns a hash of the ids of the first and the last item. It is 0 if they have none, or the same one: then the id
+// may be of something that several items belong to.
+func (p *fetched) idsOf(last []byte) uint64 {
+	it := p.doc.Elements()
+	first, ok, err := it.Next()
+	if err != nil || !ok {
+		return 0
+	}
+	for _, name := range [...]string{"id", "Id", "ID", "_id", "uuid", "guid"} {
+		from, to := jsonscan.New(first), jsonscan.New(last)
+		a, err1 := from.Value(name)
+		b, err2 := to.Value(name)
+		if err1 != nil || err2 != nil {
+			return 0
+		}
+		if len(a) == 0 || len(b) == 0 || a[0] == '{' || a[0] == '[' || string(a) == "null" {
+			continue
+		}
+		if p.count > 1 && string(a) == string(b) {
+			return 0
+		}
+		h := maphash.Hash{}
+		h.SetSeed(p.walk.tally.seed)
+		_, _ = h.Write(a)
+		_ = h.WriteByte(0)
+		_, _ = h.Write(b)
+		return max(1, h.Sum64())
+	}
+	return 0
+}
+
 // mayBeEqual returns how many pages in a row may have the same items as the one before. A single item comes twice if
 // another was inserted before it, and numbers and texts may be equal.
 func (p *fetched) mayBeEqual() int {
 	switch {
 	case !p.objects:
 		return 100
+	case p.walk.tally.param == "" && p.count == 1: // each page has a cursor of its own, so it is not as plain
+		return math.MaxInt
+	case p.walk.tally.param == "":
+		return 10
 	case p.count == 1:
 		return 1
 	}

@@ -30,16 +30,17 @@ const (
 
 // walk is one iteration over the pages of a list.
 type walk struct {
-	ctx   context.Context
-	c     *Client
-	path  string
-	how   Paginator
-	o     pageOptions
-	body  map[string]any
-	guard loopGuard
-	empty int // consecutive pages without items
-	tally tally
-	last  atomic.Pointer[exchange] // of a page that was fetched
+	ctx    context.Context
+	c      *Client
+	path   string
+	how    Paginator
+	o      pageOptions
+	body   map[string]any
+	guard  loopGuard
+	empty  int // consecutive pages without items
+	tally  tally
+	scroll string                   // the cursor that has stayed the same, empty if none has
+	last   atomic.Pointer[exchange] // of a page that was fetched
 }
 
 // fetched is a page as it was received. It has memory of its own until free is called.
@@ -54,10 +55,11 @@ type fetched struct {
 	header       http.Header
 	cursor, next string
 	count, total int
-	before       int  // the number of items before the page, -1 if it is not known
-	told         bool // the page tells the total
-	objects      bool // the items are objects
-	absent       bool // the answer says that the list ended before this page
+	before       int    // the number of items before the page, -1 if it is not known
+	told         bool   // the page tells the total
+	objects      bool   // the items are objects
+	ids          uint64 // of the ids of the first and the last item, 0 if they have none
+	absent       bool   // the answer says that the list ended before this page
 }
 
 func (p *fetched) free() {
@@ -216,6 +218,7 @@ func (w *walk) fetch(ctx context.Context, cursor string, number, before int) (*f
 		if w.o.post {
 			o.safe, o.readOnly = true, true
 		}
+		o.once = cursor != "" && cursor == w.scroll
 		if o.route = route; r.URL != "" { // the URL holds all parameters already
 			query := url.Values(nil)
 			if r.KeepQuery {
@@ -266,7 +269,9 @@ func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 		}
 		p.count, last, p.has = 0, nil, false
 	}
-	p.objects = len(last) > 0 && last[0] == '{'
+	if p.objects = len(last) > 0 && last[0] == '{'; p.objects {
+		p.ids = p.idsOf(last)
+	}
 	a := &PageAnswer{Cursor: p.cursor, URL: resp.Request.URL, Header: resp.Header, Count: p.count, Last: last, doc: &p.doc}
 	a.known = p.walk.tally.known()
 	a.known.before = p.before
@@ -361,12 +366,16 @@ func (w *walk) unfetched(p *fetched, err error) (*fetched, error) {
 	if p.cursor == "" || !errors.As(err, &e) {
 		return nil, err
 	}
-	counted := false
-	switch w.how.(type) {
+	counted, param := false, ""
+	switch how := w.how.(type) {
 	case OffsetPages, NumberPages:
 		counted = true // which ask by numbers of their own
+	case CursorPages:
+		param = how.Param
+	case LastIDPages:
+		param = how.Param
 	}
-	ended := !counted && expired(e)
+	ended := !counted && expired(e, param)
 	if slices.Contains(w.o.endAt, e.StatusCode) && !ended && (counted || p.number > 1) {
 		p.absent = true
 		return p, nil
@@ -392,10 +401,18 @@ func (w *walk) goesOn(p *fetched) (bool, error) {
 		return false, w.c.dataFault(w.method(), w.path, fmt.Errorf("%w: above %d (MaxPages)", ErrTooManyPages, w.o.maxPages))
 	case w.empty >= mostEmptyPages:
 		return false, p.broken(fmt.Errorf("%d empty pages in a row", w.empty))
+	case p.next == p.cursor && w.scrolls():
+		w.scroll = p.next
 	case w.guard.seen(p.cursor, p.next):
 		return false, p.broken(errors.New("its next cursor came before"))
 	}
 	return true, nil
+}
+
+// scrolls reports whether a cursor that stays the same moves on with each request.
+func (w *walk) scrolls() bool {
+	how, ok := w.how.(CursorPages)
+	return ok && how.UntilEmpty
 }
 
 // oneByOne fetches each page after the loop has handled the page before.

@@ -124,7 +124,9 @@ func (x *exchange) worthRetrying(v Verdict) bool {
 func (x *exchange) safeToRetry(v Verdict) bool { return notProcessed(v) || x.idempotent() }
 
 // idempotent reports whether the call may be run twice: by its request, or because the caller says so.
-func (x *exchange) idempotent() bool { return x.opts.safe || idempotent(x.req, x.set.keyHeader) }
+func (x *exchange) idempotent() bool {
+	return !x.opts.once && (x.opts.safe || idempotent(x.req, x.set.keyHeader))
+}
 
 // replayable returns ErrNotReplayable if the request's body can be read only once.
 func (x *exchange) replayable() error { return replayable(x.req) }
