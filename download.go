@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -45,9 +46,9 @@ const (
 // opts are as for [Send]. If the body breaks off, or the partner sends only a part of what is left, Download
 // continues from there (Range, RFC 9110 section 14), as long as the partner still has the same content (by ETag
 // or Last-Modified). If the partner does not support ranges, Download reads the content again and skips the
-// part that is written already.
+// part that is written already. Content in gzip, which is not asked for, is decoded; any other encoding is ErrData.
 //
-// A checksum in Repr-Digest, Digest or Content-MD5 (RFC 9530, RFC 3230) that does not match is ErrData, and so
+// A checksum in Repr-Digest, Digest or Content-MD5 (RFC 9530, RFC 3230) of content that is not encoded, and does not match, is ErrData, and so
 // is an answer that does not fit to what came before it. After an error, w holds the first Bytes bytes of the
 // content. An error of w is returned as it is. Memory is bounded by 32 KiB.
 func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...CallOption) (d Downloaded, err error) {
@@ -150,8 +151,18 @@ func (g *download) next(ctx context.Context) error {
 	if err != nil {
 		return g.broken(x, err)
 	}
+	encoded, err := g.decode(x, resp)
+	if err != nil {
+		return err
+	}
+	if encoded {
+		part = headers.Range{Last: -1, Total: -1}
+	}
 	if g.Header == nil {
-		g.Header, g.validator, g.sum = resp.Header, strongValidator(resp.Header), sumOf(resp.Header, part.Last < 0 || part.Whole())
+		g.Header, g.validator = resp.Header, strongValidator(resp.Header)
+		if !encoded { // the checksum is of what was encoded
+			g.sum = sumOf(resp.Header, part.Last < 0 || part.Whole())
+		}
 	} else if err := g.sameContent(x, resp, part, from); err != nil {
 		return err
 	}
@@ -172,6 +183,31 @@ func (g *download) next(ctx context.Context) error {
 		return g.changed(x, from)
 	}
 	return g.write(x, resp, part)
+}
+
+// decode makes the body of resp the content if it is in gzip, which some partners send in spite of the request, and
+// reports whether it was. Such content cannot be resumed at an offset.
+func (g *download) decode(x *exchange, resp *http.Response) (bool, error) {
+	coding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
+	switch {
+	case resp.Uncompressed || coding == "" || coding == "identity":
+		return false, nil
+	case coding != "gzip" && coding != "x-gzip" || resp.StatusCode == http.StatusPartialContent:
+		return false, g.broken(x, fmt.Errorf("it is encoded as %q, which was not asked for", redact.Line(coding, 40)))
+	}
+	z, err := gzip.NewReader(resp.Body)
+	switch {
+	case errors.Is(err, gzip.ErrHeader):
+		return false, g.broken(x, fmt.Errorf("it is told as gzip, and is not: %w", err))
+	case err != nil:
+		return false, g.brokenOff(x, err)
+	}
+	g.noRanges = true
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{z, resp.Body}
+	return true, nil
 }
 
 // write writes the body of resp, which is at the first byte that is missing, to the end of its part.

@@ -2,6 +2,7 @@ package belay_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"io"
 	"net/http"
 	"strings"
@@ -95,4 +96,64 @@ func TestDownloadNeverMixes(t *testing.T) {
 		belay.Header("Range", "bytes=1-"),
 	)
 	require.ErrorIs(t, err, belay.ErrInvalid)
+}
+
+// Content that comes in gzip although nobody asked for that is decoded, and read anew when it breaks off.
+func TestDownloadOfGzip(t *testing.T) {
+	t.Parallel()
+	content := bytes.Repeat([]byte("0123456789abcdef, and so on. "), 5000)
+	for i := range content {
+		content[i] ^= byte(i * i >> 7)
+	}
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	_, _ = w.Write(content)
+	require.NoError(t, w.Close())
+	packed := z.Bytes()
+	answer := func(data []byte, breaks bool, header ...string) *http.Response {
+		r := testkit.Reply(200, append([]string{"Etag", `"1"`}, header...)...)
+		r.ContentLength, r.Body = int64(len(data)), io.NopCloser(bytes.NewReader(data))
+		if breaks {
+			r.ContentLength, r.Body = -1, io.NopCloser(io.MultiReader(bytes.NewReader(data), breaking{}))
+		}
+		return r
+	}
+	for name, c := range map[string]struct {
+		answers []*http.Response
+		fails   string
+	}{
+		"gzip":                  {[]*http.Response{answer(packed, false, "Content-Encoding", "gzip")}, ""},
+		"x-gzip":                {[]*http.Response{answer(packed, false, "Content-Encoding", "X-Gzip", "Content-Md5", "AAAA")}, ""},
+		"identity":              {[]*http.Response{answer(content, false, "Content-Encoding", "identity")}, ""},
+		"it breaks off":         {[]*http.Response{answer(packed[:len(packed)/2], true, "Content-Encoding", "gzip"), answer(packed, false, "Content-Encoding", "gzip")}, ""},
+		"it breaks off at once": {[]*http.Response{answer(packed[:5], true, "Content-Encoding", "gzip"), answer(packed, false, "Content-Encoding", "gzip")}, ""},
+		"it is cut":             {[]*http.Response{answer(packed[:len(packed)-9], false, "Content-Encoding", "gzip"), answer(packed, false, "Content-Encoding", "gzip")}, ""},
+		"another one then":      {[]*http.Response{answer(packed[:len(packed)/2], true, "Content-Encoding", "gzip"), answer(content, false)}, "changed"},
+		"it is not":             {[]*http.Response{answer(content, false, "Content-Encoding", "gzip")}, "is not"},
+		"Brotli":                {[]*http.Response{answer(content, false, "Content-Encoding", "br")}, `"br"`},
+		"two":                   {[]*http.Response{answer(packed, false, "Content-Encoding", "gzip, gzip")}, `"gzip, gzip"`},
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			n := 0
+			rt := testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				require.Equal(t, "identity", req.Header.Get("Accept-Encoding"))
+				require.Empty(t, req.Header.Get("Range"))
+				r := c.answers[min(n, len(c.answers)-1)]
+				n++
+				r.Request = req
+				return r, nil
+			})
+			var out bytes.Buffer
+			d, err := belay.Download(t.Context(), newClient(t, rt), "/f", &out)
+			require.True(t, bytes.HasPrefix(content, out.Bytes()))
+			require.EqualValues(t, out.Len(), d.Bytes)
+			if c.fails != "" {
+				require.ErrorIs(t, err, belay.ErrData)
+				require.ErrorContains(t, err, c.fails)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, len(content), out.Len())
+		})
+	}
 }
