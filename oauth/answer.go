@@ -3,7 +3,6 @@ package oauth
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -105,12 +104,7 @@ func (o *App) explain(ctx context.Context, key string, secrets []string, err err
 // refusal returns the error of an answer that holds no token. A known code decides its class, otherwise the
 // status does.
 func (o *App) refusal(key string, secrets []string, refused *oauth2.RetrieveError) *belay.Error {
-	var handed struct { // some partners send a token beside the error
-		Access  string `json:"access_token"`
-		Refresh string `json:"refresh_token"`
-	}
-	_ = json.Unmarshal(refused.Body, &handed)
-	secrets = append(secrets, handed.Access, handed.Refresh)
+	secrets = append(secrets, redact.InBody("application/json", refused.Body)...) // some partners send tokens beside the error
 	clean := func(s string) string { return redact.Line(redact.Values(s, secrets), 300) }
 	info := errbody.Decode(refused.Body, secrets)
 	code, description := refused.ErrorCode, refused.ErrorDescription

@@ -18,6 +18,7 @@ import (
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/charset"
 	"github.com/belay-go/belay/internal/errbody"
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // tokenAnswers is a transport that reads a token endpoint's answer whole, so that an answer that breaks off
@@ -174,12 +175,12 @@ func (t *told) text(name string) (s string) {
 }
 
 // leftover returns the token that an answer holds although it cannot be used: without an access token, for example, or
-// with its fields at an unusual place. A refusal for good holds none.
+// with its fields at an unusual place. A refusal holds none.
 func (t *told) leftover(e *belay.Error, asked time.Time) Token {
+	refresh := t.text("refresh_token")
 	if t.status < 200 || t.status > 299 || isFinal(e) {
 		return Token{}
 	}
-	refresh := t.text("refresh_token")
 	if refresh == "" {
 		refresh = anywhere(t.fields, 0)
 	}
@@ -229,13 +230,19 @@ func (t *told) explain(e *belay.Error, secrets []string) {
 		return
 	}
 	data, _ := json.Marshal(t.fields)
-	info := errbody.Decode(data, append(slices.Clip(secrets), t.text("access_token"), t.text("refresh_token")))
+	info := errbody.Decode(data, append(slices.Clip(secrets), t.secrets()...))
 	if info.Code != "" && info.Code != "0" {
 		e.Code = info.Code
 	}
 	if info.Message != "" {
 		e.Message += " (" + info.Message + ")"
 	}
+}
+
+// secrets returns the credentials in the answer.
+func (t *told) secrets() []string {
+	data, _ := json.Marshal(t.fields)
+	return redact.InBody("application/json", data)
 }
 
 // extra returns the fields for Token.Extra.

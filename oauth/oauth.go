@@ -305,8 +305,9 @@ func (o *App) Exchange(ctx context.Context, key string, c Consent, callback url.
 		return o.fail(key, "state_mismatch",
 			"the state of the callback is not the one that was sent: begin the consent again", nil)
 	case callback.Get("error") != "":
-		return o.fail(key, redact.Line(callback.Get("error"), 100),
-			"the consent was refused: "+redact.Line(callback.Get("error_description"), 200), nil)
+		secrets := []string{callback.Get("code"), c.State, c.Verifier.Reveal()}
+		return o.fail(key, redact.Line(redact.Values(callback.Get("error"), secrets), 100),
+			"the consent was refused: "+redact.Line(redact.Values(callback.Get("error_description"), secrets), 200), nil)
 	case callback.Get("code") == "":
 		return o.fail(key, "no_code", "the callback holds no code: begin the consent again", nil)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func (o *App) request(
 			began := time.Now()
 			raw, said, err := o.send(ctx, form, scopes)
 			if e = o.explain(ctx, key, secrets, err); e == nil {
-				t = tokenOf(raw, began, secrets)
+				t = tokenOf(raw, began, append(slices.Clip(secrets), said.secrets()...))
 			} else {
 				t = said.leftover(e, began)
 				said.explain(e, secrets)
@@ -127,7 +128,8 @@ func (o *App) repeat(
 	defer cancel()
 	for n := 1; ; n++ {
 		t, err = attempt(ctx)
-		if err == nil || err.Class != belay.ClassTransient && err.Class != belay.ClassRateLimited {
+		if err == nil || !t.empty() || // the old refresh token may be spent
+			err.Class != belay.ClassTransient && err.Class != belay.ClassRateLimited {
 			return t, err
 		}
 		wait := max(err.RetryAfter, firstBackoff<<(n-1))
