@@ -23,8 +23,9 @@ import (
 // The sentinel errors, one for each decision that a caller makes. Test for them with [errors.Is]:
 //
 //	status or cause                                      sentinels
-//	400, 402, 405, 413, 414, 415, 422, 428, 451,         ErrInvalid
-//	a body whose Validate fails, bad input
+//	400, 402, 405, 406, 411, 413-417, 421, 422, 426,     ErrInvalid
+//	428, 431, 451, a body whose Validate fails,
+//	bad input
 //	401, any status that says that the token has ended   ErrAuth
 //	403                                                  ErrForbidden
 //	404, 410                                             ErrNotFound
@@ -177,7 +178,9 @@ var invalidStatus = map[int]bool{
 	http.StatusBadRequest: true, http.StatusPaymentRequired: true, http.StatusMethodNotAllowed: true,
 	http.StatusRequestEntityTooLarge: true, http.StatusRequestURITooLong: true, http.StatusUnsupportedMediaType: true,
 	http.StatusUnprocessableEntity: true, http.StatusPreconditionRequired: true,
-	http.StatusUnavailableForLegalReasons: true,
+	http.StatusUnavailableForLegalReasons: true, http.StatusNotAcceptable: true, http.StatusLengthRequired: true,
+	http.StatusRequestedRangeNotSatisfiable: true, http.StatusExpectationFailed: true, http.StatusMisdirectedRequest: true,
+	http.StatusUpgradeRequired: true, http.StatusRequestHeaderFieldsTooLarge: true,
 }
 
 // Is reports whether target is one of the sentinels for this failure; see the table of the sentinels.

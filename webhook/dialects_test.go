@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -178,6 +179,31 @@ func TestShopifyQueries(t *testing.T) {
 	}
 }
 
+// A value with a blank is signed in each writing of one.
+func TestShopifyBlanks(t *testing.T) {
+	t.Parallel()
+	const at = "1337178173"
+	for _, signed := range []string{
+		"code=c&name=a b&shop=s.myshopify.com&timestamp=" + at,
+		"code=c&name=a%20b&shop=s.myshopify.com&timestamp=" + at,
+		"code=c&name=a+b&shop=s.myshopify.com&timestamp=" + at,
+	} {
+		for _, sent := range []string{"a+b", "a%20b"} {
+			testkit.Bubble(t, signed+sent, func(t *testing.T) {
+				until(1337178173)
+				mac := hmac.New(sha256.New, []byte("hush"))
+				mac.Write([]byte(signed))
+				query := "shop=s.myshopify.com&name=" + sent + "&timestamp=" + at + "&code=c&hmac=" + hex.EncodeToString(mac.Sum(nil))
+				v := mustVerifier(t, webhook.ShopifyCallback("https://us.example/cb"), "hush")
+				_, err := v.VerifyRequest(httptest.NewRequest(http.MethodGet, "/cb?"+query, nil))
+				require.NoError(t, err)
+				_, err = v.VerifyRequest(httptest.NewRequest(http.MethodGet, "/cb?"+strings.Replace(query, "name=a", "name=x", 1), nil))
+				require.ErrorIs(t, err, belay.ErrBadSignature)
+			})
+		}
+	}
+}
+
 // Twilio signs some characters as they are where it sends them escaped, and a URL with its user and password.
 func TestWritingsOfTwilio(t *testing.T) {
 	t.Parallel()
@@ -202,6 +228,9 @@ func TestWritingsOfTwilio(t *testing.T) {
 		"a user and a password":     {"https://u:pw@us.example/sms", "a=b", "https://u:pw@us.example/sms?a=b"},
 		"and a port":                {"https://u:pw@us.example/sms", "a=b", "https://u:pw@us.example:443/sms?a=b"},
 		"a user that is not signed": {"https://u:pw@us.example/sms", "a=b", "https://us.example/sms?a=b"},
+		"a user with an @":          {"https://u%40d.c:pw@us.example/sms", "a=b", "https://u@d.c:pw@us.example/sms?a=b"},
+		"a user with an @, escaped": {"https://u%40d.c:pw@us.example/sms", "a=b", "https://u%40d.c:pw@us.example/sms?a=b"},
+		"and one not signed":        {"https://u%40d.c:pw@us.example/sms", "a=b", "https://us.example/sms?a=b"},
 		"another port":              {"https://u:pw@us.example:8443/sms", "a=b", "https://u:pw@us.example:8443/sms?a=b"},
 	} {
 		t.Run(name, func(t *testing.T) {

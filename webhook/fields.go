@@ -246,6 +246,11 @@ func headersOf(fs []field) (only []field) {
 // event fills in the ID, type and time of e, from the headers and from data, the event's JSON. Nil data means
 // that there is none.
 func (f *fields) event(e *belay.WebhookEvent, h http.Header, data []byte) (err error) {
+	defer func() {
+		if isNoID(e.ID) {
+			e.ID = ""
+		}
+	}()
 	if len(f.paths) == 0 {
 		if e.ID, err = f.header(h, f.id); err == nil {
 			e.Type, err = f.header(h, f.typ)
@@ -282,6 +287,18 @@ func (f *fields) event(e *belay.WebhookEvent, h http.Header, data []byte) (err e
 	}
 	e.Time = f.time(h, &found)
 	return nil
+}
+
+// isNoID reports whether an ID only stands for one that is not there. As an ID it would make all such events one.
+func isNoID(id string) bool {
+	if len(id) > 38 {
+		return false
+	}
+	switch strings.ToLower(strings.Trim(id, "{} ")) {
+	case "0", "-1", "null", "nil", "none", "undefined", "n/a", "-", "00000000-0000-0000-0000-000000000000":
+		return true
+	}
+	return false
 }
 
 // header returns the value of the first field in fs that is not empty; all of them are headers. It returns ""

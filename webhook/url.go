@@ -38,8 +38,14 @@ func asTwilio(raw string) ([]string, error) {
 		}
 		after := rest[len(host):]
 		hosts := []string{host}
-		if _, bare, ok := strings.Cut(host, "@"); ok {
-			hosts = append(hosts, bare)
+		if at := strings.LastIndexByte(host, '@'); at >= 0 {
+			hosts = append(hosts, host[at+1:])
+			name, password, _ := strings.Cut(host[:at], ":")
+			for _, user := range twilioWritings(name) {
+				if form := user + ":" + password + host[at:]; !slices.Contains(hosts, form) {
+					hosts = append(hosts, form)
+				}
+			}
 		}
 		for _, host := range hosts {
 			for _, path := range twilioWritings(after) {
@@ -107,14 +113,14 @@ func asShopifyCallback(raw string) ([]string, error) {
 }
 
 // sortedQuery returns the parameters of raw's query, sorted and joined by separator, without those of the names in
-// without: as they are, and escaped.
+// without: as they are, escaped, and as in a form.
 func sortedQuery(raw, separator string, without ...string) ([]string, error) {
 	_, query, _ := strings.Cut(raw, "?")
 	values, err := url.ParseQuery(query)
 	if err != nil || len(values) > maxFormFields {
 		return nil, fmt.Errorf("%w: the query", belay.ErrMalformedSignature)
 	}
-	var plain, escaped []string
+	var plain, escaped, form []string // form: with plus signs for blanks
 	for name, all := range values {
 		if slices.Contains(without, name) {
 			continue
@@ -122,12 +128,14 @@ func sortedQuery(raw, separator string, without ...string) ([]string, error) {
 		value := strings.Join(all, ",")
 		plain = append(plain, name+"="+value)
 		escaped = append(escaped, name+"="+strings.ReplaceAll(url.QueryEscape(value), "+", "%20"))
+		form = append(form, name+"="+url.QueryEscape(value))
 	}
-	slices.Sort(plain)
-	slices.Sort(escaped)
-	forms := []string{strings.Join(plain, separator)}
-	if other := strings.Join(escaped, separator); separator != "" && other != forms[0] {
-		forms = append(forms, other)
+	var forms []string
+	for _, pairs := range [...][]string{plain, escaped, form} {
+		slices.Sort(pairs)
+		if s := strings.Join(pairs, separator); len(forms) == 0 || separator != "" && !slices.Contains(forms, s) {
+			forms = append(forms, s)
+		}
 	}
 	return forms, nil
 }

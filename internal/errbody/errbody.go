@@ -5,7 +5,10 @@ package errbody
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
+	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,6 +78,8 @@ func Decode(body []byte, secrets []string) Info {
 		}
 	case '[':
 		in.list(body)
+	case '<':
+		in.xml(body)
 	}
 	in.clean(secrets)
 	if in.Message == "" { // without a message, the complaints by field are joined
@@ -126,7 +131,10 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 	if m["msg"] != nil && m["detail"] != nil { // Fastly: the detail is the sentence, msg the kind
 		set(&in.Code, m, "msg")
 	}
-	set(&in.Message, m, "message", "Message", "detail", "error_description", "title", "description", "error_message", "reason", "msg")
+	set(&in.Message, m, "message", "Message")
+	in.sentences(m["message"])       // NestJS
+	in.sentences(m["errorMessages"]) // Jira
+	set(&in.Message, m, "detail", "error_description", "title", "description", "error_message", "reason", "msg")
 	set(&in.RequestID, m, "request_id", "requestId", "correlationId", "trackingId")
 	set(&in.Scope, m, "needed", "missing_scope", "required_scope")
 	in.waits(m)
@@ -134,6 +142,9 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 		var inner map[string]json.RawMessage
 		if raw := m[name]; len(raw) > 0 && raw[0] == '{' && json.Unmarshal(raw, &inner) == nil {
 			in.waits(inner)
+			if name == "extensions" {
+				set(&in.Code, inner, "code")
+			}
 		}
 	}
 	if raw := m["error"]; len(raw) > 0 && depth < 3 {
@@ -154,6 +165,8 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 		case '"':
 			if s := text(raw); in.Message == "" && strings.ContainsRune(s, ' ') {
 				in.Message = s
+			} else if n, _ := strconv.Atoi(text(m["statusCode"])); n > 0 && s == http.StatusText(n) { // NestJS
+				break
 			} else if s != "" && (in.Code == "" || m["error_description"] != nil) {
 				in.Code = s
 			}
@@ -162,8 +175,10 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 	if raw := m["errors"]; len(raw) > 0 {
 		in.errors(raw)
 	}
-	if raw := m["invalid_params"]; len(raw) > 0 {
-		in.list(raw)
+	for _, name := range [...]string{"invalid_params", "invalid-params", "detail"} { // RFC 9457, FastAPI
+		if raw := m[name]; len(raw) > 0 && raw[0] == '[' {
+			in.list(raw)
+		}
 	}
 	if raw := m["details"]; len(raw) > 0 && raw[0] == '[' {
 		in.googleDetails(raw)
@@ -193,6 +208,46 @@ func (in *Info) errors(raw json.RawMessage) {
 				in.field(name, strings.Join(many, "; "))
 			} else if s := text(v); s != "" {
 				in.field(name, s)
+			}
+		}
+	}
+}
+
+// sentences takes the message from an array of texts.
+func (in *Info) sentences(raw json.RawMessage) {
+	var all []string
+	if in.Message == "" && len(raw) > 0 && raw[0] == '[' && json.Unmarshal(raw, &all) == nil {
+		in.Message = strings.Join(all[:min(len(all), maxFields)], "; ")
+	}
+}
+
+// xml reads the texts of elements whose names say what they are, as in errors of Amazon S3 and of SOAP. A page for people
+// says nothing.
+func (in *Info) xml(body []byte) {
+	if head := strings.ToLower(string(body[:min(len(body), 200)])); strings.Contains(head, "<html") || strings.Contains(head, "<!doctype") {
+		return
+	}
+	d := xml.NewDecoder(bytes.NewReader(body))
+	d.Strict = false
+	var name string
+	for range 1000 {
+		t, err := d.RawToken()
+		if err != nil {
+			return
+		}
+		switch t := t.(type) {
+		case xml.StartElement:
+			name = strings.ToLower(t.Name.Local)
+		case xml.EndElement:
+			name = ""
+		case xml.CharData:
+			to := map[string]*string{
+				"code": &in.Code, "faultcode": &in.Code, "errorcode": &in.Code, "error_code": &in.Code,
+				"message": &in.Message, "faultstring": &in.Message, "description": &in.Message, "detail": &in.Message,
+				"errormessage": &in.Message, "error_description": &in.Message, "requestid": &in.RequestID,
+			}[name]
+			if s := strings.TrimSpace(string(t)); to != nil && *to == "" && s != "" {
+				*to = s
 			}
 		}
 	}
@@ -251,6 +306,14 @@ func fieldName(m map[string]json.RawMessage) string {
 	set(&name, m, "field", "name", "param", "in", "path")
 	if name != "" {
 		return name
+	}
+	var loc []any // FastAPI: ["body","customer","email"]
+	if json.Unmarshal(m["loc"], &loc) == nil && len(loc) > 0 {
+		parts := make([]string, len(loc))
+		for i, part := range loc {
+			parts[i] = fmt.Sprint(part)
+		}
+		return strings.Join(parts[min(1, len(parts)-1):], ".")
 	}
 	var source map[string]json.RawMessage
 	if json.Unmarshal(m["source"], &source) == nil {

@@ -92,10 +92,29 @@ func TestShapes(t *testing.T) {
 		`{"fields":["x"],"explanation":"that is too long","message":"Bad Request","reason":"TOO_LONG"}`: {
 			"TOO_LONG", "that is too long", "",
 		},
-		`{"error_type":"invalid_model","message":"no such model"}`:        {"invalid_model", "no such model", ""},
-		`{"msg":"Record not found","detail":"Cannot load service"}`:       {"Record not found", "Cannot load service", ""},
-		`{"msg":"no such thing"}`:                                         {"", "no such thing", ""},
-		`{"sys":{"type":"Entry","id":"e1"},"message":"x"}`:                {"", "x", ""},
+		`{"error_type":"invalid_model","message":"no such model"}`:  {"invalid_model", "no such model", ""},
+		`{"msg":"Record not found","detail":"Cannot load service"}`: {"Record not found", "Cannot load service", ""},
+		`{"msg":"no such thing"}`:                                   {"", "no such thing", ""},
+		`{"sys":{"type":"Entry","id":"e1"},"message":"x"}`:          {"", "x", ""},
+		`{"statusCode":400,"message":["email must be an email","age must be a number"],"error":"Bad Request"}`: {
+			"", "email must be an email; age must be a number", "",
+		},
+		`{"errorMessages":["Issue does not exist","or you have no permission"],"errors":{}}`: {
+			"", "Issue does not exist; or you have no permission", "",
+		},
+		`{"detail":[{"loc":["body","customer","email"],"msg":"field required","type":"value_error.missing"}]}`: {
+			"value_error.missing", "field required", "",
+		},
+		`{"message":"not allowed","extensions":{"code":"FORBIDDEN"}}`: {"FORBIDDEN", "not allowed", ""},
+		`<?xml version="1.0"?><Error><Code>NoSuchKey</Code><Message>The key &amp; its bucket</Message><RequestId>r1</RequestId></Error>`: {
+			"NoSuchKey", "The key & its bucket", "r1",
+		},
+		`<soap:Envelope><soap:Body><soap:Fault><faultcode>soap:Server</faultcode><faultstring>no</faultstring></soap:Fault></soap:Body></soap:Envelope>`: {
+			"soap:Server", "no", "",
+		},
+		`<errors><error><message>one</message></error><error><message>two</message></error></errors>`: {"", "one", ""},
+		`<!DOCTYPE html><html><body><p><code>502</code></p></body></html>`:                            {"", "", ""},
+		`<a><message`: {"", "", ""},
 		`{"code":190,"message":"Error validating access token: expired"}`: {"", "Error validating access token: expired", ""},
 	} {
 		got := Decode([]byte(body), nil)

@@ -104,6 +104,10 @@ var table = index([]row{
 	{"Anthropic-Ratelimit-Tokens-Limit", "tokens", isLimit, counted, 0, true},
 	{"Anthropic-Ratelimit-Tokens-Remaining", "tokens", isLeft, counted, 0, true},
 	{"Anthropic-Ratelimit-Tokens-Reset", "tokens", isReset, auto, 0, true},
+	// Aircall: epoch seconds.
+	{"X-Aircallapi-Limit", "aircall", isLimit, counted, 0, false},
+	{"X-Aircallapi-Remaining", "aircall", isLeft, counted, 0, false},
+	{"X-Aircallapi-Reset", "aircall", isReset, auto, 0, false},
 	// Salesforce: a rolling day.
 	{"Sforce-Limit-Info", "api-usage", isUsage, counted, day, false},
 	// The IETF's drafts: three separate headers up to -06, one dictionary in -07, lists of named quotas since.
@@ -124,7 +128,7 @@ func index(rows []row) map[string]row {
 
 // find returns the entry for a header: one of the table, or one made from the name if that is plausible.
 func find(name string) (r row, ok bool) {
-	if !strings.Contains(name, "imit") || len(name) > 64 {
+	if !strings.Contains(name, "imit") && !strings.HasPrefix(name, "X-Aircallapi-") || len(name) > 64 {
 		return r, false
 	}
 	if r, ok = table[name]; ok {
@@ -160,6 +164,8 @@ func find(name string) (r row, ok bool) {
 		{"remaining", isLeft, counted},
 		{"used", isUsed, counted},
 		{"reset-ms", isReset, millis},
+		{"reset-time", isReset, auto},
+		{"resettime", isReset, auto}, // GitLab: an HTTP date
 		{"reset", isReset, auto},
 	} {
 		rest, ok := strings.CutSuffix(after, part.word)
