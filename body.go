@@ -85,7 +85,8 @@ func ReaderBody(contentType string, r io.Reader) Body {
 }
 
 // StreamBody returns a body that sends the bytes of the stream that open returns. It calls open again for each
-// attempt. The length is in bytes, -1 if it is unknown. A nil open is an error.
+// attempt. The length is in bytes, -1 if it is unknown; a stream of another length is ErrInvalid, and so one byte is held
+// back until the next one, or the end, has come. A nil open is an error.
 func StreamBody(contentType string, length int64, open func() (io.ReadCloser, error)) Body {
 	if open == nil {
 		return Body{err: errors.New("the function that opens the stream is nil")}

@@ -23,6 +23,19 @@ func TestCassetteFormsOfSecrets(t *testing.T) {
 	const hook = "XcanaryXXXXXXXXXXXXXXXX7a"
 	twice := url.QueryEscape(url.QueryEscape(odd))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		kinds := map[string][2]string{
+			"/nested": {"text/xml", `<r><Credentials><User>canary-n1</User><Key><![CDATA[canary-<n2>]]></Key></Credentials><name>Ada</name></r>`},
+			"/pairs":  {"application/json", `{"fields":[{"name":"password","value":"canary-p1"},{"key":"note","value":"Ada"}]}`},
+			"/yaml":   {"application/yaml", "user: Ada\napi_key: canary-y1\nnested:\n  password: \"canary-y2\"\n"},
+			"/csv":    {"text/csv", "name,password,city\nAda,canary-c1,Rome\nBob,\"canary-c2\",Oslo\n"},
+			"/events": {"text/event-stream", "event: x\ndata: {\"name\":\"Ada\",\"access_token\":\"canary-e1\"}\n\n"},
+			"/form":   {"application/x-www-form-urlencoded", "name=Ada&payload=" + url.QueryEscape(`{"secret":"canary-f1"}`)},
+		}
+		if kind, ok := kinds[r.URL.Path]; ok {
+			w.Header().Set("Content-Type", kind[0])
+			fmt.Fprint(w, kind[1])
+			return
+		}
 		if r.URL.Path == "/xml" {
 			w.Header().Set("Content-Type", "application/xml")
 			fmt.Fprint(w, `<?xml version="1.0"?><r><a:Password>xml-canary-1</a:Password><name>Ada</name><s token="xml-canary-2"/>`+
@@ -37,7 +50,10 @@ func TestCassetteFormsOfSecrets(t *testing.T) {
 	drive := func(t *testing.T, base string, rt http.RoundTripper) {
 		c, err := belay.New(base, belay.WithTransport(rt), belay.WithAuth(belay.APIKey("X-Api-Key", belay.NewSecret(odd))))
 		require.NoError(t, err)
-		for _, path := range []string{"/" + inPath + "/getMe", "/services/T0001/B0002/" + hook, "/things/42", "/xml"} {
+		for _, path := range []string{
+			"/" + inPath + "/getMe", "/services/T0001/B0002/" + hook, "/things/42", "/xml", "/nested", "/pairs", "/yaml", "/csv",
+			"/events", "/form", "/hooks/k3j4h5k2canary3h45k2j3h45kj2h/x",
+		} {
 			body, err := belay.Get[[]byte](t.Context(), c, path)
 			require.NoError(t, err, path)
 			require.Contains(t, string(body), "Ada")

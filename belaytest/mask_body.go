@@ -2,7 +2,9 @@ package belaytest
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
+	"encoding/xml"
 	"html"
 	"io"
 	"mime"
@@ -50,8 +52,12 @@ func (m *mask) body(contentType, body string, request bool) (masked, newType str
 		if out, ok := m.form(body, request); ok {
 			return out, ""
 		}
+	case strings.Contains(kind, "csv"):
+		if out, ok := m.csv(body, request); ok {
+			return out, ""
+		}
 	default:
-		return body, ""
+		return m.text(body, request), ""
 	}
 	if redact.LooksSecretField(body) { // it is unreadable, and may hold a secret
 		return m.hidden(body, false), ""
@@ -71,6 +77,10 @@ func (m *mask) form(body string, request bool) (string, bool) {
 		}
 		if secretField(plainName, request) {
 			pairs[n], masked = name+"="+m.hidden(plain, true), true
+		} else if len(plain) > 1 && (plain[0] == '{' || plain[0] == '[') { // JSON inside a form
+			if out, ok := m.json(plain, request); ok && out != plain {
+				pairs[n], masked = name+"="+url.QueryEscape(out), true
+			}
 		}
 	}
 	if !masked {
@@ -119,8 +129,14 @@ func (m *mask) json(body string, request bool) (string, bool) {
 func (m *mask) walk(v any, inside, request bool) (_ any, masked bool) {
 	switch v := v.(type) {
 	case map[string]any:
+		told := false // {"name":"password","value":"x"}
+		for _, key := range [...]string{"name", "key", "field", "id"} {
+			name, ok := v[key].(string)
+			told = told || ok && secretField(name, request)
+		}
 		for name, value := range v {
-			new, changed := m.walk(value, inside || secretField(name, request), request)
+			named := told && strings.HasPrefix(strings.ToLower(name), "val")
+			new, changed := m.walk(value, inside || named || secretField(name, request), request)
 			v[name], masked = new, masked || changed
 		}
 		return v, masked
@@ -147,34 +163,111 @@ func (m *mask) walk(v any, inside, request bool) (_ any, masked bool) {
 	return v, false
 }
 
-var (
-	xmlElement   = regexp.MustCompile(`<([A-Za-z_][\w:.-]*)(\s[^<>]*)?>([^<]+)</`)
-	xmlAttribute = regexp.MustCompile(`([A-Za-z_][\w:.-]*)(\s*=\s*)("[^"<]*"|'[^'<]*')`)
-)
+var xmlAttribute = regexp.MustCompile(`([A-Za-z_][\w:.-]*)(\s*=\s*)("[^"<]*"|'[^'<]*')`)
 
-// xml masks the text of the elements and the attributes whose names look like secrets.
+// xml masks the texts in the elements whose names look like secrets, and the attributes. What follows a fault in the
+// document is masked whole.
 func (m *mask) xml(body string, request bool) string {
-	secret := func(name string) bool {
-		if i := strings.LastIndexByte(name, ':'); i >= 0 {
-			name = name[i+1:]
+	d := xml.NewDecoder(strings.NewReader(body))
+	d.Strict = false
+	var out strings.Builder
+	depth, inside := 0, 0 // inside is the depth of the secret element, 0 outside of one
+	for at := 0; ; {
+		token, err := d.RawToken()
+		if err == io.EOF {
+			return out.String() + body[at:]
 		}
-		return secretField(name, request)
+		if err != nil {
+			return out.String() + m.hidden(body[at:], false)
+		}
+		end := int(d.InputOffset())
+		part := body[at:end]
+		at = end
+		switch t := token.(type) {
+		case xml.StartElement:
+			if depth++; inside == 0 && secretField(t.Name.Local, request) {
+				inside = depth
+			}
+			part = m.attributes(part, request)
+		case xml.EndElement:
+			if depth--; depth < inside {
+				inside = 0
+			}
+		case xml.CharData: // CDATA too
+			if text := strings.TrimSpace(string(t)); inside > 0 && text != "" {
+				part = m.hidden(text, true)
+			}
+		}
+		out.WriteString(part)
 	}
-	body = xmlElement.ReplaceAllStringFunc(body, func(element string) string {
-		p := xmlElement.FindStringSubmatch(element)
-		if !secret(p[1]) || strings.TrimSpace(p[3]) == "" {
-			return element
-		}
-		return "<" + p[1] + p[2] + ">" + m.hidden(html.UnescapeString(strings.TrimSpace(p[3])), true) + "</"
-	})
-	return xmlAttribute.ReplaceAllStringFunc(body, func(attribute string) string {
+}
+
+// attributes masks the attributes of a start tag whose names look like secrets.
+func (m *mask) attributes(tag string, request bool) string {
+	return xmlAttribute.ReplaceAllStringFunc(tag, func(attribute string) string {
 		p := xmlAttribute.FindStringSubmatch(attribute)
-		value := p[3][1 : len(p[3])-1]
-		if !secret(p[1]) || value == "" || p[1] == "xmlns" {
+		name, value := p[1][strings.LastIndexByte(p[1], ':')+1:], p[3][1:len(p[3])-1]
+		if !secretField(name, request) || value == "" || p[1] == "xmlns" {
 			return attribute
 		}
 		return p[1] + p[2] + p[3][:1] + m.hidden(html.UnescapeString(value), true) + p[3][:1]
 	})
+}
+
+var (
+	event    = regexp.MustCompile(`(?m)^(data:[ ]?)([{\[].*)$`)
+	assigned = regexp.MustCompile(`([A-Za-z][A-Za-z0-9_.-]*)(["']?[ \t]*[:=][ \t]*["']?)([^\s"',;&}\])]{4,})`)
+)
+
+// text masks what a text of any other kind says behind the names of secrets, as YAML does, and the JSON of server-sent
+// events.
+func (m *mask) text(body string, request bool) string {
+	body = event.ReplaceAllStringFunc(body, func(line string) string {
+		p := event.FindStringSubmatch(line)
+		if out, ok := m.json(p[2], request); ok {
+			return p[1] + out
+		}
+		return line
+	})
+	return assigned.ReplaceAllStringFunc(body, func(pair string) string {
+		p := assigned.FindStringSubmatch(pair)
+		if !secretField(p[1], request) {
+			return pair
+		}
+		return p[1] + p[2] + m.hidden(p[3], true)
+	})
+}
+
+// csv masks the columns whose names look like secrets.
+func (m *mask) csv(body string, request bool) (string, bool) {
+	r := csv.NewReader(strings.NewReader(body))
+	r.FieldsPerRecord, r.LazyQuotes = -1, true
+	if first, _, _ := strings.Cut(body, "\n"); !strings.Contains(first, ",") && strings.Contains(first, ";") {
+		r.Comma = ';'
+	}
+	rows, err := r.ReadAll()
+	if err != nil || len(rows) == 0 {
+		return "", false
+	}
+	masked := false
+	for column, name := range rows[0] {
+		if !secretField(name, request) {
+			continue
+		}
+		for _, row := range rows[1:] {
+			if column < len(row) && row[column] != "" {
+				row[column], masked = m.hidden(row[column], true), true
+			}
+		}
+	}
+	if !masked {
+		return body, true
+	}
+	var out strings.Builder
+	w := csv.NewWriter(&out)
+	w.Comma = r.Comma
+	err = w.WriteAll(rows)
+	return out.String(), err == nil
 }
 
 // boundary replaces the boundaries of multipart bodies, because clients make a new one each time.

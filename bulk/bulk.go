@@ -8,7 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -64,8 +66,21 @@ func StopOnError() Option { return func(o *forEach) { o.stop = true } }
 type ItemError struct {
 	// Index counts from 0 in the order of the items. Item is the item itself; it is not printed.
 	Index int
-	Item  any
+	Item  any `json:"-"`
 	Err   error
+}
+
+// Format implements fmt.Formatter. It prints the text of the error, for any verb.
+func (e *ItemError) Format(f fmt.State, verb rune) {
+	if e == nil {
+		_, _ = io.WriteString(f, "<nil>")
+		return
+	}
+	text := e.Error()
+	if verb == 'q' {
+		text = strconv.Quote(text)
+	}
+	_, _ = io.WriteString(f, text)
 }
 
 func (e *ItemError) Error() string { return fmt.Sprintf("item %d: %v", e.Index, e.Err) }

@@ -2,7 +2,9 @@ package bulk_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"sync"
@@ -18,6 +20,23 @@ import (
 )
 
 // A key that cannot be the key of a map is an error, and holds up nobody.
+// An item is not printed with its error, nor written with it.
+func TestItemsAreNotPrinted(t *testing.T) {
+	t.Parallel()
+	type customer struct{ Email string }
+	err := bulk.ForEach(t.Context(), bulk.Of([]customer{{"canary@x.test"}}), func(context.Context, customer) error { return errors.New("no") })
+	var all *bulk.ItemErrors
+	require.ErrorAs(t, err, &all)
+	data, jerr := json.Marshal(all)
+	require.NoError(t, jerr)
+	text := string(data)
+	for _, v := range []any{err, all, all.Errors, all.Errors[0], *all} {
+		text += fmt.Sprintf("%v %+v %#v %s %q", v, v, v, v, v)
+	}
+	require.NotContains(t, text, "canary")
+	require.Contains(t, fmt.Sprintf("%#v", all.Errors[0]), "item 0: no")
+}
+
 func TestKeysThatCannotBeHashed(t *testing.T) {
 	t.Parallel()
 	testkit.Bubble(t, "", func(t *testing.T) {

@@ -114,6 +114,7 @@ var table = index([]row{
 	{"Ratelimit-Limit", "ratelimit", isLimit, counted, 0, false},
 	{"Ratelimit-Remaining", "ratelimit", isLeft, counted, 0, false},
 	{"Ratelimit-Reset", "ratelimit", isReset, delta, 0, false},
+	{"Ratelimit-Resettime", "ratelimit", isReset, auto, 0, false}, // GitLab: an HTTP date
 	{"Ratelimit", "ratelimit", isItems, delta, 0, false},
 	{"Ratelimit-Policy", "ratelimit", isPolicy, delta, 0, false},
 })
@@ -165,7 +166,7 @@ func find(name string) (r row, ok bool) {
 		{"used", isUsed, counted},
 		{"reset-ms", isReset, millis},
 		{"reset-time", isReset, auto},
-		{"resettime", isReset, auto}, // GitLab: an HTTP date
+		{"resettime", isReset, auto},
 		{"reset", isReset, auto},
 	} {
 		rest, ok := strings.CutSuffix(after, part.word)

@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -346,6 +347,16 @@ var sent = []struct {
 		[]Quota{{"acme-", 10, 9, 0, time.Second, false}},
 	},
 	{"used, not left", header("X-RateLimit-Limit", "10", "X-RateLimit-Used", "4"), []Quota{{"", 10, 6, 0, -1, false}}},
+	{
+		"GitLab",
+		header("RateLimit-Limit", "600", "RateLimit-Remaining", "0", "RateLimit-ResetTime", now.Add(20*time.Second).Format(http.TimeFormat)),
+		[]Quota{{"ratelimit", 600, 0, 0, 20 * time.Second, false}},
+	},
+	{
+		"Aircall",
+		header("X-AircallApi-Limit", "60", "X-AircallApi-Remaining", "7", "X-AircallApi-Reset", fmt.Sprint(now.Add(20*time.Second).Unix())),
+		[]Quota{{"aircall", 60, 7, 0, 20 * time.Second, false}},
+	},
 	{"only what is left", header("X-Ms-Ratelimit-Remaining-Subscription-Reads", "11999"), nil},
 	{"no quota", header("X-Limit", "5", "Content-Limit", "1", "Retry-After", "3"), nil},
 }

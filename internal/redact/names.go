@@ -134,9 +134,20 @@ func inJSON(found []string, v any, inside bool) []string {
 // The lengths from which a segment of a path may be a credential: of letters in both cases and digits, or of
 // hexadecimal digits without the hyphens of a UUID.
 const (
+	shortestMixed = 24 // of small letters and digits, which follow one another often
 	shortestToken = 20
 	shortestHex   = 32
 )
+
+// changes returns how often digits follow letters, or letters digits.
+func changes(s string) (n int) {
+	for i := 1; i < len(s); i++ {
+		if (s[i] <= '9') != (s[i-1] <= '9') {
+			n++
+		}
+	}
+	return n
+}
 
 // LooksRandom reports whether a segment of a path looks like a credential, as in Slack's webhooks and Telegram's bots.
 func LooksRandom(segment string) bool {
@@ -148,6 +159,9 @@ func LooksRandom(segment string) bool {
 	digit := strings.ContainsAny(segment, "0123456789")
 	if strings.ContainsAny(segment, " /{}") || !digit {
 		return false
+	}
+	if len(segment) >= shortestMixed && strings.Trim(segment, "0123456789abcdefghijklmnopqrstuvwxyz") == "" && changes(segment) >= 6 {
+		return true
 	}
 	return upper && lower || len(segment) >= shortestHex && strings.Trim(segment, "0123456789abcdefABCDEF") == ""
 }
