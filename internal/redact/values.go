@@ -194,7 +194,7 @@ func (t text) source(i int) int {
 
 // decode returns t with each escape undone once, and whether there was one.
 func (t text) decode() (text, bool) {
-	if bytes.IndexAny(t.bytes, `%\&`) < 0 {
+	if !bytes.ContainsAny(t.bytes, `%\&`) {
 		return t, false
 	}
 	out := text{bytes: make([]byte, 0, len(t.bytes)), at: make([]int, 0, len(t.bytes)+1)}
