@@ -39,7 +39,7 @@ type walk struct {
 	guard  loopGuard
 	empty  int // consecutive pages without items
 	tally  tally
-	scroll string                   // the cursor that has stayed the same, empty if none has
+	scroll string                   // the cursor that has stayed the same, empty if none has; only pages with a cursor, one after the other, set it
 	last   atomic.Pointer[exchange] // of a page that was fetched
 }
 
@@ -246,6 +246,13 @@ func (w *walk) fetch(ctx context.Context, cursor string, number, before int) (*f
 	p.call, p.next = x, x.unsigned(p.next)
 	p.buffer, x.buffer, x.data = x.buffer, nil, nil
 	_ = resp.Body.Close()
+	if p.next != "" && p.next == cursor && w.scrolls() {
+		if w.scroll != cursor && x.sends > 1 {
+			p.free()
+			return nil, p.broken(errors.New("it was requested more than once, and its cursor moves on with each request"))
+		}
+		w.scroll = cursor
+	}
 	return p, nil
 }
 
@@ -402,7 +409,6 @@ func (w *walk) goesOn(p *fetched) (bool, error) {
 	case w.empty >= mostEmptyPages:
 		return false, p.broken(fmt.Errorf("%d empty pages in a row", w.empty))
 	case p.next == p.cursor && w.scrolls():
-		w.scroll = p.next
 	case w.guard.seen(p.cursor, p.next):
 		return false, p.broken(errors.New("its next cursor came before"))
 	}
