@@ -92,6 +92,13 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 	}
 	if cfg.base != nil {
 		c.stack.basePath, c.stack.inBase = shownPath(cfg.base.EscapedPath())
+		switch {
+		case len(cfg.shared.settings.observers) == 0:
+		case parent != nil && parent.base != nil && *parent.base == *cfg.base && parent.urls != nil:
+			c.stack.urls = parent.urls
+		default:
+			c.stack.urls = new(shownURLs)
+		}
 	}
 	return c, nil
 }

@@ -20,7 +20,7 @@ type ObserverFunc func(ctx context.Context, e Event)
 func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
 // Event is one of [CallDone], [AttemptDone], [Retrying], [Paused], [Resumed], [LimitNear], [CircuitChanged],
-// [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated], [RotationRolledBack],
+// [PageRead], [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated], [RotationRolledBack],
 // [DeliveryReceived], [DeliveryRejected] and [EventHandled].
 type Event interface{ event() }
 
@@ -43,6 +43,7 @@ type CallDone struct {
 	Attempts   int           // number of attempts that were sent
 	Waits      Waits         // part of Duration
 	Duration   time.Duration // from the beginning to the response's headers; for typed calls, to the end
+	TimedOut   bool          // the last attempt had no answer in time
 	Err        error         // nil only if the call succeeded; with a response it is an *Error without body
 }
 
@@ -58,6 +59,7 @@ type AttemptDone struct {
 	Duration   time.Duration
 	LimitLeft  int  // permits left under the tightest limit, -1 if no limit is known
 	Probe      bool // it was a breaker's probe
+	TimedOut   bool // it had no answer in time
 	// RequestBody shows the request's body after a 400 or 422, otherwise it is empty: the names and kinds of
 	// values, or the result of the [Redactor] of [WithRedactor].
 	RequestBody string
@@ -77,6 +79,16 @@ type Retrying struct {
 }
 
 func (Retrying) event() {}
+
+// PageRead reports that a page of a list has come, in the order of the pages.
+type PageRead struct {
+	Call   CallInfo // of the list: Route is its path
+	Number int      // from 1
+	Items  int
+	Total  int // of the whole list, 0 if the partner does not say
+}
+
+func (PageRead) event() {}
 
 // Paused reports that all calls in Scope wait, because the partner has asked for it.
 type Paused struct {

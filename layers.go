@@ -106,7 +106,8 @@ type stack struct {
 	base        *url.URL // nil means that every request leads to the partner
 	basePath    string   // of base, as errors and events show it
 	inBase      []string // the credentials in it
-	originKey   uint64   // of base, for the limiter
+	urls        *shownURLs
+	originKey   uint64 // of base, for the limiter
 	integration string
 	enabled     func() bool // nil means always
 	outcomes    outcomes

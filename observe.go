@@ -18,7 +18,8 @@ func (x *exchange) observe(next *next) (*http.Response, error) {
 	}
 	e := CallDone{
 		Call: x.info(), Verdict: x.verdict, Attempts: x.sends, Waits: x.past().waits, Duration: time.Since(x.start),
-		Err: errkit.Join(x.clean(err), x.clean(x.past().note)),
+		TimedOut: x.verdict.timeout,
+		Err:      errkit.Join(x.clean(err), x.clean(x.past().note)),
 	}
 	if resp != nil {
 		e.StatusCode = resp.StatusCode
@@ -52,13 +53,16 @@ func (x *exchange) emit(e Event) {
 func (x *exchange) emitAttempt(resp *http.Response, err error, began time.Time) {
 	e := AttemptDone{
 		Call: x.info(), Number: x.number(), Verdict: x.verdict, Duration: time.Since(began), LimitLeft: -1,
-		Probe: x.probe, Ignored: x.verdict.ignored, Err: x.clean(err),
+		Probe: x.probe, TimedOut: x.verdict.timeout, Ignored: x.verdict.ignored, Err: x.clean(err),
 	}
 	if x.limiter != nil {
 		e.LimitLeft = x.place.Left
 	}
 	if resp != nil {
-		e.StatusCode, e.RequestID = resp.StatusCode, headers.RequestID(resp.Header, x.credentials(), "")
+		e.StatusCode = resp.StatusCode
+		if e.RequestID = headers.RequestID(resp.Header, nil, ""); e.RequestID != "" {
+			e.RequestID = headers.RequestID(resp.Header, x.credentials(), "")
+		}
 		if e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity {
 			e.RequestBody = redact.Values(x.shownBody(), x.secrets())
 		}

@@ -71,6 +71,7 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 		if f.page.absent {
 			return
 		}
+		w.tell(f.page)
 		start, number = f.page.next, number+1
 		goesOn, err = w.goesOn(f.page)
 		if !yield(f.page, nil) {

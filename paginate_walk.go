@@ -395,6 +395,21 @@ func (w *walk) unfetched(p *fetched, err error) (*fetched, error) {
 	return nil, err
 }
 
+// tell emits the event of a page that was accepted.
+func (w *walk) tell(p *fetched) {
+	if len(w.c.set.observers) == 0 {
+		return
+	}
+	route, _, _ := strings.Cut(w.path, "?")
+	e := PageRead{
+		Call:   CallInfo{w.c.set.name, w.c.integration, w.method(), route, w.c.labelled(route)},
+		Number: p.number, Items: p.count, Total: p.total,
+	}
+	for _, o := range w.c.set.observers {
+		tell(w.ctx, o, e)
+	}
+}
+
 // goesOn reports whether to fetch the page after p. The error says why that page must not be fetched.
 func (w *walk) goesOn(p *fetched) (bool, error) {
 	if p.next == "" {
@@ -437,6 +452,7 @@ func (w *walk) oneByOne(cursor string, yield func(*fetched, error) bool) {
 		if p.absent {
 			return
 		}
+		w.tell(p)
 		cursor = p.next
 		more, err := w.goesOn(p)
 		if !yield(p, nil) {

@@ -255,7 +255,7 @@ func (x *exchange) url() string {
 	if x.opts.route == "" || x.base == nil {
 		return x.withoutInBase(redact.URL(x.req.URL))
 	}
-	return x.labelled(x.opts.route)
+	return x.urls.get(x.stack, x.opts.route)
 }
 
 const maxLoggedBody = 4 << 10

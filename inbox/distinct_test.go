@@ -43,7 +43,7 @@ func TestEventsThatSayTheSame(t *testing.T) {
 		"a ping with a time":                    {webhook.Calendly(), `{"event":"ping"}`, "", time.Second, 3},
 		"sent again with its time":              {webhook.Calendly(), `{"event":"ping"}`, "", 0, 1},
 		"elements without an id":                {stamped, `[{"type":"ping"}]`, "", time.Second, 3},
-		"an id that is 0":                       {webhook.Intercom(), `{"id":0,"n":1}`, "", 0, 3},
+		"an id that is none":                    {webhook.Intercom(), `{"id":"None","n":1}`, "", 0, 3},
 		"an id of zeros":                        {webhook.Intercom(), `{"id":"00000000-0000-0000-0000-000000000000"}`, "", 0, 3},
 		"elements whose id is null, as a text":  {stamped, `[{"id":"null"}]`, "", time.Second, 3},
 		"Standard Webhooks":                     {webhook.StandardWebhooks(), `{"type":"ping"}`, "", 0, 3},

@@ -295,7 +295,7 @@ func isNoID(id string) bool {
 		return false
 	}
 	switch strings.ToLower(strings.Trim(id, "{} ")) {
-	case "0", "-1", "null", "nil", "none", "undefined", "n/a", "-", "00000000-0000-0000-0000-000000000000":
+	case "null", "none", "undefined", "00000000-0000-0000-0000-000000000000":
 		return true
 	}
 	return false
