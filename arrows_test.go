@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"inbox":           {".", "webhook", "internal/..."},
 	"inbox/storetest": {".", "inbox", "internal/..."},
 	"inbox/boltinbox": {".", "inbox"},
+	"belayprom":       {"."},
 	"driver":          {".", "bulk", "internal/..."},
 	"partners":        {".", "webhook", "oauth", "internal/..."},
 	"watch":           {".", "driver", "inbox", "importer", "internal/..."},
@@ -55,7 +56,7 @@ func TestArrows(t *testing.T) {
 		return strings.TrimPrefix(path, module+"/")
 	}
 	seen := 0
-	for _, dir := range []string{".", "inbox/boltinbox"} {
+	for _, dir := range []string{".", "inbox/boltinbox", "belayprom"} {
 		list := exec.Command("go", "list", "-f", "{{.Name}} {{.ImportPath}} {{join .Imports \" \"}}", "./...")
 		list.Dir = dir
 		out, err := list.CombinedOutput()

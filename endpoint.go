@@ -6,13 +6,13 @@ import (
 	"unicode"
 )
 
-// Endpoint returns a label for metrics: the path template of the call or, for a raw request, the path of its URL with
-// each segment that may be of one resource as {id}: ids, numbers, UUIDs, hashes, e-mail addresses and escaped text. It
+// Endpoint returns a label for metrics: the path template of the call or, for a raw request, the path of its URL. Each
+// segment that may be of one resource is {id}: ids, numbers, UUIDs, hashes, e-mail addresses and escaped text. It
 // holds no query. The number of paths is not bounded; whoever makes labels of them must bound them.
 func (c CallInfo) Endpoint() string {
-	if c.Route != "" {
+	if c.Route != "" && !absolute(c.Route) {
 		route, _, _ := strings.Cut(c.Route, "?")
-		return route
+		return labelPath(route)
 	}
 	_, path, ok := strings.Cut(c.URL, "://")
 	if !ok {
@@ -58,6 +58,9 @@ func labelPath(path string) string {
 func isName(segment string) bool {
 	if len(segment) > 32 {
 		return false
+	}
+	if segment[0] == '{' && segment[len(segment)-1] == '}' { // of a template
+		return true
 	}
 	letters, digits, hex := 0, 0, true
 	for _, r := range segment {

@@ -34,6 +34,8 @@ func TestEndpoint(t *testing.T) {
 	} {
 		require.Equal(t, want, belay.CallInfo{URL: path}.Endpoint(), path)
 	}
+	require.Equal(t, "/things/{id}", belay.CallInfo{Route: "/things/" + "12345", URL: "https://h/x"}.Endpoint(), "no template")
+	require.Equal(t, "/things/{thing}/x", belay.CallInfo{Route: "/things/{thing}/x"}.Endpoint())
 	require.Equal(t, "/things/{id}", belay.CallInfo{Route: "/things/{id}?a={b}", URL: "https://h/x"}.Endpoint())
 }
 

@@ -1,0 +1,353 @@
+package belayprom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belay-go/belay"
+)
+
+// Config configures [New]. The zero value is valid.
+type Config struct {
+	// Endpoints is the most endpoints that each partner has as a label. Zero means 200; negative is an error.
+	Endpoints int
+	// Integrations is the most integrations that are labels. Zero, the default, means that no metric has the label
+	// "integration": with thousands of customers it would make as many time series. Negative is an error.
+	Integrations int
+	// Buckets are the upper bounds in seconds of the classic histogram of durations. Nil means 0.005 to 60; they must
+	// rise.
+	Buckets []float64
+	// ConstLabels are labels of every metric, such as the name of the service. Nil means none.
+	ConstLabels prometheus.Labels
+}
+
+const (
+	defaultEndpoints = 200
+	mostPartners     = 500
+	mostTypes        = 100 // of events of a partner
+	other            = "other"
+)
+
+var defaultBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
+
+// Metrics counts events. Create it with [New]. It is safe for concurrent use.
+type Metrics struct {
+	integrations int
+	endpoints    int
+
+	vecs []prometheus.Collector
+
+	calls, attempts, retries, timeouts, waits, pauses *prometheus.CounterVec
+	duration                                          *prometheus.HistogramVec
+	circuits, tokens, pages, items                    *prometheus.CounterVec
+	received, rejected, handled                       *prometheus.CounterVec
+	handling                                          *prometheus.HistogramVec
+
+	labels labels
+	series seriesOf // of calls and attempts, without a search by label
+
+	states state
+}
+
+// New returns metrics that count nothing yet. Register them: prometheus.MustRegister(metrics). A value out of range is
+// an error that names the field.
+func New(cfg Config) (*Metrics, error) {
+	switch {
+	case cfg.Endpoints < 0:
+		return nil, fmt.Errorf("belayprom: Config.Endpoints is %d, must not be negative", cfg.Endpoints)
+	case cfg.Integrations < 0:
+		return nil, fmt.Errorf("belayprom: Config.Integrations is %d, must not be negative", cfg.Integrations)
+	case !rises(cfg.Buckets):
+		return nil, fmt.Errorf("belayprom: Config.Buckets are %v, must rise", cfg.Buckets)
+	}
+	m := &Metrics{endpoints: cfg.Endpoints, integrations: cfg.Integrations}
+	if m.endpoints == 0 {
+		m.endpoints = defaultEndpoints
+	}
+	buckets := cfg.Buckets
+	if buckets == nil {
+		buckets = defaultBuckets
+	}
+	own := func(names ...string) []string {
+		if m.integrations > 0 {
+			return append(names, "integration")
+		}
+		return names
+	}
+	counter := func(name, help string, names ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: cfg.ConstLabels}, own(names...))
+		m.vecs = append(m.vecs, v)
+		return v
+	}
+	histogram := func(name, help string, names ...string) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: name, Help: help, ConstLabels: cfg.ConstLabels, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
+		}, own(names...))
+		m.vecs = append(m.vecs, v)
+		return v
+	}
+	m.calls = counter("integration_api_calls_total", "Calls that have ended, retries included in one.",
+		"partner", "endpoint", "method", "status_code", "class")
+	m.duration = histogram("integration_api_call_duration_seconds", "Duration of calls, waits included.", "partner", "endpoint", "method")
+	m.attempts = counter("integration_api_attempts_total", "Requests that were sent.",
+		"partner", "endpoint", "method", "status_code", "class")
+	m.timeouts = counter("integration_api_timeouts_total", "Requests that had no answer in time.", "partner", "endpoint", "method")
+	m.retries = counter("integration_api_retries_total", "Requests that are sent again, by the reason.", "partner", "endpoint", "reason")
+	m.waits = counter("integration_api_wait_seconds_total", "Time that calls have waited, by the cause.", "partner", "cause")
+	m.pauses = counter("integration_api_pauses_total", "Pauses that the partner has asked for.", "partner", "scope")
+	m.circuits = counter("integration_api_circuit_changes_total", "Circuits that have opened or closed.", "partner", "state")
+	m.tokens = counter("integration_token_refreshes_total", "Refreshes of tokens: ok, failed or revoked.", "partner", "result")
+	m.pages = counter("integration_api_pages_total", "Pages of lists that have come.", "partner", "endpoint")
+	m.items = counter("integration_api_page_items_total", "Items on the pages of lists.", "partner", "endpoint")
+	m.received = counter("integration_webhook_received_total", "Deliveries that were accepted: stored, or known already.",
+		"partner", "result")
+	m.rejected = counter("integration_webhook_rejected_total", "Deliveries that were refused, by the reason.", "partner", "reason")
+	m.handled = counter("integration_webhook_handled_total", "Attempts to handle an event: ok, failed or dead.",
+		"partner", "type", "result")
+	m.handling = histogram("integration_webhook_duration_seconds", "Duration of the attempts to handle an event.", "partner", "type")
+	m.labels.most = map[kind]int{
+		partners: mostPartners, endpoints: m.endpoints, types: mostTypes, integrations: m.integrations,
+	}
+	m.states.init(cfg.ConstLabels, m.integrations > 0)
+	return m, nil
+}
+
+func rises(buckets []float64) bool {
+	for i, b := range buckets {
+		if b != b || i > 0 && b <= buckets[i-1] {
+			return false
+		}
+	}
+	return true
+}
+
+// Describe implements [prometheus.Collector].
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, v := range m.vecs {
+		v.Describe(ch)
+	}
+	m.states.describe(ch)
+}
+
+// Collect implements [prometheus.Collector].
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, v := range m.vecs {
+		v.Collect(ch)
+	}
+	m.states.collect(ch, m)
+}
+
+// Observe implements [belay.Observer].
+func (m *Metrics) Observe(_ context.Context, e belay.Event) {
+	switch e := e.(type) {
+	case belay.CallDone:
+		m.callDone(&e)
+	case belay.AttemptDone:
+		s := m.seriesOf(&e.Call, e.StatusCode, e.Verdict.Class, e.TimedOut)
+		s.attempts.Inc()
+		if e.TimedOut {
+			m.timeouts.WithLabelValues(m.with(e.Call.Integration, s.partner, s.endpoint, s.method)...).Inc()
+		}
+	case belay.Retrying:
+		s := m.seriesOf(&e.Call, 0, e.Verdict.Class, false)
+		m.retries.WithLabelValues(m.with(e.Call.Integration, s.partner, s.endpoint, e.Verdict.Class.String())...).Inc()
+	case belay.Paused:
+		m.inc(m.pauses, e.Call.Partner, e.Call.Integration, e.Scope.String())
+	case belay.CircuitChanged:
+		m.inc(m.circuits, e.Call.Partner, e.Call.Integration, e.State.String())
+	case belay.PageRead:
+		partner := m.labels.get(partners, "", e.Call.Partner)
+		endpoint := m.labels.get(endpoints, partner, e.Call.Endpoint())
+		values := m.with(e.Call.Integration, partner, endpoint)
+		m.pages.WithLabelValues(values...).Inc()
+		m.items.WithLabelValues(values...).Add(float64(e.Items))
+	case belay.TokenRefreshed:
+		m.inc(m.tokens, e.Partner, e.Integration, "ok")
+	case belay.TokenRefreshFailed:
+		m.inc(m.tokens, e.Partner, e.Integration, "failed")
+	case belay.TokenRevoked:
+		m.inc(m.tokens, e.Partner, e.Integration, "revoked")
+	case belay.DeliveryReceived:
+		result := "repeated"
+		if e.Stored {
+			result = "stored"
+		}
+		m.inc(m.received, e.Partner, e.Integration, result)
+	case belay.DeliveryRejected:
+		m.inc(m.rejected, e.Partner, e.Integration, e.Reason)
+	case belay.EventHandled:
+		m.eventHandled(&e)
+	}
+}
+
+func (m *Metrics) callDone(e *belay.CallDone) {
+	s := m.seriesOf(&e.Call, e.StatusCode, e.Verdict.Class, e.TimedOut)
+	s.calls.Inc()
+	s.duration.Observe(e.Duration.Seconds())
+	s.minute.add(time.Now().Unix())
+	if e.Waits == (belay.Waits{}) {
+		return
+	}
+	for cause, d := range map[string]time.Duration{"backoff": e.Waits.Backoff, "queue": e.Waits.Queue, "circuit": e.Waits.Circuit} {
+		if d > 0 {
+			m.waits.WithLabelValues(m.with(e.Call.Integration, s.partner, cause)...).Add(d.Seconds())
+		}
+	}
+}
+
+func (m *Metrics) eventHandled(e *belay.EventHandled) {
+	partner := m.labels.get(partners, "", e.Partner)
+	typ := m.labels.get(types, partner, e.Type)
+	result := "ok"
+	switch {
+	case e.DeadLettered:
+		result = "dead"
+	case e.Err != nil:
+		result = "failed"
+	}
+	m.handled.WithLabelValues(m.with(e.Integration, partner, typ, result)...).Inc()
+	m.handling.WithLabelValues(m.with(e.Integration, partner, typ)...).Observe(e.Duration.Seconds())
+}
+
+func (m *Metrics) inc(v *prometheus.CounterVec, partner, integration, value string) {
+	v.WithLabelValues(m.with(integration, m.labels.get(partners, "", partner), value)...).Inc()
+}
+
+// with returns label values with the integration behind them, if integrations are labels.
+func (m *Metrics) with(integration string, values ...string) []string {
+	if m.integrations == 0 {
+		return values
+	}
+	return append(slices.Clip(values), m.labels.get(integrations, "", integration))
+}
+
+// key is what distinguishes the series of a call.
+type key struct {
+	partner, integration, route, method string
+	status                              int
+	class                               belay.Class
+	timedOut                            bool
+}
+
+// series are the metrics of one kind of outcome of one endpoint.
+type series struct {
+	partner, endpoint, method string
+	calls, attempts           prometheus.Counter
+	duration                  prometheus.Observer
+	minute                    *minute
+}
+
+// seriesOf holds series by what events say, so that a call searches no label. It is bounded: raw paths have no series of
+// their own.
+type seriesOf struct {
+	mu      sync.RWMutex
+	by      map[key]*series
+	minutes map[string]*minute // by partner
+}
+
+// mostSeries is the number of series that are held; others are found by their labels.
+const mostSeries = 20_000
+
+func (s *seriesOf) get(k key) *series {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.by[k]
+}
+
+func (m *Metrics) seriesOf(call *belay.CallInfo, status int, class belay.Class, timedOut bool) *series {
+	k := key{partner: call.Partner, route: call.Route, method: call.Method, status: status, class: class, timedOut: timedOut}
+	if m.integrations > 0 {
+		k.integration = call.Integration
+	}
+	s := m.series.get(k)
+	if s != nil {
+		return s
+	}
+	partner, path := m.labels.get(partners, "", call.Partner), call.Endpoint()
+	endpoint := m.labels.get(endpoints, partner, path)
+	template := path == k.route && endpoint == path
+	if k.route = endpoint; !template { // a raw path: it has no series of its own
+		if s = m.series.get(k); s != nil {
+			return s
+		}
+	}
+	method := methodOf(call.Method)
+	code := strconv.Itoa(status)
+	switch {
+	case status == 0 && timedOut:
+		code = "timeout"
+	case status < 100 || status > 599:
+		code = "none"
+	}
+	values := m.with(call.Integration, partner, endpoint, method, code, class.String())
+	s = &series{
+		partner: partner, endpoint: endpoint, method: method,
+		calls: m.calls.WithLabelValues(values...), attempts: m.attempts.WithLabelValues(values...),
+		duration: m.duration.WithLabelValues(m.with(call.Integration, partner, endpoint, method)...),
+	}
+	m.series.mu.Lock()
+	defer m.series.mu.Unlock()
+	if m.series.by == nil {
+		m.series.by, m.series.minutes = make(map[key]*series), make(map[string]*minute)
+	}
+	if s.minute = m.series.minutes[partner]; s.minute == nil {
+		s.minute = new(minute)
+		m.series.minutes[partner] = s.minute
+	}
+	if len(m.series.by) < mostSeries {
+		m.series.by[k] = s
+	}
+	return s
+}
+
+// methodOf returns a method as a label. Methods that HTTP does not define are one.
+func methodOf(method string) string {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return method
+	case "":
+		return "GET"
+	}
+	return other
+}
+
+// minute counts the calls of the last sixty seconds.
+type minute struct {
+	seconds [64]atomic.Uint64 // the second in the upper 40 bits, the count in the lower 24
+}
+
+func (m *minute) add(now int64) {
+	at := &m.seconds[now&63]
+	for {
+		have := at.Load()
+		next := have + 1
+		if have>>24 != uint64(now) {
+			next = uint64(now)<<24 | 1
+		}
+		if at.CompareAndSwap(have, next) {
+			return
+		}
+	}
+}
+
+func (m *minute) sum(now int64) (n uint64) {
+	for i := range m.seconds {
+		v := m.seconds[i].Load()
+		if second := int64(v >> 24); second > now-60 && second <= now {
+			n += v & (1<<24 - 1)
+		}
+	}
+	return n
+}
+
+// errNil is the error of Add for a client that is nil.
+var errNil = errors.New("belayprom: Add: the client is nil")
