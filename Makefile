@@ -57,6 +57,6 @@ test-integration: ## Stripe's mock server through a fault proxy, and an authoriz
 	BELAY_LOAD=1 go test -count=1 -v -run TestLoad ./inbox
 	cd inbox/boltinbox && go test $(RACE) -count=1 -short ./... && go test -count=1 -v -run 'Killed|Acknowledgements' -timeout 10m .
 	cd examples/webhooks && go run .
-	command -v promtool >/dev/null || apt-get install -y -q prometheus >/dev/null 2>&1 || true
+	command -v promtool >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends prometheus) >/dev/null 2>&1 || true
 	cd belayprom && go test $(RACE) -count=1 ./... && go test -count=1 -v -run 'TestPromtool|TestAllocations' .
 	cd bench && go test -count=1 -short ./...
