@@ -302,7 +302,7 @@ func TestAuthorizationServer(t *testing.T) {
 		}
 		require.Equal(t, refused+1, s.settled("refused refresh_token", refused+1), "a dead grant is not hammered")
 		require.Equal(t, 1, s.settled("revoked", 1))
-		require.Equal(t, 1, saw("belay.TokenRevoked"))
+		require.Eventually(t, func() bool { return saw("belay.TokenRevoked") == 1 }, 10*time.Second, 5*time.Millisecond)
 		s.connect(t, app, store, "acme")
 		require.NoError(t, me(t.Context(), c), "connected again")
 	})
@@ -329,7 +329,8 @@ func TestAuthorizationServer(t *testing.T) {
 		require.True(t, errors.As(err, &e))
 		require.NotContains(t, fmt.Sprintf("%+v", err), token.Refresh.Reveal())
 		require.Equal(t, belay.HealthDown, c.Health().State)
-		require.Equal(t, 2, saw("belay.TokenRevoked"))
+		// The observer is told once the calls have their answer.
+		require.Eventually(t, func() bool { return saw("belay.TokenRevoked") == 2 }, 10*time.Second, 5*time.Millisecond)
 	})
 	http.DefaultClient.CloseIdleConnections()
 }

@@ -19,10 +19,15 @@ func Text(s string) string {
 	s = withoutQueries(s)
 	s = lines.ReplaceAllString(s, "${1}${2}"+Mask)
 	s = scheme.ReplaceAllString(s, "$1 "+Mask)
+	return pairs(s)
+}
+
+// pairs returns a text without the values behind the names of secrets. A value may hold a pair, as in "failed: key=x".
+func pairs(s string) string {
 	return pair.ReplaceAllStringFunc(s, func(m string) string {
 		p := pair.FindStringSubmatch(m)
 		if !LooksSecret(p[1]) && !LooksSecretField(p[1]) {
-			return m
+			return p[1] + p[2] + pairs(p[3])
 		}
 		return p[1] + p[2] + Mask
 	})

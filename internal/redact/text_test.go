@@ -19,6 +19,8 @@ func TestText(t *testing.T) {
 		"Authorization: Token CANARY":         "Authorization: " + Mask,
 		"got Bearer abcdefgh from":            "got Bearer " + Mask + " from",
 		`{"password":"hunter22","user":"x"}`:  `{"password":"` + Mask + `","user":"x"}`,
+		"it failed: password=hunter22":        "it failed: password=" + Mask,
+		"a: b: token=hunter22, at: key=abcd":  "a: b: token=" + Mask + ", at: key=" + Mask,
 		"api_key=sk_live_1234 failed":         "api_key=" + Mask + " failed",
 		"refresh_token: 'r-1234567'":          "refresh_token: '" + Mask + "'",
 		"client_secret = s3cr3t!x":            "client_secret = " + Mask,
