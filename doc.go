@@ -47,6 +47,7 @@
 //	inbox      receives webhooks, keeps them and hands them out
 //	importer   brings a partner's records in
 //	driver     wraps a partner for an application with many customers
+//	watch      probes integrations, and answers for their health
 //	belaytest  is a partner to test against
 //
 // This package verifies the commonest kind of webhook by itself: see [NewWebhookVerifier].
