@@ -78,7 +78,7 @@ var table = []row{
 		partner: belaytest.Config{
 			Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second), belaytest.Sliding(300, time.Minute)},
 		},
-		within: 1.03, refusals: 20, // 11 to 16 in 110 runs: two windows are learned, in the order that the calls come
+		within: 1.03, refusals: 20, // 11 to 16 in 73 runs: two windows are learned, in the order that the calls come
 	},
 	{
 		name: "fixed 100/10 s, X-RateLimit-* only",
