@@ -90,13 +90,13 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 		set: &cfg.shared.settings, limiter: limits, auth: cfg.auth, authID: idOf(cfg.auth),
 		base: cfg.base, originKey: key, integration: cfg.integration, enabled: cfg.enabled,
 	}
-	if cfg.base != nil {
+	switch {
+	case cfg.base == nil:
+	case parent != nil && parent.base != nil && *parent.base == *cfg.base:
+		c.stack.basePath, c.stack.inBase, c.stack.urls = parent.basePath, parent.inBase, parent.urls
+	default:
 		c.stack.basePath, c.stack.inBase = shownPath(cfg.base.EscapedPath())
-		switch {
-		case len(cfg.shared.settings.observers) == 0:
-		case parent != nil && parent.base != nil && *parent.base == *cfg.base && parent.urls != nil:
-			c.stack.urls = parent.urls
-		default:
+		if parent == nil { // thousands of customers with hosts of their own keep no URLs
 			c.stack.urls = new(shownURLs)
 		}
 	}

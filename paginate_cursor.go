@@ -50,7 +50,7 @@ func expired(e *Error, param string) bool {
 	return false
 }
 
-// cursors are what partners call a cursor, with blanks around each.
+// cursors are what partners call a cursor, in lower case and without blanks.
 var cursors = strings.Fields("cursor pagetoken nexttoken nextpagetoken synctoken paginationtoken pageinfo pagecursor " +
 	"continuation continuationtoken scroll scrollid skiptoken deltatoken deltalink querylocator locator startingafter " +
 	"bookmark nextcursor endcursor aftercursor searchcontext paginationkey")

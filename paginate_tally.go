@@ -143,20 +143,20 @@ func (p *fetched) idsOf(last []byte) uint64 {
 	if err != nil || !ok {
 		return 0
 	}
-	for _, name := range [...]string{"id", "Id", "ID", "_id", "uuid", "guid"} {
-		from, to := jsonscan.New(first), jsonscan.New(last)
-		a, err1 := from.Value(name)
-		b, err2 := to.Value(name)
-		if err1 != nil || err2 != nil {
-			return 0
-		}
+	var froms, tos [len(idNames)][]byte
+	from, to := jsonscan.New(first), jsonscan.New(last)
+	if from.Values(idNames[:], froms[:]) != nil || to.Values(idNames[:], tos[:]) != nil {
+		return 0
+	}
+	for i, a := range froms {
+		b := tos[i]
 		if len(a) == 0 || len(b) == 0 || a[0] == '{' || a[0] == '[' || string(a) == "null" {
 			continue
 		}
 		if p.count > 1 && string(a) == string(b) {
 			return 0
 		}
-		h := maphash.Hash{}
+		var h maphash.Hash
 		h.SetSeed(p.walk.tally.seed)
 		_, _ = h.Write(a)
 		_ = h.WriteByte(0)
@@ -165,6 +165,9 @@ func (p *fetched) idsOf(last []byte) uint64 {
 	}
 	return 0
 }
+
+// idNames are the names of the fields in which items have their ids.
+var idNames = [...]string{"id", "Id", "ID", "_id", "uuid", "guid"}
 
 // mayBeEqual returns how many pages in a row may have the same items as the one before. A single item comes twice if
 // another was inserted before it, and numbers and texts may be equal.

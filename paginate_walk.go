@@ -39,7 +39,7 @@ type walk struct {
 	guard  loopGuard
 	empty  int // consecutive pages without items
 	tally  tally
-	scroll string                   // the cursor that has stayed the same, empty if none has; only pages with a cursor, one after the other, set it
+	scroll string                   // the cursor that has stayed the same, empty if none has; set by whoever fetches, one page after the other
 	last   atomic.Pointer[exchange] // of a page that was fetched
 }
 

@@ -30,6 +30,7 @@ type row struct {
 	optimum  func(r *row) time.Duration // nil: the earliest times that the limits allow
 	within   float64
 	refusals int
+	usually  int // of all seeds but one; 0 means refusals
 }
 
 const rowCalls = 2000
@@ -78,7 +79,7 @@ var table = []row{
 		partner: belaytest.Config{
 			Limits: []belaytest.Limit{belaytest.Sliding(10, time.Second), belaytest.Sliding(300, time.Minute)},
 		},
-		within: 1.03, refusals: 20, // 11 to 16 in 73 runs: two windows are learned, in the order that the calls come
+		within: 1.03, refusals: 20, usually: 15, // 11 to 16 in 73 runs: two windows are learned, in the order that the calls come
 	},
 	{
 		name: "fixed 100/10 s, X-RateLimit-* only",
@@ -280,9 +281,11 @@ func TestLimitTable(t *testing.T) {
 				optimum = r.optimum(&r)
 			}
 			var worst outcome
+			var refused []int
 			for seed := range seeds {
 				synctest.Test(t, func(t *testing.T) {
 					o := r.run(t, uint64(seed))
+					refused = append(refused, o.refusals)
 					worst.took, worst.refusals, worst.failed = max(
 						worst.took,
 						o.took,
@@ -308,6 +311,10 @@ func TestLimitTable(t *testing.T) {
 			)
 			require.Zero(t, worst.failed, "failed")
 			require.LessOrEqual(t, worst.refusals, r.refusals, "429s")
+			slices.Sort(refused)
+			if r.usually > 0 && seeds > 2 {
+				require.LessOrEqual(t, refused[len(refused)-2], r.usually, "429s, but for one seed")
+			}
 			require.LessOrEqual(t, over, r.within, "took %s, optimum %s", worst.took, optimum)
 		})
 	}

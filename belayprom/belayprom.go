@@ -158,15 +158,14 @@ func (m *Metrics) Observe(_ context.Context, e belay.Event) {
 			m.timeouts.WithLabelValues(m.with(e.Call.Integration, s.partner, s.endpoint, s.method)...).Inc()
 		}
 	case belay.Retrying:
-		s := m.seriesOf(&e.Call, 0, e.Verdict.Class, false)
-		m.retries.WithLabelValues(m.with(e.Call.Integration, s.partner, s.endpoint, e.Verdict.Class.String())...).Inc()
+		partner, endpoint := m.place(&e.Call)
+		m.retries.WithLabelValues(m.with(e.Call.Integration, partner, endpoint, e.Verdict.Class.String())...).Inc()
 	case belay.Paused:
 		m.inc(m.pauses, e.Call.Partner, e.Call.Integration, e.Scope.String())
 	case belay.CircuitChanged:
 		m.inc(m.circuits, e.Call.Partner, e.Call.Integration, e.State.String())
 	case belay.PageRead:
-		partner := m.labels.get(partners, "", e.Call.Partner)
-		endpoint := m.labels.get(endpoints, partner, e.Call.Endpoint())
+		partner, endpoint := m.place(&e.Call)
 		values := m.with(e.Call.Integration, partner, endpoint)
 		m.pages.WithLabelValues(values...).Inc()
 		m.items.WithLabelValues(values...).Add(float64(e.Items))
@@ -228,6 +227,12 @@ func (m *Metrics) with(integration string, values ...string) []string {
 		return values
 	}
 	return append(slices.Clip(values), m.labels.get(integrations, "", integration))
+}
+
+// place returns the labels of a call's partner and endpoint.
+func (m *Metrics) place(call *belay.CallInfo) (partner, endpoint string) {
+	partner = m.labels.get(partners, "", call.Partner)
+	return partner, m.labels.get(endpoints, partner, call.Endpoint())
 }
 
 // key is what distinguishes the series of a call.

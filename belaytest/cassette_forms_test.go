@@ -25,6 +25,8 @@ func TestCassetteFormsOfSecrets(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kinds := map[string][2]string{
 			"/nested": {"text/xml", `<r><Credentials><User>canary-n1</User><Key><![CDATA[canary-<n2>]]></Key></Credentials><name>Ada</name></r>`},
+			"/latin":  {"text/xml", `<?xml version="1.0" encoding="ISO-8859-1"?><r><token>canary-l1</token><name>Ada</name></r>`},
+			"/text":   {"text/plain", "Ada failed: password=canary-t1\n"},
 			"/pairs":  {"application/json", `{"fields":[{"name":"password","value":"canary-p1"},{"key":"note","value":"Ada"}]}`},
 			"/yaml":   {"application/yaml", "user: Ada\napi_key: canary-y1\nnested:\n  password: \"canary-y2\"\n"},
 			"/csv":    {"text/csv", "name,password,city\nAda,canary-c1,Rome\nBob,\"canary-c2\",Oslo\n"},
@@ -51,7 +53,7 @@ func TestCassetteFormsOfSecrets(t *testing.T) {
 		c, err := belay.New(base, belay.WithTransport(rt), belay.WithAuth(belay.APIKey("X-Api-Key", belay.NewSecret(odd))))
 		require.NoError(t, err)
 		for _, path := range []string{
-			"/" + inPath + "/getMe", "/services/T0001/B0002/" + hook, "/things/42", "/xml", "/nested", "/pairs", "/yaml", "/csv",
+			"/" + inPath + "/getMe", "/services/T0001/B0002/" + hook, "/things/42", "/xml", "/nested", "/pairs", "/latin", "/text", "/yaml", "/csv",
 			"/events", "/form", "/hooks/k3j4h5k2canary3h45k2j3h45kj2h/x",
 		} {
 			body, err := belay.Get[[]byte](t.Context(), c, path)

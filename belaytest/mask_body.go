@@ -166,10 +166,10 @@ func (m *mask) walk(v any, inside, request bool) (_ any, masked bool) {
 var xmlAttribute = regexp.MustCompile(`([A-Za-z_][\w:.-]*)(\s*=\s*)("[^"<]*"|'[^'<]*')`)
 
 // xml masks the texts in the elements whose names look like secrets, and the attributes. What follows a fault in the
-// document is masked whole.
+// document is masked whole if it may hold a secret.
 func (m *mask) xml(body string, request bool) string {
 	d := xml.NewDecoder(strings.NewReader(body))
-	d.Strict = false
+	d.Strict, d.CharsetReader = false, func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	var out strings.Builder
 	depth, inside := 0, 0 // inside is the depth of the secret element, 0 outside of one
 	for at := 0; ; {
@@ -177,8 +177,11 @@ func (m *mask) xml(body string, request bool) string {
 		if err == io.EOF {
 			return out.String() + body[at:]
 		}
-		if err != nil {
-			return out.String() + m.hidden(body[at:], false)
+		if rest := body[at:]; err != nil {
+			if redact.LooksSecretField(rest) {
+				rest = m.hidden(rest, false)
+			}
+			return out.String() + rest
 		}
 		end := int(d.InputOffset())
 		part := body[at:end]
@@ -214,10 +217,7 @@ func (m *mask) attributes(tag string, request bool) string {
 	})
 }
 
-var (
-	event    = regexp.MustCompile(`(?m)^(data:[ ]?)([{\[].*)$`)
-	assigned = regexp.MustCompile(`([A-Za-z][A-Za-z0-9_.-]*)(["']?[ \t]*[:=][ \t]*["']?)([^\s"',;&}\])]{4,})`)
-)
+var event = regexp.MustCompile(`(?m)^(data:[ ]?)([{\[].*)$`)
 
 // text masks what a text of any other kind says behind the names of secrets, as YAML does, and the JSON of server-sent
 // events.
@@ -229,12 +229,11 @@ func (m *mask) text(body string, request bool) string {
 		}
 		return line
 	})
-	return assigned.ReplaceAllStringFunc(body, func(pair string) string {
-		p := assigned.FindStringSubmatch(pair)
-		if !secretField(p[1], request) {
-			return pair
+	return redact.Pairs(body, func(name, value string) string {
+		if !secretField(name, request) {
+			return value
 		}
-		return p[1] + p[2] + m.hidden(p[3], true)
+		return m.hidden(value, true)
 	})
 }
 

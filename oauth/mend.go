@@ -177,10 +177,10 @@ func (t *told) text(name string) (s string) {
 // leftover returns the token that an answer holds although it cannot be used: without an access token, for example, or
 // with its fields at an unusual place. A refusal holds none.
 func (t *told) leftover(e *belay.Error, asked time.Time) Token {
-	refresh := t.text("refresh_token")
 	if t.status < 200 || t.status > 299 || isFinal(e) {
 		return Token{}
 	}
+	refresh := t.text("refresh_token")
 	if refresh == "" {
 		refresh = anywhere(t.fields, 0)
 	}

@@ -55,8 +55,7 @@ func (c *Checker) Live() http.Handler {
 	})
 }
 
-// Ready returns a handler for readiness: 503 while a critical check is down or was never probed with an end, otherwise
-// 200. It names nothing.
+// Ready returns a handler for readiness: 503 while a critical check is down or has had no probe yet, otherwise 200. It names nothing.
 func (c *Checker) Ready() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !readOnly(w, r) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -228,7 +229,12 @@ func (in *Info) xml(body []byte) {
 		return
 	}
 	d := xml.NewDecoder(bytes.NewReader(body))
-	d.Strict = false
+	d.Strict, d.CharsetReader = false, func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	fields := map[string]*string{
+		"code": &in.Code, "faultcode": &in.Code, "errorcode": &in.Code, "error_code": &in.Code,
+		"message": &in.Message, "faultstring": &in.Message, "description": &in.Message, "detail": &in.Message,
+		"errormessage": &in.Message, "error_description": &in.Message, "requestid": &in.RequestID,
+	}
 	var name string
 	for range 1000 {
 		t, err := d.RawToken()
@@ -241,11 +247,7 @@ func (in *Info) xml(body []byte) {
 		case xml.EndElement:
 			name = ""
 		case xml.CharData:
-			to := map[string]*string{
-				"code": &in.Code, "faultcode": &in.Code, "errorcode": &in.Code, "error_code": &in.Code,
-				"message": &in.Message, "faultstring": &in.Message, "description": &in.Message, "detail": &in.Message,
-				"errormessage": &in.Message, "error_description": &in.Message, "requestid": &in.RequestID,
-			}[name]
+			to := fields[name]
 			if s := strings.TrimSpace(string(t)); to != nil && *to == "" && s != "" {
 				*to = s
 			}

@@ -114,6 +114,7 @@ func TestShapes(t *testing.T) {
 		},
 		`<errors><error><message>one</message></error><error><message>two</message></error></errors>`: {"", "one", ""},
 		`<!DOCTYPE html><html><body><p><code>502</code></p></body></html>`:                            {"", "", ""},
+		`<?xml version="1.0" encoding="ISO-8859-1"?><e><code>C1</code></e>`:                           {"C1", "", ""},
 		`<a><message`: {"", "", ""},
 		`{"code":190,"message":"Error validating access token: expired"}`: {"", "Error validating access token: expired", ""},
 	} {

@@ -135,10 +135,10 @@ func (t text) find(wanted []form, first bool) (found []match) {
 				break
 			}
 			from, to := at+i, at+i+len(f.text)
-			at = to
 			if f.base64 {
 				from, to = run(in, from, to)
 			}
+			at = to
 			found = append(found, match{t.source(from), t.source(to), f.secret})
 			if first {
 				return found
