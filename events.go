@@ -21,7 +21,7 @@ func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
 // Event is one of [CallDone], [AttemptDone], [Retrying], [Paused], [Resumed], [LimitNear], [CircuitChanged],
 // [PageRead], [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated], [RotationRolledBack],
-// [DeliveryReceived], [DeliveryRejected] and [EventHandled].
+// [DeliveryReceived], [DeliveryRejected], [EventHandled], [ImportProgress], [RecordImported] and [SchemaChanged].
 type Event interface{ event() }
 
 // CallInfo identifies the call of an event.
@@ -140,6 +140,8 @@ func (CircuitChanged) event() {}
 type TokenRefreshed struct {
 	Partner, Integration string
 	Expiry               time.Time // of the new token, zero if the partner does not say
+	// RefreshExpiry is when the refresh token ends if it is not used before, zero if the partner does not say.
+	RefreshExpiry time.Time
 }
 
 func (TokenRefreshed) event() {}

@@ -141,10 +141,11 @@ func (c *Changes[Rec]) UnmarshalJSON(data []byte) error {
 func Full[Raw, Rec any](
 	ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], pages iter.Seq2[belay.Page[Raw], error],
 	deleted func(ctx context.Context, ids []string) error,
-) (Stats, error) {
+) (stats Stats, err error) {
 	if c == nil || c.id == nil {
 		return Stats{}, errors.New("importer: Full: the Changes were not made by NewChanges")
 	}
+	defer func() { j.ended(ctx, &stats, err) }()
 	c.Begin()
 	if save := j.Save; save != nil {
 		j.Save = func(ctx context.Context, b Batch[Rec]) error {
@@ -156,9 +157,9 @@ func Full[Raw, Rec any](
 		list := pages
 		pages = againWhenExpired(func(bool) iter.Seq2[belay.Page[Raw], error] { return list })
 	}
-	stats, err := j.run(ctx, pages, func(rec Rec) (bool, error) {
+	stats, err = j.run(ctx, pages, func(rec Rec) (bool, Change, error) {
 		change, err := c.See(rec)
-		return err == nil && change == Same, err
+		return err == nil && change == Same, change, err
 	}, nil, nil)
 	stats.Cursor = ""
 	if err != nil || stats.Rejected > 0 {
@@ -176,6 +177,12 @@ func Full[Raw, Rec any](
 		if err := deleted(ctx, ids); err != nil {
 			c.known = was
 			return stats, fmt.Errorf("importer: deleting what is gone: %w", err)
+		}
+	}
+	stats.Deleted = len(ids)
+	if j.ID != nil {
+		for _, id := range ids {
+			j.recordOf(ctx, id, "deleted", nil)
 		}
 	}
 	return stats, nil

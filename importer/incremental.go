@@ -123,10 +123,10 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 		return inc.Pages(pagesCtx, since)
 	})
 	limit := mostSeen
-	stats, err := inc.Job.run(ctx, pages, func(rec Rec) (bool, error) {
+	stats, err := inc.Job.run(ctx, pages, func(rec Rec) (bool, Change, error) {
 		at := inc.Updated(rec)
 		if year := at.UTC().Year(); year < 1 || year > 9999 {
-			return false, fmt.Errorf("importer: it changed in the year %d", year)
+			return false, Same, fmt.Errorf("importer: it changed in the year %d", year)
 		}
 		// High is at most the start of this run. A record that changes while the run reads may be on a page
 		// that was read already, so the next run must look from this start. And a record from the future must
@@ -144,7 +144,7 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 			next.prune(inc.Lag)
 			limit = max(mostSeen, 2*len(next.Seen))
 		}
-		return again || old.Seen[key] == version, nil
+		return again || old.Seen[key] == version, Same, nil
 	}, func(cursor string, done bool) ([]byte, error) {
 		if !done && (!first || cursor == "" || lists() != 1) {
 			return nil, nil
@@ -168,6 +168,7 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 		}
 		return nil
 	})
+	inc.Job.ended(ctx, &stats, err)
 	return stats, err
 }
 

@@ -41,6 +41,14 @@ type Batch[Rec any] struct {
 
 // Job is an import. Adapt and Save are required, so the zero value is not valid.
 type Job[Raw, Rec any] struct {
+	// Name names the import in events, such as "contacts", and Partner and Integration say whose records they are. Empty
+	// names are allowed.
+	Name, Partner, Integration string
+	// Observers receive [belay.ImportProgress] after each batch and at the end, [belay.SchemaChanged], and, if ID is not
+	// nil, [belay.RecordImported]. Nil means none.
+	Observers []belay.Observer
+	// ID returns the ID of a record for RecordImported. Nil means that single records have no events.
+	ID func(Raw) string
 	// Adapt makes a record from the partner's data. An error, or a panic, rejects that record.
 	Adapt func(Raw) (Rec, error)
 	// Validate returns an error if a record must not be saved; nil checks nothing.
@@ -93,6 +101,8 @@ type Stats struct {
 	// unchanged.
 	Pages, Read, Saved, Rejected, Skipped int
 	Batches                               int
+	// Added, Updated and Deleted count the changes that [Full] found; otherwise they are 0.
+	Added, Updated, Deleted int
 	// Total is the number of records, if the partner states it; otherwise 0.
 	Total int
 	// Cursor is the position to continue from, as it was saved last. Done says that there is nothing more.
@@ -109,6 +119,7 @@ type Stats struct {
 
 // run is the state of a Job that runs.
 type run[Raw, Rec any] struct {
+	ctx     context.Context
 	job     Job[Raw, Rec]
 	stats   Stats
 	began   time.Time
@@ -116,7 +127,8 @@ type run[Raw, Rec any] struct {
 	why     error  // the reason of the last rejection
 	records []Rec
 	raws    []Raw
-	skip    func(Rec) (bool, error)
+	changes []Change // of records, as skip found them
+	skip    func(Rec) (bool, Change, error)
 	mark    func(cursor string, done bool) ([]byte, error) // nil for none
 	saved   func(ctx context.Context, mark []byte) error   // called after each batch that was saved; nil for none
 }
@@ -125,7 +137,9 @@ type run[Raw, Rec any] struct {
 // correct: continue from Stats.Cursor. To begin there, pass belay.StartAt to [belay.Pages]; to bound the
 // calls of a run, pass the context of belay.BudgetContext.
 func (j Job[Raw, Rec]) Run(ctx context.Context, pages iter.Seq2[belay.Page[Raw], error]) (Stats, error) {
-	return j.run(ctx, pages, nil, nil, nil)
+	stats, err := j.run(ctx, pages, nil, nil, nil)
+	j.ended(ctx, &stats, err)
+	return stats, err
 }
 
 func (j Job[Raw, Rec]) check() error {
@@ -148,7 +162,7 @@ func (j Job[Raw, Rec]) check() error {
 
 func (j Job[Raw, Rec]) run(
 	ctx context.Context, pages iter.Seq2[belay.Page[Raw], error],
-	skip func(Rec) (bool, error), mark func(cursor string, done bool) ([]byte, error),
+	skip func(Rec) (bool, Change, error), mark func(cursor string, done bool) ([]byte, error),
 	saved func(context.Context, []byte) error,
 ) (Stats, error) {
 	if err := j.check(); err != nil {
@@ -163,7 +177,7 @@ func (j Job[Raw, Rec]) run(
 	if j.RejectLimit == 0 {
 		j.RejectLimit = 0.1
 	}
-	r := &run[Raw, Rec]{job: j, began: time.Now(), skip: skip, mark: mark, saved: saved, pending: j.Start}
+	r := &run[Raw, Rec]{ctx: ctx, job: j, began: time.Now(), skip: skip, mark: mark, saved: saved, pending: j.Start}
 	r.stats.Cursor = j.Start
 	for page, err := range pages {
 		if err == nil {
@@ -231,15 +245,16 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 	}
 	for i, a := range out {
 		r.stats.Read++
-		skip := false
+		skip, change := false, Same
 		if a.err == nil && r.skip != nil {
-			skip, a.err = r.skipped(a.rec)
+			skip, change, a.err = r.skipped(a.rec)
 		}
 		switch {
 		case skip:
 			r.stats.Skipped++
 		case a.err == nil:
 			r.records, r.raws = append(r.records, a.rec), append(r.raws, page.Items[i])
+			r.changes = append(r.changes, change)
 		case r.job.Schema != nil && r.job.Schema.Mode == SchemaFail && errors.As(a.err, new(*schemaError)):
 			return a.err
 		default:
@@ -256,7 +271,7 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 
 // skipped asks the strategy whether to skip a record. The strategy calls functions of the user, so a panic
 // becomes an error.
-func (r *run[Raw, Rec]) skipped(rec Rec) (skip bool, err error) {
+func (r *run[Raw, Rec]) skipped(rec Rec) (skip bool, change Change, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("importer: looking at it panicked: %v", p)
@@ -267,7 +282,7 @@ func (r *run[Raw, Rec]) skipped(rec Rec) (skip bool, err error) {
 
 func (j Job[Raw, Rec]) adapt(raw Raw) (rec Rec, err error) {
 	if j.Schema != nil {
-		if err := j.Schema.look(any(raw).(json.RawMessage)); err != nil {
+		if err := j.Schema.look(any(raw).(json.RawMessage), j.drifted); err != nil {
 			return rec, err
 		}
 	}
@@ -288,6 +303,7 @@ func (r *run[Raw, Rec]) reject(ctx context.Context, raw Raw, why error) error {
 		}
 	}
 	r.why = why
+	r.job.record(ctx, raw, "rejected", why)
 	return nil
 }
 
@@ -313,12 +329,13 @@ func (r *run[Raw, Rec]) flush(ctx context.Context, done bool) error {
 		}
 	}
 	saved := len(r.records)
+	var bad map[int]error
 	if err := r.job.Save(ctx, b); err != nil {
 		if ctx.Err() != nil || len(r.records) == 0 {
 			return fmt.Errorf("importer: saving a batch: %w", err)
 		}
 		rejected := r.stats.Rejected
-		if err := r.oneByOne(ctx, err); err != nil {
+		if bad, err = r.oneByOne(ctx, err); err != nil {
 			return err
 		}
 		saved -= r.stats.Rejected - rejected
@@ -332,18 +349,19 @@ func (r *run[Raw, Rec]) flush(ctx context.Context, done bool) error {
 			return err
 		}
 	}
+	r.settled(ctx, bad)
 	r.stats.Saved += saved
 	r.stats.Batches++
 	r.stats.Cursor, r.stats.Done = b.Cursor, done
-	r.records, r.raws = nil, nil // Save may keep the batch
+	r.records, r.raws, r.changes = nil, nil, nil // Save may keep the batch
 	r.progress()
 	return nil
 }
 
 // oneByOne saves the records of a failed batch one by one, and rejects the records that cannot be saved. If
 // none can, the store itself fails.
-func (r *run[Raw, Rec]) oneByOne(ctx context.Context, whole error) error {
-	bad := make(map[int]error)
+func (r *run[Raw, Rec]) oneByOne(ctx context.Context, whole error) (bad map[int]error, err error) {
+	bad = make(map[int]error)
 	for i, rec := range r.records {
 		save := func() error { return r.job.Save(ctx, Batch[Rec]{Records: []Rec{rec}, Partial: true}) }
 		err := save()
@@ -351,23 +369,23 @@ func (r *run[Raw, Rec]) oneByOne(ctx context.Context, whole error) error {
 			continue
 		}
 		if ctx.Err() != nil || r.job.Save(ctx, Batch[Rec]{Partial: true}) != nil {
-			return fmt.Errorf("importer: saving a batch: %w", whole)
+			return nil, fmt.Errorf("importer: saving a batch: %w", whole)
 		}
 		if err = save(); err != nil { // it failed twice while the store works
 			bad[i] = err
 		}
 	}
 	if len(bad) == len(r.records) && len(bad) > 1 {
-		return fmt.Errorf("importer: saving a batch: %w", whole)
+		return nil, fmt.Errorf("importer: saving a batch: %w", whole)
 	}
 	for i := range r.records {
 		if err := bad[i]; err != nil {
 			if err := r.reject(ctx, r.raws[i], err); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return r.tooMany()
+	return bad, r.tooMany()
 }
 
 // progress completes the stats and passes them to Progress.
@@ -383,6 +401,9 @@ func (r *run[Raw, Rec]) progress() {
 	s.PeakHeap = max(s.PeakHeap, heap())
 	if r.job.Progress != nil {
 		r.job.Progress(*s)
+	}
+	if !s.Done { // the end has an event of its own
+		r.job.tell(r.ctx, r.job.progress(s, false, nil))
 	}
 }
 

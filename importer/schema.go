@@ -118,9 +118,9 @@ const (
 	mostNames  = 20   // unknown fields in one Drift
 )
 
-// look compares a record with the schema, reports a new difference, and returns an error if the mode requires
+// look compares a record with the schema, reports a new difference, to also too, and returns an error if the mode requires
 // one. A record that is not an object is an error in every mode.
-func (s *Schema) look(raw json.RawMessage) error {
+func (s *Schema) look(raw json.RawMessage, also func(Drift)) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return &schemaError{"it is no object"}
@@ -151,14 +151,14 @@ func (s *Schema) look(raw json.RawMessage) error {
 	if text == "" {
 		return nil
 	}
-	s.tell(text, d)
+	s.tell(text, d, also)
 	if s.Mode == SchemaReport {
 		return nil
 	}
 	return &schemaError{text}
 }
 
-func (s *Schema) tell(text string, d Drift) {
+func (s *Schema) tell(text string, d Drift, also func(Drift)) {
 	s.mu.Lock()
 	known := s.reported[text] || len(s.reported) >= mostDrifts
 	if !known {
@@ -168,7 +168,11 @@ func (s *Schema) tell(text string, d Drift) {
 		s.reported[text] = true
 	}
 	s.mu.Unlock()
-	if !known && s.Changed != nil {
+	if known {
+		return
+	}
+	also(d)
+	if s.Changed != nil {
 		s.Changed(d)
 	}
 }

@@ -397,7 +397,9 @@ func (s *source) finish(ctx context.Context, r *refresh, res result) {
 	partner := s.app.cfg.Name
 	switch {
 	case res.err == nil && res.asked:
-		tell(ctx, s.app.cfg.Observer, belay.TokenRefreshed{Partner: partner, Integration: s.key, Expiry: res.token.Expiry})
+		tell(ctx, s.app.cfg.Observer, belay.TokenRefreshed{
+			Partner: partner, Integration: s.key, Expiry: res.token.Expiry, RefreshExpiry: res.token.RefreshExpiry(),
+		})
 	case newlyRevoked:
 		tell(ctx, s.app.cfg.Observer, belay.TokenRevoked{
 			Partner: partner, Integration: s.key, LastWorked: lastGot, Action: res.err.Message, Err: res.err,

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -33,6 +34,20 @@ type Token struct {
 	// Extra holds the other fields of the answers, by name, such as instance_url or api_domain: a text as it is, any
 	// other value as JSON. They are secrets because some of them are, such as an id_token. Nil if there are none.
 	Extra map[string]belay.Secret
+}
+
+// RefreshExpiry returns when the refresh token ends unless it is used before, counted from Obtained. It is the zero time
+// if the partner does not say, or says 0, which stands for never. The fields of the answer are
+// refresh_token_expires_in (GitHub, Shopify, Zendesk), refresh_expires_in (Keycloak, Airtable) and
+// x_refresh_token_expires_in (QuickBooks), in seconds.
+func (t Token) RefreshExpiry() time.Time {
+	for _, name := range [...]string{"refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"} {
+		n, err := strconv.ParseFloat(t.Extra[name].Reveal(), 64)
+		if err == nil && n > 0 && n < 100*365*24*3600 && !t.Obtained.IsZero() && t.Refresh.Reveal() != "" {
+			return t.Obtained.Add(time.Duration(n * float64(time.Second)))
+		}
+	}
+	return time.Time{}
 }
 
 // maxToken is the most bytes of a token. Most servers refuse longer headers.
