@@ -246,8 +246,10 @@ type LimitStatus struct {
 	// Scope says which calls an advertised or inferred limit concerns. Several entries with the same limit
 	// stand for several credentials or routes.
 	Scope Scope
-	// Used and Max are permits: those taken at present, and all.
+	// Used and Max are permits: those taken at present, and all. Per is the window that Max is for, 0 for the bound
+	// on attempts in flight.
 	Used, Max int
+	Per       time.Duration
 	// Waiting is the number of waiting calls that are under the limit.
 	Waiting int
 	// NextFree is how long until one more permit is free, 0 if one is free now. It is negative if that does
@@ -265,7 +267,7 @@ func (l *Limiter) Status() (s LimiterStatus) {
 	for _, x := range have.Limits {
 		s.Limits = append(s.Limits, LimitStatus{
 			Limit: x.Limit, Source: LimitSource(x.Source), Scope: Scope(x.Scope),
-			Used: x.Used, Max: x.Max, Waiting: x.Waiting, NextFree: x.NextFree,
+			Used: x.Used, Max: x.Max, Per: x.Per, Waiting: x.Waiting, NextFree: x.NextFree,
 		})
 	}
 	return s

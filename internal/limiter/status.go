@@ -47,8 +47,9 @@ type LimitStatus struct {
 	// Scope says which calls an advertised or inferred limit concerns. Several entries with the same limit
 	// stand for several credentials or routes.
 	Scope Scope
-	// Used and Max are permits: those taken at present, and all.
+	// Used and Max are permits: those taken at present, and all. Per is the window, 0 for in-flight slots.
 	Used, Max int
+	Per       time.Duration
 	// Waiting is the number of waiting calls that are under the limit.
 	Waiting int
 	// NextFree is how long until one more permit is free, 0 if one is free now. It is negative if that does
@@ -105,7 +106,7 @@ func (l *Limiter) Status() (status Status) {
 }
 
 func (t *tier) status(now time.Duration) LimitStatus {
-	s := LimitStatus{Limit: t.limit.String(), Source: t.source}
+	s := LimitStatus{Limit: t.limit.String(), Source: t.source, Per: t.limit.Per}
 	if t.slots != nil {
 		s.Used, s.Max = t.slots.Used(), t.limit.N
 	} else {

@@ -1,0 +1,468 @@
+package watch
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/belay-go/belay"
+)
+
+// family is a kind of cause. Rules of one family that fire together are one alert.
+type family uint8
+
+const (
+	outage family = iota
+	credentials
+	limits
+	content
+	backlog
+	memory
+)
+
+// rule is something that is wrong if it is true.
+type rule struct {
+	name   string
+	level  Severity
+	family family
+	cause  string
+	action string
+	// find returns what is wrong with a partner, whose lock is held. Nil for rules that look elsewhere.
+	find func(r *Rules, p *partner, now time.Time) []finding
+}
+
+// finding is a rule that is true.
+type finding struct {
+	rule                          *rule
+	partner, integration, subject string
+	what, cause, action           string
+	level                         Severity // 0 means the rule's
+	since, lastSuccess            time.Time
+}
+
+type findingKey struct{ rule, partner, integration, subject string }
+
+func (f *finding) severity() Severity {
+	if f.level != 0 {
+		return f.level
+	}
+	return f.rule.level
+}
+
+// allRules are the rules. docs/observing.md lists them.
+var allRules = []rule{
+	{
+		name: "unavailable", level: P1, family: outage,
+		cause:  "The partner is down or overloaded, or the way to it is broken.",
+		action: "See the partner's status page. Calls go on by themselves when it is back.",
+		find: func(r *Rules, p *partner, now time.Time) []finding {
+			c := p.fine.sum(now, time.Minute)
+			if n := c.Unavailable(); n > r.cfg.Unavailable && r.large(n, c) {
+				return []finding{{
+					what: fmt.Sprintf("%d of %d calls of the last minute got no answer that helps (%s)", n, c.Total(), c.parts()),
+				}}
+			}
+			return nil
+		},
+	},
+	{
+		name: "rate_limited", level: P2, family: limits,
+		cause:  "More calls than the partner allows: another program may share the limit, or it was lowered.",
+		action: "Compare the limit that the answers state with the configured one, and look for other users of the credential.",
+		find: func(r *Rules, p *partner, now time.Time) []finding {
+			c := p.fine.sum(now, time.Minute)
+			if n := c.RateLimited; n > r.cfg.RateLimited && r.large(n, c) {
+				return []finding{{what: fmt.Sprintf("%d of %d calls of the last minute failed by 429", n, c.Total())}}
+			}
+			return nil
+		},
+	},
+	{
+		name: "unauthorized", level: P1, family: credentials,
+		cause:  "The credential has ended, was revoked, or was changed at the partner.",
+		action: "Have the integration connected again, or store its new credential.",
+		find: func(_ *Rules, p *partner, now time.Time) []finding {
+			return p.logins(func(l *login, t *traffic, name string) (f finding, wrong bool) {
+				if l.firstRefused.IsZero() || now.Sub(l.refused) > time.Hour {
+					return f, false
+				}
+				return finding{
+					what: "the partner refuses the credential: " + lineOf(t.failure), since: l.firstRefused,
+				}, true
+			})
+		},
+	},
+	{
+		name: "auth_burst", level: P1, family: credentials,
+		cause:  "Many credentials end at once: the app's own registration or secret is refused, or the partner's login is broken.",
+		action: "Check the app's registration at the partner before you ask customers to connect again.",
+		find: func(r *Rules, p *partner, now time.Time) []finding {
+			if n := p.hour(now).Unauthorized; n > r.cfg.AuthPerHour {
+				return []finding{{what: fmt.Sprintf("%d calls of the last hour had a credential that was refused", n)}}
+			}
+			return nil
+		},
+	},
+	{
+		name: "forbidden", level: P2, family: credentials,
+		cause:  "A permission was taken away, or the customer's plan has changed.",
+		action: "Compare the scopes that were granted with those that the route needs.",
+		find: func(r *Rules, p *partner, now time.Time) (found []finding) {
+			return p.logins(func(l *login, _ *traffic, _ string) (f finding, wrong bool) {
+				var routes []string
+				for at, a := range l.access {
+					if a.forbidden > 0 && now.Sub(a.last) <= time.Hour && (r.cfg.Strict || a.worked && a.forbidden >= 3) {
+						routes = append(routes, at.method+" "+at.endpoint)
+					}
+				}
+				slices.Sort(routes)
+				return finding{what: "403 on " + firstOf(routes, 5)}, len(routes) > 0
+			})
+		},
+	},
+	{
+		name: "token_revoked", level: P1, family: credentials,
+		cause:  "The customer or the partner has ended the grant.",
+		action: "Have the integration connected again.",
+		find: func(_ *Rules, p *partner, _ time.Time) []finding {
+			return p.tokens(func(t *token, in *integration) (f finding, wrong bool) {
+				return finding{
+					what: "the grant was refused for good: " + t.err, action: t.action, since: t.revoked,
+				}, !t.revoked.IsZero() && !in.accepted.After(t.revoked)
+			})
+		},
+	},
+	{
+		name: "token_failing", level: P2, family: credentials,
+		cause:  "The partner's token endpoint fails, or the token store does.",
+		action: "See the error. The old token serves until it ends.",
+		find: func(_ *Rules, p *partner, now time.Time) []finding {
+			return p.tokens(func(t *token, in *integration) (f finding, wrong bool) {
+				ended := !t.expiry.IsZero() && !now.Before(t.expiry)
+				if t.failing.IsZero() || now.Sub(t.failing) < 5*time.Minute && !ended ||
+					!t.expiry.IsZero() && in.accepted.After(t.expiry) && in.accepted.After(t.failing) {
+					return f, false
+				}
+				f = finding{what: "the token cannot be refreshed: " + t.err, action: t.action, since: t.failing}
+				if ended {
+					f.level, f.what = P1, "the token has ended and cannot be refreshed: "+t.err
+				}
+				return f, true
+			})
+		},
+	},
+	{
+		name: "refresh_ending", level: P2, family: credentials,
+		cause:  "The integration is not used, so its refresh token is not renewed.",
+		action: "Make a call with it, or tell the customer that it will have to be connected again.",
+		find: func(r *Rules, p *partner, now time.Time) []finding {
+			return p.tokens(func(t *token, _ *integration) (f finding, wrong bool) {
+				if t.refreshExpiry.IsZero() {
+					return f, false
+				}
+				left := t.refreshExpiry.Sub(now)
+				return finding{
+					subject: t.refreshExpiry.UTC().Format(time.RFC3339),
+					what:    "the refresh token ends on " + t.refreshExpiry.UTC().Format(time.RFC1123) + " unless it is used",
+				}, left < min(r.cfg.RefreshEnds, t.refreshExpiry.Sub(t.refreshed)/4)
+			})
+		},
+	},
+	{
+		name: "circuit_open", level: P1, family: outage,
+		cause:  "The partner, or a part of it, has failed for this long.",
+		action: "See the partner's status page. A probe closes the circuit by itself when the partner is back.",
+		find: func(r *Rules, p *partner, now time.Time) (found []finding) {
+			for key, opened := range p.circuits {
+				if now.Sub(opened) <= r.cfg.CircuitOpen {
+					continue
+				}
+				f := finding{
+					integration: key.integration, subject: key.origin + " " + key.route, since: opened,
+					what: fmt.Sprintf("the circuit of %s has been open for %s",
+						strings.Join(strings.Fields(key.origin+" "+key.route+" "+key.integration), " "), round(now.Sub(opened))),
+				}
+				if key.route != "" || key.integration != "" {
+					f.level = P2
+				}
+				found = append(found, f)
+			}
+			return found
+		},
+	},
+	{
+		name: "banned", level: P1, family: limits,
+		cause:  "The partner has locked the credential or the address out.",
+		action: "Find what sent too much before it ends, and ask the partner's support. Calls wait until then.",
+		find: func(r *Rules, p *partner, now time.Time) (found []finding) {
+			for key, one := range p.pauses {
+				if length := one.until.Sub(one.from); length >= r.cfg.Ban && now.Before(one.until) {
+					found = append(found, finding{
+						integration: key.integration, subject: key.scope.String(), since: one.from,
+						what: fmt.Sprintf("the partner asks to wait %s (%s), until %s", round(length), key.scope,
+							one.until.UTC().Format(time.RFC3339)),
+					})
+				}
+			}
+			return found
+		},
+	},
+	{
+		name: "limit_tightened", level: P2, family: limits,
+		cause:  "The partner has lowered the limit, or it depends on the plan.",
+		action: "Configure the limit that the partner states. Belay keeps to it already.",
+	},
+	{
+		name: "probe_failed", level: P1, family: outage,
+		cause:  "The partner, its network or the credential fails.",
+		action: "See the error of the probe.",
+	},
+	{
+		name: "probe_slow", level: P2, family: outage,
+		cause:  "The partner is slow.",
+		action: "See the partner's status page, and the latency of its routes.",
+	},
+	{
+		name: "webhooks_failing", level: P2, family: backlog,
+		cause:  "The handler has a fault, or what it needs is down.",
+		action: "See the errors of the events. They are tried again, and can be replayed when they are dead letters.",
+		find: func(r *Rules, p *partner, now time.Time) []finding {
+			c := p.webhooks.handled.sum(now, 10*time.Minute)
+			failed := c.ServerErrors + c.Refused
+			if n := c.OK + failed; n >= 20 && float64(failed) > r.cfg.WebhookFailures*float64(n) {
+				return []finding{{what: fmt.Sprintf("%d of %d events of the last ten minutes failed, %d are dead letters",
+					failed, n, c.Refused)}}
+			}
+			return nil
+		},
+	},
+	{
+		name: "inbox_deep", level: P2, family: backlog,
+		cause:  "Events come faster than they are handled.",
+		action: "Look for a slow or failing handler, or add workers.",
+	},
+	{
+		name: "inbox_old", level: P2, family: backlog,
+		cause:  "Events wait for a handler that fails or is slow, or for an integration that is not ready.",
+		action: "See the errors of the oldest events.",
+	},
+	{
+		name: "schema_changed", level: P2, family: content,
+		cause:  "The partner has changed the fields of its records.",
+		action: "Compare the difference with the partner's changelog, and adapt the driver.",
+		find: func(_ *Rules, p *partner, now time.Time) (found []finding) {
+			for key, one := range p.schema {
+				if now.Sub(one.at) < 24*time.Hour {
+					found = append(found, finding{
+						integration: key.integration, subject: key.name, since: one.at, what: key.name + ": " + one.difference,
+					})
+				}
+			}
+			return found
+		},
+	},
+	{
+		name: "imports_rejecting", level: P2, family: content,
+		cause:  "Records do not fit: the partner sends something new, or the checks are too strict.",
+		action: "See the rejected records and their reasons.",
+		find: func(r *Rules, p *partner, now time.Time) []finding {
+			return p.runs(now, func(i *importing) (f finding, wrong bool) {
+				return finding{what: fmt.Sprintf("%s: %d of %d records were rejected", i.Import, i.Rejected, i.Read)},
+					i.Rejected >= 5 && float64(i.Rejected) > r.cfg.Rejects*float64(i.Read)
+			})
+		},
+	},
+	{
+		name: "import_failed", level: P2, family: content,
+		cause:  "The partner, the store or the records stopped the import.",
+		action: "See the error. The next run goes on from the last checkpoint.",
+		find: func(_ *Rules, p *partner, now time.Time) []finding {
+			return p.runs(now, func(i *importing) (f finding, wrong bool) {
+				return finding{what: fmt.Sprintf("%s ended early after %d records: %s", i.Import, i.Read, lineOf(i.Err))},
+					i.Ended && i.Err != nil
+			})
+		},
+	},
+	{
+		name: "import_memory", level: P2, family: memory,
+		cause:  "An import holds too much: pages or records are large, or Save keeps them.",
+		action: "Make pages and batches smaller.",
+		find: func(r *Rules, p *partner, now time.Time) []finding {
+			return p.runs(now, func(i *importing) (f finding, wrong bool) {
+				return finding{what: fmt.Sprintf("%s: the heap had %d MiB", i.Import, i.PeakHeap>>20)},
+					!i.Ended && i.PeakHeap > uint64(r.cfg.Heap)
+			})
+		},
+	},
+}
+
+// large reports whether n calls are a share of all that is large enough.
+func (r *Rules) large(n int, c Counts) bool {
+	return r.cfg.Strict || float64(n) >= r.cfg.Share*float64(c.Total())
+}
+
+// parts names the failures of calls that a partner could not answer.
+func (c Counts) parts() string {
+	var parts []string
+	for _, one := range c.classes()[:4] {
+		if one.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", one.n, one.name))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// logins calls f for the credential of each integration, and for the partner's own.
+func (p *partner) logins(f func(l *login, t *traffic, name string) (finding, bool)) (found []finding) {
+	if one, wrong := f(&p.login, &p.traffic, ""); wrong {
+		one.lastSuccess = p.accepted
+		found = append(found, one)
+	}
+	for _, in := range p.integrations {
+		if one, wrong := f(&in.login, &in.traffic, in.name); wrong {
+			one.integration, one.lastSuccess = in.name, in.accepted
+			found = append(found, one)
+		}
+	}
+	return found
+}
+
+// tokens calls f for each integration.
+func (p *partner) tokens(f func(t *token, in *integration) (finding, bool)) (found []finding) {
+	for _, in := range p.integrations {
+		if one, wrong := f(&in.token, in); wrong {
+			one.integration, one.lastSuccess = in.name, in.accepted
+			found = append(found, one)
+		}
+	}
+	return found
+}
+
+// runs calls f for each import of the last day.
+func (p *partner) runs(now time.Time, f func(i *importing) (finding, bool)) (found []finding) {
+	for key, i := range p.imports {
+		if now.Sub(i.at) > 24*time.Hour {
+			continue
+		}
+		if one, wrong := f(i); wrong {
+			one.integration, one.subject, one.since = key.integration, key.name, i.begun
+			found = append(found, one)
+		}
+	}
+	return found
+}
+
+// findings returns the rules that are true, the most severe first.
+func (r *Rules) findings(now time.Time) (found []finding) {
+	h := r.cfg.History
+	h.mu.RLock()
+	partners := slices.Collect(maps.Values(h.partners))
+	clients := slices.Clone(h.clients)
+	h.mu.RUnlock()
+	byName := make(map[string]*rule)
+	for i := range r.rules {
+		byName[r.rules[i].name] = &r.rules[i]
+	}
+	for _, p := range partners {
+		p.mu.Lock()
+		p.forget(now)
+		for i := range r.rules {
+			if r.rules[i].find == nil {
+				continue
+			}
+			for _, f := range r.rules[i].find(r, p, now) {
+				f.rule, f.partner = &r.rules[i], p.name
+				if f.lastSuccess.IsZero() && f.integration == "" {
+					f.lastSuccess = p.worked
+				}
+				found = append(found, f)
+			}
+		}
+		p.mu.Unlock()
+	}
+	add := func(name string, f finding) {
+		if f.rule = byName[name]; f.rule != nil {
+			found = append(found, f)
+		}
+	}
+	if r.cfg.Checker != nil {
+		for _, s := range r.cfg.Checker.Status() {
+			f := finding{partner: s.Partner, lastSuccess: s.LastSuccess, subject: s.Name}
+			if s.Name != s.Partner {
+				f.integration = strings.TrimPrefix(s.Name, s.Partner+"/")
+			}
+			switch {
+			case s.State == Down:
+				f.since, f.what = s.Since, fmt.Sprintf("%d probes in a row have failed: %s", s.Failures, s.Error)
+				add("probe_failed", f)
+			case s.Failures == 0 && s.Latency > r.cfg.ProbeLatency:
+				f.what = fmt.Sprintf("the last probe took %s", round(s.Latency))
+				add("probe_slow", f)
+			}
+		}
+	}
+	for name, numbers := range r.cfg.Inboxes {
+		n, known := numbersOf(numbers)
+		if !known {
+			continue
+		}
+		f := finding{partner: shortName(name)}
+		if n.Pending > r.cfg.InboxDepth {
+			f.what = fmt.Sprintf("%d events wait", n.Pending)
+			add("inbox_deep", f)
+		}
+		if n.Oldest > r.cfg.InboxAge {
+			f.what, f.since = fmt.Sprintf("the oldest of %d events has waited for %s", n.Pending, round(n.Oldest)), now.Add(-n.Oldest)
+			add("inbox_old", f)
+		}
+	}
+	for name, what := range tightened(clients) {
+		add("limit_tightened", finding{partner: name, what: what})
+	}
+	slices.SortStableFunc(found, func(a, b finding) int { return int(a.severity()) - int(b.severity()) })
+	return found
+}
+
+// forget forgets circuits of a partner that had no call for an hour: nobody waits for them, and nothing closes them.
+func (p *partner) forget(now time.Time) {
+	if now.Sub(p.last) > forgotten {
+		clear(p.circuits)
+	}
+}
+
+// tightened compares the limits that partners state with those that were configured, by partner.
+func tightened(clients []*belay.Client) map[string]string {
+	out := make(map[string]string)
+	for _, c := range clients {
+		all := c.Limiter().Status().Limits
+		for _, mine := range all {
+			for _, theirs := range all {
+				if mine.Source == belay.LimitConfigured && theirs.Source == belay.LimitAdvertised && mine.Per > 0 &&
+					theirs.Per == mine.Per && theirs.Max < mine.Max {
+					out[shortName(c.Health().Partner)] = fmt.Sprintf(
+						"the partner states %s, and %s is configured", theirs.Limit, mine.Limit)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func firstOf(all []string, n int) string {
+	if len(all) <= n {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:n], ", "), len(all)-n)
+}
+
+func round(d time.Duration) time.Duration {
+	switch {
+	case d >= time.Minute:
+		return d.Round(time.Second)
+	case d >= time.Second:
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Millisecond)
+}

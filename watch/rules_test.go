@@ -1,0 +1,529 @@
+package watch_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/internal/testkit"
+	"github.com/belay-go/belay/watch"
+)
+
+// told is a sink that remembers what it was sent.
+type told struct {
+	mu  sync.Mutex
+	all []watch.Alert
+}
+
+func (s *told) Send(_ context.Context, a watch.Alert) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, a)
+	return nil
+}
+
+// rules returns "rule" for each alert that fired and "-rule" for each that was resolved.
+func (s *told) rules() (out []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.all {
+		name := a.Rule
+		if !a.Resolved.IsZero() {
+			name = "-" + name
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
+func (s *told) last() watch.Alert {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.all) == 0 {
+		return watch.Alert{}
+	}
+	return s.all[len(s.all)-1]
+}
+
+// world is a history with rules that run.
+type world struct {
+	*watch.History
+	rules         *watch.Rules
+	told          *told
+	probes        *watch.Checker
+	inbox         atomic.Pointer[inbox.Numbers]
+	failing, slow atomic.Bool
+}
+
+func newWorld(t *testing.T, change func(*watch.RulesConfig)) *world {
+	w := &world{History: new(watch.History), told: new(told)}
+	w.inbox.Store(new(inbox.Numbers))
+	var err error
+	w.probes, err = watch.NewChecker(watch.CheckerConfig{}, watch.Check{Name: "crm/acme", Probe: func(ctx context.Context) error {
+		if w.slow.Load() {
+			time.Sleep(3001 * time.Millisecond)
+		}
+		if w.failing.Load() {
+			return errors.New("broken")
+		}
+		return nil
+	}})
+	require.NoError(t, err)
+	cfg := watch.RulesConfig{
+		History: w.History, Checker: w.probes, Sinks: []watch.Sink{w.told},
+		Inboxes: map[string]func() inbox.Numbers{
+			"crm": func() inbox.Numbers { return *w.inbox.Load() }, "nil": nil,
+			"panics": func() inbox.Numbers { panic("no") },
+		},
+		Runbook: "https://runbooks.example/{rule}?p={partner}",
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	w.rules, err = watch.NewRules(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() { _ = w.rules.Run(ctx) })
+	all.Go(func() { _ = w.probes.Run(ctx) })
+	t.Cleanup(func() { cancel(); all.Wait() })
+	return w
+}
+
+// call tells of a call that ended.
+func (w *world) call(status int, route string) {
+	w.of("acme", status, route)
+}
+
+func (w *world) of(integration string, status int, route string) {
+	e := belay.CallDone{StatusCode: status, Attempts: 1, Duration: time.Second, Call: belay.CallInfo{
+		Partner: "crm", Integration: integration, Method: "GET", Route: route, URL: "https://crm.example" + route,
+	}}
+	e.Verdict.Class = map[int]belay.Class{
+		200: belay.ClassOK, 503: belay.ClassTransient, 0: belay.ClassTransient, 429: belay.ClassRateLimited,
+		401: belay.ClassAuth, 403: belay.ClassAuth, 404: belay.ClassClient,
+	}[status]
+	if e.Verdict.Class != belay.ClassOK {
+		e.Err = fmt.Errorf("status %d", status)
+	}
+	w.Observe(context.Background(), e)
+}
+
+func (w *world) calls(n, status int) {
+	for range n {
+		w.call(status, "/things/{id}")
+	}
+}
+
+func (w *world) tell(e belay.Event) { w.Observe(context.Background(), e) }
+
+// Each rule fires at its threshold and not one below, once, and is resolved once, five minutes after the last time.
+func TestRules(t *testing.T) {
+	type step = func(w *world)
+	open := func(w *world, state belay.BreakerState) {
+		w.tell(belay.CircuitChanged{Call: belay.CallInfo{Partner: "crm"}, Origin: "https://crm.example", State: state})
+	}
+	handled := func(w *world, n int, err error) {
+		for range n {
+			w.tell(belay.EventHandled{Partner: "crm", Err: err})
+		}
+	}
+	importing := func(w *world, e belay.ImportProgress) {
+		e.Partner, e.Integration, e.Import = "crm", "acme", "people"
+		w.tell(e)
+	}
+	day := 24 * time.Hour
+	token := func(life time.Duration) step {
+		return func(w *world) {
+			w.tell(belay.TokenRefreshed{Partner: "crm", Integration: "acme", RefreshExpiry: time.Now().Add(life)})
+		}
+	}
+	for _, c := range []struct {
+		rule     string
+		below    step // what is no alert yet
+		reach    step // what makes it one
+		end      step // what ends it, nil for time alone
+		severity watch.Severity
+		what     string
+		every    time.Duration // 0 for 5 s
+	}{
+		{
+			rule:  "unavailable",
+			below: func(w *world) { w.calls(3, 503) },
+			reach: func(w *world) { w.calls(4, 503) },
+			what:  "4 of 4 calls of the last minute got no answer that helps (4 5xx)", severity: watch.P1,
+		},
+		{
+			rule:  "unavailable",
+			below: func(w *world) { w.calls(397, 200); w.calls(3, 503); w.call(404, "/x") },
+			reach: func(w *world) { w.calls(396, 200); w.calls(3, 503); w.calls(1, 0) },
+			what:  "4 of 400 calls of the last minute got no answer that helps (3 5xx, 1 no answer)", severity: watch.P1,
+		},
+		{
+			rule:  "unavailable",
+			below: func(w *world) { w.calls(397, 200); w.calls(4, 503) }, // below 1 %
+			reach: func(w *world) { w.calls(495, 200); w.calls(5, 503) },
+			what:  "5 of 500 calls", severity: watch.P1,
+		},
+		{
+			rule:  "rate_limited",
+			below: func(w *world) { w.calls(5, 429); w.calls(10, 200) },
+			reach: func(w *world) { w.calls(6, 429) },
+			what:  "6 of 6 calls of the last minute failed by 429", severity: watch.P2,
+		},
+		{
+			rule:  "unauthorized",
+			below: func(w *world) { w.calls(1, 403); w.calls(1, 404); w.calls(1, 200) },
+			reach: func(w *world) { w.calls(1, 401) },
+			end:   func(w *world) { w.calls(1, 200) },
+			what:  "the partner refuses the credential: status 401", severity: watch.P1,
+		},
+		{
+			rule:  "forbidden",
+			below: func(w *world) { w.calls(5, 403); w.calls(1, 200); w.calls(2, 403) },
+			reach: func(w *world) { w.calls(1, 200); w.calls(3, 403) },
+			end:   func(w *world) { w.calls(1, 200) },
+			what:  "403 on GET /things/{id}", severity: watch.P2,
+		},
+		{
+			rule: "circuit_open",
+			below: func(w *world) {
+				open(w, belay.BreakerOpen)
+				time.Sleep(299 * time.Second)
+				open(w, belay.BreakerClosed)
+				w.calls(1, 200)
+			},
+			reach: func(w *world) { open(w, belay.BreakerOpen); time.Sleep(301 * time.Second); w.calls(1, 200) },
+			end:   func(w *world) { open(w, belay.BreakerClosed) },
+			what:  "the circuit of https://crm.example has been open for 5m", severity: watch.P1,
+		},
+		{
+			rule:     "probe_failed",
+			below:    func(w *world) { w.failing.Store(true); time.Sleep(100 * time.Second); w.failing.Store(false) },
+			reach:    func(w *world) { w.failing.Store(true); time.Sleep(200 * time.Second) },
+			end:      func(w *world) { w.failing.Store(false) },
+			what:     "probes in a row have failed: broken",
+			severity: watch.P1,
+		},
+		{
+			rule:     "probe_slow",
+			below:    func(w *world) {},
+			reach:    func(w *world) { w.slow.Store(true); time.Sleep(70 * time.Second) },
+			end:      func(w *world) { w.slow.Store(false) },
+			what:     "the last probe took 3s",
+			severity: watch.P2,
+		},
+		{
+			rule:  "webhooks_failing",
+			below: func(w *world) { handled(w, 19, nil); handled(w, 1, errors.New("no")) },
+			reach: func(w *world) { time.Sleep(10 * time.Minute); handled(w, 18, nil); handled(w, 2, errors.New("no")) },
+			end:   func(*world) { time.Sleep(8 * time.Minute) },
+			what:  "2 of 20 events of the last ten minutes failed", severity: watch.P2,
+		},
+		{
+			rule: "token_failing",
+			below: func(w *world) {
+				w.tell(belay.TokenRefreshFailed{Partner: "crm", Integration: "acme", Err: errors.New("no"), Action: "wait"})
+				time.Sleep(4 * time.Minute)
+				w.tell(belay.TokenRefreshed{Partner: "crm", Integration: "acme"})
+			},
+			reach: func(w *world) {
+				w.tell(belay.TokenRefreshFailed{Partner: "crm", Integration: "acme", Err: errors.New("no"), Action: "wait"})
+				time.Sleep(5*time.Minute + time.Second)
+			},
+			end:  func(w *world) { w.tell(belay.TokenRefreshed{Partner: "crm", Integration: "acme"}) },
+			what: "the token cannot be refreshed: no", severity: watch.P2,
+		},
+		{
+			rule: "token_revoked",
+			below: func(w *world) {
+				w.tell(belay.TokenRefreshFailed{Partner: "crm", Integration: "acme", Err: errors.New("no")})
+				w.tell(belay.TokenRefreshed{Partner: "crm", Integration: "acme"})
+			},
+			reach: func(w *world) {
+				w.tell(belay.TokenRevoked{Partner: "crm", Integration: "acme", Err: errors.New("no token=canary123456")})
+			},
+			end:  func(w *world) { w.tell(belay.TokenRefreshed{Partner: "crm", Integration: "acme"}) },
+			what: "the grant was refused for good: no", severity: watch.P1,
+		},
+		{
+			rule:  "refresh_ending",
+			below: func(w *world) { token(29 * day)(w); time.Sleep(21 * day); token(29 * day)(w) },
+			reach: func(w *world) { token(29 * day)(w); time.Sleep(22*day + time.Minute) },
+			end:   token(60 * day),
+			what:  "the refresh token ends on", severity: watch.P2, every: time.Minute,
+		},
+		{
+			rule:  "refresh_ending", // of a short one
+			below: func(w *world) { token(8 * day)(w); time.Sleep(5 * day); token(8 * day)(w) },
+			reach: func(w *world) { token(8 * day)(w); time.Sleep(6*day + time.Minute) },
+			end:   token(60 * day),
+			what:  "the refresh token ends on", severity: watch.P2, every: time.Minute,
+		},
+		{
+			rule: "banned",
+			below: func(w *world) {
+				w.tell(belay.Paused{Call: belay.CallInfo{Partner: "crm"}, Scope: belay.ScopePartner, For: time.Hour - time.Second})
+				time.Sleep(time.Hour)
+			},
+			reach: func(w *world) {
+				w.tell(belay.Paused{Call: belay.CallInfo{Partner: "crm"}, Scope: belay.ScopePartner, For: 26 * time.Hour})
+			},
+			end:  func(w *world) { time.Sleep(26*time.Hour - 2*time.Minute) },
+			what: "the partner asks to wait 26h0m0s (partner), until ", severity: watch.P1,
+		},
+		{
+			rule:  "schema_changed",
+			below: func(w *world) {},
+			reach: func(w *world) { w.tell(belay.SchemaChanged{Partner: "crm", What: "people", Difference: "missing id"}) },
+			end:   func(w *world) { time.Sleep(24*time.Hour - 2*time.Minute) },
+			what:  "people: missing id", severity: watch.P2,
+		},
+		{
+			rule: "imports_rejecting",
+			below: func(w *world) {
+				importing(w, belay.ImportProgress{Read: 10, Rejected: 4})
+				importing(w, belay.ImportProgress{Read: 500, Rejected: 5, Ended: true})
+			},
+			reach: func(w *world) { importing(w, belay.ImportProgress{Read: 499, Rejected: 5, Ended: true}) },
+			end:   func(w *world) { importing(w, belay.ImportProgress{Read: 500, Ended: true}) },
+			what:  "people: 5 of 499 records were rejected", severity: watch.P2,
+		},
+		{
+			rule:  "import_failed",
+			below: func(w *world) { importing(w, belay.ImportProgress{Ended: true}) },
+			reach: func(w *world) { importing(w, belay.ImportProgress{Ended: true, Read: 7, Err: errors.New("no")}) },
+			end:   func(w *world) { importing(w, belay.ImportProgress{Read: 500}) },
+			what:  "people ended early after 7 records: no", severity: watch.P2,
+		},
+		{
+			rule:  "import_memory",
+			below: func(w *world) { importing(w, belay.ImportProgress{PeakHeap: 1 << 30}) },
+			reach: func(w *world) { importing(w, belay.ImportProgress{PeakHeap: 1<<30 + 1<<20}) },
+			end:   func(w *world) { importing(w, belay.ImportProgress{Ended: true}) },
+			what:  "people: the heap had 1025 MiB", severity: watch.P2,
+		},
+		{
+			rule:  "inbox_deep",
+			below: func(w *world) { w.inbox.Store(&inbox.Numbers{Pending: 5000}) },
+			reach: func(w *world) { w.inbox.Store(&inbox.Numbers{Pending: 5001}) },
+			end:   func(w *world) { w.inbox.Store(&inbox.Numbers{}) },
+			what:  "5001 events wait", severity: watch.P2,
+		},
+		{
+			rule:  "inbox_old",
+			below: func(w *world) { w.inbox.Store(&inbox.Numbers{Pending: 1, Oldest: 15 * time.Minute}) },
+			reach: func(w *world) { w.inbox.Store(&inbox.Numbers{Pending: 1, Oldest: 15*time.Minute + time.Second}) },
+			end:   func(w *world) { w.inbox.Store(&inbox.Numbers{}) },
+			what:  "the oldest of 1 events has waited for 15m1s", severity: watch.P2,
+		},
+	} {
+		testkit.Bubble(t, c.rule, func(t *testing.T) {
+			every := cmp.Or(c.every, 5*time.Second)
+			w := newWorld(t, func(cfg *watch.RulesConfig) { cfg.Every = every })
+			time.Sleep(15 * time.Second)
+			c.below(w)
+			time.Sleep(30*time.Second + every)
+			require.Empty(t, w.told.rules(), "below the threshold")
+			require.Empty(t, w.rules.Alerts())
+			time.Sleep(2 * time.Minute) // what was counted is over
+			began := time.Now()
+			c.reach(w)
+			time.Sleep(every + time.Second)
+			require.Equal(t, []string{c.rule}, w.told.rules())
+			a := w.told.last()
+			require.Equal(t, "crm", a.Partner)
+			require.Equal(t, c.severity, a.Severity)
+			require.Contains(t, a.What, c.what)
+			require.NotContains(t, a.String(), "canary")
+			require.NotEmpty(t, a.Cause)
+			require.NotEmpty(t, a.Action)
+			require.Equal(t, "https://runbooks.example/"+c.rule+"?p=crm", a.Runbook)
+			require.False(t, a.Since.After(time.Now()))
+			require.WithinDuration(t, began, a.Since, 60*day)
+			require.Equal(t, a.ID, w.rules.Alerts()[0].ID)
+			time.Sleep(time.Minute)
+			require.Len(t, w.told.rules(), 1, "it fires once")
+			if c.end != nil {
+				c.end(w)
+			}
+			time.Sleep(4 * time.Minute)
+			require.Len(t, w.told.rules(), 1, "not resolved before it was quiet for five minutes")
+			time.Sleep(5 * time.Minute)
+			require.Equal(t, []string{c.rule, "-" + c.rule}, w.told.rules())
+			require.Equal(t, a.ID, w.told.last().ID)
+			require.Empty(t, w.rules.Alerts())
+			time.Sleep(2 * time.Hour)
+			require.Len(t, w.told.rules(), 2, "it is resolved once")
+		})
+	}
+}
+
+// The strict forms leave the share out, and take any 403.
+func TestStrictRules(t *testing.T) {
+	testkit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, func(c *watch.RulesConfig) { c.Strict = true })
+		w.calls(5000, 200)
+		w.calls(4, 503)
+		w.calls(1, 403)
+		time.Sleep(6 * time.Second)
+		require.ElementsMatch(t, []string{"unavailable", "forbidden"}, w.told.rules())
+	})
+}
+
+// Refused credentials of many integrations are one alert, and so is what an outage causes one after the other. An
+// alert that becomes worse is sent again under its ID.
+func TestGroups(t *testing.T) {
+	testkit.Bubble(t, "many credentials", func(t *testing.T) {
+		w := newWorld(t, nil)
+		time.Sleep(time.Second) // behind the first look
+		for i := range 30 {
+			w.of(fmt.Sprintf("customer-%02d", i), 200, "/a")
+			w.of(fmt.Sprintf("customer-%02d", i), 401, "/a")
+		}
+		time.Sleep(6 * time.Second)
+		require.Len(t, w.told.rules(), 1)
+		a := w.told.last()
+		require.Equal(t, 30, a.Affected)
+		require.Len(t, a.Integrations, 20)
+		require.Contains(t, a.String(), "crm (30 integrations)")
+		require.Len(t, append(a.Also, a.Rule), 2, "auth_burst and unauthorized: %v", a.Also)
+		time.Sleep(11 * time.Minute)
+		w.of("late", 401, "/a") // another day, another cause
+		time.Sleep(6 * time.Second)
+		require.Equal(t, "late", w.told.last().Integration)
+	})
+	testkit.Bubble(t, "an outage", func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.slow.Store(true)
+		time.Sleep(80 * time.Second)
+		require.Equal(t, []string{"probe_slow"}, w.told.rules())
+		w.failing.Store(true)
+		w.tell(belay.CircuitChanged{Call: belay.CallInfo{Partner: "crm"}, Origin: "https://crm.example", State: belay.BreakerOpen})
+		for range 60 {
+			w.calls(10, 503)
+			time.Sleep(10 * time.Second)
+		}
+		require.Equal(t, []string{"probe_slow", "unavailable"}, w.told.rules(), "P2, then worse, and then nothing new")
+		a, now := w.told.last(), w.rules.Alerts()
+		require.Equal(t, w.told.all[0].ID, a.ID)
+		require.Len(t, now, 1)
+		require.Equal(t, []string{"circuit_open", "probe_failed"}, now[0].Also)
+		w.slow.Store(false)
+		w.failing.Store(false)
+		w.tell(belay.CircuitChanged{Call: belay.CallInfo{Partner: "crm"}, Origin: "https://crm.example", State: belay.BreakerClosed})
+		time.Sleep(10 * time.Minute)
+		require.Len(t, w.told.rules(), 3)
+		require.False(t, w.told.last().Resolved.IsZero())
+	})
+	testkit.Bubble(t, "flapping", func(t *testing.T) {
+		w := newWorld(t, nil)
+		for range 30 { // bad for a minute, good for three
+			w.calls(20, 503)
+			time.Sleep(time.Minute)
+			w.calls(20, 200)
+			time.Sleep(3 * time.Minute)
+		}
+		require.Equal(t, []string{"unavailable"}, w.told.rules())
+	})
+}
+
+// A sink that blocks, panics or errs delays no call and no other sink, and is counted.
+func TestSinksThatFail(t *testing.T) {
+	testkit.Bubble(t, "", func(t *testing.T) {
+		hold := make(chan struct{})
+		defer close(hold)
+		good := new(told)
+		w := newWorld(t, func(c *watch.RulesConfig) {
+			c.Quiet, c.Every = time.Second, time.Second
+			c.Sinks = []watch.Sink{
+				watch.SinkFunc(func(context.Context, watch.Alert) error { <-hold; return nil }),
+				watch.SinkFunc(func(context.Context, watch.Alert) error { panic("password=canary12345") }),
+				watch.SinkFunc(func(context.Context, watch.Alert) error { return errors.New("no") }),
+				watch.LogSink(nil), good,
+			}
+		})
+		began := time.Now()
+		for range 120 { // fires and is resolved, each time
+			w.calls(4, 503)
+			require.Zero(t, time.Since(began)%(90*time.Second), "no call waits")
+			time.Sleep(90 * time.Second)
+		}
+		require.Len(t, good.rules(), 240)
+		all := w.rules.Sinks()
+		require.Equal(t, 240, all[0].Failed+all[0].Dropped)
+		require.Positive(t, all[0].Failed)
+		for _, s := range all[1:4] {
+			require.Equal(t, 240, s.Failed, "%+v", s)
+			require.NotEmpty(t, s.Error)
+			require.NotContains(t, s.Error, "canary")
+		}
+		require.Equal(t, 240, all[4].Sent)
+	})
+}
+
+func TestRulesBadInput(t *testing.T) {
+	t.Parallel()
+	h := new(watch.History)
+	for _, c := range []struct {
+		cfg  watch.RulesConfig
+		want string
+	}{
+		{watch.RulesConfig{}, "History is nil"},
+		{watch.RulesConfig{History: h, Unavailable: -1}, "Unavailable is -1"},
+		{watch.RulesConfig{History: h, Share: math.NaN()}, "Share is NaN"},
+		{watch.RulesConfig{History: h, Rejects: math.Inf(1)}, "Rejects is +Inf"},
+		{watch.RulesConfig{History: h, WebhookFailures: 1.5}, "WebhookFailures is 1.5"},
+		{watch.RulesConfig{History: h, Quiet: -1}, "Quiet is -1"},
+		{watch.RulesConfig{History: h, Off: []string{"nonsense"}}, `no rule "nonsense"`},
+		{watch.RulesConfig{History: h, Sinks: []watch.Sink{nil}}, "sink 0 is nil"},
+	} {
+		_, err := watch.NewRules(c.cfg)
+		require.ErrorContains(t, err, c.want)
+	}
+	require.Error(t, h.Add(nil))
+	require.Error(t, h.Add(new(belay.Client)))
+	_, err := watch.NewRules(watch.RulesConfig{History: h, Off: []string{"unavailable"}})
+	require.NoError(t, err)
+}
+
+// Names that a user's code makes are shortened, and their number is bounded.
+func TestHistoryIsBounded(t *testing.T) {
+	t.Parallel()
+	h := new(watch.History)
+	done := func(partner, integration, url string) {
+		h.Observe(context.Background(), belay.CallDone{Call: belay.CallInfo{
+			Partner: partner, Integration: integration, Method: "GET", URL: url,
+		}})
+	}
+	for i := range 100_000 {
+		done("crm", fmt.Sprint("customer-", i), fmt.Sprintf("https://crm.example/things%d/%d", i, i))
+	}
+	long := strings.Repeat("x", 10<<10)
+	done(long, long, "https://crm.example/"+long)
+	done("<script>\n", "a\x00b", "")
+	for i := range 2000 {
+		done(fmt.Sprint("partner-", i), "", "")
+	}
+	all := h.Status()
+	require.Len(t, all, 500)
+	for _, p := range all {
+		require.LessOrEqual(t, len(p.Partner), 210)
+		if p.Partner == "crm" {
+			require.Len(t, p.Integrations, 2000)
+			require.LessOrEqual(t, len(p.Routes), 201)
+			require.Equal(t, 100_000, p.Hour.OK)
+		}
+	}
+}
