@@ -118,7 +118,7 @@ var allRules = []rule{
 					}
 				}
 				slices.Sort(routes)
-				return finding{what: "403 on " + firstOf(routes, 5)}, len(routes) > 0
+				return finding{what: "403 on " + firstOf(routes, 5, len(routes))}, len(routes) > 0
 			})
 		},
 	},
@@ -182,7 +182,7 @@ var allRules = []rule{
 				f := finding{
 					integration: key.integration, subject: key.origin + " " + key.route, since: opened,
 					what: fmt.Sprintf("the circuit of %s has been open for %s",
-						strings.Join(strings.Fields(key.origin+" "+key.route+" "+key.integration), " "), round(now.Sub(opened))),
+						strings.Join(strings.Fields(key.origin+" "+key.route+" "+key.integration), " "), duration(now.Sub(opened))),
 				}
 				if key.route != "" || key.integration != "" {
 					f.level = P2
@@ -201,7 +201,7 @@ var allRules = []rule{
 				if length := one.until.Sub(one.from); length >= r.cfg.Ban && now.Before(one.until) {
 					found = append(found, finding{
 						integration: key.integration, subject: key.scope.String(), since: one.from,
-						what: fmt.Sprintf("the partner asks to wait %s (%s), until %s", round(length), key.scope,
+						what: fmt.Sprintf("the partner asks to wait %s (%s), until %s", duration(length), key.scope,
 							one.until.UTC().Format(time.RFC3339)),
 					})
 				}
@@ -398,7 +398,7 @@ func (r *Rules) findings(now time.Time) (found []finding) {
 				f.since, f.what = s.Since, fmt.Sprintf("%d probes in a row have failed: %s", s.Failures, s.Error)
 				add("probe_failed", f)
 			case s.Failures == 0 && s.Latency > r.cfg.ProbeLatency:
-				f.what = fmt.Sprintf("the last probe took %s", round(s.Latency))
+				f.what = fmt.Sprintf("the last probe took %s", duration(s.Latency))
 				add("probe_slow", f)
 			}
 		}
@@ -414,7 +414,7 @@ func (r *Rules) findings(now time.Time) (found []finding) {
 			add("inbox_deep", f)
 		}
 		if n.Oldest > r.cfg.InboxAge {
-			f.what, f.since = fmt.Sprintf("the oldest of %d events has waited for %s", n.Pending, round(n.Oldest)), now.Add(-n.Oldest)
+			f.what, f.since = fmt.Sprintf("the oldest of %d events has waited for %s", n.Pending, duration(n.Oldest)), now.Add(-n.Oldest)
 			add("inbox_old", f)
 		}
 	}
@@ -450,19 +450,11 @@ func tightened(clients []*belay.Client) map[string]string {
 	return out
 }
 
-func firstOf(all []string, n int) string {
-	if len(all) <= n {
+// firstOf names the first n of all, which are of, and says how many more there are.
+func firstOf(all []string, n, of int) string {
+	n = min(n, len(all))
+	if of <= n {
 		return strings.Join(all, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(all[:n], ", "), len(all)-n)
-}
-
-func round(d time.Duration) time.Duration {
-	switch {
-	case d >= time.Minute:
-		return d.Round(time.Second)
-	case d >= time.Second:
-		return d.Round(100 * time.Millisecond)
-	}
-	return d.Round(time.Millisecond)
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:n], ", "), of-n)
 }

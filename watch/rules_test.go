@@ -206,7 +206,7 @@ func TestRules(t *testing.T) {
 			},
 			reach: func(w *world) { open(w, belay.BreakerOpen); time.Sleep(301 * time.Second); w.calls(1, 200) },
 			end:   func(w *world) { open(w, belay.BreakerClosed) },
-			what:  "the circuit of https://crm.example has been open for 5m", severity: watch.P1,
+			what:  "the circuit of https://crm.example has been open for 5 min", severity: watch.P1,
 		},
 		{
 			rule:     "probe_failed",
@@ -221,7 +221,7 @@ func TestRules(t *testing.T) {
 			below:    func(w *world) {},
 			reach:    func(w *world) { w.slow.Store(true); time.Sleep(70 * time.Second) },
 			end:      func(w *world) { w.slow.Store(false) },
-			what:     "the last probe took 3s",
+			what:     "the last probe took 3 s",
 			severity: watch.P2,
 		},
 		{
@@ -281,7 +281,7 @@ func TestRules(t *testing.T) {
 				w.tell(belay.Paused{Call: belay.CallInfo{Partner: "crm"}, Scope: belay.ScopePartner, For: 26 * time.Hour})
 			},
 			end:  func(w *world) { time.Sleep(26*time.Hour - 2*time.Minute) },
-			what: "the partner asks to wait 26h0m0s (partner), until ", severity: watch.P1,
+			what: "the partner asks to wait 26 h 0 min (partner), until ", severity: watch.P1,
 		},
 		{
 			rule:  "schema_changed",
@@ -326,7 +326,7 @@ func TestRules(t *testing.T) {
 			below: func(w *world) { w.inbox.Store(&inbox.Numbers{Pending: 1, Oldest: 15 * time.Minute}) },
 			reach: func(w *world) { w.inbox.Store(&inbox.Numbers{Pending: 1, Oldest: 15*time.Minute + time.Second}) },
 			end:   func(w *world) { w.inbox.Store(&inbox.Numbers{}) },
-			what:  "the oldest of 1 events has waited for 15m1s", severity: watch.P2,
+			what:  "the oldest of 1 events has waited for 15 min 1 s", severity: watch.P2,
 		},
 	} {
 		testkit.Bubble(t, c.rule, func(t *testing.T) {

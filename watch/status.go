@@ -91,7 +91,7 @@ type PauseStatus struct {
 // ImportStatus is the progress of an import, or its result.
 type ImportStatus struct {
 	belay.ImportProgress
-	Begun, Updated time.Time
+	Began, Last time.Time
 }
 
 // WebhookStatus counts a partner's deliveries and events since the start of the process.
