@@ -301,7 +301,8 @@ func (x *exchange) report(resp *http.Response) {
 		if resp != nil {
 			l.engine.Read(p, resp.Header)
 		}
-		paused := l.settle(p, &x.verdict, !x.verdict.unsent, resp != nil)
+		sent := !x.verdict.unsent && !(x.set.caching.policy.FreeNotModified && resp != nil && resp.StatusCode == http.StatusNotModified)
+		paused := l.settle(p, &x.verdict, sent, resp != nil)
 		if resp == nil || x.body.over() {
 			l.engine.Release(p)
 		} else { // the body holds the slots from here on

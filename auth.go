@@ -2,7 +2,9 @@ package belay
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -125,6 +127,12 @@ func (s *static) Check() error {
 		return fmt.Errorf("%s: %w", s.name, s.err)
 	}
 	return nil
+}
+
+// CredentialID implements [Identified].
+func (s *static) CredentialID() string {
+	sum := sha256.Sum256([]byte(s.name + "\x00" + s.header + "\x00" + s.value.Reveal()))
+	return hex.EncodeToString(sum[:16])
 }
 
 // Credential returns s itself.

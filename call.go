@@ -243,6 +243,9 @@ func (x *exchange) decoded(resp *http.Response) {
 
 func (in *Info) fill(x *exchange, resp *http.Response) {
 	*in = Info{Attempts: x.sends, Waited: x.past().waits.Total()}
+	if k := x.past().kept; k != nil {
+		in.Age, in.Stale = k.age, k.stale
+	}
 	if resp != nil {
 		in.StatusCode, in.Header = resp.StatusCode, resp.Header
 		in.RequestID = headers.RequestID(resp.Header, x.secrets(), "")

@@ -47,6 +47,7 @@ type callOptions struct {
 	route         string
 	unbounded     bool // no bound on the size of the answer
 	literal       bool // the path is a link from the partner, not a template
+	uncached      bool // no answer is kept, and none that is kept is used
 	once          bool // the call moves something on, regardless of its method
 	err           error
 }
@@ -246,6 +247,10 @@ type Info struct {
 	Attempts int
 	// Waited is the time spent in backoff, in the queue and for an open circuit.
 	Waited time.Duration
+	// Age is how old a kept answer is (WithCache, WithStaleIfError), 0 for one that has just come. Stale says that it is
+	// kept, and that the partner could not give a newer one.
+	Age   time.Duration
+	Stale bool
 }
 
 // Format implements fmt.Formatter. It prints no header, because one may set a cookie, and no query.

@@ -117,6 +117,7 @@ func (g *download) next(ctx context.Context) error {
 		if o.header = o.header.Clone(); o.header == nil {
 			o.header = make(http.Header)
 		}
+		o.uncached = true
 		o.header["Accept-Encoding"] = []string{"identity"} // no compression, so that offsets count the bytes of the content
 		if from > 0 && !g.noRanges {
 			o.header["Range"] = []string{"bytes=" + strconv.FormatInt(from, 10) + "-"}

@@ -44,7 +44,11 @@ type CallDone struct {
 	Waits      Waits         // part of Duration
 	Duration   time.Duration // from the beginning to the response's headers; for typed calls, to the end
 	TimedOut   bool          // the last attempt had no answer in time
-	Err        error         // nil only if the call succeeded; with a response it is an *Error without body
+	// Kept says that the caller got a kept answer, without an attempt unless the partner was asked whether it has
+	// changed. Stale says that it got one because the partner could not answer: the call has succeeded, and Verdict, and
+	// Err are those of the failure.
+	Kept, Stale bool
+	Err         error // nil only if the call succeeded; with a response it is an *Error without body
 }
 
 func (CallDone) event() {}

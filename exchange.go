@@ -68,6 +68,7 @@ type history struct {
 	waits    Waits
 	waited   time.Duration // by the exchanges before this one, such as earlier redirect hops
 	secrets  []string      // of the earlier attempts
+	kept     *kept         // the answer that is kept, or was; nil without one
 	inBody   []string      // the credentials in the request's body
 	bodyRead bool          // inBody is known
 	note     error         // a second reason, beside the answer that is returned

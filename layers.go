@@ -20,6 +20,7 @@ var order = [...]struct {
 }{
 	{(*exchange).observe, func(s *settings, _ variant) bool { return len(s.observers) > 0 }},
 	{(*exchange).gate, func(s *settings, of variant) bool { return of&withSwitch != 0 || s.timeout > 0 }},
+	{(*exchange).keep, func(s *settings, _ variant) bool { return s.caching.cache != nil || s.caching.stale != nil }},
 	{(*exchange).outerMiddleware, func(s *settings, _ variant) bool { return s.callMiddleware != nil }},
 	{(*exchange).retry, func(s *settings, _ variant) bool { return s.retry != nil }},
 	{(*exchange).token, func(_ *settings, of variant) bool { return of&withAuth != 0 }},
@@ -78,6 +79,8 @@ type settings struct {
 	maxBytes       int64                   // of a response; negative means no bound
 	callMiddleware Middleware
 	jar            http.CookieJar // nil means none
+	jarID          uint64         // tells jars apart in the keys of kept answers
+	caching        caching
 	base           http.RoundTripper
 	traced         bool            // base leads to net/http's transport, so an attempt can be traced
 	layers         [variants]*next // the layers that each variant has
@@ -103,6 +106,7 @@ type stack struct {
 	limiter     *Limiter // nil means none
 	auth        Authenticator
 	authID      uint64   // identifies auth for the limiter
+	cacheID     uint64   // identifies auth in the keys of kept answers; 0 if none are kept
 	base        *url.URL // nil means that every request leads to the partner
 	basePath    string   // of base, as errors and events show it
 	inBase      []string // the credentials in it

@@ -27,7 +27,8 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 		}
 		o.write(ctx, failureLevel(e.Verdict, e.StatusCode, e.Err), "call", e.Call, e.Verdict, err,
 			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
-			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()))
+			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()),
+			slog.String("kept", keptAs(e)))
 	case Retrying:
 		o.write(ctx, slog.LevelInfo, "retrying", e.Call, e.Verdict, nil,
 			slog.Int("attempt", e.Attempt), slog.Int64("wait_ms", e.Wait.Milliseconds()))
@@ -51,6 +52,17 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 			slog.String("of_integration", e.Integration), slog.Int64("probe_in_ms", e.OpenFor.Milliseconds()),
 			slog.Int64("lasted_ms", e.Lasted.Milliseconds()))
 	}
+}
+
+// keptAs says whether the caller got a kept answer; empty for none.
+func keptAs(e CallDone) string {
+	switch {
+	case e.Stale:
+		return "stale"
+	case e.Kept:
+		return "fresh"
+	}
+	return ""
 }
 
 // failureLevel returns the level for the outcome of a call; attempts are logged at info at most, so that one failed

@@ -24,10 +24,15 @@ func (x *exchange) observe(next *next) (*http.Response, error) {
 	if resp != nil {
 		e.StatusCode = resp.StatusCode
 	}
-	if e.Err == nil && x.verdict.Class != ClassOK {
+	if k := x.past().kept; k != nil && k.served {
+		if e.Kept, e.Stale = true, k.stale; k.stale {
+			e.Verdict, e.TimedOut, e.StatusCode, e.Err = k.verdict, k.verdict.timeout, k.status, x.clean(k.err)
+		}
+	}
+	if e.Err == nil && e.Verdict.Class != ClassOK {
 		e.Err = &Error{
 			Partner: x.set.name, Integration: x.integration, Method: x.method(), URL: x.url(),
-			Verdict: x.verdict, StatusCode: e.StatusCode, Attempts: x.sends,
+			Verdict: e.Verdict, StatusCode: e.StatusCode, Attempts: x.sends,
 		}
 	}
 	x.emit(e)

@@ -296,7 +296,8 @@ func WithUserAgent(ua string) Option { return WithHeader("User-Agent", ua) }
 // treated as credentials. Nil, the default, keeps none.
 func WithCookieJar(jar http.CookieJar) Option {
 	return func(c *config) error {
-		c.own().jar = jar
+		s := c.own()
+		s.jar, s.jarID = jar, cacheIDs.Add(1)
 		return nil
 	}
 }

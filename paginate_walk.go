@@ -226,6 +226,7 @@ func (w *walk) fetch(ctx context.Context, cursor string, number, before int) (*f
 			}
 			o.values, o.query, o.literal = nil, query, true
 		}
+		o.uncached = true
 		if o.query == nil {
 			o.query = r.Query
 			return

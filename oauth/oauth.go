@@ -407,7 +407,7 @@ func (o *App) source(key string, own bool) belay.Authenticator {
 	defer o.mu.Unlock()
 	s := o.sources[key]
 	if s == nil {
-		s = &source{app: o, key: key, own: own}
+		s = &source{app: o, key: key, own: own, number: sources.Add(1)}
 		o.sources[key] = s
 	}
 	if s.own != own {

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,6 +24,9 @@ type source struct {
 
 	// provisional means that the current token came after a rejected one, and has not been accepted yet.
 	provisional atomic.Bool
+	// grants counts the grants that replaced another one, so that answers that one of them got are not another's.
+	grants atomic.Int64
+	number int64 // of this source
 
 	mu        sync.Mutex
 	current   current
@@ -93,6 +97,17 @@ const (
 
 // Format prints the integration's key, for any verb.
 func (s *source) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%v of %q", s.app, s.key) }
+
+// CredentialID implements [belay.Identified]. It is another one after each [App.Put], [App.Exchange] and [App.Forget], and
+// in each process, as another process may have stored another customer's grant under the key.
+func (s *source) CredentialID() string {
+	return fmt.Sprintf("oauth %s %d %d", process, s.number, s.grants.Load())
+}
+
+var (
+	process = rand.Text() // another one in each process
+	sources atomic.Int64  // the number of the latest source
+)
 
 // Credential returns the credential of a good token. It gets a token first if there is none. A good token
 // that is due for a refresh is returned while the refresh runs.
@@ -460,6 +475,7 @@ func (s *source) take(t Token, version uint64) {
 
 // replaced makes t, which Put or Forget stored, the current token.
 func (s *source) replaced(t Token, version uint64) {
+	s.grants.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !t.empty() {

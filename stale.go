@@ -1,0 +1,388 @@
+package belay
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"reflect"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/belay-go/belay/internal/httpcache"
+)
+
+// CachePolicy says how answers are kept, for [WithCache].
+type CachePolicy struct {
+	// TTL is how long an answer is used that does not say for how long it may be. Zero means that it is not used without
+	// asking; negative and above 24 h are errors.
+	TTL time.Duration
+	// FreeNotModified says that the partner does not count a request that it answers with 304, as GitHub does: it gives
+	// its permits back.
+	FreeNotModified bool
+}
+
+// Identified is an [Authenticator] that tells its credentials from others': two with the same identity get the same
+// answers. Bearer, APIKey, APIKeyQuery, Basic and those of package oauth are. An answer that another one has got is kept
+// only for the client that has it by [WithAuth], and not at all if a call has it by [Auth].
+type Identified interface {
+	// CredentialID returns the identity, which must hold no credential. Empty means that answers are not kept.
+	CredentialID() string
+}
+
+// caching holds the options of the layer that keeps answers.
+type caching struct {
+	cache  Cache // for fresh answers; nil means none
+	policy CachePolicy
+	stale  Cache // for failures; nil means none
+	maxAge time.Duration
+}
+
+// WithCache keeps the answers to GET calls, and answers the same call from the cache as long as the partner says
+// (Cache-Control and Expires, RFC 9111), or for the policy's TTL if it does not say. After that the call asks whether the
+// answer has changed, by ETag or Last-Modified. A kept answer is for the same URL, headers, integration and credential
+// only. A write to the same URL that succeeds forgets it. Lists ([Pages]), [Poll], [Await] and [Download] are not kept,
+// nor are answers with no-store or above 4 MiB. [Info].Age tells a kept answer. Nil, the default, keeps none.
+func WithCache(c Cache, p CachePolicy) Option {
+	return func(cfg *config) error {
+		if p.TTL < 0 || p.TTL > 24*time.Hour {
+			return fmt.Errorf("WithCache: TTL is %s, must be from 0 to 24h", p.TTL)
+		}
+		s := cfg.own()
+		s.caching.cache, s.caching.policy = c, p
+		return nil
+	}
+}
+
+// WithStaleIfError keeps the answers to GET calls, and answers the same call with the kept one, no older than maxAge,
+// when the partner cannot: after a 5xx, a 429, a timeout or a connection that failed, with all retries done, for an
+// answer that cannot be used, and while the circuit is open. The call succeeds then: [Info].Stale and Info.Age tell, and
+// for raw responses the header Cache-Status (RFC 9211). [CallDone] has the failure, and Stale. What a refused credential
+// or a switched-off client may not have is not served. What is kept, and for whom, is as for [WithCache], and both may
+// have the same cache; must-revalidate, which many frameworks send with every answer, is ignored here. Zero and negative
+// are errors; nil, the default, keeps none.
+func WithStaleIfError(c Cache, maxAge time.Duration) Option {
+	return func(cfg *config) error {
+		if c != nil && maxAge <= 0 {
+			return fmt.Errorf("WithStaleIfError: maxAge is %s, must be above 0", maxAge)
+		}
+		s := cfg.own()
+		s.caching.stale, s.caching.maxAge = c, maxAge
+		return nil
+	}
+}
+
+// OrElse returns v, or fallback if err says that the partner cannot answer now ([ErrUnavailable]); any other error
+// stays:
+//
+//	rates, err := belay.OrElse(belay.Get[Rates](ctx, c, "/rates"))(defaultRates)
+func OrElse[T any](v T, err error) func(fallback T) (T, error) {
+	return func(fallback T) (T, error) {
+		if errors.Is(err, ErrUnavailable) {
+			return fallback, nil
+		}
+		return v, err
+	}
+}
+
+const (
+	mostKept  = 4 << 20 // bytes of a kept body
+	cacheTime = time.Second
+)
+
+// kept is what the layer knows of a call.
+type kept struct {
+	key    string
+	served bool // from the cache
+	age    time.Duration
+	stale  bool
+	// The failure that a stale answer stands for.
+	err     error
+	verdict Verdict
+	status  int
+}
+
+var uncached = callOption(func(o *callOptions) { o.uncached = true })
+
+// keep is the layer that keeps answers, and serves them.
+func (x *exchange) keep(next *next) (*http.Response, error) {
+	look, store := x.mayKeep()
+	if !look && !store {
+		return next.send(x)
+	}
+	k := &kept{}
+	if k.key = x.cacheKey(); k.key == "" {
+		return next.send(x)
+	}
+	x.record().kept = k
+	if m := x.method(); m != http.MethodGet {
+		resp, err := next.send(x)
+		if err == nil && x.verdict.Class == ClassOK {
+			x.forget(k.key)
+		}
+		return resp, err
+	}
+	c := &x.set.caching
+	var have httpcache.Entry
+	found, asked := false, false
+	if c.cache != nil && look {
+		if have, found = x.kept(c.cache, k.key); found && time.Now().Before(have.Fresh) {
+			return x.serve(have, "hit"), nil
+		}
+		asked = found && x.askIfChanged(have)
+	}
+	decode := x.decode
+	resp, err := next.send(x)
+	if asked && err == nil && resp.StatusCode == http.StatusNotModified && x.verdict.Class == ClassOK {
+		_ = resp.Body.Close()
+		x.freeBuffer()
+		have = have.Refreshed(resp.Header, time.Now(), c.policy.TTL)
+		c.store(x.ctx, k.key, have)
+		return x.serve(have, "hit; detail=REVALIDATED"), nil
+	}
+	if err == nil && x.decode != nil { // now, because an answer that cannot be used is a failure too
+		x.decoded(resp)
+	}
+	if store && err == nil && x.verdict.Class == ClassOK {
+		x.remember(resp, k)
+	}
+	if c.stale == nil || !look || !x.unavailable() {
+		return resp, err
+	}
+	if have, found = x.kept(c.stale, k.key); !found || time.Since(have.Stored) > c.maxAge {
+		return resp, err
+	}
+	k.stale, k.err, k.verdict = true, err, x.verdict
+	if err == nil {
+		k.status = resp.StatusCode
+		_ = resp.Body.Close()
+	}
+	if err = x.past().note; err != nil {
+		k.err, x.record().note = err, nil
+	}
+	x.freeBuffer()
+	x.decode, x.verdict = decode, Verdict{}
+	return x.serve(have, "hit; detail=STALE"), nil
+}
+
+// mayKeep reports whether a kept answer may be looked for, and whether the answer may be kept.
+func (x *exchange) mayKeep() (look, store bool) {
+	switch x.method() {
+	case http.MethodGet:
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return false, true
+	default:
+		return false, false
+	}
+	h := x.req.Header
+	if x.opts.uncached || h["Range"] != nil || h["If-None-Match"] != nil || h["If-Modified-Since"] != nil ||
+		h["If-Match"] != nil || h["If-Unmodified-Since"] != nil || h["If-Range"] != nil ||
+		x.req.Body != nil && x.req.Body != http.NoBody {
+		return false, false
+	}
+	return httpcache.Bypass(h)
+}
+
+// askIfChanged makes the request conditional, if the kept answer has a validator.
+func (x *exchange) askIfChanged(have httpcache.Entry) bool {
+	validators := have.Validators()
+	if validators == nil {
+		return false
+	}
+	clone := *x.req
+	clone.Header = x.req.Header.Clone()
+	if clone.Header == nil {
+		clone.Header = make(http.Header)
+	}
+	maps.Copy(clone.Header, validators)
+	x.req = &clone
+	return true
+}
+
+// unavailable reports whether the partner could not answer.
+func (x *exchange) unavailable() bool {
+	switch x.verdict.Class {
+	case ClassTransient, ClassRateLimited, ClassData:
+		return true
+	case ClassRefused:
+		return x.enabled == nil || x.enabled()
+	}
+	return false
+}
+
+// ignoredInKey are headers of a request that do not change what a partner answers.
+var ignoredInKey = []string{
+	"Accept-Encoding", "Baggage", "Cache-Control", "Content-Length", "Content-Type", "Idempotency-Key", "Pragma",
+	"Request-Id", "Traceparent", "Tracestate", "User-Agent", "X-Correlation-Id", "X-Request-Id",
+}
+
+// cacheKey returns the key of the call's URL for its credential, empty if it has none that can be told from others.
+func (x *exchange) cacheKey() string {
+	identity := "none"
+	if a := x.authenticator(); a != nil {
+		switch i, ok := a.(Identified); {
+		case ok:
+			identity = i.CredentialID()
+		case x.opts.auth == nil:
+			identity = "client " + strconv.FormatUint(x.cacheID, 10)
+		default:
+			identity = ""
+		}
+		if identity == "" {
+			return ""
+		}
+	}
+	h := sha256.New()
+	put := func(s string) { _, _ = io.WriteString(h, strconv.Itoa(len(s))+":"+s) }
+	put("belay 1")
+	put(x.set.name)
+	put(x.integration)
+	put(identity)
+	put(strconv.FormatUint(x.set.jarID, 10))
+	put(x.req.URL.String())
+	put(x.req.Host)
+	names := slices.Sorted(maps.Keys(x.req.Header))
+	for _, name := range names {
+		if !slices.Contains(ignoredInKey, textproto.CanonicalMIMEHeaderKey(name)) {
+			put(name)
+			for _, value := range x.req.Header[name] {
+				put(value)
+			}
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// sameAuth reports whether two authenticators are the same one.
+func sameAuth(a, b Authenticator) bool {
+	return a != nil && b != nil && reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.ValueOf(a).Comparable() &&
+		reflect.ValueOf(b).Comparable() && a == b
+}
+
+// cacheIDs numbers the credentials that have no identity of their own.
+var cacheIDs atomic.Uint64
+
+// kept looks for an answer. A cache is asked although the call's context may have ended, but not for long.
+func (x *exchange) kept(c Cache, key string) (e httpcache.Entry, found bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), cacheTime)
+	defer cancel()
+	defer func() { // of the cache, which is the user's
+		if recover() != nil {
+			e, found = httpcache.Entry{}, false
+		}
+	}()
+	data, found := c.Get(ctx, key)
+	if !found {
+		return e, false
+	}
+	e, err := httpcache.Parse(data, mostKept)
+	return e, err == nil
+}
+
+// forget forgets the answer for a URL that was written to.
+func (x *exchange) forget(key string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), cacheTime)
+	defer cancel()
+	defer func() { _ = recover() }()
+	for _, c := range []Cache{x.set.caching.cache, x.set.caching.stale} {
+		if c != nil {
+			c.Delete(ctx, key)
+		}
+	}
+}
+
+// serve answers from a kept answer.
+func (x *exchange) serve(e httpcache.Entry, status string) *http.Response {
+	k := x.past().kept
+	k.served, k.age = true, max(0, time.Since(e.Stored))
+	h := e.Header.Clone()
+	h.Set("Age", strconv.Itoa(int(k.age/time.Second)))
+	h.Add("Cache-Status", "belay; "+status)
+	h.Set("Content-Length", strconv.Itoa(len(e.Body)))
+	h.Del("Content-Encoding")
+	x.verdict = Verdict{}
+	return &http.Response{
+		Status: "200 OK", StatusCode: e.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: h,
+		ContentLength: int64(len(e.Body)), Body: io.NopCloser(bytes.NewReader(e.Body)), Request: x.req,
+	}
+}
+
+// remember keeps an answer: at once if it was read whole, otherwise when the caller has read it to its end.
+func (x *exchange) remember(resp *http.Response, k *kept) {
+	e, ok := httpcache.Keep(resp.StatusCode, resp.Header, time.Now(), x.set.caching.policy.TTL)
+	if !ok {
+		x.forget(k.key)
+		return
+	}
+	switch {
+	case x.buffer != nil:
+		if len(x.data) <= mostKept {
+			e.Body = bytes.Clone(x.data)
+			x.set.caching.store(x.ctx, k.key, e)
+		}
+	case resp.Body == nil || resp.ContentLength > mostKept || eventStream(resp.Header):
+	default:
+		if resp.Header.Get("Content-Encoding") != "" {
+			return // the caller decodes it
+		}
+		c, ctx := &x.set.caching, x.ctx // the exchange is used again before the body has been read
+		resp.Body = &keptBody{ReadCloser: resp.Body, done: func(body []byte) {
+			e.Body = body
+			c.store(ctx, k.key, e)
+		}}
+	}
+}
+
+// store puts an answer into the caches.
+func (c *caching) store(ctx context.Context, key string, e httpcache.Entry) {
+	data, err := e.Bytes()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cacheTime)
+	defer cancel()
+	defer func() { _ = recover() }()
+	now := time.Now()
+	fresh, stale := e.Fresh.Sub(now), e.Stored.Add(c.maxAge).Sub(now)
+	if e.Validators() != nil { // long enough to ask whether it has changed
+		fresh = max(fresh, 24*time.Hour)
+	}
+	if c.cache == c.stale {
+		fresh = max(fresh, stale)
+	}
+	if c.cache != nil && fresh > 0 {
+		c.cache.Set(ctx, key, data, fresh)
+	}
+	if c.stale != nil && c.stale != c.cache && stale > 0 {
+		c.stale.Set(ctx, key, data, stale)
+	}
+}
+
+// keptBody copies a body while it is read, and hands the copy over at its end.
+type keptBody struct {
+	io.ReadCloser
+	copied []byte
+	done   func([]byte) // nil after the end
+}
+
+func (b *keptBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.done == nil {
+		return n, err
+	}
+	if b.copied = append(b.copied, p[:n]...); len(b.copied) > mostKept || err != nil && err != io.EOF {
+		b.copied, b.done = nil, nil
+	} else if err == io.EOF {
+		b.done(b.copied)
+		b.copied, b.done = nil, nil
+	}
+	return n, err
+}
