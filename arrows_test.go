@@ -22,7 +22,7 @@ var arrows = map[string][]string{
 	"inbox":           {".", "webhook", "internal/..."},
 	"inbox/storetest": {".", "inbox", "internal/..."},
 	"inbox/boltinbox": {".", "inbox"},
-	"belayprom":       {"."},
+	"belayprom":       {".", "inbox", "watch"},
 	"driver":          {".", "bulk", "internal/..."},
 	"partners":        {".", "webhook", "oauth", "internal/..."},
 	"watch":           {".", "driver", "inbox", "importer", "internal/..."},

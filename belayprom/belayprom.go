@@ -32,7 +32,8 @@ type Config struct {
 const (
 	defaultEndpoints = 200
 	mostPartners     = 500
-	mostTypes        = 100 // of events of a partner
+	mostTypes        = 100 // of events of a partner, and of its imports
+	mostChecks       = 2000
 	other            = "other"
 )
 
@@ -50,11 +51,16 @@ type Metrics struct {
 	circuits, tokens, pages, items                    *prometheus.CounterVec
 	received, rejected, handled                       *prometheus.CounterVec
 	handling                                          *prometheus.HistogramVec
+	records, importRuns, schemas, kept                *prometheus.CounterVec
 
 	labels labels
 	series seriesOf // of calls and attempts, without a search by label
 
-	states state
+	states      state
+	sources     sources
+	runs        runs
+	refreshEnds refreshEnds
+	pauseEnds   pauseEnds
 }
 
 // New returns metrics that count nothing yet. Register them: prometheus.MustRegister(metrics). A value out of range is
@@ -114,9 +120,16 @@ func New(cfg Config) (*Metrics, error) {
 	m.handled = counter("integration_webhook_handled_total", "Attempts to handle an event: ok, failed or dead.",
 		"partner", "type", "result")
 	m.handling = histogram("integration_webhook_duration_seconds", "Duration of the attempts to handle an event.", "partner", "type")
+	m.records = counter("integration_import_records_total",
+		"Records of imports: saved, added, updated, deleted, rejected or unchanged.", "partner", "import", "change")
+	m.importRuns = counter("integration_import_runs_total", "Imports that have ended: ok or failed.", "partner", "import", "result")
+	m.schemas = counter("integration_schema_changes_total", "Differences from the expected fields that were seen first.", "partner")
+	m.kept = counter("integration_api_kept_answers_total", "Calls that got a kept answer: fresh, or stale after a failure.",
+		"partner", "result")
 	m.labels.most = map[kind]int{
-		partners: mostPartners, endpoints: m.endpoints, types: mostTypes, integrations: m.integrations,
+		partners: mostPartners, endpoints: m.endpoints, types: mostTypes, integrations: m.integrations, checks: mostChecks,
 	}
+	m.sources.init(cfg.ConstLabels)
 	m.states.init(cfg.ConstLabels, m.integrations > 0)
 	return m, nil
 }
@@ -136,6 +149,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 		v.Describe(ch)
 	}
 	m.states.describe(ch)
+	m.sources.describe(ch)
 }
 
 // Collect implements [prometheus.Collector].
@@ -144,6 +158,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		v.Collect(ch)
 	}
 	m.states.collect(ch, m)
+	m.sources.collect(ch, m)
 }
 
 // Observe implements [belay.Observer].
@@ -162,6 +177,9 @@ func (m *Metrics) Observe(_ context.Context, e belay.Event) {
 		m.retries.WithLabelValues(m.with(e.Call.Integration, partner, endpoint, e.Verdict.Class.String())...).Inc()
 	case belay.Paused:
 		m.inc(m.pauses, e.Call.Partner, e.Call.Integration, e.Scope.String())
+		m.pauseEnds.note(m.labels.get(partners, "", e.Call.Partner), &e)
+	case belay.Resumed:
+		m.pauseEnds.resumed(m.labels.get(partners, "", e.Call.Partner), &e)
 	case belay.CircuitChanged:
 		m.inc(m.circuits, e.Call.Partner, e.Call.Integration, e.State.String())
 	case belay.PageRead:
@@ -171,10 +189,12 @@ func (m *Metrics) Observe(_ context.Context, e belay.Event) {
 		m.items.WithLabelValues(values...).Add(float64(e.Items))
 	case belay.TokenRefreshed:
 		m.inc(m.tokens, e.Partner, e.Integration, "ok")
+		m.refreshEnds.note(m.labels.get(partners, "", e.Partner), &e)
 	case belay.TokenRefreshFailed:
 		m.inc(m.tokens, e.Partner, e.Integration, "failed")
 	case belay.TokenRevoked:
 		m.inc(m.tokens, e.Partner, e.Integration, "revoked")
+		m.refreshEnds.forget(m.labels.get(partners, "", e.Partner), e.Integration)
 	case belay.DeliveryReceived:
 		result := "repeated"
 		if e.Stored {
@@ -185,6 +205,10 @@ func (m *Metrics) Observe(_ context.Context, e belay.Event) {
 		m.inc(m.rejected, e.Partner, e.Integration, e.Reason)
 	case belay.EventHandled:
 		m.eventHandled(&e)
+	case belay.ImportProgress:
+		m.imported(&e)
+	case belay.SchemaChanged:
+		m.schemas.WithLabelValues(m.with(e.Integration, m.labels.get(partners, "", e.Partner))...).Inc()
 	}
 }
 
@@ -193,6 +217,13 @@ func (m *Metrics) callDone(e *belay.CallDone) {
 	s.calls.Inc()
 	s.duration.Observe(e.Duration.Seconds())
 	s.minute.add(time.Now().Unix())
+	if e.Kept {
+		result := "fresh"
+		if e.Stale {
+			result = "stale"
+		}
+		m.inc(m.kept, e.Call.Partner, e.Call.Integration, result)
+	}
 	if e.Waits == (belay.Waits{}) {
 		return
 	}

@@ -14,6 +14,7 @@ const (
 	endpoints
 	types
 	integrations
+	checks
 )
 
 // longestLabel is the number of bytes of a label's value.

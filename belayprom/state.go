@@ -2,6 +2,7 @@ package belayprom
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 	"weak"
@@ -16,8 +17,8 @@ type state struct {
 	mu      sync.Mutex
 	clients []weak.Pointer[belay.Client]
 
-	perMinute, used, maximum, waiting, paused, open, up *prometheus.Desc
-	integration                                         bool
+	perMinute, used, maximum, tightened, waiting, paused, open, up *prometheus.Desc
+	integration                                                    bool
 }
 
 func (s *state) init(constant prometheus.Labels, integration bool) {
@@ -28,6 +29,8 @@ func (s *state) init(constant prometheus.Labels, integration bool) {
 	s.perMinute = desc("integration_api_calls_per_minute", "Calls that have ended in the last 60 seconds.", "partner")
 	s.used = desc("integration_api_limit_used", "Permits of a limit that are in use.", "partner", "integration", "limit", "source", "scope")
 	s.maximum = desc("integration_api_limit_max", "Permits of a limit in all.", "partner", "integration", "limit", "source", "scope")
+	s.tightened = desc("integration_api_limits_tightened", "Limits that the partner states below the configured one of the same window.",
+		"partner", "integration")
 	s.waiting = desc("integration_api_calls_waiting", "Calls that wait for a limit.", "partner", "integration")
 	s.paused = desc("integration_api_paused_seconds", "How long all calls still wait because the partner has asked for it.",
 		"partner", "integration")
@@ -54,7 +57,7 @@ func (m *Metrics) Add(clients ...*belay.Client) error {
 }
 
 func (s *state) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range [...]*prometheus.Desc{s.perMinute, s.used, s.maximum, s.waiting, s.paused, s.open, s.up} {
+	for _, d := range [...]*prometheus.Desc{s.perMinute, s.used, s.maximum, s.tightened, s.waiting, s.paused, s.open, s.up} {
 		ch <- d
 	}
 }
@@ -108,6 +111,7 @@ func (s *state) collect(ch chan<- prometheus.Metric, m *Metrics) {
 			put(s.used, float64(l.Used), partner, integration, plain(l.Limit), l.Source.String(), l.Scope.String())
 			put(s.maximum, float64(l.Max), partner, integration, plain(l.Limit), l.Source.String(), l.Scope.String())
 		}
+		put(s.tightened, float64(tightened(h.Limiter.Limits)), partner, integration)
 		put(s.waiting, float64(h.Limiter.Waiting), partner, integration)
 		put(s.paused, h.Limiter.PausedFor.Seconds(), partner, integration)
 		for _, circuit := range h.Circuits[:min(len(h.Circuits), mostCircuits)] {
@@ -116,8 +120,12 @@ func (s *state) collect(ch chan<- prometheus.Metric, m *Metrics) {
 				value = 0.5
 			}
 			of := ""
-			if s.integration && circuit.Integration != "" {
+			switch {
+			case circuit.Integration == "":
+			case s.integration:
 				of = m.labels.get(integrations, "", circuit.Integration)
+			default: // it is not the whole origin's
+				of = other
 			}
 			put(s.open, value, partner, plain(circuit.Origin), plain(circuit.Route), of)
 		}
@@ -134,10 +142,22 @@ func (s *state) collect(ch chan<- prometheus.Metric, m *Metrics) {
 		}
 	}
 	runtime.KeepAlive(clients)
-	count := map[*prometheus.Desc]int{s.used: 5, s.maximum: 5, s.waiting: 2, s.paused: 2, s.open: 4, s.up: 2}
+	count := map[*prometheus.Desc]int{s.tightened: 2, s.used: 5, s.maximum: 5, s.waiting: 2, s.paused: 2, s.open: 4, s.up: 2}
 	for _, at := range order {
 		ch <- prometheus.MustNewConstMetric(at.desc, prometheus.GaugeValue, seen[at], at.labels[:count[at.desc]]...)
 	}
+}
+
+// tightened returns how many of the advertised limits are below the configured one of the same window.
+func tightened(limits []belay.LimitStatus) (n int) {
+	for _, theirs := range limits {
+		if theirs.Source == belay.LimitAdvertised && slices.ContainsFunc(limits, func(mine belay.LimitStatus) bool {
+			return mine.Source == belay.LimitConfigured && mine.Per > 0 && mine.Per == theirs.Per && theirs.Max < mine.Max
+		}) {
+			n++
+		}
+	}
+	return n
 }
 
 // mostCircuits is the number of circuits of a client that are metrics.

@@ -14,8 +14,8 @@ import (
 type family uint8
 
 const (
-	outage family = iota
-	credentials
+	credentials family = iota
+	outage
 	limits
 	content
 	backlog
@@ -99,7 +99,7 @@ var allRules = []rule{
 		cause:  "Many credentials end at once: the app's own registration or secret is refused, or the partner's login is broken.",
 		action: "Check the app's registration at the partner before you ask customers to connect again.",
 		find: func(r *Rules, p *partner, now time.Time) []finding {
-			if n := p.hour(now).Unauthorized; n > r.cfg.AuthPerHour {
+			if n := p.hour(now).Unauthorized; n > r.cfg.AuthPerHour && now.Sub(p.refusedAt) < 10*time.Minute {
 				return []finding{{what: fmt.Sprintf("%d calls of the last hour had a credential that was refused", n)}}
 			}
 			return nil
@@ -127,10 +127,10 @@ var allRules = []rule{
 		cause:  "The customer or the partner has ended the grant.",
 		action: "Have the integration connected again.",
 		find: func(_ *Rules, p *partner, _ time.Time) []finding {
-			return p.tokens(func(t *token, in *integration) (f finding, wrong bool) {
+			return p.tokens(func(t *token, _ *integration) (f finding, wrong bool) {
 				return finding{
 					what: "the grant was refused for good: " + t.err, action: t.action, since: t.revoked,
-				}, !t.revoked.IsZero() && !in.accepted.After(t.revoked)
+				}, !t.revoked.IsZero()
 			})
 		},
 	},

@@ -51,6 +51,7 @@ type partner struct {
 	schema       map[importKey]drift
 	webhooks     webhooks
 	last         time.Time // the last call
+	refusedAt    time.Time // the last call whose credential was refused, of any integration
 }
 
 // traffic is how calls ended, and how long answers took. The minutes of a partner last an hour, those of a route or an
@@ -111,7 +112,7 @@ type (
 		integration string
 	}
 	importKey struct{ integration, name string }
-	pause     struct{ from, until time.Time }
+	pause     struct{ from, until, resumes time.Time }
 	drift     struct {
 		at         time.Time
 		difference string
@@ -134,6 +135,12 @@ type (
 		last               time.Time
 	}
 )
+
+// renewed reports whether a credential that was accepted then was of another grant than the one that was refused: the old
+// token may serve a while longer.
+func (t *token) renewed(accepted time.Time) bool {
+	return accepted.After(t.revoked.Add(2*time.Minute)) && (t.expiry.IsZero() || accepted.After(t.expiry))
+}
 
 // Observe implements [belay.Observer].
 func (h *History) Observe(_ context.Context, e belay.Event) {
@@ -254,8 +261,17 @@ func kindOf(v belay.Verdict, status int, timeout bool, err error) kind {
 func (p *partner) call(now time.Time, e *belay.CallDone) {
 	k := kindOf(e.Verdict, e.StatusCode, e.TimedOut, e.Err)
 	p.last = now
+	if k == ok && len(p.pauses) > 0 {
+		for key, one := range p.pauses { // the partner has answered before the end of its pause
+			if (key.integration == "" || key.integration == e.Call.Integration) && !now.Before(one.resumes) {
+				delete(p.pauses, key)
+			}
+		}
+	}
 	p.fine.add(now, k)
-	p.traffic.note(now, k, e)
+	if p.traffic.note(now, k, e); k == unauthorized {
+		p.refusedAt = now
+	}
 	at := p.route(&e.Call)
 	at.note(now, k, e)
 	if e.Call.Integration == "" {
@@ -263,6 +279,9 @@ func (p *partner) call(now time.Time, e *belay.CallDone) {
 	} else if in := p.integration(e.Call.Integration, now); in != nil {
 		in.traffic.note(now, k, e)
 		in.login.note(now, at, k)
+		if t := &in.token; k == ok && !t.revoked.IsZero() && t.renewed(now) {
+			*t = token{}
+		}
 	}
 }
 
@@ -408,12 +427,13 @@ func (p *partner) paused(now time.Time, e *belay.Paused) {
 			delete(p.pauses, k)
 		}
 	}
-	until := now.Add(e.For)
+	// Calls wait for an hour at most before one is tried, however long the partner asks for.
+	until, resumes := now.Add(max(e.For, e.Verdict.RetryAfter)), now.Add(e.For)
 	if known, there := p.pauses[key]; there && known.until.After(now) {
-		known.until = maxTime(known.until, until)
+		known.until, known.resumes = maxTime(known.until, until), maxTime(known.resumes, resumes)
 		p.pauses[key] = known
 	} else if len(p.pauses) < mostPauses {
-		p.pauses[key] = pause{now, until}
+		p.pauses[key] = pause{now, until, resumes}
 	}
 }
 
@@ -460,9 +480,14 @@ func (h *History) token(e belay.Event) {
 // ownIntegration is the name under which a partner's own token is kept.
 const ownIntegration = "(own)"
 
+// lineOf returns the text of an error as one line. One of Belay's holds no credential; any other may be of a user's
+// function, which quotes what it likes.
 func lineOf(err error) string {
 	if err == nil {
 		return ""
+	}
+	if _, clean := err.(*belay.Error); clean {
+		return redact.Line(err.Error(), 300)
 	}
 	return redact.Line(redact.Text(err.Error()), 300)
 }

@@ -288,7 +288,9 @@ func (r *Rules) look(now time.Time) {
 // join puts a new member into the group of its cause.
 func (r *Rules) join(now time.Time, m *member) {
 	for _, g := range r.groups {
-		if g.partner == m.key.partner && g.family == m.rule.family && now.Sub(g.joined) <= joins {
+		// A probe fails by its credential too.
+		same := g.family == m.rule.family || g.family == credentials && m.rule.name == "probe_failed"
+		if g.partner == m.key.partner && same && now.Sub(g.joined) <= joins {
 			g.members, g.joined = append(g.members, m), now
 			return
 		}

@@ -278,7 +278,7 @@ func TestRules(t *testing.T) {
 				time.Sleep(time.Hour)
 			},
 			reach: func(w *world) {
-				w.tell(belay.Paused{Call: belay.CallInfo{Partner: "crm"}, Scope: belay.ScopePartner, For: 26 * time.Hour})
+				w.tell(belay.Paused{Call: belay.CallInfo{Partner: "crm"}, Scope: belay.ScopePartner, For: time.Hour, Verdict: belay.Verdict{RetryAfter: 26 * time.Hour}})
 			},
 			end:  func(w *world) { time.Sleep(26*time.Hour - 2*time.Minute) },
 			what: "the partner asks to wait 26 h 0 min (partner), until ", severity: watch.P1,

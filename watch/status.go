@@ -11,8 +11,8 @@ import (
 
 // Traffic is how the calls of a partner, an integration or a route went. Its times are zero for never.
 type Traffic struct {
-	// State is made of the last five minutes: HealthDown if half of at least five calls failed, HealthDegraded if a
-	// twentieth of at least two did, HealthUnknown if there were none in the last hour. Since is when that began, as far
+	// State is made of the last five minutes: HealthDown if half of at least five calls failed, and some of the present
+	// minute; HealthDegraded if a twentieth did, and at least two; HealthUnknown if there were none in the last hour. Since is when that began, as far
 	// as the last hour shows.
 	State belay.HealthState
 	Since time.Time
@@ -304,6 +304,9 @@ func (t *traffic) status(now time.Time) Traffic {
 	}
 	if s.State = stateOf(s.Recent); s.State == belay.HealthUnknown && s.Hour.Total() > 0 {
 		s.State = belay.HealthUp
+	}
+	if now := t.minutes.at(now, 0); s.State == belay.HealthDown && now.Total() >= 5 && now.Failed() == 0 {
+		s.State = belay.HealthDegraded // it is coming back
 	}
 	if s.Hour.Total() == 0 {
 		return s

@@ -1,0 +1,64 @@
+package belayprom
+
+import (
+	"sync"
+
+	"github.com/belay-go/belay"
+)
+
+// runs holds how far imports were when they last told, because events count from the beginning of a run.
+type runs struct {
+	mu   sync.Mutex
+	last map[runKey]belay.ImportProgress
+}
+
+type runKey struct{ partner, integration, name string }
+
+// mostRuns is the number of imports that run at a time and are counted.
+const mostRuns = 10_000
+
+// since returns what has come since the import last told. A run that has begun anew counts from its beginning.
+func (r *runs) since(e *belay.ImportProgress) belay.ImportProgress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := runKey{e.Partner, e.Integration, e.Import}
+	was, known := r.last[key]
+	if e.Read < was.Read || e.Elapsed < was.Elapsed {
+		was = belay.ImportProgress{}
+	}
+	switch {
+	case e.Ended:
+		delete(r.last, key)
+	case known || len(r.last) < mostRuns:
+		if r.last == nil {
+			r.last = make(map[runKey]belay.ImportProgress)
+		}
+		r.last[key] = *e
+	}
+	return belay.ImportProgress{
+		Saved: e.Saved - was.Saved, Skipped: e.Skipped - was.Skipped, Rejected: e.Rejected - was.Rejected,
+		Added: e.Added - was.Added, Updated: e.Updated - was.Updated, Deleted: e.Deleted - was.Deleted,
+	}
+}
+
+func (m *Metrics) imported(e *belay.ImportProgress) {
+	partner := m.labels.get(partners, "", e.Partner)
+	name := m.labels.get(types, "import "+partner, e.Import)
+	d := m.runs.since(e)
+	for change, n := range map[string]int{
+		"saved": d.Saved - d.Added - d.Updated, "added": d.Added, "updated": d.Updated, "deleted": d.Deleted,
+		"rejected": d.Rejected, "unchanged": d.Skipped,
+	} {
+		if n > 0 {
+			m.records.WithLabelValues(m.with(e.Integration, partner, name, change)...).Add(float64(n))
+		}
+	}
+	if !e.Ended {
+		return
+	}
+	result := "ok"
+	if e.Err != nil {
+		result = "failed"
+	}
+	m.importRuns.WithLabelValues(m.with(e.Integration, partner, name, result)...).Inc()
+}

@@ -1,0 +1,104 @@
+package belayprom
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/watch"
+)
+
+// sources are what is asked with each scrape beside clients.
+type sources struct {
+	mu       sync.Mutex
+	checkers []*watch.Checker
+	inboxes  map[string]*inbox.Worker
+
+	probeUp, probeFailures, probeSeconds, pending, oldest, refreshEnd, pauseEnd *prometheus.Desc
+}
+
+func (s *sources) init(constant prometheus.Labels) {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, constant)
+	}
+	s.probeUp = desc("integration_probe_up", "State of a probed integration: 1 up, 0 down; none before the first probe.", "partner", "check")
+	s.probeFailures = desc("integration_probe_failures", "Probes that have failed in a row.", "partner", "check")
+	s.probeSeconds = desc("integration_probe_duration_seconds", "Duration of the last probe.", "partner", "check")
+	s.pending = desc("integration_inbox_pending", "Events that wait or are being handled.", "inbox")
+	s.oldest = desc("integration_inbox_oldest_seconds", "How long the oldest pending event has waited.", "inbox")
+	s.refreshEnd = desc("integration_token_refresh_end_timestamp_seconds",
+		"When the first refresh token of a partner ends, unless it is used before.", "partner")
+	s.pauseEnd = desc("integration_api_pause_end_timestamp_seconds",
+		"When the last pause ends that the partner has asked for; none while there is no pause.", "partner", "scope")
+}
+
+// AddChecker makes metrics of the probes of c. Nil is an error.
+func (m *Metrics) AddChecker(c *watch.Checker) error {
+	if c == nil {
+		return errors.New("belayprom: AddChecker: the checker is nil")
+	}
+	m.sources.mu.Lock()
+	defer m.sources.mu.Unlock()
+	m.sources.checkers = append(m.sources.checkers, c)
+	return nil
+}
+
+// AddInbox makes metrics of what waits in an inbox. An empty name, one that is taken, and nil are errors.
+func (m *Metrics) AddInbox(name string, w *inbox.Worker) error {
+	m.sources.mu.Lock()
+	defer m.sources.mu.Unlock()
+	switch {
+	case name == "" || w == nil:
+		return errors.New("belayprom: AddInbox: the name is empty or the worker is nil")
+	case m.sources.inboxes[name] != nil:
+		return errors.New("belayprom: AddInbox: the name is taken")
+	case m.sources.inboxes == nil:
+		m.sources.inboxes = make(map[string]*inbox.Worker)
+	}
+	m.sources.inboxes[name] = w
+	return nil
+}
+
+func (s *sources) describe(ch chan<- *prometheus.Desc) {
+	for _, d := range [...]*prometheus.Desc{s.probeUp, s.probeFailures, s.probeSeconds, s.pending, s.oldest, s.refreshEnd, s.pauseEnd} {
+		ch <- d
+	}
+}
+
+func (s *sources) collect(ch chan<- prometheus.Metric, m *Metrics) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := make(map[string]bool)
+	for _, c := range s.checkers {
+		for _, at := range c.Status() {
+			check := m.labels.get(checks, "", at.Name)
+			if seen[check] || at.State == watch.Unknown || at.State == watch.Disabled {
+				continue
+			}
+			seen[check] = true
+			partner, up := m.labels.get(partners, "", at.Partner), 1.0
+			if at.State == watch.Down {
+				up = 0
+			}
+			gauge(s.probeUp, up, partner, check)
+			gauge(s.probeFailures, float64(at.Failures), partner, check)
+			gauge(s.probeSeconds, at.Latency.Seconds(), partner, check)
+		}
+	}
+	for name, w := range s.inboxes {
+		n := w.Numbers()
+		gauge(s.pending, float64(n.Pending), plain(name))
+		gauge(s.oldest, n.Oldest.Seconds(), plain(name))
+	}
+	for partner, end := range m.refreshEnds.first() {
+		gauge(s.refreshEnd, float64(end.Unix()), partner)
+	}
+	for key, end := range m.pauseEnds.last() {
+		gauge(s.pauseEnd, float64(end.Unix()), key.partner, key.scope)
+	}
+}
