@@ -59,6 +59,7 @@ test-integration: ## Stripe's mock server through a fault proxy, and an authoriz
 	cd inbox/boltinbox && go test $(RACE) -count=1 -short ./... && go test -count=1 -v -run 'Killed|Acknowledgements' -timeout 10m .
 	cd examples/webhooks && go run .
 	command -v promtool >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends prometheus) >/dev/null 2>&1 || true
+	cd belayotel && go test $(RACE) -count=1 ./...
 	cd belayprom && go test $(RACE) -count=1 ./... && go test -count=1 -v -run 'TestPromtool|TestRules|TestQueries|TestAllocations' .
 	cd belayprom && BELAY_PROMETHEUS=1 go test -count=1 -v -run TestPrometheus -timeout 10m .
 	cd examples/health && BELAY_PROMETHEUS=1 go test -count=1 -v -run TestStorm -timeout 10m .

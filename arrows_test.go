@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"inbox/storetest": {".", "inbox", "internal/..."},
 	"inbox/boltinbox": {".", "inbox"},
 	"belayprom":       {".", "inbox", "watch"},
+	"belayotel":       {"."},
 	"driver":          {".", "bulk", "internal/..."},
 	"partners":        {".", "webhook", "oauth", "internal/..."},
 	"watch":           {".", "driver", "inbox", "importer", "internal/..."},
@@ -57,7 +58,7 @@ func TestArrows(t *testing.T) {
 		return strings.TrimPrefix(path, module+"/")
 	}
 	seen := 0
-	for _, dir := range []string{".", "inbox/boltinbox", "belayprom"} {
+	for _, dir := range []string{".", "inbox/boltinbox", "belayprom", "belayotel"} {
 		list := exec.Command("go", "list", "-f", "{{.Name}} {{.ImportPath}} {{join .Imports \" \"}}", "./...")
 		list.Dir = dir
 		out, err := list.CombinedOutput()

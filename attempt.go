@@ -42,6 +42,9 @@ func (x *exchange) send(*next) (*http.Response, error) {
 	if x.set.jar != nil {
 		req = x.withCookies(req)
 	}
+	if len(x.set.tracers) > 0 {
+		req = x.beginAttempt(req)
+	}
 	x.passOn() // so late, because the calls that waited for a circuit go on in their order
 	resp, err := x.set.base.RoundTrip(req)
 	if n := x.trace.repeats(); n > 0 {
@@ -140,7 +143,7 @@ func (x *exchange) newBody() {
 // attemptContext returns the context for the attempt's request, and whether it differs from the context of the
 // caller's request.
 func (x *exchange) attemptContext() (ctx context.Context, another bool) {
-	ctx, another = x.ctx, x.cancel != nil // with a total timeout, x.ctx is not the request's own
+	ctx, another = x.ctx, x.cancel != nil || x.spanCtx != nil // then x.ctx is not the request's own
 	if t := x.body.timeout; t != nil {
 		ctx, another = t.Context(x.ctx), true
 	}

@@ -189,6 +189,12 @@ func (s *shared) finish() {
 	if s.logger != nil {
 		s.observers = append(s.observers, logObserver{s.logger})
 	}
+	s.tracers = nil
+	for _, o := range s.observers {
+		if t, ok := o.(Tracer); ok {
+			s.tracers = append(s.tracers, t)
+		}
+	}
 	s.compile()
 }
 

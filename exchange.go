@@ -43,11 +43,13 @@ type hot struct {
 	askedAfter time.Duration // waitedOutside when the credential was asked for
 	permit     permit
 	verdict    Verdict
-	trace      *wireTrace // of the attempt; nil if the transport is not net/http's
-	slot       *circuit   // the call has a probe slot of it, but no permit yet
-	released   *circuit   // the call has waited for it, and wakes the next one that did
-	sent       int64      // when the attempt was sent, in nanoseconds since 1970; only without a limiter
-	seq        uint64     // the call's place among those that wait for circuits, 0 before it waits
+	spanCtx    context.Context // of the call, from the tracers; nil without them
+	attemptCtx context.Context // of the attempt, from the tracers
+	trace      *wireTrace      // of the attempt; nil if the transport is not net/http's
+	slot       *circuit        // the call has a probe slot of it, but no permit yet
+	released   *circuit        // the call has waited for it, and wakes the next one that did
+	sent       int64           // when the attempt was sent, in nanoseconds since 1970; only without a limiter
+	seq        uint64          // the call's place among those that wait for circuits, 0 before it waits
 
 	cred   Credential
 	out    *http.Request // the signed clone that this attempt sends; nil without one

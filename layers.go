@@ -69,6 +69,7 @@ type settings struct {
 	keyHeader      string           // canonical; empty means that no keys are made
 	header         http.Header      // added to requests that lack them
 	observers      []Observer
+	tracers        []Tracer // those of observers that are
 	redactor       Redactor
 	trusted        []*url.URL
 	insecure       bool

@@ -65,7 +65,7 @@ func (x *exchange) outerMiddleware(next *next) (*http.Response, error) {
 	}))
 	x.bodyUsed = true
 	req := x.req
-	if x.cancel != nil { // there is a total timeout
+	if x.cancel != nil || x.spanCtx != nil { // x.ctx is not the request's own
 		req = req.WithContext(x.ctx)
 	}
 	panicked := true

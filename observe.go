@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 // observe is the outermost layer. It emits CallDone when the call has ended. It decodes the answer before
 // that, so that the event has the final verdict.
 func (x *exchange) observe(next *next) (*http.Response, error) {
+	if len(x.set.tracers) > 0 {
+		x.beginCall()
+	}
 	resp, err := next.send(x)
 	if x.decode != nil {
 		x.decoded(resp)
@@ -35,7 +39,11 @@ func (x *exchange) observe(next *next) (*http.Response, error) {
 			Verdict: e.Verdict, StatusCode: e.StatusCode, Attempts: x.sends,
 		}
 	}
-	x.emit(e)
+	if x.spanCtx != nil { // x.ctx may have been replaced
+		x.emitIn(x.spanCtx, e)
+	} else {
+		x.emit(e)
+	}
 	return resp, err
 }
 
@@ -49,9 +57,11 @@ func (x *exchange) clock() (t time.Time) {
 	return t
 }
 
-func (x *exchange) emit(e Event) {
+func (x *exchange) emit(e Event) { x.emitIn(x.ctx, e) }
+
+func (x *exchange) emitIn(ctx context.Context, e Event) {
 	for _, o := range x.set.observers {
-		tell(x.ctx, o, e)
+		tell(ctx, o, e)
 	}
 }
 
@@ -71,6 +81,11 @@ func (x *exchange) emitAttempt(resp *http.Response, err error, began time.Time) 
 		if e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity {
 			e.RequestBody = redact.Values(x.shownBody(), x.secrets())
 		}
+	}
+	if x.attemptCtx != nil {
+		x.emitIn(x.attemptCtx, e)
+		x.attemptCtx = nil
+		return
 	}
 	x.emit(e)
 }

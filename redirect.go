@@ -199,6 +199,9 @@ func (x *exchange) follow(resp *http.Response) (*exchange, *http.Response, error
 		return x.checkRedirect(req, via)
 	}}
 	req, cancel := x.req, context.CancelFunc(nil)
+	if x.spanCtx != nil {
+		req = req.WithContext(x.spanCtx)
+	}
 	if deadline, ok := x.ctx.Deadline(); ok && x.cancel != nil { // of the total timeout, which all hops share
 		var ctx context.Context
 		ctx, cancel = context.WithDeadlineCause(req.Context(), deadline, errkit.CallTimeout(x.set.timeout))

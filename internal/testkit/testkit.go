@@ -113,6 +113,9 @@ type RoundTrip func(*http.Request) (*http.Response, error)
 // RoundTrip calls f.
 func (f RoundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
+// The local zone is read before the first test: fmt reads it by reflection, beside tests that would set it by its first use.
+var _ = time.Now().Format(time.RFC3339)
+
 // Verbs returns v formatted with each of the common verbs of fmt.
 func Verbs(v any) (out string) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t"} {
