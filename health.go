@@ -16,11 +16,13 @@ type HealthState uint8
 const (
 	// HealthUnknown means that there is no outcome to judge by.
 	HealthUnknown HealthState = iota
-	// HealthUp means that the last attempt succeeded. An answer that only finds fault with the request
+	// HealthUp means that the last attempt succeeded, or that fewer than three failed after it and the last minutes were
+	// well. An answer that only finds fault with the request
 	// (ClassClient, for example a 404 or a 422) counts as a success here, because the partner works.
 	HealthUp
-	// HealthDegraded means that the last attempt failed, that the circuit of a route is not closed, or that the
-	// partner has asked for a pause. The client keeps trying.
+	// HealthDegraded means that the last attempt failed, unless the last minutes were well, that a tenth of the attempts
+	// of the last five minutes failed, in three spells at least, that the circuit of a route is not closed, or that the partner
+	// has asked for a pause. The client keeps trying.
 	HealthDegraded
 	// HealthDown means that the circuit of the whole origin or of the integration is not closed, that no call
 	// has succeeded since the circuit of a route opened, or that the last attempt failed because of its
@@ -52,6 +54,9 @@ type Health struct {
 	LastFailure time.Time
 	Failure     Verdict
 	StatusCode  int
+	// Attempts counts the attempts of the last five minutes that say something of the partner, and Failed those of them
+	// that failed.
+	Attempts, Failed int
 	// Error is the error of the last failed attempt, one line without credentials; empty if there was an answer.
 	Error string
 	// Circuit is the state of the circuit that is furthest from closed, of those that hold calls of this client,
@@ -73,6 +78,7 @@ type outcomes struct {
 	worked   atomic.Int64 // when the last success was sent, in nanoseconds since 1970; stored at most once a second
 	failures atomic.Int32 // consecutive
 	last     atomic.Pointer[failedAttempt]
+	recent   atomic.Pointer[recent]
 }
 
 type failedAttempt struct {
@@ -102,15 +108,18 @@ func (x *exchange) noteOutcome(resp *http.Response) {
 		if resp != nil {
 			status = resp.StatusCode
 		}
-		o.failures.Add(1)
+		now := time.Now()
+		o.note(now.UnixNano(), true, o.failures.Add(1) == 1 && o.worked.Load() != 0)
 		text := ""
 		if err := x.past().att.Err; resp == nil && err != nil {
 			text = redact.Line(x.clean(err).Error(), 300)
 		}
-		o.last.Store(&failedAttempt{time.Now(), x.verdict, status, text})
+		o.last.Store(&failedAttempt{now, x.verdict, status, text})
 		return
 	}
-	if sent := x.sentAt(); sent-o.worked.Load() >= int64(time.Second) {
+	sent := x.sentAt()
+	o.note(sent, false, false)
+	if sent-o.worked.Load() >= int64(time.Second) {
 		o.worked.Store(sent)
 		x.set.latency.note(time.Duration(time.Now().UnixNano() - sent))
 	}
@@ -146,13 +155,17 @@ func (c *Client) Health() (h Health) {
 		})
 		h.Circuit, h.OpenFor = worst(own)
 	}
+	var relapses int
+	h.Attempts, h.Failed, relapses = c.outcomes.counts()
 	failing := h.Failures > 0 && f != nil && time.Since(f.at) < failureCounts
+	well := h.Failures < 3 && h.Failed*20 < h.Attempts // one failure among many says nothing
+	ill := relapses >= 3 && h.Failed*10 >= h.Attempts  // and a success that does not last does not either
 	switch {
 	case c.enabled != nil && !c.enabled():
 		h.State = HealthDisabled
 	case h.held(own), failing && f.verdict.Class == ClassAuth && f.status != http.StatusForbidden:
 		h.State = HealthDown
-	case failing, h.Circuit != BreakerClosed, h.Limiter.PausedFor > 0:
+	case failing && !well, ill, h.Circuit != BreakerClosed, h.Limiter.PausedFor > 0:
 		h.State = HealthDegraded
 	case !h.LastSuccess.IsZero():
 		h.State = HealthUp
@@ -194,6 +207,8 @@ func (h Health) MarshalJSON() ([]byte, error) {
 		State       string    `json:"state"`
 		LastSuccess time.Time `json:"last_success,omitzero"`
 		Failures    int       `json:"failures"`
+		Attempts    int       `json:"recent_attempts"`
+		Failed      int       `json:"recent_failed"`
 		LastFailure time.Time `json:"last_failure,omitzero"`
 		Class       string    `json:"class,omitempty"`
 		Code        string    `json:"code,omitempty"`
@@ -207,7 +222,7 @@ func (h Health) MarshalJSON() ([]byte, error) {
 		Error       string    `json:"error,omitempty"`
 		Circuits    []circuit `json:"circuits,omitempty"`
 	}{
-		h.Partner, h.Integration, h.State.String(), h.LastSuccess, h.Failures, h.LastFailure,
+		h.Partner, h.Integration, h.State.String(), h.LastSuccess, h.Failures, h.Attempts, h.Failed, h.LastFailure,
 		"", h.Failure.Code, h.Failure.Message, h.StatusCode,
 		h.Circuit.String(), h.OpenFor.Milliseconds(), h.Limiter.Waiting, h.Limiter.PausedFor.Milliseconds(),
 		[]limit{},

@@ -94,7 +94,10 @@ type Registry struct {
 	closed   bool
 }
 
-type closer interface{ close() error }
+type closer interface {
+	close() error
+	clients() (partner *belay.Client, integrations []*belay.Client)
+}
 
 // ErrClosed is the error of a closed registry.
 var ErrClosed = errors.New("driver: the registry is closed")
@@ -113,6 +116,25 @@ func (r *Registry) Partners() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Sorted(maps.Keys(r.partners))
+}
+
+// Health returns the health of all partners that were called, sorted by name, each with that of its open integrations
+// behind it. An integration whose driver was opened and makes no call is HealthUnknown.
+func (r *Registry) Health() []belay.Health {
+	r.mu.Lock()
+	partners := maps.Clone(r.partners)
+	r.mu.Unlock()
+	var all []belay.Health
+	for _, name := range slices.Sorted(maps.Keys(partners)) {
+		partner, integrations := partners[name].clients()
+		if partner != nil {
+			all = append(all, partner.Health())
+		}
+		for _, c := range integrations {
+			all = append(all, c.Health())
+		}
+	}
+	return all
 }
 
 // Close closes all drivers and clients. From then on, opening an integration returns ErrClosed. Calls in
@@ -139,6 +161,7 @@ type Factory[D Driver] struct {
 	mu      sync.Mutex
 	client  *belay.Client // the partner's client, nil until it is needed
 	opened  map[string]D
+	ofOpen  map[string]*belay.Client // of the open integrations
 	closed  bool
 	loading map[string]*loading[D]
 	// off holds the kill switch of each integration. A switch outlasts a reload, because the previous driver
@@ -176,7 +199,7 @@ func Register[D Driver](
 	}
 	f := &Factory[D]{
 		registry: r, partner: p, open: open,
-		opened: make(map[string]D), loading: make(map[string]*loading[D]), off: make(map[string]*atomic.Bool),
+		opened: make(map[string]D), ofOpen: make(map[string]*belay.Client), loading: make(map[string]*loading[D]), off: make(map[string]*atomic.Bool),
 	}
 	rollout := p.Rollout.clone()
 	f.rollout.Store(&rollout)
@@ -244,7 +267,7 @@ func (f *Factory[D]) make(ctx context.Context, integration string, l *loading[D]
 		close(l.done)
 	}()
 	for {
-		d, err := f.build(ctx, integration)
+		d, client, err := f.build(ctx, integration)
 		if err != nil {
 			l.err = fmt.Errorf("driver: opening %s of %s: %w", integration, f.partner.Name, err)
 			return l.driver, l.err
@@ -252,7 +275,7 @@ func (f *Factory[D]) make(ctx context.Context, integration string, l *loading[D]
 		f.mu.Lock()
 		stale, closed := l.stale, f.closed
 		if l.stale = false; !stale && !closed {
-			f.opened[integration] = d
+			f.opened[integration], f.ofOpen[integration] = d, client
 			l.driver, l.err = d, nil
 		}
 		f.mu.Unlock()
@@ -270,14 +293,14 @@ func (f *Factory[D]) make(ctx context.Context, integration string, l *loading[D]
 	}
 }
 
-func (f *Factory[D]) build(ctx context.Context, integration string) (d D, err error) {
+func (f *Factory[D]) build(ctx context.Context, integration string) (d D, client *belay.Client, err error) {
 	s, err := f.registry.load(ctx, f.partner.Name, integration)
 	if err != nil {
-		return d, err
+		return d, nil, err
 	}
 	parent, err := f.Client()
 	if err != nil {
-		return d, err
+		return d, nil, err
 	}
 	f.mu.Lock()
 	off := f.off[integration]
@@ -297,11 +320,11 @@ func (f *Factory[D]) build(ctx context.Context, integration string) (d D, err er
 	if len(s.Limits) > 0 {
 		options = append(options, belay.WithRateLimit(s.Limits...))
 	}
-	client, err := parent.With(options...)
-	if err != nil {
-		return d, err
+	if client, err = parent.With(options...); err != nil {
+		return d, nil, err
 	}
-	return f.open(ctx, Integration{integration, s.Labels, client, f.rollout.Load().Version(integration)})
+	d, err = f.open(ctx, Integration{integration, s.Labels, client, f.rollout.Load().Version(integration)})
+	return d, client, err
 }
 
 // Client returns the partner's own client. It is made when it is first needed. All integrations derive from
@@ -330,6 +353,7 @@ func (f *Factory[D]) Reload(integration string) error {
 	f.mu.Lock()
 	d, open := f.opened[integration]
 	delete(f.opened, integration)
+	delete(f.ofOpen, integration)
 	if l := f.loading[integration]; l != nil {
 		l.stale = true
 	}
@@ -388,11 +412,20 @@ func (f *Factory[D]) Integrations() []string {
 	return slices.Sorted(maps.Keys(f.opened))
 }
 
+func (f *Factory[D]) clients() (partner *belay.Client, integrations []*belay.Client) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, integration := range slices.Sorted(maps.Keys(f.ofOpen)) {
+		integrations = append(integrations, f.ofOpen[integration])
+	}
+	return f.client, integrations
+}
+
 func (f *Factory[D]) close() error {
 	f.mu.Lock()
 	f.closed = true
 	open, client := f.opened, f.client
-	f.opened, f.client = nil, nil
+	f.opened, f.ofOpen, f.client = nil, nil, nil
 	f.mu.Unlock()
 	var errs []error
 	for _, d := range open {
