@@ -50,7 +50,9 @@ type Alert struct {
 	ID string `json:"id"`
 	// Resolved is when it was over, zero while it fires.
 	Resolved time.Time `json:"resolved,omitzero"`
-	// Rule is the name of the rule, as in docs/observing.md.
+	// Kind is the kind of cause, which stays the same: "outage", "credentials", "limits", "content", "backlog" or "memory".
+	Kind string `json:"kind"`
+	// Rule is the name of the rule, as in docs/observing.md: of those that fire for this cause, the most severe.
 	Rule     string   `json:"rule"`
 	Severity Severity `json:"severity"`
 	Partner  string   `json:"partner"`
@@ -191,10 +193,10 @@ func (m alertmanager) Send(ctx context.Context, a Alert) error {
 		GeneratorURL string            `json:"generatorURL,omitempty"`
 	}
 	p := postable{
-		// The severity is no label: one that changes would be another alert.
-		Labels: map[string]string{"alertname": "Belay_" + a.Rule, "partner": a.Partner, "belay_id": a.ID},
+		// The severity and the rule are no labels: if they change, it would be another alert.
+		Labels: map[string]string{"alertname": "Belay_" + a.Kind, "partner": a.Partner, "belay_id": a.ID},
 		Annotations: map[string]string{
-			"severity": a.Severity.String(), "summary": a.What, "description": a.Cause + " " + a.Action,
+			"severity": a.Severity.String(), "rule": a.Rule, "summary": a.What, "description": a.Cause + " " + a.Action,
 			"also": strings.Join(a.Also, ", "), "integrations": strings.Join(a.Integrations, ", "),
 		},
 		StartsAt: a.Since, EndsAt: a.Resolved,

@@ -21,7 +21,7 @@ import (
 func anAlert() watch.Alert {
 	since := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	return watch.Alert{
-		ID: "a1", Rule: "unavailable", Severity: watch.P1, Partner: "crm", What: "4 of 4 calls",
+		ID: "a1", Kind: "outage", Rule: "unavailable", Severity: watch.P1, Partner: "crm", What: "4 of 4 calls",
 		Since: since, LastSuccess: since.Add(-time.Minute), Cause: "It is down.", Action: "Wait.", Also: []string{"probe_failed"},
 		Runbook: "https://runbooks.example/unavailable",
 	}
@@ -55,7 +55,7 @@ func TestWebhookSink(t *testing.T) {
 	require.Equal(t, "https://ops.example/alerts", reqs[1].URL.String())
 	require.Equal(t, reqs[0].Header["Webhook-Id"], reqs[1].Header["Webhook-Id"])
 	var a watch.Alert
-	require.JSONEq(t, `{"id":"a1","rule":"unavailable","severity":"P1","partner":"crm","what":"4 of 4 calls",
+	require.JSONEq(t, `{"id":"a1","kind":"outage","rule":"unavailable","severity":"P1","partner":"crm","what":"4 of 4 calls",
 		"also":["probe_failed"],"since":"2026-03-01T12:00:00Z","last_success":"2026-03-01T11:59:00Z","cause":"It is down.",
 		"action":"Wait.","runbook":"https://runbooks.example/unavailable"}`, bodies[1])
 	require.NoError(t, json.Unmarshal([]byte(bodies[1]), &a))
@@ -92,7 +92,7 @@ func TestAlertmanagerSink(t *testing.T) {
 		StartsAt, EndsAt    time.Time
 	}
 	require.NoError(t, json.Unmarshal([]byte(bodies[1]), &sent))
-	require.Equal(t, map[string]string{"alertname": "Belay_unavailable", "partner": "crm", "belay_id": "a1"}, sent[0].Labels)
+	require.Equal(t, map[string]string{"alertname": "Belay_outage", "partner": "crm", "belay_id": "a1"}, sent[0].Labels)
 	require.Equal(t, "https://runbooks.example/unavailable", sent[0].Annotations["runbook_url"])
 	require.Equal(t, "P1", sent[0].Annotations["severity"])
 	require.Greater(t, sent[0].EndsAt.Year(), 1999)

@@ -22,10 +22,16 @@ const (
 	memory
 )
 
+// String returns the name of the family.
+func (f family) String() string {
+	return [...]string{"credentials", "outage", "limits", "content", "backlog", "memory"}[min(f, memory)]
+}
+
 // rule is something that is wrong if it is true.
 type rule struct {
 	name   string
 	level  Severity
+	rank   int // of two that are as severe, the greater leads
 	family family
 	cause  string
 	action string
@@ -84,18 +90,15 @@ var allRules = []rule{
 		cause:  "The credential has ended, was revoked, or was changed at the partner.",
 		action: "Have the integration connected again, or store its new credential.",
 		find: func(_ *Rules, p *partner, now time.Time) []finding {
-			return p.logins(func(l *login, t *traffic, name string) (f finding, wrong bool) {
-				if l.firstRefused.IsZero() || now.Sub(l.refused) > time.Hour {
-					return f, false
-				}
+			return p.logins(func(l *login) (f finding, wrong bool) {
 				return finding{
-					what: "the partner refuses the credential: " + lineOf(t.failure), since: l.firstRefused,
-				}, true
+					what: "the partner refuses the credential: " + l.why, since: l.firstRefused,
+				}, !l.firstRefused.IsZero() && now.Sub(l.refused) < 7*24*time.Hour
 			})
 		},
 	},
 	{
-		name: "auth_burst", level: P1, family: credentials,
+		name: "auth_burst", level: P1, rank: 1, family: credentials,
 		cause:  "Many credentials end at once: the app's own registration or secret is refused, or the partner's login is broken.",
 		action: "Check the app's registration at the partner before you ask customers to connect again.",
 		find: func(r *Rules, p *partner, now time.Time) []finding {
@@ -110,7 +113,7 @@ var allRules = []rule{
 		cause:  "A permission was taken away, or the customer's plan has changed.",
 		action: "Compare the scopes that were granted with those that the route needs.",
 		find: func(r *Rules, p *partner, now time.Time) (found []finding) {
-			return p.logins(func(l *login, _ *traffic, _ string) (f finding, wrong bool) {
+			return p.logins(func(l *login) (f finding, wrong bool) {
 				var routes []string
 				for at, a := range l.access {
 					if a.forbidden > 0 && now.Sub(a.last) <= time.Hour && (r.cfg.Strict || a.worked && a.forbidden >= 3) {
@@ -166,7 +169,7 @@ var allRules = []rule{
 				return finding{
 					subject: t.refreshExpiry.UTC().Format(time.RFC3339),
 					what:    "the refresh token ends on " + t.refreshExpiry.UTC().Format(time.RFC1123) + " unless it is used",
-				}, left < min(r.cfg.RefreshEnds, t.refreshExpiry.Sub(t.refreshed)/4)
+				}, left > -24*time.Hour && left < min(r.cfg.RefreshEnds, t.refreshExpiry.Sub(t.refreshSeen)/4)
 			})
 		},
 	},
@@ -315,13 +318,13 @@ func (c Counts) parts() string {
 }
 
 // logins calls f for the credential of each integration, and for the partner's own.
-func (p *partner) logins(f func(l *login, t *traffic, name string) (finding, bool)) (found []finding) {
-	if one, wrong := f(&p.login, &p.traffic, ""); wrong {
+func (p *partner) logins(f func(l *login) (finding, bool)) (found []finding) {
+	if one, wrong := f(&p.login); wrong {
 		one.lastSuccess = p.accepted
 		found = append(found, one)
 	}
 	for _, in := range p.integrations {
-		if one, wrong := f(&in.login, &in.traffic, in.name); wrong {
+		if one, wrong := f(&in.login); wrong {
 			one.integration, one.lastSuccess = in.name, in.accepted
 			found = append(found, one)
 		}
@@ -404,7 +407,7 @@ func (r *Rules) findings(now time.Time) (found []finding) {
 		}
 	}
 	for name, numbers := range r.cfg.Inboxes {
-		n, known := numbersOf(numbers)
+		n, known := r.asked.numbers(name, numbers)
 		if !known {
 			continue
 		}
@@ -429,6 +432,16 @@ func (r *Rules) findings(now time.Time) (found []finding) {
 func (p *partner) forget(now time.Time) {
 	if now.Sub(p.last) > forgotten {
 		clear(p.circuits)
+	}
+	for key := range p.circuits {
+		if in := p.integrations[key.integration]; key.integration != "" && (in == nil || now.Sub(in.seen) > forgotten) {
+			delete(p.circuits, key)
+		}
+	}
+	for key, one := range p.schema {
+		if now.Sub(one.at) > 24*time.Hour {
+			delete(p.schema, key)
+		}
 	}
 }
 

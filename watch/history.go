@@ -28,8 +28,8 @@ const (
 	mostRoutes       = 200  // of a partner
 	mostAccess       = 100  // routes of an integration that are known to have worked
 	mostCircuits     = 1000
-	mostImports      = 100
-	mostPauses       = 100
+	mostImports      = 2000
+	mostPauses       = 2000
 	recent           = 5 * time.Minute // of which the state is made
 	forgotten        = time.Hour       // after which a circuit, a pause or an import without news is left out
 	longestName      = 200
@@ -61,11 +61,11 @@ type traffic struct {
 	took           latencies
 	worked         time.Time // when the last call that succeeded ended
 	failed         time.Time
-	failure        error // of the last failed call
+	failure        string // of the last failed call, one line without credentials
 }
 
 func newTraffic() traffic {
-	return traffic{newRing(time.Minute, recent), newRing(5*time.Minute, time.Hour), newLatencies(5), time.Time{}, time.Time{}, nil}
+	return traffic{newRing(time.Minute, recent), newRing(5*time.Minute, time.Hour), newLatencies(5), time.Time{}, time.Time{}, ""}
 }
 
 // hour returns the counts of the last hour.
@@ -88,6 +88,7 @@ type integration struct {
 type login struct {
 	refused      time.Time // the last call whose credential was refused
 	firstRefused time.Time // since the last success
+	why          string    // it was refused
 	accepted     time.Time // the last success
 	access       map[*route]*access
 }
@@ -118,10 +119,10 @@ type (
 		difference string
 	}
 	token struct {
-		expiry, refreshExpiry, refreshed time.Time
-		failing                          time.Time // since when it could not be refreshed
-		revoked                          time.Time
-		action, err                      string
+		expiry, refreshExpiry, refreshSeen, refreshed time.Time
+		failing                                       time.Time // since when it could not be refreshed
+		revoked                                       time.Time
+		action, err                                   string
 	}
 	importing struct {
 		belay.ImportProgress
@@ -146,7 +147,11 @@ func (t *token) renewed(accepted time.Time) bool {
 func (h *History) Observe(_ context.Context, e belay.Event) {
 	switch e := e.(type) {
 	case belay.CallDone:
-		h.of(e.Call.Partner, func(p *partner, now time.Time) { p.call(now, &e) })
+		if e.Kept && !e.Stale { // the partner was not asked
+			return
+		}
+		text := lineOf(e.Err) // before the lock
+		h.of(e.Call.Partner, func(p *partner, now time.Time) { p.call(now, &e, text) })
 	case belay.AttemptDone:
 		if e.StatusCode != 0 {
 			h.of(e.Call.Partner, func(p *partner, now time.Time) { p.attempt(now, &e) })
@@ -258,7 +263,7 @@ func kindOf(v belay.Verdict, status int, timeout bool, err error) kind {
 	return clientError
 }
 
-func (p *partner) call(now time.Time, e *belay.CallDone) {
+func (p *partner) call(now time.Time, e *belay.CallDone, text string) {
 	k := kindOf(e.Verdict, e.StatusCode, e.TimedOut, e.Err)
 	p.last = now
 	if k == ok && len(p.pauses) > 0 {
@@ -269,24 +274,26 @@ func (p *partner) call(now time.Time, e *belay.CallDone) {
 		}
 	}
 	p.fine.add(now, k)
-	if p.traffic.note(now, k, e); k == unauthorized {
+	if p.traffic.note(now, k, text); k == unauthorized {
 		p.refusedAt = now
 	}
 	at := p.route(&e.Call)
-	at.note(now, k, e)
+	at.note(now, k, text)
 	if e.Call.Integration == "" {
-		p.login.note(now, at, k)
-	} else if in := p.integration(e.Call.Integration, now); in != nil {
-		in.traffic.note(now, k, e)
-		in.login.note(now, at, k)
-		if t := &in.token; k == ok && !t.revoked.IsZero() && t.renewed(now) {
-			*t = token{}
+		p.login.note(now, at, k, text)
+		if own := p.integrations[ownIntegration]; own != nil { // its token
+			own.login.note(now, at, k, text)
+			own.renew(now, k)
 		}
+	} else if in := p.integration(e.Call.Integration, now); in != nil {
+		in.traffic.note(now, k, text)
+		in.login.note(now, at, k, text)
+		in.renew(now, k)
 	}
 }
 
 // note counts a call, and remembers its success or failure.
-func (t *traffic) note(now time.Time, k kind, e *belay.CallDone) {
+func (t *traffic) note(now time.Time, k kind, text string) {
 	t.minutes.add(now, k)
 	t.hours.add(now, k)
 	switch k {
@@ -294,14 +301,22 @@ func (t *traffic) note(now time.Time, k kind, e *belay.CallDone) {
 		t.worked = now
 	case clientError, refused, canceled:
 	default:
-		t.failed, t.failure = now, e.Err
+		t.failed, t.failure = now, text
+	}
+}
+
+// renew forgets that a grant was refused, once another one works.
+func (in *integration) renew(now time.Time, k kind) {
+	if t := &in.token; k == ok && !t.revoked.IsZero() && t.renewed(now) {
+		*t = token{}
 	}
 }
 
 // note remembers whether the credential was accepted, and may use a route.
-func (l *login) note(now time.Time, at *route, k kind) {
+func (l *login) note(now time.Time, at *route, k kind, text string) {
 	switch k {
 	case unauthorized:
+		l.why = text
 		if l.refused = now; l.firstRefused.IsZero() {
 			l.firstRefused = now
 		}
@@ -430,14 +445,14 @@ func (p *partner) paused(now time.Time, e *belay.Paused) {
 	// Calls wait for an hour at most before one is tried, however long the partner asks for.
 	until, resumes := now.Add(max(e.For, e.Verdict.RetryAfter)), now.Add(e.For)
 	if known, there := p.pauses[key]; there && known.until.After(now) {
-		known.until, known.resumes = maxTime(known.until, until), maxTime(known.resumes, resumes)
+		known.until, known.resumes = later(known.until, until), later(known.resumes, resumes)
 		p.pauses[key] = known
 	} else if len(p.pauses) < mostPauses {
 		p.pauses[key] = pause{now, until, resumes}
 	}
 }
 
-func maxTime(a, b time.Time) time.Time {
+func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}
@@ -451,7 +466,11 @@ func (h *History) token(e belay.Event) {
 	case belay.TokenRefreshed:
 		partnerName, name = e.Partner, e.Integration
 		note = func(t *token, now time.Time) {
-			*t = token{expiry: e.Expiry, refreshExpiry: e.RefreshExpiry, refreshed: now}
+			seen := now // the first time of this end: a token may be used and end nevertheless
+			if end := t.refreshExpiry; !end.IsZero() && e.RefreshExpiry.Sub(end).Abs() < time.Hour {
+				seen = t.refreshSeen
+			}
+			*t = token{expiry: e.Expiry, refreshExpiry: e.RefreshExpiry, refreshSeen: seen, refreshed: now}
 		}
 	case belay.TokenRefreshFailed:
 		partnerName, name = e.Partner, e.Integration

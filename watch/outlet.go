@@ -14,6 +14,7 @@ import (
 const (
 	outletQueue = 100
 	sendTimeout = 10 * time.Second
+	retryEvery  = 30 * time.Second
 )
 
 // outlet hands alerts to a sink, from a bounded queue: a sink that blocks delays nobody.
@@ -25,17 +26,18 @@ type outlet struct {
 
 	mu     sync.Mutex
 	status SinkStatus
-	left   int           // in the queue or being sent
-	hangs  chan error    // of a Send that has not returned in time; nil without one
-	empty  chan struct{} // closed when left becomes 0; nil if nobody waits
+	left   int              // in the queue or being sent
+	hangs  chan error       // of a Send that has not returned in time; nil without one
+	again  map[string]Alert // that the sink has not taken, by ID, as they are now
+	empty  chan struct{}    // closed when left becomes 0; nil if nobody waits
 }
 
 // SinkStatus counts what became of the alerts for a sink.
 type SinkStatus struct {
 	// Sink is the type of the sink.
 	Sink string
-	// Sent were taken, Failed were errors, panics or took longer than ten seconds, and Dropped came while a hundred
-	// others waited.
+	// Sent were taken, Failed were errors, panics or took longer than ten seconds, and are tried again every half minute,
+	// for a day, unless a newer state of the alert follows. Dropped came while a hundred others waited.
 	Sent, Failed, Dropped int
 	Error                 string // of the last one that failed
 }
@@ -65,6 +67,7 @@ func (r *Rules) Sinks() []SinkStatus {
 func (o *outlet) put(a Alert) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	delete(o.again, a.ID) // it is newer
 	select {
 	case o.queue <- a:
 		o.left++
@@ -74,16 +77,21 @@ func (o *outlet) put(a Alert) {
 }
 
 func (o *outlet) run(ctx context.Context) {
+	ticker := time.NewTicker(retryEvery)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-ticker.C:
+			o.retry()
 		case a := <-o.queue:
 			err := o.send(ctx, a)
 			o.mu.Lock()
 			if err != nil {
 				o.status.Failed++
 				o.status.Error = lineOf(err)
+				o.keep(a)
 			} else {
 				o.status.Sent++
 			}
@@ -92,6 +100,35 @@ func (o *outlet) run(ctx context.Context) {
 				o.empty = nil
 			}
 			o.mu.Unlock()
+		}
+	}
+}
+
+// keep keeps an alert that the sink has not taken, to try it again. The caller holds o.mu.
+func (o *outlet) keep(a Alert) {
+	if o.again == nil {
+		o.again = make(map[string]Alert)
+	}
+	if _, known := o.again[a.ID]; known || len(o.again) < outletQueue {
+		o.again[a.ID] = a
+	}
+}
+
+// retry puts what the sink has not taken into the queue again, for a day at most.
+func (o *outlet) retry() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, a := range o.again {
+		delete(o.again, id)
+		if time.Since(later(a.Since, a.Resolved)) > 24*time.Hour {
+			continue
+		}
+		select {
+		case o.queue <- a:
+			o.left++
+		default:
+			o.again[id] = a
+			return
 		}
 	}
 }

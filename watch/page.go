@@ -58,13 +58,14 @@ func NewPage(cfg PageConfig) (http.Handler, error) {
 		cfg.Refresh = max(cfg.Refresh.Round(time.Second), time.Second)
 	}
 	sum := sha256.Sum256([]byte(pageCSS))
-	return &page{cfg, "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+	return &page{cfg: cfg, policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}, nil
 }
 
 type page struct {
 	cfg    PageConfig
 	policy string
+	asked  asked
 }
 
 func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -203,7 +204,7 @@ func (p *page) view(now time.Time, query url.Values) pageView {
 	}
 	v.Summary = cmp.Or(strings.Join(parts, ", "), "no calls yet")
 	for name, numbers := range p.cfg.Inboxes {
-		if n, known := numbersOf(numbers); known {
+		if n, known := p.asked.numbers(name, numbers); known {
 			v.Inboxes = append(v.Inboxes, inboxView{
 				shortName(name), duration(n.Oldest), n.Pending, n.Handled, n.Failed, n.Dead,
 			})

@@ -74,13 +74,15 @@ type Rules struct {
 	rules []rule
 	sinks []*outlet
 
+	asked asked
+
 	mu      sync.Mutex
 	open    map[findingKey]*member
 	groups  []*group
 	running bool
 }
 
-// joins is how long after its last member a group takes another.
+// joins is how long after its beginning a group takes members.
 const joins = 10 * time.Minute
 
 // member is a rule that is true, or was a short time ago.
@@ -98,9 +100,12 @@ type group struct {
 	partner string
 	family  family
 	members []*member // the first one leads
-	joined  time.Time // when the last one came
-	sent    Severity  // 0 before it is sent
+	began   time.Time
+	sent    Severity // 0 before it is sent
 	alert   Alert
+	// affected is the number of integrations that was told, all are those that it has concerned.
+	affected int
+	all      map[string]bool
 }
 
 // NewRules returns rules with their sinks. They look at nothing before Run.
@@ -252,28 +257,34 @@ func (r *Rules) look(now time.Time) {
 		m.finding, m.last = f, now
 	}
 	r.groups = slices.DeleteFunc(r.groups, func(g *group) bool {
-		g.members = slices.DeleteFunc(g.members, func(m *member) bool {
-			over := now.Sub(m.last) >= r.cfg.Quiet
-			if over {
+		open := slices.ContainsFunc(g.members, func(m *member) bool { return now.Sub(m.last) < r.cfg.Quiet })
+		if open {
+			g.members = slices.DeleteFunc(g.members, func(m *member) bool {
+				over := now.Sub(m.last) >= r.cfg.Quiet
+				if over {
+					delete(r.open, m.key)
+				}
+				return over
+			})
+			g.alert = r.alertOf(g)
+		} else { // it ends as it was
+			g.alert.Resolved = g.alert.Since
+			for _, m := range g.members {
 				delete(r.open, m.key)
+				g.alert.Resolved = later(g.alert.Resolved, m.last.Add(r.cfg.Every))
 			}
-			return over && len(g.members) > 1 // the last one is left to tell of
-		})
-		over := len(g.members) == 1 && r.open[g.members[0].key] != g.members[0]
-		g.alert = r.alertOf(g)
-		if over {
-			g.alert.Resolved = g.members[0].last.Add(r.cfg.Every)
-			if !g.alert.Resolved.Before(now) {
+			if g.alert.Resolved.After(now) {
 				g.alert.Resolved = now
 			}
 		}
-		if over || g.sent == 0 || g.alert.Severity < g.sent {
-			g.sent = g.alert.Severity
+		// Again if it has become worse, or concerns many more than were told.
+		if !open || g.sent == 0 || g.alert.Severity < g.sent || g.alert.Affected >= 5*max(1, g.affected) {
+			g.sent, g.affected = g.alert.Severity, g.alert.Affected
 			for _, o := range r.sinks {
 				o.put(g.alert)
 			}
 		}
-		return over
+		return !open
 	})
 	for _, o := range r.sinks {
 		if o.repeat > 0 && now.Sub(o.repeated) >= o.repeat {
@@ -290,38 +301,71 @@ func (r *Rules) join(now time.Time, m *member) {
 	for _, g := range r.groups {
 		// A probe fails by its credential too.
 		same := g.family == m.rule.family || g.family == credentials && m.rule.name == "probe_failed"
-		if g.partner == m.key.partner && same && now.Sub(g.joined) <= joins {
-			g.members, g.joined = append(g.members, m), now
+		if g.partner == m.key.partner && same && now.Sub(g.began) <= joins {
+			g.members = append(g.members, m)
 			return
 		}
 	}
 	r.groups = append(r.groups, &group{
 		id:      alertID(m.key, now),
-		partner: m.key.partner, family: m.rule.family, members: []*member{m}, joined: now,
+		partner: m.key.partner, family: m.rule.family, members: []*member{m}, began: now, all: make(map[string]bool),
 	})
 }
 
-// numbersOf asks an inbox, and contains a panic.
-func numbersOf(f func() inbox.Numbers) (n inbox.Numbers, known bool) {
-	defer func() { _ = recover() }()
+// asked asks inboxes for their numbers. One that panics or does not answer within a second is left out, and not asked
+// again before it has answered.
+type asked struct {
+	mu   sync.Mutex
+	hung map[string]chan inbox.Numbers
+}
+
+func (a *asked) numbers(name string, f func() inbox.Numbers) (n inbox.Numbers, known bool) {
 	if f == nil {
 		return n, false
 	}
-	return f(), true
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if hung := a.hung[name]; hung != nil {
+		select {
+		case <-hung:
+			delete(a.hung, name)
+		default:
+			return n, false
+		}
+	}
+	answer := make(chan inbox.Numbers, 1)
+	go func() {
+		defer close(answer)
+		defer func() { _ = recover() }()
+		answer <- f()
+	}()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case n, known = <-answer:
+		return n, known
+	case <-timer.C:
+		if a.hung == nil {
+			a.hung = make(map[string]chan inbox.Numbers)
+		}
+		a.hung[name] = answer
+		return n, false
+	}
 }
 
 // alertOf makes the alert of a group: of its most severe member, of those the first.
 func (r *Rules) alertOf(g *group) Alert {
-	lead := slices.MinFunc(g.members, func(a, b *member) int { return cmp.Compare(a.severity(), b.severity()) })
+	lead := slices.MinFunc(g.members, func(a, b *member) int {
+		return cmp.Or(cmp.Compare(a.severity(), b.severity()), cmp.Compare(b.rule.rank, a.rule.rank))
+	})
 	a := Alert{
-		ID: g.id, Rule: lead.rule.name, Severity: lead.severity(), Partner: g.partner, What: lead.what,
+		ID: g.id, Kind: g.family.String(), Rule: lead.rule.name, Severity: lead.severity(), Partner: g.partner, What: lead.what,
 		Since: lead.since, LastSuccess: lead.lastSuccess, Cause: cmp.Or(lead.cause, lead.rule.cause),
 		Action: cmp.Or(lead.action, lead.rule.action),
 	}
-	integrations := make(map[string]bool)
 	for _, m := range g.members {
 		if m.key.integration != "" {
-			integrations[m.key.integration] = true
+			g.all[m.key.integration] = true
 		}
 		if m.rule.name != lead.rule.name && !slices.Contains(a.Also, m.rule.name) {
 			a.Also = append(a.Also, m.rule.name)
@@ -331,7 +375,7 @@ func (r *Rules) alertOf(g *group) Alert {
 		}
 	}
 	slices.Sort(a.Also)
-	for name := range integrations {
+	for name := range g.all {
 		a.Integrations = append(a.Integrations, name)
 	}
 	slices.Sort(a.Integrations)

@@ -300,7 +300,7 @@ func (t *traffic) status(now time.Time) Traffic {
 	s := Traffic{
 		Recent: t.minutes.sum(now, recent), Hour: t.hour(now),
 		P50: quantile(&took, 0.5), P95: quantile(&took, 0.95), P99: quantile(&took, 0.99),
-		LastSuccess: t.worked, LastFailure: t.failed, Error: lineOf(t.failure),
+		LastSuccess: t.worked, LastFailure: t.failed, Error: t.failure,
 	}
 	if s.State = stateOf(s.Recent); s.State == belay.HealthUnknown && s.Hour.Total() > 0 {
 		s.State = belay.HealthUp
