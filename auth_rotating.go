@@ -92,6 +92,17 @@ func (r *Rotating) Credential(ctx context.Context) (Credential, error) {
 	return rotated{c, now}, nil
 }
 
+// CredentialID implements [Identified]: it is that of the credential in use.
+func (r *Rotating) CredentialID() string {
+	r.mu.Lock()
+	now := r.now
+	r.mu.Unlock()
+	if i, ok := now.Authenticator.(Identified); ok {
+		return i.CredentialID()
+	}
+	return ""
+}
+
 func (r *Rotating) usesHeader() string {
 	r.mu.Lock()
 	now := r.now

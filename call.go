@@ -81,7 +81,14 @@ func Send[T any](ctx context.Context, c *Client, method, path string, body any, 
 			return nil
 		}
 	default:
-		decode = func(data []byte, resp *http.Response) error { return decodeJSON(data, resp.Header, &out) }
+		decode = func(data []byte, resp *http.Response) error {
+			var got T // anew each time: what an answer that does not fit has filled in is not mixed with a kept one
+			err := decodeJSON(data, resp.Header, &got)
+			if err == nil {
+				out = got
+			}
+			return err
+		}
 	}
 	if err := c.call(ctx, method, path, body, opts, decode); err != nil {
 		var zero T
@@ -225,6 +232,7 @@ func (x *exchange) decoded(resp *http.Response) {
 			x.verdict, x.record().note = Classify(&Attempt{Request: x.req, Err: err, Number: 1}), err
 			return
 		}
+		x.data = data // to be kept
 	}
 	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent ||
 		x.req.Method == http.MethodHead {

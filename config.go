@@ -90,13 +90,6 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 		set: &cfg.shared.settings, limiter: limits, auth: cfg.auth, authID: idOf(cfg.auth),
 		base: cfg.base, originKey: key, integration: cfg.integration, enabled: cfg.enabled,
 	}
-	switch caching := &cfg.shared.caching; {
-	case cfg.auth == nil, caching.cache == nil && caching.stale == nil:
-	case parent != nil && parent.cacheID != 0 && sameAuth(parent.auth, cfg.auth):
-		c.stack.cacheID = parent.cacheID
-	default:
-		c.stack.cacheID = cacheIDs.Add(1)
-	}
 	switch {
 	case cfg.base == nil:
 	case parent != nil && parent.base != nil && *parent.base == *cfg.base:

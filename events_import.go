@@ -6,6 +6,7 @@ import "time"
 type ImportProgress struct {
 	Partner, Integration string
 	Import               string // the name of the import, such as "contacts"
+	Run                  uint64 // another number for each run in this process
 	// Read counts the records that came. Saved, Skipped and Rejected count them by their outcome. Added, Updated and
 	// Deleted are those of a full pass that looks for changes, otherwise 0. Total is the number of records that the
 	// partner states, 0 if it does not.

@@ -80,7 +80,6 @@ type settings struct {
 	maxBytes       int64                   // of a response; negative means no bound
 	callMiddleware Middleware
 	jar            http.CookieJar // nil means none
-	jarID          uint64         // tells jars apart in the keys of kept answers
 	caching        caching
 	base           http.RoundTripper
 	traced         bool            // base leads to net/http's transport, so an attempt can be traced
@@ -107,7 +106,6 @@ type stack struct {
 	limiter     *Limiter // nil means none
 	auth        Authenticator
 	authID      uint64   // identifies auth for the limiter
-	cacheID     uint64   // identifies auth in the keys of kept answers; 0 if none are kept
 	base        *url.URL // nil means that every request leads to the partner
 	basePath    string   // of base, as errors and events show it
 	inBase      []string // the credentials in it

@@ -296,8 +296,7 @@ func WithUserAgent(ua string) Option { return WithHeader("User-Agent", ua) }
 // treated as credentials. Nil, the default, keeps none.
 func WithCookieJar(jar http.CookieJar) Option {
 	return func(c *config) error {
-		s := c.own()
-		s.jar, s.jarID = jar, cacheIDs.Add(1)
+		c.own().jar = jar
 		return nil
 	}
 }

@@ -31,8 +31,8 @@ type CachePolicy struct {
 }
 
 // Identified is an [Authenticator] that tells its credentials from others': two with the same identity get the same
-// answers. Bearer, APIKey, APIKeyQuery, Basic and those of package oauth are. An answer that another one has got is kept
-// only for the client that has it by [WithAuth], and not at all if a call has it by [Auth].
+// answers. Bearer, APIKey, APIKeyQuery, Basic, Rotating and those of package oauth are. The answers that any other one
+// gets are not kept, because its credential may depend on the call.
 type Identified interface {
 	// CredentialID returns the identity, which must hold no credential. Empty means that answers are not kept.
 	CredentialID() string
@@ -44,6 +44,7 @@ type caching struct {
 	policy CachePolicy
 	stale  Cache // for failures; nil means none
 	maxAge time.Duration
+	writes *atomic.Uint64 // that have forgotten an answer; not nil if there is a cache
 }
 
 // WithCache keeps the answers to GET calls, and answers the same call from the cache as long as the partner says
@@ -57,7 +58,7 @@ func WithCache(c Cache, p CachePolicy) Option {
 			return fmt.Errorf("WithCache: TTL is %s, must be from 0 to 24h", p.TTL)
 		}
 		s := cfg.own()
-		s.caching.cache, s.caching.policy = c, p
+		s.caching.cache, s.caching.policy, s.caching.writes = c, p, new(atomic.Uint64)
 		return nil
 	}
 }
@@ -75,7 +76,7 @@ func WithStaleIfError(c Cache, maxAge time.Duration) Option {
 			return fmt.Errorf("WithStaleIfError: maxAge is %s, must be above 0", maxAge)
 		}
 		s := cfg.own()
-		s.caching.stale, s.caching.maxAge = c, maxAge
+		s.caching.stale, s.caching.maxAge, s.caching.writes = c, maxAge, new(atomic.Uint64)
 		return nil
 	}
 }
@@ -101,7 +102,8 @@ const (
 // kept is what the layer knows of a call.
 type kept struct {
 	key    string
-	served bool // from the cache
+	writes uint64 // of the client when the call began: an answer beside a write may be the one before it
+	served bool   // from the cache
 	age    time.Duration
 	stale  bool
 	// The failure that a stale answer stands for.
@@ -109,6 +111,10 @@ type kept struct {
 	verdict Verdict
 	status  int
 }
+
+// Uncached asks the partner itself: no kept answer is used for the call, and its own is not kept. The probes of package
+// watch have it.
+var Uncached CallOption = uncached
 
 var uncached = callOption(func(o *callOptions) { o.uncached = true })
 
@@ -125,14 +131,15 @@ func (x *exchange) keep(next *next) (*http.Response, error) {
 	x.record().kept = k
 	if m := x.method(); m != http.MethodGet {
 		resp, err := next.send(x)
-		if err == nil && x.verdict.Class == ClassOK {
+		if err == nil && x.verdict.Class == ClassOK || x.unread {
 			x.forget(k.key)
 		}
 		return resp, err
 	}
 	c := &x.set.caching
+	k.writes = c.writes.Load()
 	var have httpcache.Entry
-	found, asked := false, false
+	found, asked, req := false, false, x.req
 	if c.cache != nil && look {
 		if have, found = x.kept(c.cache, k.key); found && time.Now().Before(have.Fresh) {
 			return x.serve(have, "hit"), nil
@@ -141,18 +148,31 @@ func (x *exchange) keep(next *next) (*http.Response, error) {
 	}
 	decode := x.decode
 	resp, err := next.send(x)
+	if x.req = req; resp != nil {
+		resp.Request = req // a redirect goes on without what was added
+	}
 	if asked && err == nil && resp.StatusCode == http.StatusNotModified && x.verdict.Class == ClassOK {
 		_ = resp.Body.Close()
 		x.freeBuffer()
-		have = have.Refreshed(resp.Header, time.Now(), c.policy.TTL)
-		c.store(x.ctx, k.key, have)
-		return x.serve(have, "hit; detail=REVALIDATED"), nil
+		next, ok := have.Refreshed(resp.Header, time.Now(), c.policy.TTL)
+		if ok {
+			c.store(x.ctx, k, next)
+		} else {
+			x.forget(k.key)
+		}
+		return x.serve(next, "hit; detail=REVALIDATED"), nil
 	}
 	if err == nil && x.decode != nil { // now, because an answer that cannot be used is a failure too
 		x.decoded(resp)
 	}
-	if store && err == nil && x.verdict.Class == ClassOK {
-		x.remember(resp, k)
+	switch {
+	case err != nil:
+	case x.verdict.Class == ClassOK:
+		if store {
+			x.remember(resp, k)
+		}
+	case slices.Contains(gone, resp.StatusCode): // what is refused or deleted does not come back with the next outage
+		x.forget(k.key)
 	}
 	if c.stale == nil || !look || !x.unavailable() {
 		return resp, err
@@ -169,9 +189,12 @@ func (x *exchange) keep(next *next) (*http.Response, error) {
 		k.err, x.record().note = err, nil
 	}
 	x.freeBuffer()
-	x.decode, x.verdict = decode, Verdict{}
+	x.decode, x.verdict, x.data = decode, Verdict{}, nil
 	return x.serve(have, "hit; detail=STALE"), nil
 }
+
+// gone are the statuses after which a kept answer is none any more.
+var gone = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone}
 
 // mayKeep reports whether a kept answer may be looked for, and whether the answer may be kept.
 func (x *exchange) mayKeep() (look, store bool) {
@@ -210,9 +233,7 @@ func (x *exchange) askIfChanged(have httpcache.Entry) bool {
 // unavailable reports whether the partner could not answer.
 func (x *exchange) unavailable() bool {
 	switch x.verdict.Class {
-	case ClassTransient, ClassRateLimited, ClassData:
-		return true
-	case ClassRefused:
+	case ClassTransient, ClassRateLimited, ClassData, ClassRefused:
 		return x.enabled == nil || x.enabled()
 	}
 	return false
@@ -220,7 +241,8 @@ func (x *exchange) unavailable() bool {
 
 // ignoredInKey are headers of a request that do not change what a partner answers.
 var ignoredInKey = []string{
-	"Accept-Encoding", "Baggage", "Cache-Control", "Content-Length", "Content-Type", "Idempotency-Key", "Pragma",
+	"Accept-Encoding", "Baggage", "Cache-Control", "Content-Encoding", "Content-Length", "Content-Md5", "Content-Type",
+	"Expect", "Idempotency-Key", "If-Match", "If-Modified-Since", "If-None-Match", "If-Unmodified-Since", "Pragma", "Prefer",
 	"Request-Id", "Traceparent", "Tracestate", "User-Agent", "X-Correlation-Id", "X-Request-Id",
 }
 
@@ -228,15 +250,11 @@ var ignoredInKey = []string{
 func (x *exchange) cacheKey() string {
 	identity := "none"
 	if a := x.authenticator(); a != nil {
-		switch i, ok := a.(Identified); {
-		case ok:
-			identity = i.CredentialID()
-		case x.opts.auth == nil:
-			identity = "client " + strconv.FormatUint(x.cacheID, 10)
-		default:
-			identity = ""
+		i, ok := a.(Identified)
+		if !ok {
+			return ""
 		}
-		if identity == "" {
+		if identity = i.CredentialID(); identity == "" {
 			return ""
 		}
 	}
@@ -246,12 +264,17 @@ func (x *exchange) cacheKey() string {
 	put(x.set.name)
 	put(x.integration)
 	put(identity)
-	put(strconv.FormatUint(x.set.jarID, 10))
+	if x.set.jar != nil {
+		for _, c := range x.set.jar.Cookies(x.req.URL) {
+			put(c.Name)
+			put(c.Value)
+		}
+	}
 	put(x.req.URL.String())
 	put(x.req.Host)
 	names := slices.Sorted(maps.Keys(x.req.Header))
 	for _, name := range names {
-		if !slices.Contains(ignoredInKey, textproto.CanonicalMIMEHeaderKey(name)) {
+		if name != x.set.keyHeader && !slices.Contains(ignoredInKey, textproto.CanonicalMIMEHeaderKey(name)) {
 			put(name)
 			for _, value := range x.req.Header[name] {
 				put(value)
@@ -260,15 +283,6 @@ func (x *exchange) cacheKey() string {
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
-
-// sameAuth reports whether two authenticators are the same one.
-func sameAuth(a, b Authenticator) bool {
-	return a != nil && b != nil && reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.ValueOf(a).Comparable() &&
-		reflect.ValueOf(b).Comparable() && a == b
-}
-
-// cacheIDs numbers the credentials that have no identity of their own.
-var cacheIDs atomic.Uint64
 
 // kept looks for an answer. A cache is asked although the call's context may have ended, but not for long.
 func (x *exchange) kept(c Cache, key string) (e httpcache.Entry, found bool) {
@@ -289,6 +303,7 @@ func (x *exchange) kept(c Cache, key string) (e httpcache.Entry, found bool) {
 
 // forget forgets the answer for a URL that was written to.
 func (x *exchange) forget(key string) {
+	x.set.caching.writes.Add(1)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), cacheTime)
 	defer cancel()
 	defer func() { _ = recover() }()
@@ -323,26 +338,28 @@ func (x *exchange) remember(resp *http.Response, k *kept) {
 		return
 	}
 	switch {
-	case x.buffer != nil:
+	case resp.Header.Get("Content-Encoding") != "": // the caller decodes it
+	case x.buffer != nil || x.data != nil:
 		if len(x.data) <= mostKept {
 			e.Body = bytes.Clone(x.data)
-			x.set.caching.store(x.ctx, k.key, e)
+			x.set.caching.store(x.ctx, k, e)
 		}
 	case resp.Body == nil || resp.ContentLength > mostKept || eventStream(resp.Header):
 	default:
-		if resp.Header.Get("Content-Encoding") != "" {
-			return // the caller decodes it
-		}
 		c, ctx := &x.set.caching, x.ctx // the exchange is used again before the body has been read
 		resp.Body = &keptBody{ReadCloser: resp.Body, done: func(body []byte) {
 			e.Body = body
-			c.store(ctx, k.key, e)
+			c.store(ctx, k, e)
 		}}
 	}
 }
 
-// store puts an answer into the caches.
-func (c *caching) store(ctx context.Context, key string, e httpcache.Entry) {
+// store puts an answer into the caches, unless something was written since its call began.
+func (c *caching) store(ctx context.Context, k *kept, e httpcache.Entry) {
+	key := k.key
+	if c.writes.Load() != k.writes {
+		return
+	}
 	data, err := e.Bytes()
 	if err != nil {
 		return
@@ -355,13 +372,14 @@ func (c *caching) store(ctx context.Context, key string, e httpcache.Entry) {
 	if e.Validators() != nil { // long enough to ask whether it has changed
 		fresh = max(fresh, 24*time.Hour)
 	}
-	if c.cache == c.stale {
+	one := c.cache != nil && c.stale != nil && reflect.TypeOf(c.cache).Comparable() && c.cache == c.stale
+	if one {
 		fresh = max(fresh, stale)
 	}
 	if c.cache != nil && fresh > 0 {
 		c.cache.Set(ctx, key, data, fresh)
 	}
-	if c.stale != nil && c.stale != c.cache && stale > 0 {
+	if c.stale != nil && !one && stale > 0 {
 		c.stale.Set(ctx, key, data, stale)
 	}
 }

@@ -245,6 +245,10 @@ func TestKeptForOneCredential(t *testing.T) {
 				require.NoError(t, err)
 				require.Contains(t, got.For, "user-b")
 			}
+			if name == "WithAuth without identity" {
+				require.EqualValues(t, 6, s.asked.Load(), "nothing is kept")
+				return
+			}
 			require.EqualValues(t, 2, s.asked.Load(), "and each is served its own")
 			s.down.Store(true)
 			_, err := third("/me")
@@ -445,4 +449,137 @@ func ExampleOrElse() {
 	rate, err := belay.OrElse(belay.Get[float64](context.Background(), client, "/rates/eur"))(1.08)
 	fmt.Println(rate, err)
 	// Output: 1.08 <nil>
+}
+
+type userKey struct{}
+
+type ofContext struct{}
+
+func (ofContext) Credential(ctx context.Context) (belay.Credential, error) {
+	name, _ := ctx.Value(userKey{}).(string)
+	return belay.Bearer(belay.NewSecret(name)).Credential(ctx)
+}
+
+// What an attack on kept answers has found.
+func TestKeptAnswersUnderAttack(t *testing.T) {
+	fresh := []string{"Cache-Control", "max-age=3600", "ETag", `"same"`}
+	shopClient := func(t *testing.T, s *shop, opts ...belay.Option) *belay.Client {
+		shared := memory(t)
+		return newClient(t, s, append([]belay.Option{
+			belay.WithCache(shared, belay.CachePolicy{}), belay.WithStaleIfError(shared, time.Hour),
+			belay.WithRetry(belay.RetryPolicy{MaxAttempts: 2}),
+		}, opts...)...)
+	}
+	me := func(ctx context.Context, c *belay.Client, opts ...belay.CallOption) offer {
+		got, _ := belay.Get[offer](ctx, c, "/me", opts...)
+		return got
+	}
+	testkit.Bubble(t, "a credential that depends on the context", func(t *testing.T) {
+		c := shopClient(t, &shop{header: fresh}, belay.WithAuth(ofContext{}))
+		for _, user := range []string{"alice-1", "bob-1", "alice-1"} {
+			require.Contains(t, me(context.WithValue(t.Context(), userKey{}, user), c).For, user)
+		}
+	})
+	testkit.Bubble(t, "a rotated key and another session", func(t *testing.T) {
+		r, err := belay.NewRotating(belay.Bearer(belay.NewSecret("alice-1")))
+		require.NoError(t, err)
+		s := &shop{header: fresh}
+		c := shopClient(t, s, belay.WithAuth(r))
+		require.Contains(t, me(t.Context(), c).For, "alice-1")
+		require.Contains(t, me(t.Context(), c).For, "alice-1")
+		require.EqualValues(t, 1, s.asked.Load(), "it is kept")
+		require.NoError(t, r.Rotate(t.Context(), belay.Bearer(belay.NewSecret("bob-1")), nil))
+		require.Contains(t, me(t.Context(), c).For, "bob-1")
+	})
+	testkit.Bubble(t, "writes with headers of their own", func(t *testing.T) {
+		for _, header := range []string{"If-Match", "Prefer", "X-Idem-Key", "Content-Language"} {
+			s := &shop{header: fresh}
+			c := shopClient(t, s, belay.WithIdempotencyKeys("X-Idem-Key"))
+			first := me(t.Context(), c)
+			_, err := belay.Post[belay.None](t.Context(), c, "/me", offer{}, belay.Header(header, "x"))
+			require.NoError(t, err)
+			if header == "Content-Language" {
+				continue // what may change the answer stays in the key
+			}
+			require.NotEqual(t, first, me(t.Context(), c), header)
+		}
+	})
+	testkit.Bubble(t, "a middleware that wraps bodies", func(t *testing.T) {
+		s := &shop{header: fresh, status: 503}
+		c := shopClient(t, s, belay.WithCallMiddleware(func(next http.RoundTripper) http.RoundTripper {
+			return testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				resp, err := next.RoundTrip(req)
+				if resp != nil {
+					resp.Body = struct{ io.ReadCloser }{resp.Body}
+				}
+				return resp, err
+			})
+		}))
+		first := me(t.Context(), c)
+		require.Equal(t, first, me(t.Context(), c))
+		require.EqualValues(t, 1, s.asked.Load())
+	})
+	testkit.Bubble(t, "an answer that does not fit is not mixed with the kept one", func(t *testing.T) {
+		n := 0
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			if n++; n == 1 {
+				return testkit.Raw(200, "application/json", `{"For":"alice"}`), nil
+			}
+			return testkit.Raw(200, "application/json", `{"URL":"/other","N":"seven","For":"bob"}`), nil
+		}), belay.WithStaleIfError(memory(t), time.Hour))
+		first := me(t.Context(), c)
+		require.Equal(t, first, me(t.Context(), c))
+		require.Equal(t, offer{For: "alice"}, first)
+	})
+	testkit.Bubble(t, "refused, deleted, and then down", func(t *testing.T) {
+		for _, status := range []int{401, 403, 404, 410} {
+			s := &shop{status: status}
+			c := newClient(t, s, belay.WithStaleIfError(memory(t), time.Hour), belay.WithRetry(belay.RetryPolicy{MaxAttempts: 1}))
+			require.NotZero(t, me(t.Context(), c))
+			s.down.Store(true)
+			require.Zero(t, me(t.Context(), c))
+			s.status = 503
+			require.Zero(t, me(t.Context(), c), "it does not come back after %d", status)
+		}
+	})
+	testkit.Bubble(t, "a write while the answer is read", func(t *testing.T) {
+		s := &shop{header: fresh}
+		c := shopClient(t, s)
+		req, err := c.NewRequest(t.Context(), "GET", "/me", nil)
+		require.NoError(t, err)
+		resp, err := c.Do(req)
+		require.NoError(t, err)
+		_, err = belay.Put[belay.None](t.Context(), c, "/me", offer{})
+		require.NoError(t, err)
+		_, err = io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, 3, me(t.Context(), c).N, "the answer before the write is not kept")
+	})
+	testkit.Bubble(t, "moved since it was kept", func(t *testing.T) {
+		moved := false
+		c := newClient(t, testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+			switch {
+			case moved && req.URL.Path == "/me":
+				return testkit.Reply(302, "Location", "/there"), nil
+			case req.Header.Get("If-None-Match") != "":
+				return testkit.Reply(304), nil
+			}
+			resp := testkit.Raw(200, "application/json", `{"For":"alice"}`)
+			resp.Header.Set("Etag", `"same"`)
+			return resp, nil
+		}), belay.WithCache(memory(t), belay.CachePolicy{}))
+		require.NotZero(t, me(t.Context(), c))
+		moved = true
+		require.NotZero(t, me(t.Context(), c))
+	})
+	testkit.Bubble(t, "switched off during the backoff", func(t *testing.T) {
+		var off atomic.Bool
+		s := &shop{status: 503}
+		c := newClient(t, s, belay.WithStaleIfError(memory(t), time.Hour), belay.WithEnabled(func() bool { return !off.Load() }))
+		require.NotZero(t, me(t.Context(), c))
+		s.down.Store(true)
+		time.AfterFunc(time.Millisecond, func() { off.Store(true) })
+		require.Zero(t, me(t.Context(), c))
+	})
 }

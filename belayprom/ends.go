@@ -10,10 +10,27 @@ import (
 // pauseEnds holds when the pauses end that partners have asked for.
 type pauseEnds struct {
 	mu   sync.Mutex
-	ends map[pauseKey]pause
+	ends map[pauseOf]pause
 }
 
 type pauseKey struct{ partner, scope string }
+
+// pauseOf is a pause of one integration; of all if the partner itself asks for it.
+type pauseOf struct {
+	pauseKey
+	integration string
+}
+
+func ofPause(partner string, scope belay.Scope, call *belay.CallInfo) pauseOf {
+	key := pauseOf{pauseKey{partner, scope.String()}, call.Integration}
+	if scope == belay.ScopePartner {
+		key.integration = ""
+	}
+	return key
+}
+
+// mostPauses is the number of pauses that are looked at.
+const mostPauses = 10_000
 
 type pause struct{ end, resumed time.Time }
 
@@ -21,9 +38,12 @@ func (p *pauseEnds) note(partner string, e *belay.Paused) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ends == nil {
-		p.ends = make(map[pauseKey]pause)
+		p.ends = make(map[pauseOf]pause)
 	}
-	key := pauseKey{partner, e.Scope.String()}
+	key := ofPause(partner, e.Scope, &e.Call)
+	if _, known := p.ends[key]; !known && len(p.ends) >= mostPauses {
+		return
+	}
 	end := time.Now().Add(max(e.For, e.Verdict.RetryAfter)) // calls wait for an hour at most before one is tried
 	p.ends[key] = pause{end: later(end, p.ends[key].end)}
 }
@@ -39,7 +59,7 @@ func later(a, b time.Time) time.Time {
 func (p *pauseEnds) resumed(partner string, e *belay.Resumed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := pauseKey{partner, e.Scope.String()}
+	key := ofPause(partner, e.Scope, &e.Call)
 	if at, known := p.ends[key]; known && at.resumed.IsZero() {
 		at.resumed = time.Now()
 		p.ends[key] = at
@@ -55,7 +75,7 @@ func (p *pauseEnds) last() map[pauseKey]time.Time {
 		if now := time.Now(); !now.Before(at.end) || !at.resumed.IsZero() && now.Sub(at.resumed) > time.Minute {
 			delete(p.ends, key)
 		} else {
-			out[key] = at.end
+			out[key.pauseKey] = later(at.end, out[key.pauseKey])
 		}
 	}
 	return out
@@ -104,6 +124,9 @@ func (r *refreshEnds) first() map[string]time.Time {
 	out := make(map[string]time.Time)
 	for partner, of := range r.ends {
 		for _, end := range of {
+			if time.Since(end) > 24*time.Hour { // it is over, and told
+				continue
+			}
 			if have, ok := out[partner]; !ok || end.Before(have) {
 				out[partner] = end
 			}

@@ -2,6 +2,7 @@ package belayprom
 
 import (
 	"sync"
+	"time"
 
 	"github.com/belay-go/belay"
 )
@@ -9,10 +10,28 @@ import (
 // runs holds how far imports were when they last told, because events count from the beginning of a run.
 type runs struct {
 	mu   sync.Mutex
-	last map[runKey]belay.ImportProgress
+	last map[runKey]progress
 }
 
-type runKey struct{ partner, integration, name string }
+type runKey struct {
+	partner, integration, name string
+	run                        uint64
+}
+
+type progress struct {
+	belay.ImportProgress
+	at time.Time
+}
+
+// makeRoom forgets runs that have told nothing for a day.
+func (r *runs) makeRoom() bool {
+	for key, p := range r.last {
+		if time.Since(p.at) > 24*time.Hour {
+			delete(r.last, key)
+		}
+	}
+	return len(r.last) < mostRuns
+}
 
 // mostRuns is the number of imports that run at a time and are counted.
 const mostRuns = 10_000
@@ -21,19 +40,21 @@ const mostRuns = 10_000
 func (r *runs) since(e *belay.ImportProgress) belay.ImportProgress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := runKey{e.Partner, e.Integration, e.Import}
+	key := runKey{e.Partner, e.Integration, e.Import, e.Run}
 	was, known := r.last[key]
-	if e.Read < was.Read || e.Elapsed < was.Elapsed {
-		was = belay.ImportProgress{}
+	if e.Read < was.Read || e.Elapsed < was.Elapsed { // it has begun anew
+		was.ImportProgress = belay.ImportProgress{}
 	}
 	switch {
 	case e.Ended:
 		delete(r.last, key)
-	case known || len(r.last) < mostRuns:
+	case !known && len(r.last) >= mostRuns && !r.makeRoom():
+		return belay.ImportProgress{} // it is counted at its end
+	default:
 		if r.last == nil {
-			r.last = make(map[runKey]belay.ImportProgress)
+			r.last = make(map[runKey]progress)
 		}
-		r.last[key] = *e
+		r.last[key] = progress{*e, time.Now()}
 	}
 	return belay.ImportProgress{
 		Saved: e.Saved - was.Saved, Skipped: e.Skipped - was.Skipped, Rejected: e.Rejected - was.Rejected,

@@ -139,6 +139,10 @@ func TestPrometheus(t *testing.T) {
 		return answered(200)
 	})))
 	every(100*time.Millisecond, func() {
+		tell(belay.CallDone{
+			Call: belay.CallInfo{Partner: "PartnerUnusableAnswers", Route: "/x"}, StatusCode: 200,
+			Verdict: belay.Verdict{Class: belay.ClassData},
+		})
 		tell(belay.CallDone{Call: belay.CallInfo{Partner: "PartnerSlow", Route: "/x"}, StatusCode: 200, Duration: 6 * time.Second})
 	})
 	down := func(int, time.Duration) *http.Response { return nil }

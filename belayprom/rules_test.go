@@ -73,6 +73,7 @@ func calls(status, class, values string) string {
 var faults = []fault{
 	{"PartnerServerErrors", `severity: P1, partner: crm`, []string{calls("200", "ok", "0+600x30"), calls("503", "transient", "0+7x30")}, "9m", "13m"},
 	{"PartnerNoAnswer", `severity: P1, partner: crm`, []string{calls("200", "ok", "0+6x30"), calls("timeout", "transient", "0+6x30")}, "9m", "13m"},
+	{"PartnerUnusableAnswers", `severity: P2, partner: crm`, []string{calls("200", "ok", "0+500x30"), calls("200", "data", "0+9x30")}, "4m", "9m"},
 	{"PartnerRateLimited", `severity: P2, partner: crm`, []string{calls("200", "ok", "0+600x30"), calls("429", "rate_limited", "0+9x30")}, "4m", "9m"},
 	{"PartnerCredentialRefused", `severity: P1, partner: crm`, []string{calls("401", "auth", "_x5 1+1x4 5x60")}, "6m", "11m"},
 	{"PartnerManyCredentialsRefused", `severity: P1, partner: crm`, []string{calls("401", "auth", "0x90 0x5 6x3 12x70"), calls("200", "ok", "1x200")}, "95m", "140m"},

@@ -142,10 +142,11 @@ func Full[Raw, Rec any](
 	ctx context.Context, j Job[Raw, Rec], c *Changes[Rec], pages iter.Seq2[belay.Page[Raw], error],
 	deleted func(ctx context.Context, ids []string) error,
 ) (stats Stats, err error) {
+	err = errPanicked
+	defer func() { j.ended(ctx, &stats, err) }()
 	if c == nil || c.id == nil {
 		return Stats{}, errors.New("importer: Full: the Changes were not made by NewChanges")
 	}
-	defer func() { j.ended(ctx, &stats, err) }()
 	c.Begin()
 	if save := j.Save; save != nil {
 		j.Save = func(ctx context.Context, b Batch[Rec]) error {

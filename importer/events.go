@@ -2,6 +2,8 @@ package importer
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 
 	"github.com/belay-go/belay"
 )
@@ -21,19 +23,25 @@ func (j Job[Raw, Rec]) tell(ctx context.Context, e belay.Event) {
 // progress returns the event for the state of a run.
 func (j Job[Raw, Rec]) progress(s *Stats, ended bool, err error) belay.ImportProgress {
 	return belay.ImportProgress{
-		Partner: j.Partner, Integration: j.Integration, Import: j.Name,
+		Partner: j.Partner, Integration: j.Integration, Import: j.Name, Run: s.run,
 		Read: s.Read, Saved: s.Saved, Skipped: s.Skipped, Rejected: s.Rejected,
 		Added: s.Added, Updated: s.Updated, Deleted: s.Deleted, Total: s.Total,
 		Elapsed: s.Elapsed, Left: s.Left, PeakHeap: s.PeakHeap, Ended: ended, Err: err,
 	}
 }
 
-// ended tells that a run has ended.
+// runNumber is the number of the latest run.
+var runNumber atomic.Uint64
+
+// ended tells that a run has ended. It is deferred: an err of errPanicked says that the run did not return.
 func (j Job[Raw, Rec]) ended(ctx context.Context, s *Stats, err error) {
 	if len(j.Observers) > 0 && ctx != nil {
 		j.tell(ctx, j.progress(s, true, err))
 	}
 }
+
+// errPanicked is the error of a run that a function of the user's has ended by a panic.
+var errPanicked = errors.New("importer: the run panicked")
 
 // drifted tells of a difference from the schema.
 func (j Job[Raw, Rec]) drifted(d Drift) {

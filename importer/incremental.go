@@ -81,7 +81,9 @@ func (inc Incremental[Raw, Rec]) check() error {
 // Run makes one run. The watermark moves only after a complete run, first in the Mark of the last batch and
 // then in Watermarks: after an error the next run begins where this one did. The first run, which reads everything,
 // stores a checkpoint in the same two places after each batch: after an error the next run goes on there.
-func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
+func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (stats Stats, err error) {
+	err = errPanicked
+	defer func() { inc.Job.ended(ctx, &stats, err) }()
 	if err := inc.check(); err != nil {
 		return Stats{}, err
 	}
@@ -123,7 +125,7 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 		return inc.Pages(pagesCtx, since)
 	})
 	limit := mostSeen
-	stats, err := inc.Job.run(ctx, pages, func(rec Rec) (bool, Change, error) {
+	stats, err = inc.Job.run(ctx, pages, func(rec Rec) (bool, Change, error) {
 		at := inc.Updated(rec)
 		if year := at.UTC().Year(); year < 1 || year > 9999 {
 			return false, Same, fmt.Errorf("importer: it changed in the year %d", year)
@@ -168,7 +170,6 @@ func (inc Incremental[Raw, Rec]) Run(ctx context.Context) (Stats, error) {
 		}
 		return nil
 	})
-	inc.Job.ended(ctx, &stats, err)
 	return stats, err
 }
 

@@ -115,6 +115,8 @@ type Stats struct {
 	Left    time.Duration
 	// PeakHeap is the largest number of bytes in use on the process's heap, measured after each batch.
 	PeakHeap uint64
+
+	run uint64 // its number, for events
 }
 
 // run is the state of a Job that runs.
@@ -137,8 +139,9 @@ type run[Raw, Rec any] struct {
 // correct: continue from Stats.Cursor. To begin there, pass belay.StartAt to [belay.Pages]; to bound the
 // calls of a run, pass the context of belay.BudgetContext.
 func (j Job[Raw, Rec]) Run(ctx context.Context, pages iter.Seq2[belay.Page[Raw], error]) (Stats, error) {
-	stats, err := j.run(ctx, pages, nil, nil, nil)
-	j.ended(ctx, &stats, err)
+	stats, err := Stats{}, errPanicked
+	defer func() { j.ended(ctx, &stats, err) }()
+	stats, err = j.run(ctx, pages, nil, nil, nil)
 	return stats, err
 }
 
@@ -178,7 +181,7 @@ func (j Job[Raw, Rec]) run(
 		j.RejectLimit = 0.1
 	}
 	r := &run[Raw, Rec]{ctx: ctx, job: j, began: time.Now(), skip: skip, mark: mark, saved: saved, pending: j.Start}
-	r.stats.Cursor = j.Start
+	r.stats.Cursor, r.stats.run = j.Start, runNumber.Add(1)
 	for page, err := range pages {
 		if err == nil {
 			err = ctx.Err()

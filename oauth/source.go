@@ -98,8 +98,8 @@ const (
 // Format prints the integration's key, for any verb.
 func (s *source) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%v of %q", s.app, s.key) }
 
-// CredentialID implements [belay.Identified]. It is another one after each [App.Put], [App.Exchange] and [App.Forget], and
-// in each process, as another process may have stored another customer's grant under the key.
+// CredentialID implements [belay.Identified]. It is another one after each [App.Put], [App.Exchange] and [App.Forget], in
+// each process, and after another process has stored a token, which may be of another customer's grant.
 func (s *source) CredentialID() string {
 	return fmt.Sprintf("oauth %s %d %d", process, s.number, s.grants.Load())
 }
@@ -397,6 +397,14 @@ func (s *source) finish(ctx context.Context, r *refresh, res result) {
 	switch {
 	case res.err == nil:
 		s.unsaved, s.current.got = nil, now
+		if have, from := s.current.token, res.spent; !have.empty() {
+			if !res.asked {
+				from = res.token
+			}
+			if !have.sameGrant(from) { // another process has stored another grant, perhaps another customer's
+				s.grants.Add(1)
+			}
+		}
 		s.take(res.token, res.version)
 		r.cred = s.current.cred
 	case s.current.version != r.before: // another token was stored meanwhile
@@ -475,13 +483,13 @@ func (s *source) take(t Token, version uint64) {
 
 // replaced makes t, which Put or Forget stored, the current token.
 func (s *source) replaced(t Token, version uint64) {
-	s.grants.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !t.empty() {
 		s.current.got = time.Now()
 	}
 	s.take(t, version)
+	s.grants.Add(1)
 	s.provisional.Store(false) // t does not follow a rejected token
 }
 

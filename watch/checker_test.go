@@ -292,3 +292,32 @@ func TestBadInput(t *testing.T) {
 	_, err := watch.NewChecker(watch.CheckerConfig{}, watch.Check{Name: "x", Probe: probe}, watch.Check{Name: "x", Probe: probe})
 	require.ErrorContains(t, err, `"x" already`)
 }
+
+// A probe asks the partner, whatever answers are kept.
+func TestProbesUseNoKeptAnswers(t *testing.T) {
+	testkit.Bubble(t, "", func(t *testing.T) {
+		var down atomic.Bool
+		cache, err := belay.NewMemoryCache(1<<20, 100)
+		require.NoError(t, err)
+		client, err := belay.New("https://crm.test", belay.WithCache(cache, belay.CachePolicy{TTL: time.Hour}),
+			belay.WithStaleIfError(cache, time.Hour),
+			belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+				if down.Load() {
+					return testkit.Reply(503), nil
+				}
+				return testkit.Reply(200, "Content-Type", "application/json"), nil
+			})))
+		require.NoError(t, err)
+		probe := func(ctx context.Context) error {
+			_, err := belay.Get[map[string]any](ctx, client, "/me")
+			return err
+		}
+		require.NoError(t, probe(t.Context()))
+		c, err := watch.NewChecker(watch.CheckerConfig{}, watch.Check{Name: "crm", Probe: probe})
+		require.NoError(t, err)
+		require.NoError(t, c.CheckAll(t.Context()))
+		down.Store(true)
+		require.Error(t, c.CheckAll(t.Context()))
+		require.NoError(t, probe(t.Context()), "users have the kept answer meanwhile")
+	})
+}

@@ -67,8 +67,20 @@ var allRules = []rule{
 			c := p.fine.sum(now, time.Minute)
 			if n := c.Unavailable(); n > r.cfg.Unavailable && r.large(n, c) {
 				return []finding{{
-					what: fmt.Sprintf("%d of %d calls of the last minute got no answer that helps (%s)", n, c.Total(), c.parts()),
+					what: fmt.Sprintf("%d of %d calls of the last minute failed (%s)", n, c.Total(), c.parts()),
 				}}
+			}
+			return nil
+		},
+	},
+	{
+		name: "unusable_answers", level: P2, family: content,
+		cause:  "The partner answers with something else: a maintenance page, other fields, or an error with status 200.",
+		action: "See the error, and the partner's status page and changelog.",
+		find: func(r *Rules, p *partner, now time.Time) []finding {
+			c := p.fine.sum(now, time.Minute)
+			if n := c.DataErrors; n > r.cfg.Unavailable && r.large(n, c) {
+				return []finding{{what: fmt.Sprintf("%d of %d calls of the last minute had an answer that could not be used", n, c.Total())}}
 			}
 			return nil
 		},
@@ -198,7 +210,7 @@ var allRules = []rule{
 	{
 		name: "banned", level: P1, family: limits,
 		cause:  "The partner has locked the credential or the address out.",
-		action: "Find what sent too much before it ends, and ask the partner's support. Calls wait until then.",
+		action: "Find what sent too much before it ends, and ask the partner's support. Calls that would not wait that long fail at once.",
 		find: func(r *Rules, p *partner, now time.Time) (found []finding) {
 			for key, one := range p.pauses {
 				if length := one.until.Sub(one.from); length >= r.cfg.Ban && now.Before(one.until) {
@@ -377,7 +389,9 @@ func (r *Rules) findings(now time.Time) (found []finding) {
 			}
 			for _, f := range r.rules[i].find(r, p, now) {
 				f.rule, f.partner = &r.rules[i], p.name
-				if f.lastSuccess.IsZero() && f.integration == "" {
+				if in := p.integrations[f.integration]; f.lastSuccess.IsZero() && in != nil {
+					f.lastSuccess = in.worked
+				} else if f.lastSuccess.IsZero() && f.integration == "" {
 					f.lastSuccess = p.worked
 				}
 				found = append(found, f)

@@ -300,6 +300,11 @@ func (t *traffic) note(now time.Time, k kind, text string) {
 	case ok:
 		t.worked = now
 	case clientError, refused, canceled:
+	case circuitOpen: // what opened the circuit says more
+		if t.failure == "" || now.Sub(t.failed) > 10*time.Minute {
+			t.failure = text
+		}
+		t.failed = now
 	default:
 		t.failed, t.failure = now, text
 	}

@@ -112,7 +112,7 @@ func (w *world) of(integration string, status int, route string) {
 	}}
 	e.Verdict.Class = map[int]belay.Class{
 		200: belay.ClassOK, 503: belay.ClassTransient, 0: belay.ClassTransient, 429: belay.ClassRateLimited,
-		401: belay.ClassAuth, 403: belay.ClassAuth, 404: belay.ClassClient,
+		401: belay.ClassAuth, 403: belay.ClassAuth, 404: belay.ClassClient, -1: belay.ClassData,
 	}[status]
 	if e.Verdict.Class != belay.ClassOK {
 		e.Err = fmt.Errorf("status %d", status)
@@ -162,19 +162,25 @@ func TestRules(t *testing.T) {
 			rule:  "unavailable",
 			below: func(w *world) { w.calls(3, 503) },
 			reach: func(w *world) { w.calls(4, 503) },
-			what:  "4 of 4 calls of the last minute got no answer that helps (4 5xx)", severity: watch.P1,
+			what:  "4 of 4 calls of the last minute failed (4 5xx)", severity: watch.P1,
 		},
 		{
 			rule:  "unavailable",
 			below: func(w *world) { w.calls(397, 200); w.calls(3, 503); w.call(404, "/x") },
 			reach: func(w *world) { w.calls(396, 200); w.calls(3, 503); w.calls(1, 0) },
-			what:  "4 of 400 calls of the last minute got no answer that helps (3 5xx, 1 no answer)", severity: watch.P1,
+			what:  "4 of 400 calls of the last minute failed (3 5xx, 1 no answer)", severity: watch.P1,
 		},
 		{
 			rule:  "unavailable",
 			below: func(w *world) { w.calls(397, 200); w.calls(4, 503) }, // below 1 %
 			reach: func(w *world) { w.calls(495, 200); w.calls(5, 503) },
 			what:  "5 of 500 calls", severity: watch.P1,
+		},
+		{
+			rule:  "unusable_answers",
+			below: func(w *world) { w.calls(3, -1); w.calls(100, 404) },
+			reach: func(w *world) { w.calls(4, -1) },
+			what:  "4 of 4 calls of the last minute had an answer that could not be used", severity: watch.P2,
 		},
 		{
 			rule:  "rate_limited",

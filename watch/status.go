@@ -209,7 +209,7 @@ func (s *PartnerStatus) judge(p *partner) {
 		if c.Route == "" && c.Integration == "" {
 			worse(belay.HealthDown, c.Since, "the circuit is open")
 		} else {
-			worse(belay.HealthDegraded, c.Since, "a circuit is open")
+			worse(belay.HealthDegraded, c.Since, "the circuit of a part is open")
 		}
 	}
 	for _, one := range s.Pauses {
@@ -233,7 +233,8 @@ func (s *PartnerStatus) judge(p *partner) {
 func (c Counts) worst() string {
 	most, name := 0, ""
 	for _, one := range c.classes() {
-		if one.failure && one.n > most {
+		if one.failure && one.n > most && (one.n != c.CircuitOpen || one.n == c.Failed()) { // the circuit is no cause
+
 			most, name = one.n, one.name
 		}
 	}

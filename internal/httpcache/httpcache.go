@@ -86,7 +86,7 @@ func Bypass(h http.Header) (look, keep bool) {
 // The entry is fresh as long as the answer says, or for ttl if it says nothing.
 func Keep(status int, h http.Header, now time.Time, ttl time.Duration) (Entry, bool) {
 	d := parse(h)
-	if _, no := d["no-store"]; no || status != http.StatusOK || h.Get("Vary") == "*" || h.Get("Content-Range") != "" {
+	if _, no := d["no-store"]; no || status != http.StatusOK || variesByAll(h) || h.Get("Content-Range") != "" {
 		return Entry{}, false
 	}
 	e := Entry{Status: status, Header: make(http.Header, len(h)), Stored: now}
@@ -106,6 +106,18 @@ func Keep(status int, h http.Header, now time.Time, ttl time.Duration) (Entry, b
 		e.Fresh = e.Stored.Add(life)
 	}
 	return e, true
+}
+
+// variesByAll reports whether an answer depends on what no header tells (RFC 9110 section 12.5.5).
+func variesByAll(h http.Header) bool {
+	for _, line := range h["Vary"] {
+		for part := range strings.SplitSeq(line, ",") {
+			if strings.TrimSpace(part) == "*" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // dropped are headers that are of one connection, that set a session, or that would be wrong of a kept answer.
@@ -134,8 +146,8 @@ func lifetime(d directives, h http.Header, now time.Time) (time.Duration, bool) 
 	return max(0, expires.Sub(now)), true
 }
 
-// Refreshed returns e after a 304 with header h (RFC 9111 section 4.3.4).
-func (e Entry) Refreshed(h http.Header, now time.Time, ttl time.Duration) Entry {
+// Refreshed returns e after a 304 with header h (RFC 9111 section 4.3.4). It is false if it must not be kept any longer.
+func (e Entry) Refreshed(h http.Header, now time.Time, ttl time.Duration) (Entry, bool) {
 	merged := e.Header.Clone()
 	for name, values := range h {
 		if name != "Content-Length" && name != "Content-Encoding" && name != "Content-Type" && name != "Content-Range" {
@@ -144,10 +156,13 @@ func (e Entry) Refreshed(h http.Header, now time.Time, ttl time.Duration) Entry 
 	}
 	next, ok := Keep(e.Status, merged, now, ttl)
 	if !ok {
-		next = Entry{Status: e.Status, Header: merged}
+		next = Entry{Status: e.Status, Header: merged, Stored: now}
+		for _, name := range dropped {
+			delete(next.Header, name)
+		}
 	}
 	next.Body = e.Body
-	return next
+	return next, ok
 }
 
 // Validators returns the headers with which a request asks whether e has changed, nil if it cannot.

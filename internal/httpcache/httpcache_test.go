@@ -47,6 +47,7 @@ func TestKeep(t *testing.T) {
 		{"Expires: 0", header("Expires", "0"), true, 0},
 		{"Expires in the past", header("Expires", "Sun, 01 Mar 2020 12:10:00 GMT"), true, 0},
 		{"Vary: *", header("Vary", "*"), false, 0},
+		{"Vary: Accept, *", header("Vary", "Accept, *"), false, 0},
 		{"a part", header("Content-Range", "bytes 0-1/2"), false, 0},
 	} {
 		e, ok := Keep(200, c.h, now, ttl)
@@ -68,9 +69,14 @@ func TestKeep(t *testing.T) {
 	require.Equal(t, header("Etag", `"a"`), e.Header, "no session is kept")
 	require.Equal(t, header("If-None-Match", `"a"`), e.Validators())
 	require.Nil(t, Entry{}.Validators())
-	e = e.Refreshed(header("Cache-Control", "max-age=7", "Content-Length", "0"), now.Add(time.Hour), ttl)
+	e, ok := e.Refreshed(header("Cache-Control", "max-age=7", "Content-Length", "0"), now.Add(time.Hour), ttl)
+	require.True(t, ok)
 	require.Equal(t, now.Add(time.Hour+7*time.Second), e.Fresh)
 	require.Equal(t, header("Etag", `"a"`, "Cache-Control", "max-age=7"), e.Header)
+	e, ok = e.Refreshed(header("Cache-Control", "no-store", "Set-Cookie", "a=b"), now.Add(time.Hour), ttl)
+	require.False(t, ok)
+	require.Equal(t, now.Add(time.Hour), e.Stored)
+	require.Empty(t, e.Header["Set-Cookie"])
 }
 
 func TestBypass(t *testing.T) {
