@@ -46,6 +46,8 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 		o.logToken(ctx, e)
 	case DeliveryReceived, DeliveryRejected, EventHandled:
 		o.logWebhook(ctx, e)
+	case ImportProgress, RecordImported, SchemaChanged:
+		o.logImport(ctx, e)
 	case CircuitChanged:
 		o.write(ctx, slog.LevelWarn, "circuit", e.Call, Verdict{}, nil,
 			slog.String("state", e.State.String()), slog.String("origin", e.Origin), slog.String("of_route", e.Route),
