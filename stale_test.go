@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -490,6 +492,19 @@ func TestKeptAnswersUnderAttack(t *testing.T) {
 		require.EqualValues(t, 1, s.asked.Load(), "it is kept")
 		require.NoError(t, r.Rotate(t.Context(), belay.Bearer(belay.NewSecret("bob-1")), nil))
 		require.Contains(t, me(t.Context(), c).For, "bob-1")
+	})
+	testkit.Bubble(t, "another login in the same jar", func(t *testing.T) {
+		jar, err := cookiejar.New(nil)
+		require.NoError(t, err)
+		partner, err := url.Parse("https://partner.test")
+		require.NoError(t, err)
+		s := &shop{header: fresh}
+		c := shopClient(t, s, belay.WithCookieJar(jar))
+		for i, sid := range []string{"alice", "alice", "bob"} {
+			jar.SetCookies(partner, []*http.Cookie{{Name: "sid", Value: sid}})
+			require.NotZero(t, me(t.Context(), c))
+			require.EqualValues(t, 1+i/2, s.asked.Load(), sid)
+		}
 	})
 	testkit.Bubble(t, "writes with headers of their own", func(t *testing.T) {
 		for _, header := range []string{"If-Match", "Prefer", "X-Idem-Key", "Content-Language"} {
