@@ -134,7 +134,7 @@ func (w *await) run(ctx context.Context, body any, opts []CallOption) error {
 
 // send makes one request to the target and keeps the answer.
 func (w *await) send(ctx context.Context, method string, body any, opts []CallOption) error {
-	x, resp, err := w.c.open(ctx, method, w.target, body, append(slices.Clip(opts), uncached), func(data []byte, _ *http.Response) error {
+	x, resp, err := w.c.open(ctx, method, w.target, body, append(slices.Clip(opts), Uncached()), func(data []byte, _ *http.Response) error {
 		w.body = append(json.RawMessage(nil), data...)
 		return nil
 	})

@@ -21,8 +21,8 @@ const (
 	// (ClassClient, for example a 404 or a 422) counts as a success here, because the partner works.
 	HealthUp
 	// HealthDegraded means that the last attempt failed, unless the last minutes were well, that a tenth of the attempts
-	// of the last five minutes failed, in three spells at least, that the circuit of a route is not closed, or that the partner
-	// has asked for a pause. The client keeps trying.
+	// of the last five minutes failed, in three spells at least, that the circuit of a route is not closed, or that the
+	// partner has asked for a pause. The client keeps trying.
 	HealthDegraded
 	// HealthDown means that the circuit of the whole origin or of the integration is not closed, that no call
 	// has succeeded since the circuit of a route opened, or that the last attempt failed because of its

@@ -31,7 +31,7 @@ func Poll[T any](
 	}
 	for wait := firstPoll; ; wait = longer(wait) {
 		var got T
-		x, resp, err := c.open(ctx, http.MethodGet, path, nil, append(slices.Clip(opts), uncached), func(data []byte, resp *http.Response) error {
+		x, resp, err := c.open(ctx, http.MethodGet, path, nil, append(slices.Clip(opts), Uncached()), func(data []byte, resp *http.Response) error {
 			return decodeJSON(data, resp.Header, &got)
 		})
 		if err != nil {

@@ -3,6 +3,7 @@ package belay
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/belay-go/belay/internal/errkit"
@@ -271,6 +272,19 @@ func (l *Limiter) Status() (s LimiterStatus) {
 		})
 	}
 	return s
+}
+
+// Tightened returns the advertised limits that are below a configured one of the same window: the partner allows less
+// than was thought.
+func (s LimiterStatus) Tightened() (limits []LimitStatus) {
+	for _, theirs := range s.Limits {
+		if theirs.Source == LimitAdvertised && slices.ContainsFunc(s.Limits, func(mine LimitStatus) bool {
+			return mine.Source == LimitConfigured && mine.Per > 0 && mine.Per == theirs.Per && theirs.Max < mine.Max
+		}) {
+			limits = append(limits, theirs)
+		}
+	}
+	return limits
 }
 
 // checkLimits returns limits as the engine needs them, or an error that joins one error for each limit that is

@@ -44,21 +44,32 @@ type caching struct {
 	policy CachePolicy
 	stale  Cache // for failures; nil means none
 	maxAge time.Duration
-	writes *atomic.Uint64 // that have forgotten an answer; not nil if there is a cache
+	writes *writes // not nil if there is a cache
+}
+
+// writes counts what forgets answers, by the first byte of their keys: an answer that was on its way meanwhile may be the
+// one before, and is not kept. Writes elsewhere keep few answers from being kept, one in 256.
+type writes [256]atomic.Uint64
+
+func (w *writes) of(key string) *atomic.Uint64 {
+	n, _ := strconv.ParseUint(key[:2], 16, 8)
+	return &w[n]
 }
 
 // WithCache keeps the answers to GET calls, and answers the same call from the cache as long as the partner says
 // (Cache-Control and Expires, RFC 9111), or for the policy's TTL if it does not say. After that the call asks whether the
-// answer has changed, by ETag or Last-Modified. A kept answer is for the same URL, headers, integration and credential
-// only. A write to the same URL that succeeds forgets it. Lists ([Pages]), [Poll], [Await] and [Download] are not kept,
-// nor are answers with no-store or above 4 MiB. [Info].Age tells a kept answer. Nil, the default, keeps none.
+// answer has changed, by ETag or Last-Modified. A kept answer is for the same URL, headers, cookies, integration and
+// credential only ([Identified]). What a middleware or the transport adds to requests is not looked at: with one that adds
+// the user of the call, keep no answers. A write to the same URL that succeeds forgets it, and so does a 401, 403, 404 or
+// 410. Lists ([Pages]), [Poll], [Await] and [Download] are not kept, nor are answers with no-store or above 4 MiB.
+// [Info].Age tells a kept answer. Nil, the default, keeps none.
 func WithCache(c Cache, p CachePolicy) Option {
 	return func(cfg *config) error {
 		if p.TTL < 0 || p.TTL > 24*time.Hour {
 			return fmt.Errorf("WithCache: TTL is %s, must be from 0 to 24h", p.TTL)
 		}
 		s := cfg.own()
-		s.caching.cache, s.caching.policy, s.caching.writes = c, p, new(atomic.Uint64)
+		s.caching.cache, s.caching.policy, s.caching.writes = c, p, new(writes)
 		return nil
 	}
 }
@@ -76,7 +87,7 @@ func WithStaleIfError(c Cache, maxAge time.Duration) Option {
 			return fmt.Errorf("WithStaleIfError: maxAge is %s, must be above 0", maxAge)
 		}
 		s := cfg.own()
-		s.caching.stale, s.caching.maxAge, s.caching.writes = c, maxAge, new(atomic.Uint64)
+		s.caching.stale, s.caching.maxAge, s.caching.writes = c, maxAge, new(writes)
 		return nil
 	}
 }
@@ -102,7 +113,7 @@ const (
 // kept is what the layer knows of a call.
 type kept struct {
 	key    string
-	writes uint64 // of the client when the call began: an answer beside a write may be the one before it
+	writes uint64 // when the call began
 	served bool   // from the cache
 	age    time.Duration
 	stale  bool
@@ -114,9 +125,7 @@ type kept struct {
 
 // Uncached asks the partner itself: no kept answer is used for the call, and its own is not kept. The probes of package
 // watch have it.
-var Uncached CallOption = uncached
-
-var uncached = callOption(func(o *callOptions) { o.uncached = true })
+func Uncached() CallOption { return callOption(func(o *callOptions) { o.uncached = true }) }
 
 // keep is the layer that keeps answers, and serves them.
 func (x *exchange) keep(next *next) (*http.Response, error) {
@@ -137,7 +146,7 @@ func (x *exchange) keep(next *next) (*http.Response, error) {
 		return resp, err
 	}
 	c := &x.set.caching
-	k.writes = c.writes.Load()
+	k.writes = c.writes.of(k.key).Load()
 	var have httpcache.Entry
 	found, asked, req := false, false, x.req
 	if c.cache != nil && look {
@@ -154,13 +163,13 @@ func (x *exchange) keep(next *next) (*http.Response, error) {
 	if asked && err == nil && resp.StatusCode == http.StatusNotModified && x.verdict.Class == ClassOK {
 		_ = resp.Body.Close()
 		x.freeBuffer()
-		next, ok := have.Refreshed(resp.Header, time.Now(), c.policy.TTL)
+		newer, ok := have.Refreshed(resp.Header, time.Now(), c.policy.TTL)
 		if ok {
-			c.store(x.ctx, k, next)
+			c.store(x.ctx, k, newer)
 		} else {
 			x.forget(k.key)
 		}
-		return x.serve(next, "hit; detail=REVALIDATED"), nil
+		return x.serve(newer, "hit; detail=REVALIDATED"), nil
 	}
 	if err == nil && x.decode != nil { // now, because an answer that cannot be used is a failure too
 		x.decoded(resp)
@@ -303,7 +312,7 @@ func (x *exchange) kept(c Cache, key string) (e httpcache.Entry, found bool) {
 
 // forget forgets the answer for a URL that was written to.
 func (x *exchange) forget(key string) {
-	x.set.caching.writes.Add(1)
+	x.set.caching.writes.of(key).Add(1)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), cacheTime)
 	defer cancel()
 	defer func() { _ = recover() }()
@@ -357,7 +366,7 @@ func (x *exchange) remember(resp *http.Response, k *kept) {
 // store puts an answer into the caches, unless something was written since its call began.
 func (c *caching) store(ctx context.Context, k *kept, e httpcache.Entry) {
 	key := k.key
-	if c.writes.Load() != k.writes {
+	if c.writes.of(key).Load() != k.writes {
 		return
 	}
 	data, err := e.Bytes()

@@ -571,6 +571,27 @@ func TestKeptAnswersUnderAttack(t *testing.T) {
 		require.NoError(t, resp.Body.Close())
 		require.Equal(t, 3, me(t.Context(), c).N, "the answer before the write is not kept")
 	})
+	testkit.Bubble(t, "writes elsewhere while answers are read", func(t *testing.T) {
+		s := &shop{header: fresh}
+		c := shopClient(t, s)
+		for i := range 20 {
+			req, err := c.NewRequest(t.Context(), "GET", fmt.Sprint("/a", i), nil)
+			require.NoError(t, err)
+			resp, err := c.Do(req)
+			require.NoError(t, err)
+			_, err = belay.Put[belay.None](t.Context(), c, "/elsewhere", offer{})
+			require.NoError(t, err)
+			_, err = io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+		}
+		before := s.asked.Load()
+		for i := range 20 {
+			_, err := belay.Get[offer](t.Context(), c, fmt.Sprint("/a", i))
+			require.NoError(t, err)
+		}
+		require.LessOrEqual(t, s.asked.Load()-before, int64(2), "the answers are kept, but for one in 256")
+	})
 	testkit.Bubble(t, "moved since it was kept", func(t *testing.T) {
 		moved := false
 		c := newClient(t, testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {

@@ -36,15 +36,12 @@ func (r *runs) makeRoom() bool {
 // mostRuns is the number of imports that run at a time and are counted.
 const mostRuns = 10_000
 
-// since returns what has come since the import last told. A run that has begun anew counts from its beginning.
+// since returns what has come since the run last told.
 func (r *runs) since(e *belay.ImportProgress) belay.ImportProgress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := runKey{e.Partner, e.Integration, e.Import, e.Run}
 	was, known := r.last[key]
-	if e.Read < was.Read || e.Elapsed < was.Elapsed { // it has begun anew
-		was.ImportProgress = belay.ImportProgress{}
-	}
 	switch {
 	case e.Ended:
 		delete(r.last, key)

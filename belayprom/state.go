@@ -2,7 +2,6 @@ package belayprom
 
 import (
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 	"weak"
@@ -111,7 +110,7 @@ func (s *state) collect(ch chan<- prometheus.Metric, m *Metrics) {
 			put(s.used, float64(l.Used), partner, integration, plain(l.Limit), l.Source.String(), l.Scope.String())
 			put(s.maximum, float64(l.Max), partner, integration, plain(l.Limit), l.Source.String(), l.Scope.String())
 		}
-		put(s.tightened, float64(tightened(h.Limiter.Limits)), partner, integration)
+		put(s.tightened, float64(len(h.Limiter.Tightened())), partner, integration)
 		put(s.waiting, float64(h.Limiter.Waiting), partner, integration)
 		put(s.paused, h.Limiter.PausedFor.Seconds(), partner, integration)
 		for _, circuit := range h.Circuits[:min(len(h.Circuits), mostCircuits)] {
@@ -146,18 +145,6 @@ func (s *state) collect(ch chan<- prometheus.Metric, m *Metrics) {
 	for _, at := range order {
 		ch <- prometheus.MustNewConstMetric(at.desc, prometheus.GaugeValue, seen[at], at.labels[:count[at.desc]]...)
 	}
-}
-
-// tightened returns how many of the advertised limits are below the configured one of the same window.
-func tightened(limits []belay.LimitStatus) (n int) {
-	for _, theirs := range limits {
-		if theirs.Source == belay.LimitAdvertised && slices.ContainsFunc(limits, func(mine belay.LimitStatus) bool {
-			return mine.Source == belay.LimitConfigured && mine.Per > 0 && mine.Per == theirs.Per && theirs.Max < mine.Max
-		}) {
-			n++
-		}
-	}
-	return n
 }
 
 // mostCircuits is the number of circuits of a client that are metrics.

@@ -118,25 +118,6 @@ func (r *Registry) Partners() []string {
 	return slices.Sorted(maps.Keys(r.partners))
 }
 
-// Health returns the health of all partners that were called, sorted by name, each with that of its open integrations
-// behind it. An integration whose driver was opened and makes no call is HealthUnknown.
-func (r *Registry) Health() []belay.Health {
-	r.mu.Lock()
-	partners := maps.Clone(r.partners)
-	r.mu.Unlock()
-	var all []belay.Health
-	for _, name := range slices.Sorted(maps.Keys(partners)) {
-		partner, integrations := partners[name].clients()
-		if partner != nil {
-			all = append(all, partner.Health())
-		}
-		for _, c := range integrations {
-			all = append(all, c.Health())
-		}
-	}
-	return all
-}
-
 // Close closes all drivers and clients. From then on, opening an integration returns ErrClosed. Calls in
 // progress end as they would have.
 func (r *Registry) Close() error {
@@ -410,15 +391,6 @@ func (f *Factory[D]) Integrations() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Sorted(maps.Keys(f.opened))
-}
-
-func (f *Factory[D]) clients() (partner *belay.Client, integrations []*belay.Client) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, integration := range slices.Sorted(maps.Keys(f.ofOpen)) {
-		integrations = append(integrations, f.ofOpen[integration])
-	}
-	return f.client, integrations
 }
 
 func (f *Factory[D]) close() error {

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -150,7 +151,7 @@ func WebhookSink(url string, secret belay.Secret, opts ...belay.Option) (Sink, e
 		return nil, fmt.Errorf("watch: WebhookSink: %w", err)
 	}
 	return SinkFunc(func(ctx context.Context, a Alert) error {
-		body, err := jsonOf(a)
+		body, err := json.Marshal(a)
 		if err != nil {
 			return err
 		}

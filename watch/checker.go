@@ -249,7 +249,7 @@ var errHangs = errors.New("the probe did not end in time")
 func (c *Checker) probe(ctx context.Context, at *checked) {
 	began := time.Now()
 	bounded, cancel := context.WithTimeout(
-		belay.CallContext(ctx, belay.Low, belay.Uncached, belay.MaxAttempts(1), belay.Patience(0)), c.cfg.Timeout)
+		belay.CallContext(ctx, belay.Low, belay.Uncached(), belay.MaxAttempts(1), belay.Patience(0)), c.cfg.Timeout)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {

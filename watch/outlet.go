@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -37,7 +36,8 @@ type SinkStatus struct {
 	// Sink is the type of the sink.
 	Sink string
 	// Sent were taken, Failed were errors, panics or took longer than ten seconds, and are tried again every half minute,
-	// for a day, unless a newer state of the alert follows. Dropped came while a hundred others waited.
+	// for a day, unless a newer state of the alert follows. Dropped came while a hundred others waited; they are tried
+	// again in the same way, as far as a hundred go.
 	Sent, Failed, Dropped int
 	Error                 string // of the last one that failed
 }
@@ -73,6 +73,7 @@ func (o *outlet) put(a Alert) {
 		o.left++
 	default:
 		o.status.Dropped++
+		o.keep(a)
 	}
 }
 
@@ -94,6 +95,7 @@ func (o *outlet) run(ctx context.Context) {
 				o.keep(a)
 			} else {
 				o.status.Sent++
+				delete(o.again, a.ID)
 			}
 			if o.left--; o.left == 0 && o.empty != nil {
 				close(o.empty)
@@ -196,5 +198,3 @@ func alertID(key findingKey, now time.Time) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d", key.rule, key.partner, key.integration, key.subject, now.UnixNano()))
 	return hex.EncodeToString(sum[:8])
 }
-
-func jsonOf(v any) ([]byte, error) { return json.Marshal(v) }

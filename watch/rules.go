@@ -24,7 +24,7 @@ type RulesConfig struct {
 	Checker *Checker
 	Inboxes map[string]func() inbox.Numbers
 	// Unavailable is the number of calls a minute above which a partner is unavailable: calls that failed in the end, by
-	// 5xx, by a timeout, without an answer, or held back by an open circuit. RateLimited is that of calls that failed by
+	// 5xx, by a timeout, without an answer, or held back by an open circuit. It counts for unusable answers, too. RateLimited is that of calls that failed by
 	// 429. Zero means 3 and 5. Share is the share of all calls that these must be, too; zero means 0.01.
 	Unavailable, RateLimited int
 	Share                    float64
@@ -87,11 +87,8 @@ const joins = 10 * time.Minute
 
 // member is a rule that is true, or was a short time ago.
 type member struct {
-	finding
-	key   findingKey
-	rule  *rule
-	since time.Time
-	last  time.Time // when it was true
+	finding           // as it was last; since is when it began
+	last    time.Time // when it was true
 }
 
 // group is an alert: the members that have probably one cause.
@@ -99,7 +96,7 @@ type group struct {
 	id      string
 	partner string
 	family  family
-	members []*member // the first one leads
+	members []*member // in the order in which they came
 	began   time.Time
 	sent    Severity // 0 before it is sent
 	alert   Alert
@@ -244,17 +241,17 @@ func (r *Rules) look(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range found {
-		key := findingKey{f.rule.name, f.partner, f.integration, f.subject}
-		m := r.open[key]
-		if m == nil {
-			m = &member{key: key, rule: f.rule, since: f.since}
-			if m.since.IsZero() || m.since.After(now) {
-				m.since = now
-			}
-			r.open[key] = m
-			r.join(now, m)
+		if m := r.open[f.key()]; m != nil {
+			f.since = m.since
+			m.finding, m.last = f, now
+			continue
 		}
-		m.finding, m.last = f, now
+		if f.since.IsZero() || f.since.After(now) {
+			f.since = now
+		}
+		m := &member{f, now}
+		r.open[f.key()] = m
+		r.join(now, m)
 	}
 	r.groups = slices.DeleteFunc(r.groups, func(g *group) bool {
 		open := slices.ContainsFunc(g.members, func(m *member) bool { return now.Sub(m.last) < r.cfg.Quiet })
@@ -262,7 +259,7 @@ func (r *Rules) look(now time.Time) {
 			g.members = slices.DeleteFunc(g.members, func(m *member) bool {
 				over := now.Sub(m.last) >= r.cfg.Quiet
 				if over {
-					delete(r.open, m.key)
+					delete(r.open, m.key())
 				}
 				return over
 			})
@@ -270,7 +267,7 @@ func (r *Rules) look(now time.Time) {
 		} else { // it ends as it was
 			g.alert.Resolved = g.alert.Since
 			for _, m := range g.members {
-				delete(r.open, m.key)
+				delete(r.open, m.key())
 				g.alert.Resolved = later(g.alert.Resolved, m.last.Add(r.cfg.Every))
 			}
 			if g.alert.Resolved.After(now) {
@@ -301,56 +298,15 @@ func (r *Rules) join(now time.Time, m *member) {
 	for _, g := range r.groups {
 		// A probe fails by its credential too.
 		same := g.family == m.rule.family || g.family == credentials && m.rule.name == "probe_failed"
-		if g.partner == m.key.partner && same && now.Sub(g.began) <= joins {
+		if g.partner == m.partner && same && now.Sub(g.began) <= joins {
 			g.members = append(g.members, m)
 			return
 		}
 	}
 	r.groups = append(r.groups, &group{
-		id:      alertID(m.key, now),
-		partner: m.key.partner, family: m.rule.family, members: []*member{m}, began: now, all: make(map[string]bool),
+		id:      alertID(m.key(), now),
+		partner: m.partner, family: m.rule.family, members: []*member{m}, began: now, all: make(map[string]bool),
 	})
-}
-
-// asked asks inboxes for their numbers. One that panics or does not answer within a second is left out, and not asked
-// again before it has answered.
-type asked struct {
-	mu   sync.Mutex
-	hung map[string]chan inbox.Numbers
-}
-
-func (a *asked) numbers(name string, f func() inbox.Numbers) (n inbox.Numbers, known bool) {
-	if f == nil {
-		return n, false
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if hung := a.hung[name]; hung != nil {
-		select {
-		case <-hung:
-			delete(a.hung, name)
-		default:
-			return n, false
-		}
-	}
-	answer := make(chan inbox.Numbers, 1)
-	go func() {
-		defer close(answer)
-		defer func() { _ = recover() }()
-		answer <- f()
-	}()
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	select {
-	case n, known = <-answer:
-		return n, known
-	case <-timer.C:
-		if a.hung == nil {
-			a.hung = make(map[string]chan inbox.Numbers)
-		}
-		a.hung[name] = answer
-		return n, false
-	}
 }
 
 // alertOf makes the alert of a group: of its most severe member, of those the first.
@@ -360,12 +316,12 @@ func (r *Rules) alertOf(g *group) Alert {
 	})
 	a := Alert{
 		ID: g.id, Kind: g.family.String(), Rule: lead.rule.name, Severity: lead.severity(), Partner: g.partner, What: lead.what,
-		Since: lead.since, LastSuccess: lead.lastSuccess, Cause: cmp.Or(lead.cause, lead.rule.cause),
+		Since: lead.since, LastSuccess: lead.lastSuccess, Cause: lead.rule.cause,
 		Action: cmp.Or(lead.action, lead.rule.action),
 	}
 	for _, m := range g.members {
-		if m.key.integration != "" {
-			g.all[m.key.integration] = true
+		if m.integration != "" {
+			g.all[m.integration] = true
 		}
 		if m.rule.name != lead.rule.name && !slices.Contains(a.Also, m.rule.name) {
 			a.Also = append(a.Also, m.rule.name)
@@ -379,7 +335,7 @@ func (r *Rules) alertOf(g *group) Alert {
 		a.Integrations = append(a.Integrations, name)
 	}
 	slices.Sort(a.Integrations)
-	if a.Affected = len(a.Integrations); a.Affected == 1 && lead.key.integration != "" {
+	if a.Affected = len(a.Integrations); a.Affected == 1 && lead.integration != "" {
 		a.Integration = a.Integrations[0]
 	}
 	a.Integrations = a.Integrations[:min(len(a.Integrations), 20)]

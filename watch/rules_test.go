@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -573,6 +574,19 @@ func TestGroupsThatChange(t *testing.T) {
 		}
 		require.GreaterOrEqual(t, len(w.told.rules()), 10, "a group does not grow for hours")
 	})
+	testkit.Bubble(t, "a circuit that opens before the first call ends", func(t *testing.T) {
+		w := newWorld(t, nil)
+		for _, integration := range []string{"", "acme"} {
+			w.tell(belay.CircuitChanged{
+				Call: belay.CallInfo{Partner: "crm"}, Origin: "https://crm.example", Integration: integration, State: belay.BreakerOpen,
+			})
+		}
+		time.Sleep(6 * time.Minute)
+		require.Equal(t, []string{"circuit_open"}, w.told.rules())
+		require.Equal(t, 1, w.told.last().Affected, "and the integration's")
+		time.Sleep(2 * time.Hour)
+		require.Empty(t, w.rules.Alerts(), "nobody calls any more")
+	})
 	testkit.Bubble(t, "kept answers are no successes", func(t *testing.T) {
 		w := newWorld(t, nil)
 		w.calls(1, 401)
@@ -627,5 +641,53 @@ func TestGroupsThatChange(t *testing.T) {
 			time.Sleep(time.Hour)
 		}
 		require.Equal(t, []string{"refresh_ending"}, w.told.rules())
+	})
+}
+
+// A limit that the partner states below the configured one of the same window is an alert; one above it is none.
+func TestLimitTightened(t *testing.T) {
+	for q, want := range map[string][]string{"300": {"limit_tightened"}, "600": nil, "900": nil} {
+		testkit.Bubble(t, q, func(t *testing.T) {
+			w := newWorld(t, nil)
+			c, err := belay.New("https://crm.example", belay.WithName("crm"), belay.WithRateLimit(belay.PerMinute(600)),
+				belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+					return testkit.Reply(200, "RateLimit-Policy", `"default";q=`+q+`;w=60`, "RateLimit", `"default";r=200;t=30`), nil
+				})))
+			require.NoError(t, err)
+			require.NoError(t, w.Add(c))
+			for range 5 {
+				_, err = belay.Get[belay.None](t.Context(), c, "/x")
+				require.NoError(t, err)
+			}
+			time.Sleep(6 * time.Second)
+			require.Equal(t, want, w.told.rules())
+			require.Len(t, c.Limiter().Status().Tightened(), len(want))
+		})
+	}
+}
+
+// What a sink has not taken does not come after what is newer.
+func TestAlertsInOrder(t *testing.T) {
+	testkit.Bubble(t, "", func(t *testing.T) {
+		var got []string
+		fails := true
+		w := newWorld(t, func(c *watch.RulesConfig) {
+			c.Quiet, c.Every = 2*time.Second, time.Second
+			c.Sinks = []watch.Sink{watch.SinkFunc(func(_ context.Context, a watch.Alert) error {
+				if fails {
+					time.Sleep(9 * time.Second) // the end comes meanwhile
+					fails = false
+					return errors.New("502")
+				}
+				got = append(got, fmt.Sprint(a.Rule, " ", a.Resolved.IsZero()))
+				return nil
+			})}
+		})
+		time.Sleep(time.Second)
+		w.calls(1, 401)
+		time.Sleep(2 * time.Second)
+		w.calls(1, 200)
+		time.Sleep(time.Hour)
+		require.Equal(t, []string{"unauthorized false"}, got, "only that it is over")
 	})
 }

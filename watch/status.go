@@ -118,14 +118,22 @@ func (h *History) Status() []PartnerStatus {
 		seen[p.name] = true
 		out = append(out, p.status(now))
 	}
-	for _, c := range clients { // a partner without traffic is shown too
-		if name := shortName(c.Health().Partner); !seen[name] {
+	limits := make(map[string][]belay.Health)
+	limiters := make(map[*belay.Limiter]bool)
+	for _, c := range clients {
+		health := c.Health()
+		name := shortName(health.Partner)
+		if !seen[name] { // a partner without traffic is shown too
 			seen[name] = true
 			out = append(out, PartnerStatus{Partner: name})
 		}
+		if l := c.Limiter(); l != nil && !limiters[l] {
+			limiters[l] = true
+			limits[name] = append(limits[name], health)
+		}
 	}
 	for i := range out {
-		out[i].limits(clients)
+		out[i].limits(limits[out[i].Partner])
 	}
 	slices.SortFunc(out, func(a, b PartnerStatus) int {
 		return cmp.Or(sickness(b.State)-sickness(a.State), strings.Compare(a.Partner, b.Partner))
@@ -187,12 +195,12 @@ func (p *partner) status(now time.Time) PartnerStatus {
 		took := p.took.over(now, 59-i, 1)
 		s.Minutes[i] = Minute{p.minutes.at(now, 59-i), quantile(&took, 0.95)}
 	}
-	s.judge(p)
+	s.judge()
 	return s
 }
 
 // judge adds to the state of the traffic what else is known.
-func (s *PartnerStatus) judge(p *partner) {
+func (s *PartnerStatus) judge() {
 	var why []string
 	worse := func(to belay.HealthState, since time.Time, text string) {
 		why = append(why, text)
@@ -233,8 +241,10 @@ func (s *PartnerStatus) judge(p *partner) {
 func (c Counts) worst() string {
 	most, name := 0, ""
 	for _, one := range c.classes() {
-		if one.failure && one.n > most && (one.n != c.CircuitOpen || one.n == c.Failed()) { // the circuit is no cause
-
+		if one.name == heldByCircuit && c.Failed() > one.n { // the circuit is no cause
+			continue
+		}
+		if one.failure && one.n > most {
 			most, name = one.n, one.name
 		}
 	}
@@ -248,13 +258,15 @@ type class struct {
 	failure bool
 }
 
+const heldByCircuit = "held by the circuit"
+
 // classes returns the counts that are not OK, with their names.
 func (c Counts) classes() []class {
 	return []class{
 		{"5xx", c.ServerErrors, true},
 		{"timeouts", c.Timeouts, true},
 		{"no answer", c.NoAnswer, true},
-		{"held by the circuit", c.CircuitOpen, true},
+		{heldByCircuit, c.CircuitOpen, true},
 		{"429", c.RateLimited, true},
 		{"credential refused", c.Unauthorized, true},
 		{"unusable answers", c.DataErrors, true},
@@ -266,19 +278,11 @@ func (c Counts) classes() []class {
 }
 
 // limits adds what the clients of the partner know of its limits.
-func (s *PartnerStatus) limits(clients []*belay.Client) {
-	seen := make(map[*belay.Limiter]bool)
-	for _, c := range clients {
-		health := c.Health()
-		if l := c.Limiter(); shortName(health.Partner) != s.Partner || l == nil || seen[l] {
-			continue
-		} else {
-			seen[l] = true
-		}
+func (s *PartnerStatus) limits(clients []belay.Health) {
+	for _, health := range clients {
 		s.Waiting += health.Limiter.Waiting
-		if room := 100 - len(s.Limits); room > 0 {
-			s.Limits = append(s.Limits, health.Limiter.Limits[:min(len(health.Limiter.Limits), room)]...)
-		}
+		room := max(0, 100-len(s.Limits))
+		s.Limits = append(s.Limits, health.Limiter.Limits[:min(len(health.Limiter.Limits), room)]...)
 		if health.State == belay.HealthDisabled && s.State != belay.HealthDown {
 			s.State, s.Why = belay.HealthDisabled, "switched off"
 		}
