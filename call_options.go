@@ -45,6 +45,7 @@ type callOptions struct {
 	noAuth        bool
 	into          *Info
 	route         string
+	correlation   string
 	unbounded     bool // no bound on the size of the answer
 	literal       bool // the path is a link from the partner, not a template
 	uncached      bool // no answer is kept, and none that is kept is used

@@ -180,7 +180,7 @@ func (s *shared) finish() {
 	}
 	s.observers = slices.Clone(s.watchers)
 	if s.logger != nil {
-		s.observers = append(s.observers, logObserver{s.logger})
+		s.observers = append(s.observers, NewLogObserver(s.logger))
 	}
 	s.tracers = nil
 	for _, o := range s.observers {

@@ -8,7 +8,7 @@ import (
 // Observer receives events about calls. It runs on the caller's goroutine, outside locks, and the call
 // continues when it returns: an observer that may block needs a queue of its own. A panic in it is contained.
 // It must be safe for concurrent use. Events hold no credential, no value of an unknown query parameter and,
-// except for [AttemptDone].RequestBody, no body.
+// except for [AttemptDone].RequestBody and [CallDone].AnswerBody, no body.
 type Observer interface {
 	Observe(ctx context.Context, e Event)
 }
@@ -33,6 +33,8 @@ type CallInfo struct {
 	Method, Route string
 	// URL is the redacted URL, with the path template if there is one.
 	URL string
+	// Correlation is the id of [Correlation], empty if there is none. It is no label for metrics.
+	Correlation string
 }
 
 // CallDone reports that a call has ended, or that its response has been handed to the caller.
@@ -48,7 +50,10 @@ type CallDone struct {
 	// changed. Stale says that it got one because the partner could not answer: the call has succeeded, and Verdict, and
 	// Err are those of the failure.
 	Kept, Stale bool
-	Err         error // nil only if the call succeeded; with a response it is an *Error without body
+	// AnswerBody shows the body of the answer to a call that failed, otherwise it is empty: the names and kinds of values,
+	// or the result of the [Redactor] of [WithRedactor].
+	AnswerBody string
+	Err        error // nil only if the call succeeded; with a response it is an *Error without body
 }
 
 func (CallDone) event() {}
@@ -204,8 +209,8 @@ func (w *Waits) add(o Waits) {
 	w.Backoff, w.Queue, w.Circuit = w.Backoff+o.Backoff, w.Queue+o.Queue, w.Circuit+o.Circuit
 }
 
-// Redactor returns the text of a request's body that may be logged; "" means that nothing may be. It gets at
-// most the first 4 KiB of the body.
+// Redactor returns the text of a body that may be logged, of a request or of the answer to a call that failed; "" means
+// that nothing may be. It gets at most the first 4 KiB of the body.
 type Redactor func(contentType string, body []byte) string
 
 // tell hands e to o and contains a panic of o. A nil o gets nothing.

@@ -223,6 +223,9 @@ func (x *exchange) addHeaders() {
 		}
 		delete(clone.Header, "Host")
 	}
+	if name, id := x.set.correlation, x.opts.correlation; name != "" && id != "" && clone.Header[name] == nil {
+		clone.Header[name] = []string{id}
+	}
 	x.req = &clone
 	if name := x.keyHeader(); name != "" && !hasKey(clone.Header, name) {
 		key := x.opts.key

@@ -67,6 +67,7 @@ type settings struct {
 	timeouts       *deadline.Keeper // ends attempts after attemptTimeout; nil means none
 	latency        *latency         // of the partner's answers; nil if it is not measured
 	keyHeader      string           // canonical; empty means that no keys are made
+	correlation    string           // the header for its id, canonical; empty means that it is not sent
 	header         http.Header      // added to requests that lack them
 	observers      []Observer
 	tracers        []Tracer // those of observers that are
@@ -84,12 +85,12 @@ type settings struct {
 	base           http.RoundTripper
 	traced         bool            // base leads to net/http's transport, so an attempt can be traced
 	layers         [variants]*next // the layers that each variant has
-	adds           bool            // header or keyHeader adds to requests
+	adds           bool            // header, keyHeader or correlation adds to requests
 }
 
 // compile builds the stack of layers for each variant.
 func (s *settings) compile() {
-	s.adds = len(s.header) > 0 || s.keyHeader != ""
+	s.adds = len(s.header) > 0 || s.keyHeader != "" || s.correlation != ""
 	for k := range variants {
 		s.layers[k] = nil
 		for _, o := range slices.Backward(order[:]) {

@@ -6,31 +6,28 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/belay-go/belay/internal/redact"
 )
 
 // logObserver writes events as slog records.
-type logObserver struct{ log *slog.Logger }
+type logObserver struct {
+	log     *slog.Logger
+	outages outages
+}
 
-func (o logObserver) Observe(ctx context.Context, e Event) {
+func (o *logObserver) Observe(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case AttemptDone:
-		o.write(ctx, min(slog.LevelInfo, failureLevel(e.Verdict, e.StatusCode, e.Err)), "attempt", e.Call, e.Verdict, e.Err,
+		o.write(ctx, o.attemptLevel(min(slog.LevelInfo, failureLevel(e.Verdict, e.StatusCode, e.Err)), &e.Call), "attempt", e.Call, e.Verdict, e.Err,
 			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
 			slog.Int("attempt", e.Number), slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
 			slog.String("request_body", e.RequestBody), slog.String("ignored_header", e.Ignored))
 	case CallDone:
-		err := e.Err
-		if of, ok := err.(*Error); ok && of.Err == nil {
-			err = nil // the fields say the same
-		}
-		o.write(ctx, failureLevel(e.Verdict, e.StatusCode, e.Err), "call", e.Call, e.Verdict, err,
-			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
-			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()),
-			slog.String("kept", keptAs(e)))
+		o.logCall(ctx, &e)
 	case Retrying:
-		o.write(ctx, slog.LevelInfo, "retrying", e.Call, e.Verdict, nil,
+		o.write(ctx, o.attemptLevel(slog.LevelInfo, &e.Call), "retrying", e.Call, e.Verdict, nil,
 			slog.Int("attempt", e.Attempt), slog.Int64("wait_ms", e.Wait.Milliseconds()))
 	case Paused:
 		o.write(ctx, slog.LevelWarn, "paused", e.Call, e.Verdict, nil,
@@ -56,8 +53,42 @@ func (o logObserver) Observe(ctx context.Context, e Event) {
 	}
 }
 
+// logCall writes the record of a call, at debug if it is one of many that fail alike.
+func (o *logObserver) logCall(ctx context.Context, e *CallDone) {
+	level, now := failureLevel(e.Verdict, e.StatusCode, e.Err), time.Now()
+	quiet, tell := o.outages.note(e, now)
+	if quiet {
+		level = slog.LevelDebug
+	}
+	err := e.Err
+	if of, ok := err.(*Error); ok && of.Err == nil {
+		err = nil // the fields say the same
+	}
+	if o.log.Enabled(ctx, level) {
+		body := ""
+		if e.AnswerBody != "" && o.log.Enabled(ctx, slog.LevelDebug) {
+			body = e.AnswerBody
+		}
+		o.write(ctx, level, "call", e.Call, e.Verdict, err,
+			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
+			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()),
+			slog.String("kept", keptAs(e)), slog.String("answer_body", body))
+	}
+	if tell != nil {
+		o.logOutage(ctx, tell, now)
+	}
+}
+
+// attemptLevel returns the level for a line about an attempt: debug while its partner fails.
+func (o *logObserver) attemptLevel(level slog.Level, call *CallInfo) slog.Level {
+	if level > slog.LevelDebug && o.outages.quiet(call) {
+		return slog.LevelDebug
+	}
+	return level
+}
+
 // keptAs says whether the caller got a kept answer; empty for none.
-func keptAs(e CallDone) string {
+func keptAs(e *CallDone) string {
 	switch {
 	case e.Stale:
 		return "stale"
@@ -91,7 +122,7 @@ func failureLevel(v Verdict, status int, err error) slog.Level {
 }
 
 // logToken writes a record for an event of a credential.
-func (o logObserver) logToken(ctx context.Context, e Event) {
+func (o *logObserver) logToken(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case TokenRefreshed:
 		o.record(ctx, slog.LevelInfo, "token refreshed", nil,
@@ -114,16 +145,30 @@ func (o logObserver) logToken(ctx context.Context, e Event) {
 }
 
 // NewLogObserver returns an observer that writes its events to l, as [WithLogger] does. With a nil l it
-// writes nothing.
+// writes nothing. A call is one line: at debug if it has succeeded, at info to error otherwise. While a partner fails,
+// what fails alike is counted after five lines, and written at debug only. Lines about a call have the attributes of
+// [LogContext], and the context itself goes to the logger's handler.
 func NewLogObserver(l *slog.Logger) Observer {
 	if l == nil {
 		l = slog.New(slog.DiscardHandler)
 	}
-	return logObserver{l}
+	return &logObserver{log: l}
+}
+
+type logKey struct{}
+
+// LogContext returns a context with attributes for the lines that Belay's log writes of what is done with it, such as the
+// ids of a tenant and of a job. They are added to those that ctx has already. A nil ctx means context.Background.
+func LogContext(ctx context.Context, attrs ...slog.Attr) context.Context {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	have, _ := ctx.Value(logKey{}).([]slog.Attr)
+	return context.WithValue(ctx, logKey{}, slices.Concat(have, attrs))
 }
 
 // write writes a record about a call.
-func (o logObserver) write(
+func (o *logObserver) write(
 	ctx context.Context, level slog.Level, msg string, call CallInfo, v Verdict, err error, attrs ...slog.Attr,
 ) {
 	if !o.log.Enabled(ctx, level) {
@@ -135,7 +180,7 @@ func (o logObserver) write(
 		route = call.URL
 	}
 	all = append(all, slog.String("partner", call.Partner), slog.String("integration", call.Integration),
-		slog.String("method", call.Method), slog.String("route", route))
+		slog.String("method", call.Method), slog.String("route", route), slog.String("correlation_id", call.Correlation))
 	all = append(all, attrs...)
 	if v.Class != ClassOK {
 		all = append(all, slog.String("class", v.Class.String()),
@@ -145,12 +190,15 @@ func (o logObserver) write(
 }
 
 // record writes a record without the attributes that are empty strings or zero times. It changes attrs.
-func (o logObserver) record(ctx context.Context, level slog.Level, msg string, err error, attrs ...slog.Attr) {
+func (o *logObserver) record(ctx context.Context, level slog.Level, msg string, err error, attrs ...slog.Attr) {
 	if !o.log.Enabled(ctx, level) {
 		return
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	if own, ok := ctx.Value(logKey{}).([]slog.Attr); ok {
+		attrs = append(attrs, own...)
 	}
 	attrs = slices.DeleteFunc(attrs, func(a slog.Attr) bool {
 		return a.Value.Kind() == slog.KindString && a.Value.String() == "" ||
@@ -160,7 +208,7 @@ func (o logObserver) record(ctx context.Context, level slog.Level, msg string, e
 }
 
 // logWebhook writes a record for an event of a webhook.
-func (o logObserver) logWebhook(ctx context.Context, e Event) {
+func (o *logObserver) logWebhook(ctx context.Context, e Event) {
 	level, msg := slog.LevelDebug, ""
 	var attrs []slog.Attr
 	var err error

@@ -9,7 +9,7 @@ import (
 
 // logImport writes a record for an event of an import: its end at info, or at error if it ended early, its progress and
 // its records at debug, a rejected record and other fields than expected at warn.
-func (o logObserver) logImport(ctx context.Context, e Event) {
+func (o *logObserver) logImport(ctx context.Context, e Event) {
 	level, msg := slog.LevelDebug, ""
 	var attrs []slog.Attr
 	var err error

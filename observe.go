@@ -33,6 +33,9 @@ func (x *exchange) observe(next *next) (*http.Response, error) {
 			e.Verdict, e.TimedOut, e.StatusCode, e.Err = k.verdict, k.verdict.timeout, k.status, x.clean(k.err)
 		}
 	}
+	if e.Verdict.Class != ClassOK && resp != nil && !e.Stale && x.observed() {
+		e.AnswerBody = x.shownAnswer(resp)
+	}
 	if e.Err == nil && e.Verdict.Class != ClassOK {
 		e.Err = &Error{
 			Partner: x.set.name, Integration: x.integration, Method: x.method(), URL: x.url(),
@@ -94,5 +97,5 @@ func (x *exchange) info() CallInfo {
 	if !x.observed() {
 		return CallInfo{}
 	}
-	return CallInfo{x.set.name, x.integration, x.method(), x.opts.route, x.url()}
+	return CallInfo{x.set.name, x.integration, x.method(), x.opts.route, x.url(), x.opts.correlation}
 }

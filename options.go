@@ -248,7 +248,8 @@ func WithObserver(o ...Observer) Option {
 }
 
 // WithRedactor sets the function that returns the text to log of a request's body when the partner finds the
-// request invalid (400, 422). Nil, the default, shows the names and kinds of values, but no value.
+// request invalid (400, 422), and of the answer's body when a call has failed. Nil, the default, shows the names and
+// kinds of values, but no value.
 func WithRedactor(f Redactor) Option {
 	return func(c *config) error { c.own().redactor = f; return nil }
 }

@@ -402,8 +402,9 @@ func (w *walk) tell(p *fetched) {
 		return
 	}
 	route, _, _ := strings.Cut(w.path, "?")
+	id := optionsOf(w.ctx).with(w.o.calls).correlation
 	e := PageRead{
-		Call:   CallInfo{w.c.set.name, w.c.integration, w.method(), route, w.c.labelled(route)},
+		Call:   CallInfo{w.c.set.name, w.c.integration, w.method(), route, w.c.labelled(route), id},
 		Number: p.number, Items: p.count, Total: p.total,
 	}
 	for _, o := range w.c.set.observers {

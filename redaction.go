@@ -279,6 +279,25 @@ func (x *exchange) shownBody() string {
 	return redact.Shape(contentType, head, maxLoggedBody)
 }
 
+// shownAnswer returns the text that events show of the body of an answer. It is empty if the body has not been read.
+func (x *exchange) shownAnswer(resp *http.Response) string {
+	head := x.past().att.peeked
+	if len(head) == 0 && x.whole && x.buffer != nil {
+		head = x.data
+	}
+	if head = head[:min(len(head), maxLoggedBody)]; len(head) == 0 {
+		return ""
+	}
+	contentType := resp.Header.Get("Content-Type")
+	text := ""
+	if x.set.redactor != nil {
+		text = redact.Line(x.redacted(contentType, head), maxLoggedBody)
+	} else {
+		text = redact.Shape(contentType, head, maxLoggedBody)
+	}
+	return redact.Values(text, x.secrets())
+}
+
 // redacted returns the text that the user's redactor makes of a body, "" if the redactor panics.
 func (x *exchange) redacted(contentType string, head []byte) (shown string) {
 	defer func() {

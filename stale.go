@@ -283,7 +283,7 @@ func (x *exchange) cacheKey() string {
 	put(x.req.Host)
 	names := slices.Sorted(maps.Keys(x.req.Header))
 	for _, name := range names {
-		if name != x.set.keyHeader && !slices.Contains(ignoredInKey, textproto.CanonicalMIMEHeaderKey(name)) {
+		if name != x.set.keyHeader && name != x.set.correlation && !slices.Contains(ignoredInKey, textproto.CanonicalMIMEHeaderKey(name)) {
 			put(name)
 			for _, value := range x.req.Header[name] {
 				put(value)

@@ -166,7 +166,7 @@ func TestErrorTexts(t *testing.T) {
 func TestLogEvents(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	o := logObserver{slog.New(slog.NewTextHandler(&b, nil))}
+	o := NewLogObserver(slog.New(slog.NewTextHandler(&b, nil)))
 	for _, e := range []Event{
 		CallDone{},
 		AttemptDone{},

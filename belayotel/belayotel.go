@@ -279,8 +279,11 @@ func (t *Tracer) attemptDone(ctx context.Context, e *belay.AttemptDone) {
 func (t *Tracer) callDone(ctx context.Context, e *belay.CallDone) {
 	kind := kindOf(e.Verdict, e.StatusCode, e.TimedOut)
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
-		var room [4]attribute.KeyValue
+		var room [5]attribute.KeyValue
 		attrs := room[:0]
+		if e.Call.Correlation != "" {
+			attrs = append(attrs, attribute.String("belay.correlation_id", e.Call.Correlation))
+		}
 		if e.Attempts != 1 {
 			attrs = append(attrs, attribute.Int("belay.attempts", e.Attempts))
 		}

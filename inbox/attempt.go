@@ -63,6 +63,7 @@ func (w *Worker) attempt(j *job) result {
 		ctx, cancel = context.WithTimeout(ctx, w.cfg.Timeout)
 	}
 	defer cancel()
+	ctx = belay.CallContext(ctx, belay.Correlation(it.ID))
 	it.Attempts = j.attempts
 	began := time.Now()
 	return w.judge(j, it, w.call(ctx, it), began)
