@@ -242,6 +242,9 @@ func (x *exchange) decoded(resp *http.Response) {
 	if err == nil {
 		err = decode(data, resp)
 	}
+	if err == nil {
+		err = x.expected(data, resp)
+	}
 	if err != nil {
 		x.unread = x.unread || resp.StatusCode/100 == 2
 		x.verdict, x.record().note = Verdict{Class: ClassData, Scope: ScopeCall}, err

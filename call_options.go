@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay/internal/headers"
+	"github.com/belay-go/belay/schema"
 )
 
 // CallOption configures a single call: a typed call directly, any other call by [CallContext].
@@ -46,10 +47,11 @@ type callOptions struct {
 	into          *Info
 	route         string
 	correlation   string
-	unbounded     bool // no bound on the size of the answer
-	literal       bool // the path is a link from the partner, not a template
-	uncached      bool // no answer is kept, and none that is kept is used
-	once          bool // the call moves something on, regardless of its method
+	expect        *schema.Schema // of the answer
+	unbounded     bool           // no bound on the size of the answer
+	literal       bool           // the path is a link from the partner, not a template
+	uncached      bool           // no answer is kept, and none that is kept is used
+	once          bool           // the call moves something on, regardless of its method
 	err           error
 }
 

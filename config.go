@@ -182,6 +182,9 @@ func (s *shared) finish() {
 	if s.logger != nil {
 		s.observers = append(s.observers, NewLogObserver(s.logger))
 	}
+	if len(s.observers) > 0 && s.deprecations == nil {
+		s.deprecations = new(deprecations)
+	}
 	s.tracers = nil
 	for _, o := range s.observers {
 		if t, ok := o.(Tracer); ok {

@@ -19,7 +19,7 @@ type ObserverFunc func(ctx context.Context, e Event)
 // Observe calls f.
 func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
-// Event is one of [CallDone], [AttemptDone], [Retrying], [Paused], [Resumed], [LimitNear], [CircuitChanged],
+// Event is one of [CallDone], [AttemptDone], [Retrying], [Deprecated], [Paused], [Resumed], [LimitNear], [CircuitChanged],
 // [PageRead], [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated], [RotationRolledBack],
 // [DeliveryReceived], [DeliveryRejected], [EventHandled], [ImportProgress], [RecordImported] and [SchemaChanged].
 type Event interface{ event() }
@@ -98,6 +98,19 @@ type PageRead struct {
 }
 
 func (PageRead) event() {}
+
+// Deprecated reports that the partner says of an endpoint that it is deprecated or will end, in the headers Deprecation (RFC
+// 9745) and Sunset (RFC 8594). It is emitted once a day for each endpoint.
+type Deprecated struct {
+	Call   CallInfo  // of the answer
+	Since  time.Time // when it was, or will be, deprecated; zero if the partner does not say
+	Sunset time.Time // when it stops working; zero if the partner does not say
+	// Link leads to the partner's words on it, empty if the partner gives none (Link with the relation deprecation, sunset
+	// or successor-version).
+	Link string
+}
+
+func (Deprecated) event() {}
 
 // Paused reports that all calls in Scope wait, because the partner has asked for it.
 type Paused struct {

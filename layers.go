@@ -82,6 +82,7 @@ type settings struct {
 	callMiddleware Middleware
 	jar            http.CookieJar // nil means none
 	caching        caching
+	deprecations   *deprecations // nil without observers
 	base           http.RoundTripper
 	traced         bool            // base leads to net/http's transport, so an attempt can be traced
 	layers         [variants]*next // the layers that each variant has

@@ -32,6 +32,9 @@ func (o *logObserver) Observe(ctx context.Context, e Event) {
 	case Paused:
 		o.write(ctx, slog.LevelWarn, "paused", e.Call, e.Verdict, nil,
 			slog.String("scope", e.Scope.String()), slog.Int64("for_ms", e.For.Milliseconds()))
+	case Deprecated:
+		o.write(ctx, slog.LevelWarn, "deprecated", e.Call, Verdict{}, nil,
+			slog.Time("since", e.Since), slog.Time("sunset", e.Sunset), slog.String("link", e.Link))
 	case Resumed:
 		o.write(ctx, slog.LevelInfo, "resumed", e.Call, e.Verdict, nil,
 			slog.String("scope", e.Scope.String()), slog.Int64("after_ms", e.After.Milliseconds()))

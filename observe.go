@@ -88,9 +88,12 @@ func (x *exchange) emitAttempt(resp *http.Response, err error, began time.Time) 
 	if x.attemptCtx != nil {
 		x.emitIn(x.attemptCtx, e)
 		x.attemptCtx = nil
-		return
+	} else {
+		x.emit(e)
 	}
-	x.emit(e)
+	if resp != nil && (len(resp.Header["Deprecation"]) > 0 || len(resp.Header["Sunset"]) > 0) {
+		x.noteDeprecation(resp)
+	}
 }
 
 func (x *exchange) info() CallInfo {

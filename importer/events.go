@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/schema"
 )
 
 // tell hands an event to the observers, and contains their panics.
@@ -44,7 +45,7 @@ func (j Job[Raw, Rec]) ended(ctx context.Context, s *Stats, err error) {
 var errPanicked = errors.New("importer: the run panicked")
 
 // drifted tells of a difference from the schema.
-func (j Job[Raw, Rec]) drifted(d Drift) {
+func (j Job[Raw, Rec]) drifted(d schema.Drift) {
 	j.tell(context.Background(), belay.SchemaChanged{
 		Partner: j.Partner, Integration: j.Integration, What: j.Name, Difference: d.String(),
 	})

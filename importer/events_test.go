@@ -13,6 +13,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/importer"
+	"github.com/belay-go/belay/schema"
 )
 
 type person struct{ ID, Name string }
@@ -127,7 +128,7 @@ func TestSchemaEvents(t *testing.T) {
 	var events []string
 	job := importer.Job[json.RawMessage, person]{
 		Name: "people", Observers: []belay.Observer{told(&events)},
-		Schema: &importer.Schema{Fields: map[string]importer.Kind{"id": importer.Text}},
+		Schema: &schema.Schema{Fields: map[string]schema.Kind{"id": schema.Text}},
 		Adapt:  func(json.RawMessage) (person, error) { return person{}, nil },
 		Save:   func(context.Context, importer.Batch[person]) error { return nil },
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/importer"
+	"github.com/belay-go/belay/schema"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -233,7 +234,7 @@ func TestJobBadInput(t *testing.T) {
 		BatchSize:   -1,
 		Workers:     -2,
 		RejectLimit: 2,
-		Schema:      &importer.Schema{},
+		Schema:      &schema.Schema{},
 	}.Run(
 		t.Context(),
 		list(0, 1, 1),
@@ -261,38 +262,38 @@ func TestSchema(t *testing.T) {
 		}
 		yield(p, nil)
 	}
-	for _, mode := range []importer.SchemaMode{importer.SchemaReport, importer.SchemaReject, importer.SchemaFail} {
+	for _, mode := range []schema.Mode{schema.Report, schema.Reject, schema.Fail} {
 		var told []string
 		saved := 0
 		j := importer.Job[json.RawMessage, string]{
 			Adapt: func(raw json.RawMessage) (string, error) { return string(raw), nil },
 			Save:  func(_ context.Context, b importer.Batch[string]) error { saved += len(b.Records); return nil },
-			Schema: &importer.Schema{
-				Fields: map[string]importer.Kind{
-					"id":    importer.Number,
-					"name":  importer.Text | importer.Null,
-					"extra": importer.Bool | importer.Null,
+			Schema: &schema.Schema{
+				Fields: map[string]schema.Kind{
+					"id":    schema.Number,
+					"name":  schema.Text | schema.Null,
+					"extra": schema.Bool | schema.Null,
 				}, Mode: mode, Closed: true,
-				Changed: func(d importer.Drift) { told = append(told, d.String()) },
+				Changed: func(d schema.Drift) { told = append(told, d.String()) },
 			},
 		}
 		stats, err := j.Run(t.Context(), pages)
-		if mode == importer.SchemaFail {
+		if mode == schema.Fail {
 			require.ErrorContains(t, err, "shape has changed: id is text")
 			require.Zero(t, saved)
 			continue
 		}
 		require.NoError(t, err)
-		if mode == importer.SchemaReport {
+		if mode == schema.Report {
 			require.Equal(t, []int{6, 1}, []int{stats.Saved, stats.Rejected}, "what is no object cannot be kept")
 		} else {
 			require.Equal(t, []int{4, 3}, []int{stats.Saved, stats.Rejected})
 		}
 		require.Equal(t, []string{"id is text"}, told)
 	}
-	s := &importer.Schema{Fields: map[string]importer.Kind{"id": importer.Anything, "at": importer.Text}, Closed: true}
-	var told []importer.Drift
-	s.Changed = func(d importer.Drift) { told = append(told, d) }
+	s := &schema.Schema{Fields: map[string]schema.Kind{"id": schema.Anything, "at": schema.Text}, Closed: true}
+	var told []schema.Drift
+	s.Changed = func(d schema.Drift) { told = append(told, d) }
 	j := importer.Job[json.RawMessage, int]{
 		Adapt:  func(json.RawMessage) (int, error) { return 0, nil },
 		Save:   new(table).save,
@@ -302,7 +303,7 @@ func TestSchema(t *testing.T) {
 	_, err := j.Run(t.Context(), pages)
 	require.NoError(t, err)
 	require.Equal(t, "missing at; unknown new, newer", told[0].String())
-	require.Equal(t, "text or number or bool or object or array", importer.Anything.String())
+	require.Equal(t, "text or number or bool or object or array", schema.Anything.String())
 	s.Fields["x"] = 0
 	_, err = j.Run(t.Context(), pages)
 	require.ErrorContains(t, err, `Fields["x"] has no kind`)

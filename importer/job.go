@@ -19,6 +19,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/errkit"
+	"github.com/belay-go/belay/schema"
 )
 
 // Batch is a unit that is saved at once. It consists of whole pages, so that its records and its checkpoint
@@ -83,7 +84,7 @@ type Job[Raw, Rec any] struct {
 	// Stats.Cursor is correct before the first save. Empty means the beginning.
 	Start string
 	// Schema describes the expected records. Raw must be json.RawMessage then. Nil expects nothing.
-	Schema *Schema
+	Schema *schema.Schema
 }
 
 // ErrTooManyDeletes is the error of a pass of [Full] in which so many records were missing that the list is
@@ -158,7 +159,9 @@ func (j Job[Raw, Rec]) check() error {
 	_, isJSON := any(raw).(json.RawMessage)
 	bad(j.Schema != nil && !isJSON, "Schema is set, but the records are %T, not json.RawMessage", raw)
 	if j.Schema != nil {
-		faults.Add(j.Schema.check())
+		if err := j.Schema.Check(); err != nil {
+			faults.Add(fmt.Errorf("importer: %w", err))
+		}
 	}
 	return faults.Err()
 }
@@ -258,7 +261,7 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 		case a.err == nil:
 			r.records, r.raws = append(r.records, a.rec), append(r.raws, page.Items[i])
 			r.changes = append(r.changes, change)
-		case r.job.Schema != nil && r.job.Schema.Mode == SchemaFail && errors.As(a.err, new(*schemaError)):
+		case r.job.Schema != nil && r.job.Schema.Mode == schema.Fail && errors.As(a.err, new(*schema.Error)):
 			return a.err
 		default:
 			if err := r.reject(ctx, page.Items[i], a.err); err != nil {
@@ -285,8 +288,8 @@ func (r *run[Raw, Rec]) skipped(rec Rec) (skip bool, change Change, err error) {
 
 func (j Job[Raw, Rec]) adapt(raw Raw) (rec Rec, err error) {
 	if j.Schema != nil {
-		if err := j.Schema.look(any(raw).(json.RawMessage), j.drifted); err != nil {
-			return rec, err
+		if err := j.Schema.Look(any(raw).(json.RawMessage), j.drifted); err != nil {
+			return rec, fmt.Errorf("importer: %w", err)
 		}
 	}
 	if rec, err = j.Adapt(raw); err == nil && j.Validate != nil {

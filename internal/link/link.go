@@ -3,6 +3,7 @@ package link
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -10,7 +11,10 @@ import (
 // header may occur several times, and one link may have several relations. It also reads what some servers write: no
 // brackets around the target, a comma or nothing between the target and the relation, and other quotes around it. What
 // is no link is passed over.
-func Next(values []string) string {
+func Next(values []string) string { return Find(values, "next") }
+
+// Find is Next for another relation, or for the first link with one of several.
+func Find(values []string, rels ...string) string {
 	for _, v := range values {
 		for v = strings.TrimLeft(v, ", \t"); v != ""; { // elements of a list may be empty (RFC 9110 section 5.6.1)
 			target, params, ok := target(v)
@@ -18,9 +22,8 @@ func Next(values []string) string {
 				v = skip(v)
 				continue
 			}
-			next := false
-			next, v = relations(params)
-			if next {
+			found := false
+			if found, v = relations(params, rels); found {
 				return strings.TrimSpace(target)
 			}
 		}
@@ -65,21 +68,21 @@ func target(s string) (target, rest string, ok bool) {
 	return target, rest, strings.Contains(target, "://") || strings.ContainsAny(target[:1], "/?")
 }
 
-// relations reads a link's parameters. It reports whether one of its relations is next, and returns the text
+// relations reads a link's parameters. It reports whether one of its relations is one of rels, and returns the text
 // after the link.
-func relations(s string) (next bool, rest string) {
+func relations(s string, rels []string) (found bool, rest string) {
 	seen := false // the first rel counts (RFC 8288 section 3.3)
 	for {
 		s = strings.TrimLeft(s, "; \t")
 		switch {
 		case s == "":
-			return next, ""
+			return found, ""
 		case s[0] == ',':
-			return next, strings.TrimLeft(s, ", \t")
+			return found, strings.TrimLeft(s, ", \t")
 		}
 		end := strings.IndexAny(s, "=;,")
 		if end < 0 {
-			return next, ""
+			return found, ""
 		}
 		name := strings.TrimSpace(s[:end])
 		if s[end] != '=' {
@@ -102,7 +105,7 @@ func relations(s string) (next bool, rest string) {
 		if strings.EqualFold(name, "rel") && !seen {
 			seen = true
 			for _, rel := range strings.Fields(value) {
-				next = next || strings.EqualFold(rel, "next")
+				found = found || slices.ContainsFunc(rels, func(want string) bool { return strings.EqualFold(rel, want) })
 			}
 		}
 	}
