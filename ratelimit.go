@@ -230,6 +230,8 @@ type LimiterStatus struct {
 	Limits []LimitStatus
 	// Waiting is the number of waiting calls, of all clients that share the limiter.
 	Waiting int
+	// InFlight is the number of attempts in flight; 0 if nothing bounds them ([WithMaxInFlight]).
+	InFlight int
 	// PausedFor is how long all calls still wait because the partner asked for it, 0 if they do not. A pause
 	// of one credential or route does not show here.
 	PausedFor time.Duration
@@ -237,6 +239,16 @@ type LimiterStatus struct {
 	Paused int
 	// Ignored counts malformed headers of answers.
 	Ignored int
+
+	byLevel [3]int // of Waiting
+}
+
+// WaitingAt returns how many of the waiting calls have a priority; 0 for an unknown one.
+func (s LimiterStatus) WaitingAt(p Priority) int {
+	if p < Low || p > High {
+		return 0
+	}
+	return s.byLevel[p.level()]
 }
 
 // LimitStatus is the present state of one limit.
@@ -264,7 +276,10 @@ func (l *Limiter) Status() (s LimiterStatus) {
 		return s
 	}
 	have := l.engine.Status()
-	s = LimiterStatus{Waiting: have.Waiting, PausedFor: have.PausedFor, Paused: have.Paused, Ignored: have.Ignored}
+	s = LimiterStatus{
+		Waiting: have.Waiting, InFlight: have.InFlight, PausedFor: have.PausedFor, Paused: have.Paused, Ignored: have.Ignored,
+		byLevel: have.WaitingAt,
+	}
 	for _, x := range have.Limits {
 		s.Limits = append(s.Limits, LimitStatus{
 			Limit: x.Limit, Source: LimitSource(x.Source), Scope: Scope(x.Scope),

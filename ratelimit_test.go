@@ -927,3 +927,30 @@ func TestHeadroomHolds(t *testing.T) {
 		}
 	})
 }
+
+// The status counts the calls that wait by their priority, and those in flight.
+func TestStatusByPriority(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "status", func(t *testing.T) {
+		release := make(chan struct{})
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			<-release
+			return testkit.Reply(200), nil
+		}), belay.WithMaxInFlight(2), belay.WithAttemptTimeout(time.Hour))
+		var all sync.WaitGroup
+		for _, p := range []belay.Priority{0, 0, belay.High, belay.Low, belay.Low, belay.Normal, belay.Low} {
+			all.Go(func() { _ = get(t.Context(), c, "/x", p) })
+			synctest.Wait()
+		}
+		s := c.Health().Limiter
+		require.Equal(t, []int{2, 5, 1, 1, 3, 0}, []int{
+			s.InFlight, s.Waiting, s.WaitingAt(belay.High), s.WaitingAt(belay.Normal), s.WaitingAt(belay.Low), s.WaitingAt(9),
+		})
+		close(release)
+		all.Wait()
+		s = c.Health().Limiter
+		require.Equal(t, []int{0, 0, 0, 0, 0}, []int{
+			s.InFlight, s.Waiting, s.WaitingAt(belay.High), s.WaitingAt(belay.Normal), s.WaitingAt(belay.Low),
+		})
+	})
+}

@@ -280,6 +280,26 @@ var allRules = []rule{
 		},
 	},
 	{
+		name: "endpoint_ending", level: P2, family: content,
+		cause:  "The partner replaces the endpoint by another one or by a newer version.",
+		action: "Move the driver to what replaces it.",
+		find: func(r *Rules, p *partner, now time.Time) (found []finding) {
+			for key, one := range p.ending {
+				left := one.sunset.Sub(now)
+				if left >= r.cfg.EndpointEnds {
+					continue
+				}
+				f := finding{subject: key, since: one.told, what: strings.TrimSpace(fmt.Sprintf("%s ends on %s %s",
+					key, one.sunset.UTC().Format(time.RFC1123), one.link))}
+				if left < 7*24*time.Hour {
+					f.level = P1
+				}
+				found = append(found, f)
+			}
+			return found
+		},
+	},
+	{
 		name: "imports_rejecting", level: P2, family: content,
 		cause:  "Records do not fit: the partner sends something new, or the checks are too strict.",
 		action: "See the rejected records and their reasons.",

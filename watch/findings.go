@@ -156,6 +156,11 @@ func (p *partner) forget(now time.Time) {
 			delete(p.circuits, key)
 		}
 	}
+	for key, one := range p.ending {
+		if now.Sub(one.told) > 48*time.Hour { // it is told once a day
+			delete(p.ending, key)
+		}
+	}
 	for key, one := range p.schema {
 		if now.Sub(one.at) > 24*time.Hour {
 			delete(p.schema, key)

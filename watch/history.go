@@ -47,6 +47,8 @@ func (h *History) Observe(_ context.Context, e belay.Event) {
 		if e.StatusCode != 0 {
 			h.of(e.Call.Partner, func(p *partner, now time.Time) { p.attempt(now, &e) })
 		}
+	case belay.Deprecated:
+		h.of(e.Call.Partner, func(p *partner, now time.Time) { p.ends(now, &e) })
 	case belay.CircuitChanged:
 		h.of(e.Call.Partner, func(p *partner, now time.Time) { p.circuit(now, &e) })
 	case belay.Paused:
@@ -107,6 +109,7 @@ func (h *History) newPartner(name string) *partner {
 			pauses:       make(map[pauseKey]pause),
 			imports:      make(map[importKey]*importing),
 			schema:       make(map[importKey]drift),
+			ending:       make(map[string]ending),
 		}
 		p.webhooks.handled = newRing(10*time.Second, 10*time.Minute)
 		h.partners[name] = p

@@ -21,6 +21,7 @@ type partner struct {
 	pauses       map[pauseKey]pause
 	imports      map[importKey]*importing
 	schema       map[importKey]drift
+	ending       map[string]ending // by method and endpoint
 	webhooks     webhooks
 	last         time.Time // the last call
 	refusedAt    time.Time // the last call whose credential was refused, of any integration
@@ -89,6 +90,11 @@ type (
 	drift     struct {
 		at         time.Time
 		difference string
+	}
+	// ending is an endpoint of which the partner has said when it ends.
+	ending struct {
+		told, sunset time.Time
+		link         string
 	}
 	token struct {
 		expiry, refreshExpiry, refreshSeen, refreshed time.Time

@@ -114,6 +114,18 @@ func (w *webhooks) note(now time.Time, e *belay.EventHandled) {
 	}
 }
 
+// ends notes when an endpoint ends.
+func (p *partner) ends(now time.Time, e *belay.Deprecated) {
+	key := shortName(e.Call.Method + " " + e.Call.Endpoint())
+	if e.Sunset.IsZero() {
+		delete(p.ending, key)
+		return
+	}
+	if _, known := p.ending[key]; known || len(p.ending) < mostRoutes {
+		p.ending[key] = ending{now, e.Sunset, redact.Line(e.Link, 300)}
+	}
+}
+
 func (p *partner) progress(now time.Time, e *belay.ImportProgress) {
 	key := importKey{shortName(e.Integration), shortName(e.Import)}
 	i := p.imports[key]

@@ -44,6 +44,9 @@ type RulesConfig struct {
 	// RefreshEnds is how long before its end an unused refresh token is an alert, or a quarter of its life if that is
 	// less. Zero means 7 days.
 	RefreshEnds time.Duration
+	// EndpointEnds is how long before its end an endpoint that is called is an alert, which is a P1 in the last week. Zero
+	// means 90 days.
+	EndpointEnds time.Duration
 	// Rejects is the share of an import's records above which rejects are an alert, from five on. Zero means 0.01.
 	Rejects float64
 	// InboxDepth and InboxAge bound the events that wait, and how long the oldest does. Zero means 5,000 and 15 min.
@@ -126,6 +129,7 @@ func NewRules(cfg RulesConfig) (*Rules, error) {
 		{"WebhookFailures", cfg.WebhookFailures},
 		{"CircuitOpen", float64(cfg.CircuitOpen)},
 		{"RefreshEnds", float64(cfg.RefreshEnds)},
+		{"EndpointEnds", float64(cfg.EndpointEnds)},
 		{"Rejects", cfg.Rejects},
 		{"InboxDepth", float64(cfg.InboxDepth)},
 		{"InboxAge", float64(cfg.InboxAge)},
@@ -158,6 +162,7 @@ func NewRules(cfg RulesConfig) (*Rules, error) {
 	cfg.Unavailable, cfg.RateLimited = cmp.Or(cfg.Unavailable, 3), cmp.Or(cfg.RateLimited, 5)
 	cfg.Share, cfg.AuthPerHour = cmp.Or(cfg.Share, 0.01), cmp.Or(cfg.AuthPerHour, 5)
 	cfg.ProbeLatency, cfg.WebhookFailures = cmp.Or(cfg.ProbeLatency, 3*time.Second), cmp.Or(cfg.WebhookFailures, 0.05)
+	cfg.EndpointEnds = cmp.Or(cfg.EndpointEnds, 90*24*time.Hour)
 	cfg.CircuitOpen, cfg.RefreshEnds = cmp.Or(cfg.CircuitOpen, 5*time.Minute), cmp.Or(cfg.RefreshEnds, 7*24*time.Hour)
 	cfg.Rejects, cfg.InboxDepth = cmp.Or(cfg.Rejects, 0.01), cmp.Or(cfg.InboxDepth, 5000)
 	cfg.InboxAge, cfg.Ban = cmp.Or(cfg.InboxAge, 15*time.Minute), cmp.Or(cfg.Ban, time.Hour)

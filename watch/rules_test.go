@@ -135,6 +135,11 @@ func TestRules(t *testing.T) {
 	open := func(w *world, state belay.BreakerState) {
 		w.tell(belay.CircuitChanged{Call: belay.CallInfo{Partner: "crm"}, Origin: "https://crm.example", State: state})
 	}
+	ending := func(w *world, in time.Duration) {
+		w.tell(belay.Deprecated{
+			Call: belay.CallInfo{Partner: "crm", Method: "GET", Route: "/v1/{id}"}, Sunset: time.Now().Add(in), Link: "https://crm.example/v2",
+		})
+	}
 	handled := func(w *world, n int, err error) {
 		for range n {
 			w.tell(belay.EventHandled{Partner: "crm", Err: err})
@@ -296,6 +301,20 @@ func TestRules(t *testing.T) {
 			reach: func(w *world) { w.tell(belay.SchemaChanged{Partner: "crm", What: "people", Difference: "missing id"}) },
 			end:   func(w *world) { time.Sleep(24*time.Hour - 2*time.Minute) },
 			what:  "people: missing id", severity: watch.P2,
+		},
+		{
+			rule:  "endpoint_ending",
+			below: func(w *world) { ending(w, 91*day); time.Sleep(day - 10*time.Minute) },
+			reach: func(w *world) { ending(w, 91*day); time.Sleep(day + time.Minute) },
+			end:   func(w *world) { ending(w, 400*day) },
+			what:  "GET /v1/{id} ends on ", severity: watch.P2, every: time.Minute,
+		},
+		{
+			rule:  "endpoint_ending", // soon
+			below: func(w *world) {},
+			reach: func(w *world) { ending(w, 6*day) },
+			end:   func(w *world) { ending(w, 400*day) },
+			what:  "GET /v1/{id} ends on ", severity: watch.P1,
 		},
 		{
 			rule: "imports_rejecting",

@@ -19,6 +19,7 @@ func (s *scheduler) enqueue(w *waiter) {
 		s.addQueue(q)
 	}
 	q.size++
+	s.waitingAt[w.level]++
 	q.cost += w.place.cost()
 	pq := &q.levels[w.level]
 	var head *waiter
@@ -121,6 +122,7 @@ func (s *scheduler) unlink(w *waiter) {
 		pq.queues.Fix(tq)
 	}
 	q.size--
+	s.waitingAt[w.level]--
 	q.cost -= w.place.cost()
 	if pq.queues.Len() == 0 {
 		if s.levels[w.level]--; s.levels[w.level] == 0 {

@@ -36,18 +36,19 @@ type scheduler struct {
 	everyone   scopeState             // the scope of the calls to the first origin
 	origin     string                 // the first origin that the scheduler heard of
 
-	queues   map[queueKey]*queue
-	byScope  map[uint64]map[*queue]struct{} // the queues whose waiters belong to a scope, by its key
-	ready    heads                          // the queues whose heads have to be looked at; empty outside pump
-	timed    heap.Heap[*blocker]            // what waiters wait for and that ends by the clock
-	levels   [priorities]int                // priority queues that have waiters, by level
-	lastTurn [priorities]uint64             // of each level, the turn that was served last
-	passed   [priorities]int                // calls of higher levels admitted since the last one of this level
-	tenants  map[string]*tenant             // the tenants that have waiters
-	seq      uint64                         // order of arrival of the last waiter
-	looks    uint64                         // how often a head was looked at, for tests
-	timer    *time.Timer
-	next     time.Duration // when the timer fires
+	queues    map[queueKey]*queue
+	byScope   map[uint64]map[*queue]struct{} // the queues whose waiters belong to a scope, by its key
+	ready     heads                          // the queues whose heads have to be looked at; empty outside pump
+	timed     heap.Heap[*blocker]            // what waiters wait for and that ends by the clock
+	levels    [priorities]int                // priority queues that have waiters, by level
+	waitingAt [priorities]int                // waiters in queues, by level
+	lastTurn  [priorities]uint64             // of each level, the turn that was served last
+	passed    [priorities]int                // calls of higher levels admitted since the last one of this level
+	tenants   map[string]*tenant             // the tenants that have waiters
+	seq       uint64                         // order of arrival of the last waiter
+	looks     uint64                         // how often a head was looked at, for tests
+	timer     *time.Timer
+	next      time.Duration // when the timer fires
 
 	tenantScopes    int // number of scopes that belong to a tenant
 	routeScopes     int // number of scopes that belong to a route

@@ -30,6 +30,10 @@ type Status struct {
 	Limits []LimitStatus
 	// Waiting is the number of waiting calls, of all views of the scheduler.
 	Waiting int
+	// WaitingAt are those of each level, the highest first.
+	WaitingAt [priorities]int
+	// InFlight is the number of attempts in flight, as far as there is a bound on them.
+	InFlight int
 	// PausedFor is how long all calls still wait because the partner asked for it, 0 if they do not. A pause
 	// of one credential or route does not show here.
 	PausedFor time.Duration
@@ -65,8 +69,12 @@ func (l *Limiter) Status() (status Status) {
 	now := s.now()
 	status.Waiting, status.PausedFor, status.Ignored = int(s.waiting.Load()), max(0, s.everyone.until-now),
 		int(s.ignored.Load())
+	status.WaitingAt = s.waitingAt
 	for _, t := range set.tiers {
 		st := t.status(now)
+		if t.slots != nil {
+			status.InFlight = max(status.InFlight, st.Used)
+		}
 		for key, q := range s.queues {
 			for j, have := range key.tiers.tiers {
 				if have == t && key.taken>>j&1 != 0 {
