@@ -14,6 +14,7 @@ type ImportProgress struct {
 	Elapsed                                                        time.Duration
 	Left                                                           time.Duration // for the rest, an estimate; 0 if it is unknown
 	PeakHeap                                                       uint64        // the largest heap after a batch, in bytes
+	BatchSize                                                      int           // the present one: it becomes less while the heap is large
 	Ended                                                          bool          // nothing follows
 	Err                                                            error         // why it ended early
 }

@@ -15,6 +15,7 @@ import (
 type logObserver struct {
 	log     *slog.Logger
 	outages outages
+	heavy   heavyRuns
 }
 
 func (o *logObserver) Observe(ctx context.Context, e Event) {

@@ -3,12 +3,13 @@ package belay
 import (
 	"context"
 	"log/slog"
+	"sync"
 
 	"github.com/belay-go/belay/internal/redact"
 )
 
 // logImport writes a record for an event of an import: its end at info, or at error if it ended early, its progress and
-// its records at debug, a rejected record and other fields than expected at warn.
+// its records at debug, a rejected record, other fields than expected and, once, a large heap at warn.
 func (o *logObserver) logImport(ctx context.Context, e Event) {
 	level, msg := slog.LevelDebug, ""
 	var attrs []slog.Attr
@@ -19,6 +20,8 @@ func (o *logObserver) logImport(ctx context.Context, e Event) {
 		switch {
 		case e.Err != nil:
 			level = slog.LevelError
+		case o.heavy.first(&e):
+			level, msg = slog.LevelWarn, "import with a large heap"
 		case e.Ended:
 			level = slog.LevelInfo
 		}
@@ -27,7 +30,7 @@ func (o *logObserver) logImport(ctx context.Context, e Event) {
 			slog.Bool("ended", e.Ended), slog.Int("read", e.Read), slog.Int("saved", e.Saved), slog.Int("added", e.Added),
 			slog.Int("updated", e.Updated), slog.Int("deleted", e.Deleted), slog.Int("rejected", e.Rejected),
 			slog.Int("unchanged", e.Skipped), slog.Int("total", e.Total),
-			slog.Int64("duration_ms", e.Elapsed.Milliseconds()), slog.Uint64("peak_heap", e.PeakHeap),
+			slog.Int64("duration_ms", e.Elapsed.Milliseconds()), slog.Uint64("peak_heap", e.PeakHeap), slog.Int("batch_size", e.BatchSize),
 		}
 	case RecordImported:
 		msg, err = "record "+e.Change, e.Err
@@ -49,4 +52,36 @@ func (o *logObserver) logImport(ctx context.Context, e Event) {
 		err = redact.Hidden(err, redact.Text(redact.WithoutURL(err).Error()))
 	}
 	o.record(ctx, level, msg, err, attrs...)
+}
+
+// heavyRuns are the runs of imports whose large heap is logged.
+type heavyRuns struct {
+	mu   sync.Mutex
+	runs map[uint64]bool
+}
+
+const (
+	largeHeap = 500 << 20
+	mostHeavy = 1000 // runs; others are not logged
+)
+
+// first reports whether the heap is large for the first time in a run.
+func (h *heavyRuns) first(e *ImportProgress) bool {
+	if e.PeakHeap <= largeHeap {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e.Ended {
+		delete(h.runs, e.Run)
+		return false
+	}
+	if h.runs[e.Run] || len(h.runs) >= mostHeavy {
+		return false
+	}
+	if h.runs == nil {
+		h.runs = make(map[uint64]bool)
+	}
+	h.runs[e.Run] = true
+	return true
 }

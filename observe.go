@@ -100,5 +100,8 @@ func (x *exchange) info() CallInfo {
 	if !x.observed() {
 		return CallInfo{}
 	}
-	return CallInfo{x.set.name, x.integration, x.method(), x.opts.route, x.url(), x.opts.correlation}
+	if x.shown == "" {
+		x.shown = x.url()
+	}
+	return CallInfo{x.set.name, x.integration, x.method(), x.opts.route, x.shown, x.opts.correlation}
 }

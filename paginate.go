@@ -26,6 +26,8 @@ type Page[T any] struct {
 	// Total is the number of items in the whole list. It is 0 if the partner does not say it, or the paginator
 	// does not know where.
 	Total int
+	// Size is the number of bytes of the page's body.
+	Size int64
 }
 
 // Pages returns an iterator over the pages of a list. It fetches each page when the loop asks for it, one
@@ -46,7 +48,7 @@ func Pages[T any](
 				yield(Page[T]{}, err)
 				return
 			}
-			page := Page[T]{Header: f.header, Cursor: f.next, Total: f.total, Items: make([]T, 0, min(f.count, 10_000))}
+			page := Page[T]{Header: f.header, Cursor: f.next, Total: f.total, Size: f.size, Items: make([]T, 0, min(f.count, 10_000))}
 			err := eachItem(f, func(item *T) bool {
 				page.Items = append(page.Items, *item)
 				return true
@@ -172,6 +174,7 @@ type pageOptions struct {
 	start    string
 	maxPages int
 	prefetch int
+	backlog  int64 // bytes of the pages that are fetched ahead
 	body     any
 	form     url.Values
 	post     bool
@@ -260,7 +263,8 @@ func EndAt(statuses ...int) PageOption {
 
 // Prefetch fetches up to n pages ahead while the loop handles one, within the limits. If the positions of the
 // pages are known in advance ([OffsetPages], [NumberPages]), it fetches them concurrently, up to n pages
-// beyond the last one; otherwise one after the other. It holds at most n pages besides the loop's own. Zero,
+// beyond the last one; otherwise one after the other. It holds at most n pages besides the loop's own, of 64 MiB
+// together, or one that is larger. Zero,
 // the default, fetches none ahead; n is from 0 to 100.
 func Prefetch(n int) PageOption {
 	return pageOption(func(o *pageOptions) {

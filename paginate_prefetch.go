@@ -18,6 +18,14 @@ type future struct {
 	panicked any // the value of a panic in the fetch, nil if there was none
 }
 
+// size returns the bytes of the page, 0 if there is none.
+func (f *future) size() int64 {
+	if f.page == nil {
+		return 0
+	}
+	return f.page.size
+}
+
 func (f *future) free() {
 	if f.page != nil {
 		f.page.free()
@@ -35,8 +43,8 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 	n := w.o.prefetch
 	room, queue := make(chan struct{}, n), make(chan *future, n)
 	var fetchers sync.WaitGroup
-	before := w.tally.seen
-	fetchers.Go(func() { w.produce(ctx, start, number, before, sideBySide, room, queue, &fetchers) })
+	before, held := w.tally.seen, newBacklog(w.o.backlog)
+	fetchers.Go(func() { w.produce(ctx, start, number, before, sideBySide, held, room, queue, &fetchers) })
 	stop := func() {
 		cancel()
 		fetchers.Wait()
@@ -49,6 +57,7 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 	for f := range queue {
 		<-f.done
 		<-room
+		held.taken(f.size())
 		if f.panicked != nil { // a function of the user's panicked, such as the Paginator's
 			panic(f.panicked)
 		}
@@ -96,7 +105,7 @@ func (w *walk) ahead(start string, number int, sideBySide bool, yield func(*fetc
 // begins. It closes queue after the last one.
 func (w *walk) produce(
 	ctx context.Context, cursor string, number, before int, sideBySide bool,
-	room chan struct{}, queue chan *future, fetchers *sync.WaitGroup,
+	held *backlog, room chan struct{}, queue chan *future, fetchers *sync.WaitGroup,
 ) {
 	defer close(queue)
 	var after func(cursor string, total int) (string, bool)
@@ -121,10 +130,20 @@ func (w *walk) produce(
 		case <-ctx.Done():
 			return
 		}
+		for !held.begin() {
+			select {
+			case <-held.less:
+			case <-over:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
 		f := &future{cursor: cursor, done: make(chan struct{})}
 		queue <- f
 		get := func(at string, number, before int) (next string, count, total int) {
 			defer close(f.done)
+			defer func() { held.came(f.size()) }()
 			defer func() {
 				if f.panicked = recover(); f.panicked != nil || f.err != nil {
 					once.Do(func() { close(over) })

@@ -59,6 +59,7 @@ type fetched struct {
 	told         bool   // the page tells the total
 	objects      bool   // the items are objects
 	ids          uint64 // of the ids of the first and the last item, 0 if they have none
+	size         int64  // bytes of the body
 	absent       bool   // the answer says that the list ended before this page
 }
 
@@ -118,6 +119,7 @@ func newWalk(ctx context.Context, c *Client, path string, how Paginator, opts []
 		return nil, errNilClient()
 	}
 	w := &walk{ctx: ctx, c: c, path: path, how: how, guard: loopGuard{seed: maphash.MakeSeed()}}
+	w.o.backlog = mostBacklog
 	for _, opt := range opts {
 		if opt != nil {
 			opt.applyPage(&w.o)
@@ -263,7 +265,7 @@ func (p *fetched) read(how Paginator, data []byte, resp *http.Response) error {
 	if p.notUTF8 = errors.Is(err, charset.ErrNotUTF8); err != nil && !p.notUTF8 {
 		return err
 	}
-	p.doc = jsonscan.New(data)
+	p.doc, p.size = jsonscan.New(data), int64(len(data))
 	path := how.ItemsPath()
 	var last []byte
 	p.count, last, p.has, err = p.doc.Array(path)

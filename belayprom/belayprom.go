@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +40,7 @@ var defaultBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 type Metrics struct {
 	integrations int
 	endpoints    int
+	made         time.Time
 
 	vecs []prometheus.Collector
 
@@ -61,6 +59,7 @@ type Metrics struct {
 	runs        runs
 	refreshEnds refreshEnds
 	pauseEnds   pauseEnds
+	endpoint    endpointEnds
 }
 
 // New returns metrics that count nothing yet. Register them: prometheus.MustRegister(metrics). A value out of range is
@@ -74,7 +73,7 @@ func New(cfg Config) (*Metrics, error) {
 	case !rises(cfg.Buckets):
 		return nil, fmt.Errorf("belayprom: Config.Buckets are %v, must rise", cfg.Buckets)
 	}
-	m := &Metrics{endpoints: cfg.Endpoints, integrations: cfg.Integrations}
+	m := &Metrics{endpoints: cfg.Endpoints, integrations: cfg.Integrations, made: time.Now()}
 	if m.endpoints == 0 {
 		m.endpoints = defaultEndpoints
 	}
@@ -175,6 +174,9 @@ func (m *Metrics) Observe(_ context.Context, e belay.Event) {
 	case belay.Retrying:
 		partner, endpoint := m.place(&e.Call)
 		m.retries.WithLabelValues(m.with(e.Call.Integration, partner, endpoint, e.Verdict.Class.String())...).Inc()
+	case belay.Deprecated:
+		partner, endpoint := m.place(&e.Call)
+		m.endpoint.note(partner, endpoint, &e)
 	case belay.Paused:
 		m.inc(m.pauses, e.Call.Partner, e.Call.Integration, e.Scope.String())
 		m.pauseEnds.note(m.labels.get(partners, "", e.Call.Partner), &e)
@@ -216,7 +218,7 @@ func (m *Metrics) callDone(e *belay.CallDone) {
 	s := m.seriesOf(&e.Call, e.StatusCode, e.Verdict.Class, e.TimedOut)
 	s.calls.Inc()
 	s.duration.Observe(e.Duration.Seconds())
-	s.minute.add(time.Now().Unix())
+	s.minute.add(m.seconds())
 	if e.Kept {
 		result := "fresh"
 		if e.Stale {
@@ -264,125 +266,6 @@ func (m *Metrics) with(integration string, values ...string) []string {
 func (m *Metrics) place(call *belay.CallInfo) (partner, endpoint string) {
 	partner = m.labels.get(partners, "", call.Partner)
 	return partner, m.labels.get(endpoints, partner, call.Endpoint())
-}
-
-// key is what distinguishes the series of a call.
-type key struct {
-	partner, integration, route, method string
-	status                              int
-	class                               belay.Class
-	timedOut                            bool
-}
-
-// series are the metrics of one kind of outcome of one endpoint.
-type series struct {
-	partner, endpoint, method string
-	calls, attempts           prometheus.Counter
-	duration                  prometheus.Observer
-	minute                    *minute
-}
-
-// seriesOf holds series by what events say, so that a call searches no label. It is bounded: raw paths have no series of
-// their own.
-type seriesOf struct {
-	mu      sync.RWMutex
-	by      map[key]*series
-	minutes map[string]*minute // by partner
-}
-
-// mostSeries is the number of series that are held; others are found by their labels.
-const mostSeries = 20_000
-
-func (s *seriesOf) get(k key) *series {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.by[k]
-}
-
-func (m *Metrics) seriesOf(call *belay.CallInfo, status int, class belay.Class, timedOut bool) *series {
-	k := key{partner: call.Partner, route: call.Route, method: call.Method, status: status, class: class, timedOut: timedOut}
-	if m.integrations > 0 {
-		k.integration = call.Integration
-	}
-	s := m.series.get(k)
-	if s != nil {
-		return s
-	}
-	partner, path := m.labels.get(partners, "", call.Partner), call.Endpoint()
-	endpoint := m.labels.get(endpoints, partner, path)
-	template := path == k.route && endpoint == path
-	if k.route = endpoint; !template { // a raw path: it has no series of its own
-		if s = m.series.get(k); s != nil {
-			return s
-		}
-	}
-	method := methodOf(call.Method)
-	code := strconv.Itoa(status)
-	switch {
-	case status == 0 && timedOut:
-		code = "timeout"
-	case status < 100 || status > 599:
-		code = "none"
-	}
-	values := m.with(call.Integration, partner, endpoint, method, code, class.String())
-	s = &series{
-		partner: partner, endpoint: endpoint, method: method,
-		calls: m.calls.WithLabelValues(values...), attempts: m.attempts.WithLabelValues(values...),
-		duration: m.duration.WithLabelValues(m.with(call.Integration, partner, endpoint, method)...),
-	}
-	m.series.mu.Lock()
-	defer m.series.mu.Unlock()
-	if m.series.by == nil {
-		m.series.by, m.series.minutes = make(map[key]*series), make(map[string]*minute)
-	}
-	if s.minute = m.series.minutes[partner]; s.minute == nil {
-		s.minute = new(minute)
-		m.series.minutes[partner] = s.minute
-	}
-	if len(m.series.by) < mostSeries {
-		m.series.by[k] = s
-	}
-	return s
-}
-
-// methodOf returns a method as a label. Methods that HTTP does not define are one.
-func methodOf(method string) string {
-	switch method {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
-		return method
-	case "":
-		return "GET"
-	}
-	return other
-}
-
-// minute counts the calls of the last sixty seconds.
-type minute struct {
-	seconds [64]atomic.Uint64 // the second in the upper 40 bits, the count in the lower 24
-}
-
-func (m *minute) add(now int64) {
-	at := &m.seconds[now&63]
-	for {
-		have := at.Load()
-		next := have + 1
-		if have>>24 != uint64(now) {
-			next = uint64(now)<<24 | 1
-		}
-		if at.CompareAndSwap(have, next) {
-			return
-		}
-	}
-}
-
-func (m *minute) sum(now int64) (n uint64) {
-	for i := range m.seconds {
-		v := m.seconds[i].Load()
-		if second := int64(v >> 24); second > now-60 && second <= now {
-			n += v & (1<<24 - 1)
-		}
-	}
-	return n
 }
 
 // errNil is the error of Add for a client that is nil.

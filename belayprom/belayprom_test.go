@@ -304,6 +304,22 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
+// BenchmarkObserve is the part of BenchmarkCall that is not the core's events.
+func BenchmarkObserve(b *testing.B) {
+	m := must[*belayprom.Metrics](b)(belayprom.New(belayprom.Config{}))
+	info := belay.CallInfo{Partner: "h.test", Method: "GET", Route: "/things/{id}", URL: "https://h.test/things/{id}"}
+	for name, e := range map[string]belay.Event{
+		"attempt": belay.AttemptDone{Call: info, StatusCode: 200, Number: 1, Duration: time.Millisecond},
+		"call":    belay.CallDone{Call: info, StatusCode: 200, Attempts: 1, Duration: time.Millisecond},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				m.Observe(context.Background(), e)
+			}
+		})
+	}
+}
+
 // Prometheus's own tool finds no fault with the text. It is skipped where the tool is not.
 func TestPromtool(t *testing.T) {
 	tool, err := exec.LookPath("promtool")

@@ -117,6 +117,43 @@ func (r *refreshEnds) forget(partner, integration string) {
 	delete(r.ends[partner], integration)
 }
 
+// endpointEnds holds when endpoints end, as partners say.
+type endpointEnds struct {
+	mu   sync.Mutex
+	ends map[[2]string]endpointEnd // by partner and endpoint
+}
+
+type endpointEnd struct{ told, end time.Time }
+
+func (s *endpointEnds) note(partner, endpoint string, e *belay.Deprecated) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := [2]string{partner, endpoint}
+	if e.Sunset.IsZero() {
+		delete(s.ends, at)
+		return
+	}
+	if s.ends == nil {
+		s.ends = make(map[[2]string]endpointEnd)
+	}
+	s.ends[at] = endpointEnd{time.Now(), e.Sunset}
+}
+
+// all returns when endpoints end, without those that the partner has not told of for two days.
+func (s *endpointEnds) all() map[[2]string]time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[[2]string]time.Time, len(s.ends))
+	for at, one := range s.ends {
+		if time.Since(one.told) > 48*time.Hour {
+			delete(s.ends, at)
+			continue
+		}
+		out[at] = one.end
+	}
+	return out
+}
+
 // first returns when the first refresh token of each partner ends.
 func (r *refreshEnds) first() map[string]time.Time {
 	r.mu.Lock()

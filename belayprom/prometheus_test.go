@@ -179,6 +179,8 @@ func TestPrometheus(t *testing.T) {
 		}
 		tell(belay.EventHandled{Partner: "WebhooksFailing", Type: "x", Err: errors.New("no")})
 	})
+	tell(belay.Deprecated{Call: belay.CallInfo{Partner: "PartnerEndpointEnding", Route: "/v1/x"}, Sunset: time.Now().Add(80 * 24 * time.Hour)})
+	tell(belay.Deprecated{Call: belay.CallInfo{Partner: "Well", Route: "/v1/x"}, Sunset: time.Now().Add(180 * 24 * time.Hour)})
 	every(5*time.Second, func() { tell(belay.SchemaChanged{Partner: "SchemaChanged", Difference: "missing id"}) })
 	every(2*time.Second, func() {
 		tell(belay.ImportProgress{Partner: "ImportRejecting", Import: "people", Read: 100, Saved: 94, Rejected: 6, Ended: true})

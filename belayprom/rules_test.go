@@ -107,6 +107,7 @@ var faults = []fault{
 	},
 	{"InboxDeep", `severity: P2, inbox: crm`, []string{`integration_inbox_pending{inbox="crm"}=5000x5 5001x60`}, "19m", "22m"},
 	{"InboxOld", `severity: P2, inbox: crm`, []string{`integration_inbox_oldest_seconds{inbox="crm"}=0+60x60`}, "15m", "17m"},
+	{"PartnerEndpointEnding", `severity: P2, partner: crm, endpoint: /v1/x`, []string{`integration_api_endpoint_end_timestamp_seconds{partner="crm",endpoint="/v1/x"}=7776600x60`}, "9m", "11m"},
 	{"SchemaChanged", `severity: P2, partner: crm`, []string{`integration_schema_changes_total{partner="crm"}=_x5 1x30`}, "4m", "7m"},
 	{
 		"ImportRejecting", `severity: P2, partner: crm, import: people`, []string{

@@ -16,7 +16,7 @@ type sources struct {
 	checkers []*watch.Checker
 	inboxes  map[string]*inbox.Worker
 
-	probeUp, probeFailures, probeSeconds, pending, oldest, refreshEnd, pauseEnd *prometheus.Desc
+	probeUp, probeFailures, probeSeconds, pending, oldest, refreshEnd, pauseEnd, endpointEnd *prometheus.Desc
 }
 
 func (s *sources) init(constant prometheus.Labels) {
@@ -32,6 +32,8 @@ func (s *sources) init(constant prometheus.Labels) {
 		"When the first refresh token of a partner ends, unless it is used before.", "partner")
 	s.pauseEnd = desc("integration_api_pause_end_timestamp_seconds",
 		"When the last pause ends that the partner has asked for; none while there is no pause.", "partner", "scope")
+	s.endpointEnd = desc("integration_api_endpoint_end_timestamp_seconds",
+		"When an endpoint stops working, as the partner says (Sunset).", "partner", "endpoint")
 }
 
 // AddChecker makes metrics of the probes of c. Nil is an error.
@@ -62,7 +64,7 @@ func (m *Metrics) AddInbox(name string, w *inbox.Worker) error {
 }
 
 func (s *sources) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range [...]*prometheus.Desc{s.probeUp, s.probeFailures, s.probeSeconds, s.pending, s.oldest, s.refreshEnd, s.pauseEnd} {
+	for _, d := range [...]*prometheus.Desc{s.probeUp, s.probeFailures, s.probeSeconds, s.pending, s.oldest, s.refreshEnd, s.pauseEnd, s.endpointEnd} {
 		ch <- d
 	}
 }
@@ -100,5 +102,8 @@ func (s *sources) collect(ch chan<- prometheus.Metric, m *Metrics) {
 	}
 	for key, end := range m.pauseEnds.last() {
 		gauge(s.pauseEnd, float64(end.Unix()), key.partner, key.scope)
+	}
+	for at, end := range m.endpoint.all() {
+		gauge(s.endpointEnd, float64(end.Unix()), at[0], at[1])
 	}
 }

@@ -3,7 +3,6 @@ package belayprom
 import (
 	"runtime"
 	"sync"
-	"time"
 	"weak"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,8 +15,8 @@ type state struct {
 	mu      sync.Mutex
 	clients []weak.Pointer[belay.Client]
 
-	perMinute, used, maximum, tightened, waiting, paused, open, up *prometheus.Desc
-	integration                                                    bool
+	perMinute, used, maximum, tightened, waiting, byPriority, inFlight, paused, open, up *prometheus.Desc
+	integration                                                                          bool
 }
 
 func (s *state) init(constant prometheus.Labels, integration bool) {
@@ -31,6 +30,9 @@ func (s *state) init(constant prometheus.Labels, integration bool) {
 	s.tightened = desc("integration_api_limits_tightened", "Limits that the partner states below the configured one of the same window.",
 		"partner", "integration")
 	s.waiting = desc("integration_api_calls_waiting", "Calls that wait for a limit.", "partner", "integration")
+	s.byPriority = desc("integration_api_calls_waiting_by_priority", "Calls that wait for a limit, by their priority.",
+		"partner", "integration", "priority")
+	s.inFlight = desc("integration_api_attempts_in_flight", "Attempts in flight.", "partner", "integration")
 	s.paused = desc("integration_api_paused_seconds", "How long all calls still wait because the partner has asked for it.",
 		"partner", "integration")
 	s.open = desc("integration_api_circuit_open", "Circuits that are not closed, by origin: 1 while they are open, 0.5 while they are probed.",
@@ -56,7 +58,7 @@ func (m *Metrics) Add(clients ...*belay.Client) error {
 }
 
 func (s *state) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range [...]*prometheus.Desc{s.perMinute, s.used, s.maximum, s.tightened, s.waiting, s.paused, s.open, s.up} {
+	for _, d := range [...]*prometheus.Desc{s.perMinute, s.used, s.maximum, s.tightened, s.waiting, s.byPriority, s.inFlight, s.paused, s.open, s.up} {
 		ch <- d
 	}
 }
@@ -77,7 +79,7 @@ func (s *state) live() (clients []*belay.Client) {
 }
 
 func (s *state) collect(ch chan<- prometheus.Metric, m *Metrics) {
-	now := time.Now().Unix()
+	now := m.seconds()
 	m.series.mu.RLock()
 	for partner, minute := range m.series.minutes {
 		ch <- prometheus.MustNewConstMetric(s.perMinute, prometheus.GaugeValue, float64(minute.sum(now)), partner)
@@ -112,6 +114,10 @@ func (s *state) collect(ch chan<- prometheus.Metric, m *Metrics) {
 		}
 		put(s.tightened, float64(len(h.Limiter.Tightened())), partner, integration)
 		put(s.waiting, float64(h.Limiter.Waiting), partner, integration)
+		for _, p := range [...]belay.Priority{belay.Low, belay.Normal, belay.High} {
+			put(s.byPriority, float64(h.Limiter.WaitingAt(p)), partner, integration, p.String())
+		}
+		put(s.inFlight, float64(h.Limiter.InFlight), partner, integration)
 		put(s.paused, h.Limiter.PausedFor.Seconds(), partner, integration)
 		for _, circuit := range h.Circuits[:min(len(h.Circuits), mostCircuits)] {
 			value := 1.0
@@ -141,7 +147,7 @@ func (s *state) collect(ch chan<- prometheus.Metric, m *Metrics) {
 		}
 	}
 	runtime.KeepAlive(clients)
-	count := map[*prometheus.Desc]int{s.tightened: 2, s.used: 5, s.maximum: 5, s.waiting: 2, s.paused: 2, s.open: 4, s.up: 2}
+	count := map[*prometheus.Desc]int{s.tightened: 2, s.used: 5, s.maximum: 5, s.waiting: 2, s.byPriority: 3, s.inFlight: 2, s.paused: 2, s.open: 4, s.up: 2}
 	for _, at := range order {
 		ch <- prometheus.MustNewConstMetric(at.desc, prometheus.GaugeValue, seen[at], at.labels[:count[at.desc]]...)
 	}

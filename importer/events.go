@@ -27,7 +27,7 @@ func (j Job[Raw, Rec]) progress(s *Stats, ended bool, err error) belay.ImportPro
 		Partner: j.Partner, Integration: j.Integration, Import: j.Name, Run: s.run,
 		Read: s.Read, Saved: s.Saved, Skipped: s.Skipped, Rejected: s.Rejected,
 		Added: s.Added, Updated: s.Updated, Deleted: s.Deleted, Total: s.Total,
-		Elapsed: s.Elapsed, Left: s.Left, PeakHeap: s.PeakHeap, Ended: ended, Err: err,
+		Elapsed: s.Elapsed, Left: s.Left, PeakHeap: s.PeakHeap, BatchSize: s.BatchSize, Ended: ended, Err: err,
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"runtime/metrics"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +66,10 @@ type Job[Raw, Rec any] struct {
 	// BatchSize is the number of records that are gathered before they are saved; the page that reaches it is
 	// saved whole. Zero means 100, negative is an error.
 	BatchSize int
+	// BatchBytes is the number of bytes of pages ([belay.Page].Size) that are gathered before their records are saved,
+	// however few these are. Zero means 32 MiB, negative is an error. It and BatchSize become half as large after each
+	// batch while the process's heap is above 512 MiB, down to a 128th, and grow again when it is below 384 MiB.
+	BatchBytes int64
 	// Workers is the number of records that are adapted at the same time; their order stays the same. Zero
 	// means 1, negative is an error.
 	Workers int
@@ -116,6 +119,8 @@ type Stats struct {
 	Left    time.Duration
 	// PeakHeap is the largest number of bytes in use on the process's heap, measured after each batch.
 	PeakHeap uint64
+	// BatchSize is the present one: Job.BatchSize, or less while the heap is large.
+	BatchSize int
 
 	run uint64 // its number, for events
 }
@@ -128,6 +133,8 @@ type run[Raw, Rec any] struct {
 	began   time.Time
 	pending string // the cursor after the gathered records
 	why     error  // the reason of the last rejection
+	bytes   int64  // of the pages of the gathered records
+	halved  uint   // how often the size of a batch is halved
 	records []Rec
 	raws    []Raw
 	changes []Change // of records, as skip found them
@@ -152,6 +159,7 @@ func (j Job[Raw, Rec]) check() error {
 	bad(j.Adapt == nil, "Adapt is nil")
 	bad(j.Save == nil, "Save is nil")
 	bad(j.BatchSize < 0, "BatchSize is %d, must not be negative", j.BatchSize)
+	bad(j.BatchBytes < 0, "BatchBytes is %d, must not be negative", j.BatchBytes)
 	bad(j.Workers < 0, "Workers is %d, must not be negative", j.Workers)
 	bad(!(j.RejectLimit <= 1), "RejectLimit is %v, must be at most 1", j.RejectLimit)
 	bad(!(j.DeleteLimit >= 0 && j.DeleteLimit <= 1), "DeleteLimit is %v, must be from 0 to 1", j.DeleteLimit)
@@ -180,6 +188,9 @@ func (j Job[Raw, Rec]) run(
 	if j.BatchSize == 0 {
 		j.BatchSize = 100
 	}
+	if j.BatchBytes == 0 {
+		j.BatchBytes = 32 << 20
+	}
 	if j.RejectLimit == 0 {
 		j.RejectLimit = 0.1
 	}
@@ -202,7 +213,7 @@ func (j Job[Raw, Rec]) run(
 		if err := r.take(ctx, page); err != nil {
 			return r.stats, err
 		}
-		if len(r.records) >= j.BatchSize && page.Cursor != "" {
+		if r.full() && page.Cursor != "" {
 			if err := r.flush(ctx, false); err != nil {
 				return r.stats, err
 			}
@@ -270,6 +281,7 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 		}
 	}
 	r.stats.Pages++
+	r.bytes += page.Size
 	r.stats.Total = max(r.stats.Total, page.Total)
 	r.pending = page.Cursor
 	return r.tooMany()
@@ -359,7 +371,7 @@ func (r *run[Raw, Rec]) flush(ctx context.Context, done bool) error {
 	r.stats.Saved += saved
 	r.stats.Batches++
 	r.stats.Cursor, r.stats.Done = b.Cursor, done
-	r.records, r.raws, r.changes = nil, nil, nil // Save may keep the batch
+	r.records, r.raws, r.changes, r.bytes = nil, nil, nil, 0 // Save may keep the batch
 	r.progress()
 	return nil
 }
@@ -404,21 +416,11 @@ func (r *run[Raw, Rec]) progress() {
 	if s.Left = 0; s.Total > s.Read && s.Rate > 0 && !s.Done {
 		s.Left = time.Duration(float64(s.Total-s.Read) / s.Rate * float64(time.Second))
 	}
-	s.PeakHeap = max(s.PeakHeap, heap())
+	r.weigh()
 	if r.job.Progress != nil {
 		r.job.Progress(*s)
 	}
 	if !s.Done { // the end has an event of its own
 		r.job.tell(r.ctx, r.job.progress(s, false, nil))
 	}
-}
-
-// heap returns the bytes of objects on the process's heap, reachable or not yet collected.
-func heap() uint64 {
-	sample := [1]metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(sample[:])
-	if sample[0].Value.Kind() != metrics.KindUint64 {
-		return 0
-	}
-	return sample[0].Value.Uint64()
 }
