@@ -84,6 +84,7 @@ type labels struct {
 	call, attempt string // names of spans
 	ofCall        []trace.SpanStartOption
 	ofAttempt     []trace.SpanStartOption
+	atEnd         [2]attribute.KeyValue // of an attempt: what no sampler needs
 	metrics       []attribute.KeyValue
 	mu            sync.RWMutex
 	sets          map[outcome]metric.MeasurementOption
@@ -151,8 +152,9 @@ func newLabels(call *belay.CallInfo, integration string) *labels {
 	}
 	l.ofCall = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindInternal), trace.WithAttributes(ofCall...)}
 	l.ofAttempt = []trace.SpanStartOption{
-		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(append([]attribute.KeyValue{partner}, common...)...),
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(append(common[2:len(common):len(common)], common[0])...),
 	}
+	l.atEnd = [...]attribute.KeyValue{partner, common[1]}
 	l.metrics = []attribute.KeyValue{partner}
 	for _, a := range common {
 		if a.Key != "url.full" {
@@ -230,6 +232,8 @@ func (t *Tracer) Observe(ctx context.Context, e belay.Event) {
 		t.note(ctx, "retrying", e.Verdict, attribute.Int64("wait_ms", e.Wait.Milliseconds()))
 	case belay.Paused:
 		t.note(ctx, "paused", e.Verdict, attribute.Int64("for_ms", e.For.Milliseconds()), attribute.String("scope", e.Scope.String()))
+	case belay.Deprecated:
+		t.note(ctx, "deprecated", belay.Verdict{}, attribute.String("sunset", dateOf(e.Sunset)))
 	case belay.CircuitChanged:
 		t.note(ctx, "circuit "+e.State.String(), belay.Verdict{}, attribute.String("origin", e.Origin), attribute.String("of_route", e.Route))
 	}
@@ -261,10 +265,10 @@ func kindOf(v belay.Verdict, status int, timedOut bool) string {
 }
 
 func (t *Tracer) attemptDone(ctx context.Context, e *belay.AttemptDone) {
-	kind := kindOf(e.Verdict, e.StatusCode, e.TimedOut)
+	kind, l := kindOf(e.Verdict, e.StatusCode, e.TimedOut), t.labelsOf(&e.Call)
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
-		var room [3]attribute.KeyValue
-		attrs := room[:0]
+		var room [6]attribute.KeyValue // set at once: the SDK allocates for each time
+		attrs := append(room[:0], l.atEnd[:]...)
 		if e.StatusCode != 0 {
 			attrs = append(attrs, attribute.Int("http.response.status_code", e.StatusCode))
 		}
@@ -273,7 +277,7 @@ func (t *Tracer) attemptDone(ctx context.Context, e *belay.AttemptDone) {
 		}
 		end(span, attrs, kind, e.Err)
 	}
-	t.attempts.Record(ctx, e.Duration.Seconds(), t.labelsOf(&e.Call).of(outcome{e.StatusCode, kind}))
+	t.attempts.Record(ctx, e.Duration.Seconds(), l.of(outcome{e.StatusCode, kind}))
 }
 
 func (t *Tracer) callDone(ctx context.Context, e *belay.CallDone) {
@@ -315,4 +319,12 @@ func end(span trace.Span, attrs []attribute.KeyValue, kind string, err error) {
 		span.SetAttributes(attrs...)
 	}
 	span.End()
+}
+
+// dateOf returns a date as an attribute, empty for none.
+func dateOf(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
