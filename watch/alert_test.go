@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -92,12 +93,43 @@ func TestAlertmanagerSink(t *testing.T) {
 		StartsAt, EndsAt    time.Time
 	}
 	require.NoError(t, json.Unmarshal([]byte(bodies[1]), &sent))
-	require.Equal(t, map[string]string{"alertname": "Belay_outage", "partner": "crm", "belay_id": "a1"}, sent[0].Labels)
+	require.Equal(t, map[string]string{"alertname": "Belay_outage", "partner": "crm", "severity": "P1", "belay_id": "a1"}, sent[0].Labels)
 	require.Equal(t, "https://runbooks.example/unavailable", sent[0].Annotations["runbook_url"])
 	require.Equal(t, "P1", sent[0].Annotations["severity"])
 	require.Greater(t, sent[0].EndsAt.Year(), 1999)
 	require.NoError(t, json.Unmarshal([]byte(bodies[2]), &sent))
 	require.Equal(t, anAlert().Since.Add(time.Hour), sent[0].EndsAt)
+}
+
+// An alert that becomes worse is another one for Alertmanager, and the former one ends.
+func TestAlertmanagerSeverity(t *testing.T) {
+	_, bodies := received(t, func(with belay.Option) {
+		sink, err := watch.AlertmanagerSink("http://127.0.0.1:9093", with)
+		require.NoError(t, err)
+		a := anAlert()
+		a.Severity = watch.P2
+		require.NoError(t, sink.Send(context.Background(), a))
+		a.Severity = watch.P1
+		require.NoError(t, sink.Send(context.Background(), a))
+		require.NoError(t, sink.Send(context.Background(), a))
+	})
+	var got []string
+	bubble := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when virtual time begins
+	for _, body := range bodies {
+		if body == "" {
+			continue
+		}
+		var sent []struct {
+			Labels map[string]string
+			EndsAt time.Time
+		}
+		require.NoError(t, json.Unmarshal([]byte(body), &sent))
+		for _, one := range sent {
+			got = append(got, fmt.Sprint(one.Labels["severity"], " ", one.EndsAt.Sub(bubble) > 2*time.Minute))
+		}
+		got = append(got, "")
+	}
+	require.Equal(t, []string{"P2 true", "", "P1 true", "P2 false", "", "P1 true", ""}, got[len(got)-7:])
 }
 
 func TestRepeatedAlerts(t *testing.T) {

@@ -66,6 +66,14 @@ type (
 	}
 )
 
+// knownBy says how a limit is known, and for whom it is if that is not everybody.
+func knownBy(l belay.LimitStatus) string {
+	if l.Scope == belay.ScopePartner {
+		return l.Source.String()
+	}
+	return l.Source.String() + ", one " + l.Scope.String()
+}
+
 const mostRows = 500 // of one table
 
 func (p *page) view(now time.Time, query url.Values) pageView {
@@ -175,7 +183,7 @@ func viewOf(now time.Time, s PartnerStatus, checks []CheckStatus, open []string,
 	}
 	for _, l := range s.Limits {
 		v.Limits = append(v.Limits, limitView{
-			l.Limit, l.Source.String(), fmt.Sprintf("%d of %s", l.Used, l.Limit), l.Used, l.Max, l.Max * 4 / 5, l.Waiting,
+			l.Limit, knownBy(l), fmt.Sprintf("%d of %s", l.Used, l.Limit), l.Used, l.Max, l.Max * 4 / 5, l.Waiting,
 		})
 	}
 	v.TopLimits = slices.Clone(v.Limits)
