@@ -47,7 +47,8 @@
 //	inbox      receives webhooks, keeps them and hands them out
 //	importer   brings a partner's records in
 //	driver     wraps a partner for an application with many customers
-//	watch      probes integrations, and answers for their health
+//	watch      probes integrations, tells what is wrong, and shows it on a page
+//	schema     says which fields answers and records are expected to have
 //	belaytest  is a partner to test against
 //
 // This package verifies the commonest kind of webhook by itself: see [NewWebhookVerifier].

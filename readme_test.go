@@ -1,6 +1,7 @@
 package belay_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,6 +60,34 @@ func TestReadme(t *testing.T) {
 		"var ctx context.Context; var worker *inbox.Worker; var yesterday time.Time; var secret belay.Secret\n" +
 		"func a() {\n" + rest[1][1] + "_ = scheme }\nfunc b() {\n" + rest[2][1] + "fmt.Println(n, err) }\n" +
 		"func c(t *testing.T) {\n" + rest[3][1] + "}\nfunc main() {}\n"
+	seeing, err := os.ReadFile("docs/observing.md")
+	require.NoError(t, err)
+	var parts []string
+	for _, block := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(seeing), -1)[1:] {
+		if !strings.Contains(block[1], "belayprom") && !strings.Contains(block[1], "belayotel") { // modules of their own
+			parts = append(parts, block[1])
+		}
+	}
+	require.Len(t, parts, 6)
+	program = "package main\nimport (\"context\"; \"expvar\"; \"log/slog\"; \"net/http\"\n" +
+		"\"github.com/belay-go/belay\"; \"github.com/belay-go/belay/inbox\"; \"github.com/belay-go/belay/schema\"; \"github.com/belay-go/belay/watch\")\n" +
+		"type Person struct{}; type probed struct{}; func (probed) Check(context.Context) error { return nil }\n" +
+		"var ctx context.Context; var client *belay.Client; var tenant, jobID, id string; var calls *expvar.Map; var handler http.Handler; var crm, pay probed\n" +
+		"var worker *inbox.Worker; var logger *slog.Logger; func yourLogin(h http.Handler) http.Handler { return h }\n"
+	for i, part := range parts {
+		program += fmt.Sprintf("func f%d() {\n", i)
+		if i == 5 {
+			program += "var checker *watch.Checker\n"
+		}
+		program += part
+		for _, name := range []string{"client", "err", "p", "checker", "page", "rules"} {
+			if regexp.MustCompile(`(?m)^[\w, ]*\b` + name + `\b[\w, ]* :=`).MatchString(part) {
+				program += "_ = " + name + "\n"
+			}
+		}
+		program += "}\n"
+	}
+	sources["fragments of docs/observing.md"] = program + "func main() {}\n"
 	for name, source := range sources {
 		dir, err := os.MkdirTemp("examples", "_readme") // within the module, but not in its ./...
 		require.NoError(t, err)

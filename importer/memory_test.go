@@ -62,7 +62,10 @@ func TestBatchBytes(t *testing.T) {
 	var sizes []int
 	j := importer.Job[int, int]{
 		Adapt: identity, BatchSize: 1000, BatchBytes: 3 << 20,
-		Save: func(_ context.Context, b importer.Batch[int]) error { sizes = append(sizes, len(b.Records)); return nil },
+		Save: func(_ context.Context, b importer.Batch[int]) error {
+			sizes = append(sizes, len(b.Records))
+			return nil
+		},
 	}
 	_, err := j.Run(t.Context(), sizedPages(10, 1<<20))
 	require.NoError(t, err)
