@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"internal/link":      {},
 	"internal/moment":    {},
 	"internal/origin":    {},
+	"internal/pgserver":  {},
 	"internal/redact":    {"internal/errkit"},
 	"internal/testkit":   {},
 	"internal/window":    {},

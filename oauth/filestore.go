@@ -1,14 +1,9 @@
 package oauth
 
 import (
-	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +23,7 @@ import (
 // If the platform has no such lock (for example Windows), [NewFileStore] returns an error.
 type FileStore struct {
 	dir  string
-	aead cipher.AEAD       // it would print its key, so FileStore has Format
+	seal *Sealer
 	at   func(step string) // a test's hook for each step of a write; nil otherwise
 }
 
@@ -37,7 +32,6 @@ type FileStore struct {
 var ErrUnreadable = errors.New("belay: token file unreadable")
 
 const (
-	fileMagic   = "belay1\n"
 	maxFile     = 1 << 20
 	lockRecheck = 5 * time.Millisecond
 )
@@ -48,20 +42,15 @@ func NewFileStore(dir string, key belay.Secret) (*FileStore, error) {
 	if dir == "" {
 		return nil, errkit.Invalidf("NewFileStore: the directory is empty")
 	}
-	k := []byte(key.Reveal())
-	if len(k) != 32 {
-		return nil, errkit.Invalidf("NewFileStore: the key has %d bytes, must be 32", len(k))
+	if n := len(key.Reveal()); n != 32 {
+		return nil, errkit.Invalidf("NewFileStore: the key has %d bytes, must be 32", n)
 	}
 	if !canLock {
 		return nil, errkit.Invalidf("NewFileStore: this platform has no lock between processes that ends with its holder")
 	}
-	block, err := aes.NewCipher(k)
+	seal, err := NewSealer(key)
 	if err != nil {
-		return nil, errkit.Invalidf("NewFileStore: %w", err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, errkit.Invalidf("NewFileStore: %w", err)
+		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, errkit.Invalidf("NewFileStore: %w", err)
@@ -69,7 +58,7 @@ func NewFileStore(dir string, key belay.Secret) (*FileStore, error) {
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o002 != 0 {
 		return nil, errkit.Invalidf("NewFileStore: everybody can write to %s", dir)
 	}
-	return &FileStore{dir: dir, aead: aead}, nil
+	return &FileStore{dir: dir, seal: seal}, nil
 }
 
 // Format prints the directory alone, for any verb.
@@ -98,7 +87,7 @@ func (s *FileStore) Load(_ context.Context, key string) (Token, error) {
 	case len(data) > maxFile:
 		return Token{}, fmt.Errorf("%w: %s: above %d bytes", ErrUnreadable, f.Name(), maxFile)
 	}
-	t, err := s.open(key, data)
+	t, err := s.seal.open(key, data)
 	if err != nil {
 		err = fmt.Errorf("%w: %s: %w", ErrUnreadable, f.Name(), err)
 	}
@@ -160,17 +149,6 @@ func still(f *os.File, path string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-// stored is a token in its written form, before encryption.
-type stored struct {
-	Access   string    `json:"access"`
-	Refresh  string    `json:"refresh,omitempty"`
-	Type     string    `json:"type,omitempty"`
-	Obtained time.Time `json:"obtained"`
-	Expiry   time.Time `json:"expiry"`
-
-	Extra map[string]string `json:"extra,omitempty"`
-}
-
 func (s *FileStore) write(key string, t Token) error {
 	s.reached("answered")
 	if t.empty() {
@@ -179,18 +157,10 @@ func (s *FileStore) write(key string, t Token) error {
 		}
 		return syncDir(s.dir)
 	}
-	plain, err := json.Marshal(stored{
-		t.Access.Reveal(), t.Refresh.Reveal(), t.Type, t.Obtained, t.Expiry, reveal(t.Extra),
-	})
+	data, err := s.seal.Seal(key, t)
 	if err != nil {
 		return err
 	}
-	nonce := make([]byte, s.aead.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
-		return err
-	}
-	data := append([]byte(fileMagic), nonce...)
-	data = s.aead.Seal(data, nonce, plain, []byte(key))
 	path := s.path(key)
 	// The name of the new file is always the same. The lock is held, so an existing file was left by a process
 	// that was killed.
@@ -238,25 +208,6 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-func (s *FileStore) open(key string, data []byte) (Token, error) {
-	rest, ok := bytes.CutPrefix(data, []byte(fileMagic))
-	n := s.aead.NonceSize()
-	if !ok || len(rest) < n {
-		return Token{}, fmt.Errorf("%d bytes that are no token's", len(data))
-	}
-	plain, err := s.aead.Open(nil, rest[:n], rest[n:], []byte(key))
-	if err != nil {
-		return Token{}, errors.New("another key, or damaged")
-	}
-	var t stored
-	if err := json.Unmarshal(plain, &t); err != nil {
-		return Token{}, errors.New("its content is no token's")
-	}
-	return Token{
-		belay.NewSecret(t.Access), belay.NewSecret(t.Refresh), t.Type, t.Obtained, t.Expiry, conceal(t.Extra),
-	}, nil
 }
 
 // reveal returns the texts of secrets; nil for none.
