@@ -38,10 +38,10 @@ var errGoexit = errors.New("inbox: the handler ended its goroutine")
 
 // attempt reads an event from the store and passes it to the handler.
 func (w *Worker) attempt(j *job) result {
-	if w.ctx.Err() != nil {
+	if j.term.ctx.Err() != nil {
 		return result{job: j, again: true}
 	}
-	it, err := w.store.Get(w.ctx, j.seq)
+	it, err := w.store.Get(j.term.ctx, j.seq)
 	switch {
 	case errors.Is(err, ErrNoItem): // discarded, or replayed twice and handled already
 		return result{job: j, change: Change{Seq: j.seq, State: Handled}, silent: true}
@@ -51,14 +51,14 @@ func (w *Worker) attempt(j *job) result {
 			Err: fmt.Errorf("inbox: reading an event: %w", err),
 		})
 		// In the drain of a Shutdown the job would come again at once: do not spin.
-		_ = errkit.Sleep(w.ctx, 100*time.Millisecond)
+		_ = errkit.Sleep(j.term.ctx, 100*time.Millisecond)
 		return result{
 			job: j, silent: true, change: Change{
 				Seq: j.seq, State: Pending, Attempts: j.attempts, Due: time.Now().Add(w.cfg.MaxDelay), Error: oneLine(err),
 			},
 		}
 	}
-	ctx, cancel := w.ctx, context.CancelFunc(func() {})
+	ctx, cancel := j.term.ctx, context.CancelFunc(func() {})
 	if w.cfg.Timeout > 0 {
 		ctx, cancel = context.WithTimeout(ctx, w.cfg.Timeout)
 	}
@@ -99,7 +99,7 @@ func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	}
 	var ours *belay.Error
 	switch {
-	case w.ctx.Err() != nil: // Shutdown interrupted the attempt
+	case j.term.ctx.Err() != nil: // Shutdown interrupted the attempt, or the claim was lost
 		r.again = true
 	case errors.Is(err, ErrUnhandled):
 		r.change.State, r.change.Attempts, r.event.DeadLettered = Unhandled, j.attempts, true

@@ -64,7 +64,7 @@ type Replay struct {
 
 // Replay makes dead letters pending again, with no failed attempts, and returns their number. It waits while
 // MaxPending events are pending. If it ends early, by ctx or an error, the remaining events stay dead
-// letters.
+// letters. With a [Shared] store it is ErrNotClaimed in a process that does not handle the events.
 func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err error) {
 	for it, err := range w.DeadLetters(ctx, f) {
 		if err != nil {
@@ -91,6 +91,9 @@ func (w *Worker) Replay(ctx context.Context, f Filter, how Replay) (n int, err e
 
 // revive makes one event pending again, if it is still a dead letter, and reports whether it did.
 func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
+	if !w.handles() {
+		return false, ErrNotClaimed
+	}
 	for {
 		err := w.reserve(1)
 		if err == nil {
@@ -118,9 +121,11 @@ func (w *Worker) revive(ctx context.Context, it Item) (bool, error) {
 		if j := w.schedule.all[it.Seq]; j != nil {
 			j.revived = true // its last result is being recorded, or another call has revived it
 		} else {
-			j := jobOf(&it)
+			j := w.jobOf(&it)
 			j.due, j.revivedAt = now, now
-			w.schedule.add(j)
+			if w.term != nil {
+				w.schedule.add(j)
+			}
 		}
 	}
 	w.mu.Unlock()
@@ -147,6 +152,9 @@ func (w *Worker) Discard(ctx context.Context, f Filter) (n int, err error) {
 }
 
 func (w *Worker) discard(ctx context.Context, seq uint64) (bool, error) {
+	if !w.handles() {
+		return false, ErrNotClaimed
+	}
 	w.reviving.Lock()
 	defer w.reviving.Unlock()
 	if is, err := w.isDeadLetter(ctx, seq); !is && err == nil {
@@ -162,6 +170,13 @@ func (w *Worker) isDeadLetter(ctx context.Context, seq uint64) (bool, error) {
 		return false, nil
 	}
 	return err == nil && it.State != Pending, err
+}
+
+// handles reports whether this process handles the events of the store.
+func (w *Worker) handles() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.term != nil
 }
 
 func (w *Worker) isClosed() bool {

@@ -22,30 +22,9 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 	if len(d.Events) == 0 {
 		return false, nil
 	}
-	now := time.Now()
-	items := make([]*Item, len(d.Events))
-	for i := range d.Events {
-		e := &d.Events[i]
-		if e.ID == "" {
-			return false, fmt.Errorf("inbox: event %d of %d has no ID", i+1, len(d.Events))
-		}
-		it := &Item{
-			Partner: d.Partner, Integration: d.Integration, Delivery: d.ID, ID: e.ID, Type: e.Type, Time: e.Time,
-			Received: now, Due: now, Header: d.Header, Body: e.Data,
-		}
-		if e.Anonymous {
-			it.ID += "#" + rand.Text()
-		}
-		switch {
-		case e.Data == nil:
-			it.Body = d.Body
-		case len(e.Data) < len(d.Body):
-			it.Body = bytes.Clone(e.Data) // a slice would keep the whole delivery in memory
-		}
-		if w.cfg.Key != nil {
-			it.Key = w.cfg.Key(*it)
-		}
-		items[i] = it
+	items, err := Items(d, w.cfg.Key)
+	if err != nil {
+		return false, err
 	}
 	if err := w.reserve(len(items)); err != nil {
 		if errors.Is(err, ErrFull) && w.known(ctx, items) {
@@ -64,7 +43,9 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 				w.numbers.duplicates++
 			default:
 				w.numbers.received++
-				w.schedule.add(jobOf(it))
+				if w.term != nil && w.schedule.all[it.Seq] == nil { // otherwise another process handles it
+					w.schedule.add(w.jobOf(it))
+				}
 			}
 		}
 		w.mu.Unlock()
@@ -79,13 +60,6 @@ func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 		stored = stored || it.Seq != 0
 	}
 	return stored, nil
-}
-
-// jobOf returns the job of an item that is to be handled as soon as possible.
-func jobOf(it *Item) *job {
-	return &job{
-		from: sender{it.Partner, it.Integration}, seq: it.Seq, key: it.Key, due: it.Due, received: it.Received,
-	}
 }
 
 // known reports whether the store knows all of the items. If so, it counts them as duplicates.
@@ -114,4 +88,35 @@ func (w *Worker) reserve(n int) error {
 	}
 	w.reserved += n
 	return nil
+}
+
+// Items returns the events of a delivery as items, for an [Inbox] of your own. key is [Config].Key; nil means any order. An
+// event without an ID is an error.
+func Items(d belay.Delivery, key func(Item) string) ([]*Item, error) {
+	now := time.Now()
+	items := make([]*Item, len(d.Events))
+	for i := range d.Events {
+		e := &d.Events[i]
+		if e.ID == "" {
+			return nil, fmt.Errorf("inbox: event %d of %d has no ID", i+1, len(d.Events))
+		}
+		it := &Item{
+			Partner: d.Partner, Integration: d.Integration, Delivery: d.ID, ID: e.ID, Type: e.Type, Time: e.Time,
+			Received: now, Due: now, Header: d.Header, Body: e.Data,
+		}
+		if e.Anonymous {
+			it.ID += "#" + rand.Text()
+		}
+		switch {
+		case e.Data == nil:
+			it.Body = d.Body
+		case len(e.Data) < len(d.Body):
+			it.Body = bytes.Clone(e.Data) // a slice would keep the whole delivery in memory
+		}
+		if key != nil {
+			it.Key = key(*it)
+		}
+		items[i] = it
+	}
+	return items, nil
 }

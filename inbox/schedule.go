@@ -30,6 +30,7 @@ type sender struct{ partner, integration string }
 // job is a pending item.
 type job struct {
 	heap.Place
+	term     *term
 	from     sender
 	seq      uint64
 	key      string

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -51,7 +52,7 @@ func (w *Worker) settle() {
 		}
 		for wait, left := 100*time.Millisecond, lastTries; len(changes) > 0; wait = min(2*wait, 10*time.Second) {
 			err := w.store.Settle(context.Background(), changes)
-			if err == nil {
+			if err == nil || errors.Is(err, ErrClaimLost) { // another process handles these events
 				break
 			}
 			if w.isClosed() {
@@ -74,6 +75,9 @@ func (w *Worker) settle() {
 		w.mu.Lock()
 		for _, r := range batch {
 			w.working--
+			if r.job.term != w.term { // of a claim that was lost
+				continue
+			}
 			switch {
 			case r.refused:
 				w.schedule.refused(r.job, r.change.Due)
@@ -91,7 +95,7 @@ func (w *Worker) settle() {
 				if r.job.revived { // replayed after the store recorded the result
 					now := time.Now()
 					w.schedule.add(&job{
-						from: r.job.from, seq: r.job.seq, key: r.job.key, due: now, received: r.job.received, revivedAt: now,
+						term: w.term, from: r.job.from, seq: r.job.seq, key: r.job.key, due: now, received: r.job.received, revivedAt: now,
 					})
 				}
 			}

@@ -17,17 +17,21 @@ type Worker struct {
 	handle Handler
 	cfg    Config
 
-	ctx    context.Context // parent of the handlers' contexts
-	cancel context.CancelFunc
-	wake   chan struct{} // wakes dispatch after a change of the schedule
-	stop   chan struct{} // closed by Shutdown, if the store is durable
-	work   chan *job
-	ended  chan result
-	done   chan struct{} // closed when every goroutine has ended
+	ctx      context.Context // parent of the handlers' contexts
+	cancel   context.CancelFunc
+	wake     chan struct{}   // wakes dispatch after a change of the schedule
+	stop     chan struct{}   // closed by Shutdown, if the store is durable
+	stopped  context.Context // ends when Shutdown begins
+	halt     context.CancelFunc
+	released chan struct{} // closed when no claim is held any more
+	work     chan *job
+	ended    chan result
+	done     chan struct{} // closed when every goroutine has ended
 
 	reviving sync.Mutex // held by Replay and Discard for each event
 
 	mu       sync.Mutex
+	term     *term // nil while another process handles the events
 	schedule schedule
 	reserved int  // capacity for events that are being stored or revived
 	working  int  // jobs taken from the schedule and not settled
@@ -60,22 +64,22 @@ func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 	w := &Worker{
 		store: store, handle: handle, cfg: cfg, schedule: newSchedule(cfg.MaxPerPartner, cfg.MaxPerIntegration),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), work: make(chan *job),
-		ended: make(chan result, 1024), done: make(chan struct{}),
+		ended: make(chan result, 1024), done: make(chan struct{}), released: make(chan struct{}),
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	for it, err := range store.Items(w.ctx) {
-		if err != nil {
-			w.cancel()
-			return nil, fmt.Errorf("inbox: Start: reading what is kept: %w", err)
-		}
-		if it.State == Pending {
-			// The clock may have been ahead when Due was written. That must not delay the event for as long.
-			if latest := time.Now().Add(max(cfg.MaxDelay, 24*time.Hour)); it.Attempts == 0 || it.Due.After(latest) {
-				it.Due = time.Now()
+	w.stopped, w.halt = context.WithCancel(w.ctx)
+	shared, isShared := store.(Shared)
+	if !isShared {
+		w.term = &term{w.ctx}
+		close(w.released)
+		for it, err := range store.Items(w.ctx) {
+			if err != nil {
+				w.cancel()
+				return nil, fmt.Errorf("inbox: Start: reading what is kept: %w", err)
 			}
-			j := jobOf(&it)
-			j.due, j.attempts = it.Due, it.Attempts
-			w.schedule.add(j)
+			if it.State == Pending {
+				w.schedule.add(w.restored(&it))
+			}
 		}
 	}
 	var workers sync.WaitGroup
@@ -89,7 +93,35 @@ func Start(store Store, handle Handler, cfg Config) (*Worker, error) {
 		close(w.ended)
 	}()
 	go w.settleAll()
+	if isShared {
+		go w.holdClaims(shared)
+	}
 	return w, nil
+}
+
+// restored returns the job of an item that was stored before.
+func (w *Worker) restored(it *Item) *job {
+	// The clock may have been ahead when Due was written. That must not delay the event for as long.
+	if latest := time.Now().Add(max(w.cfg.MaxDelay, 24*time.Hour)); it.Attempts == 0 || it.Due.After(latest) {
+		it.Due = time.Now()
+	}
+	j := w.jobOf(it)
+	j.due, j.attempts = it.Due, it.Attempts
+	return j
+}
+
+// jobOf returns the job of an item that is to be handled as soon as possible. The caller holds w.mu, or is Start.
+func (w *Worker) jobOf(it *Item) *job {
+	return &job{
+		term: w.term, from: sender{it.Partner, it.Integration}, seq: it.Seq, key: it.Key, due: it.Due, received: it.Received,
+	}
+}
+
+// again returns a taken job to the schedule, unless it is another process's now. The caller holds w.mu.
+func (w *Worker) again(j *job) {
+	if j.term == w.term {
+		w.schedule.again(j)
+	}
 }
 
 func (w *Worker) poke() {
@@ -162,8 +194,10 @@ func (w *Worker) ready(j *job) (ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.working--
-	w.schedule.rests(j, now.Add(wait))
-	w.schedule.again(j)
+	if j.term == w.term {
+		w.schedule.rests(j, now.Add(wait))
+		w.schedule.again(j)
+	}
 	return false
 }
 
@@ -175,7 +209,7 @@ func (w *Worker) put(j *job) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.working--
-	w.schedule.again(j)
+	w.again(j)
 }
 
 func (w *Worker) tell(e belay.Event) { tell(w.ctx, w.cfg.Observers, e) }
@@ -205,6 +239,7 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	}
 	w.closed = true
 	w.mu.Unlock()
+	w.halt()
 	w.poke()
 	select {
 	case <-w.done:
@@ -218,6 +253,11 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		}
 	}
 	defer w.cancel()
+	select {
+	case <-w.done:
+		<-w.released // a claim, so that another process goes on at once
+	default:
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var errs []error
