@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"inbox/boltinbox": {".", "inbox"},
 	"belayprom":       {".", "inbox", "watch"},
 	"belayotel":       {"."},
+	"belaysql":        {".", "oauth", "importer", "inbox"},
 	"driver":          {".", "bulk", "internal/..."},
 	"partners":        {".", "webhook", "oauth", "internal/..."},
 	"watch":           {".", "driver", "inbox", "importer", "internal/..."},
@@ -60,7 +61,7 @@ func TestArrows(t *testing.T) {
 		return strings.TrimPrefix(path, module+"/")
 	}
 	seen := 0
-	for _, dir := range []string{".", "inbox/boltinbox", "belayprom", "belayotel"} {
+	for _, dir := range []string{".", "inbox/boltinbox", "belayprom", "belayotel", "belaysql"} {
 		list := exec.Command("go", "list", "-f", "{{.Name}} {{.ImportPath}} {{join .Imports \" \"}}", "./...")
 		list.Dir = dir
 		out, err := list.CombinedOutput()

@@ -22,11 +22,13 @@ var migrations = []migration{{version: 1, oldest: 1, statements: []string{
 	`create table belay_versions (
 		guard text not null, id text not null, partner bigint not null, ours bigint not null, primary key (guard, id))`,
 	`create table belay_inboxes (
-		inbox text primary key, seq bigint not null default 0, bytes bigint not null default 0,
+		key text primary key, seq bigint not null default 0, pending bigint not null default 0,
 		fence bigint not null default 0, owner text, lease_until bigint not null default 0)`,
 	`create table belay_inbox (
-		inbox text not null, seq bigint not null, state smallint not null, partner text not null, integration text not null,
-		item {blob} not null, body {blob} not null, size bigint not null, primary key (inbox, seq))`,
+		inbox text not null, seq bigint not null, state smallint not null, attempts bigint not null, due bigint not null,
+		changed bigint not null, error {blob}, failures {blob}, item {blob} not null, body {blob} not null,
+		primary key (inbox, seq))`,
+	`create index belay_inbox_state on belay_inbox (inbox, state, seq)`,
 	`create table belay_inbox_known (
 		inbox text not null, dedupe {blob} not null, at bigint not null, primary key (inbox, dedupe))`,
 	`create index belay_inbox_known_at on belay_inbox_known (inbox, at)`,

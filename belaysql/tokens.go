@@ -6,17 +6,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	mrand "math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/oauth"
 )
-
-// ErrLeaseLost is the error of an Update whose process did not renew its lease in time, because it stood still or could
-// not reach the database: another process may have updated the token meanwhile, so nothing was stored.
-var ErrLeaseLost = errors.New("belaysql: the lease was lost")
 
 // Tokens is an [oauth.Store]: encrypted tokens that all processes on the database share. While an Update runs, no other
 // one of its key runs in any process: it holds a lease, a row that it renews. A holder that dies holds others up for ten
@@ -32,8 +27,6 @@ type Tokens struct {
 	owner string
 	local keyLocks
 }
-
-const leaseTime = 10 * time.Second
 
 // Tokens returns the store of tokens. The key is 32 bytes, from the place where the process keeps its secrets; all
 // processes have the same. Any other length is an error.
@@ -74,21 +67,25 @@ func (t *Tokens) Update(
 		return oauth.Token{}, fmt.Errorf("belaysql: waiting for a token: %w", err)
 	}
 	defer unlock()
-	sealed, fence, err := t.acquire(ctx, key)
+	l, err := t.s.acquire(ctx, "belay_tokens", key, t.owner, t.ttl, 100*time.Millisecond)
 	if err != nil {
 		return oauth.Token{}, fmt.Errorf("belaysql: waiting for a token: %w", err)
 	}
 	held := true
 	defer func() { // after an error or a panic of f: others need not wait for the lease to end
 		if held {
-			t.release(ctx, key, fence)
+			l.release(ctx)
 		}
 	}()
+	var sealed []byte // read under the lease
+	if err := t.s.db.QueryRowContext(ctx, "select value from belay_tokens where key = $1", key).Scan(&sealed); err != nil {
+		return oauth.Token{}, fmt.Errorf("belaysql: reading a token: %w", err)
+	}
 	have, err := t.open(key, sealed)
 	if err != nil {
 		return oauth.Token{}, err
 	}
-	within, stop := t.renew(ctx, key, fence)
+	within, stop := l.renew(ctx)
 	token, err := f(within, have)
 	stop()
 	if err != nil {
@@ -98,64 +95,7 @@ func (t *Tokens) Update(
 		return oauth.Token{}, err
 	}
 	held = false
-	return token, t.save(ctx, key, fence, token)
-}
-
-// acquire waits for the lease of a key, and returns what is stored.
-func (t *Tokens) acquire(ctx context.Context, key string) (sealed []byte, fence int64, err error) {
-	if _, err := t.s.db.ExecContext(ctx, "insert into belay_tokens (key) values ($1) on conflict (key) do nothing", key); err != nil {
-		return nil, 0, err
-	}
-	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		err := t.s.db.QueryRowContext(ctx, t.s.sql(`update belay_tokens set owner = $1, lease_until = {now} + $2, fence = fence + 1
-			where key = $3 and lease_until < {now} returning value, fence`), t.owner, t.ttl.Milliseconds(), key).Scan(&sealed, &fence)
-		if !errors.Is(err, sql.ErrNoRows) {
-			return sealed, fence, err
-		}
-		timer := time.NewTimer(wait/2 + mrand.N(wait/2))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, 0, context.Cause(ctx)
-		}
-	}
-}
-
-// renew renews the lease until stop is called. The context that it returns ends when the lease is lost.
-func (t *Tokens) renew(ctx context.Context, key string, fence int64) (within context.Context, stop func()) {
-	within, cancel := context.WithCancelCause(ctx)
-	var done sync.WaitGroup
-	quit := make(chan struct{})
-	done.Go(func() {
-		ends := time.Now().Add(t.ttl)
-		for {
-			timer := time.NewTimer(t.ttl / 3)
-			select {
-			case <-timer.C:
-			case <-quit:
-				timer.Stop()
-				return
-			}
-			began := time.Now()
-			query, end := context.WithTimeout(context.WithoutCancel(ctx), t.ttl/3)
-			n, err := changed(t.s.db.ExecContext(query, t.s.sql("update belay_tokens set lease_until = {now} + $1 where key = $2 and fence = $3"),
-				t.ttl.Milliseconds(), key, fence))
-			end()
-			switch {
-			case err == nil && n == 1:
-				ends = began.Add(t.ttl)
-			case err == nil, time.Now().After(ends):
-				cancel(ErrLeaseLost)
-				return
-			}
-		}
-	})
-	return within, func() {
-		close(quit)
-		done.Wait()
-		cancel(nil)
-	}
+	return token, t.save(ctx, key, l.fence, token)
 }
 
 func (t *Tokens) save(ctx context.Context, key string, fence int64, token oauth.Token) error {
@@ -177,12 +117,6 @@ func (t *Tokens) save(ctx context.Context, key string, fence int64, token oauth.
 		return ErrLeaseLost
 	}
 	return nil
-}
-
-func (t *Tokens) release(ctx context.Context, key string, fence int64) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
-	defer cancel()
-	_, _ = t.s.db.ExecContext(ctx, "update belay_tokens set owner = null, lease_until = 0 where key = $1 and fence = $2", key, fence)
 }
 
 // keyLocks admits one holder for each key.
