@@ -60,7 +60,7 @@ func (o *logObserver) Observe(ctx context.Context, e Event) {
 // logCall writes the record of a call, at debug if it is one of many that fail alike.
 func (o *logObserver) logCall(ctx context.Context, e *CallDone) {
 	level, now := failureLevel(e.Verdict, e.StatusCode, e.Err), time.Now()
-	quiet, tell := o.outages.note(e, now)
+	quiet, notices := o.outages.note(e, now)
 	if quiet {
 		level = slog.LevelDebug
 	}
@@ -78,14 +78,14 @@ func (o *logObserver) logCall(ctx context.Context, e *CallDone) {
 			slog.Int("attempts", e.Attempts), slog.Int64("waited_ms", e.Waits.Total().Milliseconds()),
 			slog.String("kept", keptAs(e)), slog.String("answer_body", body))
 	}
-	if tell != nil {
-		o.logOutage(ctx, tell, now)
+	for i := range notices {
+		o.logOutage(ctx, &notices[i], now)
 	}
 }
 
 // attemptLevel returns the level for a line about an attempt: debug while its partner fails.
 func (o *logObserver) attemptLevel(level slog.Level, call *CallInfo) slog.Level {
-	if level > slog.LevelDebug && o.outages.quiet(call) {
+	if level > slog.LevelDebug && o.outages.counting(call) {
 		return slog.LevelDebug
 	}
 	return level

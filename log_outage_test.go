@@ -62,7 +62,9 @@ func TestLogOfAnOutage(t *testing.T) {
 				o.Observe(t.Context(), belay.Retrying{Call: e.Call, Verdict: e.Verdict})
 				o.Observe(t.Context(), e)
 			}
-			o.Observe(t.Context(), belay.CallDone{Call: failedCall("customer 7", 0, 200, nil).Call, StatusCode: 200, Attempts: 1})
+			for range 5 {
+				o.Observe(t.Context(), belay.CallDone{Call: failedCall("customer 7", 0, 200, nil).Call, StatusCode: 200, Attempts: 1})
+			}
 			o.Observe(t.Context(), failedCall("customer 7", belay.ClassTransient, 503, errors.New("down")))
 		}, "integration", "failed", "not_shown", "for_ms")
 		var calls, still int
@@ -104,7 +106,7 @@ func TestLogShowsWhatIsNoOutage(t *testing.T) {
 		events func(i int) []belay.Event
 		want   int // lines of calls
 	}{
-		"a tenth fails":           {func(int) []belay.Event { return []belay.Event{failedCall("", belay.ClassTransient, 500, nil), works} }, 100},
+		"every second one fails":  {func(int) []belay.Event { return []belay.Event{failedCall("", belay.ClassTransient, 500, nil), works} }, 100},
 		"invalid calls":           {func(int) []belay.Event { return []belay.Event{failedCall("", belay.ClassClient, 422, nil)} }, 100},
 		"records that are secret": {func(int) []belay.Event { return []belay.Event{failedCall("", belay.ClassAuth, 403, nil)} }, 100},
 		"the same":                {func(int) []belay.Event { return []belay.Event{failedCall("", belay.ClassTransient, 500, nil)} }, 5},
@@ -141,18 +143,132 @@ func TestLogShowsWhatIsNoOutage(t *testing.T) {
 	}
 }
 
-// Names without end cost bounded memory, and are lines then.
-func TestLogOfOutagesIsBounded(t *testing.T) {
-	t.Parallel()
-	got := lines(t, slog.LevelError, func(l *slog.Logger) {
+// tally plays events, and returns the lines, with the failures that are lines and those that are in numbers.
+func tally(
+	t *testing.T, play func(fail func(integration string, class belay.Class, err error), works func(integration string)),
+) (got []string, shown, counted int) {
+	t.Helper()
+	got = lines(t, slog.LevelInfo, func(l *slog.Logger) {
 		o := belay.NewLogObserver(l)
-		for i := range 20_000 {
-			o.Observe(t.Context(), belay.CallDone{
-				Call: belay.CallInfo{Partner: fmt.Sprint(i)}, Verdict: belay.Verdict{Class: belay.ClassTransient},
-			})
+		play(func(integration string, class belay.Class, err error) {
+			o.Observe(t.Context(), failedCall(integration, class, 500, err))
+		}, func(integration string) {
+			o.Observe(t.Context(), belay.CallDone{Call: failedCall(integration, 0, 200, nil).Call, StatusCode: 200, Attempts: 1})
+		})
+	}, "integration", "not_shown")
+	for _, line := range got {
+		if strings.Contains(line, " call") {
+			shown++
+		}
+		if i := strings.Index(line, "not_shown="); i > 0 {
+			n := 0
+			_, err := fmt.Sscanf(line[i:], "not_shown=%d", &n)
+			require.NoError(t, err)
+			counted += n
+		}
+	}
+	return got, shown, counted
+}
+
+// Every failure is a line or in a number, whichever rows end or speak at once.
+func TestLogLosesNoFailure(t *testing.T) {
+	t.Parallel()
+	type fails = func(integration string, class belay.Class, err error)
+	down := errors.New("down")
+	testkit.Bubble(t, "two rows", func(t *testing.T) {
+		failures := 0
+		got, shown, counted := tally(t, func(fail fails, works func(string)) {
+			for range 100 { // one customer, beside another that is well
+				for range 3 {
+					fail("a", belay.ClassTransient, down)
+					failures++
+				}
+				works("b")
+				time.Sleep(time.Second)
+			}
+			for i := range 200 { // all of them
+				fail(fmt.Sprint("customer ", i%20), belay.ClassTransient, down)
+				fail("a", belay.ClassData, down)
+				failures += 2
+				time.Sleep(7 * time.Second)
+			}
+			for range 10 {
+				for _, name := range []string{"a", "b", "customer 1"} {
+					works(name)
+				}
+			}
+			for i := range 20 {
+				works(fmt.Sprint("customer ", i))
+			}
+		})
+		require.Equal(t, failures, shown+counted, "%v", got)
+		require.Less(t, shown, 40)
+	})
+	testkit.Bubble(t, "one customer is down, and others are well", func(t *testing.T) {
+		got, shown, counted := tally(t, func(fail fails, works func(string)) {
+			for range 1000 {
+				for range 9 {
+					fail("a", belay.ClassTransient, down)
+				}
+				works("b")
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Minute)
+			works("a")
+		})
+		require.Equal(t, 9000, shown+counted)
+		require.Less(t, len(got), 30)
+		for _, line := range got {
+			require.Contains(t, line, "integration=a", "the partner is well")
 		}
 	})
-	require.Len(t, got, 20_000)
+	testkit.Bubble(t, "what one customer's own switch refuses hides nobody's failure", func(t *testing.T) {
+		got, _, _ := tally(t, func(fail fails, _ func(string)) {
+			for range 10 {
+				fail("off", belay.ClassRefused, belay.ErrDisabled)
+			}
+			for range 10 {
+				fail("", belay.ClassAuth, nil) // of the client without an integration
+			}
+			for _, name := range []string{"b", "c", "d"} {
+				fail(name, belay.ClassTransient, down)
+			}
+		})
+		for _, name := range []string{"b", "c", "d"} {
+			require.Contains(t, got, "ERROR call integration="+name)
+		}
+	})
+	testkit.Bubble(t, "without an integration", func(t *testing.T) {
+		got, shown, counted := tally(t, func(fail fails, works func(string)) {
+			for range 1000 {
+				fail("", belay.ClassAuth, nil)
+				works("b")
+			}
+			time.Sleep(time.Minute)
+			works("")
+		})
+		require.Equal(t, 1000, shown+counted)
+		require.Less(t, len(got), 10)
+	})
+}
+
+// Customers who fail once and are gone take no room for ever; beyond the bound each failure is a line.
+func TestLogOfOutagesIsBounded(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "bounded", func(t *testing.T) {
+		for gone, want := range map[time.Duration]int{0: 10_010, 2 * time.Hour: 10_005} {
+			_, shown, _ := tally(t, func(fail func(string, belay.Class, error), _ func(string)) {
+				for i := range 10_000 {
+					fail(fmt.Sprint(i), belay.ClassAuth, nil)
+				}
+				time.Sleep(gone)
+				for range 10 {
+					fail("one more", belay.ClassAuth, nil)
+				}
+			})
+			require.Equal(t, want, shown)
+		}
+	})
 }
 
 // The fields of the caller's context are in the lines about its calls, and the context reaches the handler.
