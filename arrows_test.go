@@ -10,8 +10,8 @@ import (
 )
 
 // arrows says what each package of this module may import of this module. Guests are built on the core, which
-// imports none of them but schema, which stands alone; machines in internal know nothing of the core. Commands and examples may import
-// anything.
+// imports none of them. It imports schema, which stands below it; machines in internal know nothing of the core.
+// Commands and examples may import anything.
 var arrows = map[string][]string{
 	".":      {"schema", "internal/..."},
 	"schema": {},

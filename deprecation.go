@@ -40,6 +40,9 @@ func (d *deprecations) due(at deprecatedEndpoint, now time.Time) bool {
 
 // noteDeprecation tells the observers of an endpoint that the partner says will end.
 func (x *exchange) noteDeprecation(resp *http.Response) {
+	if x.foreign(x.req) { // behind a redirect
+		return
+	}
 	since, sunset, told := headers.Deprecation(resp.Header)
 	if !told {
 		return
@@ -51,7 +54,7 @@ func (x *exchange) noteDeprecation(resp *http.Response) {
 	e := Deprecated{Call: call, Since: since, Sunset: sunset}
 	if to := link.Find(resp.Header["Link"], "deprecation", "sunset", "successor-version"); to != "" {
 		if u, err := x.req.URL.Parse(to); err == nil && (u.Scheme == "https" || u.Scheme == "http") {
-			e.Link = redact.Values(redact.URL(u), x.secrets())
+			e.Link = redact.Line(redact.Values(redact.WholeURL(u), x.secrets()), 1024)
 		}
 	}
 	x.emit(e)

@@ -52,7 +52,7 @@ func TestDeprecated(t *testing.T) {
 	})
 }
 
-// A link that is none, and endpoints without end, do no harm; without observers nothing is remembered.
+// A link that is none, and endpoints without end, do no harm.
 func TestDeprecatedBadInput(t *testing.T) {
 	t.Parallel()
 	n := 0

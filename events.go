@@ -33,7 +33,7 @@ type CallInfo struct {
 	Method, Route string
 	// URL is the redacted URL, with the path template if there is one.
 	URL string
-	// Correlation is the id of [Correlation], empty if there is none. It is no label for metrics.
+	// Correlation is the id of [Correlation], empty if there is none. Do not use it as a label for metrics: each call may have its own.
 	Correlation string
 }
 
@@ -50,8 +50,9 @@ type CallDone struct {
 	// changed. Stale says that it got one because the partner could not answer: the call has succeeded, and Verdict, and
 	// Err are those of the failure.
 	Kept, Stale bool
-	// AnswerBody shows the body of the answer to a call that failed, otherwise it is empty: the names and kinds of values,
-	// or the result of the [Redactor] of [WithRedactor].
+	// AnswerBody shows the body of a failed call's answer: the names and kinds of its values, or what the [Redactor] of
+	// [WithRedactor] returns, of the first 4 KiB. It is empty if the call succeeded, if a kept answer served, and if the body
+	// was not read.
 	AnswerBody string
 	Err        error // nil only if the call succeeded; with a response it is an *Error without body
 }
@@ -99,14 +100,15 @@ type PageRead struct {
 
 func (PageRead) event() {}
 
-// Deprecated reports that the partner says of an endpoint that it is deprecated or will end, in the headers Deprecation (RFC
-// 9745) and Sunset (RFC 8594). It is emitted once a day for each endpoint.
+// Deprecated reports that the partner will end an endpoint, as the header Deprecation (RFC 9745) or Sunset (RFC 8594) says. A
+// client and those derived from it emit it at most once in 24 hours for each method and endpoint, for the first 1,000 of
+// these.
 type Deprecated struct {
 	Call   CallInfo  // of the answer
 	Since  time.Time // when it was, or will be, deprecated; zero if the partner does not say
 	Sunset time.Time // when it stops working; zero if the partner does not say
-	// Link leads to the partner's words on it, empty if the partner gives none (Link with the relation deprecation, sunset
-	// or successor-version).
+	// Link is the URL of the partner's page about it (relation deprecation, sunset or successor-version), empty if there
+	// is none.
 	Link string
 }
 

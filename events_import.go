@@ -14,7 +14,7 @@ type ImportProgress struct {
 	Elapsed                                                        time.Duration
 	Left                                                           time.Duration // for the rest, an estimate; 0 if it is unknown
 	PeakHeap                                                       uint64        // the largest heap after a batch, in bytes
-	BatchSize                                                      int           // the present one: it becomes less while the heap is large
+	BatchSize                                                      int           // the size in use: smaller while the heap is large
 	Ended                                                          bool          // nothing follows
 	Err                                                            error         // why it ended early
 }
@@ -31,7 +31,8 @@ type RecordImported struct {
 
 func (RecordImported) event() {}
 
-// SchemaChanged says that a partner sends other fields than were expected. It comes once for each difference.
+// SchemaChanged says that a partner sends other fields than were expected. It is emitted once for each difference of one
+// [schema.Schema], up to 2,000.
 type SchemaChanged struct {
 	Partner, Integration string
 	What                 string // the name of the import, or the route of the call

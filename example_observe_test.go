@@ -12,6 +12,11 @@ import (
 	"github.com/belay-go/belay/schema"
 )
 
+// personFields is made once: it remembers which differences it has reported.
+var personFields = &schema.Schema{Fields: map[string]schema.Kind{
+	"id": schema.Number, "address.full": schema.Text,
+}, Closed: true}
+
 // A field that has moved decodes to nothing, without an error. A schema notices.
 func ExampleExpect() {
 	partner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -30,9 +35,7 @@ func ExampleExpect() {
 	}
 	type person struct{ Address struct{ Full string } }
 	p, err := belay.Get[person](context.Background(), client, "/people/{id}", belay.PathValue("id", "7"),
-		belay.Expect(&schema.Schema{Fields: map[string]schema.Kind{
-			"id": schema.Number, "address.full": schema.Text,
-		}, Closed: true}))
+		belay.Expect(personFields))
 	fmt.Printf("%q %v\n", p.Address.Full, err)
 	// Output:
 	// crm GET /people/{id}: missing address.full; unknown location.formatted

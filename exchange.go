@@ -55,12 +55,12 @@ type hot struct {
 	out    *http.Request // the signed clone that this attempt sends; nil without one
 	signed *http.Request // the last request that carried a credential; nil if none did
 
-	shown  string                             // the URL, as events show it
-	start  time.Time                          // when the call began; zero without observers
-	cancel context.CancelFunc                 // ends the total timeout; nil without one
-	decode func([]byte, *http.Response) error // decodes a body that is read whole; nil after it has been called
-	data   []byte                             // the body that is read whole
-	buffer *buffer                            // holds data, if data is pooled
+	shownURL string                             // as events show it; it is the same for all attempts
+	start    time.Time                          // when the call began; zero without observers
+	cancel   context.CancelFunc                 // ends the total timeout; nil without one
+	decode   func([]byte, *http.Response) error // decodes a body that is read whole; nil after it has been called
+	data     []byte                             // the body that is read whole
+	buffer   *buffer                            // holds data, if data is pooled
 
 	history *history // nil until it is needed
 }

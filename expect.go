@@ -2,17 +2,20 @@ package belay
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 
 	"github.com/belay-go/belay/internal/charset"
+	"github.com/belay-go/belay/internal/redact"
 	"github.com/belay-go/belay/schema"
 )
 
-// Expect compares the answer of a typed call with a schema, beside what decoding it finds: a field that is gone decodes to
-// its zero value without an error. A difference is a [SchemaChanged], once for each; with [schema.Reject] and
-// [schema.Fail] the call fails with ErrData, too. The schema's paths begin at the answer's body, as in "data[].address.full",
-// and are those of each page of a list. It has no effect on an answer without a body and on a call that does not read it:
-// one for None, a raw request, a download. A schema with a field out of range is an error; nil expects nothing.
+// Expect checks the answer of a typed call against a schema. Decoding alone does not notice a missing field: it leaves the
+// zero value. Each new difference is a [SchemaChanged]; with [schema.Reject] or [schema.Fail] the call also fails with
+// ErrData. Paths begin at the root of the body, as in "data[].address.full"; for a list, at that of each page. Calls whose
+// body is not decoded (None, raw requests, downloads), and empty and null answers, are not checked. Make the schema once, and
+// not for each call: it remembers what it has reported. A nil s checks nothing. If s is out of range, the call fails with
+// ErrInvalid.
 func Expect(s *schema.Schema) CallOption {
 	var err error
 	if s != nil {
@@ -32,13 +35,15 @@ func (x *exchange) expected(data []byte, resp *http.Response) error {
 		return nil
 	}
 	data, err := charset.UTF8(data, resp.Header.Get("Content-Type"))
-	if err != nil {
+	if err != nil && !errors.Is(err, charset.ErrNotUTF8) { // raw items need not be UTF-8
 		return err
 	}
-	if text := string(bytes.TrimSpace(data)); text == "" || text == "null" { // decoding it has found that it may be so
+	if text := bytes.TrimSpace(data); len(text) == 0 || string(text) == "null" { // decoding it has found that it may be so
 		return nil
 	}
-	return x.opts.expect.Look(data, func(d schema.Drift) {
+	secrets := x.secrets()
+	clean := func(name string) string { return redact.Values(name, secrets) }
+	return x.opts.expect.Compare(data, clean, func(d schema.Drift) {
 		if x.observed() {
 			call := x.info()
 			x.emit(SchemaChanged{

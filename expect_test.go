@@ -84,7 +84,7 @@ func TestExpectElsewhere(t *testing.T) {
 	require.NoError(t, err)
 	_, err = belay.Get[map[string]any](t.Context(), c, "/x", belay.Expect(&schema.Schema{}))
 	require.ErrorIs(t, err, belay.ErrInvalid)
-	require.ErrorContains(t, err, "Expect: Schema.Fields is empty")
+	require.ErrorContains(t, err, "Schema.Fields is empty")
 }
 
 // An answer that does not fit is no answer: the kept one serves.

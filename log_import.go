@@ -17,10 +17,11 @@ func (o *logObserver) logImport(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case ImportProgress:
 		msg, err = "import", e.Err
+		large := o.largeHeaps.first(&e)
 		switch {
 		case e.Err != nil:
 			level = slog.LevelError
-		case o.heavy.first(&e):
+		case large:
 			level, msg = slog.LevelWarn, "import with a large heap"
 		case e.Ended:
 			level = slog.LevelInfo
@@ -54,34 +55,34 @@ func (o *logObserver) logImport(ctx context.Context, e Event) {
 	o.record(ctx, level, msg, err, attrs...)
 }
 
-// heavyRuns are the runs of imports whose large heap is logged.
-type heavyRuns struct {
+// largeHeaps remembers the imports whose large heap was logged in their present run.
+type largeHeaps struct {
 	mu   sync.Mutex
-	runs map[uint64]bool
+	runs map[importKey]uint64
 }
 
+type importKey struct{ partner, integration, name string }
+
 const (
-	largeHeap = 500 << 20
-	mostHeavy = 1000 // runs; others are not logged
+	largeHeap      = 500 << 20
+	mostLargeHeaps = 1000 // imports; those of others are not logged
 )
 
 // first reports whether the heap is large for the first time in a run.
-func (h *heavyRuns) first(e *ImportProgress) bool {
+func (h *largeHeaps) first(e *ImportProgress) bool {
 	if e.PeakHeap <= largeHeap {
 		return false
 	}
+	key := importKey{e.Partner, e.Integration, e.Import}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e.Ended {
-		delete(h.runs, e.Run)
-		return false
-	}
-	if h.runs[e.Run] || len(h.runs) >= mostHeavy {
+	run, known := h.runs[key]
+	if known && run == e.Run || !known && len(h.runs) >= mostLargeHeaps {
 		return false
 	}
 	if h.runs == nil {
-		h.runs = make(map[uint64]bool)
+		h.runs = make(map[importKey]uint64)
 	}
-	h.runs[e.Run] = true
+	h.runs[key] = e.Run
 	return true
 }

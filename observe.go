@@ -7,7 +7,6 @@ import (
 
 	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/internal/headers"
-	"github.com/belay-go/belay/internal/redact"
 )
 
 // observe is the outermost layer. It emits CallDone when the call has ended. It decodes the answer before
@@ -82,7 +81,7 @@ func (x *exchange) emitAttempt(resp *http.Response, err error, began time.Time) 
 			e.RequestID = headers.RequestID(resp.Header, x.credentials(), "")
 		}
 		if e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity {
-			e.RequestBody = redact.Values(x.shownBody(), x.secrets())
+			e.RequestBody = x.shownBody()
 		}
 	}
 	if x.attemptCtx != nil {
@@ -100,8 +99,8 @@ func (x *exchange) info() CallInfo {
 	if !x.observed() {
 		return CallInfo{}
 	}
-	if x.shown == "" {
-		x.shown = x.url()
+	if x.shownURL == "" {
+		x.shownURL = x.url()
 	}
-	return CallInfo{x.set.name, x.integration, x.method(), x.opts.route, x.shown, x.opts.correlation}
+	return CallInfo{x.set.name, x.integration, x.method(), x.opts.route, x.shownURL, x.opts.correlation}
 }

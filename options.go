@@ -243,13 +243,14 @@ func WithObserver(o ...Observer) Option {
 		}
 		s := c.own()
 		s.watchers = append(s.watchers[:len(s.watchers):len(s.watchers)], o...)
+		s.deprecations = nil // the new ones have not been told
 		return nil
 	}
 }
 
 // WithRedactor sets the function that returns the text to log of a request's body when the partner finds the
 // request invalid (400, 422), and of the answer's body when a call has failed. Nil, the default, shows the names and
-// kinds of values, but no value.
+// kinds of values, but no value. Answers may hold other personal data than your requests.
 func WithRedactor(f Redactor) Option {
 	return func(c *config) error { c.own().redactor = f; return nil }
 }

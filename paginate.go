@@ -26,7 +26,7 @@ type Page[T any] struct {
 	// Total is the number of items in the whole list. It is 0 if the partner does not say it, or the paginator
 	// does not know where.
 	Total int
-	// Size is the number of bytes of the page's body.
+	// Size is the length of the page's body in bytes, after decompression and conversion to UTF-8.
 	Size int64
 }
 
@@ -263,8 +263,9 @@ func EndAt(statuses ...int) PageOption {
 
 // Prefetch fetches up to n pages ahead while the loop handles one, within the limits. If the positions of the
 // pages are known in advance ([OffsetPages], [NumberPages]), it fetches them concurrently, up to n pages
-// beyond the last one; otherwise one after the other. It holds at most n pages besides the loop's own, of 64 MiB
-// together, or one that is larger. Zero,
+// beyond the last one; otherwise one after the other. It holds at most n pages besides the loop's own, and fetches none
+// while those that wait have 64 MiB. A page on its way counts as large as the last one, so a list whose pages suddenly
+// become large can exceed this by up to n pages. Zero,
 // the default, fetches none ahead; n is from 0 to 100.
 func Prefetch(n int) PageOption {
 	return pageOption(func(o *pageOptions) {

@@ -230,7 +230,8 @@ type LimiterStatus struct {
 	Limits []LimitStatus
 	// Waiting is the number of waiting calls, of all clients that share the limiter.
 	Waiting int
-	// InFlight is the number of attempts in flight; 0 if nothing bounds them ([WithMaxInFlight]).
+	// InFlight is the number of attempts in flight. Without a bound on them ([WithMaxInFlight]) they are not counted, and it
+	// is 0.
 	InFlight int
 	// PausedFor is how long all calls still wait because the partner asked for it, 0 if they do not. A pause
 	// of one credential or route does not show here.
@@ -243,7 +244,7 @@ type LimiterStatus struct {
 	byLevel [3]int // of Waiting
 }
 
-// WaitingAt returns how many of the waiting calls have a priority; 0 for an unknown one.
+// WaitingAt returns the number of waiting calls of priority p, 0 for an unknown one.
 func (s LimiterStatus) WaitingAt(p Priority) int {
 	if p < Low || p > High {
 		return 0

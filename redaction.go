@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belay-go/belay/internal/errbody"
 	"github.com/belay-go/belay/internal/origin"
 	"github.com/belay-go/belay/internal/redact"
 )
@@ -260,8 +261,7 @@ func (x *exchange) url() string {
 
 const maxLoggedBody = 4 << 10
 
-// shownBody returns the text that errors and events show of the request's body: the result of the user's
-// redactor, or else the body's shape. It is empty if the body can be read only once.
+// shownBody returns the text that events show of the request's body. It is empty if the body can be read only once.
 func (x *exchange) shownBody() string {
 	if x.req.GetBody == nil || x.req.Body == nil {
 		return ""
@@ -271,38 +271,39 @@ func (x *exchange) shownBody() string {
 		return ""
 	}
 	defer rc.Close()
-	head, _ := io.ReadAll(io.LimitReader(rc, maxLoggedBody))
-	contentType := x.req.Header.Get("Content-Type")
-	if x.set.redactor != nil {
-		return redact.Line(x.redacted(contentType, head), maxLoggedBody)
-	}
-	return redact.Shape(contentType, head, maxLoggedBody)
+	head, _ := io.ReadAll(io.LimitReader(rc, errbody.MaxBytes))
+	return x.shown(x.req.Header.Get("Content-Type"), head)
 }
 
 // shownAnswer returns the text that events show of the body of an answer. It is empty if the body has not been read.
 func (x *exchange) shownAnswer(resp *http.Response) string {
 	head := x.past().att.peeked
 	if len(head) == 0 && x.whole && x.buffer != nil {
-		head = x.data
+		head = x.data[:min(len(x.data), errbody.MaxBytes)]
 	}
-	if head = head[:min(len(head), maxLoggedBody)]; len(head) == 0 {
+	return x.shown(resp.Header.Get("Content-Type"), head)
+}
+
+// shown returns the text that events show of a body: what the user's redactor makes of it, or else its shape. The call's
+// secrets are masked before anything is cut, because the rest of a secret that was cut would not be found.
+func (x *exchange) shown(contentType string, head []byte) string {
+	if len(head) == 0 {
 		return ""
 	}
-	contentType := resp.Header.Get("Content-Type")
-	text := ""
-	if x.set.redactor != nil {
-		text = redact.Line(x.redacted(contentType, head), maxLoggedBody)
-	} else {
-		text = redact.Shape(contentType, head, maxLoggedBody)
+	secrets := x.secrets()
+	contentType, body := redact.Values(contentType, secrets), []byte(redact.Values(string(head), secrets))
+	body = body[:min(len(body), maxLoggedBody)]
+	if x.set.redactor == nil {
+		return redact.Shape(contentType, body, maxLoggedBody)
 	}
-	return redact.Values(text, x.secrets())
+	return redact.Line(redact.Values(x.redacted(contentType, body), secrets), maxLoggedBody)
 }
 
 // redacted returns the text that the user's redactor makes of a body, "" if the redactor panics.
-func (x *exchange) redacted(contentType string, head []byte) (shown string) {
+func (x *exchange) redacted(contentType string, head []byte) (text string) {
 	defer func() {
 		if recover() != nil {
-			shown = ""
+			text = ""
 		}
 	}()
 	return x.set.redactor(contentType, head)

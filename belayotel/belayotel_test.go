@@ -246,3 +246,34 @@ func BenchmarkSpans(b *testing.B) {
 			otelhttp.WithPropagators(propagation.TraceContext{}))
 	}))
 }
+
+// The span of a call has its correlation id, and an event for an endpoint that ends.
+func TestCorrelationAndDeprecated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tracer, spans, _ := newTracer(t, belayotel.Config{})
+		c, err := belay.New("https://crm.example", belay.WithName("crm"), belay.WithObserver(tracer),
+			belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) {
+				return answer(200, "Sunset", "Wed, 31 Dec 2031 23:59:59 GMT"), nil
+			})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := belay.Get[belay.None](t.Context(), c, "/x", belay.Correlation("req-42")); err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, s := range spans.GetSpans() {
+			for _, a := range s.Attributes {
+				found = found || a.Key == "belay.correlation_id" && a.Value.AsString() == "req-42"
+			}
+			for _, e := range s.Events {
+				if e.Name == "deprecated" && e.Attributes[0].Value.AsString() != "2031-12-31T23:59:59Z" {
+					t.Error(e.Attributes)
+				}
+			}
+		}
+		if got := tree(spans.GetSpans()); !found || !strings.Contains(got, "[deprecated]") {
+			t.Error(found, got)
+		}
+	})
+}

@@ -54,12 +54,12 @@ type Metrics struct {
 	labels labels
 	series seriesOf // of calls and attempts, without a search by label
 
-	states      state
-	sources     sources
-	runs        runs
-	refreshEnds refreshEnds
-	pauseEnds   pauseEnds
-	endpoint    endpointEnds
+	states       state
+	sources      sources
+	runs         runs
+	refreshEnds  refreshEnds
+	pauseEnds    pauseEnds
+	endpointEnds endpointEnds
 }
 
 // New returns metrics that count nothing yet. Register them: prometheus.MustRegister(metrics). A value out of range is
@@ -176,7 +176,7 @@ func (m *Metrics) Observe(_ context.Context, e belay.Event) {
 		m.retries.WithLabelValues(m.with(e.Call.Integration, partner, endpoint, e.Verdict.Class.String())...).Inc()
 	case belay.Deprecated:
 		partner, endpoint := m.place(&e.Call)
-		m.endpoint.note(partner, endpoint, &e)
+		m.endpointEnds.note(partner, endpoint, &e)
 	case belay.Paused:
 		m.inc(m.pauses, e.Call.Partner, e.Call.Integration, e.Scope.String())
 		m.pauseEnds.note(m.labels.get(partners, "", e.Call.Partner), &e)

@@ -120,26 +120,29 @@ func (r *refreshEnds) forget(partner, integration string) {
 // endpointEnds holds when endpoints end, as partners say.
 type endpointEnds struct {
 	mu   sync.Mutex
-	ends map[[2]string]endpointEnd // by partner and endpoint
+	ends map[endpointAt]endpointEnd
 }
+
+type endpointAt struct{ partner, endpoint, method string }
 
 type endpointEnd struct{ told, end time.Time }
 
 func (s *endpointEnds) note(partner, endpoint string, e *belay.Deprecated) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := [2]string{partner, endpoint}
+	at := endpointAt{partner, endpoint, methodOf(e.Call.Method)}
 	if e.Sunset.IsZero() {
 		delete(s.ends, at)
 		return
 	}
 	if s.ends == nil {
-		s.ends = make(map[[2]string]endpointEnd)
+		s.ends = make(map[endpointAt]endpointEnd)
 	}
 	s.ends[at] = endpointEnd{time.Now(), e.Sunset}
 }
 
-// all returns when endpoints end, without those that the partner has not told of for two days.
+// all returns when endpoints end, by partner and endpoint: the first of their methods, and without those that the partner has
+// not told of for two days.
 func (s *endpointEnds) all() map[[2]string]time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +152,10 @@ func (s *endpointEnds) all() map[[2]string]time.Time {
 			delete(s.ends, at)
 			continue
 		}
-		out[at] = one.end
+		key := [2]string{at.partner, at.endpoint}
+		if have, known := out[key]; !known || one.end.Before(have) {
+			out[key] = one.end
+		}
 	}
 	return out
 }

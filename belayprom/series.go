@@ -31,7 +31,9 @@ type series struct {
 // seriesOf holds series by what events say, so that a call searches no label. It is bounded: raw paths have no series of
 // their own.
 type seriesOf struct {
-	recent  [512]atomic.Pointer[series] // by slot: most calls find theirs here, without a lock and without a hash of all names
+	// recent holds series by slot. Most calls find theirs here, without a lock and without a hash of all names, which takes
+	// half the time: BenchmarkObserve. TestSeriesOfOneSlot is red if a slot is taken for a key.
+	recent  [512]atomic.Pointer[series]
 	mu      sync.RWMutex
 	by      map[key]*series
 	minutes map[string]*minute // by partner
@@ -132,7 +134,7 @@ type minute struct {
 }
 
 // seconds returns the time in seconds since m was made. It reads one clock, where time.Now reads two.
-func (m *Metrics) seconds() int64 { return int64(time.Since(m.made)/time.Second) + 1<<20 }
+func (m *Metrics) seconds() int64 { return int64(time.Since(m.made) / time.Second) }
 
 func (m *minute) add(now int64) {
 	at := &m.seconds[now&63]

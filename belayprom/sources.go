@@ -33,7 +33,7 @@ func (s *sources) init(constant prometheus.Labels) {
 	s.pauseEnd = desc("integration_api_pause_end_timestamp_seconds",
 		"When the last pause ends that the partner has asked for; none while there is no pause.", "partner", "scope")
 	s.endpointEnd = desc("integration_api_endpoint_end_timestamp_seconds",
-		"When an endpoint stops working, as the partner says (Sunset).", "partner", "endpoint")
+		"Time at which an endpoint stops working, in seconds since 1970, as the partner says (Sunset).", "partner", "endpoint")
 }
 
 // AddChecker makes metrics of the probes of c. Nil is an error.
@@ -103,7 +103,7 @@ func (s *sources) collect(ch chan<- prometheus.Metric, m *Metrics) {
 	for key, end := range m.pauseEnds.last() {
 		gauge(s.pauseEnd, float64(end.Unix()), key.partner, key.scope)
 	}
-	for at, end := range m.endpoint.all() {
+	for at, end := range m.endpointEnds.all() {
 		gauge(s.endpointEnd, float64(end.Unix()), at[0], at[1])
 	}
 }

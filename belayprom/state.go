@@ -32,7 +32,7 @@ func (s *state) init(constant prometheus.Labels, integration bool) {
 	s.waiting = desc("integration_api_calls_waiting", "Calls that wait for a limit.", "partner", "integration")
 	s.byPriority = desc("integration_api_calls_waiting_by_priority", "Calls that wait for a limit, by their priority.",
 		"partner", "integration", "priority")
-	s.inFlight = desc("integration_api_attempts_in_flight", "Attempts in flight.", "partner", "integration")
+	s.inFlight = desc("integration_api_attempts_in_flight", "Attempts in flight, 0 where nothing bounds them.", "partner", "integration")
 	s.paused = desc("integration_api_paused_seconds", "How long all calls still wait because the partner has asked for it.",
 		"partner", "integration")
 	s.open = desc("integration_api_circuit_open", "Circuits that are not closed, by origin: 1 while they are open, 0.5 while they are probed.",

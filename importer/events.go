@@ -45,8 +45,8 @@ func (j Job[Raw, Rec]) ended(ctx context.Context, s *Stats, err error) {
 var errPanicked = errors.New("importer: the run panicked")
 
 // drifted tells of a difference from the schema.
-func (j Job[Raw, Rec]) drifted(d schema.Drift) {
-	j.tell(context.Background(), belay.SchemaChanged{
+func (j Job[Raw, Rec]) drifted(ctx context.Context, d schema.Drift) {
+	j.tell(ctx, belay.SchemaChanged{
 		Partner: j.Partner, Integration: j.Integration, What: j.Name, Difference: d.String(),
 	})
 }

@@ -66,9 +66,9 @@ type Job[Raw, Rec any] struct {
 	// BatchSize is the number of records that are gathered before they are saved; the page that reaches it is
 	// saved whole. Zero means 100, negative is an error.
 	BatchSize int
-	// BatchBytes is the number of bytes of pages ([belay.Page].Size) that are gathered before their records are saved,
-	// however few these are. Zero means 32 MiB, negative is an error. It and BatchSize become half as large after each
-	// batch while the process's heap is above 512 MiB, down to a 128th, and grow again when it is below 384 MiB.
+	// BatchBytes is the number of bytes of pages ([belay.Page].Size) at which the gathered records are saved, even if they
+	// are fewer than BatchSize. Pages without a Size count as 0. Zero means 32 MiB, negative is an error. While the process's
+	// heap is above 512 MiB, each batch halves both limits, down to a 128th; below 384 MiB each one doubles them again.
 	BatchBytes int64
 	// Workers is the number of records that are adapted at the same time; their order stays the same. Zero
 	// means 1, negative is an error.
@@ -119,7 +119,8 @@ type Stats struct {
 	Left    time.Duration
 	// PeakHeap is the largest number of bytes in use on the process's heap, measured after each batch.
 	PeakHeap uint64
-	// BatchSize is the present one: Job.BatchSize, or less while the heap is large.
+	// BatchSize is the size in use, in records: Job.BatchSize, or less while the heap is large. It is 0 before the first
+	// batch is saved.
 	BatchSize int
 
 	run uint64 // its number, for events
@@ -242,7 +243,7 @@ func (r *run[Raw, Rec]) take(ctx context.Context, page belay.Page[Raw]) error {
 				out[i].err = fmt.Errorf("importer: adapting it panicked: %v", p)
 			}
 		}()
-		out[i].rec, out[i].err = r.job.adapt(page.Items[i])
+		out[i].rec, out[i].err = r.job.adapt(ctx, page.Items[i])
 	}
 	for i := range out { // until it is done: a function may end its goroutine, and leave the rest of the records
 		out[i].err = errNotAdapted
@@ -298,9 +299,9 @@ func (r *run[Raw, Rec]) skipped(rec Rec) (skip bool, change Change, err error) {
 	return r.skip(rec)
 }
 
-func (j Job[Raw, Rec]) adapt(raw Raw) (rec Rec, err error) {
+func (j Job[Raw, Rec]) adapt(ctx context.Context, raw Raw) (rec Rec, err error) {
 	if j.Schema != nil {
-		if err := j.Schema.Look(any(raw).(json.RawMessage), j.drifted); err != nil {
+		if err := j.Schema.Compare(any(raw).(json.RawMessage), nil, func(d schema.Drift) { j.drifted(ctx, d) }); err != nil {
 			return rec, fmt.Errorf("importer: %w", err)
 		}
 	}

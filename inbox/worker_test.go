@@ -1286,3 +1286,17 @@ func TestPutFromHandler(t *testing.T) {
 
 // clearOf returns a zero value that no analyser knows.
 func clearOf[T any]() (zero T) { return zero }
+
+// Calls made by a handler have the event's id.
+func TestHandlersCorrelate(t *testing.T) {
+	got := make(chan string, 1)
+	w, err := inbox.Start(inbox.NewMemory(), func(ctx context.Context, _ inbox.Item) error {
+		got <- belay.CorrelationID(ctx)
+		return nil
+	}, inbox.Config{})
+	require.NoError(t, err)
+	_, err = w.Put(t.Context(), belay.Delivery{Partner: "crm", ID: "d", Events: []belay.WebhookEvent{{ID: "evt_1", Data: []byte("{}")}}})
+	require.NoError(t, err)
+	require.Equal(t, "evt_1", <-got)
+	require.NoError(t, w.Shutdown(t.Context()))
+}

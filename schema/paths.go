@@ -14,6 +14,8 @@ type node struct {
 	named    bool // Fields names it
 	fields   map[string]*node
 	order    []string // of fields
+	path     string   // as it is shown
+	index    int      // in the order of its parent
 	elements *node
 }
 
@@ -41,15 +43,18 @@ func (n *node) required() bool {
 // compile returns the tree of a schema's paths.
 func compile(s *Schema) (*node, error) {
 	if len(s.Fields) == 0 {
-		return nil, errors.New("Schema.Fields is empty")
+		return nil, errors.New("schema: Schema.Fields is empty")
 	}
 	if s.Mode > Fail {
-		return nil, fmt.Errorf("Schema.Mode is %d, not known", s.Mode)
+		return nil, fmt.Errorf("schema: Schema.Mode is %d, not known", s.Mode)
 	}
 	root := new(node)
 	for path, kind := range s.Fields {
-		if kind == 0 || kind&^(Anything|Null) != 0 {
-			return nil, fmt.Errorf("Schema.Fields[%q] has no kind", path)
+		switch {
+		case kind == 0:
+			return nil, fmt.Errorf("schema: Schema.Fields[%q] has no kind", path)
+		case kind&^(Anything|Null) != 0:
+			return nil, fmt.Errorf("schema: Schema.Fields[%q] has the unknown kind %d", path, kind)
 		}
 		at, err := root.at(path)
 		if err != nil {
@@ -71,7 +76,7 @@ func (n *node) at(path string) (*node, error) {
 			elements++
 		}
 		if name == "" && !(first && elements > 0) {
-			return nil, fmt.Errorf("Schema.Fields[%q] has a part without a name", path)
+			return nil, fmt.Errorf("schema: Schema.Fields[%q] has a part without a name", path)
 		}
 		if name != "" {
 			name = strings.ReplaceAll(name, `\.`, ".")
@@ -101,7 +106,9 @@ func segment(path string) (name, rest string, more bool) {
 	for i := 0; i < len(path); i++ {
 		switch path[i] {
 		case '\\':
-			i++
+			if strings.HasPrefix(path[i+1:], ".") {
+				i++
+			}
 		case '.':
 			return path[:i], path[i+1:], true
 		}
@@ -109,19 +116,22 @@ func segment(path string) (name, rest string, more bool) {
 	return path, "", false
 }
 
-// check returns an error for a place that cannot be what is named in it.
+// check completes the places below one, and returns an error for a place that cannot be what is named in it.
 func (n *node) check(path string) error {
+	n.path = path
 	if n.fields != nil && n.elements != nil {
-		return fmt.Errorf("Schema.Fields has names and elements in %q", path)
+		return fmt.Errorf("schema: Schema.Fields has names and elements in %q", path)
 	}
 	if n.fields == nil && n.elements == nil {
 		return nil
 	}
 	if n.named && n.want&n.kind() == 0 {
-		return fmt.Errorf("Schema.Fields[%q] is %s, and has fields in it", path, n.want)
+		return fmt.Errorf("schema: Schema.Fields[%q] is %s, and has fields in it", path, n.want)
 	}
 	n.order = slices.Sorted(maps.Keys(n.fields))
-	for name, f := range n.fields {
+	for i, name := range n.order {
+		f := n.fields[name]
+		f.index = i
 		if err := f.check(join(path, name)); err != nil {
 			return err
 		}

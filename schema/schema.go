@@ -3,6 +3,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -16,11 +17,12 @@ import (
 type Mode uint8
 
 const (
-	// Report takes the record, and reports the difference.
+	// Report accepts the record, and reports the difference.
 	Report Mode = iota
 	// Reject rejects the record, and reports the difference. A call fails with belay.ErrData.
 	Reject
-	// Fail reports the difference, and ends an import before the batch with that record is saved. For a call it is Reject.
+	// Fail reports the difference, and ends an import before the batch with that record is saved. For a call it is the same
+	// as Reject.
 	Fail
 )
 
@@ -55,25 +57,27 @@ func (k Kind) String() string {
 	return strings.Join(names, " or ")
 }
 
-// Schema describes the expected records of a partner, and the treatment of records that differ. It is safe for concurrent
-// use, unless its fields are changed.
+// Schema describes the expected records of a partner, and the treatment of records that differ. Make it once and share it:
+// it remembers which differences it has reported. Its fields must not change after its first use. It is safe for concurrent
+// use.
 type Schema struct {
-	// Fields maps the path of each field to its allowed kinds: "id", "address.full" for a field of an object, "lines[].price"
-	// for a field of each element of an array, "[].id" where the record itself is an array. A dot that is part of a name is
-	// written \. It must not be empty. What holds a field need not be named: it must be there if the field must.
+	// Fields maps the path of each field to its allowed kinds: "id", "address.full" for a field of an object,
+	// "lines[].price" for a field of each element of an array, "[].id" where the record itself is an array. Write a dot
+	// inside a name as `\.`. Objects and arrays on the way need not be listed: they must be present if a required field is
+	// inside. It must not be empty.
 	Fields map[string]Kind
 	// Mode decides the treatment of a record that differs.
 	Mode Mode
-	// Closed treats a field that Fields does not name as a difference too, wherever Fields names another one of the same
-	// object.
+	// Closed also reports fields that Fields does not name, in each object of which Fields names at least one field.
 	Closed bool
-	// Changed is called once for each difference, for 1,000 differences at most, on the goroutine that looks. Nil
-	// reports nothing.
+	// Changed is called once for each difference, for 2,000 differences at most, on the goroutine that calls Compare. Nil
+	// means no function.
 	Changed func(Drift)
 
 	compiled atomic.Pointer[node]
 	mu       sync.Mutex
 	reported map[string]bool
+	strange  map[string]bool // reported names that are not known
 }
 
 // Drift is the difference between a record and the schema. It holds paths and kinds, no values.
@@ -115,13 +119,14 @@ func (s *Schema) Check() error {
 	return nil
 }
 
-// mostDrifts is the number of differences that are remembered as reported.
+// mostDrifts is the number of differences that are remembered as reported, of names that are not known and of others.
 const mostDrifts = 1000
 
-// Look compares a record, which is JSON, with the schema, and reports a difference that is new to s.Changed and to also;
-// nil is not called. It returns an *Error if the mode asks for one. A record that is neither an object nor an array is an
-// error in every mode; so is an array where no path begins with [].
-func (s *Schema) Look(record json.RawMessage, also func(Drift)) error {
+// Compare compares a record, which is JSON, with the schema. A difference that was not seen before is passed to s.Changed and
+// to onNew, which may be nil. It returns an *Error if the record differs and Mode is not Report, and if it is not the object or
+// the array that Fields describes; and the error of Check. clean returns the name of a field that is not known as it may be
+// shown; nil shows it as it is. s must not be nil.
+func (s *Schema) Compare(record json.RawMessage, clean func(string) string, onNew func(Drift)) error {
 	root := s.compiled.Load()
 	if root == nil {
 		if err := s.Check(); err != nil {
@@ -129,17 +134,18 @@ func (s *Schema) Look(record json.RawMessage, also func(Drift)) error {
 		}
 		root = s.compiled.Load()
 	}
-	l := look{closed: s.Closed}
-	if kind := kindOf(record); kind != root.kind() || !l.in(root, "", record) {
+	c := comparison{in: json.NewDecoder(bytes.NewReader(record)), closed: s.Closed, clean: clean}
+	c.in.UseNumber()
+	if c.record(root) != nil {
 		return &Error{"it is no " + root.kind().String()}
 	}
-	d := l.drift()
+	d := c.drift()
 	text := d.String()
 	if text == "" {
 		return nil
 	}
-	if s.first(text) {
-		for _, f := range [...]func(Drift){also, s.Changed} {
+	if s.first(d) {
+		for _, f := range [...]func(Drift){onNew, s.Changed} {
 			if f != nil {
 				f(d)
 			}
@@ -151,16 +157,22 @@ func (s *Schema) Look(record json.RawMessage, also func(Drift)) error {
 	return &Error{text}
 }
 
-// first reports whether a difference is new, and remembers it.
-func (s *Schema) first(text string) bool {
+// first reports whether a difference is new, and remembers it. Names that are not known, which the partner makes up, have a
+// bound of their own, so that they use up no other's.
+func (s *Schema) first(d Drift) bool {
+	unknown := Drift{Unknown: d.Unknown}.String()
+	d.Unknown = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reported[text] || len(s.reported) >= mostDrifts {
+	a := remember(&s.reported, d.String())
+	b := remember(&s.strange, unknown)
+	return a || b
+}
+
+func remember(known *map[string]bool, text string) bool {
+	if text == "" || (*known)[text] || len(*known) >= mostDrifts {
 		return false
 	}
-	if s.reported == nil {
-		s.reported = make(map[string]bool)
-	}
-	s.reported[text] = true
+	*known = put(*known, text, true)
 	return true
 }

@@ -2,8 +2,10 @@ package schema_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,17 +13,17 @@ import (
 	"github.com/belay-go/belay/schema"
 )
 
-// look returns the difference that is told of a record, or its error.
-func look(t *testing.T, s *schema.Schema, record string) string {
+// compare returns the difference that is told of a record, or its error.
+func compare(t *testing.T, s *schema.Schema, record string) string {
 	t.Helper()
 	told := ""
-	if err := s.Look([]byte(record), func(d schema.Drift) { told = d.String() }); err != nil && told == "" {
+	if err := s.Compare([]byte(record), nil, func(d schema.Drift) { told = d.String() }); err != nil && told == "" {
 		return err.Error()
 	}
 	return told
 }
 
-func TestLook(t *testing.T) {
+func TestCompare(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		fields       map[string]schema.Kind
@@ -65,7 +67,7 @@ func TestLook(t *testing.T) {
 		{map[string]schema.Kind{"id": schema.Number}, false, `null`, "the record's shape has changed: it is no object"},
 	} {
 		s := &schema.Schema{Fields: c.fields, Closed: c.closed}
-		require.Equal(t, c.want, look(t, s, c.record), "%v %s", c.fields, c.record)
+		require.Equal(t, c.want, compare(t, s, c.record), "%v %s", c.fields, c.record)
 	}
 }
 
@@ -79,7 +81,7 @@ func TestModes(t *testing.T) {
 			Changed: func(d schema.Drift) { told = append(told, d.String()) },
 		}
 		for range 3 {
-			err := s.Look([]byte(`{}`), nil)
+			err := s.Compare([]byte(`{}`), nil, nil)
 			if fails {
 				require.EqualError(t, err, "the record's shape has changed: missing id")
 				require.ErrorAs(t, err, new(*schema.Error))
@@ -99,7 +101,7 @@ func TestBadSchemas(t *testing.T) {
 	}{
 		{&schema.Schema{}, "Fields is empty"},
 		{&schema.Schema{Fields: map[string]schema.Kind{"x": 0}}, `Fields["x"] has no kind`},
-		{&schema.Schema{Fields: map[string]schema.Kind{"x": 128}}, `Fields["x"] has no kind`},
+		{&schema.Schema{Fields: map[string]schema.Kind{"x": 128}}, `Fields["x"] has the unknown kind 128`},
 		{&schema.Schema{Fields: map[string]schema.Kind{"x": schema.Text}, Mode: 9}, "Mode is 9"},
 		{&schema.Schema{Fields: map[string]schema.Kind{"": schema.Text}}, `Fields[""] has a part without a name`},
 		{&schema.Schema{Fields: map[string]schema.Kind{"a..b": schema.Text}}, `Fields["a..b"] has a part without a name`},
@@ -109,12 +111,12 @@ func TestBadSchemas(t *testing.T) {
 		{&schema.Schema{Fields: map[string]schema.Kind{"[].c": schema.Text, "b": schema.Text}}, `names and elements in ""`},
 	} {
 		require.ErrorContains(t, c.schema.Check(), c.want)
-		require.ErrorContains(t, c.schema.Look([]byte(`{}`), nil), c.want)
+		require.ErrorContains(t, c.schema.Compare([]byte(`{}`), nil, nil), c.want)
 	}
 }
 
 // Records with names without end cost bounded memory, and are told in an order that does not change.
-func TestLookIsBounded(t *testing.T) {
+func TestCompareIsBounded(t *testing.T) {
 	t.Parallel()
 	var many []string
 	for i := range 5000 {
@@ -124,46 +126,48 @@ func TestLookIsBounded(t *testing.T) {
 	texts := make(map[string]bool)
 	for range 4 {
 		s := &schema.Schema{Fields: map[string]schema.Kind{"id": schema.Text | schema.Null}, Closed: true}
-		text := look(t, s, record)
+		text := compare(t, s, record)
 		require.Less(t, len(text), 20*120)
 		texts[text] = true
 	}
 	require.Len(t, texts, 1)
 	deep := strings.Repeat(`{"a":`, 5000) + "1" + strings.Repeat("}", 5000)
 	s := &schema.Schema{Fields: map[string]schema.Kind{"id": schema.Text | schema.Null}, Closed: true}
-	require.Equal(t, "unknown a.a.a.a.a.a.a.a", look(t, s, deep))
+	require.Equal(t, "unknown a.a.a.a.a.a.a.a", compare(t, s, deep))
 	n := 0
 	for i := range 3000 {
-		require.NoError(t, s.Look([]byte(fmt.Sprintf(`{"k%d":1}`, i)), func(schema.Drift) { n++ }))
+		require.NoError(t, s.Compare([]byte(fmt.Sprintf(`{"k%d":1}`, i)), nil, func(schema.Drift) { n++ }))
 	}
 	require.Equal(t, 999, n)
 	fields := make(map[string]schema.Kind)
 	for i := range 100 {
 		fields[fmt.Sprintf("f%02d", i)] = schema.Number
 	}
-	require.Equal(t, 20, strings.Count(look(t, &schema.Schema{Fields: fields}, `{}`), "f"))
+	require.Equal(t, 20, strings.Count(compare(t, &schema.Schema{Fields: fields}, `{}`), "f"))
 	var values []string
 	for name := range fields {
 		values = append(values, fmt.Sprintf(`%q:"x"`, name))
 	}
-	require.Equal(t, 20, strings.Count(look(t, &schema.Schema{Fields: fields}, "{"+strings.Join(values, ",")+"}"), "is text"))
+	require.Equal(t, 20, strings.Count(compare(t, &schema.Schema{Fields: fields}, "{"+strings.Join(values, ",")+"}"), "is text"))
 }
 
-func TestLookAtOnce(t *testing.T) {
+func TestCompareAtOnce(t *testing.T) {
 	t.Parallel()
-	s := &schema.Schema{Fields: map[string]schema.Kind{"a.b": schema.Text}}
+	var told atomic.Int32
+	s := &schema.Schema{Fields: map[string]schema.Kind{"a.b": schema.Text}, Changed: func(schema.Drift) { told.Add(1) }}
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 100 {
-				_ = s.Look([]byte(`{"a":{"b":1}}`), nil)
+				_ = s.Compare([]byte(`{"a":{"b":1}}`), nil, nil)
 			}
 		})
 	}
 	all.Wait()
+	require.Equal(t, int32(1), told.Load())
 }
 
-func FuzzLook(f *testing.F) {
+func FuzzCompare(f *testing.F) {
 	f.Add("a.b", `{"a":{"b":1}}`)
 	f.Add("[].x", `[{"x":null},3]`)
 	f.Add(`a\.b[][]`, `{"a.b":[[1]]}`)
@@ -173,7 +177,7 @@ func FuzzLook(f *testing.F) {
 			return
 		}
 		told := 0
-		_ = s.Look([]byte(record), func(d schema.Drift) {
+		_ = s.Compare([]byte(record), nil, func(d schema.Drift) {
 			if told++; d.String() == "" || len(d.Unknown) > 20 {
 				t.Fatal(d)
 			}
@@ -182,4 +186,35 @@ func FuzzLook(f *testing.F) {
 			t.Fatal(told)
 		}
 	})
+}
+
+// Names that the partner makes up use up no other difference's place; a name may end in a backslash.
+func TestDriftsApart(t *testing.T) {
+	t.Parallel()
+	var told []string
+	s := &schema.Schema{Fields: map[string]schema.Kind{"id": schema.Number}, Closed: true, Changed: func(d schema.Drift) { told = append(told, d.String()) }}
+	for i := range 3000 {
+		require.NoError(t, s.Compare([]byte(fmt.Sprintf(`{"id":1,"k%d":1}`, i)), nil, nil))
+	}
+	require.Len(t, told, 1000)
+	require.NoError(t, s.Compare([]byte(`{"k1":1}`), nil, nil))
+	require.Equal(t, "missing id; unknown k1", told[len(told)-1])
+	for i := range 10 {
+		require.NoError(t, s.Compare([]byte(fmt.Sprintf(`{"k%d":1}`, i)), nil, nil))
+	}
+	require.Len(t, told, 1001)
+	require.Equal(t, `a\.b is text`, compare(t, &schema.Schema{Fields: map[string]schema.Kind{`a\.b.c`: schema.Text}}, `{"a.b":"x"}`))
+	require.Empty(t, compare(t, &schema.Schema{Fields: map[string]schema.Kind{`a\b.c`: schema.Text}, Closed: true}, `{"a\\b":{"c":"x"}}`))
+}
+
+// A large record costs time, and no memory beside it.
+func TestLargeRecords(t *testing.T) { // not in parallel: it counts what all allocate
+	record := []byte(`{"items":[` + strings.Repeat(`{},`, 500_000) + `{}]}`)
+	s := &schema.Schema{Fields: map[string]schema.Kind{"items[].id": schema.Number | schema.Null, "x": schema.Text | schema.Null}, Closed: true}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	require.NoError(t, s.Compare(record, nil, nil))
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(100<<20))
 }

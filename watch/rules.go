@@ -44,8 +44,8 @@ type RulesConfig struct {
 	// RefreshEnds is how long before its end an unused refresh token is an alert, or a quarter of its life if that is
 	// less. Zero means 7 days.
 	RefreshEnds time.Duration
-	// EndpointEnds is how long before its end an endpoint that is called is an alert, which is a P1 in the last week. Zero
-	// means 90 days.
+	// EndpointEnds is how long before its end an endpoint that is still called becomes an alert: P2, and P1 in the last 7
+	// days. Zero means 90 days.
 	EndpointEnds time.Duration
 	// Rejects is the share of an import's records above which rejects are an alert, from five on. Zero means 0.01.
 	Rejects float64

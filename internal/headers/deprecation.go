@@ -19,7 +19,7 @@ func Deprecation(h http.Header) (since, end time.Time, told bool) {
 		}
 	}
 	if len(h["Sunset"]) > 0 {
-		if t, rest, ok := moment.Time(strings.TrimSpace(first(h, "Sunset"))); ok && rest == "" && sensible(t) {
+		if t, rest, ok := moment.Time(strings.TrimSpace(first(h, "Sunset"))); ok && rest == "" && plausibleDate(t) {
 			end, told = t, true
 		}
 	}
@@ -32,14 +32,14 @@ func deprecated(s string) (since time.Time, told bool) {
 	if seconds, ok := strings.CutPrefix(s, "@"); ok {
 		n, err := strconv.ParseInt(seconds, 10, 64)
 		since = time.Unix(n, 0)
-		return since, err == nil && sensible(since)
+		return since, err == nil && plausibleDate(since)
 	}
 	if strings.EqualFold(s, "true") || s == "?1" || s == "1" {
 		return since, true
 	}
 	since, rest, ok := moment.Time(s)
-	return since, ok && rest == "" && sensible(since)
+	return since, ok && rest == "" && plausibleDate(since)
 }
 
-// sensible reports whether a date is one of an API's life.
-func sensible(t time.Time) bool { return t.Year() >= 1990 && t.Year() <= 2200 }
+// plausibleDate reports whether a date is one of an API's life.
+func plausibleDate(t time.Time) bool { return t.UTC().Year() >= 1990 && t.UTC().Year() <= 2200 }

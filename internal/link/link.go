@@ -13,7 +13,7 @@ import (
 // is no link is passed over.
 func Next(values []string) string { return Find(values, "next") }
 
-// Find is Next for another relation, or for the first link with one of several.
+// Find returns the target of the first link that has one of rels, "" if there is none. It reads the same forms as Next.
 func Find(values []string, rels ...string) string {
 	for _, v := range values {
 		for v = strings.TrimLeft(v, ", \t"); v != ""; { // elements of a list may be empty (RFC 9110 section 5.6.1)
