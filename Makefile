@@ -51,7 +51,7 @@ bench: ## compare with bare net/http and a stack made by hand, interleaved, medi
 	@echo; echo "limits, 2,000 calls each, worst of 11 seeds: time, over the optimum, 429s, failed"
 	@go test -count=1 -run TestLimitTable -v . | sed -n 's/^.*limits: /  /p'
 
-test-integration: ## Stripe's mock server through a fault proxy, and an authorization server from npm (skipped without Node), an import that is killed twenty times, webhooks whose receiver is killed, metrics and alerts with promtool, a real Prometheus and a real Alertmanager, the page in a browser, belaysql with SQLite and PostgreSQL (skipped where Debian's packages cannot be installed)
+test-integration: ## Stripe's mock server through a fault proxy, and an authorization server from npm (skipped without Node), an import that is killed twenty times, webhooks whose receiver is killed, metrics and alerts with promtool, a real Prometheus and a real Alertmanager, the page in a browser, belaysql and tasks with SQLite and PostgreSQL, whose workers are killed (skipped where Debian's packages cannot be installed)
 	command -v chromium >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends chromium) >/dev/null 2>&1 || true
 	command -v prometheus-alertmanager >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends prometheus-alertmanager) >/dev/null 2>&1 || true
 	cd integration && go test $(RACE) -count=1 -v -timeout 10m ./...
@@ -62,6 +62,7 @@ test-integration: ## Stripe's mock server through a fault proxy, and an authoriz
 	command -v promtool >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends prometheus) >/dev/null 2>&1 || true
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || (apt-get update -q && apt-get install -y -q --no-install-recommends postgresql) >/dev/null 2>&1 || true
 	cd belaysql && BELAY_POSTGRES=1 go test $(RACE) -count=1 -v -timeout 10m .
+	cd tasks && BELAY_POSTGRES=1 go test $(RACE) -count=1 -v -timeout 10m ./...
 	cd belayotel && go test $(RACE) -count=1 ./...
 	cd belayprom && go test $(RACE) -count=1 ./... && go test -count=1 -v -run 'TestPromtool|TestRules|TestQueries|TestAllocations' .
 	cd belayprom && BELAY_PROMETHEUS=1 go test -count=1 -v -run TestPrometheus -timeout 10m .

@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"belayprom":       {".", "inbox", "watch"},
 	"belayotel":       {"."},
 	"belaysql":        {".", "oauth", "importer", "inbox"},
+	"tasks":           {".", "belaysql", "internal/..."},
 	"driver":          {".", "bulk", "internal/..."},
 	"partners":        {".", "webhook", "oauth", "internal/..."},
 	"watch":           {".", "driver", "inbox", "importer", "internal/..."},
@@ -61,7 +62,7 @@ func TestArrows(t *testing.T) {
 		return strings.TrimPrefix(path, module+"/")
 	}
 	seen := 0
-	for _, dir := range []string{".", "inbox/boltinbox", "belayprom", "belayotel", "belaysql"} {
+	for _, dir := range []string{".", "inbox/boltinbox", "belayprom", "belayotel", "belaysql", "tasks"} {
 		list := exec.Command("go", "list", "-f", "{{.Name}} {{.ImportPath}} {{join .Imports \" \"}}", "./...")
 		list.Dir = dir
 		out, err := list.CombinedOutput()

@@ -3,10 +3,11 @@ package inbox
 import (
 	"cmp"
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Group is the dead letters that failed for the same reason.
@@ -29,7 +30,7 @@ func (w *Worker) Groups(ctx context.Context, f Filter) ([]Group, error) {
 		if err != nil {
 			return nil, err
 		}
-		k := key{it.Partner, it.Type, fingerprint(it.Error)}
+		k := key{it.Partner, it.Type, errkit.Fingerprint(it.Error)}
 		at := it.FailedAt()
 		g := found[k]
 		if g == nil {
@@ -53,9 +54,3 @@ func (w *Worker) Groups(ctx context.Context, f Filter) ([]Group, error) {
 	})
 	return all, nil
 }
-
-// varying matches what differs between errors of the same kind: quoted texts, addresses, ids and numbers.
-var varying = regexp.MustCompile(`"[^"]*"|'[^']*'|[0-9a-fA-F]{8,}|[A-Za-z_-]*[0-9][0-9A-Za-z_.:-]*`)
-
-// fingerprint returns an error's text without what differs from event to event.
-func fingerprint(text string) string { return varying.ReplaceAllString(text, "#") }

@@ -1,0 +1,262 @@
+package tasks
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/belay-go/belay/belaysql"
+)
+
+// Config configures [Open] and [New]. The zero value only inserts.
+type Config struct {
+	// River is River's own configuration. Its Plugins, ErrorHandler and RetryPolicy are called beside those of this package.
+	// Zero fields mean River's defaults, but for JobTimeout (5 min), FetchCooldown (10 ms) and RescueStuckJobsAfter.
+	River river.Config
+	// Decide decides what a failed task does next. Nil means [Decide].
+	Decide func(err error, job *rivertype.JobRow) Decision
+	// MaxSnoozes and MaxSnoozeAge bound how often, and how long after its insertion, a task is put off without spending an
+	// attempt; after that it spends one. Zero means 1,000 and 3 days; negative is an error.
+	MaxSnoozes   int
+	MaxSnoozeAge time.Duration
+	// MaxRequeues is how often a task may run again because its process died, before it becomes a dead letter: a task that
+	// kills its process would do so for ever. Zero means 5; negative is an error.
+	MaxRequeues int
+	// Heartbeat is the time between two signs of life of a process, and DeadAfter the time without one after which another
+	// process runs its tasks. Zero means 2 s and 8 s; DeadAfter must be at least twice Heartbeat.
+	Heartbeat, DeadAfter time.Duration
+	// Shared lets several processes work on one SQLite file. Without it one process holds the file while it works, and
+	// runs the tasks of the one before at once. It has no meaning for PostgreSQL.
+	Shared bool
+	// Alert is called when a task is given up: canceled by its error, a dead letter, or too often requeued. It runs on the
+	// goroutine of the task, and must be quick. Nil means none.
+	Alert func(context.Context, Alert)
+}
+
+// Alert says that a task was given up.
+type Alert struct {
+	JobID       int64
+	Kind, Queue string
+	Class       string // of the error, such as "auth"; "panic", "requeued"
+	Error       string // one line
+	At          time.Time
+}
+
+const (
+	defaultTimeout = 5 * time.Minute
+	hardAfter      = time.Minute // after the timeout, a task that does not return is stuck
+)
+
+// Client is a *river.Client whose tasks follow the rules of this package. Start and Stop are those of this type: never call
+// the embedded client's own. Create it with [Open] or [New]. It is safe for concurrent use.
+type Client[TTx any] struct {
+	*river.Client[TTx]
+	cfg   Config
+	d     dialect
+	db    *sql.DB // for short statements
+	read  *sql.DB // another pool: insert middleware runs within a transaction of the first one
+	store *belaysql.Store
+	log   *slog.Logger
+	file  string // of SQLite, to be locked; empty for none
+	own   []*sql.DB
+	close []func()
+
+	retries retries
+	beat    heartbeat
+
+	mu      sync.Mutex
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	unlock  func()
+}
+
+// New returns a client over a River driver of yours, such as riverpgxv5. db leads to the same database, by another pool than
+// the driver's; it stays yours. The tables of River must be there: see rivermigrate. Those of this package are created.
+func New[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], db *sql.DB, dialect belaysql.Dialect, cfg Config) (*Client[TTx], error) {
+	if driver == nil || db == nil {
+		return nil, errors.New("tasks: New: the driver or the database is nil")
+	}
+	c, err := newClient(ctx, driver, db, db, dialect, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("tasks: New: %w", err)
+	}
+	return c, nil
+}
+
+func newClient[TTx any](
+	ctx context.Context, driver riverdriver.Driver[TTx], db, read *sql.DB, kind belaysql.Dialect, cfg Config,
+) (*Client[TTx], error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	store, err := belaysql.New(ctx, db, kind)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client[TTx]{cfg: cfg, d: dialect{kind}, db: db, read: read, store: store, log: cfg.River.Logger}
+	if c.log == nil {
+		c.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	if err := c.migrate(ctx); err != nil {
+		return nil, err
+	}
+	r := cfg.River
+	if r.ID == "" {
+		r.ID = clientID()
+	}
+	if r.JobTimeout == 0 {
+		r.JobTimeout = defaultTimeout
+	}
+	if r.FetchCooldown == 0 {
+		r.FetchCooldown = 10 * time.Millisecond
+	}
+	if r.RescueStuckJobsAfter == 0 && r.JobTimeout > 0 {
+		r.RescueStuckJobsAfter = max(time.Hour, r.JobTimeout+time.Hour)
+	}
+	if r.JobStuckThreshold == 0 {
+		r.JobStuckThreshold = hardAfter
+	}
+	if r.Logger == nil {
+		r.Logger = c.log
+	}
+	r.RetryPolicy = &c.retries
+	if c.retries.next = cfg.River.RetryPolicy; c.retries.next == nil {
+		c.retries.next = new(river.DefaultClientRetryPolicy)
+	}
+	r.ErrorHandler = &panics{cfg.River.ErrorHandler}
+	r.Plugins = append([]rivertype.Plugin{&plugin[TTx]{c: c}}, cfg.River.Plugins...)
+	c.beat.id = r.ID
+	if c.Client, err = river.NewClient(driver, &r); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (cfg *Config) check() error {
+	var errs []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	bad(cfg.MaxSnoozes < 0, "Config.MaxSnoozes is %d, must not be negative", cfg.MaxSnoozes)
+	bad(cfg.MaxSnoozeAge < 0, "Config.MaxSnoozeAge is %s, must not be negative", cfg.MaxSnoozeAge)
+	bad(cfg.MaxRequeues < 0, "Config.MaxRequeues is %d, must not be negative", cfg.MaxRequeues)
+	bad(cfg.Heartbeat < 0, "Config.Heartbeat is %s, must not be negative", cfg.Heartbeat)
+	if cfg.MaxSnoozes == 0 {
+		cfg.MaxSnoozes = 1000
+	}
+	if cfg.MaxSnoozeAge == 0 {
+		cfg.MaxSnoozeAge = 72 * time.Hour
+	}
+	if cfg.MaxRequeues == 0 {
+		cfg.MaxRequeues = 5
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = 2 * time.Second
+	}
+	if cfg.DeadAfter == 0 {
+		cfg.DeadAfter = 4 * cfg.Heartbeat
+	}
+	bad(cfg.DeadAfter < 2*cfg.Heartbeat, "Config.DeadAfter is %s, must be at least twice Heartbeat (%s)", cfg.DeadAfter, cfg.Heartbeat)
+	if cfg.Decide == nil {
+		cfg.Decide = Decide
+	}
+	return errors.Join(errs...)
+}
+
+// Store returns the tables of package belaysql in the same database: tokens, watermarks, an inbox.
+func (c *Client[TTx]) Store() *belaysql.Store { return c.store }
+
+// DB returns a pool on the database, for short statements: with SQLite it is one connection, and a transaction that is
+// held over a call of a partner stops all tasks.
+func (c *Client[TTx]) DB() *sql.DB { return c.db }
+
+// Start begins to work on tasks, and to send signs of life. A client without River.Queues only inserts, and need not be
+// started. With SQLite, unless Config.Shared, it is ErrLocked if another process works on the file.
+func (c *Client[TTx]) Start(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stop != nil {
+		return errors.New("tasks: Start: the client has been started")
+	}
+	if c.file != "" && !c.cfg.Shared {
+		unlock, err := lockFile(c.file + ".lock")
+		if err != nil {
+			return fmt.Errorf("tasks: Start: %w", err)
+		}
+		c.unlock = unlock
+	}
+	if err := c.recover(ctx); err != nil {
+		c.letGo()
+		return fmt.Errorf("tasks: Start: %w", err)
+	}
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.running.Go(func() { c.beatOn(beating) })
+	if err := c.Client.Start(ctx); err != nil {
+		stop()
+		c.running.Wait()
+		c.letGo()
+		return err
+	}
+	c.stop = stop
+	return nil
+}
+
+// Stop waits until the tasks that run have ended, and stops. If ctx ends first, their contexts are canceled; they are put
+// back without spending an attempt. A client that was not started stops at once.
+func (c *Client[TTx]) Stop(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stop == nil {
+		return nil
+	}
+	err := c.Client.Stop(ctx)
+	if err != nil && ctx.Err() != nil {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err = c.Client.StopAndCancel(last)
+	}
+	c.stop()
+	c.running.Wait()
+	c.stop = nil
+	c.leave(context.WithoutCancel(ctx))
+	c.letGo()
+	return err
+}
+
+// Close closes what [Open] has opened. Stop the client before.
+func (c *Client[TTx]) Close() error {
+	var errs []error
+	for _, f := range c.close {
+		f()
+	}
+	for _, db := range c.own {
+		errs = append(errs, db.Close())
+	}
+	c.close, c.own = nil, nil
+	return errors.Join(errs...)
+}
+
+func (c *Client[TTx]) letGo() {
+	if c.unlock != nil {
+		c.unlock()
+		c.unlock = nil
+	}
+}
+
+// CompleteTx completes a task in the transaction that has done its work, so that both are true or neither: then the work is
+// done exactly once. It is river.JobCompleteTx without the driver's type. Return nil after the commit.
+func CompleteTx[TTx any, A river.JobArgs](ctx context.Context, tx TTx, job *river.Job[A]) error {
+	_, err := river.JobCompleteTx[riverdriver.Driver[TTx]](ctx, tx, job)
+	return err
+}

@@ -1,0 +1,168 @@
+package tasks
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	_ "modernc.org/sqlite" // the driver sqlite
+
+	"github.com/belay-go/belay/belaysql"
+)
+
+// Open opens the database of tasks, brings its tables up to date, and returns a client: "sqlite:path" is a file, for the
+// processes of one machine, and "postgres://…" a server, for many machines. Close the client in the end. A DSN of another kind,
+// a database that cannot be opened, and tables of a newer version are errors; they hold no password.
+func Open(ctx context.Context, dsn string, cfg Config) (*Client[*sql.Tx], error) {
+	kind, rest, _ := strings.Cut(dsn, ":")
+	var c *Client[*sql.Tx]
+	var err error
+	switch kind {
+	case "sqlite":
+		c, err = openSQLite(ctx, rest, cfg)
+	case "postgres", "postgresql":
+		c, err = openPostgres(ctx, dsn, cfg)
+	default:
+		err = errors.New(`the DSN begins neither with "sqlite:" nor with "postgres://"`)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tasks: Open: %w", err)
+	}
+	return c, nil
+}
+
+func openSQLite(ctx context.Context, path string, cfg Config) (*Client[*sql.Tx], error) {
+	if path == "" || strings.ContainsAny(path, "?#") || strings.Contains(path, ":memory:") {
+		return nil, fmt.Errorf("sqlite:%s: must be the path of a file, without parameters", path)
+	}
+	if dir := filepath.Dir(path); dir != "." {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, err
+		}
+	}
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(20000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	db, err := sql.Open("sqlite", dsn+"&_txlock=immediate")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1) // SQLite has one writer; a second connection would only wait for the first
+	read, err := sql.Open("sqlite", dsn+"&_pragma=query_only(1)")
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	read.SetMaxOpenConns(4)
+	c, err := opened(ctx, riversqlite.New(db), db, read, belaysql.SQLite, cfg, nil)
+	if err == nil {
+		c.file = path
+	}
+	return c, err
+}
+
+func openPostgres(ctx context.Context, dsn string, cfg Config) (*Client[*sql.Tx], error) {
+	pool, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, errors.New("the DSN is not one of PostgreSQL")
+	}
+	pool.MinConns, pool.MaxConns = 0, 1
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(20)
+	db.SetMaxIdleConns(20)
+	read, err := sql.Open("pgx", dsn)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	read.SetMaxOpenConns(4)
+	listen, err := pgxpool.NewWithConfig(ctx, pool)
+	if err != nil {
+		return nil, errors.Join(err, db.Close(), read.Close())
+	}
+	return opened(ctx, riverdatabasesql.NewWithPgxListener(db, listen), db, read, belaysql.Postgres, cfg, listen.Close)
+}
+
+// opened migrates a database that has been opened, and returns its client, which closes it.
+func opened(
+	ctx context.Context, driver riverdriver.Driver[*sql.Tx], db, read *sql.DB, kind belaysql.Dialect, cfg Config, end func(),
+) (*Client[*sql.Tx], error) {
+	c, err := func() (*Client[*sql.Tx], error) {
+		if err := migrateRiver(ctx, driver, db, kind); err != nil {
+			return nil, err
+		}
+		return newClient(ctx, driver, db, read, kind, cfg)
+	}()
+	if err != nil {
+		if end != nil {
+			end()
+		}
+		return nil, errors.Join(err, db.Close(), read.Close())
+	}
+	c.own = []*sql.DB{db, read}
+	if end != nil {
+		c.close = append(c.close, end)
+	}
+	return c, nil
+}
+
+// riverLock is the key of the advisory lock under which processes migrate one after the other.
+const riverLock = 7310561205
+
+// migrateRiver brings River's tables up to date.
+func migrateRiver(ctx context.Context, driver riverdriver.Driver[*sql.Tx], db *sql.DB, kind belaysql.Dialect) error {
+	if kind == belaysql.Postgres {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if _, err := conn.ExecContext(ctx, "select pg_advisory_lock($1)", riverLock); err != nil {
+			return err
+		}
+		defer func() {
+			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "select pg_advisory_unlock($1)", riverLock)
+		}()
+	}
+	m, err := rivermigrate.New(driver, nil)
+	if err != nil {
+		return err
+	}
+	newest := m.AllVersions()[len(m.AllVersions())-1].Version
+	migrated := func() (bool, error) {
+		have, err := m.ExistingVersions(ctx)
+		if err != nil {
+			return false, fmt.Errorf("the tables of River, which may be newer than this package: %w", err)
+		}
+		return len(have) > 0 && have[len(have)-1].Version == newest, nil
+	}
+	if done, err := migrated(); done || err != nil {
+		return err
+	}
+	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	if err != nil && kind == belaysql.SQLite {
+		if done, _ := migrated(); done { // another process was first
+			return nil
+		}
+	}
+	return err
+}
+
+func clientID() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "host"
+	}
+	return fmt.Sprintf("%.40s-%d-%s", host, os.Getpid(), rand.Text()[:10])
+}

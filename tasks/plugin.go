@@ -1,0 +1,177 @@
+package tasks
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/errkit"
+	"github.com/belay-go/belay/internal/redact"
+)
+
+// ExpiringArgs are arguments of tasks that are of no use if they begin too late, such as a look at a status. Such a task is
+// canceled with [ErrExpired] if it has waited for longer. Events and pushes must not have it.
+type ExpiringArgs interface{ ExpiresAfter() time.Duration }
+
+// LatestArgs are arguments of tasks of which only the newest matters, such as an import of everything. A task is canceled with
+// [ErrSuperseded] if one with the same key, inserted later, has succeeded. An empty key means none.
+type LatestArgs interface{ LatestKey() string }
+
+var (
+	// ErrExpired is the error of a task that has waited for too long (ExpiringArgs).
+	ErrExpired = errors.New("tasks: the task has expired")
+	// ErrSuperseded is the error of a task after a newer one has succeeded (LatestArgs).
+	ErrSuperseded = errors.New("tasks: a newer run has succeeded")
+)
+
+// state is what this package keeps in a job's metadata.
+type state struct {
+	Expires     int64  `json:"tasks_expires,omitempty"` // ms since 1970
+	Latest      string `json:"tasks_latest,omitempty"`
+	Inserted    int64  `json:"tasks_inserted,omitempty"` // ns since 1970
+	Parent      int64  `json:"tasks_parent,omitempty"`
+	Correlation string `json:"tasks_correlation,omitempty"`
+	Snoozes     int    `json:"snoozes,omitempty"` // River's own
+}
+
+// plugin is what River calls.
+type plugin[TTx any] struct {
+	river.PluginDefaults
+	c *Client[TTx]
+}
+
+type parentKey struct{}
+
+// InsertBegin implements [rivertype.HookInsertBegin].
+func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInsertParams) error {
+	now := time.Now()
+	// River would leave a job that is due to the leader, which looks every five seconds.
+	if params.State == rivertype.JobStateScheduled && params.ScheduledAt != nil && !params.ScheduledAt.After(now) {
+		params.State = rivertype.JobStateAvailable
+	}
+	add := make(map[string]any)
+	if e, ok := params.Args.(ExpiringArgs); ok && e.ExpiresAfter() > 0 {
+		from := now
+		if params.ScheduledAt != nil && params.ScheduledAt.After(now) {
+			from = *params.ScheduledAt
+		}
+		add["tasks_expires"] = from.Add(e.ExpiresAfter()).UnixMilli()
+	}
+	if l, ok := params.Args.(LatestArgs); ok && l.LatestKey() != "" {
+		add["tasks_latest"], add["tasks_inserted"] = params.Kind+" "+l.LatestKey(), now.UnixNano()
+	}
+	if parent, ok := ctx.Value(parentKey{}).(int64); ok {
+		add["tasks_parent"] = parent
+	}
+	if id := belay.CorrelationID(ctx); id != "" {
+		add["tasks_correlation"] = id
+	}
+	if len(add) == 0 {
+		return nil
+	}
+	have := make(map[string]json.RawMessage)
+	if len(params.Metadata) > 0 {
+		if err := json.Unmarshal(params.Metadata, &have); err != nil {
+			return fmt.Errorf("tasks: the metadata of the task is no JSON object: %w", err)
+		}
+	}
+	for name, value := range add {
+		if _, own := have[name]; !own {
+			raw, err := json.Marshal(value)
+			if err != nil {
+				return err
+			}
+			have[name] = raw
+		}
+	}
+	var err error
+	params.Metadata, err = json.Marshal(have)
+	return err
+}
+
+// Work implements [rivertype.WorkerMiddleware].
+func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(context.Context) error) (err error) {
+	c := p.c
+	c.retries.forget(job.ID)
+	var st state
+	_ = json.Unmarshal(job.Metadata, &st) // what is not there is zero
+	if st.Expires > 0 && time.Now().UnixMilli() > st.Expires {
+		return river.JobCancel(ErrExpired)
+	}
+	if newer, err := c.superseded(ctx, &st); err != nil || newer {
+		if err != nil {
+			return err
+		}
+		return river.JobCancel(ErrSuperseded)
+	}
+	alive, done := c.beat.within(ctx)
+	defer done()
+	inner := context.WithValue(alive, parentKey{}, job.ID)
+	correlation := st.Correlation
+	if correlation == "" {
+		correlation = fmt.Sprint("task-", job.ID)
+	}
+	inner = belay.CallContext(inner, belay.Correlation(correlation))
+	began := time.Now()
+	defer func() {
+		if value := recover(); value != nil {
+			c.panicked(ctx, job, value)
+			panic(value)
+		}
+	}()
+	err = do(inner)
+	if c.beat.gapSince(began, c.cfg.DeadAfter/2) {
+		if c.waitForOther(ctx, job) {
+			return err // another process has run it meanwhile, and its row has ended
+		}
+	}
+	if err == nil {
+		return c.succeeded(ctx, &st)
+	}
+	return c.apply(inner, job, err, &st)
+}
+
+// superseded reports whether a newer run has succeeded.
+func (c *Client[TTx]) superseded(ctx context.Context, st *state) (bool, error) {
+	if st.Latest == "" {
+		return false, nil
+	}
+	var n int
+	err := c.read.QueryRowContext(ctx, "select count(*) from tasks_successes where key = $1 and at > $2", st.Latest, st.Inserted).Scan(&n)
+	return n > 0, err
+}
+
+func (c *Client[TTx]) succeeded(ctx context.Context, st *state) error {
+	if st.Latest == "" {
+		return nil
+	}
+	_, err := c.db.ExecContext(context.WithoutCancel(ctx), `insert into tasks_successes (key, at) values ($1, $2)
+		on conflict (key) do update set at = excluded.at where tasks_successes.at < excluded.at`, st.Latest, st.Inserted)
+	if err != nil {
+		c.log.WarnContext(ctx, "tasks: noting a success", "error", err)
+	}
+	return nil
+}
+
+// remember notes the error of an attempt in the job's metadata: River keeps none of a snooze.
+func (c *Client[TTx]) remember(ctx context.Context, job *rivertype.JobRow, class string, err error) {
+	text := oneLine(err.Error())
+	sum := sha256.Sum256([]byte(job.Kind + "\n" + class + "\n" + errkit.Fingerprint(text)))
+	for name, value := range map[string]any{
+		"tasks_class": class, "tasks_error": text, "tasks_fingerprint": hex.EncodeToString(sum[:8]), "tasks_failed": time.Now().UnixMilli(),
+	} {
+		_ = river.MetadataSet(ctx, name, value)
+	}
+}
+
+// oneLine returns a text on one line, bounded, without what looks like a credential.
+func oneLine(text string) string { return redact.Line(redact.Text(strings.TrimSpace(text)), 500) }

@@ -1,0 +1,56 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/belay-go/belay/belaysql"
+)
+
+// dialect writes statements for one kind of database.
+type dialect struct{ kind belaysql.Dialect }
+
+func (d dialect) postgres() bool { return d.kind == belaysql.Postgres }
+
+// sql returns a statement in the dialect:
+//
+//	{now}      the database's time in milliseconds since 1970
+//	{stamp}    the database's time as River writes it
+//	{worker}   the client that runs the job, or ran it last
+//	{requeues} how often the job was requeued
+func (d dialect) sql(query string) string {
+	of := []string{
+		"{now}", "cast(unixepoch('subsec') * 1000 as integer)",
+		"{stamp}", "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+		"{worker}", "json_extract(attempted_by, '$[#-1]')",
+		"{requeues}", "coalesce(cast(json_extract(metadata, '$.tasks_requeues') as integer), 0)",
+	}
+	if d.postgres() {
+		of = []string{
+			"{now}", "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)",
+			"{stamp}", "clock_timestamp()",
+			"{worker}", "attempted_by[array_upper(attempted_by, 1)]",
+			"{requeues}", "coalesce(cast(metadata ->> 'tasks_requeues' as integer), 0)",
+		}
+	}
+	return strings.NewReplacer(of...).Replace(query)
+}
+
+// migrate creates the tables of this package.
+func (c *Client[TTx]) migrate(ctx context.Context) error {
+	for _, statement := range []string{
+		`create table if not exists tasks_clients (id text primary key, seen bigint not null, host text not null)`,
+		`create table if not exists tasks_pauses (queue text not null, reason text not null, at bigint not null, primary key (queue, reason))`,
+		`create table if not exists tasks_successes (key text primary key, at bigint not null)`,
+	} {
+		_, err := c.db.ExecContext(ctx, statement)
+		if err != nil && c.d.postgres() && strings.Contains(err.Error(), "23505") { // another process was first (SQLSTATE)
+			err = nil
+		}
+		if err != nil {
+			return fmt.Errorf("creating the tables: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river/rivertype"
+)
+
+// heartbeat is the sign of life of this process.
+type heartbeat struct {
+	id string
+
+	mu   sync.Mutex
+	last time.Time // when the database noted the last sign
+	gaps []gap     // of the last hour, in order
+	cut  context.CancelCauseFunc
+	live context.Context // ends when the process must be taken for dead
+}
+
+// gap is a time without a sign of life.
+type gap struct{ from, to time.Time }
+
+// errDead is the cause for which the tasks of a process end whose signs of life do not reach the database: others run them.
+var errDead = errors.New("tasks: this process gave no sign of life, and its tasks run elsewhere")
+
+// noted notes a sign that has reached the database.
+func (h *heartbeat) noted(at time.Time, long time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.last.IsZero() && at.Sub(h.last) > long {
+		h.gaps = append(h.gaps, gap{h.last, at})
+		h.gaps = h.gaps[max(0, len(h.gaps)-100):]
+	}
+	h.last = at
+	if h.live == nil || h.live.Err() != nil {
+		h.live, h.cut = context.WithCancelCause(context.Background())
+	}
+}
+
+// missed ends the tasks of this process if the last sign is older than deadAfter.
+func (h *heartbeat) missed(now time.Time, deadAfter time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cut != nil && now.Sub(h.last) > deadAfter {
+		h.cut(errDead)
+	}
+}
+
+// within returns a context that ends when the process must be taken for dead, too.
+func (h *heartbeat) within(ctx context.Context) (context.Context, func()) {
+	h.mu.Lock()
+	live := h.live
+	h.mu.Unlock()
+	inner, cancel := context.WithCancelCause(ctx)
+	if live == nil {
+		return inner, func() { cancel(nil) }
+	}
+	stop := context.AfterFunc(live, func() { cancel(context.Cause(live)) })
+	return inner, func() { stop(); cancel(nil) }
+}
+
+// gapSince reports whether there has been a gap of signs since a time, or is one now.
+func (h *heartbeat) gapSince(since time.Time, long time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.last.IsZero() && time.Since(h.last) > long {
+		return true
+	}
+	for _, g := range h.gaps {
+		if g.to.After(since) {
+			return true
+		}
+	}
+	return false
+}
+
+// beatOn sends signs of life until ctx ends, and requeues the tasks of processes that send none.
+func (c *Client[TTx]) beatOn(ctx context.Context) {
+	ticker := time.NewTicker(c.cfg.Heartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		began := time.Now()
+		once, cancel := context.WithTimeout(ctx, c.cfg.DeadAfter)
+		err := c.sign(once)
+		if err == nil {
+			c.beat.noted(began, c.cfg.DeadAfter/2)
+			err = c.requeue(once, false)
+		}
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			c.log.WarnContext(ctx, "tasks: signs of life", "error", err)
+		}
+		c.beat.missed(time.Now(), c.cfg.DeadAfter)
+	}
+}
+
+// sign notes in the database that this process is alive.
+func (c *Client[TTx]) sign(ctx context.Context) error {
+	host, _ := os.Hostname()
+	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_clients (id, seen, host) values ($1, {now}, $2)
+		on conflict (id) do update set seen = excluded.seen`), c.beat.id, host)
+	return err
+}
+
+// recover is called before the first task: it notes that this process is alive, and requeues the tasks of those that are not.
+func (c *Client[TTx]) recover(ctx context.Context) error {
+	began := time.Now()
+	if err := c.sign(ctx); err != nil {
+		return err
+	}
+	c.beat.noted(began, c.cfg.DeadAfter/2)
+	return c.requeue(ctx, c.unlock != nil)
+}
+
+// leave notes that this process has ended by itself.
+func (c *Client[TTx]) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, _ = c.db.ExecContext(ctx, "delete from tasks_clients where id = $1 and not exists (select 1 from river_job where state = 'running')", c.beat.id)
+}
+
+// requeue makes the tasks of dead processes available again, without spending an attempt, and those that were requeued too
+// often dead letters. With alone, no other process works on the database, so that all that run are of dead ones.
+func (c *Client[TTx]) requeue(ctx context.Context, alone bool) error {
+	// Only processes that have sent signs are judged: one that uses River alone may work beside them.
+	dead := `state = 'running' and {worker} in (select id from tasks_clients where seen < {now} - $1)`
+	args := []any{c.cfg.DeadAfter.Milliseconds()}
+	if alone {
+		dead, args = `state = 'running' and {worker} <> $1`, []any{c.beat.id}
+	}
+	more, bury := `json_set(metadata, '$.tasks_requeues', {requeues} + 1)`, `json_set(metadata, '$.tasks_class', 'requeued', '$.tasks_fingerprint', 'requeued',
+		'$.tasks_error', 'the process died each time')`
+	failed := `json_insert(coalesce(errors, json('[]')), '$[#]', json_object('at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'attempt', attempt,
+		'error', 'the process of the task died too often', 'trace', ''))`
+	lock := ""
+	if c.d.postgres() {
+		more = `jsonb_set(metadata, '{tasks_requeues}', to_jsonb({requeues} + 1))`
+		bury = `metadata || '{"tasks_class": "requeued", "tasks_fingerprint": "requeued", "tasks_error": "the process died each time"}'::jsonb`
+		failed = `array_append(errors, jsonb_build_object('at', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+			'attempt', attempt, 'error', 'the process of the task died too often', 'trace', ''))`
+		lock = " for update skip locked"
+	}
+	most := args
+	again, err := c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp},
+		attempt = case when attempt > 0 then attempt - 1 else 0 end, metadata = `+more+`
+		where id in (select id from river_job where `+dead+` and {requeues} < $2 limit 10000`+lock+`)`), append(most[:len(most):len(most)], c.cfg.MaxRequeues)...)
+	if err != nil {
+		return err
+	}
+	buried, err := c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'discarded', finalized_at = {stamp}, errors = `+failed+`, metadata = `+bury+`
+		where id in (select id from river_job where `+dead+` and {requeues} >= $2 limit 10000`+lock+`)`), append(most[:len(most):len(most)], c.cfg.MaxRequeues)...)
+	if err != nil {
+		return err
+	}
+	leader := `delete from river_leader where leader_id in (select id from tasks_clients where seen < {now} - $1)`
+	if alone {
+		leader = `delete from river_leader where leader_id <> $1`
+	}
+	if _, err := c.db.ExecContext(ctx, c.d.sql(leader), args...); err != nil {
+		return err
+	}
+	if n, _ := again.RowsAffected(); n > 0 {
+		c.log.WarnContext(ctx, "tasks: processes died, and their tasks run again", "tasks", n)
+	}
+	if n, _ := buried.RowsAffected(); n > 0 {
+		c.log.ErrorContext(ctx, "tasks: tasks are dead letters, because their processes died each time", "tasks", n)
+		if c.cfg.Alert != nil {
+			c.alert(ctx, &rivertype.JobRow{}, "requeued", "tasks are dead letters, because their processes died each time")
+		}
+	}
+	_, err = c.db.ExecContext(ctx, c.d.sql(`delete from tasks_clients where seen < {now} - 604800000
+		and id not in (select coalesce({worker}, '') from river_job where state = 'running')`))
+	return err
+}
+
+// waitForOther waits while another process runs a task that this one ran, too, and reports whether its row has ended: River
+// would let this run complete the row of the other one.
+func (c *Client[TTx]) waitForOther(ctx context.Context, job *rivertype.JobRow) bool {
+	for {
+		row, err := c.JobGet(context.WithoutCancel(ctx), job.ID)
+		switch {
+		case errors.Is(err, rivertype.ErrNotFound):
+			return true
+		case err != nil:
+		case row.State == rivertype.JobStateRunning && row.AttemptedAt != nil && job.AttemptedAt != nil && row.AttemptedAt.Equal(*job.AttemptedAt):
+			return false
+		case row.FinalizedAt != nil:
+			return true
+		}
+		timer := time.NewTimer(200 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-c.Stopped():
+			timer.Stop()
+			return true
+		}
+	}
+}
