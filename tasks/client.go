@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -37,6 +38,14 @@ type Config struct {
 	// Shared lets several processes work on one SQLite file. Without it one process holds the file while it works, and
 	// runs the tasks of the one before at once. It has no meaning for PostgreSQL.
 	Shared bool
+	// MaxDepth bounds the tasks that wait in a queue: above it an insert is a *QueueFullError, until nine tenths of it wait.
+	// Depths are bounds of single queues. Zero means 10,000; negative means no bound.
+	MaxDepth int
+	Depths   map[string]int
+	// Gates are those of partners, by queue: while one is closed, no task of its queue begins. Nil means none.
+	Gates map[string]Gate
+	// Schedules insert tasks for each of their periods, as long as the client works. Nil means none.
+	Schedules []Schedule
 	// Alert is called when a task is given up: canceled by its error, a dead letter, or too often requeued. It runs on the
 	// goroutine of the task, and must be quick. Nil means none.
 	Alert func(context.Context, Alert)
@@ -72,7 +81,9 @@ type Client[TTx any] struct {
 
 	retries retries
 	beat    heartbeat
+	depths  depths
 
+	works   atomic.Bool // Start has succeeded, and Stop has not been called
 	mu      sync.Mutex
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -168,6 +179,17 @@ func (cfg *Config) check() error {
 		cfg.DeadAfter = 4 * cfg.Heartbeat
 	}
 	bad(cfg.DeadAfter < 2*cfg.Heartbeat, "Config.DeadAfter is %s, must be at least twice Heartbeat (%s)", cfg.DeadAfter, cfg.Heartbeat)
+	if cfg.MaxDepth == 0 {
+		cfg.MaxDepth = defaultDepth
+	}
+	for i := range cfg.Schedules {
+		if err := cfg.Schedules[i].check(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for queue, gate := range cfg.Gates {
+		bad(gate == nil, "Config.Gates[%q] is nil", queue)
+	}
 	if cfg.Decide == nil {
 		cfg.Decide = Decide
 	}
@@ -208,7 +230,17 @@ func (c *Client[TTx]) Start(ctx context.Context) error {
 		c.letGo()
 		return err
 	}
+	if err := c.applyPauses(ctx, ""); err != nil { // of queues that nobody had worked on when they were paused
+		c.log.WarnContext(ctx, "tasks: Start", "error", err)
+	}
+	for i := range c.cfg.Schedules {
+		c.running.Go(func() { c.run(beating, &c.cfg.Schedules[i]) })
+	}
+	if len(c.cfg.Gates) > 0 {
+		c.running.Go(func() { c.watchGates(beating) })
+	}
 	c.stop = stop
+	c.works.Store(true)
 	return nil
 }
 
@@ -220,6 +252,7 @@ func (c *Client[TTx]) Stop(ctx context.Context) error {
 	if c.stop == nil {
 		return nil
 	}
+	c.works.Store(false)
 	err := c.Client.Stop(ctx)
 	if err != nil && ctx.Err() != nil {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

@@ -137,9 +137,9 @@ func (c *Client[TTx]) requeue(ctx context.Context, alone bool) error {
 	if alone {
 		dead, args = `state = 'running' and {worker} <> $1`, []any{c.beat.id}
 	}
-	more, bury := `json_set(metadata, '$.tasks_requeues', {requeues} + 1)`, `json_set(metadata, '$.tasks_class', 'requeued', '$.tasks_fingerprint', 'requeued',
+	more, bury := `jsonb_set(metadata, '$.tasks_requeues', {requeues} + 1)`, `jsonb_set(metadata, '$.tasks_class', 'requeued', '$.tasks_fingerprint', 'requeued',
 		'$.tasks_error', 'the process died each time')`
-	failed := `json_insert(coalesce(errors, json('[]')), '$[#]', json_object('at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'attempt', attempt,
+	failed := `jsonb_insert(coalesce(errors, jsonb('[]')), '$[#]', json_object('at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'attempt', attempt,
 		'error', 'the process of the task died too often', 'trace', ''))`
 	lock := ""
 	if c.d.postgres() {

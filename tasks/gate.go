@@ -1,0 +1,101 @@
+package tasks
+
+import (
+	"context"
+	"time"
+
+	"github.com/belay-go/belay"
+)
+
+// Gate says whether a partner can be worked with now. It is asked several times a second, must be quick, and must be safe for
+// concurrent use.
+type Gate interface {
+	// Open reports whether tasks of the partner's queue may begin, and why not.
+	Open() (open bool, reason string)
+}
+
+// GateFunc is a function that is a [Gate].
+type GateFunc func() (open bool, reason string)
+
+// Open calls f.
+func (f GateFunc) Open() (bool, string) { return f() }
+
+// ClientGate is the gate of a partner's client: it is closed while the circuit of the partner's host is open, while the partner
+// has asked for a pause of more than five seconds, and while the client is switched off.
+func ClientGate(c *belay.Client) Gate {
+	return GateFunc(func() (bool, string) {
+		h := c.Health()
+		if h.State == belay.HealthDisabled {
+			return false, "switched off"
+		}
+		for _, circuit := range h.Circuits {
+			if circuit.Route == "" && circuit.Integration == "" && circuit.State == belay.BreakerOpen && circuit.OpenFor > probeSoon {
+				return false, "circuit open"
+			}
+		}
+		if h.Limiter.PausedFor > shortWait {
+			return false, "paused by the partner"
+		}
+		return true, ""
+	})
+}
+
+const (
+	shortWait = 5 * time.Second        // a wait that a call takes upon itself
+	probeSoon = 100 * time.Millisecond // a task begins a little before the circuit is probed, and is the probe
+	gateEvery = 250 * time.Millisecond
+	gateHolds = "gate: " // begins the reasons of gates
+)
+
+// watchGates holds the queues of partners whose gates are closed, until ctx ends. Each process holds and releases for its own
+// view: the reason names the process, so that one that still sees an outage holds on.
+func (c *Client[TTx]) watchGates(ctx context.Context) {
+	held := make(map[string]string)
+	ticker := time.NewTicker(gateEvery)
+	defer ticker.Stop()
+	release := func(ctx context.Context, queue string) {
+		if err := c.Resume(ctx, queue, held[queue]); err != nil {
+			c.log.WarnContext(ctx, "tasks: gates", "queue", queue, "error", err)
+			return
+		}
+		delete(held, queue)
+	}
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		for queue := range held {
+			release(last, queue)
+		}
+	}()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		for queue, gate := range c.cfg.Gates {
+			open, why := ask(gate)
+			switch reason := held[queue]; {
+			case open && reason != "":
+				release(ctx, queue)
+			case !open && reason == "":
+				reason = gateHolds + why + " (" + c.beat.id + ")"
+				if err := c.Pause(ctx, queue, reason); err != nil {
+					c.log.WarnContext(ctx, "tasks: gates", "queue", queue, "error", err)
+					continue
+				}
+				held[queue] = reason
+			}
+		}
+	}
+}
+
+// ask asks a gate, which is the user's. One that panics is open.
+func ask(g Gate) (open bool, why string) {
+	defer func() {
+		if recover() != nil {
+			open, why = true, ""
+		}
+	}()
+	return g.Open()
+}

@@ -1,0 +1,217 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Pause holds a queue, of all processes, until each reason is resumed: tasks that run go on, and no other one begins. Queue "*"
+// stands for all of this database. It returns when this process has seen it. An empty queue or reason is an error.
+func (c *Client[TTx]) Pause(ctx context.Context, queue, reason string) error {
+	if queue == "" || reason == "" {
+		return errors.New("tasks: Pause: the queue or the reason is empty")
+	}
+	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_pauses (queue, reason, at) values ($1, $2, {now})
+		on conflict (queue, reason) do nothing`), queue, reason)
+	if err == nil {
+		err = c.hold(ctx, queue)
+	}
+	if err != nil && !errors.Is(err, rivertype.ErrNotFound) { // a queue that nobody works on yet: Start looks at the reasons
+		return fmt.Errorf("tasks: pausing %s: %w", queue, err)
+	}
+	return nil
+}
+
+// hold pauses a queue by River, which tells its own producers of it a little later, and waits until those of this process have
+// been told.
+func (c *Client[TTx]) hold(ctx context.Context, queue string) error {
+	told, cancel := c.Subscribe(river.EventKindQueuePaused)
+	defer cancel()
+	open := make(map[string]bool) // queues of this process that are to be held
+	for name := range c.cfg.River.Queues {
+		q, err := c.QueueGet(ctx, name)
+		if err == nil && q.PausedAt == nil && (queue == "*" || queue == name) {
+			open[name] = true
+		}
+	}
+	if err := c.Client.QueuePause(ctx, queue, nil); err != nil {
+		return err
+	}
+	timer := time.NewTimer(toldWithin)
+	defer timer.Stop()
+	for len(open) > 0 && c.works.Load() {
+		select {
+		case e, ok := <-told:
+			if !ok {
+				return nil
+			}
+			if e.Queue != nil {
+				delete(open, e.Queue.Name)
+			}
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// toldWithin bounds the wait for a pause to reach the producers: they look at the database each few seconds, too.
+const toldWithin = 5 * time.Second
+
+// Resume takes a reason of Pause back. The queue goes on if there is no other one, of its own or of "*". A reason that is not
+// there is no error.
+func (c *Client[TTx]) Resume(ctx context.Context, queue, reason string) error {
+	if queue == "" || reason == "" {
+		return errors.New("tasks: Resume: the queue or the reason is empty")
+	}
+	if _, err := c.db.ExecContext(ctx, "delete from tasks_pauses where queue = $1 and reason = $2", queue, reason); err != nil {
+		return fmt.Errorf("tasks: resuming %s: %w", queue, err)
+	}
+	return c.applyPauses(ctx, queue)
+}
+
+// Paused returns the reasons for which queues are held, by queue.
+func (c *Client[TTx]) Paused(ctx context.Context) (map[string][]string, error) {
+	rows, err := c.read.QueryContext(ctx, "select queue, reason from tasks_pauses order by queue, reason")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := make(map[string][]string)
+	for rows.Next() {
+		var queue, reason string
+		if err := rows.Scan(&queue, &reason); err != nil {
+			return nil, err
+		}
+		all[queue] = append(all[queue], reason)
+	}
+	return all, rows.Err()
+}
+
+// applyPauses makes River's own pauses those of the reasons. Of queues that have no reason it resumes those that were named
+// in the Resume alone, because others may have been paused by River's own methods.
+func (c *Client[TTx]) applyPauses(ctx context.Context, resumed string) error {
+	reasons, err := c.Paused(ctx)
+	if err != nil {
+		return fmt.Errorf("tasks: pauses: %w", err)
+	}
+	queues, err := c.QueueList(ctx, river.NewQueueListParams().First(10_000))
+	if err != nil {
+		return fmt.Errorf("tasks: pauses: %w", err)
+	}
+	for _, q := range queues.Queues {
+		held := len(reasons["*"]) > 0 || len(reasons[q.Name]) > 0
+		switch {
+		case held && q.PausedAt == nil:
+			err = c.Client.QueuePause(ctx, q.Name, nil)
+		case !held && q.PausedAt != nil && (resumed == "*" || resumed == q.Name):
+			err = c.Client.QueueResume(ctx, q.Name, nil)
+		}
+		if err != nil && !errors.Is(err, rivertype.ErrNotFound) {
+			return fmt.Errorf("tasks: pauses of %s: %w", q.Name, err)
+		}
+	}
+	return nil
+}
+
+// Drain pauses all queues for the reason "drain" and waits until no task runs in any process, or for at most maxWait. It
+// returns how many still run, by queue; none means that the processes can be stopped. Resume(ctx, "*", "drain") lets the next
+// ones go on.
+func (c *Client[TTx]) Drain(ctx context.Context, maxWait time.Duration) (running map[string]int, err error) {
+	if err := c.Pause(ctx, "*", "drain"); err != nil {
+		return nil, err
+	}
+	end := time.Now().Add(maxWait)
+	for none := 0; ; {
+		running, err = c.counts(ctx, "running")
+		if err != nil {
+			return nil, fmt.Errorf("tasks: Drain: %w", err)
+		}
+		if none++; len(running) > 0 {
+			none = 0
+		}
+		// A pause reaches the other processes a little later: one look is not enough.
+		if none >= 4 || time.Now().After(end) {
+			return running, nil
+		}
+		timer := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return running, context.Cause(ctx)
+		}
+	}
+}
+
+// counts returns the number of jobs in a state, by queue.
+func (c *Client[TTx]) counts(ctx context.Context, state string) (map[string]int, error) {
+	cast := ""
+	if c.d.postgres() {
+		cast = "::river_job_state"
+	}
+	rows, err := c.read.QueryContext(ctx, "select queue, count(*) from river_job where state = $1"+cast+" group by queue", state)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := make(map[string]int)
+	for rows.Next() {
+		var queue string
+		var n int
+		if err := rows.Scan(&queue, &n); err != nil {
+			return nil, err
+		}
+		all[queue] = n
+	}
+	return all, rows.Err()
+}
+
+// VerifyWorkers waits until at least n processes give signs of life, for at most maxWait: after a deploy. An error says how
+// many there are.
+func (c *Client[TTx]) VerifyWorkers(ctx context.Context, n int, maxWait time.Duration) error {
+	end := time.Now().Add(maxWait)
+	for {
+		ids, err := c.alive(ctx)
+		if err != nil {
+			return fmt.Errorf("tasks: VerifyWorkers: %w", err)
+		}
+		if len(ids) >= n {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("tasks: VerifyWorkers: %d processes work, wanted %d", len(ids), n)
+		}
+		timer := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// alive returns the ids of the processes that have given a sign of life within DeadAfter.
+func (c *Client[TTx]) alive(ctx context.Context) (ids []string, err error) {
+	rows, err := c.read.QueryContext(ctx, c.d.sql("select id from tasks_clients where seen >= {now} - $1 order by id"), c.cfg.DeadAfter.Milliseconds())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}

@@ -1,0 +1,94 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Schedule inserts a task for each period, once, whichever process comes first, and makes up what was missed while none was
+// running. It needs no leader, other than River's own periodic jobs, which are lost while a leader is dead.
+type Schedule struct {
+	// Name is for the log. It must not be empty.
+	Name string
+	// Every is the length of a period, at least a second. Periods begin as by time.Truncate, in UTC.
+	Every time.Duration
+	// CatchUp is how many missed periods are made up at a start, the latest ones. Zero means none beside the present one;
+	// negative is an error. What River keeps of completed tasks must reach back that far, as it knows them by that: see
+	// River.CompletedJobRetentionPeriod, which is 24 hours.
+	CatchUp int
+	// Args returns the arguments and options of the task of the period that begins at a time. It must return the same
+	// arguments for the same period in each process, and other ones, or of another kind, than other schedules: that is how a
+	// period's task is known. Nil options mean River's defaults; their UniqueOpts and ScheduledAt are set by the schedule.
+	// It must not be nil.
+	Args func(period time.Time) (river.JobArgs, *river.InsertOpts)
+}
+
+func (s *Schedule) check() error {
+	switch {
+	case s.Name == "":
+		return errors.New("a Schedule has no Name")
+	case s.Every < time.Second:
+		return fmt.Errorf("the Schedule %s: Every is %s, must be at least a second", s.Name, s.Every)
+	case s.CatchUp < 0:
+		return fmt.Errorf("the Schedule %s: CatchUp is %d, must not be negative", s.Name, s.CatchUp)
+	case s.Args == nil:
+		return fmt.Errorf("the Schedule %s: Args is nil", s.Name)
+	}
+	return nil
+}
+
+// run inserts the tasks of a schedule until ctx ends.
+func (c *Client[TTx]) run(ctx context.Context, s *Schedule) {
+	period := time.Now().UTC().Truncate(s.Every).Add(-time.Duration(s.CatchUp) * s.Every)
+	for {
+		if wait := time.Until(period); wait > 0 {
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			}
+		}
+		for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+			err := c.insertPeriod(ctx, s, period)
+			if err == nil || ctx.Err() != nil {
+				break
+			}
+			c.log.WarnContext(ctx, "tasks: schedule", "name", s.Name, "period", period, "error", err)
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			}
+		}
+		if period = period.Add(s.Every); ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// insertPeriod inserts the task of a period, unless it is there.
+func (c *Client[TTx]) insertPeriod(ctx context.Context, s *Schedule, period time.Time) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("Args panicked: %v", p)
+		}
+	}()
+	args, opts := s.Args(period)
+	var own river.InsertOpts
+	if opts != nil {
+		own = *opts
+	}
+	own.ScheduledAt = period
+	own.UniqueOpts = river.UniqueOpts{ByArgs: true, ByPeriod: s.Every, ByState: rivertype.JobStates()}
+	_, err = c.Insert(ctx, args, &own)
+	return err
+}
