@@ -80,7 +80,7 @@ func (c *Client[TTx]) watchGates(ctx context.Context) {
 				release(ctx, queue)
 			case !open && reason == "":
 				reason = gateHolds + why + " (" + c.beat.id + ")"
-				if err := c.Pause(ctx, queue, reason); err != nil {
+				if err := c.pause(ctx, queue, reason, c.beat.id); err != nil {
 					c.log.WarnContext(ctx, "tasks: gates", "queue", queue, "error", err)
 					continue
 				}

@@ -16,13 +16,47 @@ func (c *Client[TTx]) Pause(ctx context.Context, queue, reason string) error {
 	if queue == "" || reason == "" {
 		return errors.New("tasks: Pause: the queue or the reason is empty")
 	}
-	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_pauses (queue, reason, at) values ($1, $2, {now})
-		on conflict (queue, reason) do nothing`), queue, reason)
+	return c.pause(ctx, queue, reason, "")
+}
+
+// pause holds a queue. With an owner, a client's id, it is held as long as that client lives.
+func (c *Client[TTx]) pause(ctx context.Context, queue, reason, owner string) error {
+	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_pauses (queue, reason, at, owner) values ($1, $2, {now}, $3)
+		on conflict (queue, reason) do nothing`), queue, reason, owner)
 	if err == nil {
 		err = c.hold(ctx, queue)
 	}
 	if err != nil && !errors.Is(err, rivertype.ErrNotFound) { // a queue that nobody works on yet: Start looks at the reasons
 		return fmt.Errorf("tasks: pausing %s: %w", queue, err)
+	}
+	return nil
+}
+
+// releaseOfDead takes back the reasons of gates whose processes have died.
+func (c *Client[TTx]) releaseOfDead(ctx context.Context, alone bool) error {
+	dead, args := `select id from tasks_clients where seen >= {now} - $1`, []any{c.cfg.DeadAfter.Milliseconds()}
+	if alone {
+		dead, args = "select cast($1 as text)", []any{c.beat.id}
+	}
+	rows, err := c.db.QueryContext(ctx, c.d.sql("delete from tasks_pauses where owner <> '' and owner not in ("+dead+") returning queue"), args...)
+	if err != nil {
+		return err
+	}
+	var queues []string
+	for rows.Next() {
+		var queue string
+		if err := rows.Scan(&queue); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		queues = append(queues, queue)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, queue := range queues {
+		if err := c.applyPauses(ctx, queue); err != nil {
+			return err
+		}
 	}
 	return nil
 }

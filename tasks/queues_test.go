@@ -159,7 +159,7 @@ func TestGates(t *testing.T) {
 		}
 		c := started(t, dsn, cfg)
 		down.Store(true)
-		const n = 300
+		const n = 100
 		ids := make([]int64, n)
 		for i := range n {
 			ids[i] = insert(t, c, work{Name: fmt.Sprint(i % 7)}, &river.InsertOpts{Queue: "crm"})
@@ -194,6 +194,35 @@ func TestGates(t *testing.T) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// A process that is killed while its gate holds a queue does not hold it for ever.
+func TestGatesOfTheDead(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		var ran atomic.Int32
+		cfg := config(func(context.Context, *river.Job[work]) error { ran.Add(1); return nil })
+		cfg.Heartbeat, cfg.DeadAfter = 100*time.Millisecond, 300*time.Millisecond
+		c := started(t, dsn, cfg)
+		time.Sleep(300 * time.Millisecond) // until River knows the queue
+		if err := c.Pause(t.Context(), "default", "own"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.DB().Exec("insert into tasks_pauses (queue, reason, at, owner) values ('default', 'gate: x', 0, 'gone')"); err != nil {
+			t.Fatal(err)
+		}
+		insert(t, c, work{}, nil)
+		eventually(t, "the reason of the dead one is gone", func() bool {
+			reasons, err := c.Paused(t.Context())
+			return err == nil && fmt.Sprint(reasons) == "map[default:[own]]"
+		})
+		if ran.Load() != 0 {
+			t.Error("the own reason was lifted")
+		}
+		if err := c.Resume(t.Context(), "default", "own"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it goes on", func() bool { return ran.Load() == 1 })
+	})
+}
 
 // Above its bound a queue takes no more, until nine tenths wait; other queues do.
 func TestDepth(t *testing.T) {
@@ -261,7 +290,7 @@ func TestDeadLetters(t *testing.T) {
 		cfg.River.Queues["default"] = river.QueueConfig{MaxWorkers: 100}
 		cfg.MaxDepth = -1
 		c := started(t, dsn, cfg)
-		const n = 1200
+		const n, half = 600, 25
 		var params []river.InsertManyParams
 		for i := range n {
 			params = append(params, river.InsertManyParams{Args: work{N: i}, InsertOpts: &river.InsertOpts{MaxAttempts: 1}})
@@ -302,20 +331,20 @@ func TestDeadLetters(t *testing.T) {
 			t.Errorf("%+v", first)
 		}
 		mended.Store(true)
-		dry, err := c.Replay(t.Context(), one, tasks.Replay{DryRun: true, Limit: 50})
-		if err != nil || dry.Matched != 50 || dry.Replayed != 0 {
+		dry, err := c.Replay(t.Context(), one, tasks.Replay{DryRun: true, Limit: half})
+		if err != nil || dry.Matched != half || dry.Replayed != 0 {
 			t.Error(dry, err)
 		}
 		began := time.Now()
-		got, err := c.Replay(t.Context(), one, tasks.Replay{PerSecond: 50, Limit: 50})
-		if took := time.Since(began); err != nil || got.Replayed != 50 || took < 950*time.Millisecond || took > 3*time.Second {
+		got, err := c.Replay(t.Context(), one, tasks.Replay{PerSecond: 50, Limit: half})
+		if took := time.Since(began); err != nil || got.Replayed != half || took < (half-1)*20*time.Millisecond {
 			t.Error(got, err, took)
 		}
-		eventually(t, "fifty", func() bool { return ran.Load() == 50 })
-		if got, err := c.Replay(t.Context(), one, tasks.Replay{}); err != nil || got.Replayed != 50 {
+		eventually(t, "half", func() bool { return ran.Load() == half })
+		if got, err := c.Replay(t.Context(), one, tasks.Replay{}); err != nil || got.Replayed != half {
 			t.Error(got, err)
 		}
-		eventually(t, "a hundred", func() bool { return ran.Load() == 100 })
+		eventually(t, "all", func() bool { return ran.Load() == 2*half })
 		if got, err := c.Replay(t.Context(), one, tasks.Replay{}); err != nil || got.Matched != 0 {
 			t.Error("replayed twice", got, err)
 		}

@@ -41,7 +41,8 @@ func (d dialect) sql(query string) string {
 func (c *Client[TTx]) migrate(ctx context.Context) error {
 	for _, statement := range []string{
 		`create table if not exists tasks_clients (id text primary key, seen bigint not null, host text not null)`,
-		`create table if not exists tasks_pauses (queue text not null, reason text not null, at bigint not null, primary key (queue, reason))`,
+		`create table if not exists tasks_pauses (queue text not null, reason text not null, at bigint not null,
+			owner text not null default '', primary key (queue, reason))`,
 		`create table if not exists tasks_successes (key text primary key, at bigint not null)`,
 	} {
 		_, err := c.db.ExecContext(ctx, statement)

@@ -168,6 +168,9 @@ func (c *Client[TTx]) requeue(ctx context.Context, alone bool) error {
 	if _, err := c.db.ExecContext(ctx, c.d.sql(leader), args...); err != nil {
 		return err
 	}
+	if err := c.releaseOfDead(ctx, alone); err != nil {
+		return err
+	}
 	if n, _ := again.RowsAffected(); n > 0 {
 		c.log.WarnContext(ctx, "tasks: processes died, and their tasks run again", "tasks", n)
 	}
