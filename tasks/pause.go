@@ -64,6 +64,9 @@ func (c *Client[TTx]) releaseOfDead(ctx context.Context, alone bool) error {
 // hold pauses a queue by River, which tells its own producers of it a little later, and waits until those of this process have
 // been told.
 func (c *Client[TTx]) hold(ctx context.Context, queue string) error {
+	if !c.works.Load() {
+		return c.Client.QueuePause(ctx, queue, nil)
+	}
 	told, cancel := c.Subscribe(river.EventKindQueuePaused)
 	defer cancel()
 	open := make(map[string]bool) // queues of this process that are to be held
@@ -78,7 +81,7 @@ func (c *Client[TTx]) hold(ctx context.Context, queue string) error {
 	}
 	timer := time.NewTimer(toldWithin)
 	defer timer.Stop()
-	for len(open) > 0 && c.works.Load() {
+	for len(open) > 0 {
 		select {
 		case e, ok := <-told:
 			if !ok {

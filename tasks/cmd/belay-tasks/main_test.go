@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/belay-go/belay/tasks"
+)
+
+type slow struct{}
+
+func (slow) Kind() string { return "slow" }
+
+// A deploy, as a shell does it, beside a process that works on the same file.
+func TestDeploy(t *testing.T) {
+	dsn := "sqlite:" + filepath.Join(t.TempDir(), "belay.db")
+	workers := river.NewWorkers()
+	goOn := make(chan struct{})
+	river.AddWorker(workers, river.WorkFunc(func(ctx context.Context, _ *river.Job[slow]) error { <-goOn; return nil }))
+	c, err := tasks.Open(t.Context(), dsn, tasks.Config{River: river.Config{
+		Workers: workers, Queues: map[string]river.QueueConfig{"crm": {MaxWorkers: 1}}, FetchPollInterval: 50 * time.Millisecond,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = c.Stop(ctx)
+	}()
+	for range 3 {
+		if _, err := c.Insert(t.Context(), slow{}, &river.InsertOpts{Queue: "crm"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	belay := func(args ...string) (string, error) {
+		var out strings.Builder
+		err := run(t.Context(), args, dsn, &out)
+		return out.String(), err
+	}
+	status := func(want string) {
+		t.Helper()
+		var out string
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			if out, err = belay("status"); err != nil {
+				t.Fatal(err)
+			}
+			if regexp.MustCompile(want).MatchString(out) {
+				return
+			}
+		}
+		t.Fatalf("%s\nwant %s", out, want)
+	}
+	status(`crm +2 +\d+s +1 +0 *\n\n1 processes`)
+	if _, err := belay("drain", "-wait", "300ms"); !errors.Is(err, errLate) || !strings.Contains(err.Error(), "map[crm:1]") {
+		t.Error(err)
+	}
+	close(goOn)
+	if out, err := belay("drain"); err != nil || out != "no task runs\n" {
+		t.Error(out, err)
+	}
+	status(`crm +2 +\d+s +0 +0 +drain *\n`)
+	if _, err := belay("verify"); err != nil {
+		t.Error(err)
+	}
+	if _, err := belay("verify", "-n", "2", "-wait", "0s"); !errors.Is(err, errLate) {
+		t.Error(err)
+	}
+	if _, err := belay("resume"); err != nil {
+		t.Error(err)
+	}
+	status(`WAITING.*\n\n1 processes`)
+}
+
+func TestBadInput(t *testing.T) {
+	for want, args := range map[string][]string{
+		`the command is "", must be`:     nil,
+		`the command is "stop", must be`: {"stop"},
+		"there is no database":           {"status"},
+		"flag provided but not defined":  {"status", "-x"},
+		"invalid value":                  {"drain", "-wait", "soon"},
+		`begins neither with "sqlite:"`:  {"-db", "x", "status"},
+	} {
+		var out strings.Builder
+		if err := run(t.Context(), args, "", &out); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %s", args, err, want)
+		}
+	}
+}
