@@ -98,9 +98,28 @@ func (b *Inbox) Add(ctx context.Context, items []*inbox.Item) error {
 	return err
 }
 
-// AddTx is Add in a transaction, with what the events cause in the same database, for example. Transactions that add to one
-// inbox go one after the other: keep them short.
+// AddTx is Add in a transaction, with what the events cause in the same database, for example. After an error it has added
+// nothing. Transactions that add to one inbox go one after the other: keep them short.
 func (b *Inbox) AddTx(ctx context.Context, tx Tx, items []*inbox.Item) error {
+	if _, err := tx.ExecContext(ctx, "savepoint belay_add"); err != nil {
+		return fmt.Errorf("belaysql: adding events: %w", err)
+	}
+	err := b.add(ctx, tx, items)
+	if err != nil { // so that a transaction that is committed in spite of it has added nothing
+		for _, it := range items {
+			it.Seq = 0
+		}
+		if _, undo := tx.ExecContext(ctx, "rollback to savepoint belay_add"); undo != nil {
+			return errors.Join(err, undo)
+		}
+	}
+	if _, release := tx.ExecContext(ctx, "release savepoint belay_add"); release != nil {
+		return errors.Join(err, release)
+	}
+	return err
+}
+
+func (b *Inbox) add(ctx context.Context, tx Tx, items []*inbox.Item) error {
 	// The row of the inbox is locked until the transaction ends, so places are given in the order of commits.
 	var seq, pending int64
 	err := tx.QueryRowContext(ctx, "update belay_inboxes set seq = seq where key = $1 returning seq, pending", b.name).Scan(&seq, &pending)

@@ -31,9 +31,16 @@ func (s *Store) acquire(ctx context.Context, table, key, owner string, ttl, long
 	}
 	l := &lease{s: s, table: table, key: key, ttl: ttl}
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, longest) {
-		err := s.db.QueryRowContext(ctx, s.sql("update "+table+` set owner = $1, lease_until = {now} + $2, fence = fence + 1
+		// A caller that gives up as the lease is taken would leave one that nobody releases.
+		asking, end := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
+		err := s.db.QueryRowContext(asking, s.sql("update "+table+` set owner = $1, lease_until = {now} + $2, fence = fence + 1
 			where key = $3 and lease_until < {now} returning fence`), owner, ttl.Milliseconds(), key).Scan(&l.fence)
-		if !errors.Is(err, sql.ErrNoRows) {
+		end()
+		switch {
+		case err == nil && ctx.Err() != nil:
+			l.release(ctx)
+			return nil, context.Cause(ctx)
+		case !errors.Is(err, sql.ErrNoRows):
 			return l, err
 		}
 		timer := time.NewTimer(wait/2 + rand.N(wait/2))

@@ -28,6 +28,9 @@ type Tokens struct {
 	local keyLocks
 }
 
+// saveFor is how long a new token is tried to be stored while the database is away.
+const saveFor = 30 * time.Second
+
 // Tokens returns the store of tokens. The key is 32 bytes, from the place where the process keeps its secrets; all
 // processes have the same. Any other length is an error.
 func (s *Store) Tokens(key belay.Secret) (*Tokens, error) {
@@ -58,7 +61,8 @@ func (t *Tokens) open(key string, sealed []byte) (oauth.Token, error) {
 	return t.seal.Open(key, sealed)
 }
 
-// Update implements [oauth.Store]. A new token is stored even if ctx ends meanwhile.
+// Update implements [oauth.Store]. A new token is stored even if ctx ends meanwhile, and for half a minute, while the
+// database is away, it is tried again.
 func (t *Tokens) Update(
 	ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error),
 ) (oauth.Token, error) {
@@ -86,16 +90,26 @@ func (t *Tokens) Update(
 		return oauth.Token{}, err
 	}
 	within, stop := l.renew(ctx)
+	defer stop() // the lease is renewed until the token is stored
 	token, err := f(within, have)
-	stop()
 	if err != nil {
 		if errors.Is(context.Cause(within), ErrLeaseLost) {
 			err = errors.Join(ErrLeaseLost, err)
 		}
 		return oauth.Token{}, err
 	}
-	held = false
-	return token, t.save(ctx, key, l.fence, token)
+	began := time.Now()
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) { // the partner may have forgotten the old one
+		err = t.save(ctx, key, l.fence, token)
+		if err == nil || errors.Is(err, ErrLeaseLost) {
+			held = false
+			return token, err
+		}
+		if time.Since(began) > saveFor {
+			return token, err
+		}
+		time.Sleep(wait)
+	}
 }
 
 func (t *Tokens) save(ctx context.Context, key string, fence int64, token oauth.Token) error {

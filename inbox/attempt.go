@@ -58,6 +58,9 @@ func (w *Worker) attempt(j *job) result {
 			},
 		}
 	}
+	if it.State != Pending { // settled since it was read, by what another process has left
+		return result{job: j, silent: true, skip: true}
+	}
 	ctx, cancel := j.term.ctx, context.CancelFunc(func() {})
 	if w.cfg.Timeout > 0 {
 		ctx, cancel = context.WithTimeout(ctx, w.cfg.Timeout)

@@ -46,7 +46,7 @@ func (w *Worker) settle() {
 		}
 		changes := make([]Change, 0, len(batch))
 		for _, r := range batch {
-			if !r.again {
+			if !r.again && !r.skip {
 				changes = append(changes, r.change)
 			}
 		}
@@ -87,6 +87,8 @@ func (w *Worker) settle() {
 			switch {
 			case r.again:
 				w.schedule.again(r.job)
+			case r.skip:
+				w.schedule.done(r.job)
 			case r.change.State == Pending:
 				r.job.attempts, r.job.due = r.change.Attempts, r.change.Due
 				w.schedule.again(r.job)

@@ -47,7 +47,7 @@ func (w *Worker) holdClaims(s Shared) {
 	for !w.isClosed() {
 		held, release, err := s.Claim(waiting)
 		if err == nil {
-			err = w.hold(s, held)
+			w.hold(s, held)
 			release()
 		}
 		if err != nil && !w.isClosed() {
@@ -58,7 +58,7 @@ func (w *Worker) holdClaims(s Shared) {
 }
 
 // hold handles the events of the store until the context of the claim ends, or the worker has shut down.
-func (w *Worker) hold(s Shared, held context.Context) error {
+func (w *Worker) hold(s Shared, held context.Context) {
 	ctx, cancel := context.WithCancel(held)
 	defer cancel()
 	defer context.AfterFunc(w.ctx, cancel)()
@@ -76,10 +76,10 @@ func (w *Worker) hold(s Shared, held context.Context) error {
 	for seen := uint64(0); ; {
 		for it, err := range s.Pending(ctx, seen) {
 			if err != nil {
-				if held.Err() != nil || w.isClosed() {
-					break
+				if held.Err() == nil && !w.isClosed() { // the claim holds: the next look may succeed
+					w.tell(belay.EventHandled{Err: fmt.Errorf("inbox: reading events: %w", err), Retry: sharedPoll})
 				}
-				return err
+				break
 			}
 			seen = it.Seq
 			w.mu.Lock()
@@ -92,9 +92,9 @@ func (w *Worker) hold(s Shared, held context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-held.Done():
-			return nil
+			return
 		case <-w.done:
-			return nil
+			return
 		}
 	}
 }

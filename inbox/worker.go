@@ -47,6 +47,7 @@ type result struct {
 	event  belay.EventHandled
 	again  bool // Shutdown interrupted the attempt: record nothing
 	silent bool // there was no attempt: neither count nor report it
+	skip   bool // the event is not pending: record nothing, and forget the job
 
 	refused bool // the attempt was refused, by Belay or by the partner: it does not count
 }

@@ -183,7 +183,7 @@ func (cfg *Config) check() error {
 		cfg.MaxDepth = defaultDepth
 	}
 	for i := range cfg.Schedules {
-		if err := cfg.Schedules[i].check(); err != nil {
+		if err := cfg.Schedules[i].check(&cfg.River); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -209,7 +209,7 @@ func (c *Client[TTx]) Start(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stop != nil {
-		return errors.New("tasks: Start: the client has been started")
+		return errors.New("tasks: Start: the client has been started, and no Stop has succeeded")
 	}
 	if c.file != "" && !c.cfg.Shared {
 		unlock, err := lockFile(c.file + ".lock")
@@ -230,9 +230,6 @@ func (c *Client[TTx]) Start(ctx context.Context) error {
 		c.letGo()
 		return err
 	}
-	if err := c.applyPauses(ctx, ""); err != nil { // of queues that nobody had worked on when they were paused
-		c.log.WarnContext(ctx, "tasks: Start", "error", err)
-	}
 	for i := range c.cfg.Schedules {
 		c.running.Go(func() { c.run(beating, &c.cfg.Schedules[i]) })
 	}
@@ -245,7 +242,8 @@ func (c *Client[TTx]) Start(ctx context.Context) error {
 }
 
 // Stop waits until the tasks that run have ended, and stops. If ctx ends first, their contexts are canceled; they are put
-// back without spending an attempt. A client that was not started stops at once.
+// back without spending an attempt. If one does not heed its context, Stop is an error after five seconds more, and may be
+// called again; the client still counts as one that works. A client that was not started stops at once.
 func (c *Client[TTx]) Stop(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,12 +257,15 @@ func (c *Client[TTx]) Stop(ctx context.Context) error {
 		defer cancel()
 		err = c.Client.StopAndCancel(last)
 	}
+	if err != nil { // signs of life go on, and the file stays locked, so that nobody else runs what still runs here
+		return fmt.Errorf("tasks: Stop: tasks still run: %w", err)
+	}
 	c.stop()
 	c.running.Wait()
 	c.stop = nil
 	c.leave(context.WithoutCancel(ctx))
 	c.letGo()
-	return err
+	return nil
 }
 
 // Close closes what [Open] has opened. Stop the client before.

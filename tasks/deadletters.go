@@ -242,8 +242,9 @@ func (c *Client[TTx]) Replay(ctx context.Context, f DeadFilter, how Replay) (r R
 // revive makes one dead letter available again, if it still is one, and reports whether it did.
 func (c *Client[TTx]) revive(ctx context.Context, id int64) (bool, error) {
 	clean := "jsonb_remove(metadata, '$.tasks_class', '$.tasks_error', '$.tasks_fingerprint', '$.tasks_stack', '$.tasks_failed', '$.tasks_requeues', '$.tasks_expires', '$.snoozes')"
+	clean = "jsonb_set(" + clean + ", '$.tasks_since', {now})"
 	if c.d.postgres() {
-		clean = "metadata - array['tasks_class', 'tasks_error', 'tasks_fingerprint', 'tasks_stack', 'tasks_failed', 'tasks_requeues', 'tasks_expires', 'snoozes']"
+		clean = "jsonb_build_object('tasks_since', {now}) || (metadata - array['tasks_since', 'tasks_class', 'tasks_error', 'tasks_fingerprint', 'tasks_stack', 'tasks_failed', 'tasks_requeues', 'tasks_expires', 'snoozes'])"
 	}
 	where, _ := c.where(DeadFilter{})
 	result, err := c.db.ExecContext(ctx, c.d.sql("update river_job set state = 'available', scheduled_at = {stamp}, finalized_at = null, attempt = 0, metadata = "+

@@ -12,6 +12,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/redact"
 )
 
 // Action is what a failed task does next.
@@ -100,16 +101,30 @@ func doubled(base, longest time.Duration, job *rivertype.JobRow) time.Duration {
 func (c *Client[TTx]) apply(ctx context.Context, job *rivertype.JobRow, err error, state *state) error {
 	var cancel *river.JobCancelError
 	var snooze *river.JobSnoozeError
-	if errors.As(err, &cancel) || errors.As(err, &snooze) {
+	if errors.As(err, &cancel) {
+		_ = river.MetadataSet(ctx, "tasks_class", nil) // it is no dead letter, whatever an attempt before has left
+		return err
+	}
+	if errors.As(err, &snooze) {
 		return err
 	}
 	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("%w (%w)", river.JobSnooze(0), err) // the process ends: it is not the task's fault
 	}
 	d := c.cfg.Decide(err, job)
+	if text := err.Error(); redact.Text(text) != text {
+		err = redact.Hidden(err, redact.Text(text)) // River stores it
+	}
 	c.remember(ctx, job, d.Class, err)
-	if d.Action == Snooze && (state.Snoozes >= c.cfg.MaxSnoozes || time.Since(job.CreatedAt) > c.cfg.MaxSnoozeAge) {
-		d.Action = RetryAfter
+	if d.Action == Snooze {
+		since := job.CreatedAt
+		if replayed := time.UnixMilli(state.Since); replayed.After(since) {
+			since = replayed
+		}
+		left := c.cfg.MaxSnoozeAge - time.Since(since)
+		if d.Wait = min(d.Wait, max(left, time.Second)); left <= 0 || state.Snoozes >= c.cfg.MaxSnoozes {
+			d.Action = RetryAfter
+		}
 	}
 	switch d.Action {
 	case Snooze:
@@ -118,7 +133,9 @@ func (c *Client[TTx]) apply(ctx context.Context, job *rivertype.JobRow, err erro
 		c.alert(ctx, job, d.Class, err.Error())
 		return river.JobCancel(err)
 	case RetryAfter:
-		c.retries.set(job.ID, time.Now().Add(d.Wait))
+		if job.Attempt < job.MaxAttempts { // otherwise nobody asks for the time
+			c.retries.set(job.ID, time.Now().Add(d.Wait))
+		}
 	}
 	if job.Attempt >= job.MaxAttempts {
 		c.alert(ctx, job, d.Class, err.Error())

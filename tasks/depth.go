@@ -46,31 +46,41 @@ func (p *plugin[TTx]) InsertMany(
 	for _, one := range params {
 		add[one.Queue]++
 	}
+	taken := make(map[string]int) // counted before they are inserted, as others insert at the same time
 	for queue, n := range add {
 		if err := p.c.room(ctx, queue, n); err != nil {
+			p.c.giveBack(taken)
 			return nil, err
 		}
+		taken[queue] = n
 	}
 	results, err := do(ctx)
 	if err != nil {
+		p.c.giveBack(taken)
 		return results, err
 	}
+	twice := make(map[string]int)
 	for _, r := range results {
 		if r != nil && r.UniqueSkippedAsDuplicate {
-			add[r.Job.Queue]--
+			twice[r.Job.Queue]++
 		}
 	}
-	p.c.depths.mu.Lock()
-	defer p.c.depths.mu.Unlock()
-	for queue, n := range add {
-		if d := p.c.depths.queues[queue]; d != nil {
-			d.waiting += n
-		}
-	}
+	p.c.giveBack(twice)
 	return results, nil
 }
 
-// room returns a *QueueFullError if n more tasks do not fit into a queue.
+// giveBack uncounts tasks that were not inserted.
+func (c *Client[TTx]) giveBack(n map[string]int) {
+	c.depths.mu.Lock()
+	defer c.depths.mu.Unlock()
+	for queue, n := range n {
+		if d := c.depths.queues[queue]; d != nil {
+			d.waiting = max(0, d.waiting-n)
+		}
+	}
+}
+
+// room counts n more tasks in a queue, or returns a *QueueFullError if they do not fit.
 func (c *Client[TTx]) room(ctx context.Context, queue string, n int) error {
 	most := c.cfg.MaxDepth
 	if own, ok := c.cfg.Depths[queue]; ok {
@@ -105,9 +115,10 @@ func (c *Client[TTx]) room(ctx context.Context, queue string, n int) error {
 	if d.full {
 		bound = most - most/10
 	}
-	if d.full = d.waiting+n > bound && d.waiting > 0; d.full {
+	if d.full = d.waiting > 0 && d.waiting+1 > bound; d.full || d.waiting > 0 && d.waiting+n > bound {
 		return &QueueFullError{queue, d.waiting, most}
 	}
+	d.waiting += n
 	return nil
 }
 

@@ -80,11 +80,10 @@ func (c *Client[TTx]) watchGates(ctx context.Context) {
 				release(ctx, queue)
 			case !open && reason == "":
 				reason = gateHolds + why + " (" + c.beat.id + ")"
+				held[queue] = reason // also if it fails halfway, so that it is taken back
 				if err := c.pause(ctx, queue, reason, c.beat.id); err != nil {
 					c.log.WarnContext(ctx, "tasks: gates", "queue", queue, "error", err)
-					continue
 				}
-				held[queue] = reason
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
@@ -150,13 +151,23 @@ func migrateRiver(ctx context.Context, driver riverdriver.Driver[*sql.Tx], db *s
 	if done, err := migrated(); done || err != nil {
 		return err
 	}
-	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
-	if err != nil && kind == belaysql.SQLite {
-		if done, _ := migrated(); done { // another process was first
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+		if err == nil || kind == belaysql.Postgres || wait >= time.Second {
+			return err
+		}
+		// SQLite has no lock for this: another process may be at it.
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+		if done, broken := migrated(); done && broken == nil {
 			return nil
 		}
 	}
-	return err
 }
 
 func clientID() string {

@@ -24,9 +24,9 @@ func (c *Client[TTx]) pause(ctx context.Context, queue, reason, owner string) er
 	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_pauses (queue, reason, at, owner) values ($1, $2, {now}, $3)
 		on conflict (queue, reason) do nothing`), queue, reason, owner)
 	if err == nil {
-		err = c.hold(ctx, queue)
+		err = c.applyAndWait(ctx)
 	}
-	if err != nil && !errors.Is(err, rivertype.ErrNotFound) { // a queue that nobody works on yet: Start looks at the reasons
+	if err != nil {
 		return fmt.Errorf("tasks: pausing %s: %w", queue, err)
 	}
 	return nil
@@ -38,46 +38,31 @@ func (c *Client[TTx]) releaseOfDead(ctx context.Context, alone bool) error {
 	if alone {
 		dead, args = "select cast($1 as text)", []any{c.beat.id}
 	}
-	rows, err := c.db.QueryContext(ctx, c.d.sql("delete from tasks_pauses where owner <> '' and owner not in ("+dead+") returning queue"), args...)
-	if err != nil {
-		return err
-	}
-	var queues []string
-	for rows.Next() {
-		var queue string
-		if err := rows.Scan(&queue); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-		queues = append(queues, queue)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	for _, queue := range queues {
-		if err := c.applyPauses(ctx, queue); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := c.db.ExecContext(ctx, c.d.sql("delete from tasks_pauses where owner <> '' and owner not in ("+dead+")"), args...)
+	return err
 }
 
-// hold pauses a queue by River, which tells its own producers of it a little later, and waits until those of this process have
-// been told.
-func (c *Client[TTx]) hold(ctx context.Context, queue string) error {
+// applyAndWait applies the reasons, and waits until the producers of this process have been told of new pauses, which River
+// does a little later.
+func (c *Client[TTx]) applyAndWait(ctx context.Context) error {
 	if !c.works.Load() {
-		return c.Client.QueuePause(ctx, queue, nil)
+		return c.applyPauses(ctx)
 	}
 	told, cancel := c.Subscribe(river.EventKindQueuePaused)
 	defer cancel()
-	open := make(map[string]bool) // queues of this process that are to be held
+	open := make(map[string]bool) // queues of this process that are not held yet
 	for name := range c.cfg.River.Queues {
-		q, err := c.QueueGet(ctx, name)
-		if err == nil && q.PausedAt == nil && (queue == "*" || queue == name) {
+		if q, err := c.QueueGet(ctx, name); err == nil && q.PausedAt == nil {
 			open[name] = true
 		}
 	}
-	if err := c.Client.QueuePause(ctx, queue, nil); err != nil {
+	if err := c.applyPauses(ctx); err != nil {
 		return err
+	}
+	for name := range open { // those that are now
+		if q, err := c.QueueGet(ctx, name); err != nil || q.PausedAt == nil {
+			delete(open, name)
+		}
 	}
 	timer := time.NewTimer(toldWithin)
 	defer timer.Stop()
@@ -111,7 +96,7 @@ func (c *Client[TTx]) Resume(ctx context.Context, queue, reason string) error {
 	if _, err := c.db.ExecContext(ctx, "delete from tasks_pauses where queue = $1 and reason = $2", queue, reason); err != nil {
 		return fmt.Errorf("tasks: resuming %s: %w", queue, err)
 	}
-	return c.applyPauses(ctx, queue)
+	return c.applyPauses(ctx)
 }
 
 // Paused returns the reasons for which queues are held, by queue.
@@ -132,27 +117,79 @@ func (c *Client[TTx]) Paused(ctx context.Context) (map[string][]string, error) {
 	return all, rows.Err()
 }
 
-// applyPauses makes River's own pauses those of the reasons. Of queues that have no reason it resumes those that were named
-// in the Resume alone, because others may have been paused by River's own methods.
-func (c *Client[TTx]) applyPauses(ctx context.Context, resumed string) error {
+// applyPauses makes River's own pauses those of the reasons. Each process does it with each sign of life, so that it mends what
+// two that pause and resume at the same time have left. tasks_held has the queues that are held for reasons: others may have been
+// paused by River's own methods, and stay so.
+func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 	reasons, err := c.Paused(ctx)
 	if err != nil {
 		return fmt.Errorf("tasks: pauses: %w", err)
+	}
+	held, err := c.held(ctx)
+	if err != nil {
+		return fmt.Errorf("tasks: pauses: %w", err)
+	}
+	if len(reasons) == 0 && len(held) == 0 {
+		return nil
 	}
 	queues, err := c.QueueList(ctx, river.NewQueueListParams().First(10_000))
 	if err != nil {
 		return fmt.Errorf("tasks: pauses: %w", err)
 	}
 	for _, q := range queues.Queues {
-		held := len(reasons["*"]) > 0 || len(reasons[q.Name]) > 0
+		wanted := len(reasons["*"]) > 0 || len(reasons[q.Name]) > 0
 		switch {
-		case held && q.PausedAt == nil:
-			err = c.Client.QueuePause(ctx, q.Name, nil)
-		case !held && q.PausedAt != nil && (resumed == "*" || resumed == q.Name):
-			err = c.Client.QueueResume(ctx, q.Name, nil)
+		case wanted && q.PausedAt == nil:
+			if _, err = c.db.ExecContext(ctx, "insert into tasks_held (queue) values ($1) on conflict (queue) do nothing", q.Name); err == nil {
+				err = c.Client.QueuePause(ctx, q.Name, nil)
+			}
+		case !wanted && held[q.Name]:
+			if err = c.Client.QueueResume(ctx, q.Name, nil); err == nil {
+				_, err = c.db.ExecContext(ctx, "delete from tasks_held where queue = $1", q.Name)
+			}
 		}
 		if err != nil && !errors.Is(err, rivertype.ErrNotFound) {
 			return fmt.Errorf("tasks: pauses of %s: %w", q.Name, err)
+		}
+	}
+	return nil
+}
+
+func (c *Client[TTx]) held(ctx context.Context) (map[string]bool, error) {
+	rows, err := c.read.QueryContext(ctx, "select queue from tasks_held")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := make(map[string]bool)
+	for rows.Next() {
+		var queue string
+		if err := rows.Scan(&queue); err != nil {
+			return nil, err
+		}
+		all[queue] = true
+	}
+	return all, rows.Err()
+}
+
+// holdBeforeStart holds the queues of this process that have reasons, before River knows them and begins their tasks.
+func (c *Client[TTx]) holdBeforeStart(ctx context.Context) error {
+	reasons, err := c.Paused(ctx)
+	if err != nil {
+		return err
+	}
+	for name := range c.cfg.River.Queues {
+		if len(reasons["*"]) == 0 && len(reasons[name]) == 0 {
+			continue
+		}
+		for _, statement := range []string{
+			"insert into tasks_held (queue) values ($1) on conflict (queue) do nothing",
+			`insert into river_queue (name, updated_at, paused_at) values ($1, {stamp}, {stamp})
+				on conflict (name) do update set paused_at = coalesce(river_queue.paused_at, excluded.paused_at)`,
+		} {
+			if _, err := c.db.ExecContext(ctx, c.d.sql(statement), name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -40,7 +40,8 @@ type state struct {
 	Inserted    int64  `json:"tasks_inserted,omitempty"` // ns since 1970
 	Parent      int64  `json:"tasks_parent,omitempty"`
 	Correlation string `json:"tasks_correlation,omitempty"`
-	Snoozes     int    `json:"snoozes,omitempty"` // River's own
+	Since       int64  `json:"tasks_since,omitempty"` // ms since 1970: of the last replay
+	Snoozes     int    `json:"snoozes,omitempty"`     // River's own
 }
 
 // plugin is what River calls.
@@ -104,14 +105,21 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 	c.retries.forget(job.ID)
 	var st state
 	_ = json.Unmarshal(job.Metadata, &st) // what is not there is zero
+	if c.beat.dead() {                    // after an outage of the database: others must know first that this process lives
+		began := time.Now()
+		if err := c.sign(ctx); err != nil {
+			return fmt.Errorf("%w (%w)", river.JobSnooze(c.cfg.Heartbeat), err)
+		}
+		c.beat.noted(began, c.cfg.DeadAfter/2)
+	}
 	if st.Expires > 0 && time.Now().UnixMilli() > st.Expires {
-		return river.JobCancel(ErrExpired)
+		return c.canceled(ctx, ErrExpired)
 	}
 	if newer, err := c.superseded(ctx, &st); err != nil || newer {
 		if err != nil {
 			return err
 		}
-		return river.JobCancel(ErrSuperseded)
+		return c.canceled(ctx, ErrSuperseded)
 	}
 	alive, done := c.beat.within(ctx)
 	defer done()
@@ -138,6 +146,12 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 		return c.succeeded(ctx, &st)
 	}
 	return c.apply(inner, job, err, &st)
+}
+
+// canceled gives a task up that is no dead letter, whatever an attempt before has left.
+func (c *Client[TTx]) canceled(ctx context.Context, why error) error {
+	_ = river.MetadataSet(ctx, "tasks_class", nil)
+	return river.JobCancel(why)
 }
 
 // superseded reports whether a newer run has succeeded.

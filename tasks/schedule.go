@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ type Schedule struct {
 	// Every is the length of a period, at least a second. Periods begin as by time.Truncate, in UTC.
 	Every time.Duration
 	// CatchUp is how many missed periods are made up at a start, the latest ones. Zero means none beside the present one;
-	// negative is an error. What River keeps of completed tasks must reach back that far, as it knows them by that: see
-	// River.CompletedJobRetentionPeriod, which is 24 hours.
+	// negative is an error. What River keeps of tasks that have ended must reach back that far, because a period's task is
+	// known by it: the three retention periods of River are 24 hours and 7 days by default.
 	CatchUp int
 	// Args returns the arguments and options of the task of the period that begins at a time. It must return the same
 	// arguments for the same period in each process, and other ones, or of another kind, than other schedules: that is how a
@@ -28,7 +29,21 @@ type Schedule struct {
 	Args func(period time.Time) (river.JobArgs, *river.InsertOpts)
 }
 
-func (s *Schedule) check() error {
+func (s *Schedule) check(r *river.Config) error {
+	for _, kept := range []struct {
+		name    string
+		period  time.Duration
+		without time.Duration
+	}{
+		{"CompletedJobRetentionPeriod", r.CompletedJobRetentionPeriod, 24 * time.Hour},
+		{"CancelledJobRetentionPeriod", r.CancelledJobRetentionPeriod, 24 * time.Hour},
+		{"DiscardedJobRetentionPeriod", r.DiscardedJobRetentionPeriod, 7 * 24 * time.Hour},
+	} {
+		if p := cmp.Or(kept.period, kept.without); p >= 0 && s.CatchUp >= 0 && p < s.Every*time.Duration(s.CatchUp+1) {
+			return fmt.Errorf("the Schedule %s: River.%s is %s, must be at least Every * (CatchUp + 1), which is %s: "+
+				"a period's task is known by what is kept of it", s.Name, kept.name, p, s.Every*time.Duration(s.CatchUp+1))
+		}
+	}
 	switch {
 	case s.Name == "":
 		return errors.New("a Schedule has no Name")
@@ -41,6 +56,9 @@ func (s *Schedule) check() error {
 	}
 	return nil
 }
+
+// errArgs is the error of Args that panicked.
+var errArgs = errors.New("tasks: Args of a Schedule panicked")
 
 // run inserts the tasks of a schedule until ctx ends.
 func (c *Client[TTx]) run(ctx context.Context, s *Schedule) {
@@ -61,6 +79,9 @@ func (c *Client[TTx]) run(ctx context.Context, s *Schedule) {
 				break
 			}
 			c.log.WarnContext(ctx, "tasks: schedule", "name", s.Name, "period", period, "error", err)
+			if errors.Is(err, errArgs) || time.Since(period) > s.Every*time.Duration(s.CatchUp+1) { // the next one may do better
+				break
+			}
 			timer := time.NewTimer(wait)
 			select {
 			case <-timer.C:
@@ -79,7 +100,7 @@ func (c *Client[TTx]) run(ctx context.Context, s *Schedule) {
 func (c *Client[TTx]) insertPeriod(ctx context.Context, s *Schedule, period time.Time) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("Args panicked: %v", p)
+			err = fmt.Errorf("%w: %v", errArgs, p)
 		}
 	}()
 	args, opts := s.Args(period)

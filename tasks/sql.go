@@ -39,19 +39,26 @@ func (d dialect) sql(query string) string {
 
 // migrate creates the tables of this package.
 func (c *Client[TTx]) migrate(ctx context.Context) error {
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing after the commit
+	if c.d.postgres() {                  // create table if not exists fails beside another one
+		if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock($1)", riverLock); err != nil {
+			return err
+		}
+	}
 	for _, statement := range []string{
 		`create table if not exists tasks_clients (id text primary key, seen bigint not null, host text not null)`,
 		`create table if not exists tasks_pauses (queue text not null, reason text not null, at bigint not null,
 			owner text not null default '', primary key (queue, reason))`,
+		`create table if not exists tasks_held (queue text primary key)`,
 		`create table if not exists tasks_successes (key text primary key, at bigint not null)`,
 	} {
-		_, err := c.db.ExecContext(ctx, statement)
-		if err != nil && c.d.postgres() && strings.Contains(err.Error(), "23505") { // another process was first (SQLSTATE)
-			err = nil
-		}
-		if err != nil {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("creating the tables: %w", err)
 		}
 	}
-	return nil
+	return tx.Commit()
 }

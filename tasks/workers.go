@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"sync"
@@ -50,6 +51,13 @@ func (h *heartbeat) missed(now time.Time, deadAfter time.Duration) {
 	}
 }
 
+// dead reports whether this process must be taken for dead.
+func (h *heartbeat) dead() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.live != nil && h.live.Err() != nil
+}
+
 // within returns a context that ends when the process must be taken for dead, too.
 func (h *heartbeat) within(ctx context.Context) (context.Context, func()) {
 	h.mu.Lock()
@@ -93,7 +101,9 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 		err := c.sign(once)
 		if err == nil {
 			c.beat.noted(began, c.cfg.DeadAfter/2)
-			err = c.requeue(once, false)
+			if err = c.requeue(once, false, false); err == nil {
+				err = c.applyPauses(once)
+			}
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
@@ -118,25 +128,57 @@ func (c *Client[TTx]) recover(ctx context.Context) error {
 		return err
 	}
 	c.beat.noted(began, c.cfg.DeadAfter/2)
-	return c.requeue(ctx, c.unlock != nil)
+	if _, err := c.db.ExecContext(ctx, "delete from tasks_pauses where owner = $1", c.beat.id); err != nil { // of a life before
+		return err
+	}
+	if err := c.requeue(ctx, c.unlock != nil, true); err != nil {
+		return err
+	}
+	return c.holdBeforeStart(ctx)
 }
 
 // leave notes that this process has ended by itself.
 func (c *Client[TTx]) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, _ = c.db.ExecContext(ctx, "delete from tasks_clients where id = $1 and not exists (select 1 from river_job where state = 'running')", c.beat.id)
+	_, _ = c.db.ExecContext(ctx, c.d.sql("delete from tasks_clients where id = $1 and not exists (select 1 from river_job where state = 'running' and {worker} = $1)"), c.beat.id)
 }
 
 // requeue makes the tasks of dead processes available again, without spending an attempt, and those that were requeued too
-// often dead letters. With alone, no other process works on the database, so that all that run are of dead ones.
-func (c *Client[TTx]) requeue(ctx context.Context, alone bool) error {
+// often dead letters. With alone, no other process works on the database, so that all that run are of dead ones. With first,
+// this one has not begun, so that those of its own id are of a life before.
+func (c *Client[TTx]) requeue(ctx context.Context, alone, first bool) error {
 	// Only processes that have sent signs are judged: one that uses River alone may work beside them.
 	dead := `state = 'running' and {worker} in (select id from tasks_clients where seen < {now} - $1)`
 	args := []any{c.cfg.DeadAfter.Milliseconds()}
-	if alone {
-		dead, args = `state = 'running' and {worker} <> $1`, []any{c.beat.id}
+	switch {
+	case alone:
+		dead, args = `state = 'running' and $1 <> ''`, []any{c.beat.id}
+	case first:
+		if err := c.requeueWhere(ctx, `state = 'running' and {worker} = $1`, []any{c.beat.id}); err != nil {
+			return err
+		}
 	}
+	if err := c.requeueWhere(ctx, dead, args); err != nil {
+		return err
+	}
+	leader := `delete from river_leader where leader_id in (select id from tasks_clients where seen < {now} - $1)`
+	if alone {
+		leader = `delete from river_leader where leader_id <> $1`
+	}
+	if _, err := c.db.ExecContext(ctx, c.d.sql(leader), args...); err != nil {
+		return err
+	}
+	if err := c.releaseOfDead(ctx, alone); err != nil {
+		return err
+	}
+	_, err := c.db.ExecContext(ctx, c.d.sql(`delete from tasks_clients where seen < {now} - 604800000
+		and id not in (select coalesce({worker}, '') from river_job where state = 'running')`))
+	return err
+}
+
+// requeueWhere requeues the tasks of a condition, whose argument is $1.
+func (c *Client[TTx]) requeueWhere(ctx context.Context, dead string, args []any) error {
 	more, bury := `jsonb_set(metadata, '$.tasks_requeues', {requeues} + 1)`, `jsonb_set(metadata, '$.tasks_class', 'requeued', '$.tasks_fingerprint', 'requeued',
 		'$.tasks_error', 'the process died each time')`
 	failed := `jsonb_insert(coalesce(errors, jsonb('[]')), '$[#]', json_object('at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'attempt', attempt,
@@ -161,16 +203,6 @@ func (c *Client[TTx]) requeue(ctx context.Context, alone bool) error {
 	if err != nil {
 		return err
 	}
-	leader := `delete from river_leader where leader_id in (select id from tasks_clients where seen < {now} - $1)`
-	if alone {
-		leader = `delete from river_leader where leader_id <> $1`
-	}
-	if _, err := c.db.ExecContext(ctx, c.d.sql(leader), args...); err != nil {
-		return err
-	}
-	if err := c.releaseOfDead(ctx, alone); err != nil {
-		return err
-	}
 	if n, _ := again.RowsAffected(); n > 0 {
 		c.log.WarnContext(ctx, "tasks: processes died, and their tasks run again", "tasks", n)
 	}
@@ -180,31 +212,45 @@ func (c *Client[TTx]) requeue(ctx context.Context, alone bool) error {
 			c.alert(ctx, &rivertype.JobRow{}, "requeued", "tasks are dead letters, because their processes died each time")
 		}
 	}
-	_, err = c.db.ExecContext(ctx, c.d.sql(`delete from tasks_clients where seen < {now} - 604800000
-		and id not in (select coalesce({worker}, '') from river_job where state = 'running')`))
-	return err
+	return nil
 }
 
-// waitForOther waits while another process runs a task that this one ran, too, and reports whether its row has ended: River
-// would let this run complete the row of the other one.
+// waitForOther waits while another process runs a task that this one ran, too, and reports whether its row is the other one's:
+// River would let this run complete it. A row that nobody has taken yet is taken back: its work is done.
 func (c *Client[TTx]) waitForOther(ctx context.Context, job *rivertype.JobRow) bool {
-	for {
-		row, err := c.JobGet(context.WithoutCancel(ctx), job.ID)
+	for ctx.Err() == nil {
+		row, err := c.JobGet(ctx, job.ID)
 		switch {
 		case errors.Is(err, rivertype.ErrNotFound):
 			return true
-		case err != nil:
-		case row.State == rivertype.JobStateRunning && row.AttemptedAt != nil && job.AttemptedAt != nil && row.AttemptedAt.Equal(*job.AttemptedAt):
-			return false
-		case row.FinalizedAt != nil:
+		case err != nil: // the database is away: until it is back, or the client stops
+		case row.State == rivertype.JobStateRunning:
+			if row.AttemptedAt != nil && job.AttemptedAt != nil && row.AttemptedAt.Equal(*job.AttemptedAt) {
+				return false
+			}
+		case row.State == rivertype.JobStateAvailable && row.AttemptedAt != nil && job.AttemptedAt != nil && row.AttemptedAt.Equal(*job.AttemptedAt):
+			n, err := changed(c.db.ExecContext(ctx, `update river_job set state = 'running', attempt = attempt + 1
+				where id = $1 and state = 'available'`, job.ID))
+			if err == nil && n == 1 {
+				return false
+			}
+		default:
 			return true
 		}
 		timer := time.NewTimer(200 * time.Millisecond)
 		select {
 		case <-timer.C:
-		case <-c.Stopped():
+		case <-ctx.Done():
 			timer.Stop()
-			return true
 		}
 	}
+	return true
+}
+
+// changed returns the number of rows that a statement changed.
+func changed(r sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
 }
