@@ -170,8 +170,14 @@ func TestOutcomes(t *testing.T) {
 
 type expiring struct{ N int }
 
-func (expiring) Kind() string                { return "expiring" }
-func (expiring) ExpiresAfter() time.Duration { return 100 * time.Millisecond }
+func (expiring) Kind() string { return "expiring" }
+
+func (e expiring) ExpiresAfter() time.Duration {
+	if e.N == 0 {
+		return 100 * time.Millisecond
+	}
+	return time.Hour
+}
 
 type latest struct{ N int }
 
