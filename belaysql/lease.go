@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // ErrLeaseLost is the error of a process that did not renew a lease in time, because it stood still or could not reach the
@@ -43,12 +45,8 @@ func (s *Store) acquire(ctx context.Context, table, key, owner string, ttl, long
 		case !errors.Is(err, sql.ErrNoRows):
 			return l, err
 		}
-		timer := time.NewTimer(wait/2 + rand.N(wait/2))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, context.Cause(ctx)
+		if err := errkit.Sleep(ctx, wait/2+rand.N(wait/2)); err != nil {
+			return nil, err
 		}
 	}
 }

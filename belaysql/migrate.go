@@ -14,7 +14,7 @@ type migration struct {
 
 var migrations = []migration{{version: 1, oldest: 1, statements: []string{
 	`create table belay_tokens (
-		key text primary key, value {blob}, version bigint not null default 0,
+		key text primary key, value {blob},
 		fence bigint not null default 0, owner text, lease_until bigint not null default 0)`,
 	`create table belay_state (key text primary key, value {blob} not null, updated bigint not null)`,
 	`create table belay_keys (key text primary key, until bigint not null)`,

@@ -33,8 +33,9 @@ func (d Dialect) String() string {
 // Store is a database whose tables are up to date. Create it with [New]. It is safe for concurrent use, by several
 // processes too. It leaves the database open.
 type Store struct {
-	db *sql.DB
-	d  Dialect
+	db    *sql.DB
+	d     Dialect
+	words *strings.Replacer
 }
 
 // Tx is a transaction: a *sql.Tx, or a *sql.Conn on which one has begun.
@@ -53,7 +54,7 @@ func New(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 	if d != SQLite && d != Postgres {
 		return nil, fmt.Errorf("belaysql: New: %s is not known", d)
 	}
-	s := &Store{db, d}
+	s := &Store{db, d, wordsOf(d)}
 	if d == SQLite {
 		var wait int
 		if err := db.QueryRowContext(ctx, "pragma busy_timeout").Scan(&wait); err != nil {
@@ -71,12 +72,13 @@ func New(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 
 // sql returns a statement in the store's dialect: {now} is the database's time in milliseconds since 1970, {blob} the type
 // of bytes.
-func (s *Store) sql(query string) string {
-	now, blob := "cast(unixepoch('subsec') * 1000 as integer)", "blob"
-	if s.d == Postgres {
-		now, blob = "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)", "bytea"
+func (s *Store) sql(query string) string { return s.words.Replace(query) }
+
+func wordsOf(d Dialect) *strings.Replacer {
+	if d == Postgres {
+		return strings.NewReplacer("{now}", "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)", "{blob}", "bytea")
 	}
-	return strings.NewReplacer("{now}", now, "{blob}", blob).Replace(query)
+	return strings.NewReplacer("{now}", "cast(unixepoch('subsec') * 1000 as integer)", "{blob}", "blob")
 }
 
 // write runs f in a transaction that may write from its beginning.

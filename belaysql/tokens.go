@@ -6,10 +6,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/internal/keylock"
 	"github.com/belay-go/belay/oauth"
 )
 
@@ -25,7 +25,7 @@ type Tokens struct {
 	seal  *oauth.Sealer
 	ttl   time.Duration
 	owner string
-	local keyLocks
+	local keylock.Locks
 }
 
 // saveFor is how long a new token is tried to be stored while the database is away.
@@ -66,7 +66,7 @@ func (t *Tokens) open(key string, sealed []byte) (oauth.Token, error) {
 func (t *Tokens) Update(
 	ctx context.Context, key string, f func(context.Context, oauth.Token) (oauth.Token, error),
 ) (oauth.Token, error) {
-	unlock, err := t.local.lock(ctx, key) // so that the goroutines of one process do not all ask the database
+	unlock, err := t.local.Lock(ctx, key) // so that the goroutines of one process do not all ask the database
 	if err != nil {
 		return oauth.Token{}, fmt.Errorf("belaysql: waiting for a token: %w", err)
 	}
@@ -122,7 +122,7 @@ func (t *Tokens) save(ctx context.Context, key string, fence int64, token oauth.
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
 	defer cancel()
-	n, err := changed(t.s.db.ExecContext(ctx, `update belay_tokens set value = $1, version = version + 1, owner = null, lease_until = 0
+	n, err := changed(t.s.db.ExecContext(ctx, `update belay_tokens set value = $1, owner = null, lease_until = 0
 		where key = $2 and fence = $3`, sealed, key, fence))
 	switch {
 	case err != nil:
@@ -131,43 +131,4 @@ func (t *Tokens) save(ctx context.Context, key string, fence int64, token oauth.
 		return ErrLeaseLost
 	}
 	return nil
-}
-
-// keyLocks admits one holder for each key.
-type keyLocks struct {
-	mu   sync.Mutex
-	keys map[string]*keyLock
-}
-
-type keyLock struct {
-	held  chan struct{} // full while the lock is held
-	users int           // holder and waiters
-}
-
-func (l *keyLocks) lock(ctx context.Context, key string) (unlock func(), err error) {
-	l.mu.Lock()
-	k := l.keys[key]
-	if k == nil {
-		if l.keys == nil {
-			l.keys = make(map[string]*keyLock)
-		}
-		k = &keyLock{held: make(chan struct{}, 1)}
-		l.keys[key] = k
-	}
-	k.users++
-	l.mu.Unlock()
-	leave := func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if k.users--; k.users == 0 {
-			delete(l.keys, key)
-		}
-	}
-	select {
-	case k.held <- struct{}{}:
-		return func() { <-k.held; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, context.Cause(ctx)
-	}
 }

@@ -3,6 +3,8 @@ package oauth
 import (
 	"context"
 	"sync"
+
+	"github.com/belay-go/belay/internal/keylock"
 )
 
 // Store keeps the tokens of integrations, by key.
@@ -22,18 +24,12 @@ type Store interface {
 type MemoryStore struct {
 	mu     sync.Mutex
 	tokens map[string]Token
-	locks  map[string]*keyLock
-}
-
-// keyLock admits one Update of a key at a time. A wait for it ends with the context.
-type keyLock struct {
-	held  chan struct{} // full while the lock is held
-	users int           // holder and waiters
+	locks  keylock.Locks
 }
 
 // NewMemoryStore returns an empty store.
 func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{tokens: make(map[string]Token), locks: make(map[string]*keyLock)}
+	return &MemoryStore{tokens: make(map[string]Token)}
 }
 
 // Load implements Store.
@@ -47,7 +43,7 @@ func (m *MemoryStore) Load(_ context.Context, key string) (Token, error) {
 func (m *MemoryStore) Update(
 	ctx context.Context, key string, f func(context.Context, Token) (Token, error),
 ) (Token, error) {
-	unlock, err := m.lock(ctx, key)
+	unlock, err := m.locks.Lock(ctx, key)
 	if err != nil {
 		return Token{}, err
 	}
@@ -63,30 +59,4 @@ func (m *MemoryStore) Update(
 		delete(m.tokens, key)
 	}
 	return t, nil
-}
-
-// lock waits until no other Update of key runs.
-func (m *MemoryStore) lock(ctx context.Context, key string) (unlock func(), err error) {
-	m.mu.Lock()
-	l := m.locks[key]
-	if l == nil {
-		l = &keyLock{held: make(chan struct{}, 1)}
-		m.locks[key] = l
-	}
-	l.users++
-	m.mu.Unlock()
-	leave := func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(m.locks, key)
-		}
-	}
-	select {
-	case l.held <- struct{}{}:
-		return func() { <-l.held; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
-	}
 }

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -113,7 +114,7 @@ func newClient[TTx any](
 	if err != nil {
 		return nil, err
 	}
-	c := &Client[TTx]{cfg: cfg, d: dialect{kind}, db: db, read: read, store: store, log: cfg.River.Logger}
+	c := &Client[TTx]{cfg: cfg, d: dialectOf(kind), db: db, read: read, store: store, log: cfg.River.Logger}
 	if c.log == nil {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
@@ -124,21 +125,13 @@ func newClient[TTx any](
 	if r.ID == "" {
 		r.ID = clientID()
 	}
-	if r.JobTimeout == 0 {
-		r.JobTimeout = defaultTimeout
-	}
-	if r.FetchCooldown == 0 {
-		r.FetchCooldown = 10 * time.Millisecond
-	}
+	r.JobTimeout = cmp.Or(r.JobTimeout, defaultTimeout)
+	r.FetchCooldown = cmp.Or(r.FetchCooldown, 10*time.Millisecond)
+	r.JobStuckThreshold = cmp.Or(r.JobStuckThreshold, hardAfter)
 	if r.RescueStuckJobsAfter == 0 && r.JobTimeout > 0 {
 		r.RescueStuckJobsAfter = max(time.Hour, r.JobTimeout+time.Hour)
 	}
-	if r.JobStuckThreshold == 0 {
-		r.JobStuckThreshold = hardAfter
-	}
-	if r.Logger == nil {
-		r.Logger = c.log
-	}
+	r.Logger = c.log
 	r.RetryPolicy = &c.retries
 	if c.retries.next = cfg.River.RetryPolicy; c.retries.next == nil {
 		c.retries.next = new(river.DefaultClientRetryPolicy)
@@ -163,25 +156,11 @@ func (cfg *Config) check() error {
 	bad(cfg.MaxSnoozeAge < 0, "Config.MaxSnoozeAge is %s, must not be negative", cfg.MaxSnoozeAge)
 	bad(cfg.MaxRequeues < 0, "Config.MaxRequeues is %d, must not be negative", cfg.MaxRequeues)
 	bad(cfg.Heartbeat < 0, "Config.Heartbeat is %s, must not be negative", cfg.Heartbeat)
-	if cfg.MaxSnoozes == 0 {
-		cfg.MaxSnoozes = 1000
-	}
-	if cfg.MaxSnoozeAge == 0 {
-		cfg.MaxSnoozeAge = 72 * time.Hour
-	}
-	if cfg.MaxRequeues == 0 {
-		cfg.MaxRequeues = 5
-	}
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = 2 * time.Second
-	}
-	if cfg.DeadAfter == 0 {
-		cfg.DeadAfter = 4 * cfg.Heartbeat
-	}
+	cfg.MaxSnoozes, cfg.MaxSnoozeAge = cmp.Or(cfg.MaxSnoozes, 1000), cmp.Or(cfg.MaxSnoozeAge, 72*time.Hour)
+	cfg.MaxRequeues, cfg.MaxDepth = cmp.Or(cfg.MaxRequeues, 5), cmp.Or(cfg.MaxDepth, defaultDepth)
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 2*time.Second)
+	cfg.DeadAfter = cmp.Or(cfg.DeadAfter, 4*cfg.Heartbeat)
 	bad(cfg.DeadAfter < 2*cfg.Heartbeat, "Config.DeadAfter is %s, must be at least twice Heartbeat (%s)", cfg.DeadAfter, cfg.Heartbeat)
-	if cfg.MaxDepth == 0 {
-		cfg.MaxDepth = defaultDepth
-	}
 	for i := range cfg.Schedules {
 		if err := cfg.Schedules[i].check(&cfg.River); err != nil {
 			errs = append(errs, err)

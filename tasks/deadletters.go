@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river/rivertype"
 	"modernc.org/sqlite"
+
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Dead is a task that was given up: its attempts are spent, it was canceled by its error, it panicked, or its process died too
@@ -39,19 +42,13 @@ type DeadFilter struct {
 
 // where returns the condition of the filter, and its arguments from $1 on.
 func (c *Client[TTx]) where(f DeadFilter) (condition string, args []any) {
-	field := func(name string) string {
-		if c.d.postgres() {
-			return "metadata ->> '" + name + "'"
-		}
-		return "json_extract(metadata, '$." + name + "')"
-	}
-	parts := []string{"(state = 'discarded' or state = 'cancelled' and " + field("tasks_class") + " is not null)"}
+	parts := []string{"(state = 'discarded' or state = 'cancelled' and " + c.d.field("tasks_class") + " is not null)"}
 	add := func(expression string, value any) {
 		args = append(args, value)
 		parts = append(parts, fmt.Sprintf(expression, len(args)))
 	}
 	for _, one := range []struct{ column, value string }{
-		{"kind", f.Kind}, {"queue", f.Queue}, {field("tasks_class"), f.Class}, {field("tasks_fingerprint"), f.Fingerprint},
+		{"kind", f.Kind}, {"queue", f.Queue}, {c.d.field("tasks_class"), f.Class}, {c.d.field("tasks_fingerprint"), f.Fingerprint},
 	} {
 		if one.value != "" {
 			add(one.column+" = $%d", one.value)
@@ -155,10 +152,9 @@ type DeadGroup struct {
 // what has failed in the last 24 hours, for example.
 func (c *Client[TTx]) DeadGroups(ctx context.Context, f DeadFilter) ([]DeadGroup, error) {
 	where, args := c.where(f)
-	field := func(name string) string { return "coalesce(json_extract(metadata, '$." + name + "'), '')" }
+	field := func(name string) string { return "coalesce(" + c.d.field(name) + ", '')" }
 	at := "cast(unixepoch(%s(finalized_at), 'subsec') * 1000 as integer)"
 	if c.d.postgres() {
-		field = func(name string) string { return "coalesce(metadata ->> '" + name + "', '')" }
 		at = "cast(extract(epoch from %s(finalized_at)) * 1000 as bigint)"
 	}
 	rows, err := c.read.QueryContext(ctx, fmt.Sprintf(`select kind, %s, %s, count(*), %s, %s, max(%s) from river_job where %s
@@ -201,7 +197,7 @@ type Replayed struct {
 // Replay makes dead letters available again, each once, with all their attempts. If it ends early, by ctx or an error, the
 // others stay dead letters.
 func (c *Client[TTx]) Replay(ctx context.Context, f DeadFilter, how Replay) (r Replayed, err error) {
-	if how.PerSecond < 0 || how.Limit < 0 || how.PerSecond != how.PerSecond {
+	if how.PerSecond < 0 || how.Limit < 0 || math.IsNaN(how.PerSecond) {
 		return r, fmt.Errorf("tasks: Replay: PerSecond is %v and Limit %d, must not be negative", how.PerSecond, how.Limit)
 	}
 	began := time.Now()
@@ -218,12 +214,8 @@ func (c *Client[TTx]) Replay(ctx context.Context, f DeadFilter, how Replay) (r R
 		}
 		if how.PerSecond > 0 {
 			due := began.Add(time.Duration(float64(r.Matched-1) / how.PerSecond * float64(time.Second)))
-			timer := time.NewTimer(time.Until(due))
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-				return r, context.Cause(ctx)
+			if err := errkit.Sleep(ctx, time.Until(due)); err != nil {
+				return r, err
 			}
 		}
 		done, err := c.revive(ctx, d.ID)
@@ -239,12 +231,16 @@ func (c *Client[TTx]) Replay(ctx context.Context, f DeadFilter, how Replay) (r R
 	return r, nil
 }
 
+// ofAttempts are the fields of metadata that a replay forgets: its task begins anew.
+var ofAttempts = []string{
+	"tasks_class", "tasks_error", "tasks_fingerprint", "tasks_stack", "tasks_requeues", "tasks_expires", "snoozes",
+}
+
 // revive makes one dead letter available again, if it still is one, and reports whether it did.
 func (c *Client[TTx]) revive(ctx context.Context, id int64) (bool, error) {
-	clean := "jsonb_remove(metadata, '$.tasks_class', '$.tasks_error', '$.tasks_fingerprint', '$.tasks_stack', '$.tasks_failed', '$.tasks_requeues', '$.tasks_expires', '$.snoozes')"
-	clean = "jsonb_set(" + clean + ", '$.tasks_since', {now})"
+	clean := "jsonb_set(jsonb_remove(metadata, '$." + strings.Join(ofAttempts, "', '$.") + "'), '$.tasks_since', {now})"
 	if c.d.postgres() {
-		clean = "jsonb_build_object('tasks_since', {now}) || (metadata - array['tasks_since', 'tasks_class', 'tasks_error', 'tasks_fingerprint', 'tasks_stack', 'tasks_failed', 'tasks_requeues', 'tasks_expires', 'snoozes'])"
+		clean = "(metadata - array['" + strings.Join(ofAttempts, "', '") + "']) || jsonb_build_object('tasks_since', {now})"
 	}
 	where, _ := c.where(DeadFilter{})
 	result, err := c.db.ExecContext(ctx, c.d.sql("update river_job set state = 'available', scheduled_at = {stamp}, finalized_at = null, attempt = 0, metadata = "+

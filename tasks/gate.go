@@ -50,11 +50,15 @@ const (
 // watchGates holds the queues of partners whose gates are closed, until ctx ends. Each process holds and releases for its own
 // view: the reason names the process, so that one that still sees an outage holds on.
 func (c *Client[TTx]) watchGates(ctx context.Context) {
-	held := make(map[string]string)
+	type hold struct {
+		reason string
+		at     time.Time // when it was written
+	}
+	held := make(map[string]hold)
 	ticker := time.NewTicker(gateEvery)
 	defer ticker.Stop()
 	release := func(ctx context.Context, queue string) {
-		if err := c.Resume(ctx, queue, held[queue]); err != nil {
+		if err := c.Resume(ctx, queue, held[queue].reason); err != nil {
 			c.log.WarnContext(ctx, "tasks: gates", "queue", queue, "error", err)
 			return
 		}
@@ -75,13 +79,17 @@ func (c *Client[TTx]) watchGates(ctx context.Context) {
 		}
 		for queue, gate := range c.cfg.Gates {
 			open, why := ask(gate)
-			switch reason := held[queue]; {
-			case open && reason != "":
+			now, isHeld := held[queue]
+			switch {
+			case open && isHeld:
 				release(ctx, queue)
-			case !open && reason == "":
-				reason = gateHolds + why + " (" + c.beat.id + ")"
-				held[queue] = reason // also if it fails halfway, so that it is taken back
-				if err := c.pause(ctx, queue, reason, c.beat.id); err != nil {
+			case !open && (!isHeld || time.Since(now.at) >= c.cfg.Heartbeat): // again, as others may have taken this process for dead
+				if !isHeld {
+					now.reason = gateHolds + why + " (" + c.beat.id + ")"
+				}
+				now.at = time.Now()
+				held[queue] = now // also if it fails halfway, so that it is taken back
+				if err := c.pause(ctx, queue, now.reason, c.beat.id); err != nil {
 					c.log.WarnContext(ctx, "tasks: gates", "queue", queue, "error", err)
 				}
 			}

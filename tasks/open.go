@@ -21,6 +21,7 @@ import (
 	_ "modernc.org/sqlite" // the driver sqlite
 
 	"github.com/belay-go/belay/belaysql"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Open opens the database of tasks, brings its tables up to date, and returns a client: "sqlite:path" is a file, for the
@@ -157,11 +158,7 @@ func migrateRiver(ctx context.Context, driver riverdriver.Driver[*sql.Tx], db *s
 			return err
 		}
 		// SQLite has no lock for this: another process may be at it.
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if errkit.Sleep(ctx, wait) != nil {
 			return err
 		}
 		if done, broken := migrated(); done && broken == nil {

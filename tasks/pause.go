@@ -8,6 +8,8 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Pause holds a queue, of all processes, until each reason is resumed: tasks that run go on, and no other one begins. Queue "*"
@@ -86,6 +88,9 @@ func (c *Client[TTx]) applyAndWait(ctx context.Context) error {
 
 // toldWithin bounds the wait for a pause to reach the producers: they look at the database each few seconds, too.
 const toldWithin = 5 * time.Second
+
+// lookEvery is the time between two looks of Drain and VerifyWorkers.
+const lookEvery = 100 * time.Millisecond
 
 // Resume takes a reason of Pause back. The queue goes on if there is no other one, of its own or of "*". A reason that is not
 // there is no error.
@@ -215,12 +220,8 @@ func (c *Client[TTx]) Drain(ctx context.Context, maxWait time.Duration) (running
 		if none >= 4 || time.Now().After(end) {
 			return running, nil
 		}
-		timer := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return running, context.Cause(ctx)
+		if err := errkit.Sleep(ctx, lookEvery); err != nil {
+			return running, err
 		}
 	}
 }
@@ -263,12 +264,8 @@ func (c *Client[TTx]) VerifyWorkers(ctx context.Context, n int, maxWait time.Dur
 		if time.Now().After(end) {
 			return fmt.Errorf("tasks: VerifyWorkers: %d processes work, wanted %d", len(ids), n)
 		}
-		timer := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
+		if err := errkit.Sleep(ctx, lookEvery); err != nil {
+			return err
 		}
 	}
 }

@@ -181,7 +181,7 @@ func (c *Client[TTx]) remember(ctx context.Context, job *rivertype.JobRow, class
 	text := oneLine(err.Error())
 	sum := sha256.Sum256([]byte(job.Kind + "\n" + class + "\n" + errkit.Fingerprint(text)))
 	for name, value := range map[string]any{
-		"tasks_class": class, "tasks_error": text, "tasks_fingerprint": hex.EncodeToString(sum[:8]), "tasks_failed": time.Now().UnixMilli(),
+		"tasks_class": class, "tasks_error": text, "tasks_fingerprint": hex.EncodeToString(sum[:8]),
 	} {
 		_ = river.MetadataSet(ctx, name, value)
 	}

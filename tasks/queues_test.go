@@ -201,8 +201,18 @@ func TestGatesOfTheDead(t *testing.T) {
 		var ran atomic.Int32
 		cfg := config(func(context.Context, *river.Job[work]) error { ran.Add(1); return nil })
 		cfg.Heartbeat, cfg.DeadAfter = 100*time.Millisecond, 300*time.Millisecond
+		cfg.River.Queues["held"] = river.QueueConfig{MaxWorkers: 1}
+		cfg.Gates = map[string]tasks.Gate{"held": tasks.GateFunc(func() (bool, string) { return false, "down" })}
 		c := started(t, dsn, cfg)
-		time.Sleep(300 * time.Millisecond) // until River knows the queue
+		holds := func() bool {
+			reasons, err := c.Paused(t.Context())
+			return err == nil && len(reasons["held"]) == 1
+		}
+		eventually(t, "the gate holds", holds)
+		if _, err := c.DB().Exec("delete from tasks_pauses where queue = 'held'"); err != nil { // as if it was taken for dead
+			t.Fatal(err)
+		}
+		eventually(t, "the gate holds again", holds)
 		if err := c.Pause(t.Context(), "default", "own"); err != nil {
 			t.Fatal(err)
 		}
@@ -212,7 +222,7 @@ func TestGatesOfTheDead(t *testing.T) {
 		insert(t, c, work{}, nil)
 		eventually(t, "the reason of the dead one is gone", func() bool {
 			reasons, err := c.Paused(t.Context())
-			return err == nil && fmt.Sprint(reasons) == "map[default:[own]]"
+			return err == nil && fmt.Sprint(reasons["default"]) == "[own]"
 		})
 		if ran.Load() != 0 {
 			t.Error("the own reason was lifted")

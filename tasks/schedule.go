@@ -9,6 +9,8 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Schedule inserts a task for each period, once, whichever process comes first, and makes up what was missed while none was
@@ -64,14 +66,8 @@ var errArgs = errors.New("tasks: Args of a Schedule panicked")
 func (c *Client[TTx]) run(ctx context.Context, s *Schedule) {
 	period := time.Now().UTC().Truncate(s.Every).Add(-time.Duration(s.CatchUp) * s.Every)
 	for {
-		if wait := time.Until(period); wait > 0 {
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-				return
-			}
+		if errkit.Sleep(ctx, time.Until(period)) != nil {
+			return
 		}
 		for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 			err := c.insertPeriod(ctx, s, period)
@@ -82,17 +78,11 @@ func (c *Client[TTx]) run(ctx context.Context, s *Schedule) {
 			if errors.Is(err, errArgs) || time.Since(period) > s.Every*time.Duration(s.CatchUp+1) { // the next one may do better
 				break
 			}
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
+			if errkit.Sleep(ctx, wait) != nil {
 				return
 			}
 		}
-		if period = period.Add(s.Every); ctx.Err() != nil {
-			return
-		}
+		period = period.Add(s.Every)
 	}
 }
 

@@ -9,9 +9,20 @@ import (
 )
 
 // dialect writes statements for one kind of database.
-type dialect struct{ kind belaysql.Dialect }
+type dialect struct {
+	kind  belaysql.Dialect
+	words *strings.Replacer
+}
 
 func (d dialect) postgres() bool { return d.kind == belaysql.Postgres }
+
+// field returns the text of a field of a job's metadata, null if there is none.
+func (d dialect) field(name string) string {
+	if d.postgres() {
+		return "metadata ->> '" + name + "'"
+	}
+	return "json_extract(metadata, '$." + name + "')"
+}
 
 // sql returns a statement in the dialect:
 //
@@ -19,22 +30,27 @@ func (d dialect) postgres() bool { return d.kind == belaysql.Postgres }
 //	{stamp}    the database's time as River writes it
 //	{worker}   the client that runs the job, or ran it last
 //	{requeues} how often the job was requeued
-func (d dialect) sql(query string) string {
+func (d dialect) sql(query string) string { return d.words.Replace(query) }
+
+func dialectOf(kind belaysql.Dialect) dialect {
+	d := dialect{kind: kind}
+	requeues := "coalesce(cast(" + d.field("tasks_requeues") + " as integer), 0)"
 	of := []string{
 		"{now}", "cast(unixepoch('subsec') * 1000 as integer)",
 		"{stamp}", "strftime('%Y-%m-%d %H:%M:%f', 'now')",
 		"{worker}", "json_extract(attempted_by, '$[#-1]')",
-		"{requeues}", "coalesce(cast(json_extract(metadata, '$.tasks_requeues') as integer), 0)",
+		"{requeues}", requeues,
 	}
 	if d.postgres() {
 		of = []string{
 			"{now}", "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)",
 			"{stamp}", "clock_timestamp()",
 			"{worker}", "attempted_by[array_upper(attempted_by, 1)]",
-			"{requeues}", "coalesce(cast(metadata ->> 'tasks_requeues' as integer), 0)",
+			"{requeues}", requeues,
 		}
 	}
-	return strings.NewReplacer(of...).Replace(query)
+	d.words = strings.NewReplacer(of...)
+	return d
 }
 
 // migrate creates the tables of this package.
@@ -50,7 +66,7 @@ func (c *Client[TTx]) migrate(ctx context.Context) error {
 		}
 	}
 	for _, statement := range []string{
-		`create table if not exists tasks_clients (id text primary key, seen bigint not null, host text not null)`,
+		`create table if not exists tasks_clients (id text primary key, seen bigint not null)`,
 		`create table if not exists tasks_pauses (queue text not null, reason text not null, at bigint not null,
 			owner text not null default '', primary key (queue, reason))`,
 		`create table if not exists tasks_held (queue text primary key)`,

@@ -4,11 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // heartbeat is the sign of life of this process.
@@ -17,7 +19,7 @@ type heartbeat struct {
 
 	mu   sync.Mutex
 	last time.Time // when the database noted the last sign
-	gaps []gap     // of the last hour, in order
+	gaps []gap     // the last hundred, in order
 	cut  context.CancelCauseFunc
 	live context.Context // ends when the process must be taken for dead
 }
@@ -115,9 +117,8 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 
 // sign notes in the database that this process is alive.
 func (c *Client[TTx]) sign(ctx context.Context) error {
-	host, _ := os.Hostname()
-	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_clients (id, seen, host) values ($1, {now}, $2)
-		on conflict (id) do update set seen = excluded.seen`), c.beat.id, host)
+	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_clients (id, seen) values ($1, {now})
+		on conflict (id) do update set seen = excluded.seen`), c.beat.id)
 	return err
 }
 
@@ -153,7 +154,7 @@ func (c *Client[TTx]) requeue(ctx context.Context, alone, first bool) error {
 	args := []any{c.cfg.DeadAfter.Milliseconds()}
 	switch {
 	case alone:
-		dead, args = `state = 'running' and $1 <> ''`, []any{c.beat.id}
+		dead, args = `state = 'running' and $1 <> ''`, []any{c.beat.id} // all; each condition has an argument $1
 	case first:
 		if err := c.requeueWhere(ctx, `state = 'running' and {worker} = $1`, []any{c.beat.id}); err != nil {
 			return err
@@ -191,15 +192,15 @@ func (c *Client[TTx]) requeueWhere(ctx context.Context, dead string, args []any)
 			'attempt', attempt, 'error', 'the process of the task died too often', 'trace', ''))`
 		lock = " for update skip locked"
 	}
-	most := args
+	args = append(slices.Clip(args), c.cfg.MaxRequeues)
 	again, err := c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp},
 		attempt = case when attempt > 0 then attempt - 1 else 0 end, metadata = `+more+`
-		where id in (select id from river_job where `+dead+` and {requeues} < $2 limit 10000`+lock+`)`), append(most[:len(most):len(most)], c.cfg.MaxRequeues)...)
+		where id in (select id from river_job where `+dead+` and {requeues} < $2 limit 10000`+lock+`)`), args...)
 	if err != nil {
 		return err
 	}
 	buried, err := c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'discarded', finalized_at = {stamp}, errors = `+failed+`, metadata = `+bury+`
-		where id in (select id from river_job where `+dead+` and {requeues} >= $2 limit 10000`+lock+`)`), append(most[:len(most):len(most)], c.cfg.MaxRequeues)...)
+		where id in (select id from river_job where `+dead+` and {requeues} >= $2 limit 10000`+lock+`)`), args...)
 	if err != nil {
 		return err
 	}
@@ -225,10 +226,10 @@ func (c *Client[TTx]) waitForOther(ctx context.Context, job *rivertype.JobRow) b
 			return true
 		case err != nil: // the database is away: until it is back, or the client stops
 		case row.State == rivertype.JobStateRunning:
-			if row.AttemptedAt != nil && job.AttemptedAt != nil && row.AttemptedAt.Equal(*job.AttemptedAt) {
+			if sameRun(row, job) {
 				return false
 			}
-		case row.State == rivertype.JobStateAvailable && row.AttemptedAt != nil && job.AttemptedAt != nil && row.AttemptedAt.Equal(*job.AttemptedAt):
+		case row.State == rivertype.JobStateAvailable && sameRun(row, job):
 			n, err := changed(c.db.ExecContext(ctx, `update river_job set state = 'running', attempt = attempt + 1
 				where id = $1 and state = 'available'`, job.ID))
 			if err == nil && n == 1 {
@@ -237,14 +238,15 @@ func (c *Client[TTx]) waitForOther(ctx context.Context, job *rivertype.JobRow) b
 		default:
 			return true
 		}
-		timer := time.NewTimer(200 * time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		_ = errkit.Sleep(ctx, 200*time.Millisecond)
 	}
 	return true
+}
+
+// sameRun reports whether the last run of a row is that of job: by the same process, begun at the same time.
+func sameRun(row, job *rivertype.JobRow) bool {
+	return row.AttemptedAt != nil && job.AttemptedAt != nil && row.AttemptedAt.Equal(*job.AttemptedAt) &&
+		slices.Equal(row.AttemptedBy, job.AttemptedBy)
 }
 
 // changed returns the number of rows that a statement changed.
