@@ -87,7 +87,6 @@ func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 	if err == nil {
 		return r
 	}
-	var final permanent
 	var panicked *panicError
 	r.change.Error = oneLine(err)
 	failure := Failure{At: now, Error: redact.Line(redact.Text(err.Error()), 200)}
@@ -106,7 +105,7 @@ func (w *Worker) judge(j *job, it Item, err error, began time.Time) result {
 		r.again = true
 	case errors.Is(err, ErrUnhandled):
 		r.change.State, r.change.Attempts, r.event.DeadLettered = Unhandled, j.attempts, true
-	case errors.As(err, &final), w.cfg.MaxAge > 0 && age >= w.cfg.MaxAge:
+	case IsPermanent(err), w.cfg.MaxAge > 0 && age >= w.cfg.MaxAge:
 		r.change.State, r.event.DeadLettered = Dead, true
 	case (told || errors.As(err, &ours) && ours != nil && ours.Class == belay.ClassRefused) && !w.draining():
 		r.refused, r.change.Attempts = true, j.attempts
@@ -182,8 +181,7 @@ func (w *Worker) call(ctx context.Context, it Item) (err error) {
 		}
 	}()
 	if err = w.handle(ctx, it); err != nil {
-		var final permanent
-		_, _, _, _ = err.Error(), errors.Is(err, ErrUnhandled), errors.As(err, &final), errors.As(err, new(*belay.Error))
+		_, _, _, _ = err.Error(), errors.Is(err, ErrUnhandled), IsPermanent(err), errors.As(err, new(*belay.Error))
 	}
 	return err
 }

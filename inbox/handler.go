@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 )
 
 // Handler handles one event. After an error the event is retried, unless the error is [Permanent]. If the
@@ -16,6 +17,12 @@ func Permanent(err error) error {
 		return nil
 	}
 	return permanent{err}
+}
+
+// IsPermanent reports whether err, or an error that it wraps, was marked by [Permanent].
+func IsPermanent(err error) bool {
+	var final permanent
+	return errors.As(err, &final)
 }
 
 type permanent struct{ error }

@@ -83,6 +83,8 @@ type Client[TTx any] struct {
 	retries retries
 	beat    heartbeat
 	depths  depths
+	shares  shares
+	wake    *wake // nil for a database that wakes by itself
 
 	works   atomic.Bool // Start has succeeded, and Stop has not been called
 	mu      sync.Mutex
@@ -139,6 +141,10 @@ func newClient[TTx any](
 	r.ErrorHandler = &panics{cfg.River.ErrorHandler}
 	r.Plugins = append([]rivertype.Plugin{&plugin[TTx]{c: c}}, cfg.River.Plugins...)
 	c.beat.id = r.ID
+	if kind == belaysql.SQLite {
+		c.wake = new(wake)
+		driver = &wakingDriver[TTx]{driver, c.wake}
+	}
 	if c.Client, err = river.NewClient(driver, &r); err != nil {
 		return nil, err
 	}
@@ -212,6 +218,7 @@ func (c *Client[TTx]) Start(ctx context.Context) error {
 	for i := range c.cfg.Schedules {
 		c.running.Go(func() { c.run(beating, &c.cfg.Schedules[i]) })
 	}
+	c.running.Go(func() { c.takeTurns(beating) })
 	if len(c.cfg.Gates) > 0 {
 		c.running.Go(func() { c.watchGates(beating) })
 	}

@@ -64,7 +64,7 @@ func (c *Client[TTx]) where(f DeadFilter) (condition string, args []any) {
 		if c.d.postgres() {
 			add("finalized_at "+one.compare+" $%d", one.at.UTC())
 		} else { // as River writes times
-			add("finalized_at "+one.compare+" $%d", one.at.UTC().Format("2006-01-02 15:04:05.000"))
+			add("finalized_at "+one.compare+" $%d", sqliteTime(one.at))
 		}
 	}
 	return strings.Join(parts, " and "), args

@@ -12,6 +12,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/inbox"
 	"github.com/belay-go/belay/internal/redact"
 )
 
@@ -39,6 +40,7 @@ type Decision struct {
 // Decide decides by the error of a task. An error that is none of Belay's is a Retry, and River's own JobCancel and JobSnooze
 // stay what they are. In this order:
 //
+//	inbox.Permanent, inbox.ErrUnhandled       Cancel
 //	a wait that belay.RetryAfter finds        Snooze until then
 //	not sent (circuit open, over a limit)     Snooze for 30 s
 //	5xx                                       RetryAfter 60 s, doubled each time, to 30 min
@@ -50,6 +52,12 @@ type Decision struct {
 //	a call that cannot succeed as it stands   Cancel
 //	the end of the process                    Snooze for 0 s
 func Decide(err error, job *rivertype.JobRow) Decision {
+	switch {
+	case inbox.IsPermanent(err):
+		return Decision{Action: Cancel, Class: "permanent"}
+	case errors.Is(err, inbox.ErrUnhandled):
+		return Decision{Action: Cancel, Class: "unhandled"}
+	}
 	if wait, ok := belay.RetryAfter(err); ok {
 		return Decision{Snooze, wait, classOf(err)}
 	}
@@ -122,7 +130,7 @@ func (c *Client[TTx]) apply(ctx context.Context, job *rivertype.JobRow, err erro
 			since = replayed
 		}
 		left := c.cfg.MaxSnoozeAge - time.Since(since)
-		if d.Wait = min(d.Wait, max(left, time.Second)); left <= 0 || state.Snoozes >= c.cfg.MaxSnoozes {
+		if d.Wait = min(d.Wait, max(left, time.Second)); left <= 0 || state.Snoozes-state.Waits >= c.cfg.MaxSnoozes {
 			d.Action = RetryAfter
 		}
 	}

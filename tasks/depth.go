@@ -66,6 +66,7 @@ func (p *plugin[TTx]) InsertMany(
 		}
 	}
 	p.c.giveBack(twice)
+	p.c.wake.now()
 	return results, nil
 }
 

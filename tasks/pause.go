@@ -36,7 +36,7 @@ func (c *Client[TTx]) pause(ctx context.Context, queue, reason, owner string) er
 
 // releaseOfDead takes back the reasons of gates whose processes have died.
 func (c *Client[TTx]) releaseOfDead(ctx context.Context, alone bool) error {
-	dead, args := `select id from tasks_clients where seen >= {now} - $1`, []any{c.cfg.DeadAfter.Milliseconds()}
+	dead, args := `select id from tasks_clients where seen >= {now} - $1 and id <> ''`, []any{c.cfg.DeadAfter.Milliseconds()}
 	if alone {
 		dead, args = "select cast($1 as text)", []any{c.beat.id}
 	}
@@ -272,7 +272,7 @@ func (c *Client[TTx]) VerifyWorkers(ctx context.Context, n int, maxWait time.Dur
 
 // alive returns the ids of the processes that have given a sign of life within DeadAfter.
 func (c *Client[TTx]) alive(ctx context.Context) (ids []string, err error) {
-	rows, err := c.read.QueryContext(ctx, c.d.sql("select id from tasks_clients where seen >= {now} - $1 order by id"), c.cfg.DeadAfter.Milliseconds())
+	rows, err := c.read.QueryContext(ctx, c.d.sql("select id from tasks_clients where seen >= {now} - $1 and id <> '' order by id"), c.cfg.DeadAfter.Milliseconds())
 	if err != nil {
 		return nil, err
 	}

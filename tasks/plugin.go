@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -39,6 +40,9 @@ type state struct {
 	Latest      string `json:"tasks_latest,omitempty"`
 	Inserted    int64  `json:"tasks_inserted,omitempty"` // ns since 1970
 	Parent      int64  `json:"tasks_parent,omitempty"`
+	Root        int64  `json:"tasks_root,omitempty"`
+	Writer      string `json:"tasks_writer,omitempty"`
+	Waits       int    `json:"tasks_waits,omitempty"` // for another writer
 	Correlation string `json:"tasks_correlation,omitempty"`
 	Since       int64  `json:"tasks_since,omitempty"` // ms since 1970: of the last replay
 	Snoozes     int    `json:"snoozes,omitempty"`     // River's own
@@ -49,8 +53,6 @@ type plugin[TTx any] struct {
 	river.PluginDefaults
 	c *Client[TTx]
 }
-
-type parentKey struct{}
 
 // InsertBegin implements [rivertype.HookInsertBegin].
 func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInsertParams) error {
@@ -70,8 +72,24 @@ func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInse
 	if l, ok := params.Args.(LatestArgs); ok && l.LatestKey() != "" {
 		add["tasks_latest"], add["tasks_inserted"] = params.Kind+" "+l.LatestKey(), now.UnixNano()
 	}
-	if parent, ok := ctx.Value(parentKey{}).(int64); ok {
-		add["tasks_parent"] = parent
+	if w, ok := params.Args.(WriterArgs); ok && w.WritesTo() != "" {
+		add["tasks_writer"] = w.WritesTo()
+	}
+	if one, ok := params.Args.(CompanyArgs); ok && one.Company() != "" {
+		add["tasks_company"], add["tasks_priority"] = one.Company(), params.Priority
+		front := false
+		if params.State == rivertype.JobStateAvailable {
+			var err error
+			if front, err = p.c.toFront(ctx, params.Queue, one.Company()); err != nil {
+				return err
+			}
+		}
+		if !front {
+			params.Priority = laterOn
+		}
+	}
+	if parent := runOf(ctx); parent != nil {
+		add["tasks_parent"], add["tasks_root"] = parent.job.ID, parent.root
 	}
 	if id := belay.CorrelationID(ctx); id != "" {
 		add["tasks_correlation"] = id
@@ -121,9 +139,17 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 		}
 		return c.canceled(ctx, ErrSuperseded)
 	}
+	if st.Writer != "" {
+		release, err := c.takeWriter(ctx, st.Writer, job.ID, st.Waits)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	alive, done := c.beat.within(ctx)
 	defer done()
-	inner := context.WithValue(alive, parentKey{}, job.ID)
+	run := &run{job: job, root: cmp.Or(st.Root, job.ID), waits: st.Waits, write: c.writeProgress}
+	inner := context.WithValue(alive, runKey{}, run)
 	correlation := st.Correlation
 	if correlation == "" {
 		correlation = fmt.Sprint("task-", job.ID)
@@ -137,6 +163,7 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 		}
 	}()
 	err = do(inner)
+	run.keep(ctx)
 	if c.beat.gapSince(began, c.cfg.DeadAfter/2) {
 		if c.waitForOther(ctx, job) {
 			return err // another process has run it meanwhile, and its row has ended

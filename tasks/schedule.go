@@ -98,6 +98,9 @@ func (c *Client[TTx]) insertPeriod(ctx context.Context, s *Schedule, period time
 	if opts != nil {
 		own = *opts
 	}
+	if held, err := c.scheduleHeld(ctx, queueOf(args, opts)); held || err != nil {
+		return err
+	}
 	own.ScheduledAt = period
 	own.UniqueOpts = river.UniqueOpts{ByArgs: true, ByPeriod: s.Every, ByState: rivertype.JobStates()}
 	_, err = c.Insert(ctx, args, &own)

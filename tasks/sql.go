@@ -71,6 +71,10 @@ func (c *Client[TTx]) migrate(ctx context.Context) error {
 			owner text not null default '', primary key (queue, reason))`,
 		`create table if not exists tasks_held (queue text primary key)`,
 		`create table if not exists tasks_successes (key text primary key, at bigint not null)`,
+		`create table if not exists tasks_writers (key text primary key, job bigint not null)`,
+		`create table if not exists tasks_turns (queue text primary key, at bigint not null)`,
+		`create table if not exists tasks_schedule_holds (queue text primary key, until_waiting bigint not null)`,
+		`create index if not exists tasks_roots on river_job ((` + c.d.field("tasks_root") + `)) where ` + c.d.field("tasks_root") + ` is not null`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("creating the tables: %w", err)

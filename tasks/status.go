@@ -3,9 +3,12 @@ package tasks
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/belay-go/belay/inbox"
 )
 
 // Status is the state of the queues and of the processes that work on them.
@@ -13,14 +16,50 @@ type Status struct {
 	Queues []QueueStatus // by name
 	// Processes are the ids of those that have given a sign of life within Config.DeadAfter.
 	Processes []string
+	// IdleFor is how long no process has given a sign of life, 0 if one does. If none ever has, it is how long the oldest task
+	// has waited.
+	IdleFor time.Duration
+}
+
+const (
+	idleAfter      = 15 * time.Second // without a sign of life, Health warns
+	noWorkersAfter = time.Minute      // and fails
+)
+
+// Health is how well the tasks do.
+type Health uint8
+
+const (
+	// Well is the state in which processes work.
+	Well Health = iota
+	// Late is the state after 15 s in which no process has given a sign of life.
+	Late
+	// NoWorkers is the state after 60 s.
+	NoWorkers
+)
+
+// String returns "well", "late" or "no workers".
+func (h Health) String() string { return [...]string{"well", "late", "no workers"}[min(h, NoWorkers)] }
+
+// Health returns how well the tasks do.
+func (s *Status) Health() Health {
+	switch {
+	case s.IdleFor >= noWorkersAfter:
+		return NoWorkers
+	case s.IdleFor >= idleAfter:
+		return Late
+	}
+	return Well
 }
 
 // QueueStatus is the state of one queue.
 type QueueStatus struct {
 	Queue string
-	// Waiting counts the tasks that are due, wait for their time or for a retry. Running and Dead count those that run, and
-	// the dead letters.
-	Waiting, Running, Dead int
+	// Waiting counts the tasks that are due, wait for their time or for a retry, and Due the first of these alone. Running and
+	// Dead count those that run, and the dead letters.
+	Waiting, Due, Running, Dead int
+	// Capacity is how many of them this process runs at once, 0 if it does not work on the queue.
+	Capacity int
 	// Oldest is how long the oldest task that is due has waited, 0 if there is none.
 	Oldest time.Duration
 	// Paused are the reasons for which the queue is held, those of "*" too.
@@ -36,9 +75,10 @@ func (c *Client[TTx]) Status(ctx context.Context) (s Status, err error) {
 		}
 		return queues[name]
 	}
-	age := "coalesce(cast({now} - unixepoch(min(scheduled_at), 'subsec') * 1000 as integer), 0)"
+	since := "min(case when " + c.d.field("tasks_company") + " is null then scheduled_at else created_at end)" // turns change the time
+	age := "coalesce(cast({now} - unixepoch(" + since + ", 'subsec') * 1000 as integer), 0)"
 	if c.d.postgres() {
-		age = "coalesce(cast({now} - extract(epoch from min(scheduled_at)) * 1000 as bigint), 0)"
+		age = "coalesce(cast({now} - extract(epoch from " + since + ") * 1000 as bigint), 0)"
 	}
 	rows, err := c.read.QueryContext(ctx, c.d.sql("select queue, state, count(*), "+age+
 		" from river_job where state not in ('completed', 'cancelled', 'discarded') group by queue, state"))
@@ -59,6 +99,7 @@ func (c *Client[TTx]) Status(ctx context.Context) (s Status, err error) {
 			q.Running += n
 		case "available":
 			q.Oldest = max(0, time.Duration(oldest)*time.Millisecond)
+			q.Due += n
 			fallthrough
 		default:
 			q.Waiting += n
@@ -93,6 +134,9 @@ func (c *Client[TTx]) Status(ctx context.Context) (s Status, err error) {
 			of(queue)
 		}
 	}
+	for name, own := range c.cfg.River.Queues {
+		of(name).Capacity = own.MaxWorkers
+	}
 	for _, q := range queues {
 		q.Paused = append(slices.Clone(reasons["*"]), reasons[q.Queue]...)
 		s.Queues = append(s.Queues, *q)
@@ -101,5 +145,41 @@ func (c *Client[TTx]) Status(ctx context.Context) (s Status, err error) {
 	if s.Processes, err = c.alive(ctx); err != nil {
 		return s, fmt.Errorf("tasks: Status: %w", err)
 	}
+	if len(s.Processes) == 0 {
+		if s.IdleFor, err = c.idleFor(ctx); err != nil {
+			return s, fmt.Errorf("tasks: Status: %w", err)
+		}
+	}
 	return s, nil
+}
+
+// idleFor returns how long ago the last sign of life of any process was.
+func (c *Client[TTx]) idleFor(ctx context.Context) (time.Duration, error) {
+	oldest := "select cast({now} - min(unixepoch(created_at, 'subsec')) * 1000 as integer)"
+	if c.d.postgres() {
+		oldest = "select cast({now} - extract(epoch from min(created_at)) * 1000 as bigint)"
+	}
+	var ms sql.NullInt64
+	err := c.read.QueryRowContext(ctx, c.d.sql(`select coalesce((select {now} - max(seen) from tasks_clients),
+		(`+oldest+` from river_job where state not in ('completed', 'cancelled', 'discarded')))`)).Scan(&ms)
+	return max(0, time.Duration(ms.Int64)*time.Millisecond), err
+}
+
+// Numbers returns a function with the numbers of a queue, for the page and the rules of package watch. It asks the database each
+// time, and panics if there is no answer within 5 s, which package watch takes for no numbers.
+func (c *Client[TTx]) Numbers(queue string) func() inbox.Numbers {
+	return func() inbox.Numbers {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		s, err := c.Status(ctx)
+		if err != nil {
+			panic(err) // package watch leaves it out then
+		}
+		for _, q := range s.Queues {
+			if q.Queue == queue {
+				return inbox.Numbers{Pending: q.Waiting + q.Running, Oldest: q.Oldest, Dead: uint64(q.Dead)}
+			}
+		}
+		return inbox.Numbers{}
+	}
 }

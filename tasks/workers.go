@@ -92,6 +92,7 @@ func (h *heartbeat) gapSince(since time.Time, long time.Duration) bool {
 func (c *Client[TTx]) beatOn(ctx context.Context) {
 	ticker := time.NewTicker(c.cfg.Heartbeat)
 	defer ticker.Stop()
+	pruned := time.Now()
 	for {
 		select {
 		case <-ticker.C:
@@ -99,6 +100,12 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 			return
 		}
 		began := time.Now()
+		if began.Sub(pruned) >= time.Hour {
+			pruned = began
+			if _, err := c.store.Prune(ctx); err != nil && ctx.Err() == nil {
+				c.log.WarnContext(ctx, "tasks: forgetting old keys", "error", err)
+			}
+		}
 		once, cancel := context.WithTimeout(ctx, c.cfg.DeadAfter)
 		err := c.sign(once)
 		if err == nil {
@@ -117,10 +124,17 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 
 // sign notes in the database that this process is alive.
 func (c *Client[TTx]) sign(ctx context.Context) error {
+	return c.signAs(ctx, c.beat.id)
+}
+
+func (c *Client[TTx]) signAs(ctx context.Context, id string) error {
 	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_clients (id, seen) values ($1, {now})
-		on conflict (id) do update set seen = excluded.seen`), c.beat.id)
+		on conflict (id) do update set seen = excluded.seen`), id)
 	return err
 }
+
+// nobody is the id under which a process that ends leaves its last sign of life.
+const nobody = ""
 
 // recover is called before the first task: it notes that this process is alive, and requeues the tasks of those that are not.
 func (c *Client[TTx]) recover(ctx context.Context) error {
@@ -142,6 +156,7 @@ func (c *Client[TTx]) recover(ctx context.Context) error {
 func (c *Client[TTx]) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	_ = c.signAs(ctx, nobody)
 	_, _ = c.db.ExecContext(ctx, c.d.sql("delete from tasks_clients where id = $1 and not exists (select 1 from river_job where state = 'running' and {worker} = $1)"), c.beat.id)
 }
 

@@ -1,0 +1,145 @@
+package tasks
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/riverqueue/river"
+
+	"github.com/belay-go/belay/internal/errkit"
+)
+
+// Recovery is what to do about a queue whose tasks are hours old.
+type Recovery uint8
+
+const (
+	// Refresh keeps of the tasks with LatestArgs only the newest of each key, as if it were inserted now, and cancels what has
+	// ExpiringArgs: fresh imports, once for each integration, instead of all that were missed.
+	Refresh Recovery = iota
+	// SkipStale cancels the tasks that have expired and those of which a newer one of the same key waits, and leaves the rest as
+	// it is: with all events, and in its order.
+	SkipStale
+	// HoldSchedules inserts no more tasks of [Schedule] into the queue until a tenth of what waits now is left. What would have been
+	// inserted until then is not made up.
+	HoldSchedules
+)
+
+// Recovered says what [Client.Recover] has done.
+type Recovered struct {
+	Waiting   int // tasks that waited in the queue
+	Canceled  int // those that were of no use any more; they are not dead letters
+	Refreshed int // those that begin anew
+}
+
+// portion bounds the tasks that one statement of a recovery changes, so that others are not held up.
+const portion = 2000
+
+// Recover deals with a queue whose tasks are hours old, after a downtime. Tasks with neither LatestArgs nor ExpiringArgs, such
+// as events and pushes, always stay. It may be called again, and beside processes that work.
+func (c *Client[TTx]) Recover(ctx context.Context, queue string, how Recovery) (r Recovered, err error) {
+	if queue == "" || how > HoldSchedules {
+		return r, fmt.Errorf("tasks: Recover: the queue is %q, the way %d", queue, how)
+	}
+	if r.Waiting, err = c.waiting(ctx, queue, 1<<31-1); err != nil {
+		return r, fmt.Errorf("tasks: Recover: %w", err)
+	}
+	latest, expires := c.d.field("tasks_latest"), c.d.field("tasks_expires")
+	older := "id in (select id from (select id, row_number() over (partition by " + latest + ` order by id desc) as place from river_job
+		where queue = $1 and ` + waits + " and " + latest + " is not null) as places where place > 1)"
+	switch how {
+	case Refresh:
+		if r.Canceled, err = c.cancelWhere(ctx, queue, expires+" is not null and "+latest+" is null", "it expires, and was canceled by a recovery"); err != nil {
+			break
+		}
+		var n int
+		if n, err = c.cancelWhere(ctx, queue, older, "a newer one waits"); err != nil {
+			break
+		}
+		r.Canceled += n
+		r.Refreshed, err = c.refresh(ctx, queue)
+	case SkipStale:
+		if r.Canceled, err = c.cancelWhere(ctx, queue, "cast("+expires+" as bigint) < {now}", "it has expired"); err != nil {
+			break
+		}
+		var n int
+		n, err = c.cancelWhere(ctx, queue, older, "a newer one waits")
+		r.Canceled += n
+	case HoldSchedules:
+		_, err = c.db.ExecContext(ctx, `insert into tasks_schedule_holds (queue, until_waiting) values ($1, $2)
+			on conflict (queue) do nothing`, queue, r.Waiting/10)
+	}
+	if err != nil {
+		return r, fmt.Errorf("tasks: Recover: %w", err)
+	}
+	return r, nil
+}
+
+// waits is the condition of a task that waits.
+const waits = "state in ('available', 'scheduled', 'retryable', 'pending')"
+
+// cancelWhere cancels the tasks of a queue that wait and that a condition is true for, whose first argument is the queue.
+func (c *Client[TTx]) cancelWhere(ctx context.Context, queue, condition, why string) (all int, err error) {
+	failed := `jsonb_insert(coalesce(errors, jsonb('[]')), '$[#]', json_object('at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'attempt', attempt,
+		'error', $2, 'trace', ''))`
+	forget, lock := "jsonb_remove(metadata, '$.tasks_class')", ""
+	if c.d.postgres() {
+		failed = `array_append(errors, jsonb_build_object('at', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+			'attempt', attempt, 'error', $2::text, 'trace', ''))`
+		forget, lock = "metadata - 'tasks_class'", " for update skip locked"
+	}
+	statement := c.d.sql(`update river_job set state = 'cancelled', finalized_at = {stamp}, errors = ` + failed + `, metadata = ` + forget + `
+		where id in (select id from river_job where queue = $1 and ` + waits + ` and ` + condition + fmt.Sprintf(" order by id limit %d%s)", portion, lock))
+	for {
+		n, err := changed(c.db.ExecContext(ctx, statement, queue, why))
+		if all += int(n); err != nil || n == 0 {
+			return all, err
+		}
+		if err := errkit.Sleep(ctx, 0); err != nil { // each portion is complete by itself
+			return all, err
+		}
+	}
+}
+
+// refresh makes the tasks with LatestArgs of a queue begin anew.
+func (c *Client[TTx]) refresh(ctx context.Context, queue string) (int, error) {
+	latest := c.d.field("tasks_latest")
+	expires := "{now} + cast(" + c.d.field("tasks_expires") + " as bigint) - cast(" + c.d.field("tasks_inserted") + " as bigint) / 1000000"
+	anew := `jsonb_remove(jsonb_set(metadata, '$.tasks_inserted', {now} * 1000000, '$.tasks_expires', ` + expires + `), '$.snoozes')`
+	if c.d.postgres() {
+		anew = `(metadata - 'snoozes') || jsonb_build_object('tasks_inserted', {now} * 1000000, 'tasks_expires', ` + expires + `)`
+	}
+	n, err := changed(c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp}, metadata = `+anew+`
+		where queue = $1 and `+waits+` and `+latest+` is not null`), queue))
+	return int(n), err
+}
+
+// scheduleHeld reports whether schedules insert nothing into a queue at present, and lets them go on when enough is done.
+func (c *Client[TTx]) scheduleHeld(ctx context.Context, queue string) (bool, error) {
+	var until int
+	err := c.read.QueryRowContext(ctx, "select until_waiting from tasks_schedule_holds where queue = $1", queue).Scan(&until)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	waiting, err := c.waiting(ctx, queue, until+1)
+	if err != nil || waiting > until {
+		return true, err
+	}
+	_, err = c.db.ExecContext(ctx, "delete from tasks_schedule_holds where queue = $1", queue)
+	return false, err
+}
+
+// queueOf returns the queue into which a task would be inserted.
+func queueOf(args river.JobArgs, opts *river.InsertOpts) string {
+	if opts != nil && opts.Queue != "" {
+		return opts.Queue
+	}
+	if own, ok := args.(river.JobArgsWithInsertOpts); ok && own.InsertOpts().Queue != "" {
+		return own.InsertOpts().Queue
+	}
+	return river.QueueDefault
+}

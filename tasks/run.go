@@ -1,0 +1,101 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// run is one run of a task, known by the context of its work.
+type run struct {
+	job   *rivertype.JobRow
+	root  int64 // of its tree
+	waits int   // for another writer
+	write func(ctx context.Context, job *rivertype.JobRow, done, total int64) error
+
+	mu          sync.Mutex
+	done, total int64
+	told, kept  bool
+	at          time.Time // of the last write
+}
+
+type runKey struct{}
+
+// runOf returns the run that a context belongs to, nil if none.
+func runOf(ctx context.Context) *run {
+	r, _ := ctx.Value(runKey{}).(*run)
+	return r
+}
+
+// errNoTask is the error of a function that only has a meaning within a task.
+var errNoTask = errors.New("tasks: the context is not that of a task")
+
+// ErrLost is the error of a run whose task runs elsewhere meanwhile, because this process gave no sign of life for too long. What
+// it wanted to store was not stored.
+var ErrLost = errors.New("tasks: the task runs elsewhere")
+
+// progressEvery is the time between two writes of a task's progress.
+const progressEvery = time.Second
+
+// Progress notes how much of the work of the task of ctx is done, for [Client.Tree], in whatever unit; a total of 0 is unknown. It
+// writes at most once a second, and what it was told last is kept when the task ends. It is ErrLost if the task runs elsewhere.
+func Progress(ctx context.Context, done, total int64) error {
+	r := runOf(ctx)
+	if r == nil {
+		return errNoTask
+	}
+	r.mu.Lock()
+	r.done, r.total, r.told, r.kept = done, total, true, false
+	due := time.Since(r.at) >= progressEvery
+	if due {
+		r.at, r.kept = time.Now(), true
+	}
+	r.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return r.write(ctx, r.job, done, total)
+}
+
+// keep has the last progress stored with the end of the run.
+func (r *run) keep(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.told && !r.kept {
+		_ = river.MetadataSet(ctx, "tasks_done", r.done)
+		_ = river.MetadataSet(ctx, "tasks_total", r.total)
+	}
+}
+
+// writeProgress notes the progress of a run, unless its task runs elsewhere.
+func (c *Client[TTx]) writeProgress(ctx context.Context, job *rivertype.JobRow, done, total int64) error {
+	set := "jsonb_set(metadata, '$.tasks_done', $1, '$.tasks_total', $2)"
+	if c.d.postgres() {
+		set = "metadata || jsonb_build_object('tasks_done', $1::bigint, 'tasks_total', $2::bigint)"
+	}
+	id, at := c.runArgs(job)
+	n, err := changed(c.db.ExecContext(ctx, "update river_job set metadata = "+set+" where id = $3 and state = 'running' and attempted_at = $4",
+		done, total, id, at))
+	if err == nil && n == 0 {
+		err = ErrLost
+	}
+	return err
+}
+
+// runArgs returns what tells a run from another one of the same task in the database.
+func (c *Client[TTx]) runArgs(job *rivertype.JobRow) (id int64, at any) {
+	if job.AttemptedAt == nil {
+		return job.ID, nil
+	}
+	if c.d.postgres() {
+		return job.ID, *job.AttemptedAt
+	}
+	return job.ID, sqliteTime(*job.AttemptedAt)
+}
+
+// sqliteTime returns a time as River writes it.
+func sqliteTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
