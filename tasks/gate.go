@@ -20,8 +20,9 @@ type GateFunc func() (open bool, reason string)
 // Open calls f.
 func (f GateFunc) Open() (bool, string) { return f() }
 
-// ClientGate is the gate of a partner's client: it is closed while the circuit of the partner's host is open, while the partner
-// has asked for a pause of more than five seconds, and while the client is switched off.
+// ClientGate is the gate of a partner's client: it is closed while the circuit of the partner's host is open, or that of a route if
+// nothing has succeeded since; while the partner has asked for a pause of more than five seconds; and while the client is switched
+// off. A circuit that one integration alone has opened closes nothing.
 func ClientGate(c *belay.Client) Gate {
 	return GateFunc(func() (bool, string) {
 		h := c.Health()
@@ -29,7 +30,10 @@ func ClientGate(c *belay.Client) Gate {
 			return false, "switched off"
 		}
 		for _, circuit := range h.Circuits {
-			if circuit.Route == "" && circuit.Integration == "" && circuit.State == belay.BreakerOpen && circuit.OpenFor > probeSoon {
+			if circuit.Integration != "" || circuit.State != belay.BreakerOpen || circuit.OpenFor <= probeSoon {
+				continue
+			}
+			if circuit.Route == "" || h.LastSuccess.Before(time.Now().Add(-circuit.Lasts)) {
 				return false, "circuit open"
 			}
 		}

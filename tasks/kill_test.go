@@ -149,3 +149,137 @@ func TestTwentyKills(t *testing.T) {
 		}
 	})
 }
+
+// ledgerChild starts a process that works until it is killed.
+func ledgerChild(t testing.TB, dsn string, shared bool) (kill func()) {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run", "^TestLedgerChild$", "-test.timeout", "300s")
+	child.Env = append(os.Environ(), "BELAY_LEDGER_DSN="+dsn)
+	if shared {
+		child.Env = append(child.Env, "BELAY_LEDGER_SHARED=1")
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	}
+}
+
+func ledger(t testing.TB, dsn string) *tasks.Client[*sql.Tx] {
+	t.Helper()
+	c := opened(t, dsn, tasks.Config{River: river.Config{Workers: workers(nil)}, MaxDepth: -1})
+	if _, err := c.DB().Exec("create table ledger (n bigint not null)"); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func insertWork(t testing.TB, c *tasks.Client[*sql.Tx], from, to int) {
+	t.Helper()
+	var params []river.InsertManyParams
+	for i := from; i < to; i++ {
+		params = append(params, river.InsertManyParams{Args: work{N: i}})
+	}
+	if _, err := c.InsertManyFast(t.Context(), params); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Five processes on one server, three on one file: each task runs once.
+func TestManyProcesses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	each(t, func(t *testing.T, dsn string) {
+		c := ledger(t, dsn)
+		const n = 10_000
+		processes := 5
+		if strings.HasPrefix(dsn, "sqlite:") {
+			processes = 3
+		}
+		for range processes {
+			t.Cleanup(ledgerChild(t, dsn, true))
+		}
+		if err := c.VerifyWorkers(t.Context(), processes, 30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for i := range n / 1000 {
+			insertWork(t, c, 1000*i, 1000*(i+1))
+		}
+		eventually(t, "all", func() bool {
+			time.Sleep(20 * time.Millisecond)
+			return count(t, c, "select count(*) from river_job where state = 'completed'") == n
+		})
+		rows, distinct := count(t, c, "select count(*) from ledger"), count(t, c, "select count(distinct n) from ledger")
+		t.Logf("%d processes, %d tasks in %s: %d runs, %d of them distinct", processes, n, time.Since(began).Round(10*time.Millisecond), rows, distinct)
+		if rows != n || distinct != n {
+			t.Fail()
+		}
+	})
+}
+
+// A deploy while tasks keep coming: the old processes are drained and end, new ones come, and nothing is lost or spends an attempt.
+func TestDeploy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	each(t, func(t *testing.T, dsn string) {
+		c := ledger(t, dsn)
+		kill := ledgerChild(t, dsn, false)
+		defer func() { kill() }()
+		if err := c.VerifyWorkers(t.Context(), 1, 30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		feed, stop := context.WithCancel(t.Context())
+		defer stop()
+		inserted := 0
+		var feeding sync.WaitGroup
+		feeding.Go(func() {
+			for ; feed.Err() == nil; inserted += 20 {
+				insertWork(t, c, inserted, inserted+20)
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
+		for deploy := range 3 {
+			time.Sleep(700 * time.Millisecond)
+			began := time.Now()
+			running, err := c.Drain(t.Context(), 10*time.Second)
+			if err != nil || len(running) > 0 {
+				t.Fatal(running, err)
+			}
+			drained := time.Since(began)
+			kill() // nothing runs
+			done := count(t, c, "select count(*) from ledger")
+			kill = ledgerChild(t, dsn, false)
+			eventually(t, "the old one is gone", func() bool {
+				s, err := c.Status(t.Context())
+				return err == nil && len(s.Processes) == 1
+			})
+			if err := c.VerifyWorkers(t.Context(), 1, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			if n := count(t, c, "select count(*) from ledger"); n != done {
+				t.Errorf("%d tasks ran while the queues were held", n-done)
+			}
+			if err := c.Resume(t.Context(), "*", "drain"); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("deploy %d: drained in %s", deploy, drained.Round(time.Millisecond))
+		}
+		stop()
+		feeding.Wait()
+		eventually(t, "all", func() bool {
+			time.Sleep(20 * time.Millisecond)
+			return count(t, c, "select count(*) from river_job where state = 'completed'") == inserted
+		})
+		rows, distinct := count(t, c, "select count(*) from ledger"), count(t, c, "select count(distinct n) from ledger")
+		spent := count(t, c, "select count(*) from river_job where attempt > 1")
+		t.Logf("%d tasks: %d runs, %d of them distinct, %d attempts spent", inserted, rows, distinct, spent)
+		if rows != inserted || distinct != inserted || spent != 0 {
+			t.Fail()
+		}
+	})
+}
