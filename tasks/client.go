@@ -23,6 +23,7 @@ import (
 type Config struct {
 	// River is River's own configuration. Its Plugins, ErrorHandler and RetryPolicy are called beside those of this package.
 	// Zero fields mean River's defaults, but for JobTimeout (5 min), FetchCooldown (10 ms) and RescueStuckJobsAfter.
+	// FetchOnlyKnownKinds is always true: a process that does not know a kind leaves it to another one, during a deploy.
 	River river.Config
 	// Decide decides what a failed task does next. Nil means [Decide].
 	Decide func(err error, job *rivertype.JobRow) Decision
@@ -133,6 +134,7 @@ func newClient[TTx any](
 	if r.RescueStuckJobsAfter == 0 && r.JobTimeout > 0 {
 		r.RescueStuckJobsAfter = max(time.Hour, r.JobTimeout+time.Hour)
 	}
+	r.FetchOnlyKnownKinds = true
 	r.Logger = c.log
 	r.RetryPolicy = &c.retries
 	if c.retries.next = cfg.River.RetryPolicy; c.retries.next == nil {

@@ -110,6 +110,7 @@ func (c *Client[TTx]) takeTurns(ctx context.Context) {
 			share[queue] = min(max(share[queue], now/2), mostShare)
 		}
 		if err != nil && ctx.Err() == nil {
+			every = 5 * time.Second
 			c.log.WarnContext(ctx, "tasks: turns between companies", "error", err)
 		}
 	}

@@ -113,6 +113,7 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 			if err = c.requeue(once, false, false); err == nil {
 				err = c.applyPauses(once)
 			}
+
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
