@@ -15,14 +15,18 @@ import (
 	"github.com/belay-go/belay/tasks"
 )
 
-// each runs f on an empty SQLite and, with BELAY_POSTGRES=1, on an empty PostgreSQL.
+// each runs f on an empty SQLite and, with BELAY_POSTGRES=1, at the same time on an empty PostgreSQL.
 func each(t *testing.T, f func(t *testing.T, dsn string)) {
 	t.Helper()
-	t.Run("SQLite", func(t *testing.T) { f(t, "sqlite:"+filepath.Join(t.TempDir(), "belay.db")) })
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		f(t, "sqlite:"+filepath.Join(t.TempDir(), "belay.db"))
+	})
 	t.Run("Postgres", func(t *testing.T) {
 		if os.Getenv("BELAY_POSTGRES") == "" {
 			t.Skip("SKIPPED: BELAY_POSTGRES is not set")
 		}
+		t.Parallel()
 		f(t, pgserver.Start(t).DSN())
 	})
 }

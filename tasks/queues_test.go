@@ -289,7 +289,7 @@ func TestDepth(t *testing.T) {
 func TestDeadLetters(t *testing.T) {
 	n := 5040
 	if testing.Short() {
-		n = 600
+		n = 240
 	}
 	each(t, func(t *testing.T, dsn string) {
 		var mended atomic.Bool

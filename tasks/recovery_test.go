@@ -45,7 +45,7 @@ func backlogOf(n int) (all []river.JobArgs) {
 func TestRecover(t *testing.T) {
 	n := 20_000
 	if testing.Short() {
-		n = 2000
+		n = 400
 	}
 	each(t, func(t *testing.T, dsn string) {
 		for how, want := range map[tasks.Recovery]struct{ canceled, refreshed, imports, looks int }{
