@@ -1,7 +1,9 @@
 package belayprom_test
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,5 +43,43 @@ func TestImports(t *testing.T) {
 	}
 	if err := m.AddInbox("", new(inbox.Worker)); err == nil {
 		t.Error("an empty name is taken")
+	}
+}
+
+// Queues of tasks are asked for with each scrape; one that fails or panics harms no other metric.
+func TestQueues(t *testing.T) {
+	m := must[*belayprom.Metrics](t)(belayprom.New(belayprom.Config{}))
+	if m.SetQueues(nil) == nil {
+		t.Error("no error")
+	}
+	how := "well"
+	err := m.SetQueues(func(context.Context) ([]belayprom.Queue, int, error) {
+		switch how {
+		case "error":
+			return nil, 0, errors.New("away")
+		case "panic":
+			panic("no")
+		}
+		return []belayprom.Queue{
+			{Queue: "crm", Waiting: 7, Due: 5, Running: 2, Dead: 1, Capacity: 10, Oldest: time.Minute},
+			{Queue: "pay", Paused: []string{"drain"}},
+			{Queue: "crm"}, // told twice
+		}, 3, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"integration_queue_tasks{queue=crm,state=due} 5", "integration_queue_tasks{queue=crm,state=later} 2",
+		"integration_queue_tasks{queue=crm,state=running} 2", "integration_queue_tasks{queue=crm,state=dead} 1",
+		"integration_queue_oldest_seconds{queue=crm} 60", "integration_queue_capacity{queue=crm} 10", "integration_queue_held{queue=crm} 0",
+		"integration_queue_held{queue=pay} 1", "integration_queue_processes{} 3",
+	} {
+		contains(t, text(t, m), want)
+	}
+	for _, how = range []string{"error", "panic"} {
+		if got := text(t, m); strings.Contains(got, "integration_queue") {
+			t.Error(got)
+		}
 	}
 }

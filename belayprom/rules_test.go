@@ -107,6 +107,12 @@ var faults = []fault{
 	},
 	{"InboxDeep", `severity: P2, inbox: crm`, []string{`integration_inbox_pending{inbox="crm"}=5000x5 5001x60`}, "19m", "22m"},
 	{"InboxOld", `severity: P2, inbox: crm`, []string{`integration_inbox_oldest_seconds{inbox="crm"}=0+60x60`}, "15m", "17m"},
+	{"QueueDeep", `severity: P2, queue: crm, state: due`, []string{`integration_queue_tasks{queue="crm",state="due"}=5000x5 5001x60`, `integration_queue_tasks{queue="crm",state="later"}=9000x60`}, "19m", "22m"},
+	{"QueueOld", `severity: P2, queue: crm`, []string{
+		`integration_queue_oldest_seconds{queue="crm"}=0+60x60`, `integration_queue_held{queue="crm"}=0x60`,
+		`integration_queue_oldest_seconds{queue="held"}=0+90x60`, `integration_queue_held{queue="held"}=1x60`,
+	}, "15m", "17m"},
+	{"NoWorkers", `severity: P1`, []string{`integration_queue_processes{}=1x5 0x60`}, "6m", "8m"},
 	{"PartnerEndpointEnding", `severity: P2, partner: crm, endpoint: /v1/x`, []string{`integration_api_endpoint_end_timestamp_seconds{partner="crm",endpoint="/v1/x"}=7776600x60`}, "9m", "11m"},
 	{"SchemaChanged", `severity: P2, partner: crm`, []string{`integration_schema_changes_total{partner="crm"}=_x5 1x30`}, "4m", "7m"},
 	{
@@ -168,6 +174,7 @@ func TestRules(t *testing.T) {
 		calls("429", "rate_limited", "0+2x120"), `integration_token_refreshes_total{partner="crm",result="ok"}=0+1x120`,
 		`integration_token_refreshes_total{partner="crm",result="revoked"}=0x120`,
 		`integration_probe_up{partner="crm",check="crm"}=1x120`, `integration_inbox_pending{inbox="crm"}=4000x120`,
+		`integration_queue_tasks{queue="crm",state="due"}=4000x120`, `integration_queue_processes{}=2x120`,
 		`integration_import_records_total{partner="crm",import="people",change="saved"}=0+500x120`,
 		`integration_import_records_total{partner="crm",import="people",change="rejected"}=0+1x120`,
 	}

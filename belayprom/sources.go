@@ -15,7 +15,9 @@ type sources struct {
 	mu       sync.Mutex
 	checkers []*watch.Checker
 	inboxes  map[string]*inbox.Worker
+	queues   QueuesFunc
 
+	ofQueues queueDescs
 	probeUp, probeFailures, probeSeconds, pending, oldest, refreshEnd, pauseEnd, endpointEnd *prometheus.Desc
 }
 
@@ -32,6 +34,7 @@ func (s *sources) init(constant prometheus.Labels) {
 		"When the first refresh token of a partner ends, unless it is used before.", "partner")
 	s.pauseEnd = desc("integration_api_pause_end_timestamp_seconds",
 		"When the last pause ends that the partner has asked for; none while there is no pause.", "partner", "scope")
+	s.ofQueues.init(desc)
 	s.endpointEnd = desc("integration_api_endpoint_end_timestamp_seconds",
 		"Time at which an endpoint stops working, in seconds since 1970, as the partner says (Sunset).", "partner", "endpoint")
 }
@@ -67,6 +70,9 @@ func (s *sources) describe(ch chan<- *prometheus.Desc) {
 	for _, d := range [...]*prometheus.Desc{s.probeUp, s.probeFailures, s.probeSeconds, s.pending, s.oldest, s.refreshEnd, s.pauseEnd, s.endpointEnd} {
 		ch <- d
 	}
+	for _, d := range s.ofQueues.all() {
+		ch <- d
+	}
 }
 
 func (s *sources) collect(ch chan<- prometheus.Metric, m *Metrics) {
@@ -97,6 +103,7 @@ func (s *sources) collect(ch chan<- prometheus.Metric, m *Metrics) {
 		gauge(s.pending, float64(n.Pending), plain(name))
 		gauge(s.oldest, n.Oldest.Seconds(), plain(name))
 	}
+	s.ofQueues.collect(s.queues, gauge)
 	for partner, end := range m.refreshEnds.first() {
 		gauge(s.refreshEnd, float64(end.Unix()), partner)
 	}
