@@ -26,7 +26,8 @@ var arrows = map[string][]string{
 	"belayprom":       {".", "inbox", "watch"},
 	"belayotel":       {"."},
 	"belaysql":        {".", "oauth", "importer", "inbox", "internal/..."},
-	"tasks":           {".", "belaysql", "internal/..."},
+	"tasks":           {".", "belaysql", "importer", "inbox", "internal/..."},
+	"tasks/ui":        {"tasks"},
 	"driver":          {".", "bulk", "internal/..."},
 	"partners":        {".", "webhook", "oauth", "internal/..."},
 	"watch":           {".", "driver", "inbox", "importer", "internal/..."},
@@ -63,7 +64,7 @@ func TestArrows(t *testing.T) {
 		return strings.TrimPrefix(path, module+"/")
 	}
 	seen := 0
-	for _, dir := range []string{".", "inbox/boltinbox", "belayprom", "belayotel", "belaysql", "tasks"} {
+	for _, dir := range []string{".", "inbox/boltinbox", "belayprom", "belayotel", "belaysql", "tasks", "tasks/ui"} {
 		list := exec.Command("go", "list", "-f", "{{.Name}} {{.ImportPath}} {{join .Imports \" \"}}", "./...")
 		list.Dir = dir
 		out, err := list.CombinedOutput()
