@@ -8,5 +8,5 @@ import (
 
 func TestDocs(t *testing.T) {
 	t.Parallel()
-	testkit.Program(t, "../docs/sql.md")
+	testkit.Compile(t, testkit.Blocks(t, "../docs/sql.md")[0])
 }

@@ -4,6 +4,7 @@
 //
 //	go run .                            on a SQLite file
 //	go run . -postgres postgres://…     on PostgreSQL
+//	go run . -addr 127.0.0.1:8080       with River's web interface and metrics, until it is stopped
 package main
 
 import (
@@ -28,6 +29,7 @@ import (
 
 func main() {
 	postgres := flag.String("postgres", "", "the address of a PostgreSQL, instead of a SQLite file")
+	addr := flag.String("addr", "", "serve what there is to see, and stay after the end")
 	work := flag.String("work", "", "be the worker of this database; the command starts itself so")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -36,7 +38,7 @@ func main() {
 		if *work != "" {
 			return workOn(ctx, *work)
 		}
-		return run(ctx, *postgres, os.Stdout)
+		return run(ctx, *postgres, *addr, os.Stdout)
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tasks:", err)
@@ -54,7 +56,7 @@ type show struct {
 	worker *exec.Cmd
 }
 
-func run(ctx context.Context, dsn string, out io.Writer) (err error) {
+func run(ctx context.Context, dsn, addr string, out io.Writer) (err error) {
 	if dsn == "" {
 		dir, err := os.MkdirTemp("", "belay-tasks-")
 		if err != nil {
@@ -76,6 +78,13 @@ func run(ctx context.Context, dsn string, out io.Writer) (err error) {
 		return err
 	}
 	defer s.world.close()
+	if addr != "" {
+		looking, end := context.WithCancel(ctx)
+		defer end()
+		if err := s.look(looking, addr); err != nil {
+			return err
+		}
+	}
 	defer func() { s.kill() }()
 
 	if err := s.start(ctx); err != nil {
@@ -107,7 +116,11 @@ func run(ctx context.Context, dsn string, out io.Writer) (err error) {
 	if err := s.untilDone(ctx); err != nil {
 		return err
 	}
-	return s.report(ctx)
+	if err := s.report(ctx); err != nil || addr == "" {
+		return err
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // outage takes a partner down for four seconds.
