@@ -17,7 +17,7 @@ type sources struct {
 	inboxes  map[string]*inbox.Worker
 	queues   QueuesFunc
 
-	ofQueues queueDescs
+	ofQueues                                                                                 queueDescs
 	probeUp, probeFailures, probeSeconds, pending, oldest, refreshEnd, pauseEnd, endpointEnd *prometheus.Desc
 }
 
