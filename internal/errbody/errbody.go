@@ -118,7 +118,7 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 		set(&in.Code, m, "reason")
 		set(&in.Message, m, "explanation")
 	}
-	for _, n := range [...]string{"code", "errorCode", "error_code", "errorType", "error_type", "status", "type", "__type"} {
+	for _, n := range [...]string{"code", "errorCode", "error_code", "errorType", "error_type", "category", "status", "type", "__type"} {
 		if s := text(m[n]); in.Code == "" && !isStatus(s) {
 			in.Code = s
 		}

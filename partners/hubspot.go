@@ -1,0 +1,89 @@
+package partners
+
+import (
+	"time"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
+)
+
+// HubSpot is a CRM.
+var HubSpot = &Partner{
+	Name: "hubspot", Title: "HubSpot", Tier: 1,
+	Docs: "https://developers.hubspot.com/docs", Seen: "2026-11-28",
+	Sources: map[string]string{
+		"1":  "https://developers.hubspot.com/apps/api_guidelines",
+		"2":  "https://developers.hubspot.com/changelog/increasing-our-api-limits",
+		"3":  "https://developers.hubspot.com/changelog/2018-11-06-rate-limit-information-headers-will-be-included-in-http-responses",
+		"4":  "https://developers.hubspot.com/changelog/heads-up-new-and-improved-hubspot-api-limits (old)",
+		"5":  "https://developers.hubspot.com/changelog/crm-search-api-rate-limit-increase (old)",
+		"6":  "https://developers.hubspot.com/docs/api-reference/latest/authentication/manage-oauth-tokens",
+		"7":  "https://developers.hubspot.com/changelog/v1-oauth-api-deprecation",
+		"8":  "https://developers.hubspot.com/docs/methods/oauth2/oauth2-quickstart",
+		"9":  "https://developers.hubspot.com/changelog/upcoming-expiration-of-oauth-access-tokens-is-changing",
+		"11": "https://developers.hubspot.com/docs/api/intro-to-auth",
+		"12": "https://developers.hubspot.com/docs/api-reference/error-handling",
+		"14": "https://developers.hubspot.com/changelog/upcoming-changes-to-error-responses",
+		"15": "https://developers.hubspot.com/changelog/introducing-version-3-of-webhook-signatures",
+		"16": "https://github.com/HubSpot/hubspot-api-nodejs (the vendor's SDK)",
+		"17": "https://developers.hubspot.com/docs/api-reference/2026-03/crm/search-the-crm",
+		"18": "https://docs.aws.amazon.com/glue/latest/dg/hubspot-connector-limitations.html (third party)",
+		"20": "recorded traffic (third parties)",
+		"21": "mcpservers.org and vm0-ai/vm0-skills, pages on HubSpot (third party)",
+		"22": "github.com/api-evangelist/hubspot (third party, generated)",
+		"19": "github.com/hookdeck/webhook-skills (third party)",
+	},
+	Base: Base{URL: "https://api.hubapi.com", From: "8"},
+	Auth: []Auth{
+		{Kind: "oauth", Text: "authorization code", From: "11"},
+		{Kind: "bearer", Text: "token of a private app; API keys ended on 2022-11-30", From: "11"},
+	},
+	OAuth: OAuth{
+		AuthURL: "https://app.hubspot.com/oauth/authorize", TokenURL: "https://api.hubapi.com/oauth/2026-03/token",
+		RevokeURL: "https://api.hubapi.com/oauth/2026-03/token/revoke", StyleKnown: true, // StyleBody
+		Access: 30 * time.Minute, From: "6 7 8 9",
+		Notes: []Fact{
+			{"The address /oauth/v1/token ends on 2027-02-16.", "7"},
+			{"An access token may be 300 characters long; go by expires_in.", "8 9"},
+		},
+	},
+	Limits: []Limit{
+		{N: 100, Per: 10 * time.Second, For: "app and account", Where: "OAuth apps, no daily limit", Default: true, From: "4 16"},
+		{N: 190, Per: 10 * time.Second, For: "account", Plan: "Professional, Enterprise", Where: "private apps", From: "2"},
+		{N: 650_000, Per: 24 * time.Hour, For: "account", Plan: "Professional", Where: "private apps", From: "2"},
+		{N: 1_000_000, Per: 24 * time.Hour, For: "account", Plan: "Enterprise", Where: "private apps", From: "2"},
+		{N: 4, Per: time.Second, For: "token", Where: "search", From: "5"},
+	},
+	Waits: []Fact{
+		{"429; the daily and the ten-second limit are separate counters, and the answer says which by policyName.", "2 16"},
+		{"The headers X-HubSpot-RateLimit-* have limits and what is left, and no time of reset.", "3 20"},
+	},
+	Lists: []List{
+		{Name: "objects", How: belay.CursorPages{Items: "results", Cursor: "paging.next.after", Param: "after"}, Most: 100, Text: "lists; parameter limit", From: "20 21 22"},
+		{
+			Name: "search", How: belay.CursorPages{Items: "results", Cursor: "paging.next.after", Param: "after", InBody: true},
+			Text: "POST …/search; more than 10,000 results of one query end in a 400", From: "17 18 22",
+		},
+	},
+	Errors: Errors{
+		Code: "category", Message: "message", RequestID: "correlationId", RequestHeader: "X-HubSpot-Correlation-Id", From: "12 14 20",
+		Notes: []Fact{
+			{"A batch may answer 207, with created and failed records mixed.", "12"},
+			{"A 401 by itself does not say that a new token is due.", "1"},
+		},
+	},
+	Idempotency: Idempotency{Notes: []Fact{{"No key of requests is documented; contacts are merged by e-mail, companies by domain.", "20 21"}}},
+	Webhooks: Webhooks{
+		Scheme: webhook.HubSpot, Answer: 5 * time.Second, Retries: 10, Over: 24 * time.Hour, From: "15 16 20",
+		Notes: []Fact{{"A delivery is an array of at most 100 events. An eventId may not be unique by itself.", "19 20"}},
+	},
+	Changes: []Fact{{"Search by the property of the last change; records have updatedAt.", "17 22"}},
+	Quirks: []Fact{
+		{"Reads return few properties unless asked for.", "21"},
+		{"A merge above 250 identities is a 414.", "12"},
+	},
+	Unknown: []string{
+		"the present burst limit of public apps, and of search", "Retry-After on a 429", "lifetime and rotation of refresh tokens",
+		"limits of the token endpoint",
+	},
+}

@@ -1,0 +1,74 @@
+package partners
+
+import (
+	"time"
+
+	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
+)
+
+// Stripe is a payment provider.
+var Stripe = &Partner{
+	Name: "stripe", Title: "Stripe", Tier: 1,
+	Docs: "https://docs.stripe.com/api", Seen: "2026-11-28",
+	Sources: map[string]string{
+		"1":  "https://stripe.com/docs/rate-limits (older)",
+		"2":  "https://docs.stripe.com/rate-limits",
+		"3":  "https://docs.stripe.com/api/errors",
+		"4":  "https://docs.stripe.com/api/idempotent_requests",
+		"5":  "https://docs.stripe.com/idempotency (older)",
+		"6":  "https://docs.stripe.com/api/pagination",
+		"8":  "https://github.com/stripe/stripe-go, webhook/client.go (the vendor's SDK)",
+		"9":  "https://github.com/stripe/stripe-go, stripe.go (the vendor's SDK)",
+		"10": "https://github.com/stripe/stripe-go, oauth (the vendor's SDK)",
+		"13": "https://stripe.dev/stripe-java/com/stripe/service/EventService.html",
+		"14": "https://dev.to/shannonllc/stripe-webhooks-retries-ordering-duplicates-timeouts-and-ips-46f0 (third party)",
+		"15": "clients that third parties have generated from the vendor's specification",
+		"16": "https://github.com/stripe/stripe-php/pull/718",
+		"17": "https://typedoc.mayson.ai/interfaces/packages_stripe_src.Stripe.OAuthToken.html (third party's copy of the Node SDK's types)",
+	},
+	Base: Base{URL: "https://api.stripe.com", From: "4"},
+	Auth: []Auth{
+		{Kind: "bearer", Text: "secret key", From: "9"},
+		{Kind: "basic", Text: "the secret key as the user's name, with an empty password", From: "4"},
+	},
+	OAuth: OAuth{
+		StyleKnown: true, Access: -1, Keep: []string{"stripe_user_id", "livemode", "scope", "refresh_token"}, From: "10 17",
+		Notes: []Fact{{"Connect: client_secret is the platform's own secret key; the scope is read_only or read_write.", "10"}},
+	},
+	Limits: []Limit{
+		{N: 100, Per: time.Second, For: "account", Default: true, From: "2"},
+		{N: 25, Per: time.Second, For: "account", Where: "sandbox", From: "2"},
+		{N: 25, Per: time.Second, For: "route", Where: "each endpoint, unless it states another one", From: "2"},
+		{N: 20, Per: time.Second, For: "account", Where: "files, reads and writes each", From: "1 2"},
+		{N: 20, Per: time.Second, For: "account", Where: "search, reads", From: "1"},
+		{N: 1000, Per: time.Hour, For: "route", Where: "updates of one PaymentIntent", From: "2"},
+	},
+	Waits: []Fact{
+		{"A concurrency limiter stands beside the rate limiter, without a figure.", "1 2"},
+		{"A 429 may also be a lock of an object, which the SDKs retry.", "16"},
+		{"The header Stripe-Should-Retry says whether to retry; the Go SDK then retries a 409 and 5xx, nothing else.", "9"},
+	},
+	Lists: []List{
+		{Name: "list", How: belay.LastIDPages{Items: "data", Param: "starting_after", More: "has_more"}, Most: 100, Text: "parameter limit; newest first", From: "6"},
+		{Name: "search", How: belay.CursorPages{Items: "data", Cursor: "next_page", Param: "page"}, From: "15"},
+	},
+	Errors: Errors{
+		Code: "error.code", Message: "error.message", RequestHeader: "Request-Id", From: "3 9",
+		Notes: []Fact{{"error.code is often null; error.type is the class: api_error, card_error, idempotency_error, invalid_request_error.", "3"}},
+	},
+	Idempotency: Idempotency{
+		Header: "Idempotency-Key", Lasts: 24 * time.Hour, From: "4 5 9",
+		Notes: []Fact{{"The first answer is kept, a 500 too, once the work had begun; other parameters with the same key are an error.", "4 5"}},
+	},
+	Webhooks: Webhooks{
+		Scheme: func(string) webhook.Scheme { return webhook.Stripe() }, Over: 72 * time.Hour, From: "8 14",
+		Notes: []Fact{{"Order is not kept, and an event may come twice.", "14"}},
+	},
+	Changes: []Fact{{"The list of events reaches back 30 days.", "13"}},
+	Quirks: []Fact{
+		{"Test and live mode have limits of their own.", "1 2"},
+		{"OAuth errors are a flat object, on another host than the API.", "9 10"},
+	},
+	Unknown: []string{"Retry-After, and headers of limits", "the body of a 429", "the lifetime of tokens of Stripe Apps", "limits of the token endpoint"},
+}
