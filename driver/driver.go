@@ -30,8 +30,7 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Driver is a partner's API as an application uses it, for one integration. The application declares further
-// abilities in small interfaces of its own. A driver that is an io.Closer is closed by [Registry.Close], and
+// Driver is a partner's API as an application uses it, for one integration. See [Abilities] for what it may be besides. A driver that is an io.Closer is closed by [Registry.Close], and
 // by the reload of its integration.
 type Driver interface {
 	// Name returns the partner's name.
@@ -97,6 +96,7 @@ type Registry struct {
 type closer interface {
 	close() error
 	clients() (partner *belay.Client, integrations []*belay.Client)
+	state(integration string) (version string, open, off bool)
 }
 
 // ErrClosed is the error of a closed registry.
