@@ -1,0 +1,20 @@
+package belaytest
+
+import "testing"
+
+// RunCheck runs one check of Conformance.
+func RunCheck(t testing.TB, name string, s Subject) {
+	for _, c := range checks {
+		if c.name == name {
+			c.run(t, &s)
+		}
+	}
+}
+
+// Checks are the names of the checks of Conformance.
+func Checks() (names []string) {
+	for _, c := range checks {
+		names = append(names, c.name)
+	}
+	return names
+}
