@@ -48,16 +48,17 @@ type Config struct {
 	Gates map[string]Gate
 	// Schedules insert tasks for each of their periods, as long as the client works. Nil means none.
 	Schedules []Schedule
-	// Alert is called when a task is given up: canceled by its error, a dead letter, or too often requeued. It runs on the
-	// goroutine of the task, and must be quick. Nil means none.
+	// Alert is called when a task is given up: canceled by its error, a dead letter, or too often requeued; and by
+	// [Client.Watch] when nobody works. It runs on the goroutine of what has found it, and must be quick. Nil means none.
 	Alert func(context.Context, Alert)
 }
 
-// Alert says that a task was given up.
+// Alert says that a task was given up, or that nobody works.
 type Alert struct {
+	// JobID, Kind and Queue are of the task; they are empty if the alert is for several, or for all.
 	JobID       int64
 	Kind, Queue string
-	Class       string // of the error, such as "auth"; "panic", "requeued"
+	Class       string // of the error, such as "auth"; "panic", "requeued", "no_workers"
 	Error       string // one line
 	At          time.Time
 }
@@ -85,6 +86,7 @@ type Client[TTx any] struct {
 	beat    heartbeat
 	depths  depths
 	shares  shares
+	writers writers
 	wake    *wake // nil for a database that wakes by itself
 
 	works   atomic.Bool // Start has succeeded, and Stop has not been called
@@ -95,10 +97,14 @@ type Client[TTx any] struct {
 }
 
 // New returns a client over a River driver of yours, such as riverpgxv5. db leads to the same database, by another pool than
-// the driver's; it stays yours. The tables of River must be there: see rivermigrate. Those of this package are created.
+// the driver's; it stays yours. An insert within a transaction of db needs a second connection of it, so it must allow several; one
+// that allows a single one is an error. The tables of River must be there: see rivermigrate. Those of this package are created.
 func New[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], db *sql.DB, dialect belaysql.Dialect, cfg Config) (*Client[TTx], error) {
 	if driver == nil || db == nil {
 		return nil, errors.New("tasks: New: the driver or the database is nil")
+	}
+	if db.Stats().MaxOpenConnections == 1 {
+		return nil, errors.New("tasks: New: the database allows one connection (SetMaxOpenConns), must be at least two")
 	}
 	c, err := newClient(ctx, driver, db, db, dialect, cfg)
 	if err != nil {
@@ -175,7 +181,9 @@ func (cfg *Config) check() error {
 		}
 	}
 	for queue, gate := range cfg.Gates {
+		_, known := cfg.River.Queues[queue]
 		bad(gate == nil, "Config.Gates[%q] is nil", queue)
+		bad(!known && len(cfg.River.Queues) > 0, "Config.Gates[%q]: River.Queues has no such queue", queue)
 	}
 	if cfg.Decide == nil {
 		cfg.Decide = Decide
@@ -218,7 +226,7 @@ func (c *Client[TTx]) Start(ctx context.Context) error {
 		return err
 	}
 	for i := range c.cfg.Schedules {
-		c.running.Go(func() { c.run(beating, &c.cfg.Schedules[i]) })
+		c.running.Go(func() { c.runSchedule(beating, &c.cfg.Schedules[i]) })
 	}
 	c.running.Go(func() { c.takeTurns(beating) })
 	if len(c.cfg.Gates) > 0 {

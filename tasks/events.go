@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -75,17 +76,24 @@ func (e *events) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 		return false, fmt.Errorf("tasks: storing events: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // nothing after the commit
-	var fresh []*inbox.Item
-	var params []river.InsertManyParams
-	for _, it := range items {
+	keys := make([]string, len(items))   // taken in order: two deliveries that share events would otherwise wait for each other
+	for i, it := range items {
 		key := it.DedupeKey()
-		first, err := e.c.store.FirstTx(ctx, tx, "event "+hex.EncodeToString(key[:]), e.Remember)
-		if err != nil {
+		keys[i] = "event " + hex.EncodeToString(key[:])
+	}
+	isNew := make(map[string]bool)
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(keys))) {
+		if isNew[key], err = e.c.store.FirstTx(ctx, tx, key, e.Remember); err != nil {
 			return false, err
 		}
-		if !first {
+	}
+	var fresh []*inbox.Item
+	var params []river.InsertManyParams
+	for i, it := range items {
+		if !isNew[keys[i]] {
 			continue
 		}
+		isNew[keys[i]] = false // twice in one delivery
 		fresh = append(fresh, it)
 		params = append(params, river.InsertManyParams{Args: EventArgs{*it}, InsertOpts: &river.InsertOpts{Queue: e.Queue(*it)}})
 	}

@@ -3,7 +3,6 @@ package tasks
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -15,6 +14,8 @@ import (
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaysql"
 	"github.com/belay-go/belay/importer"
+	"github.com/belay-go/belay/inbox"
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Import imports a partner's records within a task, batch by batch: each batch and the checkpoint behind it are stored in one
@@ -33,14 +34,15 @@ type Import[Raw, Rec any] struct {
 	// Pages returns everything, from a cursor on: an import of the whole list. Give the cursor to belay.StartAt. Empty means
 	// the beginning.
 	Pages func(ctx context.Context, from string) iter.Seq2[belay.Page[Raw], error]
-	// ID, Hash and Deleted make it a full import that finds what has changed, as [importer.Full] does: all three or, but for ID,
-	// none of them. Such a run that breaks off begins again at the first page, and saves only what is new to it.
+	// ID, Hash and Deleted, together, make it a full import that finds what has changed and what is gone, as [importer.Full] does.
+	// A run that breaks off begins again at the first page.
 	ID      func(Rec) string
 	Hash    func(Rec) ([]byte, error)
 	Deleted func(ctx context.Context, tx *sql.Tx, ids []string) error
 
 	// Changed returns the records that were updated at since or later, of an incremental import, see [importer.Incremental]:
-	// ID and Updated are needed then. A zero since means everything. Zero Lag means five minutes.
+	// ID and Updated are needed then. A zero since means everything; that first run goes on where it was, and a later one that
+	// breaks off begins again. Zero Lag means five minutes, negative is an error.
 	Changed func(ctx context.Context, since time.Time) iter.Seq2[belay.Page[Raw], error]
 	Updated func(Rec) time.Time
 	Lag     time.Duration
@@ -50,7 +52,8 @@ type Import[Raw, Rec any] struct {
 	// that all are saved.
 	Version func(Rec) (id string, v importer.Version)
 	// Calls bounds the attempts that one run may send. Then the task is put off for Rest, without spending an attempt, and goes
-	// on. Zero means no bound, and a Rest of a minute. It must be zero for a full import with Deleted.
+	// on; another import of the key waits for its end. Zero means no bound, and a Rest of a minute. It must be zero with Changed or
+	// Deleted, because such a run begins anew.
 	Calls int
 	Rest  time.Duration
 }
@@ -62,12 +65,8 @@ type ImportDefaults[T river.JobArgs] struct{ river.WorkerDefaults[T] }
 func (ImportDefaults[T]) Timeout(*river.Job[T]) time.Duration { return -1 }
 
 func (im *Import[Raw, Rec]) check() error {
-	var errs []error
-	bad := func(wrong bool, format string, args ...any) {
-		if wrong {
-			errs = append(errs, fmt.Errorf("tasks: Import."+format, args...))
-		}
-	}
+	var faults errkit.List
+	bad := func(wrong bool, format string, args ...any) { faults.If(wrong, "tasks: Import."+format, args...) }
 	full := im.Deleted != nil || im.Hash != nil
 	bad(im.Key == "", "Key is empty")
 	bad(im.Save == nil, "Save is nil")
@@ -78,9 +77,11 @@ func (im *Import[Raw, Rec]) check() error {
 	bad(full && im.Changed != nil, "Changed with Hash or Deleted")
 	bad(im.Changed != nil && (im.ID == nil || im.Updated == nil), "Changed needs ID and Updated")
 	bad(im.Calls < 0, "Calls is %d, must not be negative", im.Calls)
-	bad(im.Calls > 0 && full, "Calls is %d: a full import with Deleted cannot go on in another run", im.Calls)
+	bad(im.Calls > 0 && (full || im.Changed != nil), "Calls is %d: only an import of a whole list goes on in another run", im.Calls)
 	bad(im.Rest < 0, "Rest is %s, must not be negative", im.Rest)
-	return errors.Join(errs...)
+	bad(im.Lag < 0, "Lag is %s, must not be negative", im.Lag)
+	bad(im.Changed == nil && (im.Updated != nil || im.Lag != 0 || im.ID != nil && !full), "ID, Updated or Lag has no meaning here")
+	return faults.Err()
 }
 
 // RunImport runs an import in the task of ctx, and returns what it has read. Return its error from Work: after the end of a call
@@ -88,17 +89,18 @@ func (im *Import[Raw, Rec]) check() error {
 // meanwhile is [ErrLost], and nothing of its batch is stored.
 func RunImport[TTx, Raw, Rec any](ctx context.Context, c *Client[TTx], im Import[Raw, Rec]) (importer.Stats, error) {
 	if err := im.check(); err != nil {
-		return importer.Stats{}, err
+		return importer.Stats{}, inbox.Permanent(err) // another attempt would not be better
 	}
 	r := runOf(ctx)
 	if r == nil {
-		return importer.Stats{}, errNoTask
+		return importer.Stats{}, ErrNoTask
 	}
-	release, err := c.takeWriter(ctx, "import "+im.Key, r.job.ID, r.waits)
+	release, err := c.takeWriter(ctx, "import "+im.Key, r.job, r.waits)
 	if err != nil {
 		return importer.Stats{}, err
 	}
-	defer release()
+	rests := false
+	defer func() { release(rests) }()
 	if im.Calls > 0 {
 		ctx = belay.BudgetContext(ctx, im.Calls)
 	}
@@ -119,6 +121,7 @@ func RunImport[TTx, Raw, Rec any](ctx context.Context, c *Client[TTx], im Import
 		if rest == 0 {
 			rest = time.Minute
 		}
+		rests = true // another import of the key still waits for this one's end
 		return stats, fmt.Errorf("%w (%d calls are used up; %w)", river.JobSnooze(rest), im.Calls, err)
 	}
 	return stats, err
@@ -127,20 +130,21 @@ func RunImport[TTx, Raw, Rec any](ctx context.Context, c *Client[TTx], im Import
 // importing is an import with the ways to its database.
 type importing[Raw, Rec any] struct {
 	Import[Raw, Rec]
-	save  func(context.Context, func(*sql.Tx) error) error
+	save  func(context.Context, func(*sql.Tx) (bool, error)) error
 	state *belaysql.State
 	guard *belaysql.Guard
 	key   string // of the checkpoint
 }
 
-// checkpoint returns a function that stores something of a run in a transaction, unless its task runs elsewhere.
-func (c *Client[TTx]) checkpoint(job *rivertype.JobRow) func(context.Context, func(*sql.Tx) error) error {
+// checkpoint returns a function that stores something of a run in a transaction, unless its task runs elsewhere. What it calls
+// reports whether the next run begins behind that: the deaths of the task's processes count from there.
+func (c *Client[TTx]) checkpoint(job *rivertype.JobRow) func(context.Context, func(*sql.Tx) (bool, error)) error {
 	id, at := c.runArgs(job)
 	lock, anew := "", "jsonb_remove(metadata, '$.tasks_requeues')"
 	if c.d.postgres() {
 		lock, anew = " for update", "metadata - 'tasks_requeues'"
 	}
-	return func(ctx context.Context, f func(*sql.Tx) error) error {
+	return func(ctx context.Context, f func(*sql.Tx) (bool, error)) error {
 		tx, err := c.db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
@@ -155,10 +159,11 @@ func (c *Client[TTx]) checkpoint(job *rivertype.JobRow) func(context.Context, fu
 		if err != nil {
 			return err
 		}
-		if err := f(tx); err != nil {
+		further, err := f(tx)
+		if err != nil {
 			return err
 		}
-		if requeues > 0 { // deaths count until the next checkpoint
+		if further && requeues > 0 {
 			if _, err := tx.ExecContext(ctx, "update river_job set metadata = "+anew+" where id = $1", id); err != nil {
 				return err
 			}
@@ -187,18 +192,18 @@ func (i *importing[Raw, Rec]) list(ctx context.Context) (importer.Stats, error) 
 		job := i.Job
 		job.Start = string(from)
 		job.Save = func(ctx context.Context, b importer.Batch[Rec]) error {
-			return i.store(ctx, b, func(tx *sql.Tx) error {
+			return i.store(ctx, b, func(tx *sql.Tx) (bool, error) {
 				if b.Done { // the next import begins anew
-					return i.state.DeleteTx(ctx, tx, i.key)
+					return true, i.state.DeleteTx(ctx, tx, i.key)
 				}
-				return i.state.SaveTx(ctx, tx, i.key, []byte(b.Cursor))
+				return true, i.state.SaveTx(ctx, tx, i.key, []byte(b.Cursor))
 			})
 		}
 		stats, err := job.Run(ctx, i.Pages(ctx, string(from)))
 		if !errors.Is(err, belay.ErrCursorExpired) || again >= mostExpired {
 			return stats, err
 		}
-		if err := i.save(ctx, func(tx *sql.Tx) error { return i.state.DeleteTx(ctx, tx, i.key) }); err != nil {
+		if err := i.save(ctx, func(tx *sql.Tx) (bool, error) { return false, i.state.DeleteTx(ctx, tx, i.key) }); err != nil {
 			return stats, err
 		}
 	}
@@ -214,7 +219,12 @@ func (i *importing[Raw, Rec]) incremental(ctx context.Context) (importer.Stats, 
 	}
 	job := i.Job
 	job.Save = func(ctx context.Context, b importer.Batch[Rec]) error {
-		return i.store(ctx, b, func(tx *sql.Tx) error { return i.state.SaveTx(ctx, tx, i.key, b.Mark) })
+		return i.store(ctx, b, func(tx *sql.Tx) (bool, error) {
+			if b.Mark == nil { // only the first run, and the end of a later one, have one
+				return false, nil
+			}
+			return true, i.state.SaveTx(ctx, tx, i.key, b.Mark)
+		})
 	}
 	return importer.Incremental[Raw, Rec]{
 		Job: job, Key: i.Key, Mark: mark, Lag: i.Lag, ID: i.ID, Updated: i.Updated, Pages: i.Changed,
@@ -234,38 +244,29 @@ func (i *importing[Raw, Rec]) full(ctx context.Context) (importer.Stats, error) 
 	deleted := false
 	stats, err := importer.Full(ctx, job, changes, i.Pages(ctx, ""), func(ctx context.Context, ids []string) error {
 		deleted = true
-		return i.save(ctx, func(tx *sql.Tx) error {
+		return i.save(ctx, func(tx *sql.Tx) (bool, error) {
 			if err := i.Deleted(ctx, tx, ids); err != nil {
-				return err
+				return false, err
 			}
-			return i.seen(ctx, tx, changes)
+			return true, i.state.SaveJSONTx(ctx, tx, i.key, changes)
 		})
 	})
 	if err == nil && stats.Rejected == 0 && !deleted {
-		err = i.save(ctx, func(tx *sql.Tx) error { return i.seen(ctx, tx, changes) })
+		err = i.save(ctx, func(tx *sql.Tx) (bool, error) { return true, i.state.SaveJSONTx(ctx, tx, i.key, changes) })
 	}
 	return stats, err
 }
 
-// seen stores what a complete pass has seen.
-func (i *importing[Raw, Rec]) seen(ctx context.Context, tx *sql.Tx, changes *importer.Changes[Rec]) error {
-	data, err := json.Marshal(changes)
-	if err != nil {
-		return err
-	}
-	return i.state.SaveTx(ctx, tx, i.key, data)
-}
-
-// store stores a batch, without what is older than what was written before, and what comes behind it.
-func (i *importing[Raw, Rec]) store(ctx context.Context, b importer.Batch[Rec], behind func(*sql.Tx) error) error {
-	return i.save(ctx, func(tx *sql.Tx) error {
+// store stores a batch, without what is older than what was written before, and the position behind it.
+func (i *importing[Raw, Rec]) store(ctx context.Context, b importer.Batch[Rec], position func(*sql.Tx) (bool, error)) error {
+	return i.save(ctx, func(tx *sql.Tx) (bool, error) {
 		if i.Version != nil {
 			newer := make([]Rec, 0, len(b.Records))
 			for _, rec := range b.Records {
 				id, v := i.Version(rec)
 				is, err := i.guard.NewerTx(ctx, tx, id, v)
 				if err != nil {
-					return err
+					return false, err
 				}
 				if is {
 					newer = append(newer, rec)
@@ -274,11 +275,11 @@ func (i *importing[Raw, Rec]) store(ctx context.Context, b importer.Batch[Rec], 
 			b.Records = newer
 		}
 		if err := i.Save(ctx, tx, b); err != nil {
-			return err
+			return false, err
 		}
-		if behind == nil || b.Partial { // the checkpoint comes with the rest of the batch
-			return nil
+		if position == nil || b.Partial { // the position comes with the rest of the batch
+			return false, nil
 		}
-		return behind(tx)
+		return position(tx)
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/tasks"
 )
 
@@ -51,7 +52,7 @@ func TestWriters(t *testing.T) {
 		c := opened(t, dsn, cfg)
 		// as left by a process that was killed: the writer's task does not run
 		dead := insert(t, c, write{"b", 0}, &river.InsertOpts{ScheduledAt: time.Now().Add(time.Hour)})
-		if _, err := c.DB().Exec("insert into tasks_writers (key, job) values ('a', $1)", dead); err != nil {
+		if _, err := c.DB().Exec("insert into tasks_writers (key, job, run) values ('a', $1, 1)", dead); err != nil {
 			t.Fatal(err)
 		}
 		var ids []int64
@@ -74,7 +75,11 @@ func TestWriters(t *testing.T) {
 		if most.Load() != 1 || others.Load() != 6 {
 			t.Error(most.Load(), others.Load())
 		}
-		t.Logf("six tasks of 100 ms in %s, order %v", time.Since(began).Round(10*time.Millisecond), order)
+		took := time.Since(began)
+		t.Logf("six tasks of 100 ms in %s, order %v", took.Round(10*time.Millisecond), order)
+		if took > 15*time.Second { // those that wait are woken: else they would wait for up to half a minute
+			t.Error("they were not woken")
+		}
 		if n := count(t, c, "select count(*) from tasks_writers where key = 'a'"); n != 0 {
 			t.Error("a writer is left")
 		}
@@ -118,9 +123,9 @@ func TestTurns(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		many("flood", flood, tasks.Normal)
-		many("second flood", flood, tasks.Normal)
-		many("small", few, tasks.Normal)
+		many("flood", flood, tasks.PriorityNormal)
+		many("second flood", flood, tasks.PriorityNormal)
+		many("small", few, tasks.PriorityNormal)
 		if err := c.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -203,6 +208,43 @@ func TestTree(t *testing.T) {
 		}
 		if _, err := c.Tree(t.Context(), 1<<40); !errors.Is(err, rivertype.ErrNotFound) {
 			t.Error(err)
+		}
+	})
+}
+
+// Many short tasks for one resource, inserted at once, run one behind the other, and what was put off for another reason is not
+// woken by a writer's end.
+func TestWritersThatAreShort(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		var mu sync.Mutex
+		runs := make(map[int]int)
+		cfg := config(nil)
+		river.AddWorker(cfg.River.Workers, river.WorkFunc(func(_ context.Context, job *river.Job[write]) error {
+			time.Sleep(5 * time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
+			if runs[job.Args.N]++; job.Args.N == 3 {
+				return failure(belay.ClassRateLimited, 429, time.Hour)
+			}
+			return nil
+		}))
+		c := started(t, dsn, cfg)
+		var params []river.InsertManyParams
+		for i := range 30 {
+			params = append(params, river.InsertManyParams{Args: write{"a", i}})
+		}
+		if _, err := c.InsertMany(t.Context(), params); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "all but one", func() bool {
+			return count(t, c, "select count(*) from river_job where state = 'completed'") == 29
+		})
+		for i := range 10 { // further writers
+			id := insert(t, c, write{"a", 100 + i}, nil)
+			eventually(t, "the next", func() bool { return job(t, c, id).FinalizedAt != nil })
+		}
+		if n := runs[3]; n != 1 {
+			t.Errorf("the task that waits for an hour ran %d times", n)
 		}
 	})
 }

@@ -43,6 +43,7 @@ type state struct {
 	Root        int64  `json:"tasks_root,omitempty"`
 	Writer      string `json:"tasks_writer,omitempty"`
 	Waits       int    `json:"tasks_waits,omitempty"` // for another writer
+	Due         int64  `json:"tasks_due,omitempty"`   // ms since 1970: before its company's turn has changed it
 	Correlation string `json:"tasks_correlation,omitempty"`
 	Since       int64  `json:"tasks_since,omitempty"` // ms since 1970: of the last replay
 	Snoozes     int    `json:"snoozes,omitempty"`     // River's own
@@ -76,7 +77,7 @@ func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInse
 		add["tasks_writer"] = w.WritesTo()
 	}
 	if one, ok := params.Args.(CompanyArgs); ok && one.Company() != "" {
-		add["tasks_company"], add["tasks_priority"] = one.Company(), params.Priority
+		add["tasks_company"], add["tasks_priority"] = one.Company(), min(params.Priority, PriorityLow)
 		front := false
 		if params.State == rivertype.JobStateAvailable {
 			var err error
@@ -85,7 +86,7 @@ func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInse
 			}
 		}
 		if !front {
-			params.Priority = laterOn
+			params.Priority = behindFront
 		}
 	}
 	if parent := runOf(ctx); parent != nil {
@@ -139,12 +140,15 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 		}
 		return c.canceled(ctx, ErrSuperseded)
 	}
+	if st.Due > 0 {
+		_ = river.MetadataSet(ctx, "tasks_due", nil)
+	}
 	if st.Writer != "" {
-		release, err := c.takeWriter(ctx, st.Writer, job.ID, st.Waits)
+		release, err := c.takeWriter(ctx, st.Writer, job, st.Waits)
 		if err != nil {
 			return err
 		}
-		defer release()
+		defer release(false)
 	}
 	alive, done := c.beat.within(ctx)
 	defer done()
@@ -163,7 +167,7 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 		}
 	}()
 	err = do(inner)
-	run.keep(ctx)
+	run.storeLast(ctx)
 	if c.beat.gapSince(began, c.cfg.DeadAfter/2) {
 		if c.waitForOther(ctx, job) {
 			return err // another process has run it meanwhile, and its row has ended

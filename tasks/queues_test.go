@@ -151,7 +151,7 @@ func TestGates(t *testing.T) {
 			return err
 		})
 		cfg.River.Queues["crm"] = river.QueueConfig{MaxWorkers: 20}
-		cfg.Gates = map[string]tasks.Gate{"crm": tasks.ClientGate(client), "bad": tasks.GateFunc(func() (bool, string) { panic("no") })}
+		cfg.Gates = map[string]tasks.Gate{"crm": tasks.ClientGate(client), "default": tasks.GateFunc(func() (bool, string) { panic("no") })}
 		cfg.Decide = func(err error, job *rivertype.JobRow) tasks.Decision {
 			d := tasks.Decide(err, job)
 			d.Wait = min(d.Wait, 100*time.Millisecond) // test time

@@ -15,16 +15,21 @@ import (
 type Recovery uint8
 
 const (
-	// Refresh keeps of the tasks with LatestArgs only the newest of each key, as if it were inserted now, and cancels what has
+	// RecoverRefresh keeps of the tasks with LatestArgs only the newest of each key, as if it were inserted now, and cancels what has
 	// ExpiringArgs: fresh imports, once for each integration, instead of all that were missed.
-	Refresh Recovery = iota
-	// SkipStale cancels the tasks that have expired and those of which a newer one of the same key waits, and leaves the rest as
-	// it is: with all events, and in its order.
-	SkipStale
-	// HoldSchedules inserts no more tasks of [Schedule] into the queue until a tenth of what waits now is left. What would have been
+	RecoverRefresh Recovery = iota
+	// RecoverSkipStale cancels the tasks that have expired and those of which a newer one of the same key waits. The rest waits
+	// as it did.
+	RecoverSkipStale
+	// RecoverHoldSchedules inserts no more tasks of [Schedule] into the queue until a tenth of what waits now is left. What would have been
 	// inserted until then is not made up.
-	HoldSchedules
+	RecoverHoldSchedules
 )
+
+// String returns "refresh", "skip-stale" or "hold-schedules".
+func (r Recovery) String() string {
+	return [...]string{"refresh", "skip-stale", "hold-schedules"}[min(r, RecoverHoldSchedules)]
+}
 
 // Recovered says what [Client.Recover] has done.
 type Recovered struct {
@@ -39,7 +44,7 @@ const portion = 2000
 // Recover deals with a queue whose tasks are hours old, after a downtime. Tasks with neither LatestArgs nor ExpiringArgs, such
 // as events and pushes, always stay. It may be called again, and beside processes that work.
 func (c *Client[TTx]) Recover(ctx context.Context, queue string, how Recovery) (r Recovered, err error) {
-	if queue == "" || how > HoldSchedules {
+	if queue == "" || how > RecoverHoldSchedules {
 		return r, fmt.Errorf("tasks: Recover: the queue is %q, the way %d", queue, how)
 	}
 	if r.Waiting, err = c.waiting(ctx, queue, 1<<31-1); err != nil {
@@ -49,7 +54,7 @@ func (c *Client[TTx]) Recover(ctx context.Context, queue string, how Recovery) (
 	older := "id in (select id from (select id, row_number() over (partition by " + latest + ` order by id desc) as place from river_job
 		where queue = $1 and ` + waits + " and " + latest + " is not null) as places where place > 1)"
 	switch how {
-	case Refresh:
+	case RecoverRefresh:
 		if r.Canceled, err = c.cancelWhere(ctx, queue, expires+" is not null and "+latest+" is null", "it expires, and was canceled by a recovery"); err != nil {
 			break
 		}
@@ -59,14 +64,14 @@ func (c *Client[TTx]) Recover(ctx context.Context, queue string, how Recovery) (
 		}
 		r.Canceled += n
 		r.Refreshed, err = c.refresh(ctx, queue)
-	case SkipStale:
+	case RecoverSkipStale:
 		if r.Canceled, err = c.cancelWhere(ctx, queue, "cast("+expires+" as bigint) < {now}", "it has expired"); err != nil {
 			break
 		}
 		var n int
 		n, err = c.cancelWhere(ctx, queue, older, "a newer one waits")
 		r.Canceled += n
-	case HoldSchedules:
+	case RecoverHoldSchedules:
 		_, err = c.db.ExecContext(ctx, `insert into tasks_schedule_holds (queue, until_waiting) values ($1, $2)
 			on conflict (queue) do nothing`, queue, r.Waiting/10)
 	}
@@ -76,17 +81,14 @@ func (c *Client[TTx]) Recover(ctx context.Context, queue string, how Recovery) (
 	return r, nil
 }
 
-// waits is the condition of a task that waits.
+// waits is the condition of a task that waits; see live.
 const waits = "state in ('available', 'scheduled', 'retryable', 'pending')"
 
 // cancelWhere cancels the tasks of a queue that wait and that a condition is true for, whose first argument is the queue.
 func (c *Client[TTx]) cancelWhere(ctx context.Context, queue, condition, why string) (all int, err error) {
-	failed := `jsonb_insert(coalesce(errors, jsonb('[]')), '$[#]', json_object('at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'attempt', attempt,
-		'error', $2, 'trace', ''))`
+	failed := c.d.failed("$2")
 	forget, lock := "jsonb_remove(metadata, '$.tasks_class')", ""
 	if c.d.postgres() {
-		failed = `array_append(errors, jsonb_build_object('at', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-			'attempt', attempt, 'error', $2::text, 'trace', ''))`
 		forget, lock = "metadata - 'tasks_class'", " for update skip locked"
 	}
 	statement := c.d.sql(`update river_job set state = 'cancelled', finalized_at = {stamp}, errors = ` + failed + `, metadata = ` + forget + `
@@ -106,9 +108,11 @@ func (c *Client[TTx]) cancelWhere(ctx context.Context, queue, condition, why str
 func (c *Client[TTx]) refresh(ctx context.Context, queue string) (int, error) {
 	latest := c.d.field("tasks_latest")
 	expires := "{now} + cast(" + c.d.field("tasks_expires") + " as bigint) - cast(" + c.d.field("tasks_inserted") + " as bigint) / 1000000"
-	anew := `jsonb_remove(jsonb_set(metadata, '$.tasks_inserted', {now} * 1000000, '$.tasks_expires', ` + expires + `), '$.snoozes')`
+	anew := `jsonb_remove(jsonb_set(metadata, '$.tasks_inserted', {now} * 1000000, '$.tasks_since', {now}, '$.tasks_expires', ` + expires + `),
+		'$.snoozes', '$.tasks_waits', '$.tasks_waits_for')`
 	if c.d.postgres() {
-		anew = `(metadata - 'snoozes') || jsonb_build_object('tasks_inserted', {now} * 1000000, 'tasks_expires', ` + expires + `)`
+		anew = `(metadata - array['snoozes', 'tasks_waits', 'tasks_waits_for']) ||
+			jsonb_build_object('tasks_inserted', {now} * 1000000, 'tasks_since', {now}, 'tasks_expires', ` + expires + `)`
 	}
 	n, err := changed(c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp}, metadata = `+anew+`
 		where queue = $1 and `+waits+` and `+latest+` is not null`), queue))

@@ -49,9 +49,9 @@ func TestRecover(t *testing.T) {
 	}
 	each(t, func(t *testing.T, dsn string) {
 		for how, want := range map[tasks.Recovery]struct{ canceled, refreshed, imports, looks int }{
-			tasks.Refresh:       {n/4 - 10 + n/2, 10, 10, 0},
-			tasks.SkipStale:     {n/4 + n/2, 0, 0, 0}, // all imports have expired, too
-			tasks.HoldSchedules: {0, 0, 0, 0},
+			tasks.RecoverRefresh:       {n/4 - 10 + n/2, 10, 10, 0},
+			tasks.RecoverSkipStale:     {n/4 + n/2, 0, 0, 0}, // all imports have expired, too
+			tasks.RecoverHoldSchedules: {0, 0, 0, 0},
 		} {
 			var events, imports, looks, ticks atomic.Int64
 			cfg := config(func(context.Context, *river.Job[work]) error { events.Add(1); return nil })
@@ -90,7 +90,7 @@ func TestRecover(t *testing.T) {
 				t.Fatalf("%d: %+v, %v", how, got, err)
 			}
 			recovered := time.Since(began)
-			if how == tasks.HoldSchedules {
+			if how == tasks.RecoverHoldSchedules {
 				if err := c.Pause(t.Context(), "default", "test"); err != nil {
 					t.Fatal(err)
 				}
@@ -98,7 +98,7 @@ func TestRecover(t *testing.T) {
 			if err := c.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if how == tasks.HoldSchedules {
+			if how == tasks.RecoverHoldSchedules {
 				eventually(t, "the other schedule", func() bool { return ticks.Load() > 0 })
 				if n := count(t, c, "select count(*) from river_job where kind = 'tick' and queue = 'default'"); n != 0 {
 					t.Errorf("%d tasks of a schedule that is held", n)
@@ -113,7 +113,7 @@ func TestRecover(t *testing.T) {
 			if events.Load() != int64(n/4) || imports.Load() != int64(want.imports) || looks.Load() != int64(want.looks) {
 				t.Errorf("%d: %d events, %d imports, %d looks", how, events.Load(), imports.Load(), looks.Load())
 			}
-			if how == tasks.HoldSchedules {
+			if how == tasks.RecoverHoldSchedules {
 				eventually(t, "the schedule goes on", func() bool {
 					return count(t, c, "select count(*) from river_job where kind = 'tick' and queue = 'default'") > 0
 				})
@@ -183,7 +183,7 @@ func TestWatch(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		for ms, want := range map[int]tasks.Health{100: tasks.Well, 16_000: tasks.Late, 61_000: tasks.NoWorkers} {
+		for ms, want := range map[int]tasks.Health{100: tasks.HealthOK, 16_000: tasks.HealthLate, 61_000: tasks.HealthNoWorkers} {
 			now := "unixepoch('subsec') * 1000"
 			if dsn[0] == 'p' {
 				now = "extract(epoch from clock_timestamp()) * 1000"

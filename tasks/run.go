@@ -19,7 +19,7 @@ type run struct {
 
 	mu          sync.Mutex
 	done, total int64
-	told, kept  bool
+	stored      bool      // done and total are in the database
 	at          time.Time // of the last write
 }
 
@@ -31,8 +31,8 @@ func runOf(ctx context.Context) *run {
 	return r
 }
 
-// errNoTask is the error of a function that only has a meaning within a task.
-var errNoTask = errors.New("tasks: the context is not that of a task")
+// ErrNoTask is the error of a function that only has a meaning within a task, if its context is another one.
+var ErrNoTask = errors.New("tasks: the context is not that of a task")
 
 // ErrLost is the error of a run whose task runs elsewhere meanwhile, because this process gave no sign of life for too long. What
 // it wanted to store was not stored.
@@ -41,31 +41,39 @@ var ErrLost = errors.New("tasks: the task runs elsewhere")
 // progressEvery is the time between two writes of a task's progress.
 const progressEvery = time.Second
 
-// Progress notes how much of the work of the task of ctx is done, for [Client.Tree], in whatever unit; a total of 0 is unknown. It
-// writes at most once a second, and what it was told last is kept when the task ends. It is ErrLost if the task runs elsewhere.
+// Progress stores how much of the work of the task of ctx is done, for [Client.Tree], in whatever unit; a total of 0 is unknown. It
+// writes at most once a second, and the last values when the task ends. It is ErrLost if the task runs elsewhere, and ErrNoTask if
+// ctx is not that of a task. It is safe for concurrent use. Do not call it within a transaction: with SQLite it would wait for the
+// only connection.
 func Progress(ctx context.Context, done, total int64) error {
 	r := runOf(ctx)
 	if r == nil {
-		return errNoTask
+		return ErrNoTask
 	}
 	r.mu.Lock()
-	r.done, r.total, r.told, r.kept = done, total, true, false
+	r.done, r.total, r.stored = done, total, false
 	due := time.Since(r.at) >= progressEvery
 	if due {
-		r.at, r.kept = time.Now(), true
+		r.at = time.Now()
 	}
 	r.mu.Unlock()
 	if !due {
 		return nil
 	}
-	return r.write(ctx, r.job, done, total)
-}
-
-// keep has the last progress stored with the end of the run.
-func (r *run) keep(ctx context.Context) {
+	if err := r.write(ctx, r.job, done, total); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.told && !r.kept {
+	r.stored = r.done == done && r.total == total
+	return nil
+}
+
+// storeLast has the last progress stored with the end of the run.
+func (r *run) storeLast(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.stored && (r.done != 0 || r.total != 0) {
 		_ = river.MetadataSet(ctx, "tasks_done", r.done)
 		_ = river.MetadataSet(ctx, "tasks_total", r.total)
 	}

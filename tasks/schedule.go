@@ -62,8 +62,8 @@ func (s *Schedule) check(r *river.Config) error {
 // errArgs is the error of Args that panicked.
 var errArgs = errors.New("tasks: Args of a Schedule panicked")
 
-// run inserts the tasks of a schedule until ctx ends.
-func (c *Client[TTx]) run(ctx context.Context, s *Schedule) {
+// runSchedule inserts the tasks of a schedule until ctx ends.
+func (c *Client[TTx]) runSchedule(ctx context.Context, s *Schedule) {
 	period := time.Now().UTC().Truncate(s.Every).Add(-time.Duration(s.CatchUp) * s.Every)
 	for {
 		if errkit.Sleep(ctx, time.Until(period)) != nil {

@@ -24,6 +24,16 @@ func (d dialect) field(name string) string {
 	return "json_extract(metadata, '$." + name + "')"
 }
 
+// failed returns the errors of a job with one more, whose text is an expression.
+func (d dialect) failed(text string) string {
+	if d.postgres() {
+		return `array_append(errors, jsonb_build_object('at', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+			'attempt', attempt, 'error', cast(` + text + ` as text), 'trace', ''))`
+	}
+	return `jsonb_insert(coalesce(errors, jsonb('[]')), '$[#]', json_object('at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'attempt', attempt,
+		'error', ` + text + `, 'trace', ''))`
+}
+
 // sql returns a statement in the dialect:
 //
 //	{now}      the database's time in milliseconds since 1970
@@ -71,7 +81,7 @@ func (c *Client[TTx]) migrate(ctx context.Context) error {
 			owner text not null default '', primary key (queue, reason))`,
 		`create table if not exists tasks_held (queue text primary key)`,
 		`create table if not exists tasks_successes (key text primary key, at bigint not null)`,
-		`create table if not exists tasks_writers (key text primary key, job bigint not null)`,
+		`create table if not exists tasks_writers (key text primary key, job bigint not null, run bigint not null)`,
 		`create table if not exists tasks_turns (queue text primary key, at bigint not null)`,
 		`create table if not exists tasks_schedule_holds (queue text primary key, until_waiting bigint not null)`,
 		`create index if not exists tasks_roots on river_job ((` + c.d.field("tasks_root") + `)) where ` + c.d.field("tasks_root") + ` is not null`,

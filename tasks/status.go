@@ -30,26 +30,31 @@ const (
 type Health uint8
 
 const (
-	// Well is the state in which processes work.
-	Well Health = iota
-	// Late is the state after 15 s in which no process has given a sign of life.
-	Late
-	// NoWorkers is the state after 60 s.
-	NoWorkers
+	// HealthOK is the state in which processes work.
+	HealthOK Health = iota
+	// HealthLate is the state after 15 s in which no process has given a sign of life.
+	HealthLate
+	// HealthNoWorkers is the state after 60 s.
+	HealthNoWorkers
 )
 
-// String returns "well", "late" or "no workers".
-func (h Health) String() string { return [...]string{"well", "late", "no workers"}[min(h, NoWorkers)] }
+// String returns "ok", "late" or "no workers".
+func (h Health) String() string {
+	return [...]string{"ok", "late", "no workers"}[min(h, HealthNoWorkers)]
+}
+
+// live is the condition of a task that waits or runs. Written so, it uses an index.
+const live = "state in ('available', 'scheduled', 'retryable', 'pending', 'running')"
 
 // Health returns how well the tasks do.
 func (s *Status) Health() Health {
 	switch {
 	case s.IdleFor >= noWorkersAfter:
-		return NoWorkers
+		return HealthNoWorkers
 	case s.IdleFor >= idleAfter:
-		return Late
+		return HealthLate
 	}
-	return Well
+	return HealthOK
 }
 
 // QueueStatus is the state of one queue.
@@ -75,13 +80,15 @@ func (c *Client[TTx]) Status(ctx context.Context) (s Status, err error) {
 		}
 		return queues[name]
 	}
-	since := "min(case when " + c.d.field("tasks_company") + " is null then scheduled_at else created_at end)" // turns change the time
-	age := "coalesce(cast({now} - unixepoch(" + since + ", 'subsec') * 1000 as integer), 0)"
+	due := "coalesce(cast(" + c.d.field("tasks_due") + " as bigint), " // turns change the time
+	state := "state"
+	age := "coalesce(cast({now} - min(" + due + "unixepoch(scheduled_at, 'subsec') * 1000)) as integer), 0)"
 	if c.d.postgres() {
-		age = "coalesce(cast({now} - extract(epoch from " + since + ") * 1000 as bigint), 0)"
+		state = "cast(state as text)"
+		age = "coalesce(cast({now} - min(" + due + "extract(epoch from scheduled_at) * 1000)) as bigint), 0)"
 	}
-	rows, err := c.read.QueryContext(ctx, c.d.sql("select queue, state, count(*), "+age+
-		" from river_job where state not in ('completed', 'cancelled', 'discarded') group by queue, state"))
+	rows, err := c.read.QueryContext(ctx, c.d.sql("select queue, case when state = 'available' and scheduled_at > {stamp} then 'later' else "+state+
+		" end as status, count(*), "+age+" from river_job where "+live+" group by queue, status"))
 	if err != nil {
 		return s, fmt.Errorf("tasks: Status: %w", err)
 	}
@@ -161,7 +168,7 @@ func (c *Client[TTx]) idleFor(ctx context.Context) (time.Duration, error) {
 	}
 	var ms sql.NullInt64
 	err := c.read.QueryRowContext(ctx, c.d.sql(`select coalesce((select {now} - max(seen) from tasks_clients),
-		(`+oldest+` from river_job where state not in ('completed', 'cancelled', 'discarded')))`)).Scan(&ms)
+		(`+oldest+` from river_job where `+live+`))`)).Scan(&ms)
 	return max(0, time.Duration(ms.Int64)*time.Millisecond), err
 }
 

@@ -12,7 +12,7 @@ import (
 // here an insert makes it look at once, however often it looks otherwise.
 type wake struct {
 	mu     sync.Mutex
-	cancel context.CancelFunc // of the wait between two looks; nil while it looks
+	cancel context.CancelFunc // of a look and the wait behind it; nil in between
 	again  bool               // a task was inserted since the last look has begun
 }
 
@@ -29,8 +29,8 @@ func (w *wake) now() {
 	}
 }
 
-// mostLooks is the least time between two looks.
-const mostLooks = 3 * time.Millisecond
+// lookInterval is the least time between two looks.
+const lookInterval = 3 * time.Millisecond
 
 // wakingDriver is a driver whose listener looks when it is woken.
 type wakingDriver[TTx any] struct {
@@ -55,9 +55,9 @@ func (l *wakingListener) WaitForNotification(ctx context.Context) (*riverdriver.
 	for {
 		inner, cancel := context.WithCancel(ctx)
 		l.wake.mu.Lock()
-		if l.wake.again && time.Since(l.last) < mostLooks { // many inserts make one look
+		if l.wake.again && time.Since(l.last) < lookInterval { // many inserts make one look
 			l.wake.mu.Unlock()
-			time.Sleep(mostLooks)
+			time.Sleep(lookInterval)
 			l.wake.mu.Lock()
 		}
 		l.wake.again, l.wake.cancel = false, cancel

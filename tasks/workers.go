@@ -198,14 +198,11 @@ func (c *Client[TTx]) requeue(ctx context.Context, alone, first bool) error {
 func (c *Client[TTx]) requeueWhere(ctx context.Context, dead string, args []any) error {
 	more, bury := `jsonb_set(metadata, '$.tasks_requeues', {requeues} + 1)`, `jsonb_set(metadata, '$.tasks_class', 'requeued', '$.tasks_fingerprint', 'requeued',
 		'$.tasks_error', 'the process died each time')`
-	failed := `jsonb_insert(coalesce(errors, jsonb('[]')), '$[#]', json_object('at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'attempt', attempt,
-		'error', 'the process of the task died too often', 'trace', ''))`
+	failed := c.d.failed("'the process of the task died too often'")
 	lock := ""
 	if c.d.postgres() {
 		more = `jsonb_set(metadata, '{tasks_requeues}', to_jsonb({requeues} + 1))`
 		bury = `metadata || '{"tasks_class": "requeued", "tasks_fingerprint": "requeued", "tasks_error": "the process died each time"}'::jsonb`
-		failed = `array_append(errors, jsonb_build_object('at', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-			'attempt', attempt, 'error', 'the process of the task died too often', 'trace', ''))`
 		lock = " for update skip locked"
 	}
 	args = append(slices.Clip(args), c.cfg.MaxRequeues)

@@ -220,7 +220,7 @@ func (s *show) downtime(ctx context.Context) error {
 	}
 	s.say("no worker for hours: %d tasks wait", waiting)
 	for _, partner := range partners {
-		r, err := s.client.Recover(ctx, partner, tasks.Refresh)
+		r, err := s.client.Recover(ctx, partner, tasks.RecoverRefresh)
 		if err != nil {
 			return err
 		}

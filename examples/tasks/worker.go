@@ -61,14 +61,14 @@ func (a importRecords) WritesTo() string          { return a.Name + "/" + a.Part
 func (a importRecords) Company() string           { return a.Name }
 func (importRecords) ExpiresAfter() time.Duration { return 5 * time.Minute }
 func (a importRecords) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: a.Partner, Priority: tasks.Normal}
+	return river.InsertOpts{Queue: a.Partner, Priority: tasks.PriorityNormal}
 }
 
 // A push is never outdated, and goes before imports.
 func (a push) Company() string { return a.Name }
 
 func (push) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: "crm", Priority: tasks.High}
+	return river.InsertOpts{Queue: "crm", Priority: tasks.PriorityHigh}
 }
 
 type record struct {
