@@ -107,7 +107,7 @@ var faults = []fault{
 	},
 	{"InboxDeep", `severity: P2, inbox: crm`, []string{`integration_inbox_pending{inbox="crm"}=5000x5 5001x60`}, "19m", "22m"},
 	{"InboxOld", `severity: P2, inbox: crm`, []string{`integration_inbox_oldest_seconds{inbox="crm"}=0+60x60`}, "15m", "17m"},
-	{"QueueDeep", `severity: P2, queue: crm, state: due`, []string{`integration_queue_tasks{queue="crm",state="due"}=5000x5 5001x60`, `integration_queue_tasks{queue="crm",state="later"}=9000x60`}, "19m", "22m"},
+	{"QueueDeep", `severity: P2, queue: crm`, []string{`integration_queue_tasks{queue="crm",state="due"}=5000x5 5001x60`, `integration_queue_tasks{queue="crm",state="later"}=9000x60`}, "19m", "22m"},
 	{"QueueOld", `severity: P2, queue: crm`, []string{
 		`integration_queue_oldest_seconds{queue="crm"}=0+60x60`, `integration_queue_held{queue="crm"}=0x60`,
 		`integration_queue_oldest_seconds{queue="held"}=0+90x60`, `integration_queue_held{queue="held"}=1x60`,

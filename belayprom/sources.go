@@ -80,6 +80,10 @@ func (s *sources) collect(ch chan<- prometheus.Metric, m *Metrics) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	s.mu.Lock()
+	queues := s.queues
+	s.mu.Unlock()
+	s.ofQueues.collect(queues, gauge) // not under the lock: it asks a database
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	seen := make(map[string]bool)
 	for _, c := range s.checkers {
@@ -103,7 +107,6 @@ func (s *sources) collect(ch chan<- prometheus.Metric, m *Metrics) {
 		gauge(s.pending, float64(n.Pending), plain(name))
 		gauge(s.oldest, n.Oldest.Seconds(), plain(name))
 	}
-	s.ofQueues.collect(s.queues, gauge)
 	for partner, end := range m.refreshEnds.first() {
 		gauge(s.refreshEnd, float64(end.Unix()), partner)
 	}

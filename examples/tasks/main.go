@@ -162,7 +162,7 @@ func (s *show) killed(ctx context.Context) error {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
-	s.say("another one works; the tasks of the dead one run again, without spending an attempt")
+	s.say("a new one has started; the tasks of the dead one run again, without spending an attempt")
 	return nil
 }
 

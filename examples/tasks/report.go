@@ -92,7 +92,7 @@ func (s *show) report(ctx context.Context) error {
 	}
 	fmt.Fprintln(s.out)
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "task\tinserted\tdone\toutdated\tdead\twaiting\tattempts spent\tput off\twaited for another\trun again after a kill\t")
+	fmt.Fprintln(w, "task\tinserted\tdone\toutdated\tdead\twaiting\tattempts spent\tput off\twaited for a writer\trun again after a kill\t")
 	lost := 0
 	for _, r := range all {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", r.kind, r.inserted, r.completed, r.outdated, r.dead, r.waiting, r.attempts, r.snoozes, r.waited, r.requeues)

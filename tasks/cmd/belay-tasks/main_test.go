@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func TestDeploy(t *testing.T) {
 		}
 		t.Fatalf("%s\nwant %s", out, want)
 	}
-	status(`crm +2 +\d+s +1 +0 *\n\n1 processes`)
+	status(`crm +2 +2 +\d+s +1 +0 *\n\nprocesses: 1\n`)
 	if _, err := belay("drain", "-wait", "300ms"); !errors.Is(err, errLate) || !strings.Contains(err.Error(), "map[crm:1]") {
 		t.Error(err)
 	}
@@ -70,7 +71,7 @@ func TestDeploy(t *testing.T) {
 	if out, err := belay("drain"); err != nil || out != "no task runs\n" {
 		t.Error(out, err)
 	}
-	status(`crm +2 +\d+s +0 +0 +drain *\n`)
+	status(`crm +2 +2 +\d+s +0 +0 +drain *\n`)
 	if _, err := belay("verify"); err != nil {
 		t.Error(err)
 	}
@@ -80,7 +81,66 @@ func TestDeploy(t *testing.T) {
 	if _, err := belay("resume"); err != nil {
 		t.Error(err)
 	}
-	status(`WAITING.*\n\n1 processes`)
+	status(`WAITING.*\n(?s:.*)processes: 1\n`)
+}
+
+// Dead letters are shown and replayed, and a queue is recovered, from a shell.
+func TestRepair(t *testing.T) {
+	dsn := "sqlite:" + filepath.Join(t.TempDir(), "belay.db")
+	workers := river.NewWorkers()
+	var mended atomic.Bool
+	river.AddWorker(workers, river.WorkFunc(func(ctx context.Context, _ *river.Job[slow]) error {
+		if mended.Load() {
+			return nil
+		}
+		return errors.New("record 17 is gone")
+	}))
+	c, err := tasks.Open(t.Context(), dsn, tasks.Config{River: river.Config{Workers: workers, Queues: map[string]river.QueueConfig{"crm": {MaxWorkers: 1}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Stop(context.Background()) }()
+	for range 3 {
+		if _, err := c.Insert(t.Context(), slow{}, &river.InsertOpts{Queue: "crm", MaxAttempts: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	belay := func(args ...string) string {
+		t.Helper()
+		var out strings.Builder
+		if err := run(t.Context(), args, dsn, &out); err != nil {
+			t.Fatal(args, err)
+		}
+		return out.String()
+	}
+	var fingerprint string
+	for fingerprint == "" {
+		if found := regexp.MustCompile(`3 +slow +other +([0-9a-f]{16}) +\S+Z +record 17 is gone`).FindStringSubmatch(belay("dead")); found != nil {
+			fingerprint = found[1]
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if out := belay("replay", "-fingerprint", fingerprint); out != "3 would be replayed; do it with -run\n" {
+		t.Error(out)
+	}
+	mended.Store(true)
+	if out := belay("replay", "-fingerprint", fingerprint, "-per-second", "100", "-run"); !strings.HasPrefix(out, "3 of 3 are available again; 0 stay") {
+		t.Error(out)
+	}
+	if out := belay("dead", "-kind", "slow"); strings.Contains(out, "slow") {
+		t.Error(out)
+	}
+	if out := belay("recover", "-queue", "crm", "-how", "skip-stale"); !strings.HasSuffix(out, "0 were canceled, 0 begin anew\n") {
+		t.Error(out)
+	}
+	var out strings.Builder
+	if err := run(t.Context(), []string{"recover", "-queue", "crm", "-how", "x"}, dsn, &out); err == nil || !strings.Contains(err.Error(), `-how is "x"`) {
+		t.Error(err)
+	}
 }
 
 func TestBadInput(t *testing.T) {
@@ -91,6 +151,8 @@ func TestBadInput(t *testing.T) {
 		"flag provided but not defined":  {"status", "-x"},
 		"invalid value":                  {"drain", "-wait", "soon"},
 		`begins neither with "sqlite:"`:  {"-db", "x", "status"},
+		"no such file":                   {"-db", "sqlite:missing.db", "drain"},
+		`"x" is no flag`:                 {"status", "x"},
 	} {
 		var out strings.Builder
 		if err := run(t.Context(), args, "", &out); err == nil || !strings.Contains(err.Error(), want) {
