@@ -88,11 +88,13 @@ func TestLook(t *testing.T) {
 		}
 		return string(body)
 	}
-	for !strings.Contains(get("metrics"), "integration_queue_processes 1") {
-		time.Sleep(50 * time.Millisecond)
+	for _, want := range []string{"integration_queue_processes 1", `integration_queue_tasks{queue="crm",state="due"}`} {
+		for !strings.Contains(get("metrics"), want) {
+			time.Sleep(50 * time.Millisecond)
+		}
 	}
-	if !strings.Contains(get("metrics"), `integration_queue_tasks{queue="crm",state="due"}`) || !strings.Contains(get("tasks/"), "<html") {
-		t.Error(get("metrics"))
+	if page := get("tasks/"); !strings.Contains(page, "<html") {
+		t.Error(page)
 	}
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
