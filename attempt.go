@@ -299,8 +299,8 @@ func (x *exchange) judge(resp *http.Response, err error) {
 	}
 }
 
-// doneIfAnswered turns the verdict on a write whose answer of success broke off into Data: the partner was available, and
-// has done the write. A write that is repeated keeps its verdict until it is given up.
+// doneIfAnswered turns the verdict on a write whose answer of success broke off into Data: the partner was available,
+// and has done the write. A write that is repeated keeps its verdict until it is given up.
 func (x *exchange) doneIfAnswered(repeated bool) {
 	m := x.req.Method
 	if x.unread && !repeated && x.verdict.Class == ClassTransient && m != "" && m != http.MethodGet && m != http.MethodHead {

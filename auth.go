@@ -39,10 +39,10 @@ type Credential interface {
 }
 
 // Refresher is an [Authenticator] that can replace a credential that the partner has refused: with a 401, or with an
-// answer whose [Verdict] says Renew. It is asked once for each call, and again after each redirect that is followed. If another credential follows
-// and the body can be sent again, the call is sent once more, regardless of its method, because the partner did
-// not process the first attempt; the new attempt takes permits like any other. A second 401 is final. Without
-// the retry layer there is no second attempt.
+// answer whose [Verdict] says Renew. It is asked once for each call, and again after each redirect that is followed. If
+// another credential follows and the body can be sent again, the call is sent once more, regardless of its method,
+// because the partner did not process the first attempt; the new attempt takes permits like any other. A second 401 is
+// final. Without the retry layer there is no second attempt.
 type Refresher interface {
 	// Reject reports that the partner did not accept c. It returns whether the next Credential will be another
 	// one. It must not block.

@@ -23,17 +23,17 @@ import (
 // the status in its JSON is final. A monitor without a status is the result. A final status of failure is an error with
 // the monitor's code and message, and its JSON in [Error].Body. After a final status of success the result is what the
 // monitor's resourceLocation leads to, and otherwise the monitor's JSON (Microsoft Azure REST API Guidelines,
-// "Long-Running Operations"). After Azure-AsyncOperation it is what path leads to for PUT and PATCH, and the Location of
-// the first answer for POST, if there is something (Azure Resource Manager RPC, "Asynchronous Operations").
+// "Long-Running Operations"). After Azure-AsyncOperation it is what path leads to for PUT and PATCH, and the Location
+// of the first answer for POST, if there is something (Azure Resource Manager RPC, "Asynchronous Operations").
 //
 // Otherwise, while the answer is 202 (RFC 9110 section 15.3.3), it asks the latest Location of the answers, or path if
 // there was none, and the first answer that is not 202 is the result, unless its JSON says of itself that it is running
 // (the status Running, InProgress, NotStarted or Queued, or a percentage below 100): then it is a monitor. In the first
 // 30 seconds, a 404 of a link means that the partner does not know the operation yet.
 //
-// The context bounds it: without a deadline it may take as long as the partner likes. A link must lead to the
-// partner's own origin or to a trusted one. Method, path, body, T and opts are as for [Send]; the body and an
-// idempotency key are sent with the first request only.
+// The context bounds it: without a deadline it may take as long as the partner likes. A link must lead to the partner's
+// own origin or to a trusted one. Method, path, body, T and opts are as for [Send]; the body and an idempotency key are
+// sent with the first request only.
 func Await[T any](ctx context.Context, c *Client, method, path string, body any, opts ...CallOption) (T, error) {
 	var out, zero T
 	_, nothing := any(out).(None)
@@ -186,7 +186,8 @@ func (w *await) over() (bool, error) {
 	return false, w.follow(w.header.Get("Location"))
 }
 
-// succeeded reports whether the JSON of a monitor that says so is the result. Otherwise it sets the target to the result.
+// succeeded reports whether the JSON of a monitor that says so is the result. Otherwise it sets the target to the
+// result.
 func (w *await) succeeded(resource string) (bool, error) {
 	if w.monitor = false; w.nothing {
 		return true, nil

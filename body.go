@@ -84,9 +84,9 @@ func ReaderBody(contentType string, r io.Reader) Body {
 	return Body{contentType: contentType, length: -1, once: once}
 }
 
-// StreamBody returns a body that sends the bytes of the stream that open returns. It calls open again for each
-// attempt. The length is in bytes, -1 if it is unknown; a stream of another length is ErrInvalid, and so one byte is held
-// back until the next one, or the end, has come. A nil open is an error.
+// StreamBody returns a body that sends the bytes of the stream that open returns. It calls open again for each attempt.
+// The length is in bytes, -1 if it is unknown; a stream of another length is ErrInvalid, and so one byte is held back
+// until the next one, or the end, has come. A nil open is an error.
 func StreamBody(contentType string, length int64, open func() (io.ReadCloser, error)) Body {
 	if open == nil {
 		return Body{err: errors.New("the function that opens the stream is nil")}
@@ -187,7 +187,8 @@ type parts struct {
 	size    int64 // in bytes, -1 if it is not known
 }
 
-// add adds a file's size: as it is told, or else as the file system tells it. It returns the size, -1 if it is not known.
+// add adds a file's size: as it is told, or else as the file system tells it. It returns the size, -1 if it is not
+// known.
 func (p *parts) add(rc io.ReadCloser, told int64) int64 {
 	size := told
 	if told == 0 {

@@ -102,8 +102,8 @@ type Breaker struct {
 }
 
 // circuitListener hears when a circuit to an origin opens or closes: how many are not closed now, and how long the one
-// that has closed was open, 0 if one has opened. Changes may come out of order; the one with the highest version counts.
-// The limiter is a listener: after an outage it admits calls slowly.
+// that has closed was open, 0 if one has opened. Changes may come out of order; the one with the highest version
+// counts. The limiter is a listener: after an outage it admits calls slowly.
 type circuitListener interface {
 	CircuitsChanged(origin string, version uint32, open int, lasted time.Duration)
 }

@@ -9,8 +9,9 @@ import (
 )
 
 // Cache keeps answers for [WithCache] and [WithStaleIfError]. Keys are hashes, of the partner, the integration, the
-// credential and the URL. Values hold what partners have answered about customers: protect them as you protect that. Its
-// methods are called within calls, so they must be quick. It must be safe for concurrent use. [NewMemoryCache] is one.
+// credential and the URL. Values hold what partners have answered about customers: protect them as you protect that.
+// Its methods are called within calls, so they must be quick. It must be safe for concurrent use. [NewMemoryCache] is
+// one.
 type Cache interface {
 	// Get returns the value of a key. It reports false if there is none, or if it cannot be had. The value is not changed.
 	Get(ctx context.Context, key string) ([]byte, bool)

@@ -45,9 +45,8 @@ func Delete[T any](ctx context.Context, c *Client, path string, opts ...CallOpti
 
 // Send sends a request to the partner and decodes the answer. Its errors are [*Error].
 //
-// The path is a template, such as "/objects/{object}/records/{id}". It is joined to the base URL and may hold
-// a query. [PathValue] fills in the names in braces. The template itself, without the values, is the label in
-// logs and metrics.
+// The path is a template, such as "/objects/{object}/records/{id}". It is joined to the base URL and may hold a query.
+// [PathValue] fills in the names in braces. The template itself, without the values, is the label in logs and metrics.
 //
 // The body decides the content type; nothing is sniffed:
 //
@@ -61,12 +60,12 @@ func Delete[T any](ctx context.Context, c *Client, path string, opts ...CallOpti
 //
 // A value with a method Validate() error is validated before anything is sent.
 //
-// T is the type that the JSON of the answer is decoded into, or []byte for the body as it is, or [None]. An
-// answer of 204 or 205, or to HEAD, gives the zero value of T. Where JSON is expected, any other body is
-// ErrData; so is null, unless T is a pointer, a map, a slice, an interface or a type that decodes itself. JSON
-// that is not UTF-8 is decoded if its content type says ISO-8859-1 or windows-1252, and ErrData otherwise. After
-// an answer of 2xx that cannot be used, [Error].Done is true. Unless T is None, Send reads the whole body within the attempt, up to [WithMaxResponseBytes], so
-// that an attempt whose body breaks off is retried.
+// T is the type that the JSON of the answer is decoded into, or []byte for the body as it is, or [None]. An answer of
+// 204 or 205, or to HEAD, gives the zero value of T. Where JSON is expected, any other body is ErrData; so is null,
+// unless T is a pointer, a map, a slice, an interface or a type that decodes itself. JSON that is not UTF-8 is decoded
+// if its content type says ISO-8859-1 or windows-1252, and ErrData otherwise. After an answer of 2xx that cannot be
+// used, [Error].Done is true. Unless T is None, Send reads the whole body within the attempt, up to
+// [WithMaxResponseBytes], so that an attempt whose body breaks off is retried.
 func Send[T any](ctx context.Context, c *Client, method, path string, body any, opts ...CallOption) (T, error) {
 	var out T
 	var decode func(data []byte, resp *http.Response) error

@@ -127,10 +127,9 @@ func Query(name, value string) CallOption {
 	})
 }
 
-// Header sets a header of the request, in place of the client's header. An empty value is sent as an empty
-// header. Host replaces the URL's host in the request. Content-Length, Transfer-Encoding and Trailer are errors, because
-// net/http sends its own; and so is the header of the call's credential, which
-// [Auth] replaces.
+// Header sets a header of the request, in place of the client's header. An empty value is sent as an empty header. Host
+// replaces the URL's host in the request. Content-Length, Transfer-Encoding and Trailer are errors, because net/http
+// sends its own; and so is the header of the call's credential, which [Auth] replaces.
 func Header(name, value string) CallOption {
 	return callOption(func(o *callOptions) {
 		if !headers.IsToken(name) || strings.ContainsAny(value, "\r\n\x00") {

@@ -12,9 +12,9 @@ import (
 )
 
 // Correlation gives a call the id of what it is made for: a request to your own service, a task, an event of a webhook.
-// The call's events ([CallInfo].Correlation) and log lines have it, and [WithCorrelationHeader] sends it to the partner. With
-// [CallContext] it is the id of all calls with the context. Only visible ASCII characters are kept, and only of the first
-// 128 bytes, because such ids come from outside. Empty means no id.
+// The call's events ([CallInfo].Correlation) and log lines have it, and [WithCorrelationHeader] sends it to the
+// partner. With [CallContext] it is the id of all calls with the context. Only visible ASCII characters are kept, and
+// only of the first 128 bytes, because such ids come from outside. Empty means no id.
 func Correlation(id string) CallOption {
 	id = plainID(id)
 	return callOption(func(o *callOptions) { o.correlation = id })
@@ -29,8 +29,8 @@ func CorrelationID(ctx context.Context) string {
 }
 
 // WithCorrelationHeader sends the id of [Correlation] in a header, unless the call has that header. It is sent to the
-// partner's own origin only. An empty name means X-Correlation-ID. A name that is not a valid header name is an error, and
-// so is one that net/http or the credential uses: Content-Length, Transfer-Encoding, Trailer, Host, Authorization.
+// partner's own origin only. An empty name means X-Correlation-ID. A name that is not a valid header name is an error,
+// and so is one that net/http or the credential uses: Content-Length, Transfer-Encoding, Trailer, Host, Authorization.
 func WithCorrelationHeader(name string) Option {
 	return func(c *config) error {
 		if name == "" {
@@ -48,9 +48,9 @@ func WithCorrelationHeader(name string) Option {
 	}
 }
 
-// CorrelationHandler wraps a handler of your own service. It takes the id from the request's header of that name, or makes a
-// new one, and puts it into the request's context and into the answer's header. An empty name means X-Correlation-ID. next
-// must not be nil.
+// CorrelationHandler wraps a handler of your own service. It takes the id from the request's header of that name, or
+// makes a new one, and puts it into the request's context and into the answer's header. An empty name means
+// X-Correlation-ID. next must not be nil.
 func CorrelationHandler(name string, next http.Handler) http.Handler {
 	if name == "" {
 		name = defaultCorrelation

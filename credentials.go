@@ -50,9 +50,9 @@ func (x *exchange) waitedOutside() time.Duration {
 const lastLookTime = 2 * time.Second
 
 // lastLook replaces a credential that has expired while the attempt waited for the circuit or in the queue, or that may
-// have: one that does not say so is asked for again after any wait. The attempt keeps its permits meanwhile, but not for
-// long, and it holds no probe. If it takes longer, again is true: the attempt has given its permits back. An error becomes
-// the verdict; the attempt has given its permits back then too.
+// have: one that does not say so is asked for again after any wait. The attempt keeps its permits meanwhile, but not
+// for long, and it holds no probe. If it takes longer, again is true: the attempt has given its permits back. An error
+// becomes the verdict; the attempt has given its permits back then too.
 func (x *exchange) lastLook() (again bool, err error) {
 	if x.cred == nil {
 		return false, nil

@@ -42,16 +42,16 @@ const (
 	resumeWait  = 100 * time.Millisecond // before a resume; doubled for each consecutive one without progress
 )
 
-// Download writes the content at path to w, of any size: [WithMaxResponseBytes] does not bound it. Path and
-// opts are as for [Send]. If the body breaks off, or the partner sends only a part of what is left, Download
-// continues from there (Range, RFC 9110 section 14), as long as the partner still has the same content (by ETag
-// or Last-Modified). If the partner does not support ranges, Download reads the content again and skips the
-// part that is written already. Content in gzip, which is not asked for, is decoded; any other encoding is ErrData.
+// Download writes the content at path to w, of any size: [WithMaxResponseBytes] does not bound it. Path and opts are as
+// for [Send]. If the body breaks off, or the partner sends only a part of what is left, Download continues from there
+// (Range, RFC 9110 section 14), as long as the partner still has the same content (by ETag or Last-Modified). If the
+// partner does not support ranges, Download reads the content again and skips the part that is written already. Content
+// in gzip, which is not asked for, is decoded; any other encoding is ErrData.
 //
 // A checksum in Repr-Digest, Digest or Content-MD5 (RFC 9530, RFC 3230) that does not match is ErrData; those of
-// encoded content are not compared. So is an answer that does not fit to what came before it. After an error, w holds the
-// first Bytes bytes of the content. An error of w is returned as it is. Memory is bounded by 32 KiB, and by that of a
-// gzip reader.
+// encoded content are not compared. So is an answer that does not fit to what came before it. After an error, w holds
+// the first Bytes bytes of the content. An error of w is returned as it is. Memory is bounded by 32 KiB, and by that of
+// a gzip reader.
 func Download(ctx context.Context, c *Client, path string, w io.Writer, opts ...CallOption) (d Downloaded, err error) {
 	if w == nil {
 		return d, invalid("Download: the writer is nil")

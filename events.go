@@ -19,9 +19,10 @@ type ObserverFunc func(ctx context.Context, e Event)
 // Observe calls f.
 func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
-// Event is one of [CallDone], [AttemptDone], [Retrying], [Deprecated], [Paused], [Resumed], [LimitNear], [CircuitChanged],
-// [PageRead], [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated], [RotationRolledBack],
-// [DeliveryReceived], [DeliveryRejected], [EventHandled], [ImportProgress], [RecordImported] and [SchemaChanged].
+// Event is one of [CallDone], [AttemptDone], [Retrying], [Deprecated], [Paused], [Resumed], [LimitNear],
+// [CircuitChanged], [PageRead], [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated],
+// [RotationRolledBack], [DeliveryReceived], [DeliveryRejected], [EventHandled], [ImportProgress], [RecordImported] and
+// [SchemaChanged].
 type Event interface{ event() }
 
 // CallInfo identifies the call of an event.
@@ -33,7 +34,8 @@ type CallInfo struct {
 	Method, Route string
 	// URL is the redacted URL, with the path template if there is one.
 	URL string
-	// Correlation is the id of [Correlation], empty if there is none. Do not use it as a label for metrics: each call may have its own.
+	// Correlation is the id of [Correlation], empty if there is none. Do not use it as a label for metrics: each call may
+	// have its own.
 	Correlation string
 }
 
@@ -51,8 +53,8 @@ type CallDone struct {
 	// Err are those of the failure.
 	Kept, Stale bool
 	// AnswerBody shows the body of a failed call's answer: the names and kinds of its values, or what the [Redactor] of
-	// [WithRedactor] returns, of the first 4 KiB. It is empty if the call succeeded, if a kept answer served, and if the body
-	// was not read.
+	// [WithRedactor] returns, of the first 4 KiB. It is empty if the call succeeded, if a kept answer served, and if the
+	// body was not read.
 	AnswerBody string
 	Err        error // nil only if the call succeeded; with a response it is an *Error without body
 }
@@ -100,9 +102,9 @@ type PageRead struct {
 
 func (PageRead) event() {}
 
-// Deprecated reports that the partner will end an endpoint, as the header Deprecation (RFC 9745) or Sunset (RFC 8594) says. A
-// client and those derived from it emit it at most once in 24 hours for each method and endpoint, for the first 1,000 of
-// these.
+// Deprecated reports that the partner will end an endpoint, as the header Deprecation (RFC 9745) or Sunset (RFC 8594)
+// says. A client and those derived from it emit it at most once in 24 hours for each method and endpoint, for the first
+// 1,000 of these.
 type Deprecated struct {
 	Call   CallInfo  // of the answer
 	Since  time.Time // when it was, or will be, deprecated; zero if the partner does not say

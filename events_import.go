@@ -31,8 +31,8 @@ type RecordImported struct {
 
 func (RecordImported) event() {}
 
-// SchemaChanged says that a partner sends other fields than were expected. It is emitted once for each difference of one
-// [schema.Schema], up to 2,000.
+// SchemaChanged says that a partner sends other fields than were expected. It is emitted once for each difference of
+// one [schema.Schema], up to 2,000.
 type SchemaChanged struct {
 	Partner, Integration string
 	What                 string // the name of the import, or the route of the call

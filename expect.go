@@ -10,12 +10,12 @@ import (
 	"github.com/belay-go/belay/schema"
 )
 
-// Expect checks the answer of a typed call against a schema. Decoding alone does not notice a missing field: it leaves the
-// zero value. Each new difference is a [SchemaChanged]; with [schema.Reject] or [schema.Fail] the call also fails with
-// ErrData. Paths begin at the root of the body, as in "data[].address.full"; for a list, at that of each page. Calls whose
-// body is not decoded (None, raw requests, downloads), and empty and null answers, are not checked. Make the schema once, and
-// not for each call: it remembers what it has reported. A nil s checks nothing. If s is out of range, the call fails with
-// ErrInvalid.
+// Expect checks the answer of a typed call against a schema. Decoding alone does not notice a missing field: it leaves
+// the zero value. Each new difference is a [SchemaChanged]; with [schema.Reject] or [schema.Fail] the call also fails
+// with ErrData. Paths begin at the root of the body, as in "data[].address.full"; for a list, at that of each page.
+// Calls whose body is not decoded (None, raw requests, downloads), and empty and null answers, are not checked. Make
+// the schema once, and not for each call: it remembers what it has reported. A nil s checks nothing. If s is out of
+// range, the call fails with ErrInvalid.
 func Expect(s *schema.Schema) CallOption {
 	var err error
 	if s != nil {

@@ -148,11 +148,11 @@ func (o *logObserver) logToken(ctx context.Context, e Event) {
 	}
 }
 
-// NewLogObserver returns an observer that writes its events to l, as [WithLogger] does. With a nil l it
-// writes nothing. Each call ends with one line: debug for a success, info to error for a failure, of which the attempts
-// have lines at info, too. After five failures in a row of a partner or an integration, further failures of a known kind are
-// at debug, and one line a minute has their number. Lines about a call have the attributes of [LogContext], and the context
-// itself goes to the logger's handler.
+// NewLogObserver returns an observer that writes its events to l, as [WithLogger] does. With a nil l it writes nothing.
+// Each call ends with one line: debug for a success, info to error for a failure, of which the attempts have lines at
+// info, too. After five failures in a row of a partner or an integration, further failures of a known kind are at
+// debug, and one line a minute has their number. Lines about a call have the attributes of [LogContext], and the
+// context itself goes to the logger's handler.
 func NewLogObserver(l *slog.Logger) Observer {
 	if l == nil {
 		l = slog.New(slog.DiscardHandler)
@@ -162,8 +162,8 @@ func NewLogObserver(l *slog.Logger) Observer {
 
 type logKey struct{}
 
-// LogContext returns a context whose attributes Belay's log adds to each line about what is done with it, such as the ids of
-// a tenant and of a job. They come after those of ctx. A nil ctx means context.Background.
+// LogContext returns a context whose attributes Belay's log adds to each line about what is done with it, such as the
+// ids of a tenant and of a job. They come after those of ctx. A nil ctx means context.Background.
 func LogContext(ctx context.Context, attrs ...slog.Attr) context.Context {
 	if ctx == nil {
 		ctx = context.Background()

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// outages keeps the log short while a partner, or one integration of it, is down. After fullLines failures in a row, only a
-// failure of another kind is a line. The others are written at debug and counted: there is a line with their number once a
-// minute, and one when calls succeed again. Each failure that is no line is counted in one row.
+// outages keeps the log short while a partner, or one integration of it, is down. After fullLines failures in a row,
+// only a failure of another kind is a line. The others are written at debug and counted: there is a line with their
+// number once a minute, and one when calls succeed again. Each failure that is no line is counted in one row.
 type outages struct {
 	failing atomic.Int32 // len(rows)
 	mu      sync.Mutex
@@ -134,8 +134,8 @@ func (o *outages) fail(key outageKey, from string, kind uint8, now time.Time) []
 	return []notice{{slog.LevelError, "failing: the same failures are counted from here", key, r.calls, 0, r.since}}
 }
 
-// succeed adds a success to a row, which ends by it unless the row's failures are counted: then it ends by the fifth in a
-// row, or a minute after the last failure, so that a partner that fails now and then is no line each time.
+// succeed adds a success to a row, which ends by it unless the row's failures are counted: then it ends by the fifth in
+// a row, or a minute after the last failure, so that a partner that fails now and then is no line each time.
 func (o *outages) succeed(key outageKey, now time.Time) []notice {
 	r := o.rows[key]
 	if r == nil {
@@ -205,7 +205,8 @@ func answered(e *CallDone) bool {
 	return e.Verdict.Class == ClassOK && (!e.Kept || e.Attempts > 0) || e.Verdict.Class == ClassClient && e.StatusCode > 0
 }
 
-// logOutage writes a record about a row of failures. It is of many calls, so it has no attributes of one call's context.
+// logOutage writes a record about a row of failures. It is of many calls, so it has no attributes of one call's
+// context.
 func (o *logObserver) logOutage(ctx context.Context, n *notice, now time.Time) {
 	attrs := []slog.Attr{
 		slog.String("partner", n.key.partner), slog.String("integration", n.key.integration),

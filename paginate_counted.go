@@ -6,11 +6,11 @@ import (
 	"strconv"
 )
 
-// OffsetPages asks for pages by an offset that counts items: Attio, Guesty. The list ends at a page with
-// fewer than Limit items or, if Total is known, after as many items. For a partner that sends shorter pages
-// before the last one, set Total or UntilEmpty; for one whose total is approximate, leave Total out. The
-// largest Total that a page has told counts: some partners count what is left, and one that falls to nothing
-// is a partner that has forgotten who asks.
+// OffsetPages asks for pages by an offset that counts items: Attio, Guesty. The list ends at a page with fewer than
+// Limit items or, if Total is known, after as many items, or where More says so. For a partner that sends shorter pages
+// before the last one, set Total or UntilEmpty; for one whose total is approximate, leave Total out. The largest Total
+// that a page has told counts: some partners count what is left, and one that falls to nothing is a partner that has
+// forgotten who asks.
 type OffsetPages struct {
 	// Items is the path of the items; empty if the page itself is the array.
 	Items string
@@ -23,6 +23,9 @@ type OffsetPages struct {
 	// Total is the path of the number of items in the whole list. Empty means that the partner does not send
 	// it.
 	Total string
+	// More is the path of a boolean that says whether there are more pages, whatever Limit and Total say. Empty means that
+	// the partner sends none.
+	More string
 	// UntilEmpty ends the list only at a page without items, whatever Total says before it.
 	UntilEmpty bool
 	// BareFirst leaves the offset out of the request for the first page.
@@ -60,6 +63,16 @@ func (p OffsetPages) Next(a *PageAnswer) (string, error) {
 		return "", err
 	}
 	next := offset + a.Count
+	if p.More != "" {
+		more, err := a.flag(p.More)
+		switch {
+		case err != nil || !more:
+			return "", err
+		case a.Count == 0:
+			return "", fmt.Errorf("%s says that there is more, but there is nothing at %d", p.More, offset)
+		}
+		return strconv.Itoa(next), nil
+	}
 	told, err := a.told(p.Total)
 	if err != nil {
 		return "", err

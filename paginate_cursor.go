@@ -29,8 +29,8 @@ func (e *CursorError) Error() string {
 // Is reports whether target is [ErrCursorExpired].
 func (e *CursorError) Is(target error) bool { return target == ErrCursorExpired }
 
-// expired reports whether an error of a page says that its cursor, which the parameter param holds, has expired: a 410, or
-// a 400, 404, 409 or 422 that says so.
+// expired reports whether an error of a page says that its cursor, which the parameter param holds, has expired: a 410,
+// or a 400, 404, 409 or 422 that says so.
 func expired(e *Error, param string) bool {
 	switch e.StatusCode {
 	case http.StatusGone:

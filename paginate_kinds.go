@@ -106,8 +106,8 @@ func plain(what string, v []byte) (string, error) {
 	return string(v), nil
 }
 
-// flag returns the boolean at path, which may be written as a number or a text. Anything else at path, or nothing, is an
-// error.
+// flag returns the boolean at path, which may be written as a number or a text. Anything else at path, or nothing, is
+// an error.
 func (a *PageAnswer) flag(path string) (bool, error) {
 	v, err := a.Value(path)
 	switch {

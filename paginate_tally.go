@@ -135,8 +135,8 @@ func (w *walk) accept(p *fetched) error {
 	return nil
 }
 
-// idsOf returns a hash of the ids of the first and the last item. It is 0 if they have none, or the same one: then the id
-// may be of something that several items belong to.
+// idsOf returns a hash of the ids of the first and the last item. It is 0 if they have none, or the same one: then the
+// id may be of something that several items belong to.
 func (p *fetched) idsOf(last []byte) uint64 {
 	it := p.doc.Elements()
 	first, ok, err := it.Next()

@@ -230,8 +230,8 @@ type LimiterStatus struct {
 	Limits []LimitStatus
 	// Waiting is the number of waiting calls, of all clients that share the limiter.
 	Waiting int
-	// InFlight is the number of attempts in flight. Without a bound on them ([WithMaxInFlight]) they are not counted, and it
-	// is 0.
+	// InFlight is the number of attempts in flight. Without a bound on them ([WithMaxInFlight]) they are not counted, and
+	// it is 0.
 	InFlight int
 	// PausedFor is how long all calls still wait because the partner asked for it, 0 if they do not. A pause
 	// of one credential or route does not show here.

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// recent counts the outcomes of the last minutes, one slot a minute. It is made with the first outcome, because thousands
-// of clients have none. Two outcomes at the turn of a minute may be counted in either, and one of them may be lost.
+// recent counts the outcomes of the last minutes, one slot a minute. It is made with the first outcome, because
+// thousands of clients have none. Two outcomes at the turn of a minute may be counted in either, and one of them may be
+// lost.
 type recent struct{ slots [recentMinutes]recentSlot }
 
 type recentSlot struct {

@@ -140,8 +140,8 @@ func partsOf(value string) []string {
 // shortestPart is the length below which a part of a header's value is not taken for a secret.
 const shortestPart = 6
 
-// carriedOver returns the values that must not go to another origin in a redirect: the secrets, and the client's and the
-// call's own headers.
+// carriedOver returns the values that must not go to another origin in a redirect: the secrets, and the client's and
+// the call's own headers.
 func (x *exchange) carriedOver() []string {
 	all := x.secrets()
 	for _, h := range []http.Header{x.set.header, x.opts.header} {
@@ -231,7 +231,8 @@ func (x *exchange) without(link string, secrets []string) string {
 	return before
 }
 
-// shownTarget returns the URL of a redirect as errors show it: with the names of the call's path values in their places.
+// shownTarget returns the URL of a redirect as errors show it: with the names of the call's path values in their
+// places.
 func (x *exchange) shownTarget(to *url.URL) string {
 	shown := redact.WholeURL(to)
 	for name, value := range x.opts.values {
@@ -284,8 +285,8 @@ func (x *exchange) shownAnswer(resp *http.Response) string {
 	return x.shown(resp.Header.Get("Content-Type"), head)
 }
 
-// shown returns the text that events show of a body: what the user's redactor makes of it, or else its shape. The call's
-// secrets are masked before anything is cut, because the rest of a secret that was cut would not be found.
+// shown returns the text that events show of a body: what the user's redactor makes of it, or else its shape. The
+// call's secrets are masked before anything is cut, because the rest of a secret that was cut would not be found.
 func (x *exchange) shown(contentType string, head []byte) string {
 	if len(head) == 0 {
 		return ""

@@ -8,9 +8,9 @@ import (
 
 // Tracer is an [Observer] that also learns when a call and each of its attempts begins, to make spans of them. The
 // contexts that it returns come back with their events: the call's with [CallDone] and all others of the call, the
-// attempt's with [AttemptDone]. Give it to [WithObserver]. Its methods run on the call's goroutine, and a panic in one is
-// contained. A redirect that is followed is a call of its own, within the context of the first one. Module belayotel has
-// one for OpenTelemetry.
+// attempt's with [AttemptDone]. Give it to [WithObserver]. Its methods run on the call's goroutine, and a panic in one
+// is contained. A redirect that is followed is a call of its own, within the context of the first one. Module belayotel
+// has one for OpenTelemetry.
 type Tracer interface {
 	Observer
 	// BeginCall returns the context of a call.

@@ -47,8 +47,8 @@ type caching struct {
 	writes *writes // not nil if there is a cache
 }
 
-// writes counts what forgets answers, by the first byte of their keys: an answer that was on its way meanwhile may be the
-// one before, and is not kept. Writes elsewhere keep few answers from being kept, one in 256.
+// writes counts what forgets answers, by the first byte of their keys: an answer that was on its way meanwhile may be
+// the one before, and is not kept. Writes elsewhere keep few answers from being kept, one in 256.
 type writes [256]atomic.Uint64
 
 func (w *writes) of(key string) *atomic.Uint64 {
@@ -57,10 +57,11 @@ func (w *writes) of(key string) *atomic.Uint64 {
 }
 
 // WithCache keeps the answers to GET calls, and answers the same call from the cache as long as the partner says
-// (Cache-Control and Expires, RFC 9111), or for the policy's TTL if it does not say. After that the call asks whether the
-// answer has changed, by ETag or Last-Modified. A kept answer is for the same URL, headers, cookies, integration and
-// credential only ([Identified]). What a middleware or the transport adds to requests is not looked at: with one that adds
-// the user of the call, keep no answers. A write to the same URL that succeeds forgets it, and so does a 401, 403, 404 or
+// (Cache-Control and Expires, RFC 9111), or for the policy's TTL if it does not say. After that the call asks whether
+// the answer has changed, by ETag or Last-Modified. A kept answer is for the same URL, headers, cookies, integration
+// and credential only ([Identified]). What a middleware or the transport adds to requests is not looked at: with one
+// that adds the user of the call, keep no answers. A write to the same URL that succeeds forgets it, and so does a 401,
+// 403, 404 or
 // 410. Lists ([Pages]), [Poll], [Await] and [Download] are not kept, nor are answers with no-store or above 4 MiB.
 // [Info].Age tells a kept answer. Nil, the default, keeps none.
 func WithCache(c Cache, p CachePolicy) Option {
@@ -76,11 +77,11 @@ func WithCache(c Cache, p CachePolicy) Option {
 
 // WithStaleIfError keeps the answers to GET calls, and answers the same call with the kept one, no older than maxAge,
 // when the partner cannot: after a 5xx, a 429, a timeout or a connection that failed, with all retries done, for an
-// answer that cannot be used, and while the circuit is open. The call succeeds then: [Info].Stale and Info.Age tell, and
-// for raw responses the header Cache-Status (RFC 9211). [CallDone] has the failure, and Stale. What a refused credential
-// or a switched-off client may not have is not served. What is kept, and for whom, is as for [WithCache], and both may
-// have the same cache; must-revalidate, which many frameworks send with every answer, is ignored here. Zero and negative
-// are errors; nil, the default, keeps none.
+// answer that cannot be used, and while the circuit is open. The call succeeds then: [Info].Stale and Info.Age tell,
+// and for raw responses the header Cache-Status (RFC 9211). [CallDone] has the failure, and Stale. What a refused
+// credential or a switched-off client may not have is not served. What is kept, and for whom, is as for [WithCache],
+// and both may have the same cache; must-revalidate, which many frameworks send with every answer, is ignored here.
+// Zero and negative are errors; nil, the default, keeps none.
 func WithStaleIfError(c Cache, maxAge time.Duration) Option {
 	return func(cfg *config) error {
 		if c != nil && maxAge <= 0 {

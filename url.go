@@ -79,9 +79,9 @@ func escapeRest(path string) string {
 	return b.String()
 }
 
-// escapedQuery returns a query in which what no server takes as it is (RFC 3986 section 3.4) is escaped: blanks, control
-// characters, all that is not ASCII, and a percent sign without two digits. Escapes that it has already stay, and so do
-// quotes, brackets and braces, which partners write into their own links.
+// escapedQuery returns a query in which what no server takes as it is (RFC 3986 section 3.4) is escaped: blanks,
+// control characters, all that is not ASCII, and a percent sign without two digits. Escapes that it has already stay,
+// and so do quotes, brackets and braces, which partners write into their own links.
 func escapedQuery(query string) string {
 	bad := func(i int) bool {
 		c := query[i]

@@ -345,8 +345,8 @@ func classifyError(a *Attempt) Verdict {
 	return v
 }
 
-// proxyStatus returns the status with which a proxy refused to make a connection, 0 if err is of no proxy. For a transport
-// of the user's it goes by the text of the error, which is that of the status.
+// proxyStatus returns the status with which a proxy refused to make a connection, 0 if err is of no proxy. For a
+// transport of the user's it goes by the text of the error, which is that of the status.
 func proxyStatus(err error) int {
 	var refused *proxyRefusal
 	if errors.As(err, &refused) {

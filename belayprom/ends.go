@@ -141,8 +141,8 @@ func (s *endpointEnds) note(partner, endpoint string, e *belay.Deprecated) {
 	s.ends[at] = endpointEnd{time.Now(), e.Sunset}
 }
 
-// all returns when endpoints end, by partner and endpoint: the first of their methods, and without those that the partner has
-// not told of for two days.
+// all returns when endpoints end, by partner and endpoint: the first of their methods, and without those that the
+// partner has not told of for two days.
 func (s *endpointEnds) all() map[[2]string]time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Queue is the state of a queue of tasks. Its fields are those of package tasks's QueueStatus, so that one converts to the other.
+// Queue is the state of a queue of tasks. Its fields are those of package tasks's QueueStatus, so that one converts to
+// the other.
 type Queue struct {
 	Queue                       string
 	Waiting, Due, Running, Dead int
@@ -38,8 +39,8 @@ func (q *queueDescs) all() []*prometheus.Desc {
 // queuesWithin bounds the time of one look at the queues.
 const queuesWithin = 5 * time.Second
 
-// SetQueues makes metrics of the queues that f returns, with each scrape: f must be quick. With an error, or a panic, they have none
-// in that scrape. Nil is an error.
+// SetQueues makes metrics of the queues that f returns, with each scrape: f must be quick. With an error, or a panic,
+// they have none in that scrape. Nil is an error.
 func (m *Metrics) SetQueues(f QueuesFunc) error {
 	if f == nil {
 		return errors.New("belayprom: SetQueues: the function is nil")

@@ -28,11 +28,11 @@ type series struct {
 	minute                    *minute
 }
 
-// seriesOf holds series by what events say, so that a call searches no label. It is bounded: raw paths have no series of
-// their own.
+// seriesOf holds series by what events say, so that a call searches no label. It is bounded: raw paths have no series
+// of their own.
 type seriesOf struct {
-	// recent holds series by slot. Most calls find theirs here, without a lock and without a hash of all names, which takes
-	// half the time: BenchmarkObserve. TestSeriesOfOneSlot is red if a slot is taken for a key.
+	// recent holds series by slot. Most calls find theirs here, without a lock and without a hash of all names, which
+	// takes half the time: BenchmarkObserve. TestSeriesOfOneSlot is red if a slot is taken for a key.
 	recent  [512]atomic.Pointer[series]
 	mu      sync.RWMutex
 	by      map[key]*series

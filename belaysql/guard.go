@@ -21,8 +21,8 @@ type Guard struct {
 func (s *Store) Guard(name string) *Guard { return &Guard{s, name} }
 
 // NewerTx reports whether v is newer than the version of the record that was written last, and notes it in the
-// transaction. If it is, write the record in the same transaction: another one for the same record waits for its end. An
-// empty id is an error, and so is a time before 1678 or after 2262.
+// transaction. If it is, write the record in the same transaction: another one for the same record waits for its end.
+// An empty id is an error, and so is a time before 1678 or after 2262.
 func (g *Guard) NewerTx(ctx context.Context, tx Tx, id string, v importer.Version) (bool, error) {
 	if id == "" {
 		return false, errors.New("belaysql: Guard: the id is empty")

@@ -30,9 +30,9 @@ type InboxConfig struct {
 	Key func(inbox.Item) string
 }
 
-// Inbox is an [inbox.Store] that several processes share, as an [inbox.Shared]: give it to inbox.Start in processes that
-// receive and handle. It is an [inbox.Inbox], too, for a [inbox.Receiver] in a process that only receives. Create it with
-// [Store.Inbox]. It is safe for concurrent use.
+// Inbox is an [inbox.Store] that several processes share, as an [inbox.Shared]: give it to inbox.Start in processes
+// that receive and handle. It is an [inbox.Inbox], too, for a [inbox.Receiver] in a process that only receives. Create
+// it with [Store.Inbox]. It is safe for concurrent use.
 type Inbox struct {
 	s     *Store
 	name  string
@@ -98,8 +98,8 @@ func (b *Inbox) Add(ctx context.Context, items []*inbox.Item) error {
 	return err
 }
 
-// AddTx is Add in a transaction, with what the events cause in the same database, for example. After an error it has added
-// nothing. Transactions that add to one inbox go one after the other: keep them short.
+// AddTx is Add in a transaction, with what the events cause in the same database, for example. After an error it has
+// added nothing. Transactions that add to one inbox go one after the other: keep them short.
 func (b *Inbox) AddTx(ctx context.Context, tx Tx, items []*inbox.Item) error {
 	if _, err := tx.ExecContext(ctx, "savepoint belay_add"); err != nil {
 		return fmt.Errorf("belaysql: adding events: %w", err)
@@ -359,8 +359,8 @@ func (b *Inbox) settle(ctx context.Context, tx Tx, c *inbox.Change) (pending int
 // Durable returns true.
 func (b *Inbox) Durable() bool { return true }
 
-// Claim implements [inbox.Shared]: it holds a lease, a row that it renews. A process that dies lets another one go on after
-// ten seconds, one that shuts down at once.
+// Claim implements [inbox.Shared]: it holds a lease, a row that it renews. A process that dies lets another one go on
+// after ten seconds, one that shuts down at once.
 func (b *Inbox) Claim(ctx context.Context) (held context.Context, release func(), err error) {
 	l, err := b.s.acquire(ctx, "belay_inboxes", b.name, b.owner, b.ttl, 500*time.Millisecond)
 	if err != nil {

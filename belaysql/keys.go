@@ -8,16 +8,17 @@ import (
 	"time"
 )
 
-// DayKey returns the key of a piece of work that is done once a day: "integration:resource:2026-11-29". A colon in a name
-// is written %3A, so that different names have different keys.
+// DayKey returns the key of a piece of work that is done once a day: "integration:resource:2026-11-29". A colon in a
+// name is written %3A, so that different names have different keys.
 func DayKey(integration, resource string, day time.Time) string {
 	escape := strings.NewReplacer("%", "%25", ":", "%3A").Replace
 	return escape(integration) + ":" + escape(resource) + ":" + day.Format(time.DateOnly)
 }
 
-// FirstTx reports whether key is used for the first time in the given time, and notes it in the transaction. Do the work
-// in the same transaction, or note its key in the one that completes it: if it fails, the next one is the first again.
-// Another transaction with the same key waits for its end. Zero means 24 hours; negative, and an empty key, are errors.
+// FirstTx reports whether key is used for the first time in the given time, and notes it in the transaction. Do the
+// work in the same transaction, or note its key in the one that completes it: if it fails, the next one is the first
+// again. Another transaction with the same key waits for its end. Zero means 24 hours; negative, and an empty key, are
+// errors.
 func (s *Store) FirstTx(ctx context.Context, tx Tx, key string, within time.Duration) (bool, error) {
 	switch {
 	case key == "":
@@ -35,8 +36,8 @@ func (s *Store) FirstTx(ctx context.Context, tx Tx, key string, within time.Dura
 	return n > 0, nil
 }
 
-// First is FirstTx without a transaction: for work that must not be repeated, even if it failed. [Store.Forget] allows it
-// again.
+// First is FirstTx without a transaction: for work that must not be repeated, even if it failed. [Store.Forget] allows
+// it again.
 func (s *Store) First(ctx context.Context, key string, within time.Duration) (bool, error) {
 	return s.FirstTx(ctx, s.db, key, within)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// ErrLeaseLost is the error of a process that did not renew a lease in time, because it stood still or could not reach the
-// database: another process may have taken it meanwhile, so nothing was stored.
+// ErrLeaseLost is the error of a process that did not renew a lease in time, because it stood still or could not reach
+// the database: another process may have taken it meanwhile, so nothing was stored.
 var ErrLeaseLost = errors.New("belaysql: the lease was lost")
 
 // leaseTime is how long a lease lasts that nobody renews.

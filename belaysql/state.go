@@ -8,9 +8,9 @@ import (
 	"fmt"
 )
 
-// State keeps small values by key: the watermarks of [importer.Incremental], the cursor of an import ([importer.Batch]), and
-// what [importer.Changes] has seen. It is an [importer.Watermarks]. Get it from [Store.State]. It is safe for concurrent
-// use.
+// State keeps small values by key: the watermarks of [importer.Incremental], the cursor of an import
+// ([importer.Batch]), and what [importer.Changes] has seen. It is an [importer.Watermarks]. Get it from [Store.State].
+// It is safe for concurrent use.
 type State struct{ s *Store }
 
 // State returns the store of values.

@@ -45,8 +45,8 @@ type Tx interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// New creates the tables in db, or brings them up to date. A nil db, an unknown dialect, a SQLite without busy_timeout, and
-// tables of a version that this one does not know are errors.
+// New creates the tables in db, or brings them up to date. A nil db, an unknown dialect, a SQLite without busy_timeout,
+// and tables of a version that this one does not know are errors.
 func New(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 	if db == nil {
 		return nil, errors.New("belaysql: New: the database is nil")
@@ -70,8 +70,8 @@ func New(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 	return s, nil
 }
 
-// sql returns a statement in the store's dialect: {now} is the database's time in milliseconds since 1970, {blob} the type
-// of bytes.
+// sql returns a statement in the store's dialect: {now} is the database's time in milliseconds since 1970, {blob} the
+// type of bytes.
 func (s *Store) sql(query string) string { return s.words.Replace(query) }
 
 func wordsOf(d Dialect) *strings.Replacer {

@@ -14,12 +14,12 @@ import (
 )
 
 // Tokens is an [oauth.Store]: encrypted tokens that all processes on the database share. While an Update runs, no other
-// one of its key runs in any process: it holds a lease, a row that it renews. A holder that dies holds others up for ten
-// seconds. Create it with [Store.Tokens]. It is safe for concurrent use.
+// one of its key runs in any process: it holds a lease, a row that it renews. A holder that dies holds others up for
+// ten seconds. Create it with [Store.Tokens]. It is safe for concurrent use.
 //
-// One thing no lock can prevent: a process that dies, or stands still for ten seconds, after the partner has answered with
-// a new refresh token and before it is stored. The next refresh sends the old one again. Where the partner takes that for a
-// theft, the integration has to be connected anew.
+// One thing no lock can prevent: a process that dies, or stands still for ten seconds, after the partner has answered
+// with a new refresh token and before it is stored. The next refresh sends the old one again. Where the partner takes
+// that for a theft, the integration has to be connected anew.
 type Tokens struct {
 	s     *Store
 	seal  *oauth.Sealer

@@ -15,15 +15,16 @@ import (
 	"time"
 )
 
-// Chaos makes trouble in front of a real partner, or of a [Partner]: each request has, by chance, one of the faults below or none.
-// The rates are shares of requests, from 0 to 1, and together at most 1. It is for tests against a sandbox.
+// Chaos makes trouble in front of a real partner, or of a [Partner]: each request has, by chance, one of the faults
+// below or none. The rates are shares of requests, from 0 to 1, and together at most 1. It is for tests against a
+// sandbox.
 //
 //	rt := belaytest.Chaos{Seed: 1, Errors: 0.1, Limited: 0.05, Truncated: 0.05, Hosts: []string{"sandbox.partner.example"}}.Open(t)
 type Chaos struct {
 	// Real sends the requests. Nil means http.DefaultTransport.
 	Real http.RoundTripper
-	// Hosts are the hosts that may be called, without ports: a request to another one is an error, so that production is not called by
-	// accident. Hosts on loopback, and those beneath .test and .example, are always allowed.
+	// Hosts are the hosts that may be called, without ports: a request to another one is an error, so that production is
+	// not called by accident. Hosts on loopback, and those beneath .test and .example, are always allowed.
 	Hosts []string
 	// Seed makes the choices repeatable, in the order of the requests.
 	Seed uint64
@@ -34,8 +35,8 @@ type Chaos struct {
 	Errors, Limited float64
 	// Refused have their connection refused, without being sent, and Resets have it broken after they were sent.
 	Refused, Resets float64
-	// Slow have their answer late, by Delay. Truncated have the second half of its body cut off, and Garbage have something else
-	// in its place, with the same status. All three are sent.
+	// Slow have their answer late, by Delay. Truncated have the second half of its body cut off, and Garbage have
+	// something else in its place, with the same status. All three are sent.
 	Slow, Truncated, Garbage float64
 	// Wait is the Retry-After of Limited. Zero means a second.
 	Wait time.Duration

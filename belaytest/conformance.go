@@ -24,24 +24,26 @@ import (
 type Subject struct {
 	// Fake returns the partner, anew for each check. It answers at once, and must be safe for concurrent use.
 	Fake func() http.Handler
-	// Open returns a new driver whose requests go through rt, and that authenticates by Secret. It runs in a bubble of virtual time
-	// (testing/synctest): what it starts must end with t.
+	// Open returns a new driver whose requests go through rt, and that authenticates by Secret. It runs in a bubble of
+	// virtual time (testing/synctest): what it starts must end with t.
 	Open func(t testing.TB, rt http.RoundTripper) driver.Driver
 	// Secret is the credential that Open gives to the driver, at least eight characters that occur nowhere else.
 	Secret string
-	// Records is how many records the fake has of each kind, for a driver.ResourceLister: more than fit on a page. Transactions is their
-	// number for a driver.TransactionLister.
+	// Records is how many records the fake has of each kind, for a driver.ResourceLister: more than fit on a page.
+	// Transactions is their number for a driver.TransactionLister.
 	Records      map[string]int
 	Transactions int
-	// StatusID and Status are what a driver.StatusPusher pushes, and Pushed is how often the fake has changed a status since it was made.
+	// StatusID and Status are what a driver.StatusPusher pushes, and Pushed is how often the fake has changed a status
+	// since it was made.
 	StatusID, Status string
 	Pushed           func(fake http.Handler) int
-	// Harmless reports whether a request of Check changes nothing, for partners whose reads are POSTs. Nil means GET, HEAD and OPTIONS.
+	// Harmless reports whether a request of Check changes nothing, for partners whose reads are POSTs. Nil means GET, HEAD
+	// and OPTIONS.
 	Harmless func(*http.Request) bool
 }
 
-// Conformance checks in virtual time that a driver does the right thing in the worst hour: each check is a test of its own. What a
-// driver cannot do is not checked.
+// Conformance checks in virtual time that a driver does the right thing in the worst hour: each check is a test of its
+// own. What a driver cannot do is not checked.
 //
 //	Name          its name is stable, of lower case letters, digits, "-", "_" and "."
 //	Check         Check succeeds, sends a request, and changes nothing

@@ -28,9 +28,9 @@ type Active struct {
 	Open bool
 }
 
-// Active returns the integrations in use by company, opened or not, sorted by partner and integration: those that list returns, without
-// those that are disabled, there or by [Factory.SetDisabled], and those of partners that are not registered. A nil list is an error, and
-// so is one without a partner or an integration.
+// Active returns the integrations in use by company, opened or not, sorted by partner and integration: those that list
+// returns, without those that are disabled, there or by [Factory.SetDisabled], and those of partners that are not
+// registered. A nil list is an error, and so is one without a partner or an integration.
 func (r *Registry) Active(ctx context.Context, list List) (map[string][]Active, error) {
 	if list == nil {
 		return nil, errors.New("driver: Active: the list is nil")

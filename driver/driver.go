@@ -30,8 +30,8 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Driver is a partner's API as an application uses it, for one integration. See [Abilities] for what it may be besides. A driver that is an io.Closer is closed by [Registry.Close], and
-// by the reload of its integration.
+// Driver is a partner's API as an application uses it, for one integration. See [Abilities] for what it may be besides.
+// A driver that is an io.Closer is closed by [Registry.Close], and by the reload of its integration.
 type Driver interface {
 	// Name returns the partner's name.
 	Name() string

@@ -67,8 +67,9 @@ type Job[Raw, Rec any] struct {
 	// saved whole. Zero means 100, negative is an error.
 	BatchSize int
 	// BatchBytes is the number of bytes of pages ([belay.Page].Size) at which the gathered records are saved, even if they
-	// are fewer than BatchSize. Pages without a Size count as 0. Zero means 32 MiB, negative is an error. While the process's
-	// heap is above 512 MiB, each batch halves both limits, down to a 128th; below 384 MiB each one doubles them again.
+	// are fewer than BatchSize. Pages without a Size count as 0. Zero means 32 MiB, negative is an error. While the
+	// process's heap is above 512 MiB, each batch halves both limits, down to a 128th; below 384 MiB each one doubles them
+	// again.
 	BatchBytes int64
 	// Workers is the number of records that are adapted at the same time; their order stays the same. Zero
 	// means 1, negative is an error.

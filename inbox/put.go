@@ -11,10 +11,10 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Put stores the new events of a delivery before it returns, and reports whether there was any. An event
-// without an ID is an error. An event that is [belay.WebhookEvent].Anonymous is always new: its ID gets a random
-// suffix, so that no event is taken for a repetition of another one that says the same. ErrFull and ErrClosed mean that nothing was stored, as does an error of the
-// store.
+// Put stores the new events of a delivery before it returns, and reports whether there was any. An event without an ID
+// is an error. An event that is [belay.WebhookEvent].Anonymous is always new: its ID gets a random suffix, so that no
+// event is taken for a repetition of another one that says the same. ErrFull and ErrClosed mean that nothing was
+// stored, as does an error of the store.
 func (w *Worker) Put(ctx context.Context, d belay.Delivery) (stored bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -90,8 +90,8 @@ func (w *Worker) reserve(n int) error {
 	return nil
 }
 
-// Items returns the events of a delivery as items, for an [Inbox] of your own. key is [Config].Key; nil means any order. An
-// event without an ID is an error.
+// Items returns the events of a delivery as items, for an [Inbox] of your own. key is [Config].Key; nil means any
+// order. An event without an ID is an error.
 func Items(d belay.Delivery, key func(Item) string) ([]*Item, error) {
 	now := time.Now()
 	items := make([]*Item, len(d.Events))

@@ -18,8 +18,8 @@ var (
 	ErrNotClaimed = errors.New("inbox: this process does not handle the events")
 )
 
-// Shared is a [Store] that several processes use at once. All of them may receive; the [Worker] of one at a time handles,
-// and that of another one goes on when it ends. A Worker makes use of it by itself.
+// Shared is a [Store] that several processes use at once. All of them may receive; the [Worker] of one at a time
+// handles, and that of another one goes on when it ends. A Worker makes use of it by itself.
 type Shared interface {
 	Store
 	// Claim waits until no other process handles the store's events, and returns a context that ends when this one must

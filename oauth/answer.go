@@ -61,8 +61,8 @@ var passing = map[string]belay.Class{
 	"rate_limit_exceeded":     belay.ClassRateLimited,
 }
 
-// isFinal reports whether e is a refusal that no repetition corrects. A refusal without such a code, or of a status that
-// is not the grammar's (RFC 6749 section 5.2), may come from a proxy.
+// isFinal reports whether e is a refusal that no repetition corrects. A refusal without such a code, or of a status
+// that is not the grammar's (RFC 6749 section 5.2), may come from a proxy.
 func isFinal(e *belay.Error) bool {
 	if _, known := final[strings.ToLower(e.Code)]; !known || e.Class != belay.ClassAuth {
 		return false

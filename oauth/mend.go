@@ -68,8 +68,8 @@ func (t tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	if said, ok := req.Context().Value(toldKey{}).(*told); ok {
 		*said = told{resp.StatusCode, fieldsOf(data)}
 	}
-	// x/oauth2 reads text/plain as a form, but that is also what a server sends that sets no Content-Type. Some send a form
-	// as HTML.
+	// x/oauth2 reads text/plain as a form, but that is also what a server sends that sets no Content-Type. Some send a
+	// form as HTML.
 	contentType := ""
 	switch {
 	case len(data) > 0 && data[0] == '{' && json.Valid(data):
@@ -265,9 +265,9 @@ func (t *told) extra() map[string]belay.Secret {
 	return extra
 }
 
-// mend corrects the fields of a JSON answer. accessToken and the like get their standard names. expires_in becomes a whole number, 0 if it is no number. An
-// error that is not text becomes its code; false and null are removed, and so is any other field that should
-// be text but is not. Data that needs no correction, or is not JSON, is returned as it is.
+// mend corrects the fields of a JSON answer. accessToken and the like get their standard names. expires_in becomes a
+// whole number, 0 if it is no number. An error that is not text becomes its code; false and null are removed, and so is
+// any other field that should be text but is not. Data that needs no correction, or is not JSON, is returned as it is.
 func mend(data []byte) []byte {
 	trimmed := bytes.TrimSpace(charset.WithoutMark(data))
 	var fields map[string]json.RawMessage

@@ -256,9 +256,9 @@ type Consent struct {
 	Verifier belay.Secret
 }
 
-// AuthCodeURL begins the authorization code grant with a random state and, unless Config.NoPKCE is set, PKCE (S256). Params are added to
-// the URL of the consent page, for example access_type=offline. Nil adds none; a parameter of the grant
-// itself is an error.
+// AuthCodeURL begins the authorization code grant with a random state and, unless Config.NoPKCE is set, PKCE (S256).
+// Params are added to the URL of the consent page, for example access_type=offline. Nil adds none; a parameter of the
+// grant itself is an error.
 func (o *App) AuthCodeURL(params url.Values) (Consent, error) {
 	if o == nil || o.cfg.AuthURL == "" || o.cfg.RedirectURL == "" {
 		return Consent{}, errkit.Invalidf("AuthCodeURL: Config.AuthURL or RedirectURL is empty")

@@ -98,8 +98,8 @@ const (
 // Format prints the integration's key, for any verb.
 func (s *source) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%v of %q", s.app, s.key) }
 
-// CredentialID implements [belay.Identified]. It is another one after each [App.Put], [App.Exchange] and [App.Forget], in
-// each process, and after another process has stored a token, which may be of another customer's grant.
+// CredentialID implements [belay.Identified]. It is another one after each [App.Put], [App.Exchange] and [App.Forget],
+// in each process, and after another process has stored a token, which may be of another customer's grant.
 func (s *source) CredentialID() string {
 	return fmt.Sprintf("oauth %s %d %d", process, s.number, s.grants.Load())
 }

@@ -36,8 +36,8 @@ type Token struct {
 	Extra map[string]belay.Secret
 }
 
-// RefreshExpiry returns when the refresh token ends unless it is used before, counted from Obtained. It is the zero time
-// if the partner does not say, or says 0, which stands for never. The fields of the answer are
+// RefreshExpiry returns when the refresh token ends unless it is used before, counted from Obtained. It is the zero
+// time if the partner does not say, or says 0, which stands for never. The fields of the answer are
 // refresh_token_expires_in (GitHub, Shopify, Zendesk), refresh_expires_in (Keycloak, Airtable) and
 // x_refresh_token_expires_in (QuickBooks), in seconds.
 func (t Token) RefreshExpiry() time.Time {
@@ -70,7 +70,8 @@ func (t Token) check() error {
 // understood reports whether t can be sent as its type says.
 func (t Token) understood() bool { return !strings.HasPrefix(t.Type, unknownKind) }
 
-// checkRefresh returns the reason why a refresh token cannot be used, or nil. It is sent in a body, which takes any text.
+// checkRefresh returns the reason why a refresh token cannot be used, or nil. It is sent in a body, which takes any
+// text.
 func checkRefresh(s belay.Secret) error {
 	switch text := s.Reveal(); {
 	case len(text) > maxToken:

@@ -15,8 +15,8 @@ var HubSpot = &Partner{
 		"1":  "https://developers.hubspot.com/apps/api_guidelines",
 		"2":  "https://developers.hubspot.com/changelog/increasing-our-api-limits",
 		"3":  "https://developers.hubspot.com/changelog/2018-11-06-rate-limit-information-headers-will-be-included-in-http-responses",
-		"4":  "https://developers.hubspot.com/changelog/heads-up-new-and-improved-hubspot-api-limits (old)",
-		"5":  "https://developers.hubspot.com/changelog/crm-search-api-rate-limit-increase (old)",
+		"4":  "https://developers.hubspot.com/changelog/heads-up-new-and-improved-hubspot-api-limits (older)",
+		"5":  "https://developers.hubspot.com/changelog/crm-search-api-rate-limit-increase (older)",
 		"6":  "https://developers.hubspot.com/docs/api-reference/latest/authentication/manage-oauth-tokens",
 		"7":  "https://developers.hubspot.com/changelog/v1-oauth-api-deprecation",
 		"8":  "https://developers.hubspot.com/docs/methods/oauth2/oauth2-quickstart",
@@ -28,10 +28,11 @@ var HubSpot = &Partner{
 		"16": "https://github.com/HubSpot/hubspot-api-nodejs (the vendor's SDK)",
 		"17": "https://developers.hubspot.com/docs/api-reference/2026-03/crm/search-the-crm",
 		"18": "https://docs.aws.amazon.com/glue/latest/dg/hubspot-connector-limitations.html (third party)",
-		"20": "recorded traffic (third parties)",
-		"21": "mcpservers.org and vm0-ai/vm0-skills, pages on HubSpot (third party)",
-		"22": "github.com/api-evangelist/hubspot (third party, generated)",
-		"19": "github.com/hookdeck/webhook-skills (third party)",
+		"20": "https://github.com/NangoHQ/nango and other recorded traffic and code (third parties)",
+		"21": "https://mcpservers.org and https://github.com/vm0-ai/vm0-skills, pages on HubSpot (third party)",
+		"22": "https://github.com/api-evangelist/hubspot (third party, generated)",
+		"24": "https://developers.hubspot.com/docs/api-reference/crm-contracts-v3/search/post-crm-v3-objects-contracts-search",
+		"19": "https://github.com/hookdeck/webhook-skills (third party)",
 	},
 	Base: Base{URL: "https://api.hubapi.com", From: "8"},
 	Auth: []Auth{
@@ -48,34 +49,52 @@ var HubSpot = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 100, Per: 10 * time.Second, For: "app and account", Where: "OAuth apps, no daily limit", Default: true, From: "4 16"},
-		{N: 190, Per: 10 * time.Second, For: "account", Plan: "Professional, Enterprise", Where: "private apps", From: "2"},
-		{N: 650_000, Per: 24 * time.Hour, For: "account", Plan: "Professional", Where: "private apps", From: "2"},
-		{N: 1_000_000, Per: 24 * time.Hour, For: "account", Plan: "Enterprise", Where: "private apps", From: "2"},
+		{
+			N: 100, Per: 10 * time.Second, For: "app and account",
+			Where: "OAuth apps, without a daily limit; private apps have more", Default: true, From: "2 4 16",
+		},
+		{N: 190, Per: 10 * time.Second, Plan: "Professional, Enterprise", Where: "private apps", From: "2"},
+		{N: 650_000, Per: 24 * time.Hour, Plan: "Professional", Where: "private apps", From: "2"},
+		{N: 1_000_000, Per: 24 * time.Hour, Plan: "Enterprise", Where: "private apps", From: "2"},
 		{N: 4, Per: time.Second, For: "token", Where: "search", From: "5"},
 	},
 	Waits: []Fact{
-		{"429; the daily and the ten-second limit are separate counters, and the answer says which by policyName.", "2 16"},
+		{
+			"The limits of a day and of ten seconds are separate counters; policyName is TEN_SECONDLY_ROLLING for the latter.",
+			"2 16",
+		},
 		{"The headers X-HubSpot-RateLimit-* have limits and what is left, and no time of reset.", "3 20"},
 	},
 	Lists: []List{
-		{Name: "objects", How: belay.CursorPages{Items: "results", Cursor: "paging.next.after", Param: "after"}, Most: 100, Text: "lists; parameter limit", From: "20 21 22"},
+		{
+			Name: "objects", How: belay.CursorPages{Items: "results", Cursor: "paging.next.after", Param: "after"}, Most: 100,
+			Text: "lists; parameter limit", From: "20 21 22",
+		},
 		{
 			Name: "search", How: belay.CursorPages{Items: "results", Cursor: "paging.next.after", Param: "after", InBody: true},
-			Text: "POST …/search; more than 10,000 results of one query end in a 400", From: "17 18 22",
+			Text: "POST …/search; more than 10,000 results of one query end in a 400", From: "17 18 22 24",
 		},
 	},
 	Errors: Errors{
-		Code: "category", Message: "message", RequestID: "correlationId", RequestHeader: "X-HubSpot-Correlation-Id", From: "12 14 20",
+		Code: "category", Message: "message", RequestID: "correlationId", RequestHeader: "X-HubSpot-Correlation-Id",
+		From: "12 14 20",
 		Notes: []Fact{
-			{"A batch may answer 207, with created and failed records mixed.", "12"},
-			{"A 401 by itself does not say that a new token is due.", "1"},
+			{
+				"A batch create whose inputs have an objectWriteTraceId may answer 207, with created and failed records mixed.",
+				"12",
+			},
+			{
+				"The guidelines say that a 401 by itself is no sign that a new token is due; an older notice accepts a refresh.",
+				"1 9",
+			},
 		},
 	},
-	Idempotency: Idempotency{Notes: []Fact{{"No key of requests is documented; contacts are merged by e-mail, companies by domain.", "20 21"}}},
+	Idempotency: Idempotency{
+		Notes: []Fact{{"No key of requests is documented; contacts are told apart by e-mail, companies by domain.", "20 21"}},
+	},
 	Webhooks: Webhooks{
 		Scheme: webhook.HubSpot, Answer: 5 * time.Second, Retries: 10, Over: 24 * time.Hour, From: "15 16 20",
-		Notes: []Fact{{"A delivery is an array of at most 100 events. An eventId may not be unique by itself.", "19 20"}},
+		Notes: []Fact{{"Times and counts of repeats are from third parties. A delivery is an array of at most 100 events. An eventId may not be unique by itself.", "19 20"}},
 	},
 	Changes: []Fact{{"Search by the property of the last change; records have updatedAt.", "17 22"}},
 	Quirks: []Fact{
@@ -83,7 +102,8 @@ var HubSpot = &Partner{
 		{"A merge above 250 identities is a 414.", "12"},
 	},
 	Unknown: []string{
-		"the present burst limit of public apps, and of search", "Retry-After on a 429", "lifetime and rotation of refresh tokens",
+		"the present burst limit of public apps, and of search", "Retry-After on a 429",
+		"lifetime and rotation of refresh tokens",
 		"limits of the token endpoint",
 	},
 }

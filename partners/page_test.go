@@ -48,7 +48,11 @@ func pageOf(all []*partners.Partner) string {
 		}
 		for _, l := range p.Limits {
 			if l.Default {
-				limits = append(limits, limitText(&l))
+				text := limitText(&l)
+				if l.When != nil {
+					text += ", " + l.Where
+				}
+				limits = append(limits, text)
 			}
 		}
 		for _, l := range p.Lists {
@@ -82,7 +86,13 @@ func anchor(title string) string {
 	}, strings.ToLower(title))
 }
 
-func kindOf(how any) string { return strings.TrimSuffix(reflect.TypeOf(how).Name(), "Pages") }
+func kindOf(how any) string {
+	name := strings.TrimSuffix(reflect.TypeOf(how).Name(), "Pages")
+	if name == "dropbox" { // a CursorPages with an address of its own
+		return "Cursor"
+	}
+	return name
+}
 
 func cite(from string) string {
 	if from == "" {
@@ -109,7 +119,7 @@ func span(d time.Duration) string {
 	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
 		if n := d / unit.d; n > 0 && d%unit.d == 0 {
 			if n == 1 {
-				return "a " + unit.name
+				return map[bool]string{true: "an ", false: "a "}[unit.name == "hour"] + unit.name
 			}
 			return fmt.Sprintf("%d %ss", n, unit.name)
 		}

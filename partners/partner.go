@@ -2,6 +2,7 @@ package partners
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -18,7 +19,8 @@ type Partner struct {
 	Tier int
 	// Docs is the partner's documentation, and Seen the day on which the sources were read, such as "2026-11-28".
 	Docs, Seen string
-	// Sources are pages by the letters or numbers that From names: an address, and what it is if it is not the partner's own.
+	// Sources are pages by the letters or numbers that From names: an address, and what it is if it is not the partner's
+	// own.
 	Sources map[string]string
 
 	Base        Base
@@ -44,7 +46,8 @@ type Fact struct {
 
 // Base is where the API is.
 type Base struct {
-	// URL is the address of production, and Sandbox that of tests. A name in braces stands for what is each customer's own.
+	// URL is the address of production, and Sandbox that of tests. A name in braces stands for what is each customer's
+	// own.
 	URL, Sandbox string
 	// Headers are sent with each call, such as the version of the API.
 	Headers []Header
@@ -56,7 +59,7 @@ type Header struct{ Name, Value string }
 
 // Auth is a way to authenticate calls.
 type Auth struct {
-	// Kind is "bearer", "basic", "header", "query" or "oauth".
+	// Kind is "bearer", "basic", "header", "query", "body" or "oauth".
 	Kind string
 	// Name is the name of the header or of the parameter, and Text says what goes into it.
 	Name, Text string
@@ -79,10 +82,12 @@ type OAuth struct {
 	// Style is how the client authenticates, if StyleKnown.
 	Style      oauth.Style
 	StyleKnown bool
+	// JSON says that token requests are JSON.
+	JSON bool
 	// PKCE says whether the partner takes it: No leaves it out.
 	PKCE Known
-	// Access and Refresh are the lifetimes of tokens; zero is not known, negative is without end. Rotates says whether a refresh
-	// token works once.
+	// Access and Refresh are the lifetimes of tokens; zero is not known, negative is without end. Rotates says whether a
+	// refresh token works once.
 	Access, Refresh time.Duration
 	Rotates         Known
 	// TokenPath is the path of the token within the answer, and Keep the fields of the answer that are worth keeping.
@@ -98,14 +103,17 @@ type OAuth struct {
 type Limit struct {
 	N   int
 	Per time.Duration
-	// Of is what is counted if it is not calls, such as "points" or "calls in flight"; such a limit is not applied by Options.
+	// Of is what is counted if it is not calls, such as "points" or "calls in flight"; such a limit is not applied by
+	// Options.
 	Of string
-	// For is for whom the limit is: "app", "account", "token", "user", "workspace", "route"; empty is not known. Plan is the plan that
-	// it is for, and Where the part of the API.
+	// For is for whom the limit is: "app", "account", "token", "user", "workspace", "route"; empty is not known. Plan is
+	// the plan that it is for, and Where the part of the API.
 	For, Plan, Where string
 	// Observed says that somebody has measured it, and the partner does not state it.
 	Observed bool
-	// Default says that Options applies it: it holds for all calls of any plan.
+	// When selects the calls that it is for, such as belay.Writes. Nil means all.
+	When func(*http.Request) bool
+	// Default says that Options applies it: it holds for these calls on any plan.
 	Default bool
 	From    string
 }
@@ -134,7 +142,8 @@ type Errors struct {
 
 // Idempotency is how the partner recognizes a write that is sent twice.
 type Idempotency struct {
-	// Header is the name of the header of keys, empty if there is none or it is not known. Lasts is how long a key is remembered.
+	// Header is the name of the header of keys, empty if there is none or it is not known. Lasts is how long a key is
+	// remembered.
 	Header string
 	Lasts  time.Duration
 	Notes  []Fact
@@ -145,7 +154,8 @@ type Idempotency struct {
 type Webhooks struct {
 	// Scheme returns the scheme; the address that the partner calls matters to some. Nil means that none is known.
 	Scheme func(url string) webhook.Scheme
-	// Answer is the time within which the partner wants an answer, and Retries how often it tries again, over the time Over.
+	// Answer is the time within which the partner wants an answer, and Retries how often it tries again, over the time
+	// Over.
 	Answer  time.Duration
 	Retries int
 	Over    time.Duration
@@ -153,8 +163,8 @@ type Webhooks struct {
 	From    string
 }
 
-// Options returns the options of a client: the partner's name, its version headers, the limits that hold for all calls of any plan,
-// the header of idempotency keys, and the classifier.
+// Options returns the options of a client: the partner's name, its version headers, the limits that hold for all calls
+// of any plan, the header of idempotency keys, and the classifier.
 func (p *Partner) Options() []belay.Option {
 	opts := []belay.Option{belay.WithName(p.Name)}
 	for _, h := range p.Base.Headers {
@@ -163,7 +173,7 @@ func (p *Partner) Options() []belay.Option {
 	var limits []belay.Limit
 	for _, l := range p.Limits {
 		if l.Default {
-			limits = append(limits, belay.Every(l.N, l.Per))
+			limits = append(limits, l.limit())
 		}
 	}
 	if len(limits) > 0 {
@@ -178,8 +188,15 @@ func (p *Partner) Options() []belay.Option {
 	return opts
 }
 
-// Client returns a client for Base.URL, with Options and then opts. A partner whose address holds a name in braces needs
-// [Partner.URL] and belay.New.
+func (l *Limit) limit() belay.Limit {
+	if l.When != nil {
+		return belay.Every(l.N, l.Per).When(l.When)
+	}
+	return belay.Every(l.N, l.Per)
+}
+
+// Client returns a client for Base.URL, with Options and then opts. A partner whose address holds a name in braces
+// needs [Partner.URL] and belay.New.
 func (p *Partner) Client(opts ...belay.Option) (*belay.Client, error) {
 	if strings.Contains(p.Base.URL, "{") {
 		return nil, fmt.Errorf("partners: %s: the address %s is each customer's own: use URL and belay.New", p.Name, p.Base.URL)
@@ -187,8 +204,8 @@ func (p *Partner) Client(opts ...belay.Option) (*belay.Client, error) {
 	return belay.New(p.Base.URL, append(p.Options(), opts...)...)
 }
 
-// URL returns the address of production for one customer: the values replace the names in braces, in their order. A value that is no
-// part of a host or a path, and a wrong number of them, are errors.
+// URL returns the address of production for one customer: the values replace the names in braces, in their order. A
+// value that is no part of a host or a path, and a wrong number of them, are errors.
 func (p *Partner) URL(values ...string) (string, error) { return p.fill(p.Base.URL, values) }
 
 func (p *Partner) fill(template string, values []string) (string, error) {
@@ -211,8 +228,8 @@ func (p *Partner) fill(template string, values []string) (string, error) {
 	return text, nil
 }
 
-// Page returns the paginator of a kind of list; an empty name is the usual one. With a name that is not known, the list is an error that
-// names those that are.
+// Page returns the paginator of a kind of list; an empty name is the usual one. With a name that is not known, the list
+// is an error that names those that are.
 func (p *Partner) Page(name string) belay.Paginator {
 	var names []string
 	for _, l := range p.Lists {
@@ -240,20 +257,33 @@ func (p *Partner) Webhook(url string) (webhook.Scheme, error) {
 	return p.Webhooks.Scheme(url), nil
 }
 
-// OAuthConfig returns the configuration of an app, to be completed: its redirect address, scopes and store. It is an error if the
-// token endpoint is not known, or is each customer's own.
-func (p *Partner) OAuthConfig(clientID string, clientSecret belay.Secret) (oauth.Config, error) {
+// OAuthConfig returns the configuration of an app, to be completed: its redirect address, scopes and store. The values
+// are for names in braces, as in URL. It is an error if the token endpoint is not known.
+func (p *Partner) OAuthConfig(clientID string, clientSecret belay.Secret, values ...string) (oauth.Config, error) {
 	o := &p.OAuth
-	if o.TokenURL == "" || strings.Contains(o.TokenURL, "{") {
-		return oauth.Config{}, fmt.Errorf("partners: %s: the token endpoint is %q", p.Name, o.TokenURL)
+	if o.TokenURL == "" {
+		return oauth.Config{}, fmt.Errorf("partners: %s: the token endpoint is not known", p.Name)
 	}
 	cfg := oauth.Config{
-		Name: p.Name, ClientID: clientID, ClientSecret: clientSecret, AuthURL: o.AuthURL, TokenURL: o.TokenURL,
-		RefreshURL: o.RefreshURL, Style: o.Style, NoPKCE: o.PKCE == No, TokenPath: o.TokenPath,
+		Name: p.Name, ClientID: clientID, ClientSecret: clientSecret, Style: o.Style, JSON: o.JSON, NoPKCE: o.PKCE == No,
+		TokenPath: o.TokenPath,
+	}
+	for _, address := range []struct {
+		to       *string
+		template string
+	}{{&cfg.TokenURL, o.TokenURL}, {&cfg.AuthURL, o.AuthURL}, {&cfg.RefreshURL, o.RefreshURL}} {
+		given := values
+		if !strings.Contains(address.template, "{") { // another one of the three may need them
+			given = nil
+		}
+		var err error
+		if *address.to, err = p.fill(address.template, given); err != nil {
+			return oauth.Config{}, err
+		}
 	}
 	for _, l := range o.Limits {
 		if l.Default {
-			cfg.Limits = append(cfg.Limits, belay.Every(l.N, l.Per))
+			cfg.Limits = append(cfg.Limits, l.limit())
 		}
 	}
 	return cfg, nil

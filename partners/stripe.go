@@ -24,7 +24,7 @@ var Stripe = &Partner{
 		"13": "https://stripe.dev/stripe-java/com/stripe/service/EventService.html",
 		"14": "https://dev.to/shannonllc/stripe-webhooks-retries-ordering-duplicates-timeouts-and-ips-46f0 (third party)",
 		"15": "clients that third parties have generated from the vendor's specification",
-		"16": "https://github.com/stripe/stripe-php/pull/718",
+		"16": "https://github.com/stripe/stripe-php/pull/718 (the vendor's SDK)",
 		"17": "https://typedoc.mayson.ai/interfaces/packages_stripe_src.Stripe.OAuthToken.html (third party's copy of the Node SDK's types)",
 	},
 	Base: Base{URL: "https://api.stripe.com", From: "4"},
@@ -37,11 +37,11 @@ var Stripe = &Partner{
 		Notes: []Fact{{"Connect: client_secret is the platform's own secret key; the scope is read_only or read_write.", "10"}},
 	},
 	Limits: []Limit{
-		{N: 100, Per: time.Second, For: "account", Default: true, From: "2"},
+		{N: 100, Per: time.Second, For: "account", Where: "live mode", Default: true, From: "2"},
 		{N: 25, Per: time.Second, For: "account", Where: "sandbox", From: "2"},
 		{N: 25, Per: time.Second, For: "route", Where: "each endpoint, unless it states another one", From: "2"},
-		{N: 20, Per: time.Second, For: "account", Where: "files, reads and writes each", From: "1 2"},
-		{N: 20, Per: time.Second, For: "account", Where: "search, reads", From: "1"},
+		{N: 20, Per: time.Second, Where: "files, reads and writes each", From: "1 2"},
+		{N: 20, Per: time.Second, Where: "search, reads", From: "1"},
 		{N: 1000, Per: time.Hour, For: "route", Where: "updates of one PaymentIntent", From: "2"},
 	},
 	Waits: []Fact{
@@ -50,7 +50,10 @@ var Stripe = &Partner{
 		{"The header Stripe-Should-Retry says whether to retry; the Go SDK then retries a 409 and 5xx, nothing else.", "9"},
 	},
 	Lists: []List{
-		{Name: "list", How: belay.LastIDPages{Items: "data", Param: "starting_after", More: "has_more"}, Most: 100, Text: "parameter limit; newest first", From: "6"},
+		{
+			Name: "list", How: belay.LastIDPages{Items: "data", Param: "starting_after", More: "has_more"}, Most: 100,
+			Text: "parameter limit; newest first", From: "6",
+		},
 		{Name: "search", How: belay.CursorPages{Items: "data", Cursor: "next_page", Param: "page"}, From: "15"},
 	},
 	Errors: Errors{
@@ -59,11 +62,17 @@ var Stripe = &Partner{
 	},
 	Idempotency: Idempotency{
 		Header: "Idempotency-Key", Lasts: 24 * time.Hour, From: "4 5 9",
-		Notes: []Fact{{"The first answer is kept, a 500 too, once the work had begun; other parameters with the same key are an error.", "4 5"}},
+		Notes: []Fact{
+			{"Of v1 the first answer is kept, a 500 too, once the work had begun; v2 tries failed work again.", "4 5"},
+			{"A key may be forgotten after 24 hours; other parameters with the same key are an error.", "5"},
+		},
 	},
 	Webhooks: Webhooks{
 		Scheme: func(string) webhook.Scheme { return webhook.Stripe() }, Over: 72 * time.Hour, From: "8 14",
-		Notes: []Fact{{"Order is not kept, and an event may come twice.", "14"}},
+		Notes: []Fact{
+			{"In live mode a delivery is repeated for up to three days, in a sandbox three times in a few hours.", "14"},
+			{"Order is not kept, and an event may come twice.", "14"},
+		},
 	},
 	Changes: []Fact{{"The list of events reaches back 30 days.", "13"}},
 	Quirks: []Fact{

@@ -21,8 +21,8 @@ const (
 	Report Mode = iota
 	// Reject rejects the record, and reports the difference. A call fails with belay.ErrData.
 	Reject
-	// Fail reports the difference, and ends an import before the batch with that record is saved. For a call it is the same
-	// as Reject.
+	// Fail reports the difference, and ends an import before the batch with that record is saved. For a call it is the
+	// same as Reject.
 	Fail
 )
 
@@ -57,9 +57,9 @@ func (k Kind) String() string {
 	return strings.Join(names, " or ")
 }
 
-// Schema describes the expected records of a partner, and the treatment of records that differ. Make it once and share it:
-// it remembers which differences it has reported. Its fields must not change after its first use. It is safe for concurrent
-// use.
+// Schema describes the expected records of a partner, and the treatment of records that differ. Make it once and share
+// it: it remembers which differences it has reported. Its fields must not change after its first use. It is safe for
+// concurrent use.
 type Schema struct {
 	// Fields maps the path of each field to its allowed kinds: "id", "address.full" for a field of an object,
 	// "lines[].price" for a field of each element of an array, "[].id" where the record itself is an array. Write a dot
@@ -122,10 +122,10 @@ func (s *Schema) Check() error {
 // mostDrifts is the number of differences that are remembered as reported, of names that are not known and of others.
 const mostDrifts = 1000
 
-// Compare compares a record, which is JSON, with the schema. A difference that was not seen before is passed to s.Changed and
-// to onNew, which may be nil. It returns an *Error if the record differs and Mode is not Report, and if it is not the object or
-// the array that Fields describes; and the error of Check. clean returns the name of a field that is not known as it may be
-// shown; nil shows it as it is. s must not be nil.
+// Compare compares a record, which is JSON, with the schema. A difference that was not seen before is passed to
+// s.Changed and to onNew, which may be nil. It returns an *Error if the record differs and Mode is not Report, and if
+// it is not the object or the array that Fields describes; and the error of Check. clean returns the name of a field
+// that is not known as it may be shown; nil shows it as it is. s must not be nil.
 func (s *Schema) Compare(record json.RawMessage, clean func(string) string, onNew func(Drift)) error {
 	root := s.compiled.Load()
 	if root == nil {
@@ -157,8 +157,8 @@ func (s *Schema) Compare(record json.RawMessage, clean func(string) string, onNe
 	return &Error{text}
 }
 
-// first reports whether a difference is new, and remembers it. Names that are not known, which the partner makes up, have a
-// bound of their own, so that they use up no other's.
+// first reports whether a difference is new, and remembers it. Names that are not known, which the partner makes up,
+// have a bound of their own, so that they use up no other's.
 func (s *Schema) first(d Drift) bool {
 	unknown := Drift{Unknown: d.Unknown}.String()
 	d.Unknown = nil

@@ -21,9 +21,10 @@ import (
 
 // Config configures [Open] and [New]. The zero value only inserts.
 type Config struct {
-	// River is River's own configuration. Its Plugins, ErrorHandler and RetryPolicy are called beside those of this package.
-	// Zero fields mean River's defaults, but for JobTimeout (5 min), FetchCooldown (10 ms) and RescueStuckJobsAfter.
-	// FetchOnlyKnownKinds is always true: a process that does not know a kind leaves it to another one, during a deploy.
+	// River is River's own configuration. Its Plugins, ErrorHandler and RetryPolicy are called beside those of this
+	// package. Zero fields mean River's defaults, but for JobTimeout (5 min), FetchCooldown (10 ms) and
+	// RescueStuckJobsAfter (7 days). FetchOnlyKnownKinds is always true: a process that does not know a kind leaves it to
+	// another one, during a deploy.
 	River river.Config
 	// Decide decides what a failed task does next. Nil means [Decide].
 	Decide func(err error, job *rivertype.JobRow) Decision
@@ -40,8 +41,8 @@ type Config struct {
 	// Shared lets several processes work on one SQLite file. Without it one process holds the file while it works, and
 	// runs the tasks of the one before at once. It has no meaning for PostgreSQL.
 	Shared bool
-	// MaxDepth bounds the tasks that wait in a queue: above it an insert is a *QueueFullError, until nine tenths of it wait.
-	// Depths are bounds of single queues. Zero means 10,000; negative means no bound.
+	// MaxDepth bounds the tasks that wait in a queue: above it an insert is a *QueueFullError, until nine tenths of it
+	// wait. Depths are bounds of single queues. Zero means 10,000; negative means no bound.
 	MaxDepth int
 	Depths   map[string]int
 	// Gates are those of partners, by queue: while one is closed, no task of its queue begins. Nil means none.
@@ -66,10 +67,13 @@ type Alert struct {
 const (
 	defaultTimeout = 5 * time.Minute
 	hardAfter      = time.Minute // after the timeout, a task that does not return is stuck
+	// rescueAfter is long, because signs of life do better, and River's rescue would discard a long import of a kind that
+	// its leader does not know.
+	rescueAfter = 7 * 24 * time.Hour
 )
 
-// Client is a *river.Client whose tasks follow the rules of this package. Start and Stop are those of this type: never call
-// the embedded client's own. Create it with [Open] or [New]. It is safe for concurrent use.
+// Client is a *river.Client whose tasks follow the rules of this package. Start and Stop are those of this type: never
+// call the embedded client's own. Create it with [Open] or [New]. It is safe for concurrent use.
 type Client[TTx any] struct {
 	*river.Client[TTx]
 	cfg   Config
@@ -96,9 +100,10 @@ type Client[TTx any] struct {
 	unlock  func()
 }
 
-// New returns a client over a River driver of yours, such as riverpgxv5. db leads to the same database, by another pool than
-// the driver's; it stays yours. An insert within a transaction of db needs a second connection of it, so it must allow several; one
-// that allows a single one is an error. The tables of River must be there: see rivermigrate. Those of this package are created.
+// New returns a client over a River driver of yours, such as riverpgxv5. db leads to the same database, by another pool
+// than the driver's; it stays yours. An insert within a transaction of db needs a second connection of it, so it must
+// allow several; one that allows a single one is an error. The tables of River must be there: see rivermigrate. Those
+// of this package are created.
 func New[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], db *sql.DB, dialect belaysql.Dialect, cfg Config) (*Client[TTx], error) {
 	if driver == nil || db == nil {
 		return nil, errors.New("tasks: New: the driver or the database is nil")
@@ -137,9 +142,7 @@ func newClient[TTx any](
 	r.JobTimeout = cmp.Or(r.JobTimeout, defaultTimeout)
 	r.FetchCooldown = cmp.Or(r.FetchCooldown, 10*time.Millisecond)
 	r.JobStuckThreshold = cmp.Or(r.JobStuckThreshold, hardAfter)
-	if r.RescueStuckJobsAfter == 0 && r.JobTimeout > 0 {
-		r.RescueStuckJobsAfter = max(time.Hour, r.JobTimeout+time.Hour)
-	}
+	r.RescueStuckJobsAfter = cmp.Or(r.RescueStuckJobsAfter, rescueAfter)
 	r.FetchOnlyKnownKinds = true
 	r.Logger = c.log
 	r.RetryPolicy = &c.retries
@@ -237,9 +240,9 @@ func (c *Client[TTx]) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop waits until the tasks that run have ended, and stops. If ctx ends first, their contexts are canceled; they are put
-// back without spending an attempt. If one does not heed its context, Stop is an error after five seconds more, and may be
-// called again; the client still counts as one that works. A client that was not started stops at once.
+// Stop waits until the tasks that run have ended, and stops. If ctx ends first, their contexts are canceled; they are
+// put back without spending an attempt. If one does not heed its context, Stop is an error after five seconds more, and
+// may be called again; the client still counts as one that works. A client that was not started stops at once.
 func (c *Client[TTx]) Stop(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -284,8 +287,8 @@ func (c *Client[TTx]) letGo() {
 	}
 }
 
-// CompleteTx completes a task in the transaction that has done its work, so that both are true or neither: then the work is
-// done exactly once. It is river.JobCompleteTx without the driver's type. Return nil after the commit.
+// CompleteTx completes a task in the transaction that has done its work, so that both are true or neither: then the
+// work is done exactly once. It is river.JobCompleteTx without the driver's type. Return nil after the commit.
 func CompleteTx[TTx any, A river.JobArgs](ctx context.Context, tx TTx, job *river.Job[A]) error {
 	_, err := river.JobCompleteTx[riverdriver.Driver[TTx]](ctx, tx, job)
 	return err

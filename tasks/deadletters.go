@@ -18,8 +18,8 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// Dead is a task that was given up: its attempts are spent, it was canceled by its error, it panicked, or its process died too
-// often. Tasks that were canceled by River's own JobCancel, and those that expired, are none.
+// Dead is a task that was given up: its attempts are spent, it was canceled by its error, it panicked, or its process
+// died too often. Tasks that were canceled by River's own JobCancel, and those that expired, are none.
 type Dead struct {
 	ID          int64
 	Kind, Queue string
@@ -148,8 +148,8 @@ type DeadGroup struct {
 	Example                  string // the error of one of them
 }
 
-// DeadGroups returns the dead letters that f selects, by kind and fingerprint, the largest group first. With Since it answers
-// what has failed in the last 24 hours, for example.
+// DeadGroups returns the dead letters that f selects, by kind and fingerprint, the largest group first. With Since it
+// answers what has failed in the last 24 hours, for example.
 func (c *Client[TTx]) DeadGroups(ctx context.Context, f DeadFilter) ([]DeadGroup, error) {
 	where, args := c.where(f)
 	field := func(name string) string { return "coalesce(" + c.d.field(name) + ", '')" }
@@ -194,8 +194,8 @@ type Replayed struct {
 	Conflicts []int64
 }
 
-// Replay makes dead letters available again, each once, with all their attempts. If it ends early, by ctx or an error, the
-// others stay dead letters.
+// Replay makes dead letters available again, each once, with all their attempts. If it ends early, by ctx or an error,
+// the others stay dead letters.
 func (c *Client[TTx]) Replay(ctx context.Context, f DeadFilter, how Replay) (r Replayed, err error) {
 	if how.PerSecond < 0 || how.Limit < 0 || math.IsNaN(how.PerSecond) {
 		return r, fmt.Errorf("tasks: Replay: PerSecond is %v and Limit %d, must not be negative", how.PerSecond, how.Limit)
@@ -250,6 +250,12 @@ func (c *Client[TTx]) revive(ctx context.Context, id int64) (bool, error) {
 	}
 	n, err := result.RowsAffected()
 	return n > 0, err
+}
+
+// isDeadlock reports whether a statement of PostgreSQL was ended because it and another one waited for each other.
+func isDeadlock(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "40P01"
 }
 
 // isConflict reports whether a task could not be replayed because of another one with its unique key.

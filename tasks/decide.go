@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,7 +14,6 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/inbox"
-	"github.com/belay-go/belay/internal/redact"
 )
 
 // Action is what a failed task does next.
@@ -37,8 +37,8 @@ type Decision struct {
 	Class  string // of the error, for dead letters and alerts
 }
 
-// Decide decides by the error of a task. An error that is none of Belay's is a Retry, and River's own JobCancel and JobSnooze
-// stay what they are. In this order:
+// Decide decides by the error of a task. An error that is none of Belay's is a Retry, and River's own JobCancel and
+// JobSnooze stay what they are. In this order:
 //
 //	inbox.Permanent, inbox.ErrUnhandled       Cancel
 //	a wait that belay.RetryAfter finds        Snooze until then
@@ -111,6 +111,9 @@ func (c *Client[TTx]) apply(ctx context.Context, job *rivertype.JobRow, err erro
 	var snooze *river.JobSnoozeError
 	if errors.As(err, &cancel) {
 		_ = river.MetadataSet(ctx, "tasks_class", nil) // it is no dead letter, whatever an attempt before has left
+		if inner := errors.Unwrap(cancel); inner != nil && storableText(inner.Error()) != inner.Error() {
+			return river.JobCancel(storable(inner))
+		}
 		return err
 	}
 	if errors.As(err, &snooze) {
@@ -120,9 +123,7 @@ func (c *Client[TTx]) apply(ctx context.Context, job *rivertype.JobRow, err erro
 		return fmt.Errorf("%w (%w)", river.JobSnooze(0), err) // the process ends: it is not the task's fault
 	}
 	d := c.cfg.Decide(err, job)
-	if text := err.Error(); redact.Text(text) != text {
-		err = redact.Hidden(err, redact.Text(text)) // River stores it
-	}
+	err = storable(err) // River stores it
 	c.remember(ctx, job, d.Class, err)
 	if d.Action == Snooze {
 		since := job.CreatedAt
@@ -206,13 +207,17 @@ func (p *panics) HandlePanic(ctx context.Context, job *rivertype.JobRow, value a
 	return &river.ErrorHandlerResult{SetCancelled: true}
 }
 
-// panicked notes a panic, which goes on after that.
-func (c *Client[TTx]) panicked(ctx context.Context, job *rivertype.JobRow, value any) {
+// panicked notes a panic, and returns the value with which it goes on: River stores and logs it.
+func (c *Client[TTx]) panicked(ctx context.Context, job *rivertype.JobRow, value any) any {
 	stack := debug.Stack()
+	if text := fmt.Sprint(value); storableText(text) != text {
+		value = storableText(text)
+	}
 	err := fmt.Errorf("panic: %v", value)
 	c.remember(ctx, job, "panic", err)
-	_ = river.MetadataSet(ctx, "tasks_stack", string(stack[:min(len(stack), 8<<10)]))
+	_ = river.MetadataSet(ctx, "tasks_stack", storableText(strings.ToValidUTF8(string(stack[:min(len(stack), 8<<10)]), "")))
 	c.alert(ctx, job, "panic", err.Error())
+	return value
 }
 
 func (c *Client[TTx]) alert(ctx context.Context, job *rivertype.JobRow, class, text string) {

@@ -20,8 +20,8 @@ func (e *QueueFullError) Error() string {
 	return fmt.Sprintf("tasks: the queue %s is full: %d tasks wait, %d may", e.Queue, e.Waiting, e.Most)
 }
 
-// depths knows how many tasks wait in each queue. What this process inserts is counted at once, and what others do is looked
-// up each second.
+// depths knows how many tasks wait in each queue. What this process inserts is counted at once, and what others do is
+// looked up each second.
 type depths struct {
 	mu     sync.Mutex
 	queues map[string]*depth
@@ -123,8 +123,8 @@ func (c *Client[TTx]) room(ctx context.Context, queue string, n int) error {
 	return nil
 }
 
-// waiting counts the tasks that wait in a queue, up to a bound. It uses the second pool: inserts hold a connection of the first
-// one.
+// waiting counts the tasks that wait in a queue, up to a bound. It uses the second pool: inserts hold a connection of
+// the first one.
 func (c *Client[TTx]) waiting(ctx context.Context, queue string, most int) (n int, err error) {
 	err = c.read.QueryRowContext(ctx, `select count(*) from (select 1 from river_job where queue = $1
 		and state in ('available', 'scheduled', 'retryable', 'pending') limit $2) as waiting`, queue, most).Scan(&n)

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -28,20 +30,21 @@ func (a EventArgs) Company() string { return a.Item.Integration }
 
 // Events configures [Inbox].
 type Events struct {
-	// Queue returns the queue for an event. Nil means its partner's name; an empty queue is River's default.
+	// Queue returns the queue for an event. Nil means [QueueName] of its partner; an empty queue is River's default. Some
+	// process must work on it.
 	Queue func(inbox.Item) string
-	// Remember is how long the id of an event is remembered, so that a repetition of it is known. Zero means 7 days; less than
-	// 24 hours is an error.
+	// Remember is how long the id of an event is remembered, so that a repetition of it is known. Zero means 7 days; less
+	// than 24 hours is an error.
 	Remember time.Duration
 	// Tx is called with the new events in the transaction that stores their tasks, for rows of your own. An error stores
 	// nothing. Nil means none.
 	Tx func(ctx context.Context, tx *sql.Tx, items []*inbox.Item) error
 }
 
-// Inbox returns an [inbox.Inbox], for an [inbox.Receiver], that stores events as tasks: ids, tasks and what Events.Tx writes are
-// one transaction, and the partner gets its 2xx after the commit. Add an [EventWorker] to the workers. Events of one key may be
-// handled in another order: where it matters, use package inbox's own Worker, on [belaysql.Store.Inbox]. A queue that is full is
-// inbox.ErrFull.
+// Inbox returns an [inbox.Inbox], for an [inbox.Receiver], that stores events as tasks: ids, tasks and what Events.Tx
+// writes are one transaction, and the partner gets its 2xx after the commit. Add an [EventWorker] to the workers.
+// Events of one key may be handled in another order: where it matters, use package inbox's own Worker, on
+// [belaysql.Store.Inbox]. A queue that is full is inbox.ErrFull.
 func Inbox(c *Client[*sql.Tx], e Events) (inbox.Inbox, error) {
 	if c == nil {
 		return nil, errors.New("tasks: Inbox: the client is nil")
@@ -53,7 +56,7 @@ func Inbox(c *Client[*sql.Tx], e Events) (inbox.Inbox, error) {
 		return nil, fmt.Errorf("tasks: Inbox: Remember is %s, must be at least 24 hours", e.Remember)
 	}
 	if e.Queue == nil {
-		e.Queue = func(it inbox.Item) string { return it.Partner }
+		e.Queue = func(it inbox.Item) string { return QueueName(it.Partner) }
 	}
 	return &events{c, e}, nil
 }
@@ -87,6 +90,11 @@ func (e *events) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 			return false, err
 		}
 	}
+	for _, it := range items { // PostgreSQL takes no NUL
+		for _, text := range []*string{&it.Partner, &it.Integration, &it.Delivery, &it.ID, &it.Type, &it.Key} {
+			*text = withoutNUL(*text)
+		}
+	}
 	var fresh []*inbox.Item
 	var params []river.InsertManyParams
 	for i, it := range items {
@@ -117,11 +125,42 @@ func (e *events) Put(ctx context.Context, d belay.Delivery) (stored bool, err er
 	return true, nil
 }
 
+// QueueName returns a name as that of a queue: River allows small letters and digits, with single "_" and "-" between
+// them, and 64 of them. A name without any of these is "events".
+func QueueName(name string) string {
+	if len(name) <= 64 && validQueue.MatchString(name) {
+		return name
+	}
+	var b strings.Builder
+	gap := false
+	for _, r := range strings.ToLower(name) {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			if gap && b.Len() > 0 {
+				b.WriteByte('_')
+			}
+			b.WriteRune(r)
+			gap = false
+			if b.Len() >= 63 {
+				break
+			}
+			continue
+		}
+		gap = true
+	}
+	if b.Len() == 0 {
+		return "events"
+	}
+	return b.String()
+}
+
+// validQueue is what River allows.
+var validQueue = regexp.MustCompile(`^[a-z0-9]+([_-]?[a-z0-9]+)*$`)
+
 // putWithin bounds the time in which a delivery is stored.
 const putWithin = 30 * time.Second
 
-// EventWorker returns a worker that passes events to a handler, such as an [inbox.Mux]'s. Its errors decide as those of other tasks;
-// one of inbox.Permanent makes the event a dead letter.
+// EventWorker returns a worker that passes events to a handler, such as an [inbox.Mux]'s. Its errors decide as those of
+// other tasks; one of inbox.Permanent makes the event a dead letter.
 func EventWorker(h inbox.Handler) river.Worker[EventArgs] {
 	return river.WorkFunc(func(ctx context.Context, job *river.Job[EventArgs]) error {
 		it := job.Args.Item

@@ -7,8 +7,8 @@ import (
 	"github.com/belay-go/belay"
 )
 
-// Gate says whether a partner can be worked with now. It is asked several times a second, must be quick, and must be safe for
-// concurrent use.
+// Gate says whether a partner can be worked with now. It is asked several times a second, must be quick, and must be
+// safe for concurrent use.
 type Gate interface {
 	// Open reports whether tasks of the partner's queue may begin, and why not.
 	Open() (open bool, reason string)
@@ -20,9 +20,9 @@ type GateFunc func() (open bool, reason string)
 // Open calls f.
 func (f GateFunc) Open() (bool, string) { return f() }
 
-// ClientGate is the gate of a partner's client: it is closed while the circuit of the partner's host is open, or that of a route if
-// nothing has succeeded since; while the partner has asked for a pause of more than five seconds; and while the client is switched
-// off. A circuit that one integration alone has opened closes nothing.
+// ClientGate is the gate of a partner's client: it is closed while the circuit of the partner's host is open, or that
+// of a route if nothing has succeeded since; while the partner has asked for a pause of more than five seconds; and
+// while the client is switched off. A circuit that one integration alone has opened closes nothing.
 func ClientGate(c *belay.Client) Gate {
 	return GateFunc(func() (bool, string) {
 		h := c.Health()
@@ -51,8 +51,8 @@ const (
 	gateHolds = "gate: " // begins the reasons of gates
 )
 
-// watchGates holds the queues of partners whose gates are closed, until ctx ends. Each process holds and releases for its own
-// view: the reason names the process, so that one that still sees an outage holds on.
+// watchGates holds the queues of partners whose gates are closed, until ctx ends. Each process holds and releases for
+// its own view: the reason names the process, so that one that still sees an outage holds on.
 func (c *Client[TTx]) watchGates(ctx context.Context) {
 	type hold struct {
 		reason string

@@ -18,42 +18,43 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// Import imports a partner's records within a task, batch by batch: each batch and the checkpoint behind it are stored in one
-// transaction, so that a run goes on where the one before has stopped, in whichever process. Call [RunImport] in the Work of
-// a worker that embeds [ImportDefaults], because an import may take longer than other tasks. Of Pages and Changed exactly one is set.
+// Import imports a partner's records within a task, batch by batch: each batch and the checkpoint behind it are stored
+// in one transaction, so that a run goes on where the one before has stopped, in whichever process. Call [RunImport] in
+// the Work of a worker that embeds [ImportDefaults], because an import may take longer than other tasks. Of Pages and
+// Changed exactly one is set.
 type Import[Raw, Rec any] struct {
-	// Key names the checkpoint, such as "crm/acme/contacts". One import of a key runs at a time; another one waits for its end.
-	// It must not be empty.
+	// Key names the checkpoint, such as "crm/acme/contacts". One import of a key runs at a time; another one waits for its
+	// end. It must not be empty.
 	Key string
 	// Job adapts and checks the records. Its Save and Start must not be set; Progress is called beside the import's own.
 	Job importer.Job[Raw, Rec]
-	// Save stores a batch in the transaction that stores the checkpoint, by tx alone: with SQLite there is no other connection.
-	// It must be able to save a record twice, and must not call a partner.
+	// Save stores a batch in the transaction that stores the checkpoint, by tx alone: with SQLite there is no other
+	// connection. It must be able to save a record twice, and must not call a partner.
 	Save func(ctx context.Context, tx *sql.Tx, b importer.Batch[Rec]) error
 
-	// Pages returns everything, from a cursor on: an import of the whole list. Give the cursor to belay.StartAt. Empty means
-	// the beginning.
+	// Pages returns everything, from a cursor on: an import of the whole list. Give the cursor to belay.StartAt. Empty
+	// means the beginning.
 	Pages func(ctx context.Context, from string) iter.Seq2[belay.Page[Raw], error]
-	// ID, Hash and Deleted, together, make it a full import that finds what has changed and what is gone, as [importer.Full] does.
-	// A run that breaks off begins again at the first page.
+	// ID, Hash and Deleted, together, make it a full import that finds what has changed and what is gone, as
+	// [importer.Full] does. A run that breaks off begins again at the first page.
 	ID      func(Rec) string
 	Hash    func(Rec) ([]byte, error)
 	Deleted func(ctx context.Context, tx *sql.Tx, ids []string) error
 
-	// Changed returns the records that were updated at since or later, of an incremental import, see [importer.Incremental]:
-	// ID and Updated are needed then. A zero since means everything; that first run goes on where it was, and a later one that
-	// breaks off begins again. Zero Lag means five minutes, negative is an error.
+	// Changed returns the records that were updated at since or later, of an incremental import, see
+	// [importer.Incremental]: ID and Updated are needed then. A zero since means everything; that first run goes on where
+	// it was, and a later one that breaks off begins again. Zero Lag means five minutes, negative is an error.
 	Changed func(ctx context.Context, since time.Time) iter.Seq2[belay.Page[Raw], error]
 	Updated func(Rec) time.Time
 	Lag     time.Duration
 
-	// Version returns the version of a record, for the guard of Key ([belaysql.Store.Guard]): what a webhook or a "sync now" has
-	// written meanwhile, with the same guard, is not overwritten by an older record of the import, and not saved twice. Nil means
-	// that all are saved.
+	// Version returns the version of a record, for the guard of Key ([belaysql.Store.Guard]): what a webhook or a "sync
+	// now" has written meanwhile, with the same guard, is not overwritten by an older record of the import, and not saved
+	// twice. Nil means that all are saved.
 	Version func(Rec) (id string, v importer.Version)
-	// Calls bounds the attempts that one run may send. Then the task is put off for Rest, without spending an attempt, and goes
-	// on; another import of the key waits for its end. Zero means no bound, and a Rest of a minute. It must be zero with Changed or
-	// Deleted, because such a run begins anew.
+	// Calls bounds the attempts that one run may send. Then the task is put off for Rest, without spending an attempt, and
+	// goes on; another import of the key waits for its end. Zero means no bound, and a Rest of a minute. It must be zero
+	// with Changed or Deleted, because such a run begins anew.
 	Calls int
 	Rest  time.Duration
 }
@@ -84,9 +85,10 @@ func (im *Import[Raw, Rec]) check() error {
 	return faults.Err()
 }
 
-// RunImport runs an import in the task of ctx, and returns what it has read. Return its error from Work: after the end of a call
-// budget, and while another import of the key runs, it puts the task off. A checkpoint that fails because the task runs elsewhere
-// meanwhile is [ErrLost], and nothing of its batch is stored.
+// RunImport runs an import in the task of ctx, and returns what it has read. Return its error from Work: after the end
+// of a call budget, and while another import of the key runs, it puts the task off. A checkpoint that fails because the
+// task runs elsewhere meanwhile is [ErrLost], and nothing of its batch is stored. Let it be the last that the task
+// does: after the end of a list the next attempt imports it anew.
 func RunImport[TTx, Raw, Rec any](ctx context.Context, c *Client[TTx], im Import[Raw, Rec]) (importer.Stats, error) {
 	if err := im.check(); err != nil {
 		return importer.Stats{}, inbox.Permanent(err) // another attempt would not be better
@@ -105,18 +107,21 @@ func RunImport[TTx, Raw, Rec any](ctx context.Context, c *Client[TTx], im Import
 		ctx = belay.BudgetContext(ctx, im.Calls)
 	}
 	progress := im.Job.Progress
-	im.Job.Progress = func(s importer.Stats) {
-		_ = Progress(ctx, int64(s.Read), int64(s.Total)) // the next batch says if the task is lost
+	i := &importing[Raw, Rec]{Import: im, save: c.checkpoint(r.job), state: c.store.State(), guard: c.store.Guard(im.Key), key: "import " + im.Key}
+	i.Job.Progress = func(s importer.Stats) {
+		_ = Progress(ctx, i.before+int64(s.Read), int64(s.Total)) // the next batch says if the task is lost
 		if progress != nil {
 			progress(s)
 		}
 	}
-	i := &importing[Raw, Rec]{Import: im, save: c.checkpoint(r.job), state: c.store.State(), guard: c.store.Guard(im.Key), key: "import " + im.Key}
-	stats, err := i.run(ctx)
-	if err == nil && stats.Cursor == "" {
-		_ = Progress(ctx, int64(stats.Read), int64(max(stats.Total, stats.Read)))
+	stats, err := i.run(ctx, r.before)
+	if err == nil {
+		read := i.before + int64(stats.Read)
+		_ = Progress(ctx, read, max(int64(stats.Total), read))
 	}
-	if im.Calls > 0 && errors.Is(err, belay.ErrCallBudget) {
+	if other := withoutBudget(err); im.Calls > 0 && other != nil {
+		err = other // a batch that cannot be saved, for example, must not look like the end of the budget
+	} else if im.Calls > 0 && err != nil {
 		rest := im.Rest
 		if rest == 0 {
 			rest = time.Minute
@@ -127,29 +132,50 @@ func RunImport[TTx, Raw, Rec any](ctx context.Context, c *Client[TTx], im Import
 	return stats, err
 }
 
+// withoutBudget returns what is wrong with an import beside the end of its call budget, nil if nothing is.
+func withoutBudget(err error) error {
+	if many, is := err.(interface{ Unwrap() []error }); is {
+		var others []error
+		for _, one := range many.Unwrap() {
+			others = append(others, withoutBudget(one))
+		}
+		return errors.Join(others...)
+	}
+	if errors.Is(err, belay.ErrCallBudget) {
+		return nil
+	}
+	return err
+}
+
 // importing is an import with the ways to its database.
 type importing[Raw, Rec any] struct {
 	Import[Raw, Rec]
-	save  func(context.Context, func(*sql.Tx) (bool, error)) error
+	save  func(context.Context, inTx) error
 	state *belaysql.State
 	guard *belaysql.Guard
 	key   string // of the checkpoint
+
+	before int64 // records that were read before the cursor at which the list goes on
 }
 
-// checkpoint returns a function that stores something of a run in a transaction, unless its task runs elsewhere. What it calls
-// reports whether the next run begins behind that: the deaths of the task's processes count from there.
-func (c *Client[TTx]) checkpoint(job *rivertype.JobRow) func(context.Context, func(*sql.Tx) (bool, error)) error {
+// inTx is what is stored with a checkpoint. It reports whether the next run begins behind it.
+type inTx = func(ctx context.Context, tx *sql.Tx) (further bool, err error)
+
+// checkpoint returns a function that stores something of a run in a transaction, unless its task runs elsewhere. What
+// it calls reports whether the next run begins behind that: the deaths of the task's processes count from there.
+func (c *Client[TTx]) checkpoint(job *rivertype.JobRow) func(context.Context, inTx) error {
 	id, at := c.runArgs(job)
 	lock, anew := "", "jsonb_remove(metadata, '$.tasks_requeues')"
 	if c.d.postgres() {
 		lock, anew = " for update", "metadata - 'tasks_requeues'"
 	}
-	return func(ctx context.Context, f func(*sql.Tx) (bool, error)) error {
+	return func(ctx context.Context, f func(context.Context, *sql.Tx) (bool, error)) error {
 		tx, err := c.db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = tx.Rollback() }() // nothing after the commit
+		ctx = context.WithValue(ctx, savingKey{}, true)
 		var requeues int
 		err = tx.QueryRowContext(ctx, c.d.sql("select {requeues} from river_job where id = $1 and state = 'running' and attempted_at = $2"+lock),
 			id, at).Scan(&requeues)
@@ -159,7 +185,7 @@ func (c *Client[TTx]) checkpoint(job *rivertype.JobRow) func(context.Context, fu
 		if err != nil {
 			return err
 		}
-		further, err := f(tx)
+		further, err := f(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -172,27 +198,31 @@ func (c *Client[TTx]) checkpoint(job *rivertype.JobRow) func(context.Context, fu
 	}
 }
 
-func (i *importing[Raw, Rec]) run(ctx context.Context) (importer.Stats, error) {
+func (i *importing[Raw, Rec]) run(ctx context.Context, before int64) (importer.Stats, error) {
 	switch {
 	case i.Changed != nil:
 		return i.incremental(ctx)
 	case i.Deleted != nil:
 		return i.full(ctx)
 	}
-	return i.list(ctx)
+	return i.list(ctx, before)
 }
 
-// list imports a whole list. One whose cursor has expired between two runs begins again, and what was saved is saved once more.
-func (i *importing[Raw, Rec]) list(ctx context.Context) (importer.Stats, error) {
+// list imports a whole list. One whose cursor has expired between two runs begins again, and what was saved is saved
+// once more.
+func (i *importing[Raw, Rec]) list(ctx context.Context, before int64) (importer.Stats, error) {
 	for again := 0; ; again++ {
 		from, err := i.state.Load(ctx, i.key)
 		if err != nil {
 			return importer.Stats{}, err
 		}
+		if i.before = 0; len(from) > 0 {
+			i.before = before
+		}
 		job := i.Job
 		job.Start = string(from)
 		job.Save = func(ctx context.Context, b importer.Batch[Rec]) error {
-			return i.store(ctx, b, func(tx *sql.Tx) (bool, error) {
+			return i.store(ctx, b, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 				if b.Done { // the next import begins anew
 					return true, i.state.DeleteTx(ctx, tx, i.key)
 				}
@@ -203,7 +233,7 @@ func (i *importing[Raw, Rec]) list(ctx context.Context) (importer.Stats, error) 
 		if !errors.Is(err, belay.ErrCursorExpired) || again >= mostExpired {
 			return stats, err
 		}
-		if err := i.save(ctx, func(tx *sql.Tx) (bool, error) { return false, i.state.DeleteTx(ctx, tx, i.key) }); err != nil {
+		if err := i.save(ctx, func(ctx context.Context, tx *sql.Tx) (bool, error) { return false, i.state.DeleteTx(ctx, tx, i.key) }); err != nil {
 			return stats, err
 		}
 	}
@@ -219,7 +249,7 @@ func (i *importing[Raw, Rec]) incremental(ctx context.Context) (importer.Stats, 
 	}
 	job := i.Job
 	job.Save = func(ctx context.Context, b importer.Batch[Rec]) error {
-		return i.store(ctx, b, func(tx *sql.Tx) (bool, error) {
+		return i.store(ctx, b, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 			if b.Mark == nil { // only the first run, and the end of a later one, have one
 				return false, nil
 			}
@@ -244,7 +274,7 @@ func (i *importing[Raw, Rec]) full(ctx context.Context) (importer.Stats, error) 
 	deleted := false
 	stats, err := importer.Full(ctx, job, changes, i.Pages(ctx, ""), func(ctx context.Context, ids []string) error {
 		deleted = true
-		return i.save(ctx, func(tx *sql.Tx) (bool, error) {
+		return i.save(ctx, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 			if err := i.Deleted(ctx, tx, ids); err != nil {
 				return false, err
 			}
@@ -252,14 +282,16 @@ func (i *importing[Raw, Rec]) full(ctx context.Context) (importer.Stats, error) 
 		})
 	})
 	if err == nil && stats.Rejected == 0 && !deleted {
-		err = i.save(ctx, func(tx *sql.Tx) (bool, error) { return true, i.state.SaveJSONTx(ctx, tx, i.key, changes) })
+		err = i.save(ctx, func(ctx context.Context, tx *sql.Tx) (bool, error) {
+			return true, i.state.SaveJSONTx(ctx, tx, i.key, changes)
+		})
 	}
 	return stats, err
 }
 
 // store stores a batch, without what is older than what was written before, and the position behind it.
-func (i *importing[Raw, Rec]) store(ctx context.Context, b importer.Batch[Rec], position func(*sql.Tx) (bool, error)) error {
-	return i.save(ctx, func(tx *sql.Tx) (bool, error) {
+func (i *importing[Raw, Rec]) store(ctx context.Context, b importer.Batch[Rec], position inTx) error {
+	return i.save(ctx, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 		if i.Version != nil {
 			newer := make([]Rec, 0, len(b.Records))
 			for _, rec := range b.Records {
@@ -280,6 +312,6 @@ func (i *importing[Raw, Rec]) store(ctx context.Context, b importer.Batch[Rec], 
 		if position == nil || b.Partial { // the position comes with the rest of the batch
 			return false, nil
 		}
-		return position(tx)
+		return position(ctx, tx)
 	})
 }

@@ -24,9 +24,9 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// Open opens the database of tasks, brings its tables up to date, and returns a client: "sqlite:path" is a file, for the
-// processes of one machine, and "postgres://…" a server, for many machines. Close the client in the end. A DSN of another kind,
-// a database that cannot be opened, and tables of a newer version are errors; they hold no password.
+// Open opens the database of tasks, brings its tables up to date, and returns a client: "sqlite:path" is a file, for
+// the processes of one machine, and "postgres://…" a server, for many machines. Close the client in the end. A DSN of
+// another kind, a database that cannot be opened, and tables of a newer version are errors; they hold no password.
 func Open(ctx context.Context, dsn string, cfg Config) (*Client[*sql.Tx], error) {
 	kind, rest, _ := strings.Cut(dsn, ":")
 	var c *Client[*sql.Tx]

@@ -12,8 +12,9 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// Pause holds a queue, of all processes, until each reason is resumed: tasks that run go on, and no other one begins. Queue "*"
-// stands for all of this database. It returns when this process has seen it. An empty queue or reason is an error.
+// Pause holds a queue, of all processes, until each reason is resumed: tasks that run go on, and no other one begins.
+// Queue "*" stands for all of this database. It returns when this process has seen it. An empty queue or reason is an
+// error.
 func (c *Client[TTx]) Pause(ctx context.Context, queue, reason string) error {
 	if queue == "" || reason == "" {
 		return errors.New("tasks: Pause: the queue or the reason is empty")
@@ -44,8 +45,8 @@ func (c *Client[TTx]) releaseOfDead(ctx context.Context, alone bool) error {
 	return err
 }
 
-// applyAndWait applies the reasons, and waits until the producers of this process have been told of new pauses, which River
-// does a little later.
+// applyAndWait applies the reasons, and waits until the producers of this process have been told of new pauses, which
+// River does a little later.
 func (c *Client[TTx]) applyAndWait(ctx context.Context) error {
 	if !c.works.Load() {
 		return c.applyPauses(ctx)
@@ -92,8 +93,8 @@ const toldWithin = 5 * time.Second
 // lookEvery is the time between two looks of Drain and VerifyWorkers.
 const lookEvery = 100 * time.Millisecond
 
-// Resume takes a reason of Pause back. The queue goes on if there is no other one, of its own or of "*". A reason that is not
-// there is no error.
+// Resume takes a reason of Pause back. The queue goes on if there is no other one, of its own or of "*". A reason that
+// is not there is no error.
 func (c *Client[TTx]) Resume(ctx context.Context, queue, reason string) error {
 	if queue == "" || reason == "" {
 		return errors.New("tasks: Resume: the queue or the reason is empty")
@@ -122,9 +123,9 @@ func (c *Client[TTx]) Paused(ctx context.Context) (map[string][]string, error) {
 	return all, rows.Err()
 }
 
-// applyPauses makes River's own pauses those of the reasons. Each process does it with each sign of life, so that it mends what
-// two that pause and resume at the same time have left. tasks_held has the queues that are held for reasons: others may have been
-// paused by River's own methods, and stay so.
+// applyPauses makes River's own pauses those of the reasons. Each process does it with each sign of life, so that it
+// mends what two that pause and resume at the same time have left. tasks_held has the queues that are held for reasons:
+// others may have been paused by River's own methods, and stay so.
 func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 	reasons, err := c.Paused(ctx)
 	if err != nil {
@@ -200,9 +201,9 @@ func (c *Client[TTx]) holdBeforeStart(ctx context.Context) error {
 	return nil
 }
 
-// Drain pauses all queues for the reason "drain" and waits until no task runs in any process, or for at most maxWait. It
-// returns how many still run, by queue; none means that the processes can be stopped. Resume(ctx, "*", "drain") lets the next
-// ones go on.
+// Drain pauses all queues for the reason "drain" and waits until no task runs in any process, or for at most maxWait.
+// It returns how many still run, by queue; none means that the processes can be stopped. Resume(ctx, "*", "drain") lets
+// the next ones go on.
 func (c *Client[TTx]) Drain(ctx context.Context, maxWait time.Duration) (running map[string]int, err error) {
 	if err := c.Pause(ctx, "*", "drain"); err != nil {
 		return nil, err
@@ -249,8 +250,8 @@ func (c *Client[TTx]) counts(ctx context.Context, state string) (map[string]int,
 	return all, rows.Err()
 }
 
-// VerifyWorkers waits until at least n processes give signs of life, for at most maxWait: after a deploy. An error says how
-// many there are.
+// VerifyWorkers waits until at least n processes give signs of life, for at most maxWait: after a deploy. An error says
+// how many there are.
 func (c *Client[TTx]) VerifyWorkers(ctx context.Context, n int, maxWait time.Duration) error {
 	end := time.Now().Add(maxWait)
 	for {

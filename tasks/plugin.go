@@ -19,12 +19,12 @@ import (
 	"github.com/belay-go/belay/internal/redact"
 )
 
-// ExpiringArgs are arguments of tasks that are of no use if they begin too late, such as a look at a status. Such a task is
-// canceled with [ErrExpired] if it has waited for longer. Events and pushes must not have it.
+// ExpiringArgs are arguments of tasks that are of no use if they begin too late, such as a look at a status. Such a
+// task is canceled with [ErrExpired] if it has waited for longer. Events and pushes must not have it.
 type ExpiringArgs interface{ ExpiresAfter() time.Duration }
 
-// LatestArgs are arguments of tasks of which only the newest matters, such as an import of everything. A task is canceled with
-// [ErrSuperseded] if one with the same key, inserted later, has succeeded. An empty key means none.
+// LatestArgs are arguments of tasks of which only the newest matters, such as an import of everything. A task is
+// canceled with [ErrSuperseded] if one with the same key, inserted later, has succeeded. An empty key means none.
 type LatestArgs interface{ LatestKey() string }
 
 var (
@@ -43,7 +43,8 @@ type state struct {
 	Root        int64  `json:"tasks_root,omitempty"`
 	Writer      string `json:"tasks_writer,omitempty"`
 	Waits       int    `json:"tasks_waits,omitempty"` // for another writer
-	Due         int64  `json:"tasks_due,omitempty"`   // ms since 1970: before its company's turn has changed it
+	Done        int64  `json:"tasks_done,omitempty"`
+	Due         int64  `json:"tasks_due,omitempty"` // ms since 1970: before its company's turn has changed it
 	Correlation string `json:"tasks_correlation,omitempty"`
 	Since       int64  `json:"tasks_since,omitempty"` // ms since 1970: of the last replay
 	Snoozes     int    `json:"snoozes,omitempty"`     // River's own
@@ -70,18 +71,32 @@ func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInse
 		}
 		add["tasks_expires"] = from.Add(e.ExpiresAfter()).UnixMilli()
 	}
-	if l, ok := params.Args.(LatestArgs); ok && l.LatestKey() != "" {
-		add["tasks_latest"], add["tasks_inserted"] = params.Kind+" "+l.LatestKey(), now.UnixNano()
+	var latest, writer, company string
+	var errs [3]error
+	if l, ok := params.Args.(LatestArgs); ok {
+		latest, errs[0] = keyOf("LatestKey", l.LatestKey())
 	}
-	if w, ok := params.Args.(WriterArgs); ok && w.WritesTo() != "" {
-		add["tasks_writer"] = w.WritesTo()
+	if w, ok := params.Args.(WriterArgs); ok {
+		writer, errs[1] = keyOf("WritesTo", w.WritesTo())
 	}
-	if one, ok := params.Args.(CompanyArgs); ok && one.Company() != "" {
-		add["tasks_company"], add["tasks_priority"] = one.Company(), min(params.Priority, PriorityLow)
+	if one, ok := params.Args.(CompanyArgs); ok {
+		company, errs[2] = keyOf("Company", one.Company())
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	if latest != "" {
+		add["tasks_latest"], add["tasks_inserted"] = params.Kind+" "+latest, now.UnixNano()
+	}
+	if writer != "" {
+		add["tasks_writer"] = writer
+	}
+	if company != "" {
+		add["tasks_company"], add["tasks_priority"] = company, min(params.Priority, PriorityLow)
 		front := false
 		if params.State == rivertype.JobStateAvailable {
 			var err error
-			if front, err = p.c.toFront(ctx, params.Queue, one.Company()); err != nil {
+			if front, err = p.c.toFront(ctx, params.Queue, company); err != nil {
 				return err
 			}
 		}
@@ -89,7 +104,7 @@ func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInse
 			params.Priority = behindFront
 		}
 	}
-	if parent := runOf(ctx); parent != nil {
+	if parent := runOf(ctx); parent != nil && parent.client == any(p.c) {
 		add["tasks_parent"], add["tasks_root"] = parent.job.ID, parent.root
 	}
 	if id := belay.CorrelationID(ctx); id != "" {
@@ -152,7 +167,7 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 	}
 	alive, done := c.beat.within(ctx)
 	defer done()
-	run := &run{job: job, root: cmp.Or(st.Root, job.ID), waits: st.Waits, write: c.writeProgress}
+	run := &run{client: c, job: job, root: cmp.Or(st.Root, job.ID), waits: st.Waits, before: st.Done, write: c.writeProgress}
 	inner := context.WithValue(alive, runKey{}, run)
 	correlation := st.Correlation
 	if correlation == "" {
@@ -162,8 +177,7 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 	began := time.Now()
 	defer func() {
 		if value := recover(); value != nil {
-			c.panicked(ctx, job, value)
-			panic(value)
+			panic(c.panicked(ctx, job, value))
 		}
 	}()
 	err = do(inner)
@@ -216,6 +230,30 @@ func (c *Client[TTx]) remember(ctx context.Context, job *rivertype.JobRow, class
 	} {
 		_ = river.MetadataSet(ctx, name, value)
 	}
+}
+
+// storable returns an error whose text can be stored: without what looks like a credential, and without NUL, which
+// PostgreSQL does not take.
+func storable(err error) error {
+	if text := storableText(err.Error()); text != err.Error() {
+		return redact.Hidden(err, text)
+	}
+	return err
+}
+
+func storableText(text string) string { return withoutNUL(redact.Text(text)) }
+
+func withoutNUL(text string) string { return strings.ReplaceAll(text, "\x00", "\uFFFD") }
+
+// longestKey bounds the keys and names of arguments.
+const longestKey = 1000
+
+// keyOf returns a key or a name of arguments, as it can be stored.
+func keyOf(what, text string) (string, error) {
+	if len(text) > longestKey {
+		return "", fmt.Errorf("tasks: %s has %d bytes, may have %d", what, len(text), longestKey)
+	}
+	return withoutNUL(strings.ToValidUTF8(text, "\uFFFD")), nil
 }
 
 // oneLine returns a text on one line, bounded, without what looks like a credential.

@@ -15,14 +15,14 @@ import (
 type Recovery uint8
 
 const (
-	// RecoverRefresh keeps of the tasks with LatestArgs only the newest of each key, as if it were inserted now, and cancels what has
-	// ExpiringArgs: fresh imports, once for each integration, instead of all that were missed.
+	// RecoverRefresh keeps of the tasks with LatestArgs only the newest of each key, as if it were inserted now, and
+	// cancels what has ExpiringArgs: fresh imports, once for each integration, instead of all that were missed.
 	RecoverRefresh Recovery = iota
-	// RecoverSkipStale cancels the tasks that have expired and those of which a newer one of the same key waits. The rest waits
-	// as it did.
+	// RecoverSkipStale cancels the tasks that have expired and those of which a newer one of the same key waits. The rest
+	// waits as it did.
 	RecoverSkipStale
-	// RecoverHoldSchedules inserts no more tasks of [Schedule] into the queue until a tenth of what waits now is left. What would have been
-	// inserted until then is not made up.
+	// RecoverHoldSchedules inserts no more tasks of [Schedule] into the queue until a tenth of what is due now is left.
+	// What would have been inserted until then is not made up.
 	RecoverHoldSchedules
 )
 
@@ -41,8 +41,8 @@ type Recovered struct {
 // portion bounds the tasks that one statement of a recovery changes, so that others are not held up.
 const portion = 2000
 
-// Recover deals with a queue whose tasks are hours old, after a downtime. Tasks with neither LatestArgs nor ExpiringArgs, such
-// as events and pushes, always stay. It may be called again, and beside processes that work.
+// Recover deals with a queue whose tasks are hours old, after a downtime. Tasks with neither LatestArgs nor
+// ExpiringArgs, such as events and pushes, always stay. It may be called again, and beside processes that work.
 func (c *Client[TTx]) Recover(ctx context.Context, queue string, how Recovery) (r Recovered, err error) {
 	if queue == "" || how > RecoverHoldSchedules {
 		return r, fmt.Errorf("tasks: Recover: the queue is %q, the way %d", queue, how)
@@ -72,8 +72,11 @@ func (c *Client[TTx]) Recover(ctx context.Context, queue string, how Recovery) (
 		n, err = c.cancelWhere(ctx, queue, older, "a newer one waits")
 		r.Canceled += n
 	case RecoverHoldSchedules:
-		_, err = c.db.ExecContext(ctx, `insert into tasks_schedule_holds (queue, until_waiting) values ($1, $2)
-			on conflict (queue) do nothing`, queue, r.Waiting/10)
+		var due int
+		if due, err = c.due(ctx, queue, 1<<31-1); err == nil {
+			_, err = c.db.ExecContext(ctx, `insert into tasks_schedule_holds (queue, until_waiting) values ($1, $2)
+				on conflict (queue) do update set until_waiting = excluded.until_waiting`, queue, due/10)
+		}
 	}
 	if err != nil {
 		return r, fmt.Errorf("tasks: Recover: %w", err)
@@ -84,7 +87,8 @@ func (c *Client[TTx]) Recover(ctx context.Context, queue string, how Recovery) (
 // waits is the condition of a task that waits; see live.
 const waits = "state in ('available', 'scheduled', 'retryable', 'pending')"
 
-// cancelWhere cancels the tasks of a queue that wait and that a condition is true for, whose first argument is the queue.
+// cancelWhere cancels the tasks of a queue that wait and that a condition is true for, whose first argument is the
+// queue.
 func (c *Client[TTx]) cancelWhere(ctx context.Context, queue, condition, why string) (all int, err error) {
 	failed := c.d.failed("$2")
 	forget, lock := "jsonb_remove(metadata, '$.tasks_class')", ""
@@ -93,8 +97,12 @@ func (c *Client[TTx]) cancelWhere(ctx context.Context, queue, condition, why str
 	}
 	statement := c.d.sql(`update river_job set state = 'cancelled', finalized_at = {stamp}, errors = ` + failed + `, metadata = ` + forget + `
 		where id in (select id from river_job where queue = $1 and ` + waits + ` and ` + condition + fmt.Sprintf(" order by id limit %d%s)", portion, lock))
-	for {
+	for again := 0; ; {
 		n, err := changed(c.db.ExecContext(ctx, statement, queue, why))
+		if isDeadlock(err) && again < 3 { // beside other ones, such as River's own
+			again++
+			continue
+		}
 		if all += int(n); err != nil || n == 0 {
 			return all, err
 		}
@@ -114,12 +122,18 @@ func (c *Client[TTx]) refresh(ctx context.Context, queue string) (int, error) {
 		anew = `(metadata - array['snoozes', 'tasks_waits', 'tasks_waits_for']) ||
 			jsonb_build_object('tasks_inserted', {now} * 1000000, 'tasks_since', {now}, 'tasks_expires', ` + expires + `)`
 	}
+	lock := ""
+	if c.d.postgres() {
+		lock = " for update skip locked"
+	}
 	n, err := changed(c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp}, metadata = `+anew+`
-		where queue = $1 and `+waits+` and `+latest+` is not null`), queue))
+		where id in (select id from river_job where queue = $1 and `+waits+` and `+latest+` is not null and (state = 'retryable' or scheduled_at <= {stamp})
+			order by id`+lock+`)`), queue))
 	return int(n), err
 }
 
-// scheduleHeld reports whether schedules insert nothing into a queue at present, and lets them go on when enough is done.
+// scheduleHeld reports whether schedules insert nothing into a queue at present, and lets them go on when enough is
+// done.
 func (c *Client[TTx]) scheduleHeld(ctx context.Context, queue string) (bool, error) {
 	var until int
 	err := c.read.QueryRowContext(ctx, "select until_waiting from tasks_schedule_holds where queue = $1", queue).Scan(&until)
@@ -129,12 +143,19 @@ func (c *Client[TTx]) scheduleHeld(ctx context.Context, queue string) (bool, err
 	case err != nil:
 		return false, err
 	}
-	waiting, err := c.waiting(ctx, queue, until+1)
-	if err != nil || waiting > until {
+	due, err := c.due(ctx, queue, until+1)
+	if err != nil || due > until {
 		return true, err
 	}
 	_, err = c.db.ExecContext(ctx, "delete from tasks_schedule_holds where queue = $1", queue)
 	return false, err
+}
+
+// due counts the tasks of a queue whose time has come, up to a bound.
+func (c *Client[TTx]) due(ctx context.Context, queue string, most int) (n int, err error) {
+	err = c.read.QueryRowContext(ctx, c.d.sql(`select count(*) from (select 1 from river_job where queue = $1
+		and state = 'available' and scheduled_at <= {stamp} limit $2) as due`), queue, most).Scan(&n)
+	return n, err
 }
 
 // queueOf returns the queue into which a task would be inserted.

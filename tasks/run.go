@@ -12,10 +12,12 @@ import (
 
 // run is one run of a task, known by the context of its work.
 type run struct {
-	job   *rivertype.JobRow
-	root  int64 // of its tree
-	waits int   // for another writer
-	write func(ctx context.Context, job *rivertype.JobRow, done, total int64) error
+	client any // whose task it is
+	job    *rivertype.JobRow
+	root   int64 // of its tree
+	waits  int   // for another writer
+	before int64 // what was done in the runs before, as Progress said
+	write  func(ctx context.Context, job *rivertype.JobRow, done, total int64) error
 
 	mu          sync.Mutex
 	done, total int64
@@ -24,6 +26,9 @@ type run struct {
 }
 
 type runKey struct{}
+
+// savingKey marks the context within the transaction of a checkpoint.
+type savingKey struct{}
 
 // runOf returns the run that a context belongs to, nil if none.
 func runOf(ctx context.Context) *run {
@@ -34,17 +39,17 @@ func runOf(ctx context.Context) *run {
 // ErrNoTask is the error of a function that only has a meaning within a task, if its context is another one.
 var ErrNoTask = errors.New("tasks: the context is not that of a task")
 
-// ErrLost is the error of a run whose task runs elsewhere meanwhile, because this process gave no sign of life for too long. What
-// it wanted to store was not stored.
+// ErrLost is the error of a run whose task runs elsewhere meanwhile, because this process gave no sign of life for too
+// long. What it wanted to store was not stored.
 var ErrLost = errors.New("tasks: the task runs elsewhere")
 
 // progressEvery is the time between two writes of a task's progress.
 const progressEvery = time.Second
 
-// Progress stores how much of the work of the task of ctx is done, for [Client.Tree], in whatever unit; a total of 0 is unknown. It
-// writes at most once a second, and the last values when the task ends. It is ErrLost if the task runs elsewhere, and ErrNoTask if
-// ctx is not that of a task. It is safe for concurrent use. Do not call it within a transaction: with SQLite it would wait for the
-// only connection.
+// Progress stores how much of the work of the task of ctx is done, for [Client.Tree], in whatever unit; a total of 0 is
+// unknown. It writes at most once a second, and the last values when the task ends. It is ErrLost if the task runs
+// elsewhere, and ErrNoTask if ctx is not that of a task. It is safe for concurrent use. Do not call it within a
+// transaction of yours: with SQLite it would wait for the only connection.
 func Progress(ctx context.Context, done, total int64) error {
 	r := runOf(ctx)
 	if r == nil {
@@ -52,7 +57,7 @@ func Progress(ctx context.Context, done, total int64) error {
 	}
 	r.mu.Lock()
 	r.done, r.total, r.stored = done, total, false
-	due := time.Since(r.at) >= progressEvery
+	due := time.Since(r.at) >= progressEvery && ctx.Value(savingKey{}) == nil // the transaction holds the task's row
 	if due {
 		r.at = time.Now()
 	}

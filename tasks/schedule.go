@@ -13,8 +13,8 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// Schedule inserts a task for each period, once, whichever process comes first, and makes up what was missed while none was
-// running. It needs no leader, other than River's own periodic jobs, which are lost while a leader is dead.
+// Schedule inserts a task for each period, once, whichever process comes first, and makes up what was missed while none
+// was running. It needs no leader, other than River's own periodic jobs, which are lost while a leader is dead.
 type Schedule struct {
 	// Name is for the log. It must not be empty.
 	Name string
@@ -25,9 +25,9 @@ type Schedule struct {
 	// known by it: the three retention periods of River are 24 hours and 7 days by default.
 	CatchUp int
 	// Args returns the arguments and options of the task of the period that begins at a time. It must return the same
-	// arguments for the same period in each process, and other ones, or of another kind, than other schedules: that is how a
-	// period's task is known. Nil options mean River's defaults; their UniqueOpts and ScheduledAt are set by the schedule.
-	// It must not be nil.
+	// arguments for the same period in each process, and other ones, or of another kind, than other schedules: that is how
+	// a period's task is known. Nil options mean River's defaults; their UniqueOpts and ScheduledAt are set by the
+	// schedule. It must not be nil.
 	Args func(period time.Time) (river.JobArgs, *river.InsertOpts)
 }
 

@@ -15,20 +15,21 @@ import (
 type Watch struct {
 	// Every is the time between two looks. Zero means 10 s; negative is an error.
 	Every time.Duration
-	// NoWorkers is how long no process may have worked before Config.Alert is called with the Class "no_workers", once until
-	// one works again. Zero means 60 s; negative is an error.
+	// NoWorkers is how long no process may have worked before Config.Alert is called with the Class "no_workers", once
+	// until one works again. Zero means 60 s; negative is an error.
 	NoWorkers time.Duration
-	// Emergency starts the client, with its River.Queues, when more than EmergencyWaiting tasks are due in them and the oldest has waited
-	// for longer than EmergencyAge, and stops it when a tenth of that is left. False starts nothing.
+	// Emergency starts the client, with its River.Queues, when more than EmergencyWaiting tasks are due in them and the
+	// oldest has waited for longer than EmergencyAge, and stops it when a tenth of that is left. False starts nothing.
 	Emergency bool
 	// EmergencyWaiting and EmergencyAge are 1,000 and 10 min if they are zero; negative is an error.
 	EmergencyWaiting int
 	EmergencyAge     time.Duration
 }
 
-// Watch looks at the queues until ctx ends, in a process that does not work on them by itself, such as one that receives webhooks:
-// it calls Config.Alert when nobody works, and may work itself in an emergency. The client must not be started otherwise. It
-// returns when ctx has ended and what it started has stopped; an error says that it has not, as that of Stop.
+// Watch looks at the queues until ctx ends, in a process that does not work on them by itself, such as one that
+// receives webhooks: it calls Config.Alert when nobody works, and may work itself in an emergency. The client must not
+// be started otherwise. It returns when ctx has ended and what it started has stopped; an error says that it has not,
+// as that of Stop.
 func (c *Client[TTx]) Watch(ctx context.Context, w Watch) (err error) {
 	if w.Every < 0 || w.NoWorkers < 0 || w.EmergencyWaiting < 0 || w.EmergencyAge < 0 {
 		return fmt.Errorf("tasks: Watch: %+v: nothing may be negative", w)

@@ -16,8 +16,8 @@ type Status struct {
 	Queues []QueueStatus // by name
 	// Processes are the ids of those that have given a sign of life within Config.DeadAfter.
 	Processes []string
-	// IdleFor is how long no process has given a sign of life, 0 if one does. If none ever has, it is how long the oldest task
-	// has waited.
+	// IdleFor is how long no process has given a sign of life, 0 if one does. If none ever has, it is how long the oldest
+	// task has waited.
 	IdleFor time.Duration
 }
 
@@ -60,8 +60,8 @@ func (s *Status) Health() Health {
 // QueueStatus is the state of one queue.
 type QueueStatus struct {
 	Queue string
-	// Waiting counts the tasks that are due, wait for their time or for a retry, and Due the first of these alone. Running and
-	// Dead count those that run, and the dead letters.
+	// Waiting counts the tasks that are due, wait for their time or for a retry, and Due the first of these alone. Running
+	// and Dead count those that run, and the dead letters.
 	Waiting, Due, Running, Dead int
 	// Capacity is how many of them this process runs at once, 0 if it does not work on the queue.
 	Capacity int
@@ -172,8 +172,8 @@ func (c *Client[TTx]) idleFor(ctx context.Context) (time.Duration, error) {
 	return max(0, time.Duration(ms.Int64)*time.Millisecond), err
 }
 
-// Numbers returns a function with the numbers of a queue, for the page and the rules of package watch. It asks the database each
-// time, and panics if there is no answer within 5 s, which package watch takes for no numbers.
+// Numbers returns a function with the numbers of a queue, for the page and the rules of package watch. It asks the
+// database each time, and panics if there is no answer within 5 s, which package watch takes for no numbers.
 func (c *Client[TTx]) Numbers(queue string) func() inbox.Numbers {
 	return func() inbox.Numbers {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

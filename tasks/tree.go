@@ -9,8 +9,8 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// Tree is a task and all that were inserted by it, by those, and so on: with the context of a task's work, each insert makes a
-// branch.
+// Tree is a task and all that were inserted by it, by those, and so on: with the context of a task's work, each insert
+// makes a branch.
 type Tree struct {
 	Root int64
 	TreeCounts

@@ -18,9 +18,9 @@ const (
 	behindFront = 4
 )
 
-// CompanyArgs are arguments of tasks of one of your customers. Within a queue the companies take turns: of each one, some tasks
-// wait at the front with their own priority, and the rest behind, so that nobody waits for the thousand tasks of another one. An
-// empty name takes no turns.
+// CompanyArgs are arguments of tasks of one of your customers. Within a queue the companies take turns: of each one,
+// some tasks wait at the front with their own priority, and the rest behind, so that nobody waits for the thousand
+// tasks of another one. An empty name takes no turns.
 type CompanyArgs interface{ Company() string }
 
 const (
@@ -30,8 +30,8 @@ const (
 	turnsSeldom = time.Second // while nothing waits behind a front
 )
 
-// shares knows how many tasks of each company wait at the front of a queue. It is looked up each second, and counts what this
-// process inserts in between.
+// shares knows how many tasks of each company wait at the front of a queue. It is looked up each second, and counts
+// what this process inserts in between.
 type shares struct {
 	mu     sync.Mutex
 	queues map[string]*share
@@ -88,9 +88,9 @@ func (c *Client[TTx]) front(ctx context.Context, queue string) (map[string]int, 
 	return all, rows.Err()
 }
 
-// takeTurns brings tasks of each company to the front of the queues, until ctx ends. One process does it at a time, and spends at
-// most a fifth of its time on it. A company's share of the front follows what is done between two looks, so that there is enough at
-// the front until the next one.
+// takeTurns brings tasks of each company to the front of the queues, until ctx ends. One process does it at a time, and
+// spends at most a fifth of its time on it. A company's share of the front follows what is done between two looks, so
+// that there is enough at the front until the next one.
 func (c *Client[TTx]) takeTurns(ctx context.Context) {
 	share := make(map[string]int)
 	for every := time.Duration(0); errkit.Sleep(ctx, every) == nil; {
@@ -98,6 +98,8 @@ func (c *Client[TTx]) takeTurns(ctx context.Context) {
 		empty, err := c.moveToFronts(ctx, share)
 		every = turnsSeldom
 		switch {
+		case err != nil && ctx.Err() == nil && isDeadlock(err): // beside other statements
+			every = turnsEvery
 		case err != nil && ctx.Err() == nil:
 			every = 5 * time.Second
 			c.log.WarnContext(ctx, "tasks: turns between companies", "error", err)
@@ -110,8 +112,8 @@ func (c *Client[TTx]) takeTurns(ctx context.Context) {
 	}
 }
 
-// moveToFronts fills the fronts of all queues that have tasks behind them. It reports whether one was empty, and leaves in share what
-// each company's part of them is.
+// moveToFronts fills the fronts of all queues that have tasks behind them. It reports whether one was empty, and leaves
+// in share what each company's part of them is.
 func (c *Client[TTx]) moveToFronts(ctx context.Context, share map[string]int) (empty bool, err error) {
 	var any int
 	err = c.read.QueryRowContext(ctx, "select count(*) from (select 1 from river_job where state = 'available' and priority = $1 limit 1) as behind",

@@ -8,16 +8,16 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 )
 
-// wake lets tasks begin as soon as they are inserted by this process. River looks into SQLite for what was inserted each 50 ms;
-// here an insert makes it look at once, however often it looks otherwise.
+// wake lets tasks begin as soon as they are inserted by this process. River looks into SQLite for what was inserted
+// each 50 ms; here an insert makes it look at once, however often it looks otherwise.
 type wake struct {
 	mu     sync.Mutex
 	cancel context.CancelFunc // of a look and the wait behind it; nil in between
 	again  bool               // a task was inserted since the last look has begun
 }
 
-// now has the database looked into. It may be called within the transaction of the insert: the look waits for its end, because
-// there is one connection.
+// now has the database looked into. It may be called within the transaction of the insert: the look waits for its end,
+// because there is one connection.
 func (w *wake) now() {
 	if w == nil {
 		return
@@ -49,8 +49,8 @@ type wakingListener struct {
 	last time.Time // of the last look
 }
 
-// WaitForNotification implements [riverdriver.Listener]. The listener beneath looks first, and waits then: to end its wait is to
-// have it look.
+// WaitForNotification implements [riverdriver.Listener]. The listener beneath looks first, and waits then: to end its
+// wait is to have it look.
 func (l *wakingListener) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
 	for {
 		inner, cancel := context.WithCancel(ctx)

@@ -27,7 +27,8 @@ type heartbeat struct {
 // gap is a time without a sign of life.
 type gap struct{ from, to time.Time }
 
-// errDead is the cause for which the tasks of a process end whose signs of life do not reach the database: others run them.
+// errDead is the cause for which the tasks of a process end whose signs of life do not reach the database: others run
+// them.
 var errDead = errors.New("tasks: this process gave no sign of life, and its tasks run elsewhere")
 
 // noted notes a sign that has reached the database.
@@ -137,7 +138,8 @@ func (c *Client[TTx]) signAs(ctx context.Context, id string) error {
 // nobody is the id under which a process that ends leaves its last sign of life.
 const nobody = ""
 
-// recover is called before the first task: it notes that this process is alive, and requeues the tasks of those that are not.
+// recover is called before the first task: it notes that this process is alive, and requeues the tasks of those that
+// are not.
 func (c *Client[TTx]) recover(ctx context.Context) error {
 	began := time.Now()
 	if err := c.sign(ctx); err != nil {
@@ -161,9 +163,9 @@ func (c *Client[TTx]) leave(ctx context.Context) {
 	_, _ = c.db.ExecContext(ctx, c.d.sql("delete from tasks_clients where id = $1 and not exists (select 1 from river_job where state = 'running' and {worker} = $1)"), c.beat.id)
 }
 
-// requeue makes the tasks of dead processes available again, without spending an attempt, and those that were requeued too
-// often dead letters. With alone, no other process works on the database, so that all that run are of dead ones. With first,
-// this one has not begun, so that those of its own id are of a life before.
+// requeue makes the tasks of dead processes available again, without spending an attempt, and those that were requeued
+// too often dead letters. With alone, no other process works on the database, so that all that run are of dead ones.
+// With first, this one has not begun, so that those of its own id are of a life before.
 func (c *Client[TTx]) requeue(ctx context.Context, alone, first bool) error {
 	// Only processes that have sent signs are judged: one that uses River alone may work beside them.
 	dead := `state = 'running' and {worker} in (select id from tasks_clients where seen < {now} - $1)`
@@ -229,8 +231,8 @@ func (c *Client[TTx]) requeueWhere(ctx context.Context, dead string, args []any)
 	return nil
 }
 
-// waitForOther waits while another process runs a task that this one ran, too, and reports whether its row is the other one's:
-// River would let this run complete it. A row that nobody has taken yet is taken back: its work is done.
+// waitForOther waits while another process runs a task that this one ran, too, and reports whether its row is the other
+// one's: River would let this run complete it. A row that nobody has taken yet is taken back: its work is done.
 func (c *Client[TTx]) waitForOther(ctx context.Context, job *rivertype.JobRow) bool {
 	for ctx.Err() == nil {
 		row, err := c.JobGet(ctx, job.ID)

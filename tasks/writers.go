@@ -12,10 +12,10 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// WriterArgs are arguments of tasks of which one at a time may write to a resource, such as "crm/acme/contacts". The others wait, the
-// oldest first: a moment in their slot, and then put off, without spending an attempt, until the writer has ended or its process has
-// died. Tasks of several processes, and those that begin at the same time, may run in another order: push the present state of a
-// record, not that of the insert. An empty key means no bound.
+// WriterArgs are arguments of tasks of which one at a time may write to a resource, such as "crm/acme/contacts". The
+// others wait, the oldest first: a moment in their slot, and then put off, without spending an attempt, until the
+// writer has ended or its process has died. Tasks of several processes, and those that begin at the same time, may run
+// in another order: push the present state of a record, not that of the insert. An empty key means no bound.
 type WriterArgs interface{ WritesTo() string }
 
 const (
@@ -84,17 +84,14 @@ func (w *writers) leave(key string) bool {
 	return true
 }
 
-// takeWriter makes a task the writer of a resource, or returns the snooze with which it waits for its turn. The writer's row counts
-// as long as its task runs, so that nothing has to be released after a kill. Call release in the end; with rest, the task keeps its
-// place until it runs again.
+// takeWriter makes a task the writer of a resource, or returns the snooze with which it waits for its turn. The
+// writer's row counts as long as its task runs, so that nothing has to be released after a kill. Call release in the
+// end; with rest, the task keeps its place until it runs again.
 func (c *Client[TTx]) takeWriter(ctx context.Context, key string, job *rivertype.JobRow, waited int) (release func(rest bool), err error) {
 	if !c.writers.wait(ctx, key, job.ID) {
 		return nil, c.waitForWriter(ctx, key, waited)
 	}
-	n, err := changed(c.db.ExecContext(ctx, `insert into tasks_writers (key, job, run) values ($1, $2, $3)
-		on conflict (key) do update set job = excluded.job, run = excluded.run where tasks_writers.job = excluded.job
-		or not exists (select 1 from river_job where id = tasks_writers.job and
-			(state = 'running' or tasks_writers.run = -1 and `+waits+`))`, key, job.ID, runNumber(job)))
+	n, err := c.claimWriter(ctx, key, job)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("tasks: the writer of %s: %w", key, err)
@@ -111,8 +108,30 @@ func (c *Client[TTx]) takeWriter(ctx context.Context, key string, job *rivertype
 	return func(rest bool) { c.releaseWriter(ctx, key, job, rest) }, nil
 }
 
-// waitForWriter returns the snooze of a task that waits for a writer: as long as that has run, within bounds. It is ended by
-// releaseWriter, unless the writer ends before the snooze is stored.
+// claimWriter makes a task the writer in the database, and returns 0 if another one is.
+func (c *Client[TTx]) claimWriter(ctx context.Context, key string, job *rivertype.JobRow) (n int64, err error) {
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing after the commit
+	if c.d.postgres() {                  // the statement below must see what another one has committed while it waited
+		if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock(hashtextextended($1, 0))", key); err != nil {
+			return 0, err
+		}
+	}
+	n, err = changed(tx.ExecContext(ctx, `insert into tasks_writers (key, job, run) values ($1, $2, $3)
+		on conflict (key) do update set job = excluded.job, run = excluded.run where tasks_writers.job = excluded.job
+		or not exists (select 1 from river_job where id = tasks_writers.job and
+			(state = 'running' or tasks_writers.run = -1 and `+waits+`))`, key, job.ID, runNumber(job)))
+	if err != nil {
+		return 0, err
+	}
+	return n, tx.Commit()
+}
+
+// waitForWriter returns the snooze of a task that waits for a writer: as long as that has run, within bounds. It is
+// ended by releaseWriter, unless the writer ends before the snooze is stored.
 func (c *Client[TTx]) waitForWriter(ctx context.Context, key string, waited int) error {
 	_ = river.MetadataSet(ctx, "tasks_waits", waited+1)
 	_ = river.MetadataSet(ctx, "tasks_waits_for", key)
@@ -140,9 +159,13 @@ func (c *Client[TTx]) releaseWriter(ctx context.Context, key string, job *rivert
 	}
 	n, err := changed(c.db.ExecContext(ctx, "delete from tasks_writers where key = $1 and job = $2 and run = $3", key, job.ID, runNumber(job)))
 	if !c.writers.leave(key) && err == nil && n == 1 {
+		lock := ""
+		if c.d.postgres() {
+			lock = " for update skip locked" // one that has begun meanwhile must not be put back
+		}
 		_, err = c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp} where id in (
 			select id from river_job where state in ('scheduled', 'available') and scheduled_at > {stamp}
-			and `+c.d.field("tasks_waits_for")+` = $1 order by priority, id limit 1)`), key)
+			and `+c.d.field("tasks_waits_for")+` = $1 order by priority, id limit 1`+lock+`)`), key)
 	}
 	if err != nil {
 		c.log.WarnContext(ctx, "tasks: the next writer waits for its time", "key", key, "error", err)

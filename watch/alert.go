@@ -51,7 +51,8 @@ type Alert struct {
 	ID string `json:"id"`
 	// Resolved is when it was over, zero while it fires.
 	Resolved time.Time `json:"resolved,omitzero"`
-	// Kind is the kind of cause, which stays the same: "outage", "credentials", "limits", "content", "backlog" or "memory".
+	// Kind is the kind of cause, which stays the same: "outage", "credentials", "limits", "content", "backlog" or
+	// "memory".
 	Kind string `json:"kind"`
 	// Rule is the name of the rule, as in docs/observing.md: of those that fire for this cause, the most severe.
 	Rule     string   `json:"rule"`

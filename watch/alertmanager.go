@@ -11,8 +11,9 @@ import (
 )
 
 // AlertmanagerSink returns a sink that sends alerts to Prometheus' Alertmanager at baseURL, such as
-// "http://alertmanager:9093", by its API v2. Open alerts are sent again each minute, as Prometheus does. Route them by the
-// labels alertname ("Belay_" and the kind of cause), partner and severity. The options are those of the client that sends.
+// "http://alertmanager:9093", by its API v2. Open alerts are sent again each minute, as Prometheus does. Route them by
+// the labels alertname ("Belay_" and the kind of cause), partner and severity. The options are those of the client that
+// sends.
 func AlertmanagerSink(baseURL string, opts ...belay.Option) (Repeater, error) {
 	c, err := belay.New(baseURL, append([]belay.Option{belay.WithName("alertmanager")}, opts...)...)
 	if err != nil {

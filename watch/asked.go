@@ -7,8 +7,8 @@ import (
 	"github.com/belay-go/belay/inbox"
 )
 
-// asked asks inboxes for their numbers. One that panics, or does not answer within a second, is left out. It is not asked
-// again before it has answered.
+// asked asks inboxes for their numbers. One that panics, or does not answer within a second, is left out. It is not
+// asked again before it has answered.
 type asked struct {
 	mu    sync.Mutex
 	calls map[string]*asking

@@ -216,8 +216,8 @@ func (c *Checker) Run(ctx context.Context) error {
 	}
 }
 
-// due returns the checks to probe now, at most one of each partner, and when the next one is due. It marks them as busy.
-// The caller holds c.mu.
+// due returns the checks to probe now, at most one of each partner, and when the next one is due. It marks them as
+// busy. The caller holds c.mu.
 func (c *Checker) due(now time.Time) (due []*checked, next time.Time) {
 	busy := make(map[string]bool)
 	all := make([]*checked, 0, len(c.checks))

@@ -20,9 +20,10 @@ type service struct {
 }
 
 // Handler returns a handler that answers with the states of all checks: {"status", "services": {name: {"status",
-// "latencyMs", …}}, "timestamp"}. A request that accepts application/health+json gets that (draft-inadarei-api-health-check-06).
-// The status is "up", "degraded" while a check is down or has failed, and "down", answered 503, while a critical one
-// is down. It tells the names of partners and customers: protect it where those are not public.
+// "latencyMs", …}}, "timestamp"}. A request that accepts application/health+json gets that
+// (draft-inadarei-api-health-check-06). The status is "up", "degraded" while a check is down or has failed, and "down",
+// answered 503, while a critical one is down. It tells the names of partners and customers: protect it where those are
+// not public.
 func (c *Checker) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !readOnly(w, r) {
@@ -55,7 +56,8 @@ func (c *Checker) Live() http.Handler {
 	})
 }
 
-// Ready returns a handler for readiness: 503 while a critical check is down or has had no probe yet, otherwise 200. It names nothing.
+// Ready returns a handler for readiness: 503 while a critical check is down or has had no probe yet, otherwise 200. It
+// names nothing.
 func (c *Checker) Ready() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !readOnly(w, r) {

@@ -13,8 +13,9 @@ import (
 )
 
 // History keeps what happened over the last hour, by partner, integration and route, for [History.Status], the page and
-// the rules. It is an observer: give it to clients ([belay.WithObserver]), to package oauth's Config, to an inbox's Receiver and
-// Worker, and to an importer's Job. Its memory is bounded. The zero value is ready. It is safe for concurrent use.
+// the rules. It is an observer: give it to clients ([belay.WithObserver]), to package oauth's Config, to an inbox's
+// Receiver and Worker, and to an importer's Job. Its memory is bounded. The zero value is ready. It is safe for
+// concurrent use.
 type History struct {
 	mu       sync.RWMutex
 	partners map[string]*partner
@@ -156,8 +157,8 @@ func kindOf(v belay.Verdict, status int, timeout bool, err error) kind {
 	return clientError
 }
 
-// Add makes the clients' limits, circuits and waiting calls part of the status. Add the partner's own client; those made
-// from it with With share its limits and circuits. A nil client is an error.
+// Add makes the clients' limits, circuits and waiting calls part of the status. Add the partner's own client; those
+// made from it with With share its limits and circuits. A nil client is an error.
 func (h *History) Add(clients ...*belay.Client) error {
 	for i, c := range clients {
 		if c == nil || c.Health().Partner == "" {

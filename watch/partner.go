@@ -115,8 +115,8 @@ type (
 	}
 )
 
-// renewed reports whether a credential that was accepted then was of another grant than the one that was refused: the old
-// token may serve a while longer.
+// renewed reports whether a credential that was accepted then was of another grant than the one that was refused: the
+// old token may serve a while longer.
 func (t *token) renewed(accepted time.Time) bool {
 	return accepted.After(t.revoked.Add(2*time.Minute)) && (t.expiry.IsZero() || accepted.After(t.expiry))
 }
@@ -247,8 +247,8 @@ func (p *partner) route(call *belay.CallInfo) *route {
 	return at
 }
 
-// integration returns what is kept of an integration. It is nil for the partner's own calls, and for integrations beyond
-// mostIntegrations, of which those that had no call for an hour make room.
+// integration returns what is kept of an integration. It is nil for the partner's own calls, and for integrations
+// beyond mostIntegrations, of which those that had no call for an hour make room.
 func (p *partner) integration(name string, now time.Time) *integration {
 	if name == "" {
 		return nil

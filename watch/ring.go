@@ -50,7 +50,8 @@ func (r *ring) add(now time.Time, k kind) {
 	s.n[k]++
 }
 
-// sum returns the counts of the last span: of the slot in progress and of span/width slots before it, without the first.
+// sum returns the counts of the last span: of the slot in progress and of span/width slots before it, without the
+// first.
 func (r *ring) sum(now time.Time, span time.Duration) (c Counts) {
 	if len(r.slots) == 0 {
 		return c

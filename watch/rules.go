@@ -24,7 +24,8 @@ type RulesConfig struct {
 	Checker *Checker
 	Inboxes map[string]func() inbox.Numbers
 	// Unavailable is the number of calls a minute above which a partner is unavailable: calls that failed in the end, by
-	// 5xx, by a timeout, without an answer, or held back by an open circuit. It counts for unusable answers, too. RateLimited is that of calls that failed by
+	// 5xx, by a timeout, without an answer, or held back by an open circuit. It counts for unusable answers, too.
+	// RateLimited is that of calls that failed by
 	// 429. Zero means 3 and 5. Share is the share of all calls that these must be, too; zero means 0.01.
 	Unavailable, RateLimited int
 	Share                    float64
@@ -69,8 +70,8 @@ type RulesConfig struct {
 	Sinks []Sink
 }
 
-// Rules tell sinks when something is wrong with a partner. An alert fires once, and is resolved once. Rules that fire for
-// one partner and one kind of cause within ten minutes are one alert. Create it with [NewRules]. It is safe for
+// Rules tell sinks when something is wrong with a partner. An alert fires once, and is resolved once. Rules that fire
+// for one partner and one kind of cause within ten minutes are one alert. Create it with [NewRules]. It is safe for
 // concurrent use.
 type Rules struct {
 	cfg   RulesConfig

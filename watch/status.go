@@ -12,8 +12,8 @@ import (
 // Traffic is how the calls of a partner, an integration or a route went. Its times are zero for never.
 type Traffic struct {
 	// State is made of the last five minutes: HealthDown if half of at least five calls failed, and some of the present
-	// minute; HealthDegraded if a twentieth did, and at least two; HealthUnknown if there were none in the last hour. Since is when that began, as far
-	// as the last hour shows.
+	// minute; HealthDegraded if a twentieth did, and at least two; HealthUnknown if there were none in the last hour.
+	// Since is when that began, as far as the last hour shows.
 	State belay.HealthState
 	Since time.Time
 	// Recent counts the calls of the last five minutes, Hour those of the last hour.

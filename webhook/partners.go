@@ -242,8 +242,8 @@ func schemeAt(name, partner, url string) Scheme {
 	return s
 }
 
-// Adyen returns the scheme of Adyen's standard webhooks (its guide "Verify HMAC signatures"). The secret is the HMAC key
-// in hex. Each item is signed by itself, and of it only the fields that say which payment it is, how much, what
+// Adyen returns the scheme of Adyen's standard webhooks (its guide "Verify HMAC signatures"). The secret is the HMAC
+// key in hex. Each item is signed by itself, and of it only the fields that say which payment it is, how much, what
 // happened and whether it succeeded: do not trust others, such as reason and additionalData.
 func Adyen() Scheme { return scheme("adyen", "adyen") }
 
@@ -302,8 +302,8 @@ func Linear() Scheme { return scheme("linear", "linear") }
 // because the token is the ID.
 func Mailgun() Scheme { return scheme("mailgun", "mailgun") }
 
-// MessageBird returns the scheme of MessageBird, now Bird (its guide "Verifying a webhook subscription"). The url is the
-// URL of the endpoint, and the secret is the signing key.
+// MessageBird returns the scheme of MessageBird, now Bird (its guide "Verifying a webhook subscription"). The url is
+// the URL of the endpoint, and the secret is the signing key.
 func MessageBird(url string) Scheme { return schemeAt("messagebird", "messagebird", url) }
 
 // MicrosoftGraph returns the scheme of Microsoft Graph's change notifications ("Receive change notifications through
@@ -327,9 +327,9 @@ func Shopify() Scheme { return scheme("shopify", "shopify") }
 // and the time are not signed.
 func ShopifyEvents() Scheme { return scheme("shopify events", "shopify") }
 
-// ShopifyProxy returns the scheme of the requests that Shopify's app proxy forwards ("Authenticate app proxies"). The url
-// is the URL of the endpoint, and the secret is the app's client secret. The query is signed, and nothing else: do not
-// trust a body. Only [Verifier.VerifyRequest] can verify it.
+// ShopifyProxy returns the scheme of the requests that Shopify's app proxy forwards ("Authenticate app proxies"). The
+// url is the URL of the endpoint, and the secret is the app's client secret. The query is signed, and nothing else: do
+// not trust a body. Only [Verifier.VerifyRequest] can verify it.
 func ShopifyProxy(url string) Scheme { return schemeAt("shopify proxy", "shopify", url) }
 
 // ShopifyCallback returns the scheme of the query with which Shopify's OAuth leads back to an app ("Verify the

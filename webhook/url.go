@@ -102,8 +102,8 @@ func (in *incoming) parameter(name string) (string, error) {
 	return query.Get(name), nil
 }
 
-// asShopifyProxy returns what Shopify signs of the query of an app proxy: all parameters but the signature, sorted, with
-// nothing between them.
+// asShopifyProxy returns what Shopify signs of the query of an app proxy: all parameters but the signature, sorted,
+// with nothing between them.
 func asShopifyProxy(raw string) ([]string, error) { return sortedQuery(raw, "", "signature") }
 
 // asShopifyCallback returns what Shopify signs of the query of its OAuth callback: all parameters but the signature,

@@ -264,7 +264,8 @@ func (v *Verifier) verifyAny(d *belay.Delivery, in *incoming) error {
 	return v.fields.extract(d, in, &m)
 }
 
-// signedBy reads the signatures and the signed values into m, and returns an error unless one of the signatures is right.
+// signedBy reads the signatures and the signed values into m, and returns an error unless one of the signatures is
+// right.
 func (v *Verifier) signedBy(in *incoming, m *message) error {
 	if err := v.read(in, m); err != nil {
 		return err

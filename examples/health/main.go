@@ -1,5 +1,6 @@
-// Command health shows what package watch and belayprom show: the page, metrics, health and alerts of a service that calls
-// four partners, which it plays itself. One is well, one has a low limit, one goes down, and one refuses its token.
+// Command health shows what package watch and belayprom show: the page, metrics, health and alerts of a service that
+// calls four partners, which it plays itself. One is well, one has a low limit, one goes down, and one refuses its
+// token.
 //
 //	go run .          serves http://127.0.0.1:8080/ (the page), /metrics, /healthz, /livez and /readyz until it is stopped
 //	go run . -storm   walks through an outage in one minute, prints the alerts until they are resolved, and ends

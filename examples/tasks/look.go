@@ -13,8 +13,8 @@ import (
 	"github.com/belay-go/belay/tasks/ui"
 )
 
-// look serves what there is to see while it runs: /tasks/ is River's web interface, /metrics are those of the queues. A service of
-// yours has its login before both.
+// look serves what there is to see while it runs: /tasks/ is River's web interface, /metrics are those of the queues. A
+// service of yours has its login before both.
 func (s *show) look(ctx context.Context, addr string) error {
 	metrics, err := belayprom.New(belayprom.Config{})
 	if err != nil {

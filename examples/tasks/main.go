@@ -1,6 +1,6 @@
-// Command tasks shows a whole system on one machine: three partners, which it plays itself, ten companies, imports by schedule,
-// webhooks and pushes, through half a minute in which a partner goes down, a worker is killed, a new version is deployed, and a
-// downtime leaves a backlog. In the end it says what became of each task, and that nothing was lost.
+// Command tasks shows a whole system on one machine: three partners, which it plays itself, ten companies, imports by
+// schedule, webhooks and pushes, through half a minute in which a partner goes down, a worker is killed, a new version
+// is deployed, and a downtime leaves a backlog. In the end it says what became of each task, and that nothing was lost.
 //
 //	go run .                            on a SQLite file
 //	go run . -postgres postgres://…     on PostgreSQL

@@ -105,7 +105,8 @@ func (w *world) partner(name string) http.Handler {
 	})
 }
 
-// sendWebhooks sends twenty events a second until ctx ends, each third one twice, and again what was not answered with 2xx.
+// sendWebhooks sends twenty events a second until ctx ends, each third one twice, and again what was not answered with
+// 2xx.
 func (w *world) sendWebhooks(ctx context.Context) (done <-chan struct{}) {
 	ended := make(chan struct{})
 	go func() {

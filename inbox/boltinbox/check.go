@@ -11,9 +11,9 @@ import (
 )
 
 // check reads the whole file and returns an error that says what is damaged, before bbolt maps it into memory: bbolt
-// trusts what it reads, and ends the process on a page that is cut off or zeroed. It calls entry with each key and value
-// of each bucket. It knows bbolt's format of version 2: pages with a header of 16 bytes, of which two hold the state, and
-// the others a tree for each bucket. An empty file is no error.
+// trusts what it reads, and ends the process on a page that is cut off or zeroed. It calls entry with each key and
+// value of each bucket. It knows bbolt's format of version 2: pages with a header of 16 bytes, of which two hold the
+// state, and the others a tree for each bucket. An empty file is no error.
 func check(f *os.File, entry func(bucket string, key, value []byte, sequence uint64) error) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {

@@ -222,8 +222,8 @@ func (in *Info) sentences(raw json.RawMessage) {
 	}
 }
 
-// xml reads the texts of elements whose names say what they are, as in errors of Amazon S3 and of SOAP. A page for people
-// says nothing.
+// xml reads the texts of elements whose names say what they are, as in errors of Amazon S3 and of SOAP. A page for
+// people says nothing.
 func (in *Info) xml(body []byte) {
 	if head := strings.ToLower(string(body[:min(len(body), 200)])); strings.Contains(head, "<html") || strings.Contains(head, "<!doctype") {
 		return

@@ -11,8 +11,8 @@ import (
 	"github.com/belay-go/belay/internal/moment"
 )
 
-// waitFields are the fields of a body that hold a wait, in lower case and without "_" and "-", each with the unit of its
-// numbers.
+// waitFields are the fields of a body that hold a wait, in lower case and without "_" and "-", each with the unit of
+// its numbers.
 var waitFields = map[string]time.Duration{
 	"retryafter": time.Second, "retryafterseconds": time.Second, "retryaftersec": time.Second, "retryin": time.Second,
 	"retryinseconds": time.Second, "retrydelay": time.Second, "retryafterms": time.Millisecond,

@@ -55,8 +55,8 @@ func UnsatisfiedRange(s string) (total int64, ok bool) {
 	return position(size)
 }
 
-// byteRange returns what follows the unit. Some servers write the unit in upper case, in the singular, or with "=" or ":"
-// behind it.
+// byteRange returns what follows the unit. Some servers write the unit in upper case, in the singular, or with "=" or
+// ":" behind it.
 func byteRange(s string) (rest string, ok bool) {
 	s = strings.TrimSpace(s)
 	for _, unit := range [...]string{"bytes", "byte"} {

@@ -9,9 +9,9 @@ import (
 	"github.com/belay-go/belay/internal/moment"
 )
 
-// Deprecation returns since when an endpoint is deprecated (RFC 9745, Deprecation: @1688169599) and when it ends (RFC 8594,
-// Sunset: an HTTP date), zero for what is not told, and whether one of the two is told at all. It also reads what was sent
-// before the RFC: an HTTP date, true. What is malformed is not told.
+// Deprecation returns since when an endpoint is deprecated (RFC 9745, Deprecation: @1688169599) and when it ends (RFC
+// 8594, Sunset: an HTTP date), zero for what is not told, and whether one of the two is told at all. It also reads what
+// was sent before the RFC: an HTTP date, true. What is malformed is not told.
 func Deprecation(h http.Header) (since, end time.Time, told bool) {
 	if len(h["Deprecation"]) > 0 {
 		if at, ok := deprecated(strings.TrimSpace(first(h, "Deprecation"))); ok {

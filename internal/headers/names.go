@@ -24,7 +24,7 @@ func IsToken(s string) bool {
 var requestIDs = [...]string{
 	"X-Github-Request-Id", "X-Hubspot-Correlation-Id", "X-Slack-Req-Id", "Paypal-Debug-Id", "Twilio-Request-Id",
 	"X-Contentful-Request-Id", "X-Ep-Request-Uuid", "Apim-Request-Id", "X-Ms-Request-Id", "X-Amzn-Requestid",
-	"X-Amz-Request-Id", "Trackingid",
+	"X-Amz-Request-Id", "Trackingid", "X-Dropbox-Request-Id", "Intuit_tid",
 	"X-Request-Id", "Request-Id", "X-Correlation-Id", "Client-Request-Id", "X-Trace-Id",
 }
 

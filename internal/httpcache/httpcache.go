@@ -60,8 +60,8 @@ func cut(s string) (part, rest string) {
 	return s, ""
 }
 
-// seconds reads delta-seconds (RFC 9111 section 1.2.2). A number that is too large is 68 years; what is no number is not
-// known.
+// seconds reads delta-seconds (RFC 9111 section 1.2.2). A number that is too large is 68 years; what is no number is
+// not known.
 func seconds(s string) (time.Duration, bool) {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return 0, false
@@ -146,7 +146,8 @@ func lifetime(d directives, h http.Header, now time.Time) (time.Duration, bool) 
 	return max(0, expires.Sub(now)), true
 }
 
-// Refreshed returns e after a 304 with header h (RFC 9111 section 4.3.4). It is false if it must not be kept any longer.
+// Refreshed returns e after a 304 with header h (RFC 9111 section 4.3.4). It is false if it must not be kept any
+// longer.
 func (e Entry) Refreshed(h http.Header, now time.Time, ttl time.Duration) (Entry, bool) {
 	merged := e.Header.Clone()
 	for name, values := range h {

@@ -236,9 +236,9 @@ func (l *Limiter) TrackPace() {
 
 // CircuitsChanged reports the beginning or the end of an outage of an origin or of a part of it. open is the number of
 // outages that last now, and lasted the length of the one that has ended, 0 if one has begun. A report with a lower
-// version than an earlier one counts for nothing. When outages begin, the scheduler keeps the pace of calls before. When
-// they have ended, a ramp admits the calls to the origin slowly at first. If the pace before is not known, the tightest
-// of l's limits stands for it.
+// version than an earlier one counts for nothing. When outages begin, the scheduler keeps the pace of calls before.
+// When they have ended, a ramp admits the calls to the origin slowly at first. If the pace before is not known, the
+// tightest of l's limits stands for it.
 func (l *Limiter) CircuitsChanged(origin string, version uint32, open int, lasted time.Duration) {
 	key, set, s := l.OriginKey(origin), l.current(), l.sched
 	s.mu.Lock()

@@ -31,8 +31,8 @@ func Find(values []string, rels ...string) string {
 	return ""
 }
 
-// Told reports whether the header speaks of a next page, in whatever form. Together with no link that can be read, it is
-// a mistake, and not the end of a list.
+// Told reports whether the header speaks of a next page, in whatever form. Together with no link that can be read, it
+// is a mistake, and not the end of a list.
 func Told(values []string) bool {
 	for _, v := range values {
 		if told.MatchString(v) && !none.MatchString(v) {

@@ -20,8 +20,8 @@ var instant = regexp.MustCompile(
 var dated = regexp.MustCompile(
 	`^(?:[A-Z][a-z]{2}, )?\d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:GMT|UTC|Z|[+-]\d{4})`)
 
-// Time reads the time with which s begins, and returns what follows it: RFC 3339, with a blank or without seconds too, or
-// a date as in HTTP. A time without a zone is UTC.
+// Time reads the time with which s begins, and returns what follows it: RFC 3339, with a blank or without seconds too,
+// or a date as in HTTP. A time without a zone is UTC.
 func Time(s string) (t time.Time, rest string, ok bool) {
 	if found := instant.FindString(s); found != "" {
 		plain := strings.NewReplacer(" UTC", "Z", "UTC", "Z", " GMT", "Z", "GMT", "Z", " +", "+", " -", "-", " Z", "Z").Replace(found)
@@ -117,8 +117,8 @@ func Limit(nanoseconds float64) time.Duration {
 	return time.Duration(math.Ceil(nanoseconds))
 }
 
-// Epoch returns the time that n says, if n is one as seconds, milliseconds, microseconds or nanoseconds since 1970. From
-// 1998 on, because virtual time begins in 2000.
+// Epoch returns the time that n says, if n is one as seconds, milliseconds, microseconds or nanoseconds since 1970.
+// From 1998 on, because virtual time begins in 2000.
 func Epoch(n float64) (t time.Time, ok bool) {
 	switch {
 	case n >= 9e8 && n <= 1e11:

@@ -113,7 +113,8 @@ type RoundTrip func(*http.Request) (*http.Response, error)
 // RoundTrip calls f.
 func (f RoundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// The local zone is read before the first test: fmt reads it by reflection, beside tests that would set it by its first use.
+// The local zone is read before the first test: fmt reads it by reflection, beside tests that would set it by its first
+// use.
 var _ = time.Now().Format(time.RFC3339)
 
 // Verbs returns v formatted with each of the common verbs of fmt.

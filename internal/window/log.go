@@ -59,8 +59,9 @@ func (l *Log) Gone(mark int64, n int) {
 	}
 }
 
-// Since appends to the slice to, in order, the times after since at which permits were taken with the credential or
-// for the origin of that number. A number of 0 means all. Whole is false if the log may have forgotten some of these permits.
+// Since appends to the slice to, in order, the times after since at which permits were taken with the credential or for
+// the origin of that number. A number of 0 means all. Whole is false if the log may have forgotten some of these
+// permits.
 func (l *Log) Since(number uint64, since time.Duration, to []time.Duration) (at []time.Duration, whole bool) {
 	first := max(0, l.next-logged)
 	i := l.next

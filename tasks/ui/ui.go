@@ -1,7 +1,8 @@
-// Package ui serves River's own web interface for the tasks of package tasks: queues, tasks with their attempts and errors, and
-// retries, cancellations and pauses by hand.
+// Package ui serves River's own web interface for the tasks of package tasks: queues, tasks with their attempts and
+// errors, and retries, cancellations and pauses by hand.
 //
-// It has no login, and its pages show the arguments of tasks: put it behind your own, as with the page of package watch.
+// It has no login, and its pages show the arguments of tasks: put it behind your own, as with the page of package
+// watch.
 package ui
 
 import (
@@ -29,9 +30,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// New returns the interface to the tasks of a client, which need not be started. It keeps counts of the queues until ctx ends.
-// Requests that change something are refused if a browser says that they come from another site. A queue that a user pauses here is
-// paused by River itself: it stays so whatever [tasks.Client.Resume] does.
+// New returns the interface to the tasks of a client, which need not be started. It keeps counts of the queues until
+// ctx ends. Requests that change something are refused if a browser says that they come from another site. A queue that
+// a user pauses here is paused by River itself: it stays so whatever [tasks.Client.Resume] does.
 func New[TTx any](ctx context.Context, c *tasks.Client[TTx], cfg Config) (http.Handler, error) {
 	if c == nil {
 		return nil, errors.New("ui: New: the client is nil")

@@ -1,5 +1,5 @@
-// Command belay-tasks drains the queues of package tasks before a deploy, verifies the processes after it, and shows what waits;
-// it shows and replays dead letters, and deals with a backlog.
+// Command belay-tasks drains the queues of package tasks before a deploy, verifies the processes after it, and shows
+// what waits; it shows and replays dead letters, and deals with a backlog.
 package main
 
 import (
