@@ -44,11 +44,14 @@ func TestReadme(t *testing.T) {
 	} {
 		data, err := os.ReadFile(doc)
 		require.NoError(t, err)
-		block := regexp.MustCompile("(?s)```go\n(.*?)```").FindStringSubmatch(string(data))
-		require.NotNil(t, block, doc)
-		sources[doc] = block[1]
-		if strings.Contains(block[1], "package main") && !strings.Contains(block[1], "func main()") {
-			sources[doc] += "\nfunc main() { _ = run }\n"
+		whole := regexp.MustCompile("(?s)```go\n((?:// Package|package) .*?)```").FindAllStringSubmatch(string(data), -1)
+		require.NotEmpty(t, whole, doc)
+		for i, block := range whole {
+			name := fmt.Sprint(doc, " ", i+1)
+			sources[name] = block[1]
+			if strings.Contains(block[1], "package main") && !strings.Contains(block[1], "func main()") {
+				sources[name] += "\nfunc main() { _ = run }\n"
+			}
 		}
 	}
 	guide, err := os.ReadFile("docs/webhooks.md")

@@ -140,4 +140,3 @@ func (f *fatal) Fatalf(format string, args ...any) {
 }
 
 func (f *fatal) Helper() {}
-
