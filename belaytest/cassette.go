@@ -8,8 +8,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gopkg.in/dnaeon/go-vcr.v3/cassette"
+
+	"github.com/belay-go/belay"
 )
 
 // Cassette plays back a partner's recorded answers, from a file that holds no credential. Headers and query
@@ -34,6 +37,12 @@ type Cassette struct {
 	// KeepHeaders and KeepParams name further headers and query parameters whose values are not masked. Nil
 	// means none.
 	KeepHeaders, KeepParams []string
+	// Secrets are credentials that must not be in the file in any form: a recording masks them wherever they stand, and both a
+	// recording and a playback fail if one is there. Nil means none; what looks like a secret is masked, and looked for, anyhow.
+	Secrets []belay.Secret
+	// MaxAge is the age, by the answers' Date, from which a playback logs that the cassette is old. Zero means 180 days,
+	// negative never.
+	MaxAge time.Duration
 	// Redact changes the bodies of requests and answers before they are written or compared, to remove the
 	// names of customers for example. It must return the same text for the same body. Nil changes nothing.
 	Redact func(contentType, body string) string
@@ -41,7 +50,8 @@ type Cassette struct {
 
 // Open returns the transport, for use until the test ends. A request gets the answer to the first recorded
 // request, not yet played, with the same method, URL and body; a masked part of the recording matches any
-// text. If there is none, the request fails with an error that names its method and URL.
+// text. If there is none, the request fails with an error that names its method and URL. A recording where the environment's
+// CI is set fails the test, and so does a file in which something stands that looks like a secret.
 func (c Cassette) Open(t testing.TB) http.RoundTripper {
 	t.Helper()
 	if c.Real == nil {
@@ -53,9 +63,16 @@ func (c Cassette) Open(t testing.TB) http.RoundTripper {
 		if err != nil {
 			t.Fatalf("belaytest: the cassette: %v", err)
 		}
+		if places := c.exposed(loaded.Interactions); len(places) > 0 {
+			t.Fatalf("belaytest: the cassette %s.yaml shows what looks like a secret: %s", c.Path, strings.Join(places, "; "))
+		}
+		c.reportAge(t, loaded.Interactions, time.Now())
 		tape.tape = loaded
 		tape.played = make([]bool, len(loaded.Interactions))
 		return tape
+	}
+	if inCI() {
+		t.Fatalf("belaytest: the cassette %s would be recorded here, where CI is set: a build server only plays back", c.Path)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -158,6 +175,9 @@ func (t *tape) save() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := newMask(t.Cassette)
+	for _, secret := range t.secrets() {
+		m.hidden(secret, true)
+	}
 	out := make([]*cassette.Interaction, len(t.tape.Interactions))
 	for n, i := range t.tape.Interactions { // all of them first: a later one may reveal a secret
 		out[n] = &cassette.Interaction{
@@ -175,6 +195,9 @@ func (t *tape) save() error {
 				}
 			}
 		}
+	}
+	if places := t.exposed(out); len(places) > 0 {
+		return fmt.Errorf("what looks like a secret is still there: %s", strings.Join(places, "; "))
 	}
 	t.tape.Interactions = out
 	return t.tape.Save()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -130,21 +129,7 @@ func (st *stage) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // serve has the fake answer.
-func (st *stage) serve(req *http.Request) *http.Response {
-	in := req.Clone(req.Context())
-	in.RequestURI = req.URL.RequestURI()
-	if in.Host = req.Host; in.Host == "" {
-		in.Host = req.URL.Host
-	}
-	if in.Body == nil {
-		in.Body = http.NoBody
-	}
-	w := httptest.NewRecorder()
-	st.fake.ServeHTTP(w, in)
-	resp := w.Result()
-	resp.Request = req
-	return resp
-}
+func (st *stage) serve(req *http.Request) *http.Response { return serve(st.fake, req) }
 
 func (st *stage) requests() int {
 	st.mu.Lock()

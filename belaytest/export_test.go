@@ -1,6 +1,14 @@
 package belaytest
 
-import "testing"
+import (
+	"sync/atomic"
+	"testing"
+)
+
+// CI says whether tests of this package are to find that CI is set.
+var CI atomic.Bool
+
+func init() { inCI = CI.Load }
 
 // RunCheck runs one check of Conformance.
 func RunCheck(t testing.TB, name string, s Subject) {

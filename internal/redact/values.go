@@ -71,7 +71,7 @@ func forms(secrets []string) []form {
 			continue
 		}
 		all = append(all, form{text: fold([]byte(secret)), secret: secret})
-		if plain := decodeAll(secret); plain != secret && len(plain) >= shortest {
+		if plain := Decoded(secret); plain != secret && len(plain) >= shortest {
 			all = append(all, form{text: fold([]byte(plain)), secret: secret})
 		}
 		if len(secret) >= 2*shortest {
@@ -232,8 +232,8 @@ func (t text) without(c byte) (text, bool) {
 	return out, true
 }
 
-// decodeAll returns s with all escapes undone.
-func decodeAll(s string) string {
+// Decoded returns s with all escapes undone.
+func Decoded(s string) string {
 	t, changed := text{bytes: []byte(s)}, true
 	for i := 0; changed && i < depth; i++ {
 		t, changed = t.decode()
