@@ -9,7 +9,7 @@ RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 MODULES := $(patsubst %/,%,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
 VERSION ?= v0.1.0
 
-.PHONY: help test lint cover fuzz bench test-integration release-check
+.PHONY: help cassettes test lint cover fuzz bench test-integration release-check
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -50,6 +50,9 @@ bench: ## compare with bare net/http and a stack made by hand, interleaved, medi
 		| sed -n -E 's/^.*_test.go:[0-9]+: (waiting|recovery|clock|thousand): /  \1: /p'
 	@echo; echo "limits, 2,000 calls each, worst of 11 seeds: time, over the optimum, 429s, failed"
 	@go test -count=1 -run TestLimitTable -v . | sed -n 's/^.*limits: /  /p'
+
+cassettes: ## record the shipped cassettes again, from Stripe's mock server
+	cd integration && BELAY_RECORD=1 go test -count=1 -run TestRecord .
 
 test-integration: ## Stripe's mock server through a fault proxy, and an authorization server from npm (skipped without Node), an import that is killed twenty times, webhooks whose receiver is killed, metrics and alerts with promtool, a real Prometheus and a real Alertmanager, the page in a browser, belaysql and tasks with SQLite and PostgreSQL, whose workers are killed (skipped where Debian's packages cannot be installed)
 	command -v chromium >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends chromium) >/dev/null 2>&1 || true

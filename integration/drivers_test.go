@@ -2,6 +2,8 @@ package integration
 
 import (
 	"context"
+	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -11,6 +13,18 @@ import (
 	"github.com/belay-go/belay/driver"
 	"github.com/belay-go/belay/examples/drivers/stripe"
 )
+
+// TestRecord records the cassettes that are shipped, with BELAY_RECORD=1: make cassettes.
+func TestRecord(t *testing.T) {
+	if os.Getenv("BELAY_RECORD") == "" {
+		t.Skip("BELAY_RECORD is not set")
+	}
+	record := exec.Command("go", "test", "-count=1", "-run", "TestCassette", "./examples/drivers/stripe", "-mock", stripeMock(t))
+	record.Dir = ".."
+	if out, err := record.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
 
 // The driver for Stripe against Stripe's own mock server, which checks each request by the vendor's specification.
 func TestStripeDriver(t *testing.T) {
