@@ -177,8 +177,13 @@ func TestDriver(t *testing.T) {
 		require.Len(t, all.Updated, 26)
 		time.Sleep(time.Hour)
 		for i, e := range []struct{ kind, id string }{ // the oldest first
-			{"customer.created", "cus_a"}, {"customer.updated", "cus_b"}, {"customer.deleted", "cus_c"}, {"customer.updated", "cus_c"},
-			{"invoice.paid", "in_1"}, {"customer.created", "cus_d"}, {"customer.deleted", "cus_d"},
+			{"customer.created", "cus_a"},
+			{"customer.updated", "cus_b"},
+			{"customer.deleted", "cus_c"},
+			{"customer.updated", "cus_c"},
+			{"invoice.paid", "in_1"},
+			{"customer.created", "cus_d"},
+			{"customer.deleted", "cus_d"},
 		} {
 			f.events = append([]map[string]any{{
 				"id": fmt.Sprint("evt_", i), "type": e.kind, "created": time.Now().Unix() + int64(i),
