@@ -68,6 +68,7 @@ test-integration: ## Stripe's mock server through a fault proxy, and an authoriz
 	cd tasks && BELAY_POSTGRES=1 go test $(RACE) -short -count=1 -timeout 10m ./...
 	cd tasks && BELAY_POSTGRES=1 go test -count=1 -v -run 'Kill|Schedules|Processes|Deploy|DeadLetters|Recover|Outage|Limit|Gone|Retention|Turns' -timeout 15m .
 	cd tasks/ui && go test $(RACE) -count=1 .
+	cd examples/drivers/attio && go test $(RACE) -count=1 .
 	cd examples/tasks && BELAY_POSTGRES=1 go test -count=1 -v -timeout 5m .
 	cd belayotel && go test $(RACE) -count=1 ./...
 	cd belayprom && go test $(RACE) -count=1 ./... && go test -count=1 -v -run 'TestPromtool|TestRules|TestQueries|TestAllocations' .
