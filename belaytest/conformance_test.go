@@ -260,6 +260,13 @@ type findings struct {
 	texts []string
 }
 
+// Failed reports whether anything was found, since the test goes on.
+func (f *findings) Failed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.texts) > 0
+}
+
 func (f *findings) Errorf(format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
