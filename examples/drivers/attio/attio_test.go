@@ -90,7 +90,9 @@ func newFake(people int) *fake {
 	f.HandleFunc("PUT /v2/objects/{object}/records", func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		var body struct{ Data struct{ Values map[string]any } }
+		var body struct {
+			Data struct{ Values map[string]any }
+		}
 		_ = json.NewDecoder(r.Body).Decode(&body)
 		object, by := r.PathValue("object"), r.URL.Query().Get("matching_attribute")
 		for _, one := range f.records[object] {
@@ -110,7 +112,9 @@ func newFake(people int) *fake {
 	f.HandleFunc("PATCH /v2/objects/people/records/{id}", func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		var body struct{ Data struct{ Values map[string]any } }
+		var body struct {
+			Data struct{ Values map[string]any }
+		}
 		_ = json.NewDecoder(r.Body).Decode(&body)
 		one := find("people", r.PathValue("id"))
 		if one.values["status"] != body.Data.Values["status"] {
