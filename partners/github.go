@@ -68,8 +68,12 @@ var GitHub = &Partner{
 		},
 		{N: 15_000, Per: time.Hour, For: "installation", Plan: "Enterprise Cloud", From: "1"},
 		{N: 1000, Per: time.Hour, For: "repository", Where: "the token of Actions", From: "1"},
+		{N: 15_000, Per: time.Hour, For: "repository", Plan: "Enterprise Cloud", Where: "the token of Actions", From: "1"},
 		{N: 100, Of: "calls in flight", Where: "REST and GraphQL together", From: "2"},
-		{N: 900, Per: time.Minute, Of: "points", For: "route", Where: "REST: a read is 1, a write 5", From: "2"},
+		{
+			N: 900, Per: time.Minute, Of: "points", For: "route",
+			Where: "REST: most reads are 1, most writes 5; some cost another, undisclosed number", From: "2",
+		},
 		{N: 2000, Per: time.Minute, Of: "points", Where: "GraphQL: a query is 1, a mutation 5", From: "2"},
 		{N: 80, Per: time.Minute, Of: "calls that make content", Where: "about, and less at some endpoints", From: "2"},
 		{N: 500, Per: time.Hour, Of: "calls that make content", Where: "about, and less at some endpoints", From: "2"},

@@ -62,10 +62,13 @@ var Intercom = &Partner{
 		{
 			Name: "list", How: belay.CursorPages{Items: "data", Cursor: "pages.next.starting_after", Param: "starting_after"},
 			Most: 150,
-			Text: "parameter per_page, which is best sent always, as defaults differ; 150 is for contacts", From: "6 7 8 9 19",
+			Text: "contacts; conversations come under conversations; send per_page always, as defaults differ; 150 is for " +
+				"contacts",
+			From: "6 7 8 9 19",
 		},
 		{
-			Name: "search", Text: "POST …/search; a cursor in the query is ignored, and brings the first page for ever",
+			Name: "search",
+			Text: "POST …/search of contacts; a cursor in the query is ignored, and brings the first page for ever",
 			From: "7 8 18",
 			How: belay.CursorPages{
 				Items: "data", Cursor: "pages.next.starting_after", Param: "pagination.starting_after", InBody: true,

@@ -34,7 +34,7 @@ var Mews = &Partner{
 		Kind: "body",
 		Text: "ClientToken of the app, AccessToken of the property, and Client, the caller's name and version", From: "1 2",
 	}},
-	Limits: []Limit{{N: 200, Per: 30 * time.Second, For: "token", Default: true, From: "5"}},
+	Limits: []Limit{{N: 200, Per: 30 * time.Second, For: "token", Where: "may change without notice", Default: true, From: "5"}},
 	Waits: []Fact{
 		{"A 429 has Retry-After; growing waits are the other way, a fixed pause is not.", "2 3"},
 		{"A 408 means that too much was asked for: ask for a shorter interval.", "2 3"},
@@ -50,13 +50,13 @@ var Mews = &Partner{
 		Notes: []Fact{
 			{"A 403 is a rule of the business, to be shown to the user; a bad token or a missing right is a 401.", "3"},
 			{"A 409 means that the data has changed: read it again.", "3"},
-			{"There are no codes of errors; Details come in the demo only.", "3"},
+			{"There are no codes of errors; Details come in development environments only.", "3"},
 		},
 	},
 	Webhooks: Webhooks{
 		Answer: 5 * time.Second, From: "10",
 		Notes: []Fact{
-			{"Nothing is signed: put a secret into the address.", "10"},
+			{"No signature is described: put a secret into the address.", "10"},
 			{
 				"A message has Events, maybe hundreds, with a Discriminator and an id only; there is neither an event's id " +
 					"nor a time.",
@@ -77,7 +77,11 @@ var Mews = &Partner{
 		{"Some operations have a date at the end of their path.", "12 14"},
 		{"Updates wrap each field as {\"Value\": x}: left out it stays, null clears it.", "6"},
 		{"Dates of a property are its midnight in UTC, so that the day may shift.", "6"},
-		{"A token may be for several properties, which it does not show; then EnterpriseId is needed.", "1 13"},
+		{
+			"A token may be for several properties, which it does not show; some operations then need EnterpriseId, others " +
+				"act on all without EnterpriseIds.",
+			"1 13",
+		},
 		{"Extents make answers slow.", "7"},
 	},
 	Unknown: []string{"the form of Retry-After", "number and spacing of webhook retries", "whether tokens end", "idempotency"},

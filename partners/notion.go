@@ -42,7 +42,7 @@ var Notion = &Partner{
 		RevokeURL: "https://api.notion.com/v1/oauth/revoke", Style: oauth.StyleHeader, StyleKnown: true,
 		Keep: []string{"bot_id", "workspace_id"}, From: "3 4 7 12",
 		Notes: []Fact{
-			{"The authorization address needs owner=user; there is no parameter for scopes.", "3 12"},
+			{"The authorization address needs owner=user; no parameter for scopes was seen.", "3 12"},
 			{"The answer has no expires_in; its refresh_token may be null.", "3 7"},
 			{"A refresh gives a new access token and a new refresh token.", "7"},
 			{"An address of redirection that was not sent and is the only one must be left out of the exchange.", "7"},
@@ -51,7 +51,7 @@ var Notion = &Partner{
 	Limits: []Limit{
 		{
 			N: 3, Per: time.Second, For: "app", Where: "on average, by the older text; the newest has a plan's budget for 60 s",
-			Default: true, From: "1a 1b",
+			From: "1a 1b",
 		},
 	},
 	Waits: []Fact{
@@ -70,7 +70,7 @@ var Notion = &Partner{
 		{
 			Name: "query", How: belay.CursorPages{
 				Items: "results", Cursor: "next_cursor", Param: "start_cursor", More: "has_more", Required: true, InBody: true,
-			}, Most: 100, Text: "POST queries and search; a query gives 10,000 rows at most", From: "4 6 10",
+			}, Most: 100, Text: "POST queries and search; a query of a data source gives 10,000 rows at most by default", From: "4 6 10",
 		},
 	},
 	Errors: Errors{
@@ -87,8 +87,9 @@ var Notion = &Partner{
 		Notes: []Fact{{"None was seen; the SDK does not repeat POST and PATCH after 5xx for that reason.", "4"}},
 	},
 	Webhooks: Webhooks{
-		Scheme: func(string) webhook.Scheme { return webhook.Notion() }, Retries: 7, Over: 24 * time.Hour, From: "4 5 11",
+		Scheme: func(string) webhook.Scheme { return webhook.Notion() }, Retries: 7, From: "4 5",
 		Notes: []Fact{
+			{"The tries are said to spread over about 24 hours.", "11"},
 			{"The key is the verification_token of the first POST, which a person pastes into the settings.", "5 11"},
 			{"Answer 200. Events have ids and no content; attempt_number goes from 1 to 8.", "4 5 9"},
 			{"Order is not kept, and busy kinds are gathered.", "11"},

@@ -88,12 +88,12 @@ var Salesforce = &Partner{
 		},
 	},
 	Idempotency: Idempotency{
-		Notes: []Fact{{"There is no key of requests; records are matched by external ids.", "3"}},
+		Notes: []Fact{{"No key of requests was seen; records are matched by external ids.", "3"}},
 	},
 	Webhooks: Webhooks{
 		Over: 24 * time.Hour, From: "14",
 		Notes: []Fact{
-			{"There are no signed webhooks. Outbound messages are SOAP, with 100 notifications at most.", "14"},
+			{"No signed webhooks were seen. Outbound messages are SOAP, with 100 notifications at most.", "14"},
 			{
 				"Outbound messages come twice, out of order or never, and with the latest state only; gaps grow to two hours.",
 				"14",
@@ -112,7 +112,7 @@ var Salesforce = &Partner{
 		{"The version is in the path: /services/data/v68.0.", "4 5"},
 		{"Times of answers have an offset without a colon, such as +0000.", "5"},
 		{"The next link of queryAll says query, and still goes on with queryAll.", "4"},
-		{"A call ends after ten minutes.", "1"},
+		{"A call ends after ten minutes, a query by the limits of SOQL.", "1"},
 	},
 	Unknown: []string{
 		"Retry-After", "a header with the id of a call", "limits of the token endpoint", "when refresh tokens end",

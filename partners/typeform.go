@@ -18,7 +18,7 @@ var Typeform = &Partner{
 		"4":  "https://www.typeform.com/developers/webhooks",
 		"5":  "https://typeform.com/developers/responses/reference/retrieve-responses",
 		"6":  "https://www.typeform.com/developers/responses/walkthroughs",
-		"7":  "https://github.com/Typeform/js-api-client/issues/53 (the vendor's SDK, older)",
+		"7":  "https://github.com/Typeform/js-api-client/issues/53 (an issue of the vendor's SDK, older)",
 		"8":  "https://rate-limits.apis.io/rate-limits/typeform/typeform-rate-limits (third party)",
 		"9":  "https://www.withone.ai/knowledge/typeform, on listing responses (third party)",
 		"10": "https://hookdeck.com/webhooks/platforms/guide-to-typeform-webhooks-features-and-best-practices (third party)",
@@ -29,6 +29,7 @@ var Typeform = &Partner{
 		"15": "https://github.com/Typeform/js-api-client, src/auto-page-items.ts and src/forms.ts (the vendor's SDK)",
 		"16": "https://github.com/Typeform/js-api-client, src/responses.ts and src/typeform-types.ts (the vendor's SDK)",
 		"17": "https://nango.dev/docs/api-integrations/typeform/how-to-register-your-own-typeform-api-oauth-app (third party)",
+		"18": "https://www.typeform.com/developers/get-started/mcp",
 	},
 	Base: Base{URL: "https://api.typeform.com", From: "1 6"},
 	Auth: []Auth{
@@ -79,7 +80,8 @@ var Typeform = &Partner{
 	Quirks: []Fact{
 		{"Responses go on by before or after, which take a response's token and are exclusive, without sort.", "5 16"},
 		{"A page of responses has 25 unless page_size says more, up to 1000.", "5 6"},
-		{"The European data center, api.typeform.eu, has an authorization server and apps of its own.", "17"},
+		{"Of European accounts the newer host, api.typeform.eu, has an authorization server and apps of its own.", "17 18"},
+		{"The other European host is api.eu.typeform.com.", "18"},
 	},
 	Unknown: []string{
 		"the shape of errors, and the answer to an expired token", "headers of limits",

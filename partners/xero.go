@@ -40,7 +40,6 @@ var Xero = &Partner{
 		"21": "https://github.com/hookdeck/webhook-skills, xero-webhooks (third party)",
 		"23": "https://github.com/XeroAPI/Xero-OpenAPI, xero_bankfeeds.yaml (the vendor's specification)",
 		"24": "https://www.skills.sh/okou-ai/vm0-skills/xero (third party)",
-		"25": "https://www.npmjs.com/package/xero-oauth2.0 (third party)",
 		"26": "https://github.com/XeroAPI/xero-node, src/gen/model/accounting/contacts.ts and invoices.ts (the vendor's SDK)",
 	},
 	Base: Base{URL: "https://api.xero.com", From: "5 6"},
@@ -54,7 +53,6 @@ var Xero = &Partner{
 		Keep: []string{"id_token", "scope"}, From: "3 4 5 16 23",
 		Notes: []Fact{
 			{"A refresh token needs the scope offline_access, and is lost if it is not used for 60 days.", "4 17"},
-			{"Each refresh is said to return a new refresh token, too.", "25"},
 			{"A dead refresh token is a 400 with invalid_grant, and trying again is of no use.", "15"},
 			{
 				"GET /connections lists the organisations of a token by tenantId; DELETE /connections/{id} disconnects one.",
@@ -79,11 +77,11 @@ var Xero = &Partner{
 	},
 	Lists: []List{
 		{
-			Name: "contacts", How: belay.NumberPages{Items: "Contacts", Size: 100}, Most: 100,
+			Name: "contacts", How: belay.NumberPages{Items: "Contacts", Size: 100},
 			Text: "GET /api.xro/2.0/Contacts", From: "2 6 26",
 		},
 		{
-			Name: "invoices", How: belay.NumberPages{Items: "Invoices", Size: 100}, Most: 100,
+			Name: "invoices", How: belay.NumberPages{Items: "Invoices", Size: 100},
 			Text: "GET /api.xro/2.0/Invoices, with line items", From: "2 6 26",
 		},
 	},
@@ -91,7 +89,10 @@ var Xero = &Partner{
 		Code: "Type", Message: "Message", Classify: classifyXero, From: "6",
 		Notes: []Fact{
 			{"ErrorNumber is a number beside Type; Elements[].ValidationErrors[].Message says more than Message.", "6"},
-			{"A 401 is an expired token, a changed secret or an app that was disconnected.", "17"},
+			{
+				"A 401 that a refresh does not mend is mostly an expired refresh token, a changed secret or a disconnected app.",
+				"17",
+			},
 			{"A 403 is an organisation that is not connected, a person who lost access, or a product that it lacks.", "17"},
 		},
 	},
@@ -119,7 +120,7 @@ var Xero = &Partner{
 		{"Each call needs the header Xero-Tenant-Id with the organisation, since a token may reach several.", "4 6 23 24"},
 		{"Answers are in XML unless JSON is asked for.", "19"},
 		{"Times in JSON are written as /Date(milliseconds+0000)/.", "4 6"},
-		{"Other lists, such as accounts, come as a whole.", "6"},
+		{"Bank transactions, manual journals, Payroll, Files and Assets have pages, too; accounts come as a whole.", "2 6"},
 		{"A filter by IDs holds some 52 of them, because of the address's length.", "11"},
 		{"Accounts are created by PUT and updated by POST.", "6"},
 		{"Newer answers are said to have an object pagination.", "20"},

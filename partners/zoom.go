@@ -49,7 +49,10 @@ var Zoom = &Partner{
 		Notes: []Fact{
 			{"Public clients use PKCE with a client id of their own, and without secret and Authorization header.", "19"},
 			{"Each refresh ends the refresh token that was used.", "3 9"},
-			{"A refresh token lasts about 90 days, which may change; an old page has 15 years.", "3 9"},
+			{
+				"A refresh token often lasts about 90 days, which differs by flow, account and app; an old page has 15 years.",
+				"3 9",
+			},
 			{"Server to server there is no refresh token: ask for the next access token.", "3"},
 			{"The code works once, within five minutes.", "3"},
 			{"Errors have numbers: 4711 is a bad refresh token, 4709 the redirect address, 4702 and 4704 the client.", "4"},
@@ -57,6 +60,10 @@ var Zoom = &Partner{
 		},
 	},
 	Limits: []Limit{
+		{
+			N: 30_000, Per: 24 * time.Hour, For: "account", Plan: "free", Where: "calls with the label resource-intensive",
+			From: "2",
+		},
 		{N: 4, Per: time.Second, For: "account", Plan: "free", Where: "calls with the label light", From: "2"},
 		{N: 2, Per: time.Second, For: "account", Plan: "free", Where: "calls with the label medium", From: "2"},
 		{N: 1, Per: time.Second, For: "account", Plan: "free", Where: "calls with the label heavy", From: "2"},
@@ -88,6 +95,7 @@ var Zoom = &Partner{
 		{N: 100, Per: 24 * time.Hour, For: "user", Where: "meetings that are created or updated", From: "7"},
 	},
 	Waits: []Fact{
+		{"The limits by label are those of the main API; Phone and Contact Center have others.", "2"},
 		{"All apps of an account share its limits; each endpoint's page has its label.", "1"},
 		{"A 429 of the day has Retry-After as an ISO time; X-RateLimit-Category and -Type say which limit it was.", "7"},
 		{"A 429 of a user came without Retry-After and Type, and with a high Remaining.", "7"},
