@@ -152,29 +152,23 @@ func (d *Driver) PushStatus(ctx context.Context, id, status string) error {
 // so the whole list is read, and compared with the mark, which holds an id and a hash of each record. What is gone is asked for once
 // more, because it may have been merged.
 func (d *Driver) ListResources(ctx context.Context, kind, mark string) (delta driver.Delta, err error) {
-	before, err := readMark(mark)
+	before, err := driver.OpenSnapshot(mark)
 	if err != nil {
 		return delta, err
 	}
-	now := make(marks)
+	now := driver.NewSnapshot()
 	for one, err := range d.Query(ctx, kind, nil) {
 		if err != nil {
 			return driver.Delta{}, err
 		}
-		id := one.ID.Record
-		if id == "" {
-			return driver.Delta{}, fmt.Errorf("attio: a record of %s has no id: %w", kind, belay.ErrData)
+		if err := now.Add(one.ID.Record, one.Values); err != nil {
+			return driver.Delta{}, fmt.Errorf("attio: %s: %w: %w", kind, err, belay.ErrData)
 		}
-		sum := hashOf(one.Values)
-		switch was, known := before[id]; {
-		case !known && mark != "":
-			delta.Added = append(delta.Added, id)
-		case was != sum:
-			delta.Updated = append(delta.Updated, id)
-		}
-		now[id] = sum
 	}
-	for _, id := range before.without(now) {
+	delta = now.Since(before)
+	gone := delta.Deleted
+	delta.Deleted = nil
+	for _, id := range gone {
 		got, err := d.Get(ctx, kind, id)
 		switch {
 		case errors.Is(err, belay.ErrNotFound):
@@ -187,10 +181,10 @@ func (d *Driver) ListResources(ctx context.Context, kind, mark string) (delta dr
 			}
 			delta.Merged[id] = got.ID.Record
 		default: // it was not on its page, because others have moved: it is there
-			now[id] = before[id]
+			now.Keep(before, id)
 		}
 	}
-	delta.Mark, err = now.mark()
+	delta.Mark, err = now.Mark()
 	return delta, err
 }
 

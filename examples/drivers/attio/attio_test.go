@@ -223,7 +223,7 @@ func TestListResources(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, append(none.Added, append(none.Updated, none.Deleted...)...))
 		_, err = d.ListResources(t.Context(), "people", "x")
-		require.ErrorContains(t, err, "the mark is not one of this driver")
+		require.ErrorContains(t, err, "the mark is not one of a Snapshot")
 	})
 }
 
