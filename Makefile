@@ -51,8 +51,10 @@ bench: ## compare with bare net/http and a stack made by hand, interleaved, medi
 	@echo; echo "limits, 2,000 calls each, worst of 11 seeds: time, over the optimum, 429s, failed"
 	@go test -count=1 -run TestLimitTable -v . | sed -n 's/^.*limits: /  /p'
 
-cassettes: ## record the shipped cassettes again, from Stripe's mock server
+cassettes: ## record the shipped cassettes again, from Stripe's mock server and from fakes
 	cd integration && BELAY_RECORD=1 go test -count=1 -run TestRecord .
+	go test -count=1 -run TestCassette ./examples/drivers/guesty -record
+	cd examples/drivers/attio && go test -count=1 -run TestCassette . -record
 
 test-integration: ## Stripe's mock server through a fault proxy, and an authorization server from npm (skipped without Node), an import that is killed twenty times, webhooks whose receiver is killed, metrics and alerts with promtool, a real Prometheus and a real Alertmanager, the page in a browser, belaysql and tasks with SQLite and PostgreSQL, whose workers are killed (skipped where Debian's packages cannot be installed)
 	command -v chromium >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends chromium) >/dev/null 2>&1 || true

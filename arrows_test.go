@@ -30,6 +30,7 @@ var arrows = map[string][]string{
 	"tasks/ui":                {"tasks"},
 	"driver":                  {".", "bulk", "internal/..."},
 	"partners":                {".", "webhook", "oauth", "internal/..."},
+	"examples/drivers/guesty": {".", "driver", "oauth", "partners", "webhook"},
 	"examples/drivers/stripe": {".", "driver", "partners", "webhook"},
 	"watch":                   {".", "driver", "inbox", "importer", "internal/..."},
 	"belaytest":               {".", "driver", "webhook", "oauth", "internal/..."},

@@ -3,6 +3,7 @@ package attio_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/http"
 	"slices"
@@ -272,6 +273,24 @@ func TestLimits(t *testing.T) {
 type rt func(*http.Request) (*http.Response, error)
 
 func (f rt) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+var recording = flag.Bool("record", false, "record the cassette from the fake: make cassettes")
+
+// The driver plays what was recorded, without a network and without the fake.
+func TestCassette(t *testing.T) {
+	d := open(t, belaytest.Cassette{
+		Path: "testdata/cassettes/fake", Record: *recording, Real: belaytest.Handler(newFake(120)), Secrets: []belay.Secret{belay.NewSecret(secret)}, MaxAge: -1,
+	}.Open(t), nil)
+	require.NoError(t, d.Check(t.Context()))
+	all, err := d.ListResources(t.Context(), "people", "")
+	require.NoError(t, err)
+	require.Len(t, all.Updated, 120)
+	_, err = d.AssertPerson(t.Context(), attio.Person{Email: "ada@example.com", Company: "example.com", Owner: "p7"})
+	require.NoError(t, err)
+	_, err = d.Get(t.Context(), "people", "gone")
+	require.ErrorIs(t, err, belay.ErrNotFound)
+	require.NoError(t, d.PushStatus(t.Context(), "p1", "won"))
+}
 
 func TestWebhook(t *testing.T) {
 	t.Parallel()
