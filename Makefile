@@ -51,8 +51,8 @@ bench: ## compare with bare net/http and a stack made by hand, interleaved, medi
 	@echo; echo "limits, 2,000 calls each, worst of 11 seeds: time, over the optimum, 429s, failed"
 	@go test -count=1 -run TestLimitTable -v . | sed -n 's/^.*limits: /  /p'
 
-cassettes: ## record the shipped cassettes again, from Stripe's mock server and from fakes
-	cd integration && BELAY_RECORD=1 go test -count=1 -run TestRecord .
+cassettes: ## record the shipped cassettes again, from Stripe's mock server, an authorization server and fakes
+	cd integration && BELAY_RECORD=1 go test -count=1 -run 'TestRecord' .
 	go test -count=1 -run TestCassette ./examples/drivers/guesty -record
 	cd examples/drivers/attio && go test -count=1 -run TestCassette . -record
 

@@ -162,6 +162,22 @@ func (s *authServer) connect(t *testing.T, app *oauth.App, store oauth.Store, ke
 	return token
 }
 
+// TestRecordServer records the cassette of package oauth, with BELAY_RECORD=1: make cassettes.
+func TestRecordServer(t *testing.T) {
+	if os.Getenv("BELAY_RECORD") == "" {
+		t.Skip("BELAY_RECORD is not set")
+	}
+	s := startAuthServer(t)
+	store := oauth.NewMemoryStore()
+	token := s.connect(t, s.app(t, "body", oauth.StyleBody, store, nil), store, "acme")
+	record := exec.Command("go", "test", "-count=1", "-run", "TestRecordedServer", "./oauth",
+		"-server", strings.TrimPrefix(s.issuer, "http://"), "-refresh", token.Refresh.Reveal(), "-secret", appSecret)
+	record.Dir = ".."
+	if out, err := record.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func (s *authServer) client(t *testing.T, app *oauth.App, key string) *belay.Client {
 	t.Helper()
 	c, err := belay.New(s.issuer, belay.WithAuth(app.RefreshToken(key)), belay.WithIntegration(key))
