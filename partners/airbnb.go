@@ -15,7 +15,7 @@ var Airbnb = &Partner{
 		"8":  "https://academy.stays.net, article 36000112397 (third party)",
 		"10": "https://github.com/api-evangelist/airbnb (third party, generated)",
 	},
-	Auth: []Auth{{Kind: "oauth", Text: "a page of consent, on which one host joins with all listings", From: "3 7"}},
+	Auth: []Auth{{Kind: "oauth", Text: "a page of consent, which joins one host's account; listings are mapped one by one", From: "3 7"}},
 	OAuth: OAuth{Notes: []Fact{
 		{"Only one software can be connected to a host; an older one has to be removed first.", "6"},
 		{"A co-host cannot connect, only the host.", "5"},
@@ -27,12 +27,20 @@ var Airbnb = &Partner{
 		{"Connected software handles inquiries, reservations and requests to alter them.", "4"},
 	}},
 	Quirks: []Fact{
-		{"Limits are set by the partner's agreement; none are public.", "10"},
+		{"A generated catalog says that the partner's agreement sets the limits; no public figure was seen.", "10"},
 		{"Through one channel manager a connection begins inactive: map each listing to a rate plan, then activate it.", "3"},
 		{"A listing is connected in full, or for prices and availability only.", "8"},
-		{"Publishing and unpublishing a listing are calls of their own, which may be repeated.", "4"},
+		{
+			"In one channel manager's API, publishing and unpublishing a listing are calls of their own, which may be " +
+				"repeated.",
+			"4",
+		},
 		{"In some cities the API is closed; there is iCal, for calendars only.", "5"},
-		{"To change software, a host disconnects each listing, removes the app, and connects the other one at once.", "2"},
+		{
+			"To change software, a host disconnects each listing, removes the app, and connects the other one at once, or " +
+				"unlists or snoozes the listing meanwhile.",
+			"2",
+		},
 	},
 	Unknown: []string{
 		"addresses of the API and of OAuth (third parties guess them)",

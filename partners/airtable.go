@@ -50,11 +50,17 @@ var Airtable = &Partner{
 	Limits: []Limit{
 		{N: 5, Per: time.Second, For: "base", Default: true, From: "4"},
 		{N: 50, Per: time.Second, For: "user", Where: "all personal access tokens of a user or service account", From: "4"},
-		{N: 1000, Per: 30 * 24 * time.Hour, For: "workspace", Plan: "Free", Where: "a month", From: "4 14"},
-		{N: 100_000, Per: 30 * 24 * time.Hour, For: "workspace", Plan: "Team", Where: "a month", From: "4 14"},
+		{
+			N: 1000, Per: 30 * 24 * time.Hour, For: "workspace", Plan: "Free", Where: "a month; a third party's figure",
+			From: "4 14",
+		},
+		{
+			N: 100_000, Per: 30 * 24 * time.Hour, For: "workspace", Plan: "Team", Where: "a month; a third party's figure",
+			From: "4 14",
+		},
 	},
 	Waits: []Fact{
-		{"After a 429 nothing succeeds for 30 seconds; no header says so.", "3 4 5"},
+		{"After a 429 nothing succeeds for 30 seconds; no header with that wait was seen.", "3 4 5"},
 		{"Calls about webhooks count towards the same five a second.", "5"},
 		{"A 429 of the type PUBLIC_API_BILLING_LIMIT_EXCEEDED is the month's quota: to repeat it is of no use.", "15"},
 	},
@@ -92,7 +98,11 @@ var Airtable = &Partner{
 		},
 		{"A note in public code says that the MAC is in Base64 instead.", "15"},
 		{"A delivery holds no data: read the payloads from the last cursor on. Answer 200 or 204 with an empty body.", "5 6"},
-		{"The secret is told once. A webhook lives for 7 days; a refresh or reading its payloads prolongs it.", "6 11"},
+		{
+			"The secret is told once. A webhook lives for 7 days; a refresh, or reading its payloads while it is active, " +
+				"prolongs it.",
+			"6 11",
+		},
 		{"A notification that failed says whether it will be sent again.", "7"},
 		{"A webhook may be switched off once its specification has become invalid.", "14"},
 	}},
@@ -112,7 +122,7 @@ var Airtable = &Partner{
 	},
 }
 
-// classifyAirtable adds the wait that Airtable's documentation asks for after a 429, whose answer does not tell it.
+// classifyAirtable adds the wait that Airtable's documentation asks for after a 429; no header with it was seen.
 func classifyAirtable(a *belay.Attempt) belay.Verdict {
 	v := belay.Classify(a)
 	if a.Response != nil && a.Response.StatusCode == http.StatusTooManyRequests && v.RetryAfter == 0 {

@@ -53,8 +53,12 @@ var Asana = &Partner{
 	},
 	Waits: []Fact{
 		{"A 429 has Retry-After in whole seconds.", "1 2"},
-		{"A refused call counts too, so that calls before the end of the wait make it worse.", "2"},
-		{"A quota of cost is taken by the links that an answer needed; it may fall below zero, which few apps meet.", "2"},
+		{"A call refused by the limit per minute counts too, so that calls before the end of the wait make it worse.", "2"},
+		{
+			"A quota of cost is taken roughly by the links that an answer needed; it may fall below zero, which few apps " +
+				"meet.",
+			"2",
+		},
 	},
 	Lists: []List{
 		{
@@ -71,7 +75,7 @@ var Asana = &Partner{
 	Errors: Errors{
 		Message: "errors.message", RequestID: "errors.phrase", From: "3",
 		Notes: []Fact{
-			{"errors is an array; there is no code. Only a 500 has a phrase, which stands for a request id.", "3"},
+			{"errors is an array; no code was seen. Only a 500 has a phrase, which stands for a request id.", "3"},
 			{"A 402 is a call that needs a paid plan, a 451 one that the law forbids.", "3"},
 			{"A 412 of events is a missing or an old sync token.", "3 10"},
 		},
@@ -93,7 +97,7 @@ var Asana = &Partner{
 		{"The list of events goes back 24 hours, and may lack some; its tokens die after 24 hours or earlier.", "9 10"},
 		{"Events of a project cover its tasks, subtasks and stories.", "9"},
 		{"Tasks can be listed by modified_since. A change of a subtask does not count as one of its task.", "17"},
-		{"Events of a workspace need a service account.", "12"},
+		{"Events of a workspace need a service account, which is for Enterprise+.", "12"},
 	},
 	Quirks: []Fact{
 		{"The content stands in data, in answers and in bodies of requests.", "3 11"},

@@ -71,15 +71,19 @@ var Attio = &Partner{
 		},
 		{
 			Name: "cursor", How: belay.CursorPages{Items: "data", Cursor: "pagination.next_cursor", Param: "cursor"},
-			Text: "newer endpoints, such as meetings; parameter limit", From: "9",
+			Text: "some endpoints, such as meetings and views; parameter limit", From: "9",
 		},
 	},
 	Errors: Errors{
 		Code: "code", Message: "message", Classify: classifyAttio, From: "7 17",
 		Notes: []Fact{
 			{"type is the class: invalid_request_error, rate_limit_error, auth_error.", "1 7 9"},
-			{"A 409 of concurrent_write_conflict may be sent again.", "17"},
-			{"A 401 is a token that was revoked or is wrong, as none expires: ask for consent again.", "3"},
+			{"A 409 of concurrent_write_conflict, seen at activity records (beta), may be sent again.", "17"},
+			{
+				"As no end of tokens is told, a 401 should be one that was revoked or is wrong (our reading): ask for consent " +
+					"again.",
+				"3 10",
+			},
 		},
 	},
 	Idempotency: Idempotency{Notes: []Fact{
@@ -100,7 +104,7 @@ var Attio = &Partner{
 	Quirks: []Fact{
 		{"Times have nine digits after the second.", "7"},
 		{"A token without the scopes is accepted, and fails at reads.", "10"},
-		{"An id is an object, of workspace_id, object_id and record_id.", "7"},
+		{"The id of a record is an object, of workspace_id, object_id and record_id.", "7"},
 	},
 	Unknown: []string{
 		"PKCE", "for whom the limits are, except by a third party", "limits of the token endpoint", "request ids",

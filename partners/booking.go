@@ -45,11 +45,17 @@ var Booking = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 200, Per: time.Minute, For: "account", Where: "request-to-book; it warns from 170 on", From: "12"},
-		{N: 1, Per: 20 * time.Second, For: "route", Where: "reading reservations", From: "4 5 7"},
-		{N: 1, Of: "calls in flight", For: "route", Where: "reservations in B.XML", From: "7"},
+		{
+			N: 200, Per: time.Minute, For: "provider", Where: "request-to-book, by a page of 2023; it warns from 170 on",
+			From: "12",
+		},
 	},
 	Waits: []Fact{
+		{
+			"Booking.com advises one read of reservations every 20 seconds at each endpoint, and with B.XML no calls side " +
+				"by side.",
+			"4 5 7",
+		},
 		{"Messaging answers 429 without a figure: try later.", "13"},
 		{"Wait 5 seconds between acknowledging reservations and the next read.", "4 5"},
 		{"An answer to questions asks for a read of reservations every 30 seconds, not 20.", "10"},
@@ -70,7 +76,7 @@ var Booking = &Partner{
 					"connected.",
 				"8",
 			},
-			{"A 401 is a bad or missing credential; nothing tells one that has ended.", "13 19"},
+			{"A 401 is a bad or missing credential; no sign of one that has ended was seen.", "13 19"},
 			{"Come back after a 429 and after 5xx.", "8 11 19"},
 		},
 	},
@@ -78,7 +84,7 @@ var Booking = &Partner{
 		{"Instead of a key: repeat an acknowledgement until its answer is no 5xx; a read is repeated by the next one.", "11"},
 	}},
 	Webhooks: Webhooks{Notes: []Fact{
-		{"Nothing is signed: Booking.com gets a token from an OAuth endpoint of yours, and sends it as Bearer.", "15"},
+		{"No signature was seen: Booking.com gets a token from an OAuth endpoint of yours, and sends it as Bearer.", "15"},
 		{"A body has metadata, with uuid and type, and a payload; it is an alert, so read the data.", "15 16"},
 		{"Reservations are not sent, but new messages and changes of payouts and cards are.", "10 16"},
 	}},
@@ -89,8 +95,8 @@ var Booking = &Partner{
 			"4 5",
 		},
 		{
-			"What is not fetched in 30 minutes is sent by e-mail; with recovery switched on it is kept for 24 hours, " +
-				"except near the check-in.",
+			"What is not fetched (B.XML) or acknowledged (OTA) in 30 minutes is sent by e-mail; with recovery switched on it is kept for 24 hours, " +
+				"except within 48 hours of the check-in.",
 			"9",
 		},
 		{
@@ -101,7 +107,11 @@ var Booking = &Partner{
 	},
 	Quirks: []Fact{
 		{"Reservations are at https://secure-supply-xml.booking.com, as XML.", "4 5 7"},
-		{"GET /messages/latest gives at most 100; confirm them by PUT /messages, and read until there are none.", "13"},
+		{
+			"GET /messages/latest gives at most 100; confirm them by PUT /messages, and read until there are none. It is " +
+				"to be deprecated in favor of notifications.",
+			"13",
+		},
 		{"Two accounts of one property can double messages, and confirmed ones may come again.", "13"},
 		{"Basic authentication was to end on 2025-12-31.", "2"},
 	},

@@ -72,7 +72,11 @@ var Box = &Partner{
 					"are final.",
 				"2",
 			},
-			{"A 401 is unauthorized, whether the token has ended or is wrong. Some calls answer 403 without a token.", "2 13"},
+			{
+				"A 401 has the code unauthorized; no code of its own was seen for a token that has ended. Lists of a folder " +
+					"may answer 403 without a token or with an unknown one.",
+				"2 13",
+			},
 			{"context_info holds details, of another form for each endpoint.", "13"},
 		},
 	},
@@ -94,7 +98,11 @@ var Box = &Partner{
 			{"The time is RFC 3339; refuse one that is older than ten minutes.", "10 11"},
 			{"The id in the body stays the same over the tries, BOX-DELIVERY-ID does not.", "10"},
 			{"The trigger NO_ACTIVE_SESSION means that the tokens of the creator have ended.", "12"},
-			{"A webhook is deleted with its app or tokens, and after 30 days without success.", "12"},
+			{
+				"A webhook is deleted with its app or tokens, and after 30 days without success, if 14 days lie between the " +
+					"last success and the last trigger.",
+				"12",
+			},
 			{"A webhook is for one file or folder, not for the root; 1000 for each app and user.", "12"},
 		},
 	},
@@ -113,7 +121,7 @@ var Box = &Partner{
 		{"Endpoints with versions need the header box-version.", "4"},
 		{"A 202 may be a file that is not ready, with Retry-After, or a thumbnail that is not.", "13"},
 		{"Uploads have a host of their own.", "14"},
-		{"With fields, an item has only those.", "13"},
+		{"With fields, an item has those and the ones of its mini form; the other standard fields are left out.", "13"},
 		{"Folder 0 is the root. A service account begins with nothing.", "14"},
 		{"The header as-user acts for another user.", "5 8"},
 	},

@@ -71,9 +71,17 @@ var Calendly = &Partner{
 		Scheme: func(string) webhook.Scheme { return webhook.Calendly() },
 		Answer: 15 * time.Second, Over: 24 * time.Hour, From: "6 7",
 		Notes: []Fact{
-			{"The key is chosen when the webhook is made or, for OAuth apps, made for the app; it cannot be read later.", "6 7"},
+			{
+				"With a personal token a key may be chosen when the webhook is made; for OAuth apps one is made for the app; " +
+					"it cannot be read later.",
+				"6 7",
+			},
 			{"Any 2xx is a success, a redirect is none. A 410 deletes the webhook at once.", "6"},
-			{"After 24 hours without success a webhook is switched off, and has to be made anew.", "7"},
+			{
+				"Tries go on for 24 hours, or until 24 hours after the booked event. After 24 hours without success a webhook " +
+					"is switched off, and has to be made anew.",
+				"7",
+			},
 			{"A guide for others takes a tolerance of three minutes.", "13"},
 			{"A webhook tells its state and since when it is being retried.", "12"},
 			{"Its address cannot be changed, and a user cannot have it twice in an organization.", "6"},
@@ -88,7 +96,7 @@ var Calendly = &Partner{
 		{"Times are in UTC, with microseconds.", "11 12"},
 	},
 	Unknown: []string{
-		"the shape of the REST API's errors (a preview of documentation on another host shows title, message and details)",
+		"the shape of the REST API's errors",
 		"request ids",
 		"idempotency keys", "ids of deliveries, and how often they are repeated", "the vendor's word on the end of a list",
 		"what separates scopes",

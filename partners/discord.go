@@ -1,6 +1,8 @@
 package partners
 
 import (
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/belay-go/belay"
@@ -32,6 +34,7 @@ var Discord = &Partner{
 		RevokeURL: "https://discord.com/api/oauth2/token/revoke", StyleKnown: true, // StyleBody; Basic too
 		Access: 7 * 24 * time.Hour, Keep: []string{"scope", "guild", "webhook"}, From: "2",
 		Notes: []Fact{
+			{"Seven days are from examples; go by expires_in.", "2"},
 			{"Bodies are forms only; JSON is an error.", "2"},
 			{"Revoking any token ends all tokens of that consent.", "2"},
 			{
@@ -43,12 +46,13 @@ var Discord = &Partner{
 	},
 	Limits: []Limit{
 		{
-			N: 50, Per: time.Second, For: "token", Where: "global; without a token for each IP address", Default: true,
-			From: "1",
+			N: 50, Per: time.Second, For: "token",
+			Where:   "global, not for interactions; by IP address without a token; large bots may get more",
+			Default: true, When: discordCounts, From: "1",
 		},
 		{
 			N: 10_000, Per: 10 * time.Minute, Of: "answers of 401, 403 and 429",
-			Where: "for each IP address; more are a ban for a while", From: "1",
+			Where: "for each IP address; more are a ban for a while; a 429 of scope shared does not count", From: "1",
 		},
 	},
 	Waits: []Fact{
@@ -70,7 +74,11 @@ var Discord = &Partner{
 		Code: "code", Message: "message", Classify: classifyDiscord, From: "1 3",
 		Notes: []Fact{
 			{"code is a number. errors is a tree by field, whose leaves _errors have code and message.", "3"},
-			{"After a 401 stop at once: it counts towards the ban. So does a webhook that answers 404.", "1"},
+			{
+				"After a 401 stop at once: it counts towards the ban. Do not call a webhook that answered 404 again: doing so " +
+					"repeatedly is restricted too.",
+				"1",
+			},
 			{"A 502 passes: wait a bit, and try again.", "6"},
 		},
 	},
@@ -119,3 +127,6 @@ func classifyDiscord(a *belay.Attempt) belay.Verdict {
 	}
 	return v
 }
+
+// discordCounts reports whether a request counts for the global limit: those that answer interactions do not.
+func discordCounts(req *http.Request) bool { return !strings.Contains(req.URL.Path, "/interactions/") }

@@ -76,7 +76,8 @@ var Dropbox = &Partner{
 			{"A union without a value may be a plain text.", "12"},
 			{"409, with 403 and 404, is an error of the route; a 400 is often plain text.", "4 6"},
 			{
-				"Of the 401 only expired_access_token asks for a new token; others, such as missing_scope, need the user.",
+				"Of the 401 only expired_access_token asks for a new token; others, such as missing_scope, need the user, " +
+					"save a suspension.",
 				"1 4 6",
 			},
 			{"A batch may answer with async_job_id: ask for its state until it is complete.", "3"},
@@ -87,9 +88,13 @@ var Dropbox = &Partner{
 		{"The end of an upload session may be sent again with its session id.", "2"},
 	}},
 	Webhooks: Webhooks{
-		Answer: 10 * time.Second, Over: 10 * time.Minute, From: "11",
+		Answer: 10 * time.Second, Over: 10 * time.Minute, From: "10 11",
 		Notes: []Fact{
-			{"X-Dropbox-Signature is the HMAC-SHA256 of the body by the app's secret, in hexadecimal; no time, no id.", "11 13"},
+			{
+				"X-Dropbox-Signature is the HMAC-SHA256 of the body by the app's secret, in hexadecimal; no time and no id " +
+					"were seen.",
+				"11 13",
+			},
 			{"The address is asked first: GET with challenge, to be answered with it as text/plain, with nosniff.", "10"},
 			{"A delivery names accounts, several at once, and no changes: continue each one's cursor.", "13"},
 			{"One address for each app, with all its accounts.", "10"},

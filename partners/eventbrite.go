@@ -62,7 +62,7 @@ var Eventbrite = &Partner{
 		},
 	},
 	Webhooks: Webhooks{Notes: []Fact{
-		{"No signature is described; the vendor advises an address that nobody else knows.", "4 5"},
+		{"No signature is described in the parts seen; the vendor advises an address that nobody else knows.", "4 5"},
 		{"The body has api_url, where the changed object is.", "5"},
 		{"An answer of 410 ends the subscription.", "4 5"},
 		{"They are made by hand, or by the API with endpoint_url, actions and event_id.", "10"},

@@ -69,7 +69,7 @@ var Freshdesk = &Partner{
 			"Each include of the list of tickets costs one call more; webhooks that an account sends spend of the same limit.",
 			"3 7",
 		},
-		{"Accounts are moved by and by from limits by hour, of 3000 or 5000, to those by minute.", "1 11"},
+		{"In 2024 accounts were being moved by and by from limits by hour, of 3000 or 5000, to those by minute.", "1 11"},
 	},
 	Lists: []List{
 		{
@@ -91,7 +91,8 @@ var Freshdesk = &Partner{
 	}},
 	Changes: []Fact{
 		{
-			"Tickets take updated_since, and order_by=updated_at; without it only those of the last 30 days are listed.",
+			"Tickets take updated_since, and order_by=updated_at; without updated_since only those created (7) or updated " +
+				"(16) in the last 30 days are listed.",
 			"7 16",
 		},
 		{"Contacts take _updated_since.", "7"},

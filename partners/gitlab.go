@@ -78,7 +78,7 @@ var GitLab = &Partner{
 	Errors: Errors{
 		Message: "message", RequestHeader: "X-Request-Id", From: "1 3",
 		Notes: []Fact{
-			{"message is a text, or an object of fields with lists of texts, which may be nested. There is no code.", "3"},
+			{"message is a text, or an object of fields with lists of texts, which may be nested. No code was seen.", "3"},
 			{"404 may be a lack of access; 503 is a host with too much to do.", "3"},
 			{"202 means only that the work has been planned, that of a deletion too.", "3"},
 			{"An answer with needs_captcha_response wants the call again, with the headers of a solved captcha.", "3"},
@@ -90,7 +90,11 @@ var GitLab = &Partner{
 		Notes: []Fact{
 			{"The signing token, whsec_…, is of newer versions.", "11 13"},
 			{"Older ones send the secret itself, in X-Gitlab-Token: webhook.GitLabToken.", "6"},
-			{"Four failures in a row disable a hook for a time, forty for good.", "12"},
+			{
+				"On gitlab.com four failures in a row disable a hook for a time, forty for good (since 17.11); own hosts have " +
+					"this off unless switched on.",
+				"12",
+			},
 			{"Idempotency-Key, or webhook-id, is that of the event, also if it is sent again.", "6 11"},
 			{"Any 2xx or 3xx is a success.", "6"},
 			{"gitlab.com drops deliveries beyond the limit of a namespace, 500 to 13,000 a minute by its plan.", "4 6"},
@@ -102,7 +106,7 @@ var GitLab = &Partner{
 		{"id is unique everywhere, iid within a project; most addresses want the iid.", "1"},
 		{"Paths of groups and projects are one segment, with %2F.", "1"},
 		{"A project that was moved answers with a redirect.", "1"},
-		{"The list of users wants keyset above 50,000 records; above 10,000 there is no total and no last link.", "1"},
+		{"The list of users wants keyset above 50,000 records; any list above 10,000 has no total and no last link.", "1"},
 	},
 	Unknown: []string{
 		"parameters of changed records, and feeds of deleted ones", "the lifetime of refresh tokens",

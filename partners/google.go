@@ -44,7 +44,7 @@ var Google = &Partner{
 			{"A refresh token ends by the user, by an organization's policy, or after six months without use.", "12 16"},
 			{"With scopes of Gmail it ends with the user's password too.", "12 16"},
 			{"Of more than 100 refresh tokens for an account and client the oldest ends silently.", "12"},
-			{"Apps in the state Testing have refresh tokens of seven days.", "12"},
+			{"External apps in the state Testing have refresh tokens of seven days.", "12"},
 			{"A refresh token that has ended is a 400 with invalid_grant.", "13"},
 			{"Users may grant only some of the scopes: compare those of the answer.", "12"},
 		},
@@ -59,10 +59,10 @@ var Google = &Partner{
 	},
 	Waits: []Fact{
 		{"Calendar and Drive tell a limit by 429, or by 403 with the domain usageLimits; Sheets by 429.", "1 2 3 4"},
-		{"No header says what remains or how long to wait: back off exponentially.", "2 3 4"},
+		{"No header that says what remains or how long to wait was seen: back off exponentially.", "2 3 4"},
 		{"A message may end in Retry after and a time.", "14"},
 		{"Calendar may limit fast writes to one calendar at any time.", "1 2"},
-		{"Projects that used Calendar before 2026-05-01 may have older limits.", "2"},
+		{"Projects that used Calendar between November 2025 and April 2026 keep their older limits.", "2"},
 		{"Sheets fills up its limits each minute.", "4"},
 	},
 	Lists: []List{
@@ -83,7 +83,11 @@ var Google = &Partner{
 	Errors: Errors{
 		Code: "error.errors.0.reason", Message: "error.message", Classify: classifyGoogle, From: "1 5",
 		Notes: []Fact{
-			{"A 403 is a limit with the domain usageLimits, and a refusal with others.", "1 5"},
+			{
+				"A 403 is a limit with the domain usageLimits and the reason userRateLimitExceeded or rateLimitExceeded; " +
+					"other domains are refusals.",
+				"1 5",
+			},
 			{"A token that has ended is a 401 with the reason authError.", "1"},
 			{"429, 500, 502, 503 and 504 pass.", "2 3 5"},
 		},
@@ -110,7 +114,7 @@ var Google = &Partner{
 		{"Calendar is under /calendar/v3, Drive under /drive/v3; Sheets has the host sheets.googleapis.com.", "8 9 14"},
 		{"Times of Calendar's queries are RFC 3339 with a zone.", "11"},
 		{"Drive lists files in the trash too, unless q says trashed=false.", "18"},
-		{"Watches and their end count as calls of Drive, notifications do not.", "3"},
+		{"By an older copy, watches and their end count as calls of Drive, notifications do not.", "3"},
 	},
 	Unknown: []string{
 		"what each call of Drive costs", "the header of a call's id", "limits of the token endpoint",

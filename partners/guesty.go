@@ -37,7 +37,7 @@ var Guesty = &Partner{
 		Limits: []Limit{{N: 5, Per: 24 * time.Hour, For: "API key", Default: true, From: "1"}},
 		Notes: []Fact{
 			{"Five tokens in 24 hours for a key: keep the token, and share it between processes.", "1"},
-			{"There is no page of consent, and no refresh token; keys come from the dashboard.", "2 14"},
+			{"No page of consent and no refresh token were seen; keys come from the dashboard.", "2 14"},
 		},
 	},
 	Limits: []Limit{

@@ -21,7 +21,7 @@ var Hostaway = &Partner{
 		"5": "https://github.com/Hostaway/api, source/includes/_unifiedWebhookLog_*.md",
 		"6": "https://github.com/Hostaway/api, source/includes/_changelog.md",
 		"7": "https://github.com/Hostaway/api, source/includes/_listing_retrieveListingsList.md, _conversation_retrieveConversationsList.md",
-		"8": "https://github.com/Hostaway/api, source/includes/_reservation_createReservation.md, _reservationStatuses.md, _deleteReservation.md",
+		"8": "https://github.com/Hostaway/api, source/includes/_reservation_createReservation.md, _reservation_reservationStatuses.md, _reservation_deleteReservation.md",
 		"9": "https://support.hostaway.com, article 360002576293",
 	},
 	Base: Base{URL: "https://api.hostaway.com/v1", From: "1"},
@@ -41,7 +41,7 @@ var Hostaway = &Partner{
 		{N: 15, Per: 10 * time.Second, For: "IP address", Default: true, From: "1"},
 		{N: 20, Per: 10 * time.Second, For: "account", From: "1"},
 	},
-	Waits: []Fact{{"429; no header says how long to wait, or what remains.", "1"}},
+	Waits: []Fact{{"429; no header that says how long to wait, or what remains, is described.", "1"}},
 	Lists: []List{
 		{
 			Name: "reservations", How: belay.LastIDPages{Items: "result", Param: "afterId", UntilEmpty: true},
@@ -57,7 +57,7 @@ var Hostaway = &Partner{
 	Errors: Errors{
 		Message: "result", Classify: classifyHostaway, From: "1",
 		Notes: []Fact{
-			{"status is success or fail; the text is in result, and in message at 429. There is no code.", "1"},
+			{"status is success or fail; the text is in result, and in message at 429. No code is described.", "1"},
 			{"A token that has ended is a 403, not a 401.", "1"},
 		},
 	},

@@ -32,6 +32,7 @@ var HubSpot = &Partner{
 		"21": "https://mcpservers.org and https://github.com/vm0-ai/vm0-skills, pages on HubSpot (third party)",
 		"22": "https://github.com/api-evangelist/hubspot (third party, generated)",
 		"24": "https://developers.hubspot.com/docs/api-reference/crm-contracts-v3/search/post-crm-v3-objects-contracts-search",
+		"25": "https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines (as third parties quote it)",
 		"19": "https://github.com/hookdeck/webhook-skills (third party)",
 	},
 	Base: Base{URL: "https://api.hubapi.com", From: "8"},
@@ -51,12 +52,16 @@ var HubSpot = &Partner{
 	Limits: []Limit{
 		{
 			N: 100, Per: 10 * time.Second, For: "app and account",
-			Where: "OAuth apps, without a daily limit; private apps have more", Default: true, From: "2 4 16",
+			Where:   "OAuth apps (an older figure; 110 is quoted now), without a daily limit; private apps have as much or more",
+			Default: true, From: "2 4 16 25",
 		},
 		{N: 190, Per: 10 * time.Second, Plan: "Professional, Enterprise", Where: "private apps", From: "2"},
-		{N: 650_000, Per: 24 * time.Hour, Plan: "Professional", Where: "private apps", From: "2"},
+		{
+			N: 625_000, Per: 24 * time.Hour, For: "account", Plan: "Professional",
+			Where: "private apps (650,000 in an older notice)", From: "25",
+		},
 		{N: 1_000_000, Per: 24 * time.Hour, Plan: "Enterprise", Where: "private apps", From: "2"},
-		{N: 4, Per: time.Second, For: "token", Where: "search", From: "5"},
+		{N: 4, Per: time.Second, For: "token", Where: "search (an older figure, raised since)", From: "2 5"},
 	},
 	Waits: []Fact{
 		{

@@ -43,7 +43,11 @@ var Jira = &Partner{
 		Refresh: 90 * 24 * time.Hour, Rotates: Yes, From: "4 5 19",
 		Notes: []Fact{
 			{"The consent address takes audience=api.atlassian.com and prompt=consent; scopes are separated by spaces.", "19"},
-			{"The vendor's own client sends token requests as JSON, with the id and the secret in the body.", "19"},
+			{
+				"The vendor's own client sends token requests as JSON with the id in the body: with PKCE and no secret, or, " +
+					"in a flow not yet in use, with the secret and no PKCE.",
+				"19",
+			},
 			{"A refresh token comes only with the scope offline_access.", "4"},
 			{"Each refresh ends the old refresh token, with ten minutes' leeway; 90 days of disuse end it too.", "4"},
 			{"The cloudId is the id in the answer of https://api.atlassian.com/oauth/token/accessible-resources.", "4 19"},
@@ -51,9 +55,18 @@ var Jira = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 65_000, Per: time.Hour, Of: "points", For: "app", Where: "first tier, all customers together", From: "14"},
-		{N: 20, Per: 2 * time.Second, For: "route", Where: "writes of one issue, bulk calls excepted", From: "14"},
-		{N: 100, Per: 30 * time.Second, For: "route", Where: "writes of one issue, bulk calls excepted", From: "14"},
+		{
+			N: 65_000, Per: time.Hour, Of: "points", For: "app",
+			Where: "first tier, all customers together, not with API tokens; by a third party", From: "1 14",
+		},
+		{
+			N: 20, Per: 2 * time.Second, For: "route", Where: "writes of one issue, bulk calls excepted, by a third party",
+			From: "14",
+		},
+		{
+			N: 100, Per: 30 * time.Second, For: "route", Where: "writes of one issue, bulk calls excepted, by a third party",
+			From: "14",
+		},
 	},
 	Waits: []Fact{
 		{
@@ -76,7 +89,7 @@ var Jira = &Partner{
 		{
 			Name: "values",
 			How:  belay.OffsetPages{Items: "values", Limit: 50, OffsetParam: "startAt", LimitParam: "maxResults", Total: "total"},
-			Text: "most other lists; the server may lower maxResults", From: "8 17",
+			Text: "seen at webhooks; the server may lower maxResults", From: "8 17",
 		},
 	},
 	Errors: Errors{

@@ -40,7 +40,11 @@ var Klaviyo = &Partner{
 		RevokeURL: "https://a.klaviyo.com/oauth/revoke", Style: oauth.StyleHeader, StyleKnown: true, PKCE: Yes,
 		Refresh: 90 * 24 * time.Hour, From: "3 4 16 17",
 		Notes: []Fact{
-			{"The refresh token ends after 90 days without use; a 400 with invalid_grant says that it has ended.", "17"},
+			{
+				"The refresh token ends after 90 days without use; a 400 with invalid_grant may mean that, an uninstalled " +
+					"app, a revoked or a wrong token.",
+				"17",
+			},
 			{"Scopes are separated by spaces, and must be set on the app too.", "3 4 9"},
 			{"Token requests to www.klaviyo.com are blocked.", "3"},
 			{"The answer has expires_in, and the SDK stores both tokens after each refresh.", "9 16"},
@@ -88,6 +92,7 @@ var Klaviyo = &Partner{
 		},
 		{"Klaviyo-Webhook-Id must be the same as the id in meta, or the delivery is to be dropped.", "8"},
 		{"A delivery has an array data; external_id is the id of an event.", "8"},
+		{"Only customers of Advanced KDP and app partners may manage webhooks.", "8"},
 		{"The webhook action of flows is not signed.", "15"},
 	}},
 	Changes: []Fact{{"Lists take filters such as greater-than(updated,TIME); which fields, depends on the endpoint.", "9 14"}},

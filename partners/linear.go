@@ -43,7 +43,11 @@ var Linear = &Partner{
 		Notes: []Fact{
 			{"Scopes are separated by commas in the consent address; read is always there.", "2"},
 			{"actor=app creates things as the app and not as the user; prompt=consent lets a user add a workspace.", "2 21"},
-			{"All apps have refresh tokens since 2026-04-01; before, access tokens lasted ten years.", "2 11"},
+			{
+				"Apps made since 2025-10-01 have refresh tokens, and all apps since 2026-04-01; before, access tokens lasted " +
+					"ten years.",
+				"2 11",
+			},
 			{"A connection from before may have to be migrated.", "12"},
 			{"Apps from before 2023-12-01 get scope as an array.", "21"},
 			{"Every admin of a workspace sees its apps: the vendor advises a workspace of its own.", "2"},
@@ -51,11 +55,11 @@ var Linear = &Partner{
 	},
 	Limits: []Limit{
 		{N: 1500, Per: time.Hour, For: "user", Where: "API keys, by an older copy of the page", From: "13 21"},
-		{N: 1200, Per: time.Hour, For: "user", Where: "OAuth apps, by an older copy of the page", From: "13 21"},
+		{N: 1200, Per: time.Hour, For: "app and user", Where: "OAuth apps, by an older copy of the page", From: "13 21"},
 		{N: 5000, Per: time.Hour, For: "token", Where: "API keys, by a newer third party", From: "7"},
 		{N: 250_000, Per: time.Hour, Of: "points", For: "user", Where: "API keys", From: "7 13 21"},
 		{
-			N: 200_000, Per: time.Hour, Of: "points", For: "user", Where: "OAuth apps, by an older copy of the page",
+			N: 200_000, Per: time.Hour, Of: "points", For: "app and user", Where: "OAuth apps, by an older copy of the page",
 			From: "21",
 		},
 		{N: 10_000, Of: "points", Where: "one query", From: "7 21"},
@@ -103,7 +107,7 @@ var Linear = &Partner{
 					"be disabled.",
 				"21",
 			},
-			{"The SDK refuses a webhookTimestamp of more than a minute ago.", "5 6"},
+			{"The SDK refuses a webhookTimestamp more than a minute away, either way, and lets a missing one pass.", "5 6"},
 			{"Order is not promised: fetch the record again.", "17"},
 			{"Only admins, and apps with the scope admin, may create or read webhooks.", "21"},
 		},
@@ -112,7 +116,7 @@ var Linear = &Partner{
 		{"orderBy: updatedAt has the latest change first; filters exist.", "1 3"},
 		{"The vendor prefers webhooks to polling.", "1"},
 	},
-	Quirks: []Fact{{"The API has no versions.", "1"}},
+	Quirks: []Fact{{"The API has no versions.", "21"}},
 	Unknown: []string{
 		"the status of a refused call (third parties have seen 400)",
 		"lifetimes of tokens, and whether refresh tokens rotate",

@@ -28,7 +28,7 @@ var Lodgify = &Partner{
 	Base: Base{URL: "https://api.lodgify.com", From: "1"},
 	Auth: []Auth{{Kind: "header", Name: "X-ApiKey", Text: "the key of the account; one that is not registered may use few keys", From: "1 2 5"}},
 	Limits: []Limit{
-		{N: 600, Per: time.Minute, Where: "v1, and so the lower one of both", Default: true, From: "1"},
+		{N: 600, Per: time.Minute, Where: "v1; taken for v2 too, to be safe", Default: true, From: "1"},
 		{N: 750, Per: time.Minute, Where: "v2", From: "1"},
 		{N: 10, Per: time.Minute, Where: "calendar files", From: "1"},
 	},

@@ -44,7 +44,10 @@ var Mailchimp = &Partner{
 		Notes: []Fact{
 			{"Tokens do not end by time, and there are no refresh tokens; expires_in is 0 and scope null.", "3 10 17"},
 			{"A 401 with a token that has worked means that it was revoked: ask the user again.", "18"},
-			{"https://login.mailchimp.com/oauth2/metadata tells the data centre.", "3 6"},
+			{
+				"https://login.mailchimp.com/oauth2/metadata tells the data centre; the newest pages want neither in new code.",
+				"3 6 18",
+			},
 			{"There are no scopes: a token may do what its user may.", "6"},
 		},
 	},

@@ -27,6 +27,7 @@ var MicrosoftGraph = &Partner{
 		"13": "https://github.com/microsoftgraph/microsoft-graph-docs-contrib, concepts/best-practices-concept.md (older)",
 		"14": "https://learn.microsoft.com/en-us/answers/questions/648796 (third party)",
 		"15": "the event resource in the models of the Graph SDKs (the vendor's SDK)",
+		"16": "https://learn.microsoft.com/graph/throttling-limits",
 	},
 	Base: Base{URL: "https://graph.microsoft.com/v1.0", From: "1 4 6"},
 	Auth: []Auth{{Kind: "oauth", Text: "authorization code for a user; application permissions without one", From: "9"}},
@@ -49,7 +50,10 @@ var MicrosoftGraph = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 2000, Per: time.Second, For: "app", Where: "all of Graph, all customers together", Default: true, From: "1"},
+		{
+			N: 130_000, Per: 10 * time.Second, For: "app", Where: "all of Graph, all customers together", Default: true,
+			From: "16",
+		},
 		{N: 10_000, Per: 10 * time.Minute, For: "app and mailbox", Where: "Outlook", From: "1"},
 		{N: 4, Of: "calls in flight", For: "app and mailbox", Where: "Outlook", From: "1"},
 		{
@@ -73,7 +77,7 @@ var MicrosoftGraph = &Partner{
 		{"OneNote, identity protection, conditional access and data policy send no Retry-After.", "1"},
 		{
 			"The directory says what a call costs in x-ms-resource-unit, and how near the limit is in " +
-				"x-ms-throttle-limit-percentage.",
+				"x-ms-throttle-limit-percentage, sent above 0.8 only.",
 			"1",
 		},
 		{"SharePoint sends RateLimit-* from 80 percent on, with seconds to the reset.", "12"},
@@ -121,7 +125,8 @@ var MicrosoftGraph = &Partner{
 		{"Drives and lists have slightly other parameters of delta.", "5"},
 	},
 	Unknown: []string{
-		"present lifetimes of subscriptions, and figures of Outlook", "how to revoke a token", "an id of notifications",
+		"present lifetimes of subscriptions", "present figures of Outlook, the directory, Teams and OneNote",
+		"how to revoke a token", "an id of notifications",
 		"limits of the token endpoint and of subscriptions",
 	},
 }

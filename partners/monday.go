@@ -46,7 +46,11 @@ var Monday = &Partner{
 			{"Token requests are shown as JSON; Basic authorization is advertised too.", "7 8"},
 			{"The answer shows no expires_in: the access token is a JWT, whose exp tells it.", "7"},
 			{"Each refresh gives a new refresh token: store both.", "7"},
-			{"Tokens of the old flow do not end, and get 401 with OAUTH21_TOKEN_REQUIRED from version 2027-04 on.", "5"},
+			{
+				"Tokens of the old flow do not end until the app is uninstalled, and get 401 with OAUTH21_TOKEN_REQUIRED from " +
+					"version 2027-04 on.",
+				"5",
+			},
 			{"Airbyte says that old tokens end on 2026-10-01; an endpoint turns them into new ones.", "6 8"},
 			{"force_install_if_needed=true installs the app at the consent.", "8 15"},
 		},
@@ -73,7 +77,7 @@ var Monday = &Partner{
 	Waits: []Fact{
 		{"A limit is a 429, or a 200 with errors: look at both.", "3 17"},
 		{"retry_in_seconds in extensions says how long; Retry-After comes too, without a word on its unit.", "2 3 19 20"},
-		{"Points come back a minute after the first call, those of the day at midnight UTC.", "1 2"},
+		{"Points come back a minute after the first call, the calls of the day at midnight UTC.", "1 2"},
 		{"Limits of a minute's queries and of calls in flight depend on the plan; failed calls count.", "1 2"},
 		{"RateLimit and RateLimit-Policy come with each answer.", "3"},
 		{"A query may ask for its own cost with complexity.", "1 13"},

@@ -67,7 +67,11 @@ var Okta = &Partner{
 		{"Each answer has X-Rate-Limit-Limit, -Remaining and -Reset; the reset is a time in seconds of UTC.", "2"},
 		{"Limit 0 and remaining 0 on a 429 tell of too many calls in flight; the reset is an estimate then.", "2"},
 		{"All apps of an org share a quota, so that what is left may be less than was told.", "8"},
-		{"More than 10,000 licences multiply limits of listed endpoints by five, more than 100,000 by ten.", "3"},
+		{
+			"In workforce orgs made after 2021-01-07, 10,000 licences or more multiply limits of listed endpoints by five, " +
+				"more than 100,000 by ten.",
+			"3",
+		},
 	},
 	Lists: []List{
 		{
@@ -84,7 +88,7 @@ var Okta = &Partner{
 		Notes: []Fact{
 			{"Only errorCode is meant for programs; errorCauses has the details.", "1"},
 			{"A PUT or POST without a body and without Content-Length is a 411.", "1"},
-			{"A 429 was seen with the code E0000047.", "11"},
+			{"The code E0000047 was seen for a call over the limit; its status was not told.", "11"},
 		},
 	},
 	Webhooks: Webhooks{

@@ -114,8 +114,13 @@ var PagerDuty = &Partner{
 			},
 			{"Later events of the same subscription and record wait behind one that fails.", "6"},
 			{"Answer 400 to a malformed request and 403 to a bad signature, to stop repetitions.", "10"},
+			{
+				"Three webhooks in a row that are dropped, by a final 4xx too, disable the subscription for 24 hours; its " +
+					"queue is lost.",
+				"6",
+			},
 			{"Actions on incidents have 16 seconds.", "6"},
-			{"Somebody saw four tries in 20 minutes.", "11"},
+			{"A third party tells of four tries in 20 minutes, an older version of the vendor's page of four retries.", "6 11"},
 		},
 	},
 	Changes: []Fact{

@@ -40,11 +40,12 @@ var Pipedrive = &Partner{
 	OAuth: OAuth{
 		AuthURL: "https://oauth.pipedrive.com/oauth/authorize", TokenURL: "https://oauth.pipedrive.com/oauth/token",
 		Style: oauth.StyleHeader, StyleKnown: true, Access: time.Hour, Refresh: 60 * 24 * time.Hour, Rotates: No,
-		Keep: []string{"api_domain", "scope"}, From: "1 9",
+		RevokeURL: "https://oauth.pipedrive.com/oauth/revoke", Keep: []string{"api_domain", "scope"}, From: "1 9 15",
 		Notes: []Fact{
 			{"api_domain of the answer is the base of calls.", "1"},
 			{"The refresh token stays the same; each use begins its 60 days anew.", "1"},
 			{"Scopes belong to the app, and are no parameter.", "1"},
+			{"To revoke a refresh token is to uninstall the app; an access token may be revoked alone, by Basic too.", "15"},
 			{"A code lives for 5 minutes.", "1"},
 			{"Tokens grow: keep room for 768 characters.", "1"},
 			{"A person's refusal comes back as error=user_denied; the SDK says access_denied.", "1 11"},
@@ -57,13 +58,13 @@ var Pipedrive = &Partner{
 	},
 	Limits: []Limit{
 		{N: 20, Per: 2 * time.Second, For: "token", Plan: "Lite", Where: "API token", From: "2"},
-		{N: 80, Per: 2 * time.Second, For: "app", Plan: "Lite", From: "2"},
+		{N: 80, Per: 2 * time.Second, For: "token", Plan: "Lite", Where: "OAuth", From: "2"},
 		{N: 40, Per: 2 * time.Second, For: "token", Plan: "Growth", Where: "API token", From: "2"},
-		{N: 160, Per: 2 * time.Second, For: "app", Plan: "Growth", From: "2"},
+		{N: 160, Per: 2 * time.Second, For: "token", Plan: "Growth", Where: "OAuth", From: "2"},
 		{N: 100, Per: 2 * time.Second, For: "token", Plan: "Premium", Where: "API token", From: "2"},
-		{N: 400, Per: 2 * time.Second, For: "app", Plan: "Premium", From: "2"},
+		{N: 400, Per: 2 * time.Second, For: "token", Plan: "Premium", Where: "OAuth", From: "2"},
 		{N: 120, Per: 2 * time.Second, For: "token", Plan: "Ultimate", Where: "API token", From: "2"},
-		{N: 480, Per: 2 * time.Second, For: "app", Plan: "Ultimate", From: "2"},
+		{N: 480, Per: 2 * time.Second, For: "token", Plan: "Ultimate", Where: "OAuth", From: "2"},
 		{N: 10, Per: 2 * time.Second, Where: "search", From: "2"},
 		{N: 30_000, Per: 24 * time.Hour, Of: "tokens", For: "account", Plan: "Lite", Where: "for each seat", From: "2"},
 		{N: 60_000, Per: 24 * time.Hour, Of: "tokens", For: "account", Plan: "Growth", Where: "for each seat", From: "2"},
@@ -112,7 +113,7 @@ var Pipedrive = &Partner{
 	Webhooks: Webhooks{
 		Answer: 10 * time.Second, Retries: 3, From: "3",
 		Notes: []Fact{
-			{"Nothing is signed: the proof is a user and a password by Basic, given when the webhook is created.", "3"},
+			{"No signature is documented: the proof is a user and a password by Basic, given when the webhook is created.", "3"},
 			{"Retries come after 3, 30 and 150 seconds; meta.attempt goes from 1 to 4.", "3"},
 			{"meta.id tells events apart; previous is null on creation, data on deletion.", "3"},
 			{"Ten failed first tries ban a webhook for 30 minutes, whose events are lost.", "3"},
@@ -134,7 +135,7 @@ var Pipedrive = &Partner{
 		{"A webhook only fires for what its user may see.", "3"},
 	},
 	Unknown: []string{
-		"an address to revoke tokens", "PKCE", "limits of the token endpoint",
+		"PKCE", "limits of the token endpoint",
 		"Retry-After, and the unit of x-ratelimit-reset",
 		"a header with the id of a call", "deleted records of other kinds", "keys of idempotency",
 	},

@@ -75,7 +75,7 @@ var QuickBooks = &Partner{
 		{N: 10, Of: "calls in flight", For: "app and account", Where: "older text", From: "2"},
 	},
 	Waits: []Fact{
-		{"Wait 60 seconds after a 429, says the vendor.", "1"},
+		{"Wait 60 seconds after a 429, says the vendor; the Builder tier's limit of a month is a 429 too.", "1"},
 		{"A third party quotes the 429 as ThrottleExceeded, code 003001.", "22"},
 		{"A request ends after 120 seconds.", "1"},
 		{"Older texts tell of 503 after heavy use.", "2"},

@@ -63,8 +63,8 @@ var SendGrid = &Partner{
 			{"A 401 also tells of a key that was deleted or changed.", "6"},
 			{"A 403 is a sender that is not verified, or a block for a time after many bad requests.", "4"},
 			{"A 202 says that a mail is valid and queued, no more: what became of it comes by webhook.", "9 10 17"},
-			{"Try again after 429, 5xx and the 403 that is a block.", "1 4 21"},
-			{"A 406 is a missing Accept, a 413 a body that is too large.", "4 17"},
+			{"Try again after 429 and the 403 that is a block; a text on the old API adds 5xx.", "1 4 21"},
+			{"A 406 is a missing Accept; an older text adds 413, a body that is too large.", "4 17"},
 		},
 	},
 	Webhooks: Webhooks{

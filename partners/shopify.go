@@ -61,8 +61,8 @@ var Shopify = &Partner{
 		Notes: []Fact{
 			{"Scopes have commas between them.", "13"},
 			{
-				"Tokens expire only if expiring=1 was sent; public apps must from 2027-01-01 on, those made since 2026-04-01 " +
-					"now.",
+				"Offline tokens, the default, expire only if expiring=1 was sent; public apps must from 2027-01-01 on, those " +
+					"made since 2026-04-01 now; custom and merchant-made apps need not.",
 				"7 14",
 			},
 			{"A token that does not expire lasts until the app is uninstalled or its secret revoked.", "9"},
@@ -95,7 +95,10 @@ var Shopify = &Partner{
 			"REST has X-Shopify-Shop-Api-Call-Limit, as used/size, and a 429 has Retry-After in seconds, with decimals.",
 			"24 26",
 		},
-		{"The SDK repeats after 429 and 503, and waits a second without Retry-After.", "26"},
+		{
+			"If told to, the SDK repeats after 429 and 503, in REST after 500 too; without Retry-After it waits a second.",
+			"26",
+		},
 	},
 	Lists: []List{
 		{
@@ -124,7 +127,8 @@ var Shopify = &Partner{
 		Notes: []Fact{
 			{
 				"Some mutations take @idempotent(key:), and must from 2026-04 on: refundCreate, inventoryAdjustQuantities, " +
-					"inventoryShipmentReceive and others.", "17",
+					"inventoryShipmentReceive and others.",
+				"17",
 			},
 			{"The same key and variables get the first answer again; payments by REST have unique_token.", "17"},
 		},
@@ -137,7 +141,7 @@ var Shopify = &Partner{
 			{"Eight failures in a row delete a subscription that was made by API.", "21"},
 			{"X-Shopify-Webhook-Id tells deliveries apart, X-Shopify-Event-Id events.", "18 19"},
 			{"A new secret may take an hour to be used.", "18"},
-			{"The newer Events sign in the same way, with headers that lack the X-.", "18 26"},
+			{"The newer Events, a preview, sign in the same way, with headers that lack the X-.", "18 26"},
 		},
 	},
 	Changes: []Fact{

@@ -115,7 +115,7 @@ var Slack = &Partner{
 			{"At most 30,000 events an hour are delivered for a workspace.", "2"},
 		},
 	},
-	Changes: []Fact{{"History can be cut by oldest and latest; there is no list of what has changed.", "3 6"}},
+	Changes: []Fact{{"History can be cut by oldest and latest; no list of what has changed was seen.", "3 6"}},
 	Quirks: []Fact{
 		{"An app that is installed for an enterprise has no single team: look at is_enterprise_install.", "6"},
 		{"Times of messages are texts of seconds and microseconds.", "6"},

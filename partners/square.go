@@ -52,7 +52,10 @@ var Square = &Partner{
 			{"The end of the token is the time expires_at, and not a number of seconds.", "3"},
 			{"The token endpoint takes JSON.", "3 18 24"},
 			{"PKCE is a flow of its own: no secret, and each refresh returns a new refresh token.", "3"},
-			{"With short_lived a token lasts 24 hours; scopes can narrow a token that is refreshed.", "3"},
+			{
+				"With short_lived a token lasts 24 hours, and no refresh token comes; scopes can narrow a refreshed token.",
+				"3 24",
+			},
 			{"The vendor advises to refresh every seven days, and to raise an alarm when a token is older than eight.", "2"},
 			{"A revocation has the header Authorization: Client SECRET, and ends all tokens of the seller for the app.", "24"},
 			{"A nightly refresh of many sellers ran into a limit, with an error of the shape of API v1.", "7"},

@@ -34,20 +34,24 @@ var Stripe = &Partner{
 	},
 	OAuth: OAuth{
 		StyleKnown: true, Access: -1, Keep: []string{"stripe_user_id", "livemode", "scope", "refresh_token"}, From: "10 17",
-		Notes: []Fact{{"Connect: client_secret is the platform's own secret key; the scope is read_only or read_write.", "10"}},
+		Notes: []Fact{{"That tokens do not end is of Connect.", "17"}, {"Connect: client_secret is the platform's own secret key; the scope is read_only or read_write.", "10"}},
 	},
 	Limits: []Limit{
-		{N: 100, Per: time.Second, For: "account", Where: "live mode", Default: true, From: "2"},
+		{N: 100, Per: time.Second, For: "account", Where: "live mode; may differ by account", Default: true, From: "2"},
 		{N: 25, Per: time.Second, For: "account", Where: "sandbox", From: "2"},
 		{N: 25, Per: time.Second, For: "route", Where: "each endpoint, unless it states another one", From: "2"},
 		{N: 20, Per: time.Second, Where: "files, reads and writes each", From: "1 2"},
 		{N: 20, Per: time.Second, Where: "search, reads", From: "1"},
-		{N: 1000, Per: time.Hour, For: "route", Where: "updates of one PaymentIntent", From: "2"},
+		{N: 1000, Per: time.Hour, Where: "updates, for each PaymentIntent", From: "2"},
 	},
 	Waits: []Fact{
 		{"A concurrency limiter stands beside the rate limiter, without a figure.", "1 2"},
 		{"A 429 may also be a lock of an object, which the SDKs retry.", "16"},
-		{"The header Stripe-Should-Retry says whether to retry; the Go SDK then retries a 409 and 5xx, nothing else.", "9"},
+		{
+			"The header Stripe-Should-Retry says whether to retry; without it the Go SDK retries a 409, a 5xx, and a 429 " +
+				"with the code lock_timeout.",
+			"9",
+		},
 	},
 	Lists: []List{
 		{

@@ -80,8 +80,8 @@ var Twilio = &Partner{
 		Scheme: webhook.Twilio, Answer: 15 * time.Second, Retries: 1, From: "10 12 14",
 		Notes: []Fact{
 			{
-				"The fragment of the address changes times and retries: rc is the number of retries, 0 to 5, and rp their " +
-					"policy.",
+				"The one retry is for a connection that fails. The fragment of the address changes times and retries: rc is " +
+					"their number, 0 to 5, and rp their policy; all together have 15 seconds.",
 				"14",
 			},
 			{"When a call fails, the fallback address is called if there is one.", "15"},

@@ -32,6 +32,7 @@ var Zendesk = &Partner{
 			"https://github.com/zendesk/zendesk_api_client_rb/issues/510, which names the vendor's section",
 		"18": "copies of the vendor's pages, and https://github.com/hookdeck/webhook-skills (third parties)",
 		"19": "https://developer.zendesk.com/documentation/api-basics/authentication/revoking-oauth-token",
+		"20": "https://developer.zendesk.com/api-reference/ticketing/introduction/",
 	},
 	Base: Base{URL: "https://{subdomain}.zendesk.com", From: "4 14"},
 	Auth: []Auth{
@@ -109,8 +110,8 @@ var Zendesk = &Partner{
 		},
 	},
 	Idempotency: Idempotency{
-		Header: "Idempotency-Key", From: "17",
-		Notes: []Fact{{"A key has up to 255 characters, best a UUID; the answer carries x-idempotency-lookup.", "17"}},
+		From:  "17 20",
+		Notes: []Fact{{"The header Idempotency-Key is for the creation of tickets; for other writes none is documented there.", "20"}, {"A key has up to 255 characters, best a UUID; the answer carries x-idempotency-lookup.", "17 20"}},
 	},
 	Webhooks: Webhooks{
 		Scheme: func(string) webhook.Scheme { return webhook.Zendesk() }, Answer: 12 * time.Second, Retries: 5, From: "16 18",
