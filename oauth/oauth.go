@@ -45,8 +45,10 @@ type Config struct {
 	// Style is how ClientID and ClientSecret are sent. Zero is StyleBody. Belay never finds it out by sending
 	// requests, because some partners allow five token requests a day.
 	Style Style
-	// Scopes are the scopes to ask for, sent separated by spaces. Nil asks for none.
-	Scopes []string
+	// Scopes are the scopes to ask for. Nil asks for none. ScopeSeparator stands between them; empty means a space (RFC
+	// 6749 section 3.3). Linear, Shopify and Slack want a comma.
+	Scopes         []string
+	ScopeSeparator string
 	// Params are sent with each token request, for example an audience. They are not printed. Nil sends none.
 	Params url.Values `json:"-"`
 	// JSON sends token requests as a JSON object instead of a form.
@@ -197,6 +199,9 @@ func New(cfg Config) (*App, error) {
 		cfg.Transport = newTransport()
 	}
 	cfg.Scopes = slices.Clone(cfg.Scopes)
+	if cfg.ScopeSeparator != "" && len(cfg.Scopes) > 0 {
+		cfg.Scopes = []string{strings.Join(cfg.Scopes, cfg.ScopeSeparator)} // x/oauth2 joins them by spaces
+	}
 	params := cloneValues(cfg.Params)
 	cfg.Params = nil
 	o := &App{

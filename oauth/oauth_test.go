@@ -381,6 +381,26 @@ func TestOddRefusalIsAskedAgain(t *testing.T) {
 	})
 }
 
+// Scopes go to the page of consent and to the token endpoint, with what the partner wants between them.
+func TestScopeSeparator(t *testing.T) {
+	t.Parallel()
+	for separator, want := range map[string]string{"": "a b", ",": "a,b"} {
+		testkit.Bubble(t, want, func(t *testing.T) {
+			i := testkit.NewIssuer(time.Hour)
+			scopes := []string{"a", "b"}
+			o := app(t, i, func(cfg *oauth.Config) { cfg.Scopes, cfg.ScopeSeparator = scopes, separator })
+			scopes[0] = "changed"
+			consent, err := o.AuthCodeURL(nil)
+			require.NoError(t, err)
+			u, err := url.Parse(consent.URL)
+			require.NoError(t, err)
+			require.Equal(t, want, u.Query().Get("scope"))
+			require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.ClientCredentials(""))), "/"))
+			require.Equal(t, want, i.Requests[0].Get("scope"))
+		})
+	}
+}
+
 // The authorization code grant: state and PKCE, and every way that it can fail.
 func TestExchange(t *testing.T) {
 	t.Parallel()
@@ -570,6 +590,18 @@ func TestExpiresIn(t *testing.T) {
 		{`{"access_token":"a"}`, false},
 		{`{"access_token":"a","expires_in":-5}`, false},
 		{`{"access_token":"a","expires_in":99999999999}`, false},
+		{`{"access_token":"a","expires_at":"2000-01-01T01:00:00Z"}`, true},
+		{`{"access_token":"a","expires_at":"2000-01-01T03:00:00.5+02:00"}`, true},
+		{`{"access_token":"a","expires_at":946688400}`, true},
+		{`{"access_token":"a","expires_at":"946688400"}`, true},
+		{`{"access_token":"a","expires_at":9.466884e8}`, true},
+		{`{"access_token":"a","expires_at":"2000-01-01T01:00:00Z","expires_in":86400}`, false},
+		{`{"access_token":"a","expires_at":"1999-12-31T23:00:00Z"}`, false},
+		{`{"access_token":"a","expires_at":3600}`, false},
+		{`{"access_token":"a","expires_at":946688400000}`, false},
+		{`{"access_token":"a","expires_at":1e999}`, false},
+		{`{"access_token":"a","expires_at":"soon"}`, false},
+		{`{"access_token":"a","expires_at":{}}`, false},
 	} {
 		testkit.Bubble(t, c.answer, func(t *testing.T) {
 			i := testkit.NewIssuer(time.Hour)

@@ -111,7 +111,9 @@ func (o *App) request(
 				t = said.leftover(e, began)
 				said.explain(e, secrets)
 			}
-			t.Extra = said.extra()
+			if t.Extra = said.extra(); t.Expiry.IsZero() {
+				t.Expiry = endAt(t.Extra["expires_at"].Reveal())
+			}
 			if t.Type = cmp.Or(o.cfg.TokenType, t.Type); strings.EqualFold(t.Type, "bearer") {
 				t.Type = ""
 			}

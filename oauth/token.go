@@ -29,7 +29,7 @@ type Token struct {
 	// not understand has "?" before it: such a token is kept, but not used (RFC 6749 section 7.1).
 	Type string
 	// Obtained is when the token was requested, and Expiry when it ends. Zero means that it is not known,
-	// because the partner does not say.
+	// because the partner does not say, by expires_in or, without it, by a time in expires_at.
 	Obtained, Expiry time.Time
 	// Extra holds the other fields of the answers, by name, such as instance_url or api_domain: a text as it is, any
 	// other value as JSON. They are secrets because some of them are, such as an id_token. Nil if there are none.
@@ -153,6 +153,23 @@ func tokenOf(raw *oauth2.Token, asked time.Time, secrets []string) Token {
 		t.Expiry = raw.Expiry
 	}
 	return t
+}
+
+// endAt returns the time that expires_at tells, by RFC 3339 (Square, "Obtain Token") or in seconds since 1970. One that is
+// no such time, or has passed, is no end: the zero time.
+func endAt(text string) time.Time {
+	end, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(seconds > 0 && seconds < math.MaxInt32*5) { // below the year 2310: those above count milliseconds
+			return time.Time{}
+		}
+		end = time.Unix(int64(seconds), 0)
+	}
+	if !end.After(time.Now()) {
+		return time.Time{}
+	}
+	return end
 }
 
 // plainWords are the words of which partners make a token_type that means Bearer, such as eBay's "User Access Token"

@@ -39,9 +39,9 @@ var Linear = &Partner{
 	},
 	OAuth: OAuth{
 		AuthURL: "https://linear.app/oauth/authorize", TokenURL: "https://api.linear.app/oauth/token",
-		RevokeURL: "https://api.linear.app/oauth/revoke", StyleKnown: true, PKCE: Yes, From: "2 21", // StyleBody
+		RevokeURL: "https://api.linear.app/oauth/revoke", StyleKnown: true, PKCE: Yes, Separator: ",", From: "2 21", // StyleBody
 		Notes: []Fact{
-			{"Scopes are separated by commas in the consent address; read is always there.", "2"},
+			{"The scope read is always included.", "2"},
 			{"actor=app creates things as the app and not as the user; prompt=consent lets a user add a workspace.", "2 21"},
 			{
 				"Apps made since 2025-10-01 have refresh tokens, and all apps since 2026-04-01; before, access tokens lasted " +

@@ -177,7 +177,8 @@ func section(b *strings.Builder, p *partners.Partner) {
 		style = []string{"client authenticates in the body", "client authenticates by Basic"}[o.Style]
 	}
 	line("OAuth", join(code("consent", o.AuthURL), code("token", o.TokenURL), code("refresh", o.RefreshURL), code("revoke", o.RevokeURL), style, pkce,
-		life("access tokens", o.Access), life("refresh tokens", o.Refresh), rotates, keep(o.Keep)), o.From)
+		life("access tokens", o.Access), life("refresh tokens", o.Refresh), rotates,
+		code("scopes separated by", o.Separator), keep(o.Keep)), o.From)
 	for _, l := range o.Limits {
 		line("Token endpoint", limitText(&l), l.From)
 	}

@@ -90,6 +90,8 @@ type OAuth struct {
 	// refresh token works once.
 	Access, Refresh time.Duration
 	Rotates         Known
+	// Separator stands between scopes; empty is a space, or not known.
+	Separator string
 	// TokenPath is the path of the token within the answer, and Keep the fields of the answer that are worth keeping.
 	TokenPath string
 	Keep      []string
@@ -266,7 +268,7 @@ func (p *Partner) OAuthConfig(clientID string, clientSecret belay.Secret, values
 	}
 	cfg := oauth.Config{
 		Name: p.Name, ClientID: clientID, ClientSecret: clientSecret, Style: o.Style, JSON: o.JSON, NoPKCE: o.PKCE == No,
-		TokenPath: o.TokenPath,
+		TokenPath: o.TokenPath, ScopeSeparator: o.Separator,
 	}
 	for _, address := range []struct {
 		to       *string

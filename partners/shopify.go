@@ -57,9 +57,8 @@ var Shopify = &Partner{
 	OAuth: OAuth{
 		AuthURL:  "https://{shop}.myshopify.com/admin/oauth/authorize",
 		TokenURL: "https://{shop}.myshopify.com/admin/oauth/access_token", StyleKnown: true, // StyleBody
-		Access: time.Hour, Rotates: Yes, From: "7 8 9 13",
+		Access: time.Hour, Rotates: Yes, Separator: ",", From: "7 8 9 13",
 		Notes: []Fact{
-			{"Scopes have commas between them.", "13"},
 			{
 				"Offline tokens, the default, expire only if expiring=1 was sent; public apps must from 2027-01-01 on, those " +
 					"made since 2026-04-01 now; custom and merchant-made apps need not.",

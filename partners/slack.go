@@ -49,14 +49,14 @@ var Slack = &Partner{
 	OAuth: OAuth{
 		AuthURL: "https://slack.com/oauth/v2/authorize", TokenURL: "https://slack.com/api/oauth.v2.access",
 		Style: oauth.StyleHeader, StyleKnown: true, PKCE: Yes,
-		Access: 12 * time.Hour, Rotates: Yes, From: "4 5 6 19",
+		Access: 12 * time.Hour, Rotates: Yes, Separator: ",", From: "4 5 6 19",
 		Keep: []string{
 			"scope", "bot_user_id", "app_id", "team", "enterprise", "is_enterprise_install", "incoming_webhook", "authed_user",
 		},
 		Notes: []Fact{
 			{"Without rotation, which an app turns on, tokens do not expire and there is no refresh token.", "4"},
 			{"The bot's token is at the top of the answer, the user's with a life of its own in authed_user.", "6"},
-			{"Scopes of the authorize address are separated by commas; those of the user's token are in user_scope.", "19"},
+			{"The scopes of the user's token are in user_scope of the authorize address.", "19"},
 			{"An old token can be exchanged for a pair that rotates, by oauth.v2.exchange, and only once.", "7"},
 			{"The vendor's SDKs refresh two hours before the end.", "14 19"},
 			{"The method of the token endpoint has limits of its own.", "5"},
