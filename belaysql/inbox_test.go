@@ -46,7 +46,6 @@ func TestSharedInbox(t *testing.T) {
 		handled := make(map[string][]string) // by whom
 		start := func(name string) (*belaysql.Inbox, *inbox.Worker) {
 			b := inboxOf(t, d, "crm", belaysql.InboxConfig{})
-			b.SetLease(time.Second)
 			w := must[*inbox.Worker](t)(inbox.Start(b, func(_ context.Context, it inbox.Item) error {
 				mu.Lock()
 				defer mu.Unlock()
