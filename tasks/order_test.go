@@ -192,7 +192,7 @@ func TestTree(t *testing.T) {
 			}
 			return tree
 		}
-		eventually(t, "all but one", func() bool { now := tree(); return now.Completed == 38 && now.Failed == 1 })
+		eventually(t, "all but one", func() bool { now := tree(); return now.Completed == 38 && now.Failed == 1 && now.Total == 120 })
 		if now := tree(); now.Running != 1 || now.Ended() || now.Total != 120 || now.Done < 117 {
 			t.Errorf("%+v", now)
 		}

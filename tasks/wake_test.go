@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,14 +13,13 @@ import (
 // lister is a listener that looks every hour.
 type lister struct {
 	riverdriver.Listener
-	looks int
-	found bool // by the next look
+	looks atomic.Int64
+	found atomic.Bool // by the next look
 }
 
 func (l *lister) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
 	for {
-		if l.looks++; l.found {
-			l.found = false
+		if l.looks.Add(1); l.found.CompareAndSwap(true, false) {
 			return &riverdriver.Notification{Topic: "river_insert"}, nil
 		}
 		select {
@@ -47,19 +47,19 @@ func TestWake(t *testing.T) {
 		}
 		listen()
 		began := time.Now()
-		beneath.found = true
+		beneath.found.Store(true)
 		w.now()
 		if err := <-got; err != nil || time.Since(began) > 10*time.Millisecond {
 			t.Error(err, time.Since(began))
 		}
 		listen()
-		before := beneath.looks
+		before := beneath.looks.Load()
 		for range 1000 {
 			w.now()
 			time.Sleep(10 * time.Microsecond) // ten milliseconds altogether
 		}
 		synctest.Wait()
-		if n := beneath.looks - before; n > 10 {
+		if n := beneath.looks.Load() - before; n > 10 {
 			t.Errorf("%d looks for a thousand inserts", n)
 		}
 		cancel()
