@@ -212,6 +212,15 @@ func TestPrometheus(t *testing.T) {
 		}
 	}
 
+	if err := m.SetQueues(func(context.Context) ([]belayprom.Queue, int, error) {
+		return []belayprom.Queue{
+			{Queue: "QueueDeep", Waiting: 5001, Due: 5001}, {Queue: "QueueOld", Waiting: 1, Due: 1, Oldest: 20 * time.Minute},
+			{Queue: "held", Waiting: 1, Due: 1, Oldest: 20 * time.Minute, Paused: []string{"user"}},
+		}, 0, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(m)
 	app := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
@@ -248,7 +257,10 @@ scrape_configs: [{job_name: belay, scrape_timeout: 400ms, static_configs: [{targ
 	fired := make(map[string]bool)
 	for until := time.Now().Add(120 * time.Second); time.Now().Before(until); time.Sleep(500 * time.Millisecond) {
 		for _, a := range firing(t, port) {
-			of := a["partner"] + a["inbox"]
+			of := a["partner"] + a["inbox"] + a["queue"]
+			if of == "" {
+				of = "NoWorkers" // the one rule without a label
+			}
 			many := of == "PartnerManyCredentialsRefused" && a["alertname"] == "PartnerCredentialRefused" // it is that, too
 			if a["alertname"] != of && !many {
 				t.Errorf("%s fires for %s: %v", a["alertname"], of, a)
