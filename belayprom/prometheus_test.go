@@ -214,7 +214,8 @@ func TestPrometheus(t *testing.T) {
 
 	if err := m.SetQueues(func(context.Context) ([]belayprom.Queue, int, error) {
 		return []belayprom.Queue{
-			{Queue: "QueueDeep", Waiting: 5001, Due: 5001}, {Queue: "QueueOld", Waiting: 1, Due: 1, Oldest: 20 * time.Minute},
+			{Queue: "QueueDeep", Waiting: 5001, Due: 5001},
+			{Queue: "QueueOld", Waiting: 1, Due: 1, Oldest: 20 * time.Minute},
 			{Queue: "held", Waiting: 1, Due: 1, Oldest: 20 * time.Minute, Paused: []string{"user"}},
 		}, 0, nil
 	}); err != nil {
