@@ -61,9 +61,8 @@ func (w *writes) of(key string) *atomic.Uint64 {
 // the answer has changed, by ETag or Last-Modified. A kept answer is for the same URL, headers, cookies, integration
 // and credential only ([Identified]). What a middleware or the transport adds to requests is not looked at: with one
 // that adds the user of the call, keep no answers. A write to the same URL that succeeds forgets it, and so does a 401,
-// 403, 404 or
-// 410. Lists ([Pages]), [Poll], [Await] and [Download] are not kept, nor are answers with no-store or above 4 MiB.
-// [Info].Age tells a kept answer. Nil, the default, keeps none.
+// 403, 404 or 410. Lists ([Pages]), [Poll], [Await] and [Download] are not kept, nor are answers with no-store or above
+// 4 MiB. [Info].Age tells a kept answer. Nil, the default, keeps none.
 func WithCache(c Cache, p CachePolicy) Option {
 	return func(cfg *config) error {
 		if p.TTL < 0 || p.TTL > 24*time.Hour {

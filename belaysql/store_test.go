@@ -14,8 +14,8 @@ import (
 	"github.com/belay-go/belay/importer"
 )
 
-// Processes that begin at the same time create the tables once; a later version's tables are used as long as it says that
-// they may be, and refused by name after that.
+// Processes that begin at the same time create the tables once; a later version's tables are used as long as it says
+// that they may be, and refused by name after that.
 func TestMigrations(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		var all sync.WaitGroup

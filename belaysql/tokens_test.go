@@ -170,8 +170,8 @@ func TestLostLeases(t *testing.T) {
 	})
 }
 
-// rotating is an authorization server that rotates refresh tokens and takes a repeated one for a theft. Its access tokens
-// are good for three calls.
+// rotating is an authorization server that rotates refresh tokens and takes a repeated one for a theft. Its access
+// tokens are good for three calls.
 type rotating struct {
 	mu              sync.Mutex
 	issued, left    int
@@ -252,8 +252,8 @@ func TestTokenChild(t *testing.T) {
 	}
 }
 
-// Two processes on one store of tokens, killed again and again, over two hundred expiries: no refresh token is sent twice,
-// but for those that a process was killed with.
+// Two processes on one store of tokens, killed again and again, over two hundred expiries: no refresh token is sent
+// twice, but for those that a process was killed with.
 func TestKilledHolders(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")

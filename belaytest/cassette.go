@@ -37,8 +37,9 @@ type Cassette struct {
 	// KeepHeaders and KeepParams name further headers and query parameters whose values are not masked. Nil
 	// means none.
 	KeepHeaders, KeepParams []string
-	// Secrets are credentials that must not be in the file in any form: a recording masks them wherever they stand, and both a
-	// recording and a playback fail if one is there. Nil means none; what looks like a secret is masked, and looked for, anyhow.
+	// Secrets are credentials that must not be in the file in any form: a recording masks them wherever they stand, and
+	// both a recording and a playback fail if one is there. Nil means none; what looks like a secret is masked, and looked
+	// for, anyhow.
 	Secrets []belay.Secret
 	// MaxAge is the age, by the answers' Date, from which a playback logs that the cassette is old. Zero means 180 days,
 	// negative never.
@@ -48,10 +49,10 @@ type Cassette struct {
 	Redact func(contentType, body string) string
 }
 
-// Open returns the transport, for use until the test ends. A request gets the answer to the first recorded
-// request, not yet played, with the same method, URL and body; a masked part of the recording matches any
-// text. If there is none, the request fails with an error that names its method and URL. A recording where the environment's
-// CI is set fails the test, and so does a file in which something stands that looks like a secret.
+// Open returns the transport, for use until the test ends. A request gets the answer to the first recorded request, not
+// yet played, with the same method, URL and body; a masked part of the recording matches any text. If there is none,
+// the request fails with an error that names its method and URL. A recording where the environment's CI is set fails
+// the test, and so does a file in which something stands that looks like a secret.
 func (c Cassette) Open(t testing.TB) http.RoundTripper {
 	t.Helper()
 	if c.Real == nil {

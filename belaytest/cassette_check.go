@@ -25,8 +25,9 @@ var tokens = regexp.MustCompile(`\b(sk|rk)_(live|test)_[0-9A-Za-z]{10,}` + // St
 	`|\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{5,}\.[0-9A-Za-z_-]{10,}` + // JWT
 	`|-----BEGIN [A-Z ]*PRIVATE KEY`)
 
-// exposed returns the places of recorded interactions in which something stands that looks like a secret: what a recording would
-// mask, the form of a well-known credential, or one of Secrets, in whatever way it is escaped. It shows none of them.
+// exposed returns the places of recorded interactions in which something stands that looks like a secret: what a
+// recording would mask, the form of a well-known credential, or one of Secrets, in whatever way it is escaped. It shows
+// none of them.
 func (c Cassette) exposed(all []*cassette.Interaction) (places []string) {
 	for n, i := range all {
 		place := func(what string) {

@@ -3,6 +3,7 @@ package belaytest
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/belay-go/belay/internal/errkit"
 )
 
 // Chaos makes trouble in front of a real partner, or of a [Partner]: each request has, by chance, one of the faults
@@ -110,11 +113,7 @@ func (c Chaos) Open(t testing.TB) *ChaosTransport {
 func (c *ChaosTransport) Faults() Faults {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := Faults{Requests: c.done.Requests, Count: make(map[string]int)}
-	for name, n := range c.done.Count {
-		f.Count[name] = n
-	}
-	return f
+	return Faults{Requests: c.done.Requests, Count: maps.Clone(c.done.Count)}
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -217,15 +216,11 @@ func (c *ChaosTransport) slow(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	timer := time.NewTimer(c.cfg.Delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return resp, nil
-	case <-req.Context().Done():
+	if err := errkit.Sleep(req.Context(), c.cfg.Delay); err != nil {
 		_ = resp.Body.Close()
-		return nil, req.Context().Err()
+		return nil, err
 	}
+	return resp, nil
 }
 
 func (c *ChaosTransport) truncate(req *http.Request) (*http.Response, error) {

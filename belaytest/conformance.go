@@ -2,7 +2,9 @@ package belaytest
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -136,14 +138,14 @@ type act struct {
 	do   func(ctx context.Context) (ids []string, err error)
 }
 
-// acts returns what the driver of a stage can do.
+// acts returns what the driver of a stage can do, always in the same order.
 func (s *Subject) acts(st *stage) []act {
 	all := []act{{"Check", false, func(ctx context.Context) ([]string, error) { return nil, st.driver.Check(ctx) }}}
 	if a, ok := st.driver.(driver.Authenticator); ok {
 		all = append(all, act{"Authenticate", false, func(ctx context.Context) ([]string, error) { return nil, a.Authenticate(ctx) }})
 	}
 	if l, ok := st.driver.(driver.ResourceLister); ok {
-		for kind := range s.Records {
+		for _, kind := range slices.Sorted(maps.Keys(s.Records)) { // each finds an act again by its place
 			all = append(all, act{"ListResources " + kind, true, func(ctx context.Context) ([]string, error) {
 				d, err := l.ListResources(ctx, kind, "")
 				return append(d.Added, d.Updated...), err

@@ -13,7 +13,8 @@ import (
 	"github.com/belay-go/belay/belaytest"
 )
 
-// A change of the partner is told for what it is: what breaks fails, what is new is logged, and values are nobody's business.
+// A change of the partner is told for what it is: what breaks fails, what is new is logged, and values are nobody's
+// business.
 func TestContract(t *testing.T) {
 	t.Parallel()
 	const before = `{"id": 7, "name": "Ada", "tags": [{"id": 1, "label": "x"}], "owner": {"mail": "a@example.com"}, "by": {"cus_123456789": {"n": 1}}, "phone": null}`
@@ -91,6 +92,22 @@ func TestContractBadInput(t *testing.T) {
 		belaytest.Contract{}.Check(&fatalNow{f}, client)
 	}()
 	require.Contains(t, f.text, "Path or Calls is empty")
+}
+
+// On a build server a missing file fails, since it would be missing each time.
+func TestContractIsMissing(t *testing.T) {
+	client, err := belay.New("https://partner.test", belay.WithTransport(belaytest.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("{}"))
+	}))))
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "crm.json")
+	belaytest.CI.Store(true)
+	defer belaytest.CI.Store(false)
+	found := &findings{TB: t}
+	belaytest.Contract{Path: path, Calls: []string{"/me"}}.Check(found, client)
+	require.Len(t, found.texts, 1)
+	require.Contains(t, found.texts[0], "is missing")
+	require.NoFileExists(t, path)
 }
 
 // fatalNow is a fatal whose Fatal is one, too.

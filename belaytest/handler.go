@@ -5,8 +5,9 @@ import (
 	"net/http/httptest"
 )
 
-// Handler returns a transport whose answers are those of h, for every host: a fake partner without a server, which works in virtual
-// time (testing/synctest). h runs on the caller's goroutine, and its answer is there when it has returned.
+// Handler returns a transport whose answers are those of h, for every host: a fake partner without a server, which
+// works in virtual time (testing/synctest). h runs on the caller's goroutine, and its answer is there when it has
+// returned.
 func Handler(h http.Handler) http.RoundTripper { return handler{h} }
 
 type handler struct{ http.Handler }

@@ -36,7 +36,8 @@ func TestAbilities(t *testing.T) {
 	require.Equal(t, []string{"Authenticator", "ResourceLister", "StatusPusher", "TransactionLister"}, driver.Abilities(able{}))
 }
 
-// The integrations of each company are listed whether they are open or not, without those that are switched off anywhere.
+// The integrations of each company are listed whether they are open or not, without those that are switched off
+// anywhere.
 func TestActive(t *testing.T) {
 	t.Parallel()
 	r, err := driver.NewRegistry(func(context.Context, string, string) (driver.Settings, error) { return driver.Settings{}, nil })

@@ -7,14 +7,16 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 )
 
-// Snapshot holds a hash of each record of a list, for a [ResourceLister] whose partner cannot say what has changed: the list is read whole,
-// and compared with what it was. A record takes some 25 bytes of a mark. It is not safe for concurrent use.
+// Snapshot holds a hash of each record of a list, for a [ResourceLister] whose partner cannot say what has changed: the
+// list is read whole, and compared with what it was. A record takes some 25 bytes of a mark. It is not safe for
+// concurrent use.
 type Snapshot struct{ sums map[string]string }
 
 // NewSnapshot returns an empty snapshot.
@@ -36,17 +38,27 @@ func OpenSnapshot(mark string) (*Snapshot, error) {
 			err = json.NewDecoder(io.LimitReader(z, largestSnapshot)).Decode(&s.sums)
 		}
 	}
+	if err == nil && s.sums == nil {
+		err = errors.New("it holds nothing")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("driver: the mark is not one of a Snapshot: %w", err)
 	}
 	return s, nil
 }
 
-// Mark returns the snapshot as a mark.
+// Mark returns the snapshot as a mark. One of more than 64 MiB, unpacked, is an error: it could not be opened again.
 func (s *Snapshot) Mark() (string, error) {
+	data, err := json.Marshal(s.sums)
+	if err != nil {
+		return "", err
+	}
+	if len(data) > largestSnapshot {
+		return "", fmt.Errorf("driver: the snapshot of %d records has %d bytes, may have %d", len(s.sums), len(data), largestSnapshot)
+	}
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	if err := json.NewEncoder(z).Encode(s.sums); err != nil {
+	if _, err := z.Write(data); err != nil {
 		return "", err
 	}
 	if err := z.Close(); err != nil {

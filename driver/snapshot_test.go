@@ -2,6 +2,8 @@ package driver_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,6 +43,21 @@ func TestSnapshot(t *testing.T) {
 		_, err := driver.OpenSnapshot(bad)
 		require.ErrorContains(t, err, "not one of a Snapshot")
 	}
+	null, err := (&driver.Snapshot{}).Mark()
+	require.NoError(t, err)
+	_, err = driver.OpenSnapshot(null)
+	require.ErrorContains(t, err, "it holds nothing")
 	require.Error(t, now.Add("", 1))
 	require.ErrorContains(t, now.Add("f", func() {}), `the record "f"`)
+}
+
+// What could not be opened again is no mark.
+func TestSnapshotIsBounded(t *testing.T) {
+	t.Parallel()
+	s := driver.NewSnapshot()
+	for i := range 65 {
+		require.NoError(t, s.Add(fmt.Sprint(i, strings.Repeat("x", 1<<20)), i))
+	}
+	_, err := s.Mark()
+	require.ErrorContains(t, err, "65 records")
 }

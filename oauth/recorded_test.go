@@ -13,15 +13,16 @@ import (
 	"github.com/belay-go/belay/oauth"
 )
 
-// What records the cassette from a real authorization server (oidc-provider): its address, and a refresh token: make cassettes.
+// What records the cassette from a real authorization server (oidc-provider): its address, and a refresh token: make
+// cassettes.
 var (
 	recordFrom    = flag.String("server", "", "record the cassette from this authorization server")
 	recordRefresh = flag.String("refresh", "recorded", "a refresh token of the server")
 	recordSecret  = flag.String("secret", "recorded", "the client's secret")
 )
 
-// What a real authorization server answers: a refresh that rotates the token, a second one by the new token, and the refusal of
-// one that was used already.
+// What a real authorization server answers: a refresh that rotates the token, a second one by the new token, and the
+// refusal of one that was used already.
 func TestRecordedServer(t *testing.T) {
 	rt := belaytest.Cassette{
 		Path: "testdata/cassettes/oidc-provider", Record: *recordFrom != "", Real: redirected(*recordFrom), MaxAge: -1,

@@ -155,8 +155,8 @@ func tokenOf(raw *oauth2.Token, asked time.Time, secrets []string) Token {
 	return t
 }
 
-// endAt returns the time that expires_at tells, by RFC 3339 (Square, "Obtain Token") or in seconds since 1970. One that is
-// no such time, or has passed, is no end: the zero time.
+// endAt returns the time that expires_at tells, by RFC 3339 (Square, "Obtain Token") or in seconds since 1970. One that
+// is no such time, or has passed, is no end: the zero time.
 func endAt(text string) time.Time {
 	end, err := time.Parse(time.RFC3339, text)
 	if err != nil {

@@ -165,9 +165,9 @@ type inTx = func(ctx context.Context, tx *sql.Tx) (further bool, err error)
 // it calls reports whether the next run begins behind that: the deaths of the task's processes count from there.
 func (c *Client[TTx]) checkpoint(job *rivertype.JobRow) func(context.Context, inTx) error {
 	id, at := c.runArgs(job)
-	lock, anew := "", "jsonb_remove(metadata, '$.tasks_requeues')"
+	anew := "jsonb_remove(metadata, '$.tasks_requeues')"
 	if c.d.postgres() {
-		lock, anew = " for update", "metadata - 'tasks_requeues'"
+		anew = "metadata - 'tasks_requeues'"
 	}
 	return func(ctx context.Context, f func(context.Context, *sql.Tx) (bool, error)) error {
 		tx, err := c.db.BeginTx(ctx, nil)
@@ -177,7 +177,7 @@ func (c *Client[TTx]) checkpoint(job *rivertype.JobRow) func(context.Context, in
 		defer func() { _ = tx.Rollback() }() // nothing after the commit
 		ctx = context.WithValue(ctx, savingKey{}, true)
 		var requeues int
-		err = tx.QueryRowContext(ctx, c.d.sql("select {requeues} from river_job where id = $1 and state = 'running' and attempted_at = $2"+lock),
+		err = tx.QueryRowContext(ctx, c.d.sql("select {requeues} from river_job where id = $1 and state = 'running' and attempted_at = $2{lock}"),
 			id, at).Scan(&requeues)
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrLost

@@ -131,7 +131,7 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("tasks: pauses: %w", err)
 	}
-	held, err := c.held(ctx)
+	held, err := c.countBy(ctx, "select queue, 1 from tasks_held")
 	if err != nil {
 		return fmt.Errorf("tasks: pauses: %w", err)
 	}
@@ -149,7 +149,7 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 			if _, err = c.db.ExecContext(ctx, "insert into tasks_held (queue) values ($1) on conflict (queue) do nothing", q.Name); err == nil {
 				err = c.Client.QueuePause(ctx, q.Name, nil)
 			}
-		case !wanted && held[q.Name]:
+		case !wanted && held[q.Name] > 0:
 			if err = c.Client.QueueResume(ctx, q.Name, nil); err == nil {
 				_, err = c.db.ExecContext(ctx, "delete from tasks_held where queue = $1", q.Name)
 			}
@@ -159,23 +159,6 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func (c *Client[TTx]) held(ctx context.Context) (map[string]bool, error) {
-	rows, err := c.read.QueryContext(ctx, "select queue from tasks_held")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	all := make(map[string]bool)
-	for rows.Next() {
-		var queue string
-		if err := rows.Scan(&queue); err != nil {
-			return nil, err
-		}
-		all[queue] = true
-	}
-	return all, rows.Err()
 }
 
 // holdBeforeStart holds the queues of this process that have reasons, before River knows them and begins their tasks.
@@ -233,21 +216,7 @@ func (c *Client[TTx]) counts(ctx context.Context, state string) (map[string]int,
 	if c.d.postgres() {
 		cast = "::river_job_state"
 	}
-	rows, err := c.read.QueryContext(ctx, "select queue, count(*) from river_job where state = $1"+cast+" group by queue", state)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	all := make(map[string]int)
-	for rows.Next() {
-		var queue string
-		var n int
-		if err := rows.Scan(&queue, &n); err != nil {
-			return nil, err
-		}
-		all[queue] = n
-	}
-	return all, rows.Err()
+	return c.countBy(ctx, "select queue, count(*) from river_job where state = $1"+cast+" group by queue", state)
 }
 
 // VerifyWorkers waits until at least n processes give signs of life, for at most maxWait: after a deploy. An error says

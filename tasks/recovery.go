@@ -91,12 +91,12 @@ const waits = "state in ('available', 'scheduled', 'retryable', 'pending')"
 // queue.
 func (c *Client[TTx]) cancelWhere(ctx context.Context, queue, condition, why string) (all int, err error) {
 	failed := c.d.failed("$2")
-	forget, lock := "jsonb_remove(metadata, '$.tasks_class')", ""
+	forget := "jsonb_remove(metadata, '$.tasks_class')"
 	if c.d.postgres() {
-		forget, lock = "metadata - 'tasks_class'", " for update skip locked"
+		forget = "metadata - 'tasks_class'"
 	}
 	statement := c.d.sql(`update river_job set state = 'cancelled', finalized_at = {stamp}, errors = ` + failed + `, metadata = ` + forget + `
-		where id in (select id from river_job where queue = $1 and ` + waits + ` and ` + condition + fmt.Sprintf(" order by id limit %d%s)", portion, lock))
+		where id in (select id from river_job where queue = $1 and ` + waits + ` and ` + condition + fmt.Sprintf(" order by id limit %d{skip})", portion))
 	for again := 0; ; {
 		n, err := changed(c.db.ExecContext(ctx, statement, queue, why))
 		if isDeadlock(err) && again < 3 { // beside other ones, such as River's own
@@ -122,13 +122,9 @@ func (c *Client[TTx]) refresh(ctx context.Context, queue string) (int, error) {
 		anew = `(metadata - array['snoozes', 'tasks_waits', 'tasks_waits_for']) ||
 			jsonb_build_object('tasks_inserted', {now} * 1000000, 'tasks_since', {now}, 'tasks_expires', ` + expires + `)`
 	}
-	lock := ""
-	if c.d.postgres() {
-		lock = " for update skip locked"
-	}
 	n, err := changed(c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp}, metadata = `+anew+`
 		where id in (select id from river_job where queue = $1 and `+waits+` and `+latest+` is not null and (state = 'retryable' or scheduled_at <= {stamp})
-			order by id`+lock+`)`), queue))
+			order by id{skip})`), queue))
 	return int(n), err
 }
 

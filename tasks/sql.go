@@ -40,6 +40,8 @@ func (d dialect) failed(text string) string {
 //	{stamp}    the database's time as River writes it
 //	{worker}   the client that runs the job, or ran it last
 //	{requeues} how often the job was requeued
+//	{lock}     locks the rows of a select
+//	{skip}     locks them, without those that others have locked
 func (d dialect) sql(query string) string { return d.words.Replace(query) }
 
 func dialectOf(kind belaysql.Dialect) dialect {
@@ -49,18 +51,37 @@ func dialectOf(kind belaysql.Dialect) dialect {
 		"{now}", "cast(unixepoch('subsec') * 1000 as integer)",
 		"{stamp}", "strftime('%Y-%m-%d %H:%M:%f', 'now')",
 		"{worker}", "json_extract(attempted_by, '$[#-1]')",
-		"{requeues}", requeues,
+		"{requeues}", requeues, "{lock}", "", "{skip}", "",
 	}
 	if d.postgres() {
 		of = []string{
 			"{now}", "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)",
 			"{stamp}", "clock_timestamp()",
 			"{worker}", "attempted_by[array_upper(attempted_by, 1)]",
-			"{requeues}", requeues,
+			"{requeues}", requeues, "{lock}", " for update", "{skip}", " for update skip locked",
 		}
 	}
 	d.words = strings.NewReplacer(of...)
 	return d
+}
+
+// countBy returns what a query of names and numbers returns.
+func (c *Client[TTx]) countBy(ctx context.Context, query string, args ...any) (map[string]int, error) {
+	rows, err := c.read.QueryContext(ctx, c.d.sql(query), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := make(map[string]int)
+	for rows.Next() {
+		var name string
+		var n int
+		if err := rows.Scan(&name, &n); err != nil {
+			return nil, err
+		}
+		all[name] = n
+	}
+	return all, rows.Err()
 }
 
 // migrate creates the tables of this package.

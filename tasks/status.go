@@ -116,21 +116,12 @@ func (c *Client[TTx]) Status(ctx context.Context) (s Status, err error) {
 		return s, fmt.Errorf("tasks: Status: %w", err)
 	}
 	where, args := c.where(DeadFilter{})
-	dead, err := c.read.QueryContext(ctx, "select queue, count(*) from river_job where "+where+" group by queue", args...)
+	dead, err := c.countBy(ctx, "select queue, count(*) from river_job where "+where+" group by queue", args...)
 	if err != nil {
 		return s, fmt.Errorf("tasks: Status: %w", err)
 	}
-	defer dead.Close()
-	for dead.Next() {
-		var queue string
-		var n int
-		if err := dead.Scan(&queue, &n); err != nil {
-			return s, fmt.Errorf("tasks: Status: %w", err)
-		}
+	for queue, n := range dead {
 		of(queue).Dead = n
-	}
-	if err := dead.Err(); err != nil {
-		return s, fmt.Errorf("tasks: Status: %w", err)
 	}
 	reasons, err := c.Paused(ctx)
 	if err != nil {

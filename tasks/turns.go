@@ -53,16 +53,16 @@ func (c *Client[TTx]) toFront(ctx context.Context, queue, company string) (bool,
 		if err != nil {
 			return false, fmt.Errorf("tasks: the companies of %s: %w", queue, err)
 		}
-		c.shares.mu.Lock()
-		if c.shares.queues == nil {
-			c.shares.queues = make(map[string]*share)
-		}
 		s = &share{time.Now(), front}
-		c.shares.queues[queue] = s
-		c.shares.mu.Unlock()
 	}
 	c.shares.mu.Lock()
 	defer c.shares.mu.Unlock()
+	if !fresh {
+		if c.shares.queues == nil {
+			c.shares.queues = make(map[string]*share)
+		}
+		c.shares.queues[queue] = s
+	}
 	s.front[company]++
 	return s.front[company] <= leastShare, nil
 }
@@ -70,22 +70,8 @@ func (c *Client[TTx]) toFront(ctx context.Context, queue, company string) (bool,
 // front counts the tasks at the front of a queue, by company.
 func (c *Client[TTx]) front(ctx context.Context, queue string) (map[string]int, error) {
 	company := c.d.field("tasks_company")
-	rows, err := c.read.QueryContext(ctx, "select "+company+", count(*) from river_job where state = 'available' and queue = $1 and priority < $2 and "+
+	return c.countBy(ctx, "select "+company+", count(*) from river_job where state = 'available' and queue = $1 and priority < $2 and "+
 		company+" is not null group by 1", queue, behindFront)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	all := make(map[string]int)
-	for rows.Next() {
-		var name string
-		var n int
-		if err := rows.Scan(&name, &n); err != nil {
-			return nil, err
-		}
-		all[name] = n
-	}
-	return all, rows.Err()
 }
 
 // takeTurns brings tasks of each company to the front of the queues, until ctx ends. One process does it at a time, and
@@ -115,10 +101,10 @@ func (c *Client[TTx]) takeTurns(ctx context.Context) {
 // moveToFronts fills the fronts of all queues that have tasks behind them. It reports whether one was empty, and leaves
 // in share what each company's part of them is.
 func (c *Client[TTx]) moveToFronts(ctx context.Context, share map[string]int) (empty bool, err error) {
-	var any int
+	var waiting int
 	err = c.read.QueryRowContext(ctx, "select count(*) from (select 1 from river_job where state = 'available' and priority = $1 limit 1) as behind",
-		behindFront).Scan(&any)
-	if err != nil || any == 0 {
+		behindFront).Scan(&waiting)
+	if err != nil || waiting == 0 {
 		clear(share)
 		return false, err
 	}
@@ -153,23 +139,9 @@ func (c *Client[TTx]) moveToFronts(ctx context.Context, share map[string]int) (e
 
 // behind returns the number of companies that have tasks behind the front, by queue.
 func (c *Client[TTx]) behind(ctx context.Context) (map[string]int, error) {
-	rows, err := c.read.QueryContext(ctx, "select queue, count(distinct "+c.d.field("tasks_company")+") as companies from river_job where state = 'available' and priority = $1 group by queue", behindFront)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	all := make(map[string]int)
-	for rows.Next() {
-		var queue string
-		var n int
-		if err := rows.Scan(&queue, &n); err != nil {
-			return nil, err
-		}
-		if n > 0 {
-			all[queue] = n
-		}
-	}
-	return all, rows.Err()
+	company := c.d.field("tasks_company")
+	return c.countBy(ctx, "select queue, count(distinct "+company+") from river_job where state = 'available' and priority = $1 and "+
+		company+" is not null group by queue", behindFront)
 }
 
 // turn fills the front of a queue up to a share for each company, and returns how many tasks it has moved.

@@ -114,7 +114,6 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 			if err = c.requeue(once, false, false); err == nil {
 				err = c.applyPauses(once)
 			}
-
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
@@ -201,21 +200,19 @@ func (c *Client[TTx]) requeueWhere(ctx context.Context, dead string, args []any)
 	more, bury := `jsonb_set(metadata, '$.tasks_requeues', {requeues} + 1)`, `jsonb_set(metadata, '$.tasks_class', 'requeued', '$.tasks_fingerprint', 'requeued',
 		'$.tasks_error', 'the process died each time')`
 	failed := c.d.failed("'the process of the task died too often'")
-	lock := ""
 	if c.d.postgres() {
 		more = `jsonb_set(metadata, '{tasks_requeues}', to_jsonb({requeues} + 1))`
 		bury = `metadata || '{"tasks_class": "requeued", "tasks_fingerprint": "requeued", "tasks_error": "the process died each time"}'::jsonb`
-		lock = " for update skip locked"
 	}
 	args = append(slices.Clip(args), c.cfg.MaxRequeues)
 	again, err := c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp},
 		attempt = case when attempt > 0 then attempt - 1 else 0 end, metadata = `+more+`
-		where id in (select id from river_job where `+dead+` and {requeues} < $2 limit 10000`+lock+`)`), args...)
+		where id in (select id from river_job where `+dead+` and {requeues} < $2 limit 10000{skip})`), args...)
 	if err != nil {
 		return err
 	}
 	buried, err := c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'discarded', finalized_at = {stamp}, errors = `+failed+`, metadata = `+bury+`
-		where id in (select id from river_job where `+dead+` and {requeues} >= $2 limit 10000`+lock+`)`), args...)
+		where id in (select id from river_job where `+dead+` and {requeues} >= $2 limit 10000{skip})`), args...)
 	if err != nil {
 		return err
 	}

@@ -159,13 +159,10 @@ func (c *Client[TTx]) releaseWriter(ctx context.Context, key string, job *rivert
 	}
 	n, err := changed(c.db.ExecContext(ctx, "delete from tasks_writers where key = $1 and job = $2 and run = $3", key, job.ID, runNumber(job)))
 	if !c.writers.leave(key) && err == nil && n == 1 {
-		lock := ""
-		if c.d.postgres() {
-			lock = " for update skip locked" // one that has begun meanwhile must not be put back
-		}
+		// One that has begun meanwhile must not be put back: it is locked, or not scheduled.
 		_, err = c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp} where id in (
 			select id from river_job where state in ('scheduled', 'available') and scheduled_at > {stamp}
-			and `+c.d.field("tasks_waits_for")+` = $1 order by priority, id limit 1`+lock+`)`), key)
+			and `+c.d.field("tasks_waits_for")+` = $1 order by priority, id limit 1{skip})`), key)
 	}
 	if err != nil {
 		c.log.WarnContext(ctx, "tasks: the next writer waits for its time", "key", key, "error", err)

@@ -17,7 +17,7 @@ type lock struct {
 	users int           // holder and waiters
 }
 
-// Lock waits until nobody holds the key, or returns the cause for which ctx ended before that.
+// Lock waits until nobody holds the key, or returns ctx.Err() if ctx ends before that.
 func (l *Locks) Lock(ctx context.Context, key string) (unlock func(), err error) {
 	l.mu.Lock()
 	k := l.keys[key]
