@@ -3,6 +3,7 @@ package driver
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -12,6 +13,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+
+	"github.com/belay-go/belay"
 )
 
 // Snapshot holds a hash of each record of a list, for a [ResourceLister] whose partner cannot say what has changed: the
@@ -81,8 +84,8 @@ func (s *Snapshot) Add(id string, record any) error {
 	return nil
 }
 
-// Keep adds a record as it was before, if it was there: one that is still there, but was not on the pages.
-func (s *Snapshot) Keep(before *Snapshot, id string) {
+// keep adds a record as it was before, if it was there.
+func (s *Snapshot) keep(before *Snapshot, id string) {
 	if sum, there := before.sums[id]; there {
 		s.sums[id] = sum
 	}
@@ -104,4 +107,29 @@ func (s *Snapshot) Since(before *Snapshot) (d Delta) {
 		}
 	}
 	return d
+}
+
+// Missing asks what became of each record in d.Deleted, which was not on the pages: ask returns the id that it has now.
+// Another id goes to d.Merged; its own means that it is still there, as it was before; an error that is
+// belay.ErrNotFound, that it is deleted. Any other error ends it.
+func (s *Snapshot) Missing(ctx context.Context, before *Snapshot, d *Delta, ask func(ctx context.Context, id string) (now string, err error)) error {
+	missing := d.Deleted
+	d.Deleted = nil
+	for _, id := range missing {
+		now, err := ask(ctx, id)
+		switch {
+		case errors.Is(err, belay.ErrNotFound):
+			d.Deleted = append(d.Deleted, id)
+		case err != nil:
+			return err
+		case now == id:
+			s.keep(before, id)
+		default:
+			if d.Merged == nil {
+				d.Merged = make(map[string]string)
+			}
+			d.Merged[id] = now
+		}
+	}
+	return nil
 }

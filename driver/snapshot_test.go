@@ -1,13 +1,16 @@
 package driver_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/driver"
 )
 
@@ -19,12 +22,12 @@ func TestSnapshot(t *testing.T) {
 		require.NoError(t, s.Add(id, map[string]json.RawMessage{"a": json.RawMessage(record), "b": json.RawMessage("1")}))
 	}
 	first := driver.NewSnapshot()
-	for _, id := range []string{"same", "changed", "gone", "elsewhere"} {
+	for _, id := range []string{"same", "changed", "gone", "elsewhere", "merged"} {
 		add(first, id, `{"x": 1}`)
 	}
 	empty, err := driver.OpenSnapshot("")
 	require.NoError(t, err)
-	require.Equal(t, driver.Delta{Updated: []string{"changed", "elsewhere", "gone", "same"}}, first.Since(empty))
+	require.Equal(t, driver.Delta{Updated: []string{"changed", "elsewhere", "gone", "merged", "same"}}, first.Since(empty))
 	mark, err := first.Mark()
 	require.NoError(t, err)
 
@@ -34,9 +37,23 @@ func TestSnapshot(t *testing.T) {
 	add(now, "same", `{"x":1}`)
 	add(now, "changed", `{"x": 2}`)
 	add(now, "new", `{}`)
-	now.Keep(before, "elsewhere")
-	now.Keep(before, "never")
-	require.Equal(t, driver.Delta{Added: []string{"new"}, Updated: []string{"changed"}, Deleted: []string{"gone"}}, now.Since(before))
+	delta := now.Since(before)
+	require.Equal(t, driver.Delta{Added: []string{"new"}, Updated: []string{"changed"}, Deleted: []string{"elsewhere", "gone", "merged"}}, delta)
+	broken := errors.New("no")
+	copied := delta
+	require.ErrorIs(t, now.Missing(t.Context(), before, &copied, func(context.Context, string) (string, error) { return "", broken }), broken)
+	require.NoError(t, now.Missing(t.Context(), before, &delta, func(_ context.Context, id string) (string, error) {
+		switch id {
+		case "gone":
+			return "", fmt.Errorf("410: %w", belay.ErrNotFound)
+		case "merged":
+			return "same", nil
+		}
+		return id, nil
+	}))
+	require.Equal(t, []string{"gone"}, delta.Deleted)
+	require.Equal(t, map[string]string{"merged": "same"}, delta.Merged)
+	require.Equal(t, []string{"gone", "merged"}, now.Since(before).Deleted, "what is elsewhere is kept")
 	require.Equal(t, driver.Delta{}, now.Since(now))
 
 	for _, bad := range []string{"x", "eA==", mark[:len(mark)/2]} {

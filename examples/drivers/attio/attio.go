@@ -1,5 +1,6 @@
-// Package attio is a driver for Attio, as an application would write it: people and companies of one workspace, asserted after
-// their values were checked, and what has changed of them. What is known of Attio itself is in package partners.
+// Package attio is a driver for Attio, as an application would write it: people and companies of one workspace,
+// asserted after their values were checked, and what has changed of them. What is known of Attio itself is in package
+// partners.
 package attio
 
 import (
@@ -22,8 +23,8 @@ type Driver struct {
 	writes bool
 }
 
-// Register adds Attio to a registry. The settings of an integration have its token as belay.Bearer. The label "writes" with the
-// value "off" makes the integration read only, while a rollout is watched for example.
+// Register adds Attio to a registry. The settings of an integration have its token as belay.Bearer. The label "writes"
+// with the value "off" makes the integration read only, while a rollout is watched for example.
 func Register(r *driver.Registry, opts ...belay.Option) (*driver.Factory[*Driver], error) {
 	return driver.Register(r, driver.Partner{
 		Name: partners.Attio.Name, BaseURL: partners.Attio.Base.URL, Options: append(partners.Attio.Options(), opts...),
@@ -62,8 +63,8 @@ type Record struct {
 	Values map[string]json.RawMessage `json:"values"`
 }
 
-// Query returns the records of an object that a filter selects, in Attio's form; nil selects all. It is a POST that reads, so that
-// it counts as a read for the limits, and may be repeated.
+// Query returns the records of an object that a filter selects, in Attio's form; nil selects all. It is a POST that
+// reads, so that it counts as a read for the limits, and may be repeated.
 func (d *Driver) Query(ctx context.Context, object string, filter any) iter.Seq2[Record, error] {
 	body := map[string]any{"sorts": []map[string]string{{"attribute": "created_at", "direction": "asc"}}}
 	if filter != nil {
@@ -73,7 +74,8 @@ func (d *Driver) Query(ctx context.Context, object string, filter any) iter.Seq2
 	return belay.Items[Record](ctx, d.client, "/v2/objects/{object}/records/query", partners.Attio.Page("records"), belay.PostBody(body))
 }
 
-// Get returns a record. One that was merged into another one is that one: its id differs. One that was deleted is belay.ErrNotFound.
+// Get returns a record. One that was merged into another one is that one: its id differs. One that was deleted is
+// belay.ErrNotFound.
 func (d *Driver) Get(ctx context.Context, object, id string) (Record, error) {
 	got, err := belay.Get[data[Record]](ctx, d.client, "/v2/objects/{object}/records/{id}",
 		belay.PathValue("object", object), belay.PathValue("id", id))
@@ -85,7 +87,8 @@ type data[T any] struct {
 	Data T `json:"data"`
 }
 
-// Assert creates a record, or updates the one whose attribute matching has the given value, and returns it. It may be repeated.
+// Assert creates a record, or updates the one whose attribute matching has the given value, and returns it. It may be
+// repeated.
 func (d *Driver) Assert(ctx context.Context, object, matching string, values map[string]any) (Record, error) {
 	if !d.writes {
 		return Record{}, ErrReadOnly
@@ -109,8 +112,8 @@ type Person struct {
 	Owner string
 }
 
-// AssertPerson checks a person, asserts the company, and then the person by its e-mail address. Nothing is sent if a value is wrong:
-// the error names the field, and is belay.ErrInvalid.
+// AssertPerson checks a person, asserts the company, and then the person by its e-mail address. Nothing is sent if a
+// value is wrong: the error names the field, and is belay.ErrInvalid.
 func (d *Driver) AssertPerson(ctx context.Context, p Person) (Record, error) {
 	values, err := p.values()
 	if err != nil {
@@ -148,9 +151,9 @@ func (d *Driver) PushStatus(ctx context.Context, id, status string) error {
 	return err
 }
 
-// ListResources implements [driver.ResourceLister] for objects such as "people" and "companies". Attio cannot say what has changed,
-// so the whole list is read, and compared with the mark, which holds an id and a hash of each record. What is gone is asked for once
-// more, because it may have been merged.
+// ListResources implements [driver.ResourceLister] for objects such as "people" and "companies". Attio cannot say what
+// has changed, so the whole list is read, and compared with the mark, which holds an id and a hash of each record. What
+// is gone is asked for once more, because it may have been merged.
 func (d *Driver) ListResources(ctx context.Context, kind, mark string) (delta driver.Delta, err error) {
 	before, err := driver.OpenSnapshot(mark)
 	if err != nil {
@@ -166,23 +169,11 @@ func (d *Driver) ListResources(ctx context.Context, kind, mark string) (delta dr
 		}
 	}
 	delta = now.Since(before)
-	gone := delta.Deleted
-	delta.Deleted = nil
-	for _, id := range gone {
+	if err := now.Missing(ctx, before, &delta, func(ctx context.Context, id string) (string, error) {
 		got, err := d.Get(ctx, kind, id)
-		switch {
-		case errors.Is(err, belay.ErrNotFound):
-			delta.Deleted = append(delta.Deleted, id)
-		case err != nil:
-			return driver.Delta{}, err
-		case got.ID.Record != id:
-			if delta.Merged == nil {
-				delta.Merged = make(map[string]string)
-			}
-			delta.Merged[id] = got.ID.Record
-		default: // it was not on its page, because others have moved: it is there
-			now.Keep(before, id)
-		}
+		return got.ID.Record, err
+	}); err != nil {
+		return driver.Delta{}, err
 	}
 	delta.Mark, err = now.Mark()
 	return delta, err

@@ -228,7 +228,8 @@ func TestListResources(t *testing.T) {
 	})
 }
 
-// Reads go at 100 a second and writes at 25, and a query by POST is a read. A limit that Attio states as a date is kept.
+// Reads go at 100 a second and writes at 25, and a query by POST is a read. A limit that Attio states as a date is
+// kept.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -199,35 +199,15 @@ func (d *Driver) ListResources(ctx context.Context, kind, mark string) (delta dr
 	}
 	delta = now.Since(before)
 	if kind == "listings" {
-		if err := d.merges(ctx, &delta, before, now); err != nil {
+		if err := now.Missing(ctx, before, &delta, func(ctx context.Context, id string) (string, error) {
+			got, err := d.Listing(ctx, id)
+			return got.ID, err
+		}); err != nil {
 			return driver.Delta{}, err
 		}
 	}
 	delta.Mark, err = now.Mark()
 	return delta, err
-}
-
-// merges finds out what became of listings that are gone.
-func (d *Driver) merges(ctx context.Context, delta *driver.Delta, before, now *driver.Snapshot) error {
-	gone := delta.Deleted
-	delta.Deleted = nil
-	for _, id := range gone {
-		got, err := d.Listing(ctx, id)
-		switch {
-		case errors.Is(err, belay.ErrNotFound): // 410 is this, too
-			delta.Deleted = append(delta.Deleted, id)
-		case err != nil:
-			return err
-		case got.ID == id:
-			now.Keep(before, id)
-		default:
-			if delta.Merged == nil {
-				delta.Merged = make(map[string]string)
-			}
-			delta.Merged[id] = got.ID
-		}
-	}
-	return nil
 }
 
 // IDs maps ids that were merged to those in which they went on, over any number of merges. It is not safe for

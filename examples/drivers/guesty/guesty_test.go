@@ -168,8 +168,8 @@ func TestRollout(t *testing.T) {
 	})
 }
 
-// Photos count, and nothing else of a listing; what was merged goes on under its new id; a list that does not fit into the budget of calls is
-// an error.
+// Photos count, and nothing else of a listing; what was merged goes on under its new id; a list that does not fit into
+// the budget of calls is an error.
 func TestListResources(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

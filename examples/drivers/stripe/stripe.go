@@ -1,5 +1,5 @@
-// Package stripe is a driver for Stripe, as an application would write it: customers, what has changed of them, transactions and
-// webhooks of one account. What is known of Stripe itself is in package partners.
+// Package stripe is a driver for Stripe, as an application would write it: customers, what has changed of them,
+// transactions and webhooks of one account. What is known of Stripe itself is in package partners.
 package stripe
 
 import (
@@ -72,8 +72,8 @@ func (d *Driver) Customer(ctx context.Context, id string) (Customer, error) {
 	return c, err
 }
 
-// Search returns the customers that a query finds, in Stripe's query language, such as "email:'a@example.com'". What was created
-// less than a minute ago may be missing.
+// Search returns the customers that a query finds, in Stripe's query language, such as "email:'a@example.com'". What
+// was created less than a minute ago may be missing.
 func (d *Driver) Search(ctx context.Context, query string) iter.Seq2[Customer, error] {
 	return belay.Items[Customer](belay.CallContext(ctx, belay.Query("query", query)), d.client, "/v1/customers/search",
 		partners.Stripe.Page("search"))
@@ -82,8 +82,8 @@ func (d *Driver) Search(ctx context.Context, query string) iter.Seq2[Customer, e
 // kinds are the kinds of records that ListResources knows, with the prefix of their events.
 var kinds = map[string]string{"customers": "customer", "products": "product", "invoices": "invoice"}
 
-// ListResources implements [driver.ResourceLister] for customers, products and invoices. What has changed is read from the events,
-// which reach back 30 days: an older mark is an error that is ErrMarkTooOld.
+// ListResources implements [driver.ResourceLister] for customers, products and invoices. What has changed is read from
+// the events, which reach back 30 days: an older mark is an error that is ErrMarkTooOld.
 func (d *Driver) ListResources(ctx context.Context, kind, mark string) (delta driver.Delta, err error) {
 	name := kinds[kind]
 	if name == "" {
@@ -163,7 +163,8 @@ func (d *Driver) most(ctx context.Context) context.Context {
 	return belay.CallContext(ctx, belay.Query("limit", "100"))
 }
 
-// ListTransactions implements [driver.TransactionLister] by the balance's transactions. Stripe has the newest ones first.
+// ListTransactions implements [driver.TransactionLister] by the balance's transactions. Stripe has the newest ones
+// first.
 func (d *Driver) ListTransactions(ctx context.Context, since time.Time) iter.Seq2[driver.Transaction, error] {
 	ctx = d.most(ctx)
 	if !since.IsZero() {
@@ -191,16 +192,17 @@ func (d *Driver) ListTransactions(ctx context.Context, since time.Time) iter.Seq
 	}
 }
 
-// PushStatus implements [driver.StatusPusher]: it sets the status in a customer's metadata. The key is that of the status, so that
-// a repetition within a day changes nothing.
+// PushStatus implements [driver.StatusPusher]: it sets the status in a customer's metadata. Each call has an
+// idempotency key of its own: with one made from the status, a status that comes back within a day would get the answer
+// of the first time, and not be set.
 func (d *Driver) PushStatus(ctx context.Context, id, status string) error {
 	_, err := belay.Post[belay.None](ctx, d.client, "/v1/customers/{id}", url.Values{"metadata[status]": {status}},
-		belay.PathValue("id", id), belay.IdempotencyKey("status-"+id+"-"+status))
+		belay.PathValue("id", id))
 	return err
 }
 
-// NewVerifier returns the verifier of Stripe's webhooks, for an inbox.Receiver. The secrets are those of the endpoint, the new one
-// first while they are rotated.
+// NewVerifier returns the verifier of Stripe's webhooks, for an inbox.Receiver. The secrets are those of the endpoint,
+// the new one first while they are rotated.
 func NewVerifier(secrets ...belay.Secret) (*webhook.Verifier, error) {
 	scheme, err := partners.Stripe.Webhook("")
 	if err != nil {

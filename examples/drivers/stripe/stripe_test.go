@@ -29,12 +29,13 @@ type fake struct {
 	mu        sync.Mutex
 	answers   map[string]string // by idempotency key
 	customers []stripe.Customer
-	events    []map[string]any // the newest first
-	pushed    int
+	events    []map[string]any  // the newest first
+	statuses  map[string]string // by customer
+	pushed    int               // changes of them
 }
 
 func newFake(customers, transactions int) *fake {
-	f := &fake{ServeMux: http.NewServeMux(), answers: make(map[string]string)}
+	f := &fake{ServeMux: http.NewServeMux(), answers: make(map[string]string), statuses: make(map[string]string)}
 	for i := range customers {
 		f.customers = append(f.customers, stripe.Customer{ID: fmt.Sprint("cus_", i), Email: fmt.Sprint("a", i, "@example.com"), Metadata: map[string]string{}})
 	}
@@ -99,7 +100,10 @@ func newFake(customers, transactions int) *fake {
 		return string(data)
 	}))
 	f.HandleFunc("POST /v1/customers/{id}", once(func(r *http.Request) string {
-		f.pushed++
+		if now := r.PostForm.Get("metadata[status]"); f.statuses[r.PathValue("id")] != now {
+			f.statuses[r.PathValue("id")] = now
+			f.pushed++
+		}
 		return `{"id": "` + r.PathValue("id") + `"}`
 	}))
 	return f
@@ -142,6 +146,19 @@ func TestConformance(t *testing.T) {
 		Records: map[string]int{"customers": 250}, Transactions: 230,
 		StatusID: "cus_1", Status: "won",
 		Pushed: func(h http.Handler) int { f := h.(*fake); f.mu.Lock(); defer f.mu.Unlock(); return f.pushed },
+	})
+}
+
+// A status that comes back within the day in which Stripe remembers keys is set again.
+func TestStatusComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(2, 0)
+		d := open(t, belaytest.Handler(f))
+		for _, status := range []string{"won", "lost", "won"} {
+			require.NoError(t, d.PushStatus(t.Context(), "cus_1", status))
+			require.Equal(t, status, f.statuses["cus_1"])
+		}
 	})
 }
 
