@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -49,11 +50,11 @@ func (p OffsetPages) Ask(r *PageRequest) error {
 	if err != nil {
 		return err
 	}
-	err = r.set(p.InBody, or(p.LimitParam, "limit"), p.Limit)
+	err = r.set(p.InBody, cmp.Or(p.LimitParam, "limit"), p.Limit)
 	if offset == 0 && p.BareFirst {
 		return err
 	}
-	return errors.Join(r.set(p.InBody, or(p.OffsetParam, "offset"), offset), err)
+	return errors.Join(r.set(p.InBody, cmp.Or(p.OffsetParam, "offset"), offset), err)
 }
 
 // Next returns the cursor of the next page, empty after the last one.
@@ -164,7 +165,7 @@ func (p NumberPages) Ask(r *PageRequest) error {
 	if n == p.first() && p.BareFirst {
 		return err
 	}
-	return errors.Join(err, r.set(p.InBody, or(p.Param, "page"), n))
+	return errors.Join(err, r.set(p.InBody, cmp.Or(p.Param, "page"), n))
 }
 
 // Next returns the cursor of the next page, empty after the last one.
@@ -262,10 +263,10 @@ func (p NumberPages) place(cursor string) int {
 }
 
 // param returns the name of the parameter for the offset.
-func (p OffsetPages) param() string { return or(p.OffsetParam, "offset") }
+func (p OffsetPages) param() string { return cmp.Or(p.OffsetParam, "offset") }
 
 // param returns the name of the parameter for the page's number.
-func (p NumberPages) param() string { return or(p.Param, "page") }
+func (p NumberPages) param() string { return cmp.Or(p.Param, "page") }
 
 // before returns the number of items before the page at cursor.
 func (p OffsetPages) before(cursor string) int {

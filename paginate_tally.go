@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -97,7 +98,7 @@ func (w *walk) accept(p *fetched) error {
 	if p.count == 0 || p.count != t.count || !sameItems && !sameIDs {
 		t.same = 0
 	} else if t.same++; t.same > p.mayBeEqual() {
-		return p.broken(fmt.Errorf("it has the items of the page before it: the partner seems to ignore %s", or(t.param, "the cursor")))
+		return p.broken(fmt.Errorf("it has the items of the page before it: the partner seems to ignore %s", cmp.Or(t.param, "the cursor")))
 	}
 	wasTold := t.told
 	t.count, t.hash, t.ids, t.told = p.count, hash, p.ids, p.told
