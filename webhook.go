@@ -1,4 +1,4 @@
-// Package webhook verifies the webhooks of about thirty partners. This file has the parts that all
+// Package webhook verifies the webhooks of about forty partners. This file has the parts that all
 // webhooks have in common. It also verifies the most common kind of signature: an HMAC over the raw body in
 // one header.
 

@@ -27,7 +27,7 @@ var ErrUnknownIntegration = errors.New("inbox: unknown integration")
 
 // Receiver is an http.Handler for partners' webhooks. It answers
 //
-//	405  a method other than POST
+//	405  a method other than POST, but for a GET by which a partner asks whether the endpoint is ours
 //	404  an integration that Verifier does not know
 //	413  a body above the scheme's limit
 //	431  more than 16 KiB of headers to store
@@ -163,9 +163,13 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Status: status, Reason: reasons[why], Err: err,
 		})
 	}
-	if r.Method != http.MethodPost {
+	notAllowed := func() {
 		w.Header().Set("Allow", http.MethodPost)
 		reject(byMethod, http.StatusMethodNotAllowed, nil)
+	}
+	asks := r.Method == http.MethodGet // some partners ask so whether the endpoint is ours
+	if r.Method != http.MethodPost && !asks {
+		notAllowed()
 		return
 	}
 	if rc.Verifier == nil || rc.Inbox == nil {
@@ -179,6 +183,11 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case err != nil:
 		reject(byUnstored, http.StatusServiceUnavailable, err)
+		return
+	}
+	scheme := verifier.Scheme()
+	if asks && scheme.Echo == "" && scheme.Handshake == nil {
+		notAllowed()
 		return
 	}
 	d, err := verifier.VerifyRequest(r)
@@ -203,6 +212,10 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(a.Body)
 		return
 	}
+	if asks {
+		notAllowed()
+		return
+	}
 	for i, e := range d.Events {
 		if e.Data != nil && !json.Valid(e.Data) {
 			reject(byMalformed, http.StatusBadRequest,
@@ -216,7 +229,6 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	scheme := verifier.Scheme()
 	accept := func(status int) {
 		if scheme.Status != 0 {
 			status = scheme.Status

@@ -39,6 +39,32 @@ func TestRequestsThatSetUp(t *testing.T) {
 	require.Equal(t, "text/plain; charset=utf-8", w.Header().Get("Content-Type"))
 	require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
 
+	get := func(s webhook.Scheme, target string, headers ...string) *httptest.ResponseRecorder {
+		req := httptest.NewRequest(http.MethodGet, target, nil)
+		for i := 0; i < len(headers); i += 2 {
+			req.Header.Set(headers[i], headers[i+1])
+		}
+		return answer(s, plainSecret, req)
+	}
+	w = get(webhook.Dropbox(), "/?challenge=abc")
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, "abc", w.Body.String())
+	require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
+	require.Equal(t, 401, get(webhook.Dropbox(), "/").Code)
+	const challenge = "X-Okta-Verification-Challenge"
+	w = get(webhook.Okta(), "/", "Authorization", plainSecret, challenge, "abc")
+	require.Equal(t, 200, w.Code)
+	require.JSONEq(t, `{"verification":"abc"}`, w.Body.String())
+	require.Equal(t, 401, get(webhook.Okta(), "/", "Authorization", "another", challenge, "abc").Code)
+	require.Equal(t, 405, get(webhook.Okta(), "/", "Authorization", plainSecret).Code, "no event comes by GET")
+	require.Equal(t, 405, get(webhook.GitHub(), "/?challenge=abc").Code)
+
+	zoom, err := webhook.SignTest(webhook.Zoom(), belay.NewSecret(plainSecret), belay.WebhookEvent{
+		Data: []byte(`{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}`),
+	})
+	require.NoError(t, err)
+	require.Regexp(t, `^{"plainToken":"abc","encryptedToken":"[0-9a-f]{64}"}$`, answer(webhook.Zoom(), plainSecret, zoom).Body.String())
+
 	key := strings.Repeat("4a", 32)
 	adyen, err := webhook.SignTest(webhook.Adyen(), belay.NewSecret(key), belay.WebhookEvent{
 		Data: []byte(`{"notificationItems":[{"NotificationRequestItem":{"pspReference":"1","eventCode":"CAPTURE","success":"true"}}]}`),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/oauth"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Airtable is a database in tables.
@@ -29,6 +30,8 @@ var Airtable = &Partner{
 		"14": "viewsandbases.com and others on Airtable's limits (third party)",
 		"15": "tests and notes in public repositories that name the types of errors (third party)",
 		"16": "cdata.com, help of its driver, and a comment in public code (third party)",
+		"17": "https://community.airtable.com/t5/development-apis/not-able-to-match-x-airtable-content-mac-header-from-webhook" +
+			"/m-p/179349 (forum)",
 	},
 	Base: Base{URL: "https://api.airtable.com/v0", From: "6 8"},
 	Auth: []Auth{
@@ -90,22 +93,25 @@ var Airtable = &Partner{
 			{"A call without a token and one with a wrong token are told apart by the type of the 401.", "12"},
 		},
 	},
-	Webhooks: Webhooks{Notes: []Fact{
-		{
-			"X-Airtable-Content-MAC is \"hmac-sha256=\" and, in hex, the HMAC of the body; the key is the secret after " +
-				"decoding its Base64.",
-			"11",
+	Webhooks: Webhooks{
+		Scheme: func(string) webhook.Scheme { return webhook.Airtable() }, From: "5 11 17",
+		Notes: []Fact{
+			{
+				"X-Airtable-Content-MAC is \"hmac-sha256=\" and, in hex, the HMAC of the body; the key is the secret after " +
+					"decoding its Base64.",
+				"11",
+			},
+			{"A note in public code says that the MAC is in Base64 instead; a forum shows one of a delivery, in hex.", "15 17"},
+			{"A delivery holds no data: read the payloads from the last cursor on. Answer 200 or 204 with an empty body.", "5 6"},
+			{
+				"The secret is told once. A webhook lives for 7 days; a refresh, or reading its payloads while it is active, " +
+					"prolongs it.",
+				"6 11",
+			},
+			{"A notification that failed says whether it will be sent again.", "7"},
+			{"A webhook may be switched off once its specification has become invalid.", "14"},
 		},
-		{"A note in public code says that the MAC is in Base64 instead.", "15"},
-		{"A delivery holds no data: read the payloads from the last cursor on. Answer 200 or 204 with an empty body.", "5 6"},
-		{
-			"The secret is told once. A webhook lives for 7 days; a refresh, or reading its payloads while it is active, " +
-				"prolongs it.",
-			"6 11",
-		},
-		{"A notification that failed says whether it will be sent again.", "7"},
-		{"A webhook may be switched off once its specification has become invalid.", "14"},
-	}},
+	},
 	Changes: []Fact{
 		{"The payloads of a webhook name the records that were created, changed and destroyed.", "11"},
 		{"Payloads are deleted after a week, read or not.", "6"},

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Asana is a manager of tasks and projects.
@@ -81,7 +82,8 @@ var Asana = &Partner{
 		},
 	},
 	Webhooks: Webhooks{
-		Answer: 10 * time.Second, Over: 24 * time.Hour, From: "7",
+		Scheme: func(string) webhook.Scheme { return webhook.Asana() },
+		Answer: 10 * time.Second, Over: 24 * time.Hour, From: "7 13 16",
 		Notes: []Fact{
 			{
 				"While a webhook is being made, Asana posts X-Hook-Secret to the target, which answers 200 or 204 with the " +

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Box is a store of files.
@@ -88,7 +89,8 @@ var Box = &Partner{
 		},
 	}},
 	Webhooks: Webhooks{
-		Answer: 30 * time.Second, Retries: 12, Over: 2 * time.Hour, From: "10",
+		Scheme: func(string) webhook.Scheme { return webhook.Box() },
+		Answer: 30 * time.Second, Retries: 12, Over: 2 * time.Hour, From: "10 11",
 		Notes: []Fact{
 			{
 				"BOX-SIGNATURE-PRIMARY and -SECONDARY are the HMAC-SHA256, in Base64, of the body and then " +

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Dropbox is a store of files.
@@ -88,7 +89,8 @@ var Dropbox = &Partner{
 		{"The end of an upload session may be sent again with its session id.", "2"},
 	}},
 	Webhooks: Webhooks{
-		Answer: 10 * time.Second, Over: 10 * time.Minute, From: "10 11",
+		Scheme: func(string) webhook.Scheme { return webhook.Dropbox() },
+		Answer: 10 * time.Second, Over: 10 * time.Minute, From: "10 11 13",
 		Notes: []Fact{
 			{
 				"X-Dropbox-Signature is the HMAC-SHA256 of the body by the app's secret, in hexadecimal; no time and no id " +

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Google is Google Workspace: Calendar, Drive and Sheets.
@@ -95,14 +96,17 @@ var Google = &Partner{
 	Idempotency: Idempotency{
 		Notes: []Fact{{"Drive gives out ids of files (files.generateIds), for calls that create or copy one.", "18"}},
 	},
-	Webhooks: Webhooks{Notes: []Fact{
-		{"Nothing is signed: compare X-Goog-Channel-Token with the token of your watch.", "8 9"},
-		{"Each watch is a channel that ends; open the next one before, there is no renewal.", "9"},
-		{"Bodies are empty, or small: ask for the changes.", "8 9"},
-		{"The first message has the state sync, and may come before the answer to the watch; numbers grow, with gaps.", "9"},
-		{"200, 201, 202, 204 and 102 are successes; 500, 502, 503 and 504 are repeated with backoff.", "8 9"},
-		{"A watch of Drive's changes lasts for seven days at most.", "14"},
-	}},
+	Webhooks: Webhooks{
+		Scheme: func(string) webhook.Scheme { return webhook.Google() }, From: "8 9",
+		Notes: []Fact{
+			{"Nothing is signed: compare X-Goog-Channel-Token with the token of your watch.", "8 9"},
+			{"Each watch is a channel that ends; open the next one before, there is no renewal.", "9"},
+			{"Bodies are empty, or small: ask for the changes.", "8 9"},
+			{"The first message has the state sync, and may come before the answer to the watch; numbers grow, with gaps.", "9"},
+			{"200, 201, 202, 204 and 102 are successes; 500, 502, 503 and 504 are repeated with backoff.", "8 9"},
+			{"A watch of Drive's changes lasts for seven days at most.", "14"},
+		},
+	},
 	Changes: []Fact{
 		{"Calendar: the last page has nextSyncToken, for syncToken of the next list.", "6"},
 		{"Calendar: a list by syncToken has deleted events too, as cancelled.", "6 11"},

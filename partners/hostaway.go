@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Hostaway manages rental properties.
@@ -62,7 +63,8 @@ var Hostaway = &Partner{
 		},
 	},
 	Webhooks: Webhooks{
-		Answer: 20 * time.Second, Retries: 3, Over: time.Hour, From: "4 6",
+		Scheme: func(string) webhook.Scheme { return webhook.Hostaway() },
+		Answer: 20 * time.Second, Retries: 3, Over: time.Hour, From: "4 5 6",
 		Notes: []Fact{
 			{"No signature: a login and a password of your choice, as Basic.", "4 5"},
 			{"Network failures, 5xx and 429 are repeated, the first time after a minute; another 4xx is the end.", "4 6"},

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Jira is an issue tracker.
@@ -30,6 +31,7 @@ var Jira = &Partner{
 		"17": "https://confluence.atlassian.com/jirakb/changing-maxresults-parameter-for-jira-rest-api-779160706.html",
 		"18": "https://neuroanswers.net/q/jira-api-v3-pagination-fix (third party)",
 		"19": "https://github.com/atlassian/atlascode, src/atlclients (the vendor's own client)",
+		"21": "https://mrrefactoring.github.io/jira.js/api/interfaces/webhooks.WebhookPayloadBase (third party)",
 		"20": "https://docs.rs/crate/jirav2, src/models/error_collection.rs (third party, generated from the vendor's specification)",
 	},
 	Base: Base{URL: "https://api.atlassian.com/ex/jira/{cloudId}/rest/api/3", From: "4 5"},
@@ -101,15 +103,19 @@ var Jira = &Partner{
 		},
 	},
 	Idempotency: Idempotency{Notes: []Fact{{"A client that repeated the creation of issues made doubles.", "7"}}},
-	Webhooks: Webhooks{Notes: []Fact{
-		{
-			"Sources differ: X-Hub-Signature with sha256= and a hex HMAC of the body, or a JWT of the app as a bearer token.",
-			"10 16",
+	Webhooks: Webhooks{
+		Scheme: func(string) webhook.Scheme { return webhook.Jira() }, From: "9 16 21",
+		Notes: []Fact{
+			{
+				"Sources differ: X-Hub-Signature with sha256= and a hex HMAC of the body, or a JWT of the app as a bearer token.",
+				"10 16",
+			},
+			{"A body has webhookEvent, the kind, and timestamp in milliseconds.", "21"},
+			{"X-Atlassian-Webhook-Identifier stays the same over retries, and X-Atlassian-Webhook-Retry counts them.", "9"},
+			{"Dynamic webhooks end after 30 days unless they are refreshed; those that failed at last can be listed.", "8 11"},
+			{"X-Atlassian-Webhook-Flow is Primary, within 30 seconds, or Secondary, within 15 minutes.", "9"},
 		},
-		{"X-Atlassian-Webhook-Identifier stays the same over retries, and X-Atlassian-Webhook-Retry counts them.", "9"},
-		{"Dynamic webhooks end after 30 days unless they are refreshed; those that failed at last can be listed.", "8 11"},
-		{"X-Atlassian-Webhook-Flow is Primary, within 30 seconds, or Secondary, within 15 minutes.", "9"},
-	}},
+	},
 	Changes: []Fact{{"Search lags behind; reconcileIssues asks for named issues as they are.", "6"}},
 	Quirks: []Fact{
 		{"Version 3 has rich texts as a document in JSON, version 2 as text.", "12"},

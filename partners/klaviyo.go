@@ -5,6 +5,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/oauth"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Klaviyo sends marketing messages to customers of shops.
@@ -29,6 +30,8 @@ var Klaviyo = &Partner{
 		"15": "https://github.com/hookdeck/webhook-skills, klaviyo-webhooks (third party)",
 		"16": "https://github.com/klaviyo/klaviyo-api-node, api/apis.ts and model/collectionLinks.ts (the vendor's SDK)",
 		"17": "https://github.com/klaviyo-labs/api-examples, oauth/simple-node-example/index.js (the vendor's example)",
+		"18": "tests of the PHP client nickdnk/klaviyo (third party)",
+		"19": "https://docs.rs/webhook-verify (third party)",
 	},
 	Base: Base{URL: "https://a.klaviyo.com/api", Headers: []Header{{"revision", "2026-10-15"}}, From: "5 6 7"},
 	Auth: []Auth{
@@ -84,17 +87,21 @@ var Klaviyo = &Partner{
 			{"A revision that has been retired is a 410, or is silently answered by a newer one.", "6"},
 		},
 	},
-	Webhooks: Webhooks{Notes: []Fact{
-		{
-			"Klaviyo-Signature is a hex HMAC-SHA256 of the body followed by Klaviyo-Timestamp; the order is a third " +
-				"party's word.",
-			"8 15",
+	Webhooks: Webhooks{
+		Scheme: func(string) webhook.Scheme { return webhook.Klaviyo() }, From: "8 15 18 19",
+		Notes: []Fact{
+			{
+				"Klaviyo-Signature is a hex HMAC-SHA256 of the body followed by Klaviyo-Timestamp; the order is a third " +
+					"party's word.",
+				"8 15",
+			},
+			{"Klaviyo-Timestamp is an HTTP date, as in \"Tue, 14 Apr 2026 03:50:12 GMT\".", "18 19"},
+			{"Klaviyo-Webhook-Id must be the same as the id in meta, or the delivery is to be dropped.", "8"},
+			{"A delivery has an array data; external_id is the id of an event.", "8"},
+			{"Only customers of Advanced KDP and app partners may manage webhooks.", "8"},
+			{"The webhook action of flows is not signed.", "15"},
 		},
-		{"Klaviyo-Webhook-Id must be the same as the id in meta, or the delivery is to be dropped.", "8"},
-		{"A delivery has an array data; external_id is the id of an event.", "8"},
-		{"Only customers of Advanced KDP and app partners may manage webhooks.", "8"},
-		{"The webhook action of flows is not signed.", "15"},
-	}},
+	},
 	Changes: []Fact{{"Lists take filters such as greater-than(updated,TIME); which fields, depends on the endpoint.", "9 14"}},
 	Quirks: []Fact{
 		{"A revision is stable for a year and deprecated for another one.", "6"},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Okta is a directory of users that signs them in.
@@ -92,6 +93,7 @@ var Okta = &Partner{
 		},
 	},
 	Webhooks: Webhooks{
+		Scheme: func(string) webhook.Scheme { return webhook.Okta() },
 		Answer: 3 * time.Second, Retries: 1, From: "7",
 		Notes: []Fact{
 			{"Event hooks are not signed: the header Authorization has a secret of your choice.", "7"},

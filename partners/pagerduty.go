@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // PagerDuty calls people when something breaks.
@@ -96,7 +97,8 @@ var PagerDuty = &Partner{
 		},
 	},
 	Webhooks: Webhooks{
-		Answer: 5 * time.Second, Over: 48 * time.Hour, From: "6",
+		Scheme: func(string) webhook.Scheme { return webhook.PagerDuty() },
+		Answer: 5 * time.Second, Over: 48 * time.Hour, From: "5 6 13",
 		Notes: []Fact{
 			{
 				"X-PagerDuty-Signature has v1= and the HMAC-SHA256 of the raw body in hex, several with commas between while a key " +

@@ -7,6 +7,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/oauth"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Pipedrive is a CRM for sales.
@@ -111,6 +112,7 @@ var Pipedrive = &Partner{
 		},
 	},
 	Webhooks: Webhooks{
+		Scheme: func(string) webhook.Scheme { return webhook.Pipedrive() },
 		Answer: 10 * time.Second, Retries: 3, From: "3",
 		Notes: []Fact{
 			{"No signature is documented: the proof is a user and a password by Basic, given when the webhook is created.", "3"},

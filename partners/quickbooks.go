@@ -7,6 +7,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/oauth"
+	"github.com/belay-go/belay/webhook"
 )
 
 // QuickBooks is Intuit's bookkeeping, QuickBooks Online.
@@ -96,7 +97,8 @@ var QuickBooks = &Partner{
 		Notes: []Fact{{"The key is a parameter, requestid: the same value gets the first answer again.", "14"}},
 	},
 	Webhooks: Webhooks{
-		Answer: 3 * time.Second, From: "18",
+		Scheme: func(string) webhook.Scheme { return webhook.QuickBooks() },
+		Answer: 3 * time.Second, From: "17 18",
 		Notes: []Fact{
 			{
 				"intuit-signature is the HMAC-SHA256 of the raw body, with the app's verifier token, not the client secret, as its key; " +

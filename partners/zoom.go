@@ -7,6 +7,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/oauth"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Zoom is for meetings by video.
@@ -119,7 +120,8 @@ var Zoom = &Partner{
 		},
 	},
 	Webhooks: Webhooks{
-		Answer: 3 * time.Second, Retries: 3, From: "10",
+		Scheme: func(string) webhook.Scheme { return webhook.Zoom() },
+		Answer: 3 * time.Second, Retries: 3, From: "10 12 13 16",
 		Notes: []Fact{
 			{"x-zm-signature is v0= and the hex HMAC-SHA256 of v0:time:body, with x-zm-request-timestamp as the time.", "13 16"},
 			{"A new address gets endpoint.url_validation, and answers plainToken and its HMAC, encryptedToken.", "13 16"},

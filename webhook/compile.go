@@ -56,6 +56,7 @@ func (v *Verifier) compile() error {
 			add("Timestamp: %w", err)
 		}
 	}
+	v.inQuery = v.at.inQuery() || v.stamp.inQuery()
 	if v.fields, err = newFields(s); err != nil {
 		errs = append(errs, err)
 	}
@@ -65,7 +66,7 @@ func (v *Verifier) compile() error {
 	}{
 		{"Algorithm", int(s.Algorithm), int(PlainToken)},
 		{"Encoding", int(s.Encoding), int(Base64)},
-		{"Unit", int(s.Unit), int(RFC3339Time)},
+		{"Unit", int(s.Unit), int(HTTPDate)},
 	} {
 		if x.n > x.most {
 			add("%s %d: there is none", x.name, x.n)
@@ -179,14 +180,14 @@ func newPlaces(text string) (places, error) {
 			ps = append(ps, place{query: name})
 			continue
 		}
-		header, paths, err := parsePlace(part)
+		names, paths, err := parsePlace(part)
 		switch {
 		case err != nil:
 			return nil, err
-		case len(paths) > 1:
-			return nil, fmt.Errorf("%q: one value is one path", part)
-		case header != "":
-			ps = append(ps, place{header: header})
+		case len(paths) > 1, len(names) > 1:
+			return nil, fmt.Errorf("%q: one value is one path, or one header", part)
+		case len(names) > 0:
+			ps = append(ps, place{header: names[0]})
 		default:
 			ps = append(ps, place{path: paths[0]})
 		}
@@ -194,25 +195,29 @@ func newPlaces(text string) (places, error) {
 	return ps, nil
 }
 
-// parsePlace parses one place. It returns the canonical name of a header, or the paths in the body: more than
+// parsePlace parses one place. It returns the canonical names of headers, or the paths in the body: more than
 // one where "+" joins them.
-func parsePlace(text string) (header string, paths []string, err error) {
+func parsePlace(text string) (names, paths []string, err error) {
 	list, inBody := strings.CutPrefix(text, "json:")
 	switch {
 	case inBody:
 		paths = strings.Split(list, "+")
 		for _, path := range paths {
 			if !jsonPath(path) {
-				return "", nil, fmt.Errorf("%q has a path that is empty or begins or ends with a dot", text)
+				return nil, nil, fmt.Errorf("%q has a path that is empty or begins or ends with a dot", text)
 			}
 		}
-		return "", paths, nil
-	case !headers.IsToken(text):
-		return "", nil, fmt.Errorf("%q is neither a header's name nor json: and a path", text)
+		return nil, paths, nil
 	case strings.Contains(text, "."):
-		return "", nil, fmt.Errorf("%q: a path in the body has json: before it", text)
+		return nil, nil, fmt.Errorf("%q: a path in the body has json: before it", text)
 	}
-	return http.CanonicalHeaderKey(text), nil, nil
+	for name := range strings.SplitSeq(text, "+") {
+		if !headers.IsToken(name) {
+			return nil, nil, fmt.Errorf("%q is neither a header's name nor json: and a path", text)
+		}
+		names = append(names, http.CanonicalHeaderKey(name))
+	}
+	return names, nil, nil
 }
 
 // jsonPath reports whether s can be a path in the body.

@@ -302,3 +302,184 @@ func TestMicrosoftGraph(t *testing.T) {
 		require.ErrorIs(t, err, want, body)
 	}
 }
+
+// Box signs with two keys, and either of them is enough: one is changed while the other goes on.
+func TestBox(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "box", func(t *testing.T) {
+		const body = `{"type":"webhook_event","id":"b-1","trigger":"FILE.UPLOADED"}`
+		at := time.Now().Format(time.RFC3339)
+		deliver := func(primary, secondary string, headers ...string) error {
+			h := headersOf("BOX-SIGNATURE-VERSION", "1", "BOX-DELIVERY-TIMESTAMP", at)
+			if primary != "" {
+				h.Set("BOX-SIGNATURE-PRIMARY", hmacBase64(primary, body+at))
+			}
+			if secondary != "" {
+				h.Set("BOX-SIGNATURE-SECONDARY", hmacBase64(secondary, body+at))
+			}
+			d, err := mustVerifier(t, webhook.Box(), headers...).Verify(h, []byte(body))
+			if err == nil {
+				require.Equal(t, "b-1", d.ID)
+			}
+			return err
+		}
+		require.NoError(t, deliver("one", "two", "one", "two"))
+		require.NoError(t, deliver("new one", "two", "one", "two"), "the primary key has changed")
+		require.NoError(t, deliver("one", "new two", "one", "two"), "the secondary key has changed")
+		require.NoError(t, deliver("", "two", "one", "two"))
+		require.NoError(t, deliver("one", "", "one"))
+		require.ErrorIs(t, deliver("new one", "new two", "one", "two"), belay.ErrBadSignature)
+		require.ErrorIs(t, deliver("", "", "one", "two"), belay.ErrNoSignature)
+		at = time.Now().Add(-11 * time.Minute).Format(time.RFC3339)
+		require.ErrorIs(t, deliver("one", "two", "one", "two"), belay.ErrTooOld)
+	})
+}
+
+// A time is an HTTP date.
+func TestKlaviyo(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "klaviyo", func(t *testing.T) {
+		v := mustVerifier(t, webhook.Klaviyo(), "0123456789abcdef")
+		deliver := func(at string) error {
+			const body = `{"data":[{"external_id":"k-1","topic":"event:klaviyo.opened_email"}]}`
+			_, err := v.Verify(headersOf("Klaviyo-Timestamp", at, "Klaviyo-Signature", hmacHex("0123456789abcdef", body+at)),
+				[]byte(body))
+			return err
+		}
+		now := time.Now().UTC()
+		require.NoError(t, deliver(now.Format(http.TimeFormat)))
+		require.ErrorIs(t, deliver(now.Add(-6*time.Minute).Format(http.TimeFormat)), belay.ErrTooOld)
+		require.ErrorIs(t, deliver(now.Add(6*time.Minute).Format(http.TimeFormat)), belay.ErrTooNew)
+		for _, wrong := range []string{now.Format(time.RFC3339), fmt.Sprint(now.Unix()), now.Format(time.RFC850), "now"} {
+			require.ErrorIs(t, deliver(wrong), belay.ErrMalformedSignature, wrong)
+		}
+	})
+}
+
+// Where nothing is signed, the user and the password are what is verified.
+func TestBasicWebhooks(t *testing.T) {
+	t.Parallel()
+	v := mustVerifier(t, webhook.Pipedrive(), "user:old password", "user:pass:word")
+	deliver := func(authorization string) error {
+		r := httptest.NewRequest(http.MethodPost, "/pipedrive", strings.NewReader(`{"meta":{"id":"d-1","entity":"deal"}}`))
+		r.Header.Set("Authorization", authorization)
+		d, err := v.VerifyRequest(r)
+		if err == nil {
+			require.Equal(t, "d-1", d.ID)
+		}
+		return err
+	}
+	r := httptest.NewRequest(http.MethodPost, "/", nil)
+	r.SetBasicAuth("user", "pass:word")
+	require.NoError(t, deliver(r.Header.Get("Authorization")))
+	r.SetBasicAuth("user", "old password")
+	require.NoError(t, deliver(r.Header.Get("Authorization")))
+	r.SetBasicAuth("user", "another")
+	require.ErrorIs(t, deliver(r.Header.Get("Authorization")), belay.ErrBadSignature)
+	require.ErrorIs(t, deliver("Basic user:pass:word"), belay.ErrMalformedSignature)
+	require.ErrorIs(t, deliver("Bearer user:pass:word"), belay.ErrMalformedSignature)
+	require.ErrorIs(t, deliver("user:pass:word"), belay.ErrMalformedSignature)
+	require.ErrorIs(t, deliver(""), belay.ErrNoSignature)
+}
+
+// Google's ID is that of the channel and the number of the message: the body is empty.
+func TestGoogle(t *testing.T) {
+	t.Parallel()
+	v := mustVerifier(t, webhook.Google(), "token")
+	deliver := func(channel, number string) belay.WebhookEvent {
+		r := httptest.NewRequest(http.MethodPost, "/google", nil)
+		r.Header = headersOf("X-Goog-Channel-Token", "token", "X-Goog-Resource-State", "exists")
+		for name, value := range map[string]string{"X-Goog-Channel-ID": channel, "X-Goog-Message-Number": number} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		d, err := v.VerifyRequest(r)
+		require.NoError(t, err)
+		require.Len(t, d.Events, 1)
+		require.Equal(t, "exists", d.Events[0].Type)
+		return d.Events[0]
+	}
+	require.Equal(t, "c-1-7", deliver("c-1", "7").ID)
+	require.False(t, deliver("c-1", "7").Anonymous)
+	for _, e := range []belay.WebhookEvent{deliver("c-1", ""), deliver("", "7"), deliver("", "")} {
+		require.True(t, e.Anonymous, "one of the two is not enough: all would be one event")
+	}
+}
+
+// Okta and Dropbox ask by a GET whether the endpoint is ours: Okta with the secret, Dropbox without.
+func TestQuestionsByGET(t *testing.T) {
+	t.Parallel()
+	ask := func(s webhook.Scheme, target string, headers ...string) (belay.Delivery, error) {
+		r := httptest.NewRequest(http.MethodGet, target, nil)
+		r.Header = headersOf(headers...)
+		return mustVerifier(t, s, "my-shared-secret").VerifyRequest(r)
+	}
+	const header = "X-Okta-Verification-Challenge"
+	d, err := ask(webhook.Okta(), "/okta", "Authorization", "my-shared-secret", header, `Me_rSh"K8`)
+	require.NoError(t, err)
+	require.Equal(t, &belay.Answer{Status: 200, ContentType: "application/json", Body: []byte(`{"verification":"Me_rSh\"K8"}`)},
+		d.Answer)
+	require.Empty(t, d.Events)
+	_, err = ask(webhook.Okta(), "/okta", "Authorization", "another", header, "x")
+	require.ErrorIs(t, err, belay.ErrBadSignature)
+	_, err = ask(webhook.Okta(), "/okta", header, "x")
+	require.ErrorIs(t, err, belay.ErrNoSignature)
+	d, err = ask(webhook.Okta(), "/okta", "Authorization", "my-shared-secret", header, strings.Repeat("x", 1025))
+	require.NoError(t, err)
+	require.Nil(t, d.Answer)
+
+	d, err = ask(webhook.Dropbox(), "/dropbox?challenge=abc%3Cb%3E")
+	require.NoError(t, err)
+	require.Equal(t, "abc<b>", string(d.Answer.Body))
+	require.Equal(t, "text/plain; charset=utf-8", d.Answer.ContentType)
+	_, err = ask(webhook.Dropbox(), "/dropbox")
+	require.ErrorIs(t, err, belay.ErrNoSignature)
+}
+
+// What cannot sign signs nothing.
+func TestGreetingSigns(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, webhook.Greeting{}.Sign("text"))
+	for _, x := range []struct {
+		scheme webhook.Scheme
+		want   string
+	}{
+		{webhook.Scheme{Header: "S"}, hmacHex("right", "text")},
+		{webhook.Scheme{Header: "S", Encoding: webhook.Base64}, hmacBase64("right", "text")},
+		{webhook.Scheme{Header: "S", Algorithm: webhook.PlainToken}, ""},
+		{webhook.Scheme{Header: "S", Algorithm: webhook.WeakSHA256, Signed: "{secret}{body}"}, ""},
+	} {
+		var got []string
+		x.scheme.Handshake = func(g webhook.Greeting) *belay.Answer {
+			got = append(got, g.Sign("text"), g.Sign("text"))
+			return &belay.Answer{}
+		}
+		v := mustVerifier(t, x.scheme, "wrong", "right")
+		r := mustSign(t, x.scheme, "right", "{}") // which asks, too
+		got = nil
+		_, err := v.VerifyRequest(r)
+		require.NoError(t, err)
+		require.Equal(t, []string{x.want, x.want}, got, "by the secret that verified, and not by the first one")
+	}
+}
+
+// A secret in the query of the URL verifies a partner that signs nothing.
+func TestSecretInTheURL(t *testing.T) {
+	t.Parallel()
+	v := mustVerifier(t, webhook.Scheme{Name: "mews", Header: "query:token", Algorithm: webhook.PlainToken}, "secret")
+	for target, want := range map[string]error{
+		"/mews?token=secret":           nil,
+		"/mews?a=b&token=secret":       nil,
+		"/mews?token=another":          belay.ErrBadSignature,
+		"/mews?token=secre":            belay.ErrBadSignature,
+		"/mews?token=":                 belay.ErrNoSignature,
+		"/mews":                        belay.ErrNoSignature,
+		"/mews?token=a&token=secret":   belay.ErrMalformedSignature,
+		"/mews?token=secret&%74oken=a": belay.ErrMalformedSignature,
+	} {
+		d, err := v.VerifyRequest(httptest.NewRequest(http.MethodPost, target, strings.NewReader(`{"a":1}`)))
+		require.ErrorIs(t, err, want, target)
+		require.Equal(t, want == nil, len(d.Events) == 1, target)
+	}
+}

@@ -58,6 +58,11 @@ func (ps places) inBody() bool {
 	return slices.ContainsFunc(ps, func(p place) bool { return p.path != "" })
 }
 
+// inQuery reports whether one of the places is a query parameter.
+func (ps places) inQuery() bool {
+	return slices.ContainsFunc(ps, func(p place) bool { return p.query != "" })
+}
+
 // fields are the places of an event's id, type and time.
 type fields struct {
 	paths       []string // all paths that id, typ and at use, in the body or in each element of events
@@ -66,11 +71,11 @@ type fields struct {
 	onlyJSON    bool     // a body that is not JSON is an error
 }
 
-// field is a header, or one or more paths whose values together make one text, or the hash of the body.
+// field is one or more headers, or one or more paths, whose values together make one text, or the hash of the body.
 type field struct {
-	header string // empty for paths
-	paths  []int  // indexes into fields.paths
-	body   bool
+	headers []string // nil for paths
+	paths   []int    // indexes into fields.paths
+	body    bool
 }
 
 // hashOfBody is the place of an ID that is the hash of the body.
@@ -94,11 +99,11 @@ func newFields(s Scheme) (fields, error) {
 				*x.to = append(*x.to, field{body: true})
 				continue
 			}
-			header, paths, err := parsePlace(part)
+			names, paths, err := parsePlace(part)
 			if err != nil {
 				return f, fmt.Errorf("%s: %w", x.name, err)
 			}
-			at := field{header: header}
+			at := field{headers: names}
 			for _, path := range paths {
 				slot := slices.Index(f.paths, path)
 				if slot < 0 {
@@ -236,7 +241,7 @@ func (f *fields) extractArray(d *belay.Delivery, in *incoming, m *message) error
 // headersOf returns the fields of fs that are headers.
 func headersOf(fs []field) (only []field) {
 	for _, f := range fs {
-		if f.header != "" {
+		if f.headers != nil {
 			only = append(only, f)
 		}
 	}
@@ -301,12 +306,27 @@ func isNoID(id string) bool {
 	return false
 }
 
-// header returns the value of the first field in fs that is not empty; all of them are headers. It returns ""
-// if there is none.
+// header returns the value of the first field in fs that is made of headers and not empty. It returns "" if there is
+// none.
 func (f *fields) header(h http.Header, fs []field) (string, error) {
 	for _, x := range fs {
-		if value, err := delivery.Text(h, x.header); value != "" || err != nil {
-			return value, err
+		if x.headers == nil {
+			continue
+		}
+		all, err := delivery.Text(h, x.headers[0])
+		for _, name := range x.headers[1:] {
+			if all == "" || err != nil {
+				break
+			}
+			var next string
+			if next, err = delivery.Text(h, name); next == "" {
+				all = ""
+			} else {
+				all += "-" + next
+			}
+		}
+		if all != "" || err != nil {
+			return all, err
 		}
 	}
 	return "", nil
@@ -322,7 +342,7 @@ func (f *fields) pick(
 		if x.body {
 			continue
 		}
-		if x.header != "" {
+		if x.headers != nil {
 			value, err := f.header(h, fs[i:i+1])
 			if value != "" || err != nil {
 				return value, text, err
@@ -368,8 +388,8 @@ func (f *fields) pick(
 // are in found; nil means that there is no body.
 func (f *fields) time(h http.Header, found *[jsonscan.MaxPaths][]byte) (t time.Time) {
 	for _, x := range f.at {
-		if x.header != "" {
-			value, _ := delivery.Header(h, x.header)
+		if x.headers != nil {
+			value, _ := delivery.Header(h, x.headers[0])
 			t = eventTime([]byte(value))
 		} else if found != nil {
 			raw := found[x.paths[0]]

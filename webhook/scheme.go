@@ -17,7 +17,8 @@ import (
 //
 // A place says where a value is in a delivery: the name of a header, or "json:" and a path in the body, such
 // as "json:data.id". Several places with "|" between them are tried in order. The places of the signature and of its
-// time may also be "query:" and the name of a query parameter.
+// time may also be "query:" and the name of a query parameter: a partner that signs nothing can be given a URL with a
+// secret in its query, which Header "query:token" and [PlainToken] verify.
 type Scheme struct {
 	// Name becomes [belay.Delivery].Partner. A receiver that has its own name for the partner replaces it.
 	Name string
@@ -26,7 +27,7 @@ type Scheme struct {
 	// Header is the place of the signature. It must not be empty.
 	Header string
 	// Separator is the text between several signatures in one header. Empty means that there is one
-	// signature.
+	// signature. With a Separator, the signatures of all places count, and not those of the first place alone.
 	Separator string
 	// Prefix is the text before the signature. Without a Separator, a signature must have it; with a
 	// Separator, elements without it are skipped.
@@ -60,7 +61,8 @@ type Scheme struct {
 	// element, and a {json:path} may be missing there. A delivery without elements is not signed then.
 	PerItem bool
 	// ID, Type and Time are the places of the fields of [belay.WebhookEvent] with the same names. Paths are
-	// paths in the event. Several paths with "+" between them make one ID together. The ID may also be "body",
+	// paths in the event. Several paths, or names of headers, with "+" between them make one ID together, joined by
+	// dashes, if each of them has a value. The ID may also be "body",
 	// the hash of the body, for a partner whose bodies tell events apart; not with Events. A header that is not
 	// signed is not protected: anybody who sends a delivery again can change it. Time is text by RFC 3339, or
 	// a number of seconds, milliseconds or microseconds since 1970; its size tells which.
@@ -85,7 +87,7 @@ type Scheme struct {
 	MaxBytes int64
 	// Handshake returns the answer to a verified request that carries no event, and nil for any other
 	// request. A nil Handshake means that the partner sends no such requests.
-	Handshake func(h http.Header, body []byte) *belay.Answer
+	Handshake func(Greeting) *belay.Answer
 
 	// writings returns the forms of a URL that the partner may have signed, or what it signs in place of one. Nil
 	// means that it signs the URL as it is.
@@ -93,6 +95,19 @@ type Scheme struct {
 	// withUser says that the URL may hold a user and a password.
 	withUser bool
 }
+
+// Greeting is a verified request that may want to know whether the endpoint is ours.
+type Greeting struct {
+	Header http.Header
+	Body   []byte
+
+	key      *signingKey
+	encoding Encoding
+}
+
+// Sign returns the signature of a text, in the scheme's Encoding, by the secret that verified the request. It is
+// empty where the secret cannot sign: a public key, a [PlainToken], a [WeakSHA256].
+func (g Greeting) Sign(text string) string { return g.key.sign(g.encoding, text) }
 
 // Algorithm is the way in which a signature is made from a secret and the signed text.
 type Algorithm uint8
@@ -114,8 +129,8 @@ const (
 	// anybody who sees one signature can make more; with the secret last, it is as strong as SHA-256 is
 	// against collisions.
 	WeakSHA256
-	// PlainToken is the secret itself in the header. It signs nothing: anybody who sees one request can send
-	// any other.
+	// PlainToken is the secret itself in the header, and its base64 where Encoding is [Base64], as in HTTP Basic. It
+	// signs nothing: anybody who sees one request can send any other.
 	PlainToken
 )
 
@@ -141,6 +156,8 @@ const (
 	UnixMilliseconds
 	// RFC3339Time is text by RFC 3339, such as 2026-11-22T10:00:00Z.
 	RFC3339Time
+	// HTTPDate is text by RFC 9110, section 5.6.7, such as Sun, 22 Nov 2026 10:00:00 GMT.
+	HTTPDate
 )
 
 // maxBytes returns MaxBytes, or its default.
@@ -161,10 +178,17 @@ func (s Scheme) tolerance() time.Duration {
 
 // parse returns the time in raw. It is strict: a number may have digits only, and at most 15 of them.
 func (u TimeUnit) parse(raw string) (time.Time, error) {
-	if u == RFC3339Time {
+	switch u {
+	case RFC3339Time:
 		t, err := time.Parse(time.RFC3339, raw)
 		if err != nil {
 			return t, errors.New("it is not of RFC 3339")
+		}
+		return t, nil
+	case HTTPDate:
+		t, err := time.Parse(http.TimeFormat, raw)
+		if err != nil {
+			return t, errors.New("it is not an HTTP date")
 		}
 		return t, nil
 	}
@@ -178,8 +202,8 @@ func (u TimeUnit) parse(raw string) (time.Time, error) {
 	return time.Unix(int64(n), 0), nil
 }
 
-// plausible reports whether raw has as many digits as a time in the years 2001 to 2286. RFC 3339 text is
-// always plausible. Where the time is not compared with the clock, an attacker could otherwise move digits
+// plausible reports whether raw has as many digits as a time in the years 2001 to 2286. Text is always
+// plausible. Where the time is not compared with the clock, an attacker could otherwise move digits
 // between the time and the signed text beside it.
 func (u TimeUnit) plausible(raw string) bool {
 	switch u {
@@ -198,6 +222,8 @@ func (u TimeUnit) write(t time.Time) string {
 		return strconv.FormatInt(t.UnixMilli(), 10)
 	case RFC3339Time:
 		return t.UTC().Format(time.RFC3339)
+	case HTTPDate:
+		return t.UTC().Format(http.TimeFormat)
 	}
 	return strconv.FormatInt(t.Unix(), 10)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -23,10 +24,11 @@ const (
 // message holds the signatures of a delivery and the signed values beside its body.
 type message struct {
 	signatures, timestamp, id string
-	query                     string   // the query of the URL, if it is signed
-	form                      string   // the form's fields, as they are signed
-	json                      []string // the values of the {json:path} parts of Scheme.Signed, in their order
-	urls                      []string // forms of the URL that the partner may have signed; noURL where it signs none
+	key                       *signingKey // the one that matched
+	query                     string      // the query of the URL, if it is signed
+	form                      string      // the form's fields, as they are signed
+	json                      []string    // the values of the {json:path} parts of Scheme.Signed, in their order
+	urls                      []string    // forms of the URL that the partner may have signed; noURL where it signs none
 }
 
 var noURL = []string{""}
@@ -82,9 +84,23 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 	return err
 }
 
-// signatures returns the text at the place of the signatures, or an error if it is empty or too long.
+// signatures returns the text at the place of the signatures, or an error if it is empty or too long. With a Separator,
+// it is that of all places.
 func (v *Verifier) signatures(in *incoming) (string, error) {
 	text, err := v.at.find(in)
+	if v.scheme.Separator != "" && len(v.at) > 1 && err == nil {
+		text = ""
+		for i := range v.at {
+			one, err := v.at[i : i+1].find(in)
+			if err != nil {
+				return "", err
+			}
+			if text != "" && one != "" {
+				text += v.scheme.Separator
+			}
+			text += one
+		}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -114,6 +130,7 @@ func (v *Verifier) match(in *incoming, m *message) error {
 			same, some := k.matchAny(m.signatures, &v.scheme, s)
 			if readable = readable || some; same {
 				k.keep(s)
+				m.key = k
 				return nil
 			}
 		}
@@ -187,6 +204,23 @@ func (k *signingKey) digest(v *Verifier, s *scratch, in *incoming, m *message, a
 	}
 }
 
+// sign returns the signature of text, or "" if k cannot sign. A nil k, which is that of a scheme with several
+// signatures, cannot.
+func (k *signingKey) sign(encoding Encoding, text string) string {
+	if k == nil || hmacs[k.algorithm] == 0 {
+		return ""
+	}
+	s := k.idle.Get().(*scratch)
+	defer k.keep(s)
+	s.hash.Reset()
+	s.hash.Write([]byte(text))
+	s.sum = s.hash.Sum(s.sum[:0])
+	if encoding == Base64 {
+		return base64.StdEncoding.EncodeToString(s.sum)
+	}
+	return hex.EncodeToString(s.sum)
+}
+
 // matchAny reports whether one of the signatures in list is right, and whether at least one could be decoded.
 // The time it takes does not depend on which byte of a signature is wrong.
 func (k *signingKey) matchAny(list string, scheme *Scheme, s *scratch) (same, readable bool) {
@@ -222,7 +256,14 @@ func (k *signingKey) decode(text string, encoding Encoding, s *scratch) bool {
 	case text == "":
 		return false
 	case k.algorithm == PlainToken:
-		sum := sha256.Sum256([]byte(text))
+		token := []byte(text)
+		if encoding == Base64 {
+			var err error
+			if token, err = base64.StdEncoding.DecodeString(text); err != nil {
+				return false
+			}
+		}
+		sum := sha256.Sum256(token)
 		s.sig = append(s.sig[:0], sum[:]...)
 		return true
 	case len(text) > delivery.MaxSignature:

@@ -77,7 +77,12 @@ func signTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Reques
 		} else if name, ok := strings.CutPrefix(first, "query:"); ok {
 			in.url = addParameter(in.url, name, x.value)
 		} else if headers.IsToken(first) && x.value != "" {
-			in.header.Set(first, x.value)
+			name, rest, several := strings.Cut(first, "+")
+			in.header.Set(name, x.value)
+			for several { // the further parts of an ID
+				name, rest, several = strings.Cut(rest, "+")
+				in.header.Set(name, "1")
+			}
 		} else if x.at == s.Timestamp {
 			if in.body, err = insert(in.body, first, m.timestamp); err != nil {
 				return nil, err
@@ -121,6 +126,8 @@ func signTest(s Scheme, secret belay.Secret, e belay.WebhookEvent) (*http.Reques
 		}
 		text := hex.EncodeToString(signature)
 		switch {
+		case s.Algorithm == PlainToken && s.Encoding == Base64:
+			text = base64.StdEncoding.EncodeToString([]byte(secret.Reveal()))
 		case s.Algorithm == PlainToken:
 			text = secret.Reveal()
 		case s.Encoding == Base64:

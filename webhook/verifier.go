@@ -1,5 +1,5 @@
 // Package webhook verifies webhooks: it tells a partner's deliveries from those of anybody else. A [Scheme]
-// describes how a partner signs; for some thirty partners there is a function that returns it, such as
+// describes how a partner signs; for some forty partners there is a function that returns it, such as
 // [Stripe]. [NewVerifier] takes a scheme and the secrets:
 //
 //	v, err := webhook.NewVerifier(webhook.Stripe(), belay.NewSecret(os.Getenv("STRIPE_WEBHOOK_SECRET")))
@@ -40,6 +40,7 @@ type Verifier struct {
 	limit     int64                  // of the body, in bytes
 	plain     *belay.WebhookVerifier // for a scheme that signs the body alone; nil for other schemes
 
+	inQuery     bool // the signature or its time is in the query
 	stampInList bool // the signature's time is an element of the list of signatures
 	dotted      bool // the id must have no dot: a dot ends it in the signed text, and no time is compared with the clock
 	fixedURL    bool // Signed has {url}, so the query of a request must be the query of Scheme.URL
@@ -138,7 +139,9 @@ func (v *Verifier) VerifyRequest(r *http.Request) (d belay.Delivery, err error) 
 		return d, err
 	}
 	at := v.scheme.URL
-	if at != "" && r.URL != nil {
+	if at == "" && v.inQuery && r.URL != nil {
+		at = "?" + r.URL.RawQuery
+	} else if at != "" && r.URL != nil {
 		bare, query, _ := strings.Cut(at, "?")
 		if v.fixedURL && query != r.URL.RawQuery {
 			return d, fmt.Errorf("%w: the query is not that of the scheme's URL", belay.ErrBadSignature)
@@ -218,17 +221,18 @@ func (v *Verifier) bodyHMAC() (how belay.WebhookHMAC, ok bool) {
 	hash, isHMAC := hmacs[s.Algorithm]
 	if !isHMAC || s.Separator != "" || s.Base64Key || s.Timestamp != "" || s.Handshake != nil || s.Events != "" ||
 		len(f.paths) > 0 || len(v.signed) != 1 || v.signed[0].kind != partBody || len(v.at) != 1 || v.at.inBody() ||
-		len(f.id) > 1 || len(f.typ) > 1 || len(f.id) == 1 && f.id[0].body {
+		len(f.id) > 1 || len(f.typ) > 1 || len(f.id) == 1 && (f.id[0].body || len(f.id[0].headers) > 1) ||
+		len(f.typ) == 1 && len(f.typ[0].headers) > 1 {
 		return how, false
 	}
 	how = belay.WebhookHMAC{
 		Partner: s.Name, Header: s.Header, Prefix: s.Prefix, Hash: hash, Base64: s.Encoding == Base64, MaxBytes: v.limit,
 	}
 	for _, x := range f.id {
-		how.ID = x.header
+		how.ID = x.headers[0]
 	}
 	for _, x := range f.typ {
-		how.Type = x.header
+		how.Type = x.headers[0]
 	}
 	return how, true
 }
@@ -256,7 +260,7 @@ func (v *Verifier) verifyAny(d *belay.Delivery, in *incoming) error {
 	}
 	d.Partner, d.Header, d.Body = v.scheme.Name, in.header, in.body
 	if v.scheme.Handshake != nil {
-		if d.Answer = v.scheme.Handshake(in.header, in.body); d.Answer != nil {
+		if d.Answer = v.scheme.Handshake(Greeting{in.header, in.body, m.key, v.scheme.Encoding}); d.Answer != nil {
 			d.Events = nil
 			return nil
 		}

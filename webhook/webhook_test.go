@@ -109,8 +109,33 @@ func partnerWebhooks(tb testing.TB) []partnerWebhook {
 		`"eventDate":"2023-11-14T23:13:20+01:00"}}]}`, `"7914073381342284"-"AUTHORISATION"-"true"`, "AUTHORISATION", at)
 	adyen.signs = strings.Repeat("4a", 32)
 	adyen.proves, adyen.another = adyen.signs, strings.Repeat("4b", 32)
+	airtable := shared("Airtable", webhook.Airtable(),
+		`{"base":{"id":"app1"},"webhook":{"id":"ach1"},"timestamp":"2023-11-14T22:13:20.000Z"}`, "", "", at)
+	airtable.signs = encode(bytes.Repeat([]byte{1}, 24))
+	airtable.proves, airtable.another = airtable.signs, encode(bytes.Repeat([]byte{2}, 24))
 	return []partnerWebhook{
 		adyen,
+		airtable,
+		shared("Asana", webhook.Asana(), `{"events":[{"action":"changed","created_at":"2023-11-14T22:13:20.000Z"}]}`, "",
+			"changed", at),
+		shared("Box", webhook.Box(), `{"type":"webhook_event","id":"b-1","created_at":"2023-11-14T14:13:20-08:00",`+
+			`"trigger":"FILE.UPLOADED"}`, "b-1", "FILE.UPLOADED", at),
+		shared("Dropbox", webhook.Dropbox(), `{"list_folder":{"accounts":["dbid:1"]},"delta":{"users":[1]}}`, "", "", 0),
+		shared("Google", webhook.Google(), "", signedID+"-1", signedType, 0),
+		shared("Hostaway", webhook.Hostaway(), `{"event":"reservation.created"}`, "", "", 0),
+		shared("Jira", webhook.Jira(), `{"timestamp":1700000000000,"webhookEvent":"jira:issue_updated"}`, signedID,
+			"jira:issue_updated", at),
+		shared("Klaviyo", webhook.Klaviyo(), `{"data":[{"external_id":"k-1","topic":"event:klaviyo.clicked_email"}]}`, "k-1",
+			"event:klaviyo.clicked_email", 0),
+		shared("Okta", webhook.Okta(), `{"data":{"events":[{"uuid":"o-1","eventType":"user.lifecycle.create",`+
+			`"published":"2023-11-14T22:13:20.000Z"}]}}`, "o-1", "user.lifecycle.create", at),
+		shared("PagerDuty", webhook.PagerDuty(), `{"event":{"id":"p-1","event_type":"incident.triggered",`+
+			`"occurred_at":"2023-11-14T22:13:20Z"}}`, "p-1", "incident.triggered", at),
+		shared("Pipedrive", webhook.Pipedrive(), `{"meta":{"id":"d-1","action":"change","entity":"deal",`+
+			`"timestamp":"2023-11-14T22:13:20.000Z"}}`, "d-1", "deal", at),
+		shared("QuickBooks", webhook.QuickBooks(), `[{"id":"q-1","type":"qbo.invoice.created.v1","time":"2023-11-14T22:13:20Z"}]`,
+			"q-1", "qbo.invoice.created.v1", at),
+		shared("Zoom", webhook.Zoom(), `{"event":"meeting.started","event_ts":1700000000000}`, "", "meeting.started", at),
 		shared("MessageBird", webhook.MessageBird(webhookURL), `{"service":"channels","event":"sms.inbound"}`, "", "sms.inbound", 0),
 		shared("MicrosoftGraph", webhook.MicrosoftGraph(),
 			`{"value":[{"id":"n1","changeType":"updated","resource":"users/7"}]}`, "n1", "updated", 0),
@@ -348,10 +373,16 @@ func TestWebhookRoundTrip(t *testing.T) {
 			if w.id == "" {
 				require.Equal(t, w.scheme.Timestamp == "" && w.scheme.ID != "body", d.Events[0].Anonymous)
 				if w.scheme.Timestamp == "" || w.scheme.ID == "body" {
-					require.Equal(t, "sha256:"+fmt.Sprintf("%x", sha256.Sum256(d.Body)), d.ID)
+					hashed := d.Body
+					if w.scheme.Events != "" {
+						hashed = d.Events[0].Data
+					}
+					require.Equal(t, fmt.Sprintf("sha256:%x", sha256.Sum256(hashed)), d.Events[0].ID)
 				}
 				require.Regexp(t, "^sha256:[0-9a-f]{64}$", d.ID)
-				require.Equal(t, d.ID, d.Events[0].ID)
+				if w.scheme.Events == "" {
+					require.Equal(t, d.ID, d.Events[0].ID)
+				}
 			} else {
 				require.Equal(t, w.id, d.Events[0].ID)
 			}
@@ -526,10 +557,14 @@ func TestWebhookBadSignatures(t *testing.T) {
 			body := requestBody(t, req)
 			name, _, _ := strings.Cut(w.scheme.Header, "|")
 			good := req.Header.Get(name)
-			token := w.scheme.Algorithm == webhook.PlainToken
+			basic := strings.HasPrefix(good, "Basic ")
+			token := w.scheme.Algorithm == webhook.PlainToken && !basic
 			begin := strings.LastIndexAny(strings.TrimRight(good, "="), "=,") + 1
-			if token {
+			switch {
+			case token:
 				begin = 0
+			case basic:
+				begin = len("Basic ")
 			}
 			wrong := strings.Repeat("0", len(good)-begin)
 			if w.scheme.Encoding == webhook.Base64 {
@@ -595,7 +630,7 @@ func TestWebhookBadSignatures(t *testing.T) {
 			require.NoError(t, verify(h))
 			h[strings.ToUpper(name)] = []string{good}
 			require.ErrorIs(t, verify(h), belay.ErrMalformedSignature)
-			if w.scheme.Encoding == webhook.Base64 {
+			if w.scheme.Encoding == webhook.Base64 && w.scheme.Algorithm != webhook.PlainToken {
 				for i := 0; !strings.ContainsAny(good[begin:], "+/"); i++ { // of another body, until one has them
 					body = []byte(fmt.Sprintf(`[{"n":%d}]`, i))
 					req = mustSign(t, w.scheme, w.signs, string(body))
@@ -872,7 +907,7 @@ func TestWebhookBadBodies(t *testing.T) {
 func signAny(t *testing.T, s webhook.Scheme, body string) (http.Header, *webhook.Verifier) {
 	t.Helper()
 	for _, w := range partnerWebhooks(t) {
-		if w.scheme.Header == s.Header {
+		if w.scheme.Header == s.Header && w.scheme.Name == s.Name {
 			return mustSign(t, s, w.signs, body).Header, mustVerifier(t, s, w.proves)
 		}
 	}
@@ -1407,6 +1442,20 @@ func TestWebhookHandshakes(t *testing.T) {
 		{"Discord, an event", webhook.Discord(), `{"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}`, nil},
 		{"Discord, no type", webhook.Discord(), `{}`, nil},
 		{"Notion", webhook.Notion(), `{"verification_token":"secret_x"}`, nil},
+		{
+			"Zoom", webhook.Zoom(), `{"event":"endpoint.url_validation","payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"}}`,
+			&belay.Answer{Status: 200, ContentType: "application/json", Body: fmt.Appendf(nil,
+				`{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":%q}`,
+				hmacHex("current-secret", "qgg8vlvZRS6UYooatFL8Aw"))},
+		},
+		{
+			"Zoom, too long", webhook.Zoom(),
+			`{"event":"endpoint.url_validation","payload":{"plainToken":"` + long + `"}}`, nil,
+		},
+		{
+			"Zoom, an event that says so", webhook.Zoom(),
+			`{"event":"meeting.started","payload":{"plainToken":"endpoint.url_validation"}}`, nil,
+		},
 	} {
 		testkit.Bubble(t, row.name, func(t *testing.T) {
 			h, v := signAny(t, row.scheme, row.body)
