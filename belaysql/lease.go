@@ -19,6 +19,8 @@ var ErrLeaseLost = errors.New("belaysql: the lease was lost")
 const leaseTime = 10 * time.Second
 
 // lease is a row that one process holds. Times are the database's, so that the clocks of the processes do not matter.
+// Nor does a jump of the database's clock: whoever waits asks it once how long the lease lasts, and then waits for as
+// long by the time that passes.
 type lease struct {
 	s          *Store
 	table, key string
@@ -32,18 +34,33 @@ func (s *Store) acquire(ctx context.Context, table, key, owner string, ttl, long
 		return nil, err
 	}
 	l := &lease{s: s, table: table, key: key, ttl: ttl}
+	type row struct{ fence, until int64 }
+	have, ends := row{until: -1}, time.Time{}
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, longest) {
-		// A caller that gives up as the lease is taken would leave one that nobody releases.
-		asking, end := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
-		err := s.db.QueryRowContext(asking, s.sql("update "+table+` set owner = $1, lease_until = {now} + $2, fence = fence + 1
-			where key = $3 and lease_until < {now} returning fence`), owner, ttl.Milliseconds(), key).Scan(&l.fence)
-		end()
-		switch {
-		case err == nil && ctx.Err() != nil:
-			l.release(ctx)
-			return nil, context.Cause(ctx)
-		case !errors.Is(err, sql.ErrNoRows):
-			return l, err
+		var now row
+		var left int64
+		err := s.db.QueryRowContext(ctx, s.sql("select fence, lease_until, lease_until - {now} from "+table+" where key = $1"), key).
+			Scan(&now.fence, &now.until, &left)
+		if err != nil {
+			return nil, err
+		}
+		if now != have { // it has a new holder, or was renewed
+			have, ends = now, time.Now().Add(time.Duration(min(max(0, left), ttl.Milliseconds()))*time.Millisecond)
+		}
+		if !time.Now().Before(ends) {
+			// A caller that gives up as the lease is taken would leave one that nobody releases.
+			asking, end := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
+			err := s.db.QueryRowContext(asking, s.sql("update "+table+` set owner = $1, lease_until = {now} + $2, fence = fence + 1
+				where key = $3 and fence = $4 and lease_until = $5 returning fence`), owner, ttl.Milliseconds(), key, have.fence, have.until).
+				Scan(&l.fence)
+			end()
+			switch {
+			case err == nil && ctx.Err() != nil:
+				l.release(ctx)
+				return nil, context.Cause(ctx)
+			case !errors.Is(err, sql.ErrNoRows):
+				return l, err
+			}
 		}
 		if err := errkit.Sleep(ctx, wait/2+rand.N(wait/2)); err != nil {
 			return nil, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/belaysql"
+	"github.com/belay-go/belay/internal/errkit"
 	"github.com/belay-go/belay/oauth"
 )
 
@@ -166,6 +167,61 @@ func TestLostLeases(t *testing.T) {
 		}
 		if _, err := s.Update(ctx, "acme", func(context.Context, oauth.Token) (oauth.Token, error) { return token("x"), nil }); !errors.Is(err, context.Canceled) {
 			t.Error(err)
+		}
+	})
+}
+
+// A clock that is set back by an hour while a lease is held does not hold others up for that hour, and one that jumps
+// ahead takes the lease from nobody who holds it.
+func TestLeasesUnderJumps(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		s, db := tokensOf(t, d), d.open(t)
+		s.SetLease(time.Second)
+		put(t, s, "acme", "old")
+		// Its holder died an hour ahead.
+		if _, err := db.Exec("update belay_tokens set owner = 'dead', fence = fence + 1, lease_until = $1",
+			time.Now().Add(time.Hour).UnixMilli()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := s.Update(ctx, "acme", func(context.Context, oauth.Token) (oauth.Token, error) { return token("new"), nil }); err != nil {
+			t.Fatal(err)
+		}
+		// This one lives, and its clock is an hour ahead.
+		if _, err := db.Exec("update belay_tokens set owner = 'alive', fence = fence + 1"); err != nil {
+			t.Fatal(err)
+		}
+		renewing, stop := context.WithCancel(t.Context())
+		var holder sync.WaitGroup
+		holder.Go(func() {
+			for errkit.Sleep(renewing, 0) == nil {
+				if _, err := db.Exec("update belay_tokens set lease_until = $1", time.Now().Add(time.Hour).UnixMilli()); err != nil {
+					t.Error(err)
+				}
+				_ = errkit.Sleep(renewing, 200*time.Millisecond)
+			}
+		})
+		taken := make(chan error, 1)
+		time.Sleep(50 * time.Millisecond)
+		go func() {
+			_, err := s.Update(t.Context(), "acme", func(context.Context, oauth.Token) (oauth.Token, error) { return token("newer"), nil })
+			taken <- err
+		}()
+		select {
+		case <-taken:
+			t.Error("taken from its holder")
+		case <-time.After(2500 * time.Millisecond):
+		}
+		stop()
+		holder.Wait()
+		select {
+		case err := <-taken:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("not taken from the dead")
 		}
 	})
 }
