@@ -68,7 +68,7 @@ test-integration: ## Stripe's mock server through a fault proxy, and an authoriz
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || (apt-get update -q && apt-get install -y -q --no-install-recommends postgresql) >/dev/null 2>&1 || true
 	cd belaysql && BELAY_POSTGRES=1 go test $(RACE) -count=1 -v -timeout 10m .
 	cd tasks && BELAY_POSTGRES=1 go test $(RACE) -short -count=1 -timeout 10m ./...
-	cd tasks && BELAY_POSTGRES=1 go test -count=1 -v -run 'Kill|Schedules|Processes|Deploy|DeadLetters|Recover|Outage|Limit|Gone|Retention|Turns' -timeout 15m .
+	cd tasks && BELAY_POSTGRES=1 go test -count=1 -v -run 'Kill|Schedules|Processes|Deploy|DeadLetters|Recover|Outage|Limit|Gone|Retention|Turns|Clock' -timeout 15m .
 	cd tasks/ui && go test $(RACE) -count=1 .
 	cd examples/drivers/attio && go test $(RACE) -count=1 .
 	cd examples/tasks && BELAY_POSTGRES=1 go test -count=1 -v -timeout 5m .

@@ -92,6 +92,7 @@ type Client[TTx any] struct {
 	shares  shares
 	writers writers
 	wake    *wake // nil for a database that wakes by itself
+	pausing sync.Mutex
 
 	works   atomic.Bool // Start has succeeded, and Stop has not been called
 	mu      sync.Mutex
@@ -128,7 +129,7 @@ func newClient[TTx any](
 	if err != nil {
 		return nil, err
 	}
-	c := &Client[TTx]{cfg: cfg, d: dialectOf(kind), db: db, read: read, store: store, log: cfg.River.Logger}
+	c := &Client[TTx]{cfg: cfg, d: dialectOf(kind, cfg.DeadAfter), db: db, read: read, store: store, log: cfg.River.Logger}
 	if c.log == nil {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}

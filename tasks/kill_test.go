@@ -21,6 +21,9 @@ import (
 func ledgered(shared bool) tasks.Config {
 	var c *tasks.Client[*sql.Tx]
 	cfg := config(func(ctx context.Context, job *river.Job[work]) error {
+		if lasts, err := time.ParseDuration(job.Args.Name); err == nil {
+			time.Sleep(lasts)
+		}
 		if job.Args.N%2 == 1 {
 			_, err := c.DB().ExecContext(ctx, "insert into ledger (n) values ($1)", job.Args.N)
 			return err

@@ -105,8 +105,13 @@ func TestOutage(t *testing.T) {
 		feeding.Wait()
 		spent, most := 0, 0
 		for _, id := range ids {
-			eventually(t, "all done", func() bool { time.Sleep(time.Millisecond); return job(t, c, id).FinalizedAt != nil })
 			row := job(t, c, id)
+			for deadline := time.Now().Add(30 * time.Second); row.FinalizedAt == nil; row = job(t, c, id) {
+				if time.Now().After(deadline) {
+					t.Fatalf("not done: %s %s, attempt %d, %v, %s", row.State, row.ScheduledAt, row.Attempt, row.Errors, row.Metadata)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
 			if row.State != rivertype.JobStateCompleted {
 				t.Error(row.State, row.Errors)
 			}

@@ -37,11 +37,12 @@ func (c *Client[TTx]) pause(ctx context.Context, queue, reason, owner string) er
 
 // releaseOfDead takes back the reasons of gates whose processes have died.
 func (c *Client[TTx]) releaseOfDead(ctx context.Context, alone bool) error {
-	dead, args := `select id from tasks_clients where seen >= {now} - $1 and id <> ''`, []any{c.cfg.DeadAfter.Milliseconds()}
+	seen, _ := c.beat.clock(c.cfg.DeadAfter)
+	living, args := `select id from tasks_clients where abs(seen - $1) <= {dead} and id <> ''`, []any{seen}
 	if alone {
-		dead, args = "select cast($1 as text)", []any{c.beat.id}
+		living, args = "select cast($1 as text)", []any{c.beat.id}
 	}
-	_, err := c.db.ExecContext(ctx, c.d.sql("delete from tasks_pauses where owner <> '' and owner not in ("+dead+")"), args...)
+	_, err := c.db.ExecContext(ctx, c.d.sql("delete from tasks_pauses where owner <> '' and owner not in ("+living+")"), args...)
 	return err
 }
 
@@ -127,6 +128,8 @@ func (c *Client[TTx]) Paused(ctx context.Context) (map[string][]string, error) {
 // mends what two that pause and resume at the same time have left. tasks_held has the queues that are held for reasons:
 // others may have been paused by River's own methods, and stay so.
 func (c *Client[TTx]) applyPauses(ctx context.Context) error {
+	c.pausing.Lock() // a gate and a sign of life of one process often do it at once
+	defer c.pausing.Unlock()
 	reasons, err := c.Paused(ctx)
 	if err != nil {
 		return fmt.Errorf("tasks: pauses: %w", err)
@@ -146,12 +149,17 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 		wanted := len(reasons["*"]) > 0 || len(reasons[q.Name]) > 0
 		switch {
 		case wanted && q.PausedAt == nil:
-			if _, err = c.db.ExecContext(ctx, "insert into tasks_held (queue) values ($1) on conflict (queue) do nothing", q.Name); err == nil {
-				err = c.Client.QueuePause(ctx, q.Name, nil)
+			// Before, as this process may die between the two, and after, as another one may have resumed it between them.
+			// What is noted is taken back by any process; what is not would be held for ever.
+			if err = c.noteHeld(ctx, q.Name); err == nil {
+				if err = c.Client.QueuePause(ctx, q.Name, nil); err == nil {
+					err = c.noteHeld(ctx, q.Name)
+				}
 			}
 		case !wanted && held[q.Name] > 0:
 			if err = c.Client.QueueResume(ctx, q.Name, nil); err == nil {
-				_, err = c.db.ExecContext(ctx, "delete from tasks_held where queue = $1", q.Name)
+				_, err = c.db.ExecContext(ctx, `delete from tasks_held where queue = $1
+					and exists (select 1 from river_queue where name = $1 and paused_at is null)`, q.Name)
 			}
 		}
 		if err != nil && !errors.Is(err, rivertype.ErrNotFound) {
@@ -159,6 +167,12 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// noteHeld notes that a queue is held for reasons.
+func (c *Client[TTx]) noteHeld(ctx context.Context, queue string) error {
+	_, err := c.db.ExecContext(ctx, "insert into tasks_held (queue) values ($1) on conflict (queue) do nothing", queue)
+	return err
 }
 
 // holdBeforeStart holds the queues of this process that have reasons, before River knows them and begins their tasks.
@@ -171,14 +185,16 @@ func (c *Client[TTx]) holdBeforeStart(ctx context.Context) error {
 		if len(reasons["*"]) == 0 && len(reasons[name]) == 0 {
 			continue
 		}
-		for _, statement := range []string{
-			"insert into tasks_held (queue) values ($1) on conflict (queue) do nothing",
-			`insert into river_queue (name, updated_at, paused_at) values ($1, {stamp}, {stamp})
-				on conflict (name) do update set paused_at = coalesce(river_queue.paused_at, excluded.paused_at)`,
-		} {
-			if _, err := c.db.ExecContext(ctx, c.d.sql(statement), name); err != nil {
-				return err
-			}
+		err := c.noteHeld(ctx, name)
+		if err == nil {
+			_, err = c.db.ExecContext(ctx, c.d.sql(`insert into river_queue (name, updated_at, paused_at) values ($1, {stamp}, {stamp})
+				on conflict (name) do update set paused_at = coalesce(river_queue.paused_at, excluded.paused_at)`), name)
+		}
+		if err == nil {
+			err = c.noteHeld(ctx, name) // as in applyPauses
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -242,7 +258,7 @@ func (c *Client[TTx]) VerifyWorkers(ctx context.Context, n int, maxWait time.Dur
 
 // alive returns the ids of the processes that have given a sign of life within DeadAfter.
 func (c *Client[TTx]) alive(ctx context.Context) (ids []string, err error) {
-	rows, err := c.read.QueryContext(ctx, c.d.sql("select id from tasks_clients where seen >= {now} - $1 and id <> '' order by id"), c.cfg.DeadAfter.Milliseconds())
+	rows, err := c.read.QueryContext(ctx, c.d.sql("select id from tasks_clients where abs(seen - {now}) <= {dead} and id <> '' order by id"))
 	if err != nil {
 		return nil, err
 	}

@@ -140,11 +140,9 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 	var st state
 	_ = json.Unmarshal(job.Metadata, &st) // what is not there is zero
 	if c.beat.dead() {                    // after an outage of the database: others must know first that this process lives
-		began := time.Now()
 		if err := c.sign(ctx); err != nil {
 			return fmt.Errorf("%w (%w)", river.JobSnooze(c.cfg.Heartbeat), err)
 		}
-		c.beat.noted(began, c.cfg.DeadAfter/2)
 	}
 	if st.Expires > 0 && time.Now().UnixMilli() > st.Expires {
 		return c.canceled(ctx, ErrExpired)

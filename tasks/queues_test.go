@@ -521,3 +521,38 @@ func TestScheduleBadInput(t *testing.T) {
 		}
 	}
 }
+
+// Two processes that pause and resume a queue at the same time, by many reasons, leave it open when the last reason is
+// taken back: none of them forgets that it has paused what another one has just resumed.
+func TestPausesAtOnce(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, dsn string) {
+		cfg := config(func(context.Context, *river.Job[work]) error { return nil })
+		cfg.Shared, cfg.Heartbeat = true, 200*time.Millisecond
+		clients := []*tasks.Client[*sql.Tx]{started(t, dsn, cfg), started(t, dsn, cfg)}
+		for round := range 15 {
+			var all sync.WaitGroup
+			for i := range 6 {
+				all.Go(func() {
+					c, reason := clients[i%2], fmt.Sprint("reason ", i)
+					for range 10 {
+						if err := errors.Join(c.Pause(t.Context(), "default", reason), c.Resume(t.Context(), "default", reason)); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			if t.Failed() {
+				return
+			}
+			eventually(t, fmt.Sprint("open after round ", round), func() bool {
+				q, err := clients[0].QueueGet(t.Context(), "default")
+				return err == nil && q.PausedAt == nil
+			})
+		}
+		id := insert(t, clients[0], work{}, nil)
+		eventually(t, "it works", func() bool { return job(t, clients[0], id).FinalizedAt != nil })
+	})
+}

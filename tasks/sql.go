@@ -3,7 +3,9 @@ package tasks
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/belay-go/belay/belaysql"
 )
@@ -40,11 +42,12 @@ func (d dialect) failed(text string) string {
 //	{stamp}    the database's time as River writes it
 //	{worker}   the client that runs the job, or ran it last
 //	{requeues} how often the job was requeued
+//	{dead}     DeadAfter in milliseconds
 //	{lock}     locks the rows of a select
 //	{skip}     locks them, without those that others have locked
 func (d dialect) sql(query string) string { return d.words.Replace(query) }
 
-func dialectOf(kind belaysql.Dialect) dialect {
+func dialectOf(kind belaysql.Dialect, deadAfter time.Duration) dialect {
 	d := dialect{kind: kind}
 	requeues := "coalesce(cast(" + d.field("tasks_requeues") + " as integer), 0)"
 	of := []string{
@@ -61,7 +64,7 @@ func dialectOf(kind belaysql.Dialect) dialect {
 			"{requeues}", requeues, "{lock}", " for update", "{skip}", " for update skip locked",
 		}
 	}
-	d.words = strings.NewReplacer(of...)
+	d.words = strings.NewReplacer(append(of, "{dead}", strconv.FormatInt(deadAfter.Milliseconds(), 10))...)
 	return d
 }
 

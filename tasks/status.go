@@ -158,7 +158,7 @@ func (c *Client[TTx]) idleFor(ctx context.Context) (time.Duration, error) {
 		oldest = "select cast({now} - extract(epoch from min(created_at)) * 1000 as bigint)"
 	}
 	var ms sql.NullInt64
-	err := c.read.QueryRowContext(ctx, c.d.sql(`select coalesce((select {now} - max(seen) from tasks_clients),
+	err := c.read.QueryRowContext(ctx, c.d.sql(`select coalesce((select min(abs({now} - seen)) from tasks_clients),
 		(`+oldest+` from river_job where `+live+`))`)).Scan(&ms)
 	return max(0, time.Duration(ms.Int64)*time.Millisecond), err
 }

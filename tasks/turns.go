@@ -109,7 +109,7 @@ func (c *Client[TTx]) moveToFronts(ctx context.Context, share map[string]int) (e
 		return false, err
 	}
 	mine, err := changed(c.db.ExecContext(ctx, c.d.sql(`insert into tasks_turns (queue, at) values ('', {now})
-		on conflict (queue) do update set at = excluded.at where tasks_turns.at <= {now} - $1`), turnsEvery.Milliseconds()/6))
+		on conflict (queue) do update set at = excluded.at where abs({now} - tasks_turns.at) >= $1`), turnsEvery.Milliseconds()/6))
 	if err != nil || mine == 0 {
 		return false, err
 	}

@@ -5,89 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/belay-go/belay/internal/errkit"
 )
-
-// heartbeat is the sign of life of this process.
-type heartbeat struct {
-	id string
-
-	mu   sync.Mutex
-	last time.Time // when the database noted the last sign
-	gaps []gap     // the last hundred, in order
-	cut  context.CancelCauseFunc
-	live context.Context // ends when the process must be taken for dead
-}
-
-// gap is a time without a sign of life.
-type gap struct{ from, to time.Time }
-
-// errDead is the cause for which the tasks of a process end whose signs of life do not reach the database: others run
-// them.
-var errDead = errors.New("tasks: this process gave no sign of life, and its tasks run elsewhere")
-
-// noted notes a sign that has reached the database.
-func (h *heartbeat) noted(at time.Time, long time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.last.IsZero() && at.Sub(h.last) > long {
-		h.gaps = append(h.gaps, gap{h.last, at})
-		h.gaps = h.gaps[max(0, len(h.gaps)-100):]
-	}
-	h.last = at
-	if h.live == nil || h.live.Err() != nil {
-		h.live, h.cut = context.WithCancelCause(context.Background())
-	}
-}
-
-// missed ends the tasks of this process if the last sign is older than deadAfter.
-func (h *heartbeat) missed(now time.Time, deadAfter time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.cut != nil && now.Sub(h.last) > deadAfter {
-		h.cut(errDead)
-	}
-}
-
-// dead reports whether this process must be taken for dead.
-func (h *heartbeat) dead() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.live != nil && h.live.Err() != nil
-}
-
-// within returns a context that ends when the process must be taken for dead, too.
-func (h *heartbeat) within(ctx context.Context) (context.Context, func()) {
-	h.mu.Lock()
-	live := h.live
-	h.mu.Unlock()
-	inner, cancel := context.WithCancelCause(ctx)
-	if live == nil {
-		return inner, func() { cancel(nil) }
-	}
-	stop := context.AfterFunc(live, func() { cancel(context.Cause(live)) })
-	return inner, func() { stop(); cancel(nil) }
-}
-
-// gapSince reports whether there has been a gap of signs since a time, or is one now.
-func (h *heartbeat) gapSince(since time.Time, long time.Duration) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.last.IsZero() && time.Since(h.last) > long {
-		return true
-	}
-	for _, g := range h.gaps {
-		if g.to.After(since) {
-			return true
-		}
-	}
-	return false
-}
 
 // beatOn sends signs of life until ctx ends, and requeues the tasks of processes that send none.
 func (c *Client[TTx]) beatOn(ctx context.Context) {
@@ -100,9 +23,8 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		began := time.Now()
-		if began.Sub(pruned) >= time.Hour {
-			pruned = began
+		if now := time.Now(); now.Sub(pruned) >= time.Hour {
+			pruned = now
 			if _, err := c.store.Prune(ctx); err != nil && ctx.Err() == nil {
 				c.log.WarnContext(ctx, "tasks: forgetting old keys", "error", err)
 			}
@@ -110,7 +32,6 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 		once, cancel := context.WithTimeout(ctx, c.cfg.DeadAfter)
 		err := c.sign(once)
 		if err == nil {
-			c.beat.noted(began, c.cfg.DeadAfter/2)
 			if err = c.requeue(once, false, false); err == nil {
 				err = c.applyPauses(once)
 			}
@@ -125,13 +46,19 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 
 // sign notes in the database that this process is alive.
 func (c *Client[TTx]) sign(ctx context.Context) error {
-	return c.signAs(ctx, c.beat.id)
+	began := time.Now()
+	seen, err := c.signAs(ctx, c.beat.id)
+	if err == nil {
+		c.beat.noted(began, seen, c.cfg.DeadAfter)
+	}
+	return err
 }
 
-func (c *Client[TTx]) signAs(ctx context.Context, id string) error {
-	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_clients (id, seen) values ($1, {now})
-		on conflict (id) do update set seen = excluded.seen`), id)
-	return err
+// signAs notes that the process of an id is alive, and returns the database's time.
+func (c *Client[TTx]) signAs(ctx context.Context, id string) (seen int64, err error) {
+	err = c.db.QueryRowContext(ctx, c.d.sql(`insert into tasks_clients (id, seen) values ($1, {now})
+		on conflict (id) do update set seen = excluded.seen returning seen`), id).Scan(&seen)
+	return seen, err
 }
 
 // nobody is the id under which a process that ends leaves its last sign of life.
@@ -140,11 +67,9 @@ const nobody = ""
 // recover is called before the first task: it notes that this process is alive, and requeues the tasks of those that
 // are not.
 func (c *Client[TTx]) recover(ctx context.Context) error {
-	began := time.Now()
 	if err := c.sign(ctx); err != nil {
 		return err
 	}
-	c.beat.noted(began, c.cfg.DeadAfter/2)
 	if _, err := c.db.ExecContext(ctx, "delete from tasks_pauses where owner = $1", c.beat.id); err != nil { // of a life before
 		return err
 	}
@@ -158,7 +83,7 @@ func (c *Client[TTx]) recover(ctx context.Context) error {
 func (c *Client[TTx]) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_ = c.signAs(ctx, nobody)
+	_, _ = c.signAs(ctx, nobody)
 	_, _ = c.db.ExecContext(ctx, c.d.sql("delete from tasks_clients where id = $1 and not exists (select 1 from river_job where state = 'running' and {worker} = $1)"), c.beat.id)
 }
 
@@ -166,10 +91,15 @@ func (c *Client[TTx]) leave(ctx context.Context) {
 // too often dead letters. With alone, no other process works on the database, so that all that run are of dead ones.
 // With first, this one has not begun, so that those of its own id are of a life before.
 func (c *Client[TTx]) requeue(ctx context.Context, alone, first bool) error {
-	// Only processes that have sent signs are judged: one that uses River alone may work beside them.
-	dead := `state = 'running' and {worker} in (select id from tasks_clients where seen < {now} - $1)`
-	args := []any{c.cfg.DeadAfter.Milliseconds()}
+	// Only processes that have sent signs are judged: one that uses River alone may work beside them. A sign of the future
+	// is one from before the clock was set back.
+	const silent = "select id from tasks_clients where abs(seen - $1) > {dead}"
+	dead := `state = 'running' and {worker} in (` + silent + `)`
+	seen, steady := c.beat.clock(c.cfg.DeadAfter)
+	args := []any{seen}
 	switch {
+	case !alone && !steady:
+		return nil
 	case alone:
 		dead, args = `state = 'running' and $1 <> ''`, []any{c.beat.id} // all; each condition has an argument $1
 	case first:
@@ -180,7 +110,7 @@ func (c *Client[TTx]) requeue(ctx context.Context, alone, first bool) error {
 	if err := c.requeueWhere(ctx, dead, args); err != nil {
 		return err
 	}
-	leader := `delete from river_leader where leader_id in (select id from tasks_clients where seen < {now} - $1)`
+	leader := `delete from river_leader where leader_id in (` + silent + `)`
 	if alone {
 		leader = `delete from river_leader where leader_id <> $1`
 	}
@@ -205,7 +135,7 @@ func (c *Client[TTx]) requeueWhere(ctx context.Context, dead string, args []any)
 		bury = `metadata || '{"tasks_class": "requeued", "tasks_fingerprint": "requeued", "tasks_error": "the process died each time"}'::jsonb`
 	}
 	args = append(slices.Clip(args), c.cfg.MaxRequeues)
-	again, err := c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp},
+	again, err := c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available',
 		attempt = case when attempt > 0 then attempt - 1 else 0 end, metadata = `+more+`
 		where id in (select id from river_job where `+dead+` and {requeues} < $2 limit 10000{skip})`), args...)
 	if err != nil {
