@@ -9,7 +9,7 @@ RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 MODULES := $(patsubst %/,%,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
 VERSION ?= v0.1.0
 
-.PHONY: help cassettes test lint cover fuzz bench test-integration release-check
+.PHONY: help cassettes test lint cover fuzz bench test-integration test-prometheus test-storm release-check
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -74,6 +74,11 @@ test-integration: ## Stripe's mock server through a fault proxy, and an authoriz
 	cd examples/tasks && BELAY_POSTGRES=1 go test -count=1 -v -timeout 5m .
 	cd belayotel && go test $(RACE) -count=1 ./...
 	cd belayprom && go test $(RACE) -count=1 ./... && go test -count=1 -v -run 'TestPromtool|TestRules|TestQueries|TestAllocations' .
-	cd belayprom && BELAY_PROMETHEUS=1 go test -count=1 -v -run TestPrometheus -timeout 10m .
-	cd examples/health && BELAY_PROMETHEUS=1 go test -count=1 -v -run TestStorm -timeout 10m .
+	$(MAKE) -j2 --output-sync=target test-prometheus test-storm # both wait most of the time
 	cd bench && go test -count=1 -short ./...
+
+test-prometheus:
+	cd belayprom && BELAY_PROMETHEUS=1 go test -count=1 -v -run TestPrometheus -timeout 10m .
+
+test-storm:
+	cd examples/health && BELAY_PROMETHEUS=1 go test -count=1 -v -run TestStorm -timeout 10m .

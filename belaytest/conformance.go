@@ -27,9 +27,9 @@ type Subject struct {
 	Records      map[string]int
 	Transactions int
 	// StatusID and Status are what a driver.StatusPusher pushes, and Pushed is how often the fake has changed a status
-	// since it was made.
-	StatusID, Status string
-	Pushed           func(fake http.Handler) int
+	// since it was made. Another is a second status; without one, Back is not checked.
+	StatusID, Status, Another string
+	Pushed                    func(fake http.Handler) int
 	// Harmless reports whether a request of Check changes nothing, for partners whose reads are POSTs. Nil means GET, HEAD
 	// and OPTIONS.
 	Harmless func(*http.Request) bool
@@ -49,6 +49,7 @@ type Subject struct {
 //	Cut           a list whose last page fails is an error, not a shorter list
 //	Delta         a list of changes has a mark, and the same mark gives the same changes
 //	Once          a status whose answer was lost is pushed once
+//	Back          a status that comes back after another one is pushed again
 //	Secret        the credential is in no error, not printed with the driver, and not sent to another host
 //	Concurrent    all of it works from many goroutines (with -race)
 func Conformance(t *testing.T, s Subject) {
@@ -80,6 +81,7 @@ var checks = []check{
 	{"Cut", checkCut},
 	{"Delta", checkDelta},
 	{"Once", checkOnce},
+	{"Back", checkBack},
 	{"Secret", checkSecret},
 	{"Concurrent", checkConcurrent},
 }

@@ -264,6 +264,26 @@ func checkOnce(t testing.TB, s *Subject) {
 	}
 }
 
+// checkBack is about idempotency keys that are made of a status: partners remember them for a day.
+func checkBack(t testing.TB, s *Subject) {
+	if s.Pushed == nil || s.StatusID == "" || s.Another == "" {
+		return
+	}
+	st := s.stage(t, nil)
+	p, ok := st.driver.(driver.StatusPusher)
+	if !ok {
+		return
+	}
+	for i, status := range []string{s.Status, s.Another, s.Status} {
+		if err := p.PushStatus(t.Context(), s.StatusID, status); err != nil {
+			t.Errorf("PushStatus %s: %v", status, err)
+		}
+		if n := s.Pushed(st.fake); n != i+1 {
+			t.Errorf("PushStatus %s, after %d others: the status has changed %d times", status, i, n)
+		}
+	}
+}
+
 // brokenAnswer is the error of a connection that breaks before the answer.
 type brokenAnswer struct{}
 

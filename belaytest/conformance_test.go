@@ -2,6 +2,7 @@ package belaytest_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,11 +28,12 @@ type fakeCRM struct {
 	*http.ServeMux
 	mu     sync.Mutex
 	keys   map[string]bool
+	status map[string]string
 	pushed int
 }
 
 func newFakeCRM() http.Handler {
-	f := &fakeCRM{ServeMux: http.NewServeMux(), keys: make(map[string]bool)}
+	f := &fakeCRM{ServeMux: http.NewServeMux(), keys: make(map[string]bool), status: make(map[string]string)}
 	f.HandleFunc("GET /me", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"id": "me"}`) })
 	list := func(w http.ResponseWriter, r *http.Request) {
 		from, _ := strconv.Atoi(r.URL.Query().Get("cursor"))
@@ -53,10 +55,17 @@ func newFakeCRM() http.Handler {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if key := r.Header.Get("Idempotency-Key"); key == "" || !f.keys[key] {
-			f.keys[key] = true
+			var to struct{ Status string }
+			_ = json.NewDecoder(r.Body).Decode(&to)
+			f.keys[key], f.status[r.PathValue("id")] = true, to.Status
 			f.pushed++
 		}
 		fmt.Fprint(w, `{}`)
+	})
+	f.HandleFunc("GET /contacts/{id}/status", func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		_ = json.NewEncoder(w).Encode(map[string]string{"status": f.status[r.PathValue("id")]})
 	})
 	return f
 }
@@ -193,11 +202,21 @@ func (c *crm) ListTransactions(ctx context.Context, _ time.Time) iter.Seq2[drive
 }
 
 func (c *crm) PushStatus(ctx context.Context, id, status string) error {
-	opts := []belay.CallOption{belay.PathValue("id", id), belay.IdempotencyKey(id + "-" + status)}
-	if c.broken == "pushes twice" {
-		opts = []belay.CallOption{belay.PathValue("id", id), belay.Idempotent()}
+	// The partner counts each push, so what it has already is not pushed, and a repetition has the key of its call.
+	type state struct{ Status string }
+	now, err := belay.Get[state](ctx, c.client, "/contacts/{id}/status", belay.PathValue("id", id))
+	if err != nil || now.Status == status {
+		return err
 	}
-	_, err := belay.Post[belay.None](ctx, c.client, "/contacts/{id}/status", map[string]string{"status": status}, opts...)
+	once := belay.IdempotencyKey(rand.Text())
+	switch c.broken {
+	case "pushes twice":
+		once = belay.Idempotent()
+	case "makes keys of statuses":
+		once = belay.IdempotencyKey(id + "-" + status)
+	}
+	opts := []belay.CallOption{belay.PathValue("id", id), once}
+	_, err = belay.Post[belay.None](ctx, c.client, "/contacts/{id}/status", map[string]string{"status": status}, opts...)
 	return err
 }
 
@@ -207,7 +226,7 @@ func (c *crm) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "crm "+c.se
 func subject(broken string) belaytest.Subject {
 	return belaytest.Subject{
 		Fake: newFakeCRM, Open: openCRM(broken), Secret: canary, Records: map[string]int{"contacts": 25}, Transactions: 25,
-		StatusID: "r1", Status: "won", Pushed: func(h http.Handler) int { f := h.(*fakeCRM); f.mu.Lock(); defer f.mu.Unlock(); return f.pushed },
+		StatusID: "r1", Status: "won", Another: "lost", Pushed: func(h http.Handler) int { f := h.(*fakeCRM); f.mu.Lock(); defer f.mu.Unlock(); return f.pushed },
 	}
 }
 
@@ -221,20 +240,21 @@ func TestConformanceCatches(t *testing.T) {
 	t.Parallel()
 	caught := make(map[string]bool)
 	for broken, by := range map[string]string{
-		"no name":             "Name",
-		"writes to check":     "Check",
-		"swallows":            "Refused",
-		"no retry":            "Limited",
-		"hammers":             "Unavailable",
-		"ignores its context": "Context",
-		"takes anything":      "Garbage",
-		"reads one page":      "Whole",
-		"shortens lists":      "Cut",
-		"has no mark":         "Delta",
-		"forgets its mark":    "Delta",
-		"pushes twice":        "Once",
-		"shows its secret":    "Secret",
-		"follows everywhere":  "Secret",
+		"no name":                "Name",
+		"writes to check":        "Check",
+		"swallows":               "Refused",
+		"no retry":               "Limited",
+		"hammers":                "Unavailable",
+		"ignores its context":    "Context",
+		"takes anything":         "Garbage",
+		"reads one page":         "Whole",
+		"shortens lists":         "Cut",
+		"has no mark":            "Delta",
+		"forgets its mark":       "Delta",
+		"pushes twice":           "Once",
+		"makes keys of statuses": "Back",
+		"shows its secret":       "Secret",
+		"follows everywhere":     "Secret",
 	} {
 		t.Run(broken, func(t *testing.T) {
 			for _, name := range []string{by} {

@@ -149,7 +149,7 @@ func TestConformance(t *testing.T) {
 		Fake:    func() http.Handler { return newFake(250) },
 		Open:    func(t testing.TB, rt http.RoundTripper) driver.Driver { return open(t, rt, nil) },
 		Secret:  secret,
-		Records: map[string]int{"people": 250}, StatusID: "p1", Status: "won",
+		Records: map[string]int{"people": 250}, StatusID: "p1", Status: "won", Another: "lost",
 		Pushed: func(h http.Handler) int { f := h.(*fake); f.mu.Lock(); defer f.mu.Unlock(); return f.pushed },
 	})
 }

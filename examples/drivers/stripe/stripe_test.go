@@ -144,21 +144,8 @@ func TestConformance(t *testing.T) {
 		Open:    func(t testing.TB, rt http.RoundTripper) driver.Driver { return open(t, rt) },
 		Secret:  secret,
 		Records: map[string]int{"customers": 250}, Transactions: 230,
-		StatusID: "cus_1", Status: "won",
+		StatusID: "cus_1", Status: "won", Another: "lost",
 		Pushed: func(h http.Handler) int { f := h.(*fake); f.mu.Lock(); defer f.mu.Unlock(); return f.pushed },
-	})
-}
-
-// A status that comes back within the day in which Stripe remembers keys is set again.
-func TestStatusComesBack(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake(2, 0)
-		d := open(t, belaytest.Handler(f))
-		for _, status := range []string{"won", "lost", "won"} {
-			require.NoError(t, d.PushStatus(t.Context(), "cus_1", status))
-			require.Equal(t, status, f.statuses["cus_1"])
-		}
 	})
 }
 
