@@ -71,9 +71,10 @@ func TestLimit(t *testing.T) {
 		took := calls[len(calls)-1].Sub(calls[0])
 		// No faster way is allowed: after the first 500, each call comes ten seconds behind the one 500 before it.
 		least := window + calls[limit-1].Sub(calls[0])
+		share := least.Seconds() / took.Seconds()
 		t.Logf("%d calls in %s, the least is %s: %.1f %%; at most %d snoozes; %d refusals", len(calls), took.Round(time.Millisecond),
-			least.Round(time.Millisecond), 100*least.Seconds()/took.Seconds(), snoozes, refused)
-		if refused > 0 || snoozes > 1 {
+			least.Round(time.Millisecond), 100*share, snoozes, refused)
+		if refused > 0 || snoozes > 1 || share < 0.95 { // 99 % is usual; the rest is for a machine that does something else
 			t.Fail()
 		}
 	})
