@@ -98,7 +98,7 @@ func (x *exchange) send(*next) (*http.Response, error) {
 		x.judge(resp, err)
 	}
 	if x.observed() {
-		x.emitAttempt(resp, err, began)
+		x.attemptDone(resp, err, began)
 	}
 	return resp, err
 }

@@ -185,8 +185,9 @@ func (s *shared) finish() {
 	if len(s.observers) > 0 && s.deprecations == nil {
 		s.deprecations = new(deprecations)
 	}
-	s.tracers = nil
-	for _, o := range s.observers {
+	s.tracers, s.dones = nil, make([]DoneObserver, len(s.observers))
+	for i, o := range s.observers {
+		s.dones[i], _ = o.(DoneObserver)
 		if t, ok := o.(Tracer); ok {
 			s.tracers = append(s.tracers, t)
 		}

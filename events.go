@@ -13,6 +13,15 @@ type Observer interface {
 	Observe(ctx context.Context, e Event)
 }
 
+// DoneObserver is an [Observer] that gets the two events of every call, [AttemptDone] and [CallDone], by their own methods
+// in place of Observe. Nothing is allocated for them then. Both are valid until the method returns: it must not keep e,
+// and must not change it. A type that embeds a DoneObserver is one, too: an Observe of its own does not see the two.
+type DoneObserver interface {
+	Observer
+	ObserveAttempt(ctx context.Context, e *AttemptDone)
+	ObserveCall(ctx context.Context, e *CallDone)
+}
+
 // ObserverFunc is a function that is an [Observer].
 type ObserverFunc func(ctx context.Context, e Event)
 
@@ -237,4 +246,16 @@ func tell(ctx context.Context, o Observer, e Event) {
 	}
 	defer func() { _ = recover() }()
 	o.Observe(ctx, e)
+}
+
+// tellAttempt is tell for an event by pointer.
+func tellAttempt(ctx context.Context, o DoneObserver, e *AttemptDone) {
+	defer func() { _ = recover() }()
+	o.ObserveAttempt(ctx, e)
+}
+
+// tellCall is tell for an event by pointer.
+func tellCall(ctx context.Context, o DoneObserver, e *CallDone) {
+	defer func() { _ = recover() }()
+	o.ObserveCall(ctx, e)
 }

@@ -34,6 +34,66 @@ func TestEventsTellWhatTheCallerGets(t *testing.T) {
 	require.ErrorContains(t, done[0].Err, "does not fit")
 }
 
+// doneObserver notes copies of what it gets.
+type doneObserver struct {
+	events []belay.Event
+	panics bool
+}
+
+func (o *doneObserver) Observe(_ context.Context, e belay.Event) { o.events = append(o.events, e) }
+
+func (o *doneObserver) ObserveAttempt(_ context.Context, e *belay.AttemptDone) {
+	o.events = append(o.events, *e)
+	if o.panics {
+		panic("attempt")
+	}
+}
+
+func (o *doneObserver) ObserveCall(_ context.Context, e *belay.CallDone) {
+	o.events = append(o.events, *e)
+	if o.panics {
+		panic("call")
+	}
+}
+
+// Observers that take the two events of each call by pointer are told the same as others, in the same order, and those
+// may keep what they are told.
+func TestDoneObserver(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "done", func(t *testing.T) {
+		first, second := &doneObserver{}, &doneObserver{panics: true}
+		var kept []belay.Event
+		n := 0
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			if n++; n%3 == 1 {
+				return testkit.Reply(503, "X-Request-Id", fmt.Sprint("r", n)), nil
+			}
+			return testkit.Reply(200, "X-Request-Id", fmt.Sprint("r", n)), nil
+		}), belay.WithObserver(first), belay.WithObserver(belay.ObserverFunc(func(_ context.Context, e belay.Event) {
+			kept = append(kept, e)
+		})), belay.WithObserver(second))
+		for range 4 {
+			_, _ = belay.Get[belay.None](t.Context(), c, "/things/{id}", belay.PathValue("id", "7"))
+		}
+		require.Equal(t, kept, first.events)
+		require.Equal(t, kept, second.events)
+		var attempts, calls int
+		ids := make(map[string]bool)
+		for _, e := range kept {
+			switch e := e.(type) {
+			case belay.AttemptDone:
+				attempts++
+				ids[e.RequestID] = true
+				require.Equal(t, "/things/{id}", e.Call.Route)
+			case belay.CallDone:
+				calls++
+				require.Equal(t, belay.ClassOK, e.Verdict.Class)
+			}
+		}
+		require.Equal(t, []int{4, n, n}, []int{calls, attempts, len(ids)})
+	})
+}
+
 // Events tell when four fifths of a limit are in use, and when a pause begins and ends, and why.
 func TestLimitEvents(t *testing.T) {
 	t.Parallel()

@@ -56,13 +56,14 @@ type hot struct {
 	signed *http.Request // the last request that carried a credential; nil if none did
 
 	shownURL string                             // as events show it; it is the same for all attempts
-	start    time.Time                          // when the call began; zero without observers
+	start    time.Duration                      // when the call began, by clock
 	cancel   context.CancelFunc                 // ends the total timeout; nil without one
 	decode   func([]byte, *http.Response) error // decodes a body that is read whole; nil after it has been called
 	data     []byte                             // the body that is read whole
 	buffer   *buffer                            // holds data, if data is pooled
 
 	history *history // nil until it is needed
+	told    *told    // memory for the events; nil until there is one
 }
 
 // history holds the fields that only calls with failures or waits need.

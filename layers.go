@@ -70,7 +70,8 @@ type settings struct {
 	correlation    string           // the header for its id, canonical; empty means that it is not sent
 	header         http.Header      // added to requests that lack them
 	observers      []Observer
-	tracers        []Tracer // those of observers that are
+	tracers        []Tracer       // those of observers that are
+	dones          []DoneObserver // each of observers that is one, or nil
 	redactor       Redactor
 	trusted        []*url.URL
 	insecure       bool

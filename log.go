@@ -21,12 +21,9 @@ type logObserver struct {
 func (o *logObserver) Observe(ctx context.Context, e Event) {
 	switch e := e.(type) {
 	case AttemptDone:
-		o.write(ctx, o.attemptLevel(min(slog.LevelInfo, failureLevel(e.Verdict, e.StatusCode, e.Err)), &e.Call), "attempt", e.Call, e.Verdict, e.Err,
-			slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
-			slog.Int("attempt", e.Number), slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
-			slog.String("request_body", e.RequestBody), slog.String("ignored_header", e.Ignored))
+		o.ObserveAttempt(ctx, &e)
 	case CallDone:
-		o.logCall(ctx, &e)
+		o.ObserveCall(ctx, &e)
 	case Retrying:
 		o.write(ctx, o.attemptLevel(slog.LevelInfo, &e.Call), "retrying", e.Call, e.Verdict, nil,
 			slog.Int("attempt", e.Attempt), slog.Int64("wait_ms", e.Wait.Milliseconds()))
@@ -57,8 +54,17 @@ func (o *logObserver) Observe(ctx context.Context, e Event) {
 	}
 }
 
-// logCall writes the record of a call, at debug if it is one of many that fail alike.
-func (o *logObserver) logCall(ctx context.Context, e *CallDone) {
+// ObserveAttempt writes the record of an attempt.
+func (o *logObserver) ObserveAttempt(ctx context.Context, e *AttemptDone) {
+	level := o.attemptLevel(min(slog.LevelInfo, failureLevel(e.Verdict, e.StatusCode, e.Err)), &e.Call)
+	o.write(ctx, level, "attempt", e.Call, e.Verdict, e.Err,
+		slog.Int("status", e.StatusCode), slog.Int64("duration_ms", e.Duration.Milliseconds()),
+		slog.Int("attempt", e.Number), slog.String("request_id", e.RequestID), slog.Int("limit_left", e.LimitLeft),
+		slog.String("request_body", e.RequestBody), slog.String("ignored_header", e.Ignored))
+}
+
+// ObserveCall writes the record of a call, at debug if it is one of many that fail alike.
+func (o *logObserver) ObserveCall(ctx context.Context, e *CallDone) {
 	level, now := failureLevel(e.Verdict, e.StatusCode, e.Err), time.Now()
 	quiet, notices := o.outages.note(e, now)
 	if quiet {

@@ -1,8 +1,10 @@
 package belay
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/belay-go/belay/internal/errkit"
@@ -19,8 +21,9 @@ func (x *exchange) observe(next *next) (*http.Response, error) {
 	if x.decode != nil {
 		x.decoded(resp)
 	}
-	e := CallDone{
-		Call: x.info(), Verdict: x.verdict, Attempts: x.sends, Waits: x.past().waits, Duration: time.Since(x.start),
+	e := &x.events().call
+	*e = CallDone{
+		Call: x.info(), Verdict: x.verdict, Attempts: x.sends, Waits: x.past().waits, Duration: clock() - x.start,
 		TimedOut: x.verdict.timeout,
 		Err:      errkit.Join(x.clean(err), x.clean(x.past().note)),
 	}
@@ -41,35 +44,78 @@ func (x *exchange) observe(next *next) (*http.Response, error) {
 			Verdict: e.Verdict, StatusCode: e.StatusCode, Attempts: x.sends,
 		}
 	}
-	if x.spanCtx != nil { // x.ctx may have been replaced
-		x.emitIn(x.spanCtx, e)
-	} else {
-		x.emit(e)
-	}
+	emitDone(cmp.Or(x.spanCtx, x.ctx), x, e, tellCall) // x.ctx may have been replaced
+	x.endEvents()
 	return resp, err
+}
+
+// told is memory for the events of a call that are told by pointer. It is empty between them.
+type told struct {
+	attempt AttemptDone
+	call    CallDone
+}
+
+var tolds = sync.Pool{New: func() any { return new(told) }}
+
+// events returns the memory for the events of x.
+func (x *exchange) events() *told {
+	if x.told == nil {
+		x.told = tolds.Get().(*told)
+	}
+	return x.told
+}
+
+// endEvents gives the memory for the events back.
+func (x *exchange) endEvents() {
+	tolds.Put(x.told)
+	x.told = nil
+}
+
+// emitDone tells e by pointer to the observers that take it so, by the function by, and a copy to those that may keep
+// it. It empties e.
+func emitDone[E Event](ctx context.Context, x *exchange, e *E, by func(context.Context, DoneObserver, *E)) {
+	var copied Event
+	for i, o := range x.set.observers {
+		if d := x.set.dones[i]; d != nil {
+			by(ctx, d, e)
+			continue
+		}
+		if copied == nil {
+			copied = *e
+		}
+		tell(ctx, o, copied)
+	}
+	var none E
+	*e = none
 }
 
 func (x *exchange) observed() bool { return len(x.set.observers) > 0 }
 
-// clock returns the present time, or the zero time if there are no observers, because only events need it.
-func (x *exchange) clock() (t time.Time) {
-	if x.observed() {
-		t = time.Now()
+// clock returns the time since a moment of its own, of which only differences count. It reads one clock, where time.Now
+// reads two.
+func clock() time.Duration { return time.Since(clockZero) }
+
+var clockZero = time.Now()
+
+// clock is the function clock, or 0 if there are no observers, because only events need it.
+func (x *exchange) clock() time.Duration {
+	if !x.observed() {
+		return 0
 	}
-	return t
+	return clock()
 }
 
-func (x *exchange) emit(e Event) { x.emitIn(x.ctx, e) }
-
-func (x *exchange) emitIn(ctx context.Context, e Event) {
+func (x *exchange) emit(e Event) {
 	for _, o := range x.set.observers {
-		tell(ctx, o, e)
+		tell(x.ctx, o, e)
 	}
 }
 
-func (x *exchange) emitAttempt(resp *http.Response, err error, began time.Time) {
-	e := AttemptDone{
-		Call: x.info(), Number: x.number(), Verdict: x.verdict, Duration: time.Since(began), LimitLeft: -1,
+// attemptDone emits AttemptDone for an attempt that began at that time of clock.
+func (x *exchange) attemptDone(resp *http.Response, err error, began time.Duration) {
+	e := &x.events().attempt
+	*e = AttemptDone{
+		Call: x.info(), Number: x.number(), Verdict: x.verdict, Duration: clock() - began, LimitLeft: -1,
 		Probe: x.probe, TimedOut: x.verdict.timeout, Ignored: x.verdict.ignored, Err: x.clean(err),
 	}
 	if x.limiter != nil {
@@ -84,12 +130,8 @@ func (x *exchange) emitAttempt(resp *http.Response, err error, began time.Time) 
 			e.RequestBody = x.shownBody()
 		}
 	}
-	if x.attemptCtx != nil {
-		x.emitIn(x.attemptCtx, e)
-		x.attemptCtx = nil
-	} else {
-		x.emit(e)
-	}
+	emitDone(cmp.Or(x.attemptCtx, x.ctx), x, e, tellAttempt)
+	x.attemptCtx = nil
 	if resp != nil && (len(resp.Header["Deprecation"]) > 0 || len(resp.Header["Sunset"]) > 0) {
 		x.noteDeprecation(resp)
 	}

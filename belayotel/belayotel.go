@@ -239,6 +239,12 @@ func (t *Tracer) Observe(ctx context.Context, e belay.Event) {
 	}
 }
 
+// ObserveCall implements [belay.DoneObserver].
+func (t *Tracer) ObserveCall(ctx context.Context, e *belay.CallDone) { t.callDone(ctx, e) }
+
+// ObserveAttempt implements [belay.DoneObserver].
+func (t *Tracer) ObserveAttempt(ctx context.Context, e *belay.AttemptDone) { t.attemptDone(ctx, e) }
+
 // note adds an event to the span of a call.
 func (t *Tracer) note(ctx context.Context, name string, v belay.Verdict, attrs ...attribute.KeyValue) {
 	span := trace.SpanFromContext(ctx)
@@ -283,8 +289,7 @@ func (t *Tracer) attemptDone(ctx context.Context, e *belay.AttemptDone) {
 func (t *Tracer) callDone(ctx context.Context, e *belay.CallDone) {
 	kind := kindOf(e.Verdict, e.StatusCode, e.TimedOut)
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
-		var room [5]attribute.KeyValue
-		attrs := room[:0]
+		var attrs []attribute.KeyValue // none for most calls
 		if e.Call.Correlation != "" {
 			attrs = append(attrs, attribute.String("belay.correlation_id", e.Call.Correlation))
 		}

@@ -166,11 +166,7 @@ func (m *Metrics) Observe(_ context.Context, e belay.Event) {
 	case belay.CallDone:
 		m.callDone(&e)
 	case belay.AttemptDone:
-		s := m.seriesOf(&e.Call, e.StatusCode, e.Verdict.Class, e.TimedOut)
-		s.attempts.Inc()
-		if e.TimedOut {
-			m.timeouts.WithLabelValues(m.with(e.Call.Integration, s.partner, s.endpoint, s.method)...).Inc()
-		}
+		m.attemptDone(&e)
 	case belay.Retrying:
 		partner, endpoint := m.place(&e.Call)
 		m.retries.WithLabelValues(m.with(e.Call.Integration, partner, endpoint, e.Verdict.Class.String())...).Inc()
@@ -211,6 +207,20 @@ func (m *Metrics) Observe(_ context.Context, e belay.Event) {
 		m.imported(&e)
 	case belay.SchemaChanged:
 		m.schemas.WithLabelValues(m.with(e.Integration, m.labels.get(partners, "", e.Partner))...).Inc()
+	}
+}
+
+// ObserveCall implements [belay.DoneObserver].
+func (m *Metrics) ObserveCall(_ context.Context, e *belay.CallDone) { m.callDone(e) }
+
+// ObserveAttempt implements [belay.DoneObserver].
+func (m *Metrics) ObserveAttempt(_ context.Context, e *belay.AttemptDone) { m.attemptDone(e) }
+
+func (m *Metrics) attemptDone(e *belay.AttemptDone) {
+	s := m.seriesOf(&e.Call, e.StatusCode, e.Verdict.Class, e.TimedOut)
+	s.attempts.Inc()
+	if e.TimedOut {
+		m.timeouts.WithLabelValues(m.with(e.Call.Integration, s.partner, s.endpoint, s.method)...).Inc()
 	}
 }
 

@@ -282,8 +282,8 @@ func TestAllocations(t *testing.T) {
 		})
 	}
 	m := must[*belayprom.Metrics](t)(belayprom.New(belayprom.Config{}))
-	if more := allocs(belay.WithObserver(m)) - allocs(); more > 2 {
-		t.Errorf("%g allocations more, at most 2", more)
+	if more := allocs(belay.WithObserver(m)) - allocs(); more > 0 {
+		t.Errorf("%g allocations more", more)
 	}
 }
 

@@ -35,19 +35,29 @@ const (
 	longestName      = 200
 )
 
+// ObserveCall implements [belay.DoneObserver].
+func (h *History) ObserveCall(_ context.Context, e *belay.CallDone) {
+	if e.Kept && !e.Stale { // the partner was not asked
+		return
+	}
+	text := lineOf(e.Err) // before the lock
+	h.of(e.Call.Partner, func(p *partner, now time.Time) { p.call(now, e, text) })
+}
+
+// ObserveAttempt implements [belay.DoneObserver].
+func (h *History) ObserveAttempt(_ context.Context, e *belay.AttemptDone) {
+	if e.StatusCode != 0 {
+		h.of(e.Call.Partner, func(p *partner, now time.Time) { p.attempt(now, e) })
+	}
+}
+
 // Observe implements [belay.Observer].
-func (h *History) Observe(_ context.Context, e belay.Event) {
+func (h *History) Observe(ctx context.Context, e belay.Event) {
 	switch e := e.(type) {
 	case belay.CallDone:
-		if e.Kept && !e.Stale { // the partner was not asked
-			return
-		}
-		text := lineOf(e.Err) // before the lock
-		h.of(e.Call.Partner, func(p *partner, now time.Time) { p.call(now, &e, text) })
+		h.ObserveCall(ctx, &e)
 	case belay.AttemptDone:
-		if e.StatusCode != 0 {
-			h.of(e.Call.Partner, func(p *partner, now time.Time) { p.attempt(now, &e) })
-		}
+		h.ObserveAttempt(ctx, &e)
 	case belay.Deprecated:
 		h.of(e.Call.Partner, func(p *partner, now time.Time) { p.ends(now, &e) })
 	case belay.CircuitChanged:
