@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ var ErrUnknownIntegration = errors.New("inbox: unknown integration")
 
 // Receiver is an http.Handler for partners' webhooks. It answers
 //
-//	405  a method other than POST, but for a GET by which a partner asks whether the endpoint is ours
+//	405  a method other than POST, but for that by which a partner asks whether the endpoint is ours
 //	404  an integration that Verifier does not know
 //	413  a body above the scheme's limit
 //	431  more than 16 KiB of headers to store
@@ -167,7 +168,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 		reject(byMethod, http.StatusMethodNotAllowed, nil)
 	}
-	asks := r.Method == http.MethodGet // some partners ask so whether the endpoint is ours
+	asks := r.Method == http.MethodGet || r.Method == http.MethodHead // some partners ask so whether the endpoint is ours
 	if r.Method != http.MethodPost && !asks {
 		notAllowed()
 		return
@@ -186,7 +187,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	scheme := verifier.Scheme()
-	if asks && scheme.Echo == "" && scheme.Handshake == nil {
+	if asks && scheme.Probe != r.Method && (scheme.Echo == "" && scheme.Handshake == nil || r.Method == http.MethodHead) {
 		notAllowed()
 		return
 	}
@@ -248,6 +249,10 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	without := map[string]bool{"Cookie": true}
 	for name := range strings.SplitSeq(scheme.Header, "|") {
+		if parameter, ok := strings.CutPrefix(name, "query:"); ok {
+			withoutText(without, r, parameter)
+			continue
+		}
 		without[http.CanonicalHeaderKey(name)] = true
 	}
 	d.Header = headers(r.Header, without)
@@ -383,6 +388,23 @@ func printable(s string) string { return redact.Line(s, 100) }
 
 // oneLine returns the text of an error in the form that is stored: one line of at most 500 bytes.
 func oneLine(err error) string { return redact.Line(redact.Text(err.Error()), 500) }
+
+// withoutText adds the headers to without in which the value of a query parameter is: proxies put the URL into headers
+// of many names.
+func withoutText(without map[string]bool, r *http.Request, parameter string) {
+	value := r.URL.Query().Get(parameter)
+	if value == "" {
+		return
+	}
+	for name, values := range r.Header {
+		for _, v := range values {
+			plain, err := url.QueryUnescape(v)
+			if strings.Contains(v, value) || err == nil && strings.Contains(plain, value) {
+				without[http.CanonicalHeaderKey(name)] = true
+			}
+		}
+	}
+}
 
 // headers returns a copy of h without credentials, signatures and the names in without.
 func headers(h http.Header, without map[string]bool) http.Header {

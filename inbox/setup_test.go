@@ -58,6 +58,11 @@ func TestRequestsThatSetUp(t *testing.T) {
 	require.Equal(t, 401, get(webhook.Okta(), "/", "Authorization", "another", challenge, "abc").Code)
 	require.Equal(t, 405, get(webhook.Okta(), "/", "Authorization", plainSecret).Code, "no event comes by GET")
 	require.Equal(t, 405, get(webhook.GitHub(), "/?challenge=abc").Code)
+	require.Equal(t, 200, get(webhook.Mailchimp(), "/").Code)
+	trello := webhook.Scheme{Header: "X-Trello-Webhook", Probe: http.MethodHead}
+	require.Equal(t, 200, answer(trello, plainSecret, httptest.NewRequest(http.MethodHead, "/", nil)).Code)
+	require.Equal(t, 405, get(trello, "/").Code)
+	require.Equal(t, 405, answer(webhook.Okta(), plainSecret, httptest.NewRequest(http.MethodHead, "/", nil)).Code)
 
 	zoom, err := webhook.SignTest(webhook.Zoom(), belay.NewSecret(plainSecret), belay.WebhookEvent{
 		Data: []byte(`{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}`),
@@ -86,6 +91,27 @@ func TestRegisterWantsTLS(t *testing.T) {
 		_, err := inbox.Register(t.Context(), o, o, "acme", url, nil)
 		require.Equal(t, ok, err == nil, "%s: %v", url, err)
 	}
+}
+
+// A secret in the URL is in no header that is stored, whatever a proxy calls the one with the URL.
+func TestQueryTokenIsNotStored(t *testing.T) {
+	t.Parallel()
+	v, err := webhook.NewVerifier(webhook.Scheme{Header: "query:token", Algorithm: webhook.PlainToken}, belay.NewSecret("a canary/7"))
+	require.NoError(t, err)
+	kept := &box{}
+	rc := &inbox.Receiver{Inbox: kept, Verifier: func(*http.Request) (*webhook.Verifier, error) { return v, nil }}
+	req := httptest.NewRequest(http.MethodPost, "/hook?a=b&token=a+canary%2F7", strings.NewReader(`{}`))
+	for name, value := range map[string]string{
+		"X-Waws-Unencoded-Url": "/hook?a=b&token=a+canary%2F7", "X-Path": "/hook?token=a%20canary/7", "X-Query": "token=a canary/7",
+	} {
+		req.Header.Set(name, value)
+	}
+	req.Header.Set("X-Harmless", "100% kept")
+	w := httptest.NewRecorder()
+	rc.ServeHTTP(w, req)
+	require.Equal(t, 202, w.Code)
+	require.Len(t, kept.got, 1)
+	require.Equal(t, http.Header{"X-Harmless": {"100% kept"}}, kept.got[0].Header)
 }
 
 // The assertions of a proxy about who asks are not stored with an event.

@@ -31,8 +31,8 @@ var Jira = &Partner{
 		"17": "https://confluence.atlassian.com/jirakb/changing-maxresults-parameter-for-jira-rest-api-779160706.html",
 		"18": "https://neuroanswers.net/q/jira-api-v3-pagination-fix (third party)",
 		"19": "https://github.com/atlassian/atlascode, src/atlclients (the vendor's own client)",
-		"21": "https://mrrefactoring.github.io/jira.js/api/interfaces/webhooks.WebhookPayloadBase (third party)",
 		"20": "https://docs.rs/crate/jirav2, src/models/error_collection.rs (third party, generated from the vendor's specification)",
+		"21": "https://mrrefactoring.github.io/jira.js/api/interfaces/webhooks.WebhookPayloadBase (third party)",
 	},
 	Base: Base{URL: "https://api.atlassian.com/ex/jira/{cloudId}/rest/api/3", From: "4 5"},
 	Auth: []Auth{

@@ -30,7 +30,7 @@ var Klaviyo = &Partner{
 		"15": "https://github.com/hookdeck/webhook-skills, klaviyo-webhooks (third party)",
 		"16": "https://github.com/klaviyo/klaviyo-api-node, api/apis.ts and model/collectionLinks.ts (the vendor's SDK)",
 		"17": "https://github.com/klaviyo-labs/api-examples, oauth/simple-node-example/index.js (the vendor's example)",
-		"18": "tests of the PHP client nickdnk/klaviyo (third party)",
+		"18": "https://github.com/nickdnk/klaviyo-php-sdk, src/APIClient.php and its tests (third party)",
 		"19": "https://docs.rs/webhook-verify (third party)",
 	},
 	Base: Base{URL: "https://a.klaviyo.com/api", Headers: []Header{{"revision", "2026-10-15"}}, From: "5 6 7"},
@@ -95,7 +95,11 @@ var Klaviyo = &Partner{
 					"party's word.",
 				"8 15",
 			},
-			{"Klaviyo-Timestamp is an HTTP date, as in \"Tue, 14 Apr 2026 03:50:12 GMT\".", "18 19"},
+			{
+				"Klaviyo-Timestamp is an HTTP date. It was seen to be five hours ahead of the true time, in April and in " +
+					"September 2026; meta.timestamp is right.",
+				"18 19",
+			},
 			{"Klaviyo-Webhook-Id must be the same as the id in meta, or the delivery is to be dropped.", "8"},
 			{"A delivery has an array data; external_id is the id of an event.", "8"},
 			{"Only customers of Advanced KDP and app partners may manage webhooks.", "8"},

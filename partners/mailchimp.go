@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belay-go/belay"
+	"github.com/belay-go/belay/webhook"
 )
 
 // Mailchimp sends marketing mails.
@@ -79,7 +80,8 @@ var Mailchimp = &Partner{
 		{"Batches of members take update_existing and skip_duplicate_check.", "11"},
 	}},
 	Webhooks: Webhooks{
-		Answer: 10 * time.Second, Over: 75 * time.Minute, From: "2 17",
+		Scheme: func(string) webhook.Scheme { return webhook.Mailchimp() },
+		Answer: 10 * time.Second, Over: 75 * time.Minute, From: "2 14 17 18",
 		Notes: []Fact{
 			{
 				"X-Mailchimp-Signature is t=TIME,v1=HEX: an HMAC-SHA256 of the time, a point and the body; refuse what is " +

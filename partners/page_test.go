@@ -212,7 +212,7 @@ func section(b *strings.Builder, p *partners.Partner) {
 		answer = "wants an answer within " + span(w.Answer)
 	}
 	if w.Retries > 0 {
-		retries = fmt.Sprintf("tried again %d times", w.Retries)
+		retries = strings.Replace(fmt.Sprintf("tried again %d times", w.Retries), "again 1 times", "again once", 1)
 	}
 	if w.Over > 0 {
 		over = "over " + span(w.Over)

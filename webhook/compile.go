@@ -81,6 +81,12 @@ func (v *Verifier) compile() error {
 	if s.PerItem && (s.Events == "" || s.Timestamp != "") {
 		add("PerItem: it needs Events, and takes no Timestamp")
 	}
+	if s.PerItem && s.Handshake != nil {
+		add("Handshake: with PerItem, no request as a whole is signed")
+	}
+	if s.Probe != "" && s.Probe != http.MethodGet && s.Probe != http.MethodHead {
+		add("Probe %q: it must be GET or HEAD", s.Probe)
+	}
 	if s.HexKey && (s.Base64Key || s.Algorithm > HMACSHA512) {
 		add("HexKey: it is for the HMACs, and not beside Base64Key")
 	}

@@ -348,8 +348,9 @@ func TestKlaviyo(t *testing.T) {
 		}
 		now := time.Now().UTC()
 		require.NoError(t, deliver(now.Format(http.TimeFormat)))
-		require.ErrorIs(t, deliver(now.Add(-6*time.Minute).Format(http.TimeFormat)), belay.ErrTooOld)
-		require.ErrorIs(t, deliver(now.Add(6*time.Minute).Format(http.TimeFormat)), belay.ErrTooNew)
+		require.NoError(t, deliver(now.Add(5*time.Hour).Format(http.TimeFormat)), "as it has been seen")
+		require.ErrorIs(t, deliver(now.Add(-6*time.Hour).Format(http.TimeFormat)), belay.ErrTooOld)
+		require.ErrorIs(t, deliver(now.Add(6*time.Hour).Format(http.TimeFormat)), belay.ErrTooNew)
 		for _, wrong := range []string{now.Format(time.RFC3339), fmt.Sprint(now.Unix()), now.Format(time.RFC850), "now"} {
 			require.ErrorIs(t, deliver(wrong), belay.ErrMalformedSignature, wrong)
 		}
@@ -365,7 +366,7 @@ func TestBasicWebhooks(t *testing.T) {
 		r.Header.Set("Authorization", authorization)
 		d, err := v.VerifyRequest(r)
 		if err == nil {
-			require.Equal(t, "d-1", d.ID)
+			require.Equal(t, `"deal"-"d-1"`, d.ID)
 		}
 		return err
 	}
@@ -388,7 +389,8 @@ func TestGoogle(t *testing.T) {
 	v := mustVerifier(t, webhook.Google(), "token")
 	deliver := func(channel, number string) belay.WebhookEvent {
 		r := httptest.NewRequest(http.MethodPost, "/google", nil)
-		r.Header = headersOf("X-Goog-Channel-Token", "token", "X-Goog-Resource-State", "exists")
+		r.Header = headersOf("X-Goog-Channel-Token", "token", "X-Goog-Resource-State", "exists",
+			"Content-Type", "application/json; utf-8") // of a body that is empty
 		for name, value := range map[string]string{"X-Goog-Channel-ID": channel, "X-Goog-Message-Number": number} {
 			if value != "" {
 				r.Header.Set(name, value)
@@ -400,7 +402,8 @@ func TestGoogle(t *testing.T) {
 		require.Equal(t, "exists", d.Events[0].Type)
 		return d.Events[0]
 	}
-	require.Equal(t, "c-1-7", deliver("c-1", "7").ID)
+	require.Equal(t, `"c-1"-"7"`, deliver("c-1", "7").ID)
+	require.NotEqual(t, deliver("c-1", "1-7").ID, deliver("c-1-1", "7").ID)
 	require.False(t, deliver("c-1", "7").Anonymous)
 	for _, e := range []belay.WebhookEvent{deliver("c-1", ""), deliver("", "7"), deliver("", "")} {
 		require.True(t, e.Anonymous, "one of the two is not enough: all would be one event")
@@ -425,6 +428,12 @@ func TestQuestionsByGET(t *testing.T) {
 	require.ErrorIs(t, err, belay.ErrBadSignature)
 	_, err = ask(webhook.Okta(), "/okta", header, "x")
 	require.ErrorIs(t, err, belay.ErrNoSignature)
+	r := httptest.NewRequest(http.MethodPost, "/okta", strings.NewReader(`{"data":{"events":[{"uuid":"1"}]}}`))
+	r.Header = headersOf("Authorization", "my-shared-secret", header, "x")
+	d, err = mustVerifier(t, webhook.Okta(), "my-shared-secret").VerifyRequest(r)
+	require.NoError(t, err)
+	require.Nil(t, d.Answer)
+	require.Len(t, d.Events, 1, "an event is not swallowed by a question")
 	d, err = ask(webhook.Okta(), "/okta", "Authorization", "my-shared-secret", header, strings.Repeat("x", 1025))
 	require.NoError(t, err)
 	require.Nil(t, d.Answer)
@@ -435,6 +444,15 @@ func TestQuestionsByGET(t *testing.T) {
 	require.Equal(t, "text/plain; charset=utf-8", d.Answer.ContentType)
 	_, err = ask(webhook.Dropbox(), "/dropbox")
 	require.ErrorIs(t, err, belay.ErrNoSignature)
+	r = mustSign(t, webhook.Dropbox(), "my-shared-secret", `{"list_folder":{"accounts":["1"]}}`)
+	r.URL.RawQuery = "challenge=x"
+	d, err = mustVerifier(t, webhook.Dropbox(), "my-shared-secret").VerifyRequest(r)
+	require.NoError(t, err)
+	require.Len(t, d.Events, 1, "nor here")
+
+	d, err = ask(webhook.Mailchimp(), "/mailchimp")
+	require.NoError(t, err)
+	require.Equal(t, &belay.Answer{Status: 200}, d.Answer)
 }
 
 // What cannot sign signs nothing.
@@ -481,5 +499,33 @@ func TestSecretInTheURL(t *testing.T) {
 		d, err := v.VerifyRequest(httptest.NewRequest(http.MethodPost, target, strings.NewReader(`{"a":1}`)))
 		require.ErrorIs(t, err, want, target)
 		require.Equal(t, want == nil, len(d.Events) == 1, target)
+	}
+}
+
+// Version 1 of Pipedrive's webhooks has the object's id where version 2 has the event's: none of its events is taken for
+// another one.
+func TestPipedriveV1(t *testing.T) {
+	t.Parallel()
+	v := mustVerifier(t, webhook.Pipedrive(), "user:password")
+	ids := make(map[string]bool)
+	for _, event := range []string{"added.deal", "updated.deal", "deleted.person"} {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"v":1,"meta":{"id":30},"event":"`+event+`"}`))
+		r.SetBasicAuth("user", "password")
+		d, err := v.VerifyRequest(r)
+		require.NoError(t, err)
+		require.Equal(t, event, d.Events[0].Type)
+		require.True(t, d.Events[0].Anonymous)
+		ids[d.Events[0].ID] = true
+	}
+	require.Len(t, ids, 3)
+}
+
+// A body that is an empty object has no events where they are in an array, such as a heartbeat.
+func TestEmptyObjects(t *testing.T) {
+	t.Parallel()
+	for body, events := range map[string]int{`{}`: 0, ` { } `: 1, `{"events":[]}`: 0, `{"other":1}`: 1} {
+		d, err := mustVerifier(t, webhook.Asana(), "secret").Verify(headersOf("X-Hook-Signature", hmacHex("secret", body)), []byte(body))
+		require.NoError(t, err)
+		require.Len(t, d.Events, events, body)
 	}
 }

@@ -69,6 +69,7 @@ type fields struct {
 	id, typ, at []field  // in the order in which they are tried; the first with a value counts
 	events      string   // path of the array of events, "." for the body itself, empty for one event
 	onlyJSON    bool     // a body that is not JSON is an error
+	mayBeEmpty  bool     // an empty body is none, whatever its header says that it is
 }
 
 // field is one or more headers, or one or more paths, whose values together make one text, or the hash of the body.
@@ -121,6 +122,7 @@ func newFields(s Scheme) (fields, error) {
 		f.onlyJSON = f.onlyJSON || len(x.paths) > 0
 	}
 	f.onlyJSON = f.onlyJSON && !s.Forms
+	f.mayBeEmpty = s.Algorithm == PlainToken && !f.onlyJSON
 	return f, nil
 }
 
@@ -129,6 +131,9 @@ func newFields(s Scheme) (fields, error) {
 // an ErrData; only a GET may have an empty body.
 func (f *fields) extract(d *belay.Delivery, in *incoming, m *message) error {
 	isJSON, err := delivery.IsJSON(in.header, in.body)
+	if f.mayBeEmpty && len(in.body) == 0 {
+		isJSON, err = false, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -192,7 +197,7 @@ func (f *fields) extractArray(d *belay.Delivery, in *incoming, m *message) error
 		return fmt.Errorf("%w: webhook: the events: %w", belay.ErrData, err)
 	case n > maxEvents:
 		return fmt.Errorf("%w: webhook: %d events, at most %d", belay.ErrData, n, maxEvents)
-	case found && n == 0: // a test of the endpoint
+	case found && n == 0, !found && path != "" && string(bytes.TrimSpace(in.body)) == "{}": // a test of the endpoint
 		d.Events = nil
 		d.ID, _ = m.hash(in.body)
 		return nil
@@ -306,6 +311,26 @@ func isNoID(id string) bool {
 	return false
 }
 
+// together returns the values of several headers as one text, in quotes, as a dash in a value joins nothing. It is empty
+// if one of them is.
+func together(h http.Header, names []string) (string, error) {
+	var all []byte
+	for _, name := range names {
+		value, err := delivery.Text(h, name)
+		if value == "" || err != nil {
+			return "", err
+		}
+		if all != nil {
+			all = append(all, '-')
+		}
+		all = strconv.AppendQuote(all, value)
+	}
+	if len(all) > delivery.MaxText {
+		return "", fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", belay.ErrData, len(all), strings.Join(names, "+"), delivery.MaxText)
+	}
+	return string(all), nil
+}
+
 // header returns the value of the first field in fs that is made of headers and not empty. It returns "" if there is
 // none.
 func (f *fields) header(h http.Header, fs []field) (string, error) {
@@ -313,20 +338,12 @@ func (f *fields) header(h http.Header, fs []field) (string, error) {
 		if x.headers == nil {
 			continue
 		}
-		all, err := delivery.Text(h, x.headers[0])
-		for _, name := range x.headers[1:] {
-			if all == "" || err != nil {
-				break
-			}
-			var next string
-			if next, err = delivery.Text(h, name); next == "" {
-				all = ""
-			} else {
-				all += "-" + next
-			}
+		value, err := delivery.Text(h, x.headers[0])
+		if len(x.headers) > 1 && value != "" && err == nil {
+			value, err = together(h, x.headers)
 		}
-		if all != "" || err != nil {
-			return all, err
+		if value != "" || err != nil {
+			return value, err
 		}
 	}
 	return "", nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/belay-go/belay"
 )
@@ -19,7 +20,8 @@ func zoomChallenge(g Greeting) *belay.Answer {
 		Payload struct{ PlainToken string }
 	}
 	token := &m.Payload.PlainToken
-	if json.Unmarshal(g.Body, &m) != nil || m.Event != "endpoint.url_validation" || *token == "" || len(*token) > maxEcho {
+	if json.Unmarshal(g.Body, &m) != nil || m.Event != "endpoint.url_validation" || *token == "" || len(*token) > maxEcho ||
+		strings.Contains(*token, ":") { // with colons it could be the signed text of a delivery
 		return nil
 	}
 	return answerJSON(struct {
@@ -31,7 +33,7 @@ func zoomChallenge(g Greeting) *belay.Answer {
 // oktaChallenge returns the answer to the request by which Okta verifies an event hook, and nil for any other request.
 func oktaChallenge(g Greeting) *belay.Answer {
 	challenge := g.Header.Get("X-Okta-Verification-Challenge")
-	if challenge == "" || len(challenge) > maxEcho {
+	if challenge == "" || len(challenge) > maxEcho || len(g.Body) > 0 {
 		return nil
 	}
 	return answerJSON(struct {

@@ -27,7 +27,8 @@ func Airtable() Scheme { return scheme("airtable", "airtable") }
 // Asana returns the scheme of Asana (its guide "Webhooks"). The secret is the X-Hook-Secret of the request with which
 // Asana asks the endpoint while your own request that creates the webhook is still open: answer it with 200 and the
 // same header, and store the secret, but only while you are waiting for it, because anybody can send such a request.
-// No event has an ID. A delivery without events is a heartbeat.
+// No event has an ID; its type is what was done, such as "changed", and its Data says to what. A delivery without events
+// is a heartbeat.
 func Asana() Scheme { return scheme("asana", "asana") }
 
 // Attio returns the scheme of Attio (https://docs.attio.com/rest-api/guides/webhooks). It signs the body
@@ -66,7 +67,8 @@ func GitLabToken() Scheme { return scheme("gitlab token", "gitlab") }
 
 // Google returns the scheme of the notification channels of Calendar and Drive ("Push notifications"). Nothing is
 // signed: the secret is the token that the channel was opened with. The body is empty, as a delivery says only that
-// something has changed; the first one has the type "sync".
+// something has changed; the first one has the type "sync". Give each channel an id of its own, because the numbers of
+// its messages begin at 1.
 func Google() Scheme { return scheme("google", "google") }
 
 // Hostaway returns the scheme of Hostaway's unified webhooks. Nothing is signed: the secret is the login and the
@@ -104,6 +106,11 @@ func Klaviyo() Scheme { return scheme("klaviyo", "klaviyo") }
 // who has seen a delivery could send it again under other IDs.
 func Linear() Scheme { return scheme("linear", "linear") }
 
+// Mailchimp returns the scheme of Mailchimp's webhooks that have a secret ("Webhooks"); older ones are not signed. The
+// body is a form. The request with which Mailchimp asks whether anybody answers at the URL gets its answer in
+// [belay.Delivery].Answer.
+func Mailchimp() Scheme { return scheme("mailchimp", "mailchimp") }
+
 // Mailgun returns the scheme of Mailgun's webhooks in JSON (its guides "Securing webhooks" and "Webhooks").
 // The tolerance is nine hours, because Mailgun retries for eight. The body is not signed: anybody who has
 // seen a signature can send it with another body within the tolerance. Package inbox accepts each token once,
@@ -132,7 +139,8 @@ func Okta() Scheme { return scheme("okta", "okta") }
 func PagerDuty() Scheme { return scheme("pagerduty", "pagerduty") }
 
 // Pipedrive returns the scheme of Pipedrive's webhooks ("Guide for webhooks v2"). Nothing is signed: the secret is the
-// user and the password that the webhook was made with, as "user:password".
+// user and the password that the webhook was made with, as "user:password". The type is the kind of object; what was
+// done with it is meta.action in the Data. Events of version 1 have no ID, and are handled each time that they come.
 func Pipedrive() Scheme { return scheme("pipedrive", "pipedrive") }
 
 // QuickBooks returns the scheme of QuickBooks Online ("Webhooks", on validating). The secret is the app's verifier

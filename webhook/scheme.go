@@ -85,8 +85,12 @@ type Scheme struct {
 	Retries string
 	// MaxBytes is the greatest size of a body, in bytes. Zero is 1 MiB; negative is an error.
 	MaxBytes int64
+	// Probe is the method, GET or HEAD, of the unsigned request with which the partner asks whether anybody answers at
+	// the URL. It gets 200 and nothing else. Empty means that there is none.
+	Probe string
 	// Handshake returns the answer to a verified request that carries no event, and nil for any other
-	// request. A nil Handshake means that the partner sends no such requests.
+	// request. A nil Handshake means that the partner sends no such requests. It is not for PerItem. Of a request
+	// whose body is not signed, believe no more of the body than that its sender knows the token.
 	Handshake func(Greeting) *belay.Answer
 
 	// writings returns the forms of a URL that the partner may have signed, or what it signs in place of one. Nil
@@ -106,7 +110,8 @@ type Greeting struct {
 }
 
 // Sign returns the signature of a text, in the scheme's Encoding, by the secret that verified the request. It is
-// empty where the secret cannot sign: a public key, a [PlainToken], a [WeakSHA256].
+// empty where the secret cannot sign: a public key, a [PlainToken], a [WeakSHA256]. Never sign a text of the form of
+// Scheme.Signed: it would be the signature of a delivery.
 func (g Greeting) Sign(text string) string { return g.key.sign(g.encoding, text) }
 
 // Algorithm is the way in which a signature is made from a secret and the signed text.

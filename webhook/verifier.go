@@ -168,10 +168,13 @@ func (v *Verifier) VerifyRequest(r *http.Request) (d belay.Delivery, err error) 
 // maxEcho is the most bytes of a parameter that are sent back.
 const maxEcho = 1 << 10
 
-// echo returns the answer to a request that wants the parameter Scheme.Echo back, and whether r is one. Nobody has
-// signed it, so it carries no event.
+// echo returns the answer to a request that wants the parameter Scheme.Echo back, or that is Scheme.Probe, and whether r
+// is one. Nobody has signed it, so it carries no event.
 func (v *Verifier) echo(r *http.Request) (d belay.Delivery, ok bool, err error) {
-	if v.scheme.Echo == "" || r.URL == nil || !strings.Contains(r.URL.RawQuery, v.scheme.Echo) {
+	if r.Method == v.scheme.Probe && r.Method != "" {
+		return belay.Delivery{Partner: v.scheme.Name, Header: r.Header, Answer: &belay.Answer{Status: http.StatusOK}}, true, nil
+	}
+	if v.scheme.Echo == "" || r.ContentLength > 0 || r.URL == nil || !strings.Contains(r.URL.RawQuery, v.scheme.Echo) {
 		return d, false, nil
 	}
 	token := r.URL.Query().Get(v.scheme.Echo)

@@ -121,8 +121,8 @@ func partnerWebhooks(tb testing.TB) []partnerWebhook {
 		shared("Box", webhook.Box(), `{"type":"webhook_event","id":"b-1","created_at":"2023-11-14T14:13:20-08:00",`+
 			`"trigger":"FILE.UPLOADED"}`, "b-1", "FILE.UPLOADED", at),
 		shared("Dropbox", webhook.Dropbox(), `{"list_folder":{"accounts":["dbid:1"]},"delta":{"users":[1]}}`, "", "", 0),
-		shared("Google", webhook.Google(), "", signedID+"-1", signedType, 0),
-		shared("Hostaway", webhook.Hostaway(), `{"event":"reservation.created"}`, "", "", 0),
+		shared("Google", webhook.Google(), "", `"`+signedID+`"-"1"`, signedType, 0),
+		shared("Hostaway", webhook.Hostaway(), `{"event":"reservation.created"}`, "", "reservation.created", 0),
 		shared("Jira", webhook.Jira(), `{"timestamp":1700000000000,"webhookEvent":"jira:issue_updated"}`, signedID,
 			"jira:issue_updated", at),
 		shared("Klaviyo", webhook.Klaviyo(), `{"data":[{"external_id":"k-1","topic":"event:klaviyo.clicked_email"}]}`, "k-1",
@@ -132,7 +132,7 @@ func partnerWebhooks(tb testing.TB) []partnerWebhook {
 		shared("PagerDuty", webhook.PagerDuty(), `{"event":{"id":"p-1","event_type":"incident.triggered",`+
 			`"occurred_at":"2023-11-14T22:13:20Z"}}`, "p-1", "incident.triggered", at),
 		shared("Pipedrive", webhook.Pipedrive(), `{"meta":{"id":"d-1","action":"change","entity":"deal",`+
-			`"timestamp":"2023-11-14T22:13:20.000Z"}}`, "d-1", "deal", at),
+			`"timestamp":"2023-11-14T22:13:20.000Z"}}`, `"deal"-"d-1"`, "deal", at),
 		shared("QuickBooks", webhook.QuickBooks(), `[{"id":"q-1","type":"qbo.invoice.created.v1","time":"2023-11-14T22:13:20Z"}]`,
 			"q-1", "qbo.invoice.created.v1", at),
 		shared("Zoom", webhook.Zoom(), `{"event":"meeting.started","event_ts":1700000000000}`, "", "meeting.started", at),
@@ -197,6 +197,7 @@ func partnerWebhooks(tb testing.TB) []partnerWebhook {
 			"Issue",
 			at,
 		),
+		shared("Mailchimp", webhook.Mailchimp(), `type=subscribe&data%5Bid%5D=1`, "", "", 0),
 		shared(
 			"Mailgun",
 			webhook.Mailgun(),
@@ -1451,6 +1452,10 @@ func TestWebhookHandshakes(t *testing.T) {
 		{
 			"Zoom, too long", webhook.Zoom(),
 			`{"event":"endpoint.url_validation","payload":{"plainToken":"` + long + `"}}`, nil,
+		},
+		{
+			"Zoom, a token that is the text of a delivery", webhook.Zoom(),
+			`{"event":"endpoint.url_validation","payload":{"plainToken":"v0:1700000000:{}"}}`, nil,
 		},
 		{
 			"Zoom, an event that says so", webhook.Zoom(),
