@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"net/http"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/belay-go/belay/internal/errkit"
@@ -359,12 +360,32 @@ func (x *exchange) abandon() {
 }
 
 // idOf returns a number that identifies a credential, so that pauses of ScopeCredential find their calls. It is
-// 0 if auth is nil or not comparable.
+// 0 if auth is nil, and if it can neither be compared nor tells what it is.
 func idOf(auth Authenticator) uint64 {
-	if auth == nil || !reflect.ValueOf(auth).Comparable() {
+	if auth == nil {
 		return 0
 	}
-	return maphash.Comparable(seed, auth)&^3 | 1
+	if reflect.ValueOf(auth).Comparable() {
+		return maphash.Comparable(seed, auth)&^3 | 1
+	}
+	if i, ok := auth.(Identified); ok {
+		if identity := i.CredentialID(); identity != "" {
+			return maphash.Comparable(seed, identity)&^3 | 1
+		}
+	}
+	return 0
 }
 
-var seed = maphash.MakeSeed()
+// idOfClients is idOf for the authenticator of a client and of those made from it: one that cannot be identified is only
+// itself.
+func idOfClients(auth Authenticator) uint64 {
+	if id := idOf(auth); id != 0 || auth == nil {
+		return id
+	}
+	return maphash.Comparable(seed, unidentified.Add(1))&^3 | 1
+}
+
+var (
+	seed         = maphash.MakeSeed()
+	unidentified atomic.Uint64
+)

@@ -342,3 +342,48 @@ func TestWrapSendsNoCredential(t *testing.T) {
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, []string{""}, got)
 }
+
+// A limit of one customer stops no other one, whatever kind of value its authenticator is; it stops its own calls, those
+// of clients that were made from its client too.
+func TestPausesByCredentialOfAnyKind(t *testing.T) {
+	t.Parallel()
+	for name, of := range map[string]func(key string) belay.Authenticator{
+		"a pointer":                func(key string) belay.Authenticator { return bearer(key) },
+		"not comparable":           func(key string) belay.Authenticator { return incomparable{[]string{key}} },
+		"not comparable, but told": func(key string) belay.Authenticator { return identified{incomparable{[]string{key}}} },
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			limited := true
+			root := newClient(t, testkit.RoundTrip(func(req *http.Request) (*http.Response, error) {
+				if limited && req.Header.Get("Authorization") == "Bearer a" {
+					limited = false
+					return testkit.Reply(429, "Retry-After", "17"), nil
+				}
+				return testkit.Reply(200), nil
+			}))
+			with := func(c *belay.Client, opts ...belay.Option) *belay.Client {
+				made, err := c.With(opts...)
+				require.NoError(t, err)
+				return made
+			}
+			a, b := with(root, belay.WithAuth(of("a"))), with(root, belay.WithAuth(of("b")))
+			took := func(c *belay.Client, opts ...belay.CallOption) time.Duration {
+				began := time.Now()
+				require.NoError(t, get(t.Context(), c, "/", opts...))
+				return time.Since(began)
+			}
+			require.ErrorIs(t, get(t.Context(), a, "/", belay.MaxAttempts(1)), belay.ErrRateLimited)
+			require.Zero(t, took(b), "another customer")
+			if name == "not comparable, but told" {
+				require.Zero(t, took(root, belay.Auth(of("b"))))
+			}
+			time.Sleep(7 * time.Second)
+			require.Equal(t, 10*time.Second, took(with(a, belay.WithIntegration("a"))), "made from its client")
+		})
+	}
+}
+
+// identified is an authenticator that cannot be compared, and tells what it is.
+type identified struct{ incomparable }
+
+func (i identified) CredentialID() string { return "key " + i.keys[0] }

@@ -61,7 +61,7 @@ func (c *Client) With(opts ...Option) (*Client, error) {
 	if c.isNil() {
 		return nil, errNilClient()
 	}
-	cfg := &config{shared: c.shared, base: c.base, integration: c.integration, auth: c.auth, enabled: c.enabled}
+	cfg := &config{shared: c.shared, base: c.base, integration: c.integration, auth: c.auth, authID: c.authID, enabled: c.enabled}
 	return build(c, cfg, apply(cfg, opts))
 }
 

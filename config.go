@@ -87,7 +87,7 @@ func build(parent *Client, cfg *config, errs []error) (*Client, error) {
 		}
 	}
 	c.stack = stack{
-		set: &cfg.shared.settings, limiter: limits, auth: cfg.auth, authID: idOf(cfg.auth),
+		set: &cfg.shared.settings, limiter: limits, auth: cfg.auth, authID: cfg.authID,
 		base: cfg.base, originKey: key, integration: cfg.integration, enabled: cfg.enabled,
 	}
 	switch {
@@ -232,6 +232,7 @@ type config struct {
 	base        *url.URL
 	integration string
 	auth        Authenticator
+	authID      uint64
 	enabled     func() bool
 	limits      []Limit         // to add to the limiter
 	adaptive    *AdaptivePolicy // for the limiter; nil leaves its policy unchanged

@@ -61,7 +61,7 @@ func WithAuth(a Authenticator) Option {
 				return fmt.Errorf("WithAuth: %w", err)
 			}
 		}
-		c.auth = a
+		c.auth, c.authID = a, idOfClients(a)
 		return nil
 	}
 }

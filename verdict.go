@@ -68,7 +68,7 @@ const (
 	// it pauses every call.
 	ScopeRoute
 	// ScopeCredential pauses the calls with the same credential: those of one customer of many, for example.
-	// Without a credential, or with an [Authenticator] that is not comparable, it pauses every call.
+	// Without a credential, or with one by [Auth] that is neither comparable nor [Identified], it pauses every call.
 	ScopeCredential
 	// ScopeCall pauses only the call itself.
 	ScopeCall
