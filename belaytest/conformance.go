@@ -21,7 +21,9 @@ type Subject struct {
 	// virtual time (testing/synctest): what it starts must end with t.
 	Open func(t testing.TB, rt http.RoundTripper) driver.Driver
 	// Secret is the credential that Open gives to the driver, at least eight characters that occur nowhere else.
-	Secret string
+	// OtherSecrets are further ones, such as the key of the app.
+	Secret       string
+	OtherSecrets []string
 	// Records is how many records the fake has of each kind, for a driver.ResourceLister: more than fit on a page.
 	// Transactions is their number for a driver.TransactionLister.
 	Records      map[string]int
@@ -36,8 +38,9 @@ type Subject struct {
 }
 
 // Conformance checks in virtual time that a driver does the right thing in the worst hour: each check is a test of its
-// own. What a driver cannot do is not checked.
+// own. What a driver cannot do is not checked; what it can do, and Subject has nothing for, is skipped with the reason.
 //
+//	Works         all that it can do succeeds at a partner that is well; otherwise nothing else is checked
 //	Name          its name is stable, of lower case letters, digits, "-", "_" and "."
 //	Check         Check succeeds, sends a request, and changes nothing
 //	Refused       a 401 is belay.ErrAuth, and not asked for again and again
@@ -54,13 +57,16 @@ type Subject struct {
 //	Concurrent    all of it works from many goroutines (with -race)
 func Conformance(t *testing.T, s Subject) {
 	t.Helper()
-	if s.Fake == nil || s.Open == nil || len(s.Secret) < 8 {
-		t.Fatal("belaytest: Conformance: Subject.Fake or Open is nil, or Secret shorter than 8 characters")
+	if s.Fake == nil || s.Open == nil || len(s.Secret) < 8 || slices.ContainsFunc(s.OtherSecrets, func(o string) bool { return len(o) < 8 }) {
+		t.Fatal("belaytest: Conformance: Subject.Fake or Open is nil, or a secret is shorter than 8 characters")
 	}
-	for _, c := range checks {
-		t.Run(c.name, func(t *testing.T) {
+	for i, c := range checks {
+		ok := t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { c.run(t, &s) })
 		})
+		if i == 0 && !ok {
+			t.Fatal("belaytest: Conformance: the other checks need a driver that works")
+		}
 	}
 }
 
@@ -70,6 +76,7 @@ type check struct {
 }
 
 var checks = []check{
+	{"Works", checkWorks},
 	{"Name", checkName},
 	{"Check", checkHarmless},
 	{"Refused", checkRefused},

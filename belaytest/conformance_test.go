@@ -129,6 +129,9 @@ func (c *crm) Check(ctx context.Context) error {
 		ctx = bounded
 	case "follows everywhere":
 		return c.bare(ctx)
+	case "takes a wrong path":
+		_, err := belay.Get[belay.None](ctx, c.client, "/mee")
+		return err
 	}
 	_, err := belay.Get[belay.None](ctx, c.client, "/me")
 	return err
@@ -240,6 +243,7 @@ func TestConformanceCatches(t *testing.T) {
 	t.Parallel()
 	caught := make(map[string]bool)
 	for broken, by := range map[string]string{
+		"takes a wrong path":     "Works",
 		"no name":                "Name",
 		"writes to check":        "Check",
 		"swallows":               "Refused",

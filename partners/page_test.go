@@ -153,7 +153,7 @@ func section(b *strings.Builder, p *partners.Partner) {
 		line("Header", "`"+h.Name+": "+h.Value+"`", p.Base.From)
 	}
 	for _, a := range p.Auth {
-		line("Auth", join(a.Kind+code("", a.Name), a.Text), a.From)
+		line("Auth", join(strings.TrimSpace(a.Kind+" "+code("", a.Name)), a.Text), a.From)
 	}
 	o := p.OAuth
 	yes := map[partners.Known]string{partners.Yes: "yes", partners.No: "no"}

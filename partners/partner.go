@@ -115,7 +115,8 @@ type Limit struct {
 	Observed bool
 	// When selects the calls that it is for, such as belay.Writes. Nil means all.
 	When func(*http.Request) bool
-	// Default says that Options applies it: it holds for these calls on any plan.
+	// Default says that Options applies it: it holds for these calls on any plan. One for each customer is not for a
+	// client that several share: see SharedOptions.
 	Default bool
 	From    string
 }
@@ -167,14 +168,42 @@ type Webhooks struct {
 
 // Options returns the options of a client: the partner's name, its version headers, the limits that hold for all calls
 // of any plan, the header of idempotency keys, and the classifier.
-func (p *Partner) Options() []belay.Option {
+func (p *Partner) Options() []belay.Option { return p.options(func(*Limit) bool { return true }) }
+
+// SharedOptions returns Options without the limits that are for one customer each, for a client that the integrations
+// of many customers share, such as that of driver.Register: a limit on it would be one for all of them together. Give
+// CustomerLimits to each integration.
+func (p *Partner) SharedOptions() []belay.Option {
+	return p.options(func(l *Limit) bool { return !l.ofCustomer() })
+}
+
+// CustomerLimits returns the limits of Options that are for one customer each: for an account, a user, a workspace or a
+// token.
+func (p *Partner) CustomerLimits() (limits []belay.Limit) {
+	for _, l := range p.Limits {
+		if l.Default && l.ofCustomer() {
+			limits = append(limits, l.limit())
+		}
+	}
+	return limits
+}
+
+func (l *Limit) ofCustomer() bool {
+	switch l.For {
+	case "account", "user", "workspace", "token":
+		return true
+	}
+	return false
+}
+
+func (p *Partner) options(applies func(*Limit) bool) []belay.Option {
 	opts := []belay.Option{belay.WithName(p.Name)}
 	for _, h := range p.Base.Headers {
 		opts = append(opts, belay.WithHeader(h.Name, h.Value))
 	}
 	var limits []belay.Limit
 	for _, l := range p.Limits {
-		if l.Default {
+		if l.Default && applies(&l) {
 			limits = append(limits, l.limit())
 		}
 	}

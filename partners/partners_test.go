@@ -260,7 +260,10 @@ func checkList(t *testing.T, p *partners.Partner, first, next shape) {
 			if req.Body != nil {
 				body, _ = io.ReadAll(req.Body)
 			}
-			if !strings.Contains(req.URL.String(), want) && !strings.Contains(string(body), want) {
+			if requests > 2 {
+				t.Errorf("list %s goes on behind its second page; where it ends with an empty one (UntilEmpty), \"next\" must be that",
+					first.args[0])
+			} else if !strings.Contains(req.URL.String(), want) && !strings.Contains(string(body), want) {
 				t.Errorf("the request for the second page is %s %s, wanted %s", req.URL, body, want)
 			}
 			return next.resp(req), nil
@@ -454,5 +457,28 @@ func TestPartner(t *testing.T) {
 	}
 	if _, err := p.OAuthConfig("id", belay.NewSecret("s")); err == nil {
 		t.Error("no error")
+	}
+}
+
+// What is for one customer each is no limit of the client that all customers share.
+func TestSharedOptions(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		p         *partners.Partner
+		customers int
+	}{{partners.Guesty, 3}, {partners.Mews, 1}, {partners.Attio, 0}} {
+		limits := func(opts []belay.Option) int {
+			c, err := belay.New("https://x.example", opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(c.Limiter().Status().Limits)
+		}
+		if n := len(x.p.CustomerLimits()); n != x.customers {
+			t.Errorf("%s: %d limits of customers", x.p.Name, n)
+		}
+		if left := limits(x.p.Options()) - limits(x.p.SharedOptions()); left != x.customers {
+			t.Errorf("%s: %d limits are not shared", x.p.Name, left)
+		}
 	}
 }

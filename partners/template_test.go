@@ -15,7 +15,8 @@ import (
 //     do not say, and name it under Unknown. What others say is told as theirs.
 //  3. Put shapes of the partner's answers into testdata/<name>.http, with values that you made up: a list of two pages
 //     for each of Lists, a limit, an error, a token and a webhook. TestShapes says how they are written.
-//  4. Add it to All, and run go test ./partners -update, which also writes docs/partners.md.
+//  4. Add it to All, in all.go, and run go test ./partners -update, which also writes docs/partners.md.
+//  5. Compute a signature of a webhook by other means than SignTest, which signs by the scheme that verifies it.
 var Example = &Partner{
 	Name: "example", Title: "Example", Tier: 1,
 	Docs: "https://docs.example", Seen: "2026-11-28",

@@ -277,6 +277,7 @@ func (s *stats) report(p *belaytest.Partner, took time.Duration, bare, detail bo
 	row("429s", p.Count(http.StatusTooManyRequests))
 	if !bare {
 		row("attempts", s.attempts.Load())
+		row("sent again by net/http itself", int64(len(p.Log()))-s.attempts.Load()) // without a permit: Boundaries in the README
 		row("retries", s.retries.Load())
 		row("circuit open", fmt.Sprintf("%.1f s", s.open.Seconds()))
 		row("waited, all workers: for the limit", seconds(&s.line))

@@ -19,6 +19,7 @@ import (
 	"github.com/belay-go/belay/driver"
 	"github.com/belay-go/belay/examples/drivers/guesty"
 	"github.com/belay-go/belay/oauth"
+	"github.com/belay-go/belay/partners"
 	"github.com/belay-go/belay/webhook"
 )
 
@@ -98,7 +99,7 @@ const secret = "guesty-canary-a1b2c3d4"
 func factory(t testing.TB, rt http.RoundTripper, auth belay.Authenticator, rollout driver.Rollout) *driver.Factory[*guesty.Driver] {
 	t.Helper()
 	r, err := driver.NewRegistry(func(context.Context, string, string) (driver.Settings, error) {
-		return driver.Settings{Auth: auth}, nil
+		return driver.Settings{Auth: auth, Limits: partners.Guesty.CustomerLimits()}, nil
 	},
 		belay.WithTransport(rt))
 	require.NoError(t, err)
