@@ -289,8 +289,24 @@ func (c *Client[TTx]) letGo() {
 }
 
 // CompleteTx completes a task in the transaction that has done its work, so that both are true or neither: then the
-// work is done exactly once. It is river.JobCompleteTx without the driver's type. Return nil after the commit.
+// work is done exactly once. It is river.JobCompleteTx without the driver's type, and [ErrLost] if the task runs, or has
+// run, elsewhere meanwhile: roll back then. Return nil after the commit.
 func CompleteTx[TTx any, A river.JobArgs](ctx context.Context, tx TTx, job *river.Job[A]) error {
+	// River's own says nothing if the task is not running any more, or is another one's.
+	if r := runOf(ctx); r != nil {
+		if c, ok := r.client.(*Client[TTx]); ok {
+			id, at := c.runArgs(job.JobRow)
+			var mine int
+			err := c.Client.Driver().UnwrapExecutor(tx).QueryRow(ctx, c.d.sql(`select count(*) from (select 1 from river_job
+				where id = $1 and state = 'running' and attempted_at = $2{lock}) as mine`), id, at).Scan(&mine)
+			if err != nil {
+				return err
+			}
+			if mine == 0 {
+				return ErrLost
+			}
+		}
+	}
 	_, err := river.JobCompleteTx[riverdriver.Driver[TTx]](ctx, tx, job)
 	return err
 }

@@ -119,6 +119,9 @@ func (c *Client[TTx]) apply(ctx context.Context, job *rivertype.JobRow, err erro
 	if errors.As(err, &snooze) {
 		return err
 	}
+	if errors.Is(err, ErrLost) { // and nobody has taken it: it is not the task's fault
+		return fmt.Errorf("%w (%w)", river.JobSnooze(0), err)
+	}
 	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("%w (%w)", river.JobSnooze(0), err) // the process ends: it is not the task's fault
 	}

@@ -7,54 +7,69 @@ import (
 	"time"
 )
 
-// heartbeat is the sign of life of this process.
+// heartbeat is the sign of life of this process, and what it has seen of those of others.
 type heartbeat struct {
 	id string
 
-	mu   sync.Mutex
-	last time.Time // when the last sign was sent that the database noted
-	gaps []gap     // the last hundred, in order
-	end  time.Time // when the answer to that sign came
-	seen int64     // its time by the database's clock, in milliseconds since 1970
-	leap time.Time // when that clock was last found to have jumped
-	cut  context.CancelCauseFunc
-	live context.Context // ends when the process must be taken for dead
+	mu     sync.Mutex
+	last   time.Time // when the last sign was sent that the database noted
+	gaps   []gap     // the last hundred, in order
+	cut    context.CancelCauseFunc
+	live   context.Context // ends when the process must be taken for dead
+	others map[string]sign
+	looked time.Time // when it last looked at others
 }
 
 // gap is a time without a sign of life.
 type gap struct{ from, to time.Time }
 
+// sign is the last sign of another process.
+type sign struct {
+	seen  int64     // as the database has it
+	since time.Time // when this process first saw it
+}
+
 // errDead is the cause for which the tasks of a process end whose signs of life do not reach the database: others run
 // them.
 var errDead = errors.New("tasks: this process gave no sign of life, and its tasks run elsewhere")
 
-// noted notes a sign that was sent at a time, and has reached the database at the time seen by its clock.
-func (h *heartbeat) noted(at time.Time, seen int64, deadAfter time.Duration) {
+// noted notes a sign that was sent at a time, and has reached the database.
+func (h *heartbeat) noted(at time.Time, long time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	end := time.Now()
-	if !h.last.IsZero() {
-		if at.Sub(h.last) > deadAfter/2 {
-			h.gaps = append(h.gaps, gap{h.last, at})
-			h.gaps = h.gaps[max(0, len(h.gaps)-100):]
-		}
-		passed := time.Duration(seen-h.seen) * time.Millisecond
-		if passed < at.Sub(h.end)-deadAfter/4 || passed > end.Sub(h.last)+deadAfter/4 {
-			h.leap = end
-		}
+	if !h.last.IsZero() && at.Sub(h.last) > long {
+		h.gaps = append(h.gaps, gap{h.last, at})
+		h.gaps = h.gaps[max(0, len(h.gaps)-100):]
 	}
-	h.last, h.end, h.seen = at, end, seen
+	h.last = at
 	if h.live == nil || h.live.Err() != nil {
 		h.live, h.cut = context.WithCancelCause(context.Background())
 	}
 }
 
-// clock returns the database's time of the last sign, and whether the signs of others can be judged by it: not until
-// they have all sent one since that clock jumped.
-func (h *heartbeat) clock(deadAfter time.Duration) (seen int64, steady bool) {
+// judge returns the processes whose sign has been the same for deadAfter, by the time that has passed here: what the
+// clock of the database says does not matter, and it may jump. The signs in now were asked for at a time. After a time
+// in which this process did not look, as it stood still itself, it begins anew.
+func (h *heartbeat) judge(now map[string]int64, asked time.Time, deadAfter time.Duration) (dead []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.seen, h.leap.IsZero() || time.Since(h.leap) > deadAfter
+	if h.others == nil || asked.Sub(h.looked) > deadAfter/2 {
+		h.others = make(map[string]sign)
+	}
+	h.looked = time.Now()
+	for id := range h.others {
+		if _, there := now[id]; !there {
+			delete(h.others, id)
+		}
+	}
+	for id, seen := range now {
+		if have, known := h.others[id]; !known || have.seen != seen {
+			h.others[id] = sign{seen, h.looked}
+		} else if asked.Sub(have.since) >= deadAfter {
+			dead = append(dead, id)
+		}
+	}
+	return dead
 }
 
 // missed ends the tasks of this process if the last sign is older than deadAfter.

@@ -12,8 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
@@ -78,16 +79,25 @@ func openPostgres(ctx context.Context, dsn string, cfg Config) (*Client[*sql.Tx]
 		return nil, errors.New("the DSN is not one of PostgreSQL")
 	}
 	pool.MinConns, pool.MaxConns = 0, 1
-	db, err := sql.Open("pgx", dsn)
-	if err != nil {
-		return nil, err
+	// A machine that vanishes within a transaction keeps its locks until the server knows. Set after the connection is
+	// made, because poolers refuse what they do not know; a server that refuses it works without.
+	var settings []string
+	for name, value := range map[string]string{
+		"idle_in_transaction_session_timeout": "300000", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5",
+		"tcp_keepalives_count": "3", "tcp_user_timeout": "30000",
+	} {
+		if pool.ConnConfig.RuntimeParams[name] == "" { // the user's own stays
+			settings = append(settings, "set "+name+" = "+value)
+		}
 	}
+	made := stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, _ = conn.Exec(ctx, strings.Join(settings, "; "))
+		return ctx.Err()
+	})
+	db := stdlib.OpenDB(*pool.ConnConfig.Copy(), made)
 	db.SetMaxOpenConns(20)
 	db.SetMaxIdleConns(20)
-	read, err := sql.Open("pgx", dsn)
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
+	read := stdlib.OpenDB(*pool.ConnConfig.Copy(), made)
 	read.SetMaxOpenConns(4)
 	listen, err := pgxpool.NewWithConfig(ctx, pool)
 	if err != nil {

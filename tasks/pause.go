@@ -35,17 +35,6 @@ func (c *Client[TTx]) pause(ctx context.Context, queue, reason, owner string) er
 	return nil
 }
 
-// releaseOfDead takes back the reasons of gates whose processes have died.
-func (c *Client[TTx]) releaseOfDead(ctx context.Context, alone bool) error {
-	seen, _ := c.beat.clock(c.cfg.DeadAfter)
-	living, args := `select id from tasks_clients where abs(seen - $1) <= {dead} and id <> ''`, []any{seen}
-	if alone {
-		living, args = "select cast($1 as text)", []any{c.beat.id}
-	}
-	_, err := c.db.ExecContext(ctx, c.d.sql("delete from tasks_pauses where owner <> '' and owner not in ("+living+")"), args...)
-	return err
-}
-
 // applyAndWait applies the reasons, and waits until the producers of this process have been told of new pauses, which
 // River does a little later.
 func (c *Client[TTx]) applyAndWait(ctx context.Context) error {
@@ -149,17 +138,15 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 		wanted := len(reasons["*"]) > 0 || len(reasons[q.Name]) > 0
 		switch {
 		case wanted && q.PausedAt == nil:
-			// Before, as this process may die between the two, and after, as another one may have resumed it between them.
-			// What is noted is taken back by any process; what is not would be held for ever.
-			if err = c.noteHeld(ctx, q.Name); err == nil {
-				if err = c.Client.QueuePause(ctx, q.Name, nil); err == nil {
-					err = c.noteHeld(ctx, q.Name)
-				}
+			if err = c.hold(ctx, q.Name); err == nil {
+				err = c.Client.QueuePause(ctx, q.Name, nil) // which tells the producers
+			}
+			if err == nil { // again, as another one may have let it go on in between, and this has paused it anew
+				_, err = c.db.ExecContext(ctx, "insert into tasks_held (queue) values ($1) on conflict (queue) do nothing", q.Name)
 			}
 		case !wanted && held[q.Name] > 0:
-			if err = c.Client.QueueResume(ctx, q.Name, nil); err == nil {
-				_, err = c.db.ExecContext(ctx, `delete from tasks_held where queue = $1
-					and exists (select 1 from river_queue where name = $1 and paused_at is null)`, q.Name)
+			if err = c.letGoOn(ctx, q.Name); err == nil {
+				err = c.Client.QueueResume(ctx, q.Name, nil)
 			}
 		}
 		if err != nil && !errors.Is(err, rivertype.ErrNotFound) {
@@ -169,10 +156,35 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 	return nil
 }
 
-// noteHeld notes that a queue is held for reasons.
-func (c *Client[TTx]) noteHeld(ctx context.Context, queue string) error {
-	_, err := c.db.ExecContext(ctx, "insert into tasks_held (queue) values ($1) on conflict (queue) do nothing", queue)
-	return err
+// hold pauses a queue that is not paused and notes that it is held for reasons, or neither: what is paused without a note
+// is the user's, and stays so.
+func (c *Client[TTx]) hold(ctx context.Context, queue string) error {
+	return c.both(ctx, queue,
+		`update river_queue set paused_at = {stamp}, updated_at = {stamp} where name = $1 and paused_at is null`,
+		"insert into tasks_held (queue) values ($1) on conflict (queue) do nothing")
+}
+
+// letGoOn is the opposite of hold.
+func (c *Client[TTx]) letGoOn(ctx context.Context, queue string) error {
+	return c.both(ctx, queue, "delete from tasks_held where queue = $1",
+		"update river_queue set paused_at = null, updated_at = {stamp} where name = $1")
+}
+
+// both runs the second statement if the first one has changed something, in one transaction.
+func (c *Client[TTx]) both(ctx context.Context, queue, first, second string) error {
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing after the commit
+	n, err := changed(tx.ExecContext(ctx, c.d.sql(first), queue))
+	if err != nil || n == 0 {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, c.d.sql(second), queue); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // holdBeforeStart holds the queues of this process that have reasons, before River knows them and begins their tasks.
@@ -185,13 +197,10 @@ func (c *Client[TTx]) holdBeforeStart(ctx context.Context) error {
 		if len(reasons["*"]) == 0 && len(reasons[name]) == 0 {
 			continue
 		}
-		err := c.noteHeld(ctx, name)
+		_, err := c.db.ExecContext(ctx, c.d.sql(`insert into river_queue (name, updated_at) values ($1, {stamp})
+			on conflict (name) do nothing`), name)
 		if err == nil {
-			_, err = c.db.ExecContext(ctx, c.d.sql(`insert into river_queue (name, updated_at, paused_at) values ($1, {stamp}, {stamp})
-				on conflict (name) do update set paused_at = coalesce(river_queue.paused_at, excluded.paused_at)`), name)
-		}
-		if err == nil {
-			err = c.noteHeld(ctx, name) // as in applyPauses
+			err = c.hold(ctx, name)
 		}
 		if err != nil {
 			return err

@@ -38,7 +38,6 @@ var (
 type state struct {
 	Expires     int64  `json:"tasks_expires,omitempty"` // ms since 1970
 	Latest      string `json:"tasks_latest,omitempty"`
-	Inserted    int64  `json:"tasks_inserted,omitempty"` // ns since 1970
 	Parent      int64  `json:"tasks_parent,omitempty"`
 	Root        int64  `json:"tasks_root,omitempty"`
 	Writer      string `json:"tasks_writer,omitempty"`
@@ -137,19 +136,24 @@ func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInse
 func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(context.Context) error) (err error) {
 	c := p.c
 	c.retries.forget(job.ID)
+	began := time.Now()
+	// lost reports whether the task has run elsewhere since it began here. Whatever it ends with here is ignored then.
+	lost := func() bool { return c.beat.gapSince(began, c.cfg.DeadAfter/2) && c.waitForOther(ctx, job) }
 	var st state
 	_ = json.Unmarshal(job.Metadata, &st) // what is not there is zero
-	if c.beat.dead() {                    // after an outage of the database: others must know first that this process lives
+	// later puts the task off because the database does not answer: nothing of it has run.
+	later := func(err error) error { return fmt.Errorf("%w (%w)", river.JobSnooze(c.cfg.Heartbeat), err) }
+	if c.beat.dead() { // after an outage of the database: others must know first that this process lives
 		if err := c.sign(ctx); err != nil {
-			return fmt.Errorf("%w (%w)", river.JobSnooze(c.cfg.Heartbeat), err)
+			return later(err)
 		}
 	}
 	if st.Expires > 0 && time.Now().UnixMilli() > st.Expires {
 		return c.canceled(ctx, ErrExpired)
 	}
-	if newer, err := c.superseded(ctx, &st); err != nil || newer {
+	if newer, err := c.superseded(ctx, &st, job.ID); err != nil || newer {
 		if err != nil {
-			return err
+			return later(err)
 		}
 		return c.canceled(ctx, ErrSuperseded)
 	}
@@ -158,7 +162,13 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 	}
 	if st.Writer != "" {
 		release, err := c.takeWriter(ctx, st.Writer, job, st.Waits)
-		if err != nil {
+		var snooze *river.JobSnoozeError
+		switch {
+		case err != nil && lost():
+			return err
+		case err != nil && !errors.As(err, &snooze) && ctx.Err() == nil:
+			return later(err)
+		case err != nil:
 			return err
 		}
 		defer release(false)
@@ -172,21 +182,22 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 		correlation = fmt.Sprint("task-", job.ID)
 	}
 	inner = belay.CallContext(inner, belay.Correlation(correlation))
-	began := time.Now()
 	defer func() {
 		if value := recover(); value != nil {
+			if lost() {
+				c.log.ErrorContext(ctx, "tasks: a run panicked whose task runs elsewhere", "task", job.ID, "kind", job.Kind)
+				return
+			}
 			panic(c.panicked(ctx, job, value))
 		}
 	}()
 	err = do(inner)
 	run.storeLast(ctx)
-	if c.beat.gapSince(began, c.cfg.DeadAfter/2) {
-		if c.waitForOther(ctx, job) {
-			return err // another process has run it meanwhile, and its row has ended
-		}
+	if lost() {
+		return err // another process has run it meanwhile, and its row has ended
 	}
 	if err == nil {
-		return c.succeeded(ctx, &st)
+		return c.succeeded(ctx, &st, job.ID)
 	}
 	return c.apply(inner, job, err, &st)
 }
@@ -197,22 +208,22 @@ func (c *Client[TTx]) canceled(ctx context.Context, why error) error {
 	return river.JobCancel(why)
 }
 
-// superseded reports whether a newer run has succeeded.
-func (c *Client[TTx]) superseded(ctx context.Context, st *state) (bool, error) {
+// superseded reports whether a newer task has succeeded: one that was inserted later, by its id.
+func (c *Client[TTx]) superseded(ctx context.Context, st *state, job int64) (bool, error) {
 	if st.Latest == "" {
 		return false, nil
 	}
 	var n int
-	err := c.read.QueryRowContext(ctx, "select count(*) from tasks_successes where key = $1 and at > $2", st.Latest, st.Inserted).Scan(&n)
+	err := c.read.QueryRowContext(ctx, "select count(*) from tasks_newest where key = $1 and job > $2", st.Latest, job).Scan(&n)
 	return n > 0, err
 }
 
-func (c *Client[TTx]) succeeded(ctx context.Context, st *state) error {
+func (c *Client[TTx]) succeeded(ctx context.Context, st *state, job int64) error {
 	if st.Latest == "" {
 		return nil
 	}
-	_, err := c.db.ExecContext(context.WithoutCancel(ctx), `insert into tasks_successes (key, at) values ($1, $2)
-		on conflict (key) do update set at = excluded.at where tasks_successes.at < excluded.at`, st.Latest, st.Inserted)
+	_, err := c.db.ExecContext(context.WithoutCancel(ctx), `insert into tasks_newest (key, job) values ($1, $2)
+		on conflict (key) do update set job = excluded.job where tasks_newest.job < excluded.job`, st.Latest, job)
 	if err != nil {
 		c.log.WarnContext(ctx, "tasks: noting a success", "error", err)
 	}

@@ -143,7 +143,7 @@ func (c *Client[TTx]) scheduleHeld(ctx context.Context, queue string) (bool, err
 	if err != nil || due > until {
 		return true, err
 	}
-	_, err = c.db.ExecContext(ctx, "delete from tasks_schedule_holds where queue = $1", queue)
+	_, err = c.db.ExecContext(ctx, "delete from tasks_schedule_holds where queue = $1 and until_waiting = $2", queue, until)
 	return false, err
 }
 

@@ -124,7 +124,7 @@ func TestRecover(t *testing.T) {
 			if err := c.Stop(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			for _, table := range []string{"river_job", "tasks_successes"} {
+			for _, table := range []string{"river_job", "tasks_newest"} {
 				if _, err := c.DB().Exec("delete from " + table); err != nil {
 					t.Fatal(err)
 				}

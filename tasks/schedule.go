@@ -64,10 +64,19 @@ var errArgs = errors.New("tasks: Args of a Schedule panicked")
 
 // runSchedule inserts the tasks of a schedule until ctx ends.
 func (c *Client[TTx]) runSchedule(ctx context.Context, s *Schedule) {
-	period := time.Now().UTC().Truncate(s.Every).Add(-time.Duration(s.CatchUp) * s.Every)
+	var period time.Time
 	for {
-		if errkit.Sleep(ctx, time.Until(period)) != nil {
-			return
+		now := time.Now().UTC()
+		// At first, and after the clock has jumped or this process stood still: what is older than CatchUp is left out.
+		first := now.Truncate(s.Every).Add(-time.Duration(s.CatchUp) * s.Every)
+		if period.Before(first) || period.Sub(now) > s.Every {
+			period = first
+		}
+		if wait := period.Sub(now); wait > 0 {
+			if errkit.Sleep(ctx, min(wait, time.Minute)) != nil { // not for long, as the clock may jump meanwhile
+				return
+			}
+			continue
 		}
 		for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 			err := c.insertPeriod(ctx, s, period)

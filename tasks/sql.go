@@ -104,7 +104,7 @@ func (c *Client[TTx]) migrate(ctx context.Context) error {
 		`create table if not exists tasks_pauses (queue text not null, reason text not null, at bigint not null,
 			owner text not null default '', primary key (queue, reason))`,
 		`create table if not exists tasks_held (queue text primary key)`,
-		`create table if not exists tasks_successes (key text primary key, at bigint not null)`,
+		`create table if not exists tasks_newest (key text primary key, job bigint not null)`,
 		`create table if not exists tasks_writers (key text primary key, job bigint not null, run bigint not null)`,
 		`create table if not exists tasks_turns (queue text primary key, at bigint not null)`,
 		`create table if not exists tasks_schedule_holds (queue text primary key, until_waiting bigint not null)`,

@@ -41,12 +41,12 @@ func (c *Client[TTx]) Watch(ctx context.Context, w Watch) (err error) {
 		return errors.New("tasks: Watch: the client has been started")
 	}
 	w.defaults()
-	alerted, works := false, false
+	alerted, works, stopping := false, false, false
 	stop := func() error {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 		defer cancel()
 		err := c.Stop(last)
-		works = err != nil
+		works, stopping = err != nil, err != nil
 		return err
 	}
 	defer func() {
@@ -68,6 +68,10 @@ func (c *Client[TTx]) Watch(ctx context.Context, w Watch) (err error) {
 			}
 			alerted = alerted && idle
 			switch waiting, oldest := c.ownQueues(&s); {
+			case stopping: // it fetches nothing any more: only a whole end lets it begin again
+				if err := stop(); err != nil {
+					c.log.WarnContext(ctx, "tasks: Watch", "error", err)
+				}
 			case !works && w.Emergency && waiting > w.EmergencyWaiting && oldest > w.EmergencyAge:
 				if err := c.Start(context.WithoutCancel(ctx)); err != nil {
 					c.log.WarnContext(ctx, "tasks: Watch: starting in an emergency", "error", err) // the file may be that of one who works

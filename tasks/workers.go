@@ -47,18 +47,18 @@ func (c *Client[TTx]) beatOn(ctx context.Context) {
 // sign notes in the database that this process is alive.
 func (c *Client[TTx]) sign(ctx context.Context) error {
 	began := time.Now()
-	seen, err := c.signAs(ctx, c.beat.id)
+	err := c.signAs(ctx, c.beat.id)
 	if err == nil {
-		c.beat.noted(began, seen, c.cfg.DeadAfter)
+		c.beat.noted(began, c.cfg.DeadAfter/2)
 	}
 	return err
 }
 
-// signAs notes that the process of an id is alive, and returns the database's time.
-func (c *Client[TTx]) signAs(ctx context.Context, id string) (seen int64, err error) {
-	err = c.db.QueryRowContext(ctx, c.d.sql(`insert into tasks_clients (id, seen) values ($1, {now})
-		on conflict (id) do update set seen = excluded.seen returning seen`), id).Scan(&seen)
-	return seen, err
+// signAs notes that the process of an id is alive. Each sign is another one, even if the clock stands still.
+func (c *Client[TTx]) signAs(ctx context.Context, id string) error {
+	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_clients (id, seen) values ($1, {now})
+		on conflict (id) do update set seen = case when excluded.seen = tasks_clients.seen then excluded.seen + 1 else excluded.seen end`), id)
+	return err
 }
 
 // nobody is the id under which a process that ends leaves its last sign of life.
@@ -83,7 +83,7 @@ func (c *Client[TTx]) recover(ctx context.Context) error {
 func (c *Client[TTx]) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, _ = c.signAs(ctx, nobody)
+	_ = c.signAs(ctx, nobody)
 	_, _ = c.db.ExecContext(ctx, c.d.sql("delete from tasks_clients where id = $1 and not exists (select 1 from river_job where state = 'running' and {worker} = $1)"), c.beat.id)
 }
 
@@ -91,42 +91,94 @@ func (c *Client[TTx]) leave(ctx context.Context) {
 // too often dead letters. With alone, no other process works on the database, so that all that run are of dead ones.
 // With first, this one has not begun, so that those of its own id are of a life before.
 func (c *Client[TTx]) requeue(ctx context.Context, alone, first bool) error {
-	// Only processes that have sent signs are judged: one that uses River alone may work beside them. A sign of the future
-	// is one from before the clock was set back.
-	const silent = "select id from tasks_clients where abs(seen - $1) > {dead}"
-	dead := `state = 'running' and {worker} in (` + silent + `)`
-	seen, steady := c.beat.clock(c.cfg.DeadAfter)
-	args := []any{seen}
-	switch {
-	case !alone && !steady:
+	if alone {
+		if err := c.requeueWhere(ctx, "state = 'running' and $1 <> ''", c.beat.id); err != nil {
+			return err
+		}
+		for _, statement := range []string{
+			"delete from river_leader where leader_id <> $1", "delete from tasks_pauses where owner <> '' and owner <> $1",
+		} {
+			if _, err := c.db.ExecContext(ctx, statement, c.beat.id); err != nil {
+				return err
+			}
+		}
 		return nil
-	case alone:
-		dead, args = `state = 'running' and $1 <> ''`, []any{c.beat.id} // all; each condition has an argument $1
-	case first:
-		if err := c.requeueWhere(ctx, `state = 'running' and {worker} = $1`, []any{c.beat.id}); err != nil {
+	}
+	if first {
+		if err := c.requeueWhere(ctx, "state = 'running' and {worker} = $1", c.beat.id); err != nil {
 			return err
 		}
 	}
-	if err := c.requeueWhere(ctx, dead, args); err != nil {
+	dead, err := c.silent(ctx)
+	if err != nil {
 		return err
 	}
-	leader := `delete from river_leader where leader_id in (` + silent + `)`
-	if alone {
-		leader = `delete from river_leader where leader_id <> $1`
+	if len(dead) > 0 {
+		have, err := c.countBy(ctx, `select coalesce({worker}, ''), 1 from river_job where state = 'running' union select leader_id, 1 from river_leader
+			union select owner, 1 from tasks_pauses where owner <> ''`)
+		if err != nil {
+			return err
+		}
+		for _, id := range dead {
+			if have[id] == 0 {
+				continue
+			}
+			if err := c.bury(ctx, id); err != nil {
+				return err
+			}
+		}
 	}
-	if _, err := c.db.ExecContext(ctx, c.d.sql(leader), args...); err != nil {
-		return err
+	for _, statement := range []string{
+		"delete from tasks_pauses where owner <> '' and owner not in (select id from tasks_clients)", // they have ended by themselves
+		`delete from tasks_clients where seen < {now} - 604800000
+			and id not in (select coalesce({worker}, '') from river_job where state = 'running')`,
+	} {
+		if _, err := c.db.ExecContext(ctx, c.d.sql(statement)); err != nil {
+			return err
+		}
 	}
-	if err := c.releaseOfDead(ctx, alone); err != nil {
-		return err
-	}
-	_, err := c.db.ExecContext(ctx, c.d.sql(`delete from tasks_clients where seen < {now} - 604800000
-		and id not in (select coalesce({worker}, '') from river_job where state = 'running')`))
-	return err
+	return nil
 }
 
-// requeueWhere requeues the tasks of a condition, whose argument is $1.
-func (c *Client[TTx]) requeueWhere(ctx context.Context, dead string, args []any) error {
+// silent returns the processes that have given no sign for too long. Only those that have sent signs are judged: one
+// that uses River alone may work beside them.
+func (c *Client[TTx]) silent(ctx context.Context) (ids []string, err error) {
+	asked := time.Now()
+	rows, err := c.db.QueryContext(ctx, "select id, seen from tasks_clients where id <> '' and id <> $1", c.beat.id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	signs := make(map[string]int64)
+	for rows.Next() {
+		var id string
+		var seen int64
+		if err := rows.Scan(&id, &seen); err != nil {
+			return nil, err
+		}
+		signs[id] = seen
+	}
+	return c.beat.judge(signs, asked, c.cfg.DeadAfter), rows.Err()
+}
+
+// bury requeues what a dead process ran, and takes its leadership and the reasons of its gates. What another transaction
+// has locked is left for the next time.
+func (c *Client[TTx]) bury(ctx context.Context, id string) error {
+	if err := c.requeueWhere(ctx, "state = 'running' and {worker} = $1", id); err != nil {
+		return err
+	}
+	for _, statement := range []string{
+		"delete from river_leader where leader_id = $1", "delete from tasks_pauses where owner = $1",
+	} {
+		if _, err := c.db.ExecContext(ctx, statement, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// requeueWhere requeues the tasks of a condition, whose argument $1 is the id of a process.
+func (c *Client[TTx]) requeueWhere(ctx context.Context, dead, id string) error {
 	more, bury := `jsonb_set(metadata, '$.tasks_requeues', {requeues} + 1)`, `jsonb_set(metadata, '$.tasks_class', 'requeued', '$.tasks_fingerprint', 'requeued',
 		'$.tasks_error', 'the process died each time')`
 	failed := c.d.failed("'the process of the task died too often'")
@@ -134,7 +186,7 @@ func (c *Client[TTx]) requeueWhere(ctx context.Context, dead string, args []any)
 		more = `jsonb_set(metadata, '{tasks_requeues}', to_jsonb({requeues} + 1))`
 		bury = `metadata || '{"tasks_class": "requeued", "tasks_fingerprint": "requeued", "tasks_error": "the process died each time"}'::jsonb`
 	}
-	args = append(slices.Clip(args), c.cfg.MaxRequeues)
+	args := []any{id, c.cfg.MaxRequeues}
 	again, err := c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available',
 		attempt = case when attempt > 0 then attempt - 1 else 0 end, metadata = `+more+`
 		where id in (select id from river_job where `+dead+` and {requeues} < $2 limit 10000{skip})`), args...)

@@ -120,6 +120,16 @@ func (c *Client[TTx]) claimWriter(ctx context.Context, key string, job *rivertyp
 			return 0, err
 		}
 	}
+	// A row that others run, or have run, must not have its turn taken here.
+	id, at := c.runArgs(job)
+	var mine int
+	if err := tx.QueryRowContext(ctx, c.d.sql(`select count(*) from (select 1 from river_job
+		where id = $1 and state = 'running' and attempted_at = $2{lock}) as mine`), id, at).Scan(&mine); err != nil {
+		return 0, err
+	}
+	if mine == 0 {
+		return 0, ErrLost
+	}
 	n, err = changed(tx.ExecContext(ctx, `insert into tasks_writers (key, job, run) values ($1, $2, $3)
 		on conflict (key) do update set job = excluded.job, run = excluded.run where tasks_writers.job = excluded.job
 		or not exists (select 1 from river_job where id = tasks_writers.job and
