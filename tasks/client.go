@@ -93,6 +93,7 @@ type Client[TTx any] struct {
 	writers writers
 	wake    *wake // nil for a database that wakes by itself
 	pausing sync.Mutex
+	told    map[string]time.Time // when queues were paused or let go on, guarded by pausing
 
 	works   atomic.Bool // Start has succeeded, and Stop has not been called
 	mu      sync.Mutex
@@ -129,7 +130,7 @@ func newClient[TTx any](
 	if err != nil {
 		return nil, err
 	}
-	c := &Client[TTx]{cfg: cfg, d: dialectOf(kind, cfg.DeadAfter), db: db, read: read, store: store, log: cfg.River.Logger}
+	c := &Client[TTx]{cfg: cfg, d: dialectOf(kind, cfg.DeadAfter), db: db, read: read, store: store, log: cfg.River.Logger, told: make(map[string]time.Time)}
 	if c.log == nil {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}

@@ -106,9 +106,12 @@ func TestOutage(t *testing.T) {
 		spent, most := 0, 0
 		for _, id := range ids {
 			row := job(t, c, id)
-			for deadline := time.Now().Add(30 * time.Second); row.FinalizedAt == nil; row = job(t, c, id) {
+			for deadline := time.Now().Add(80 * time.Second); row.FinalizedAt == nil; row = job(t, c, id) {
 				if time.Now().After(deadline) {
-					t.Fatalf("not done: %s %s, attempt %d, %v, %s", row.State, row.ScheduledAt, row.Attempt, row.Errors, row.Metadata)
+					q, err := c.QueueGet(t.Context(), "crm")
+					status, _ := c.Status(t.Context())
+					t.Fatalf("not done: %s %s, attempt %d, %v, %s; the queue: %+v, %v; %+v; %+v", row.State, row.ScheduledAt, row.Attempt, row.Errors,
+						row.Metadata, q, err, status, client.Health().Circuits)
 				}
 				time.Sleep(5 * time.Millisecond)
 			}

@@ -77,8 +77,12 @@ func (c *Client[TTx]) applyAndWait(ctx context.Context) error {
 	return nil
 }
 
-// toldWithin bounds the wait for a pause to reach the producers: they look at the database each few seconds, too.
+// toldWithin bounds the wait for a pause to reach the producers.
 const toldWithin = 5 * time.Second
+
+// tellAgainFor is how long the producers are told again, with each sign of life, of a pause and of its end: what one has
+// missed it would look up only after a minute.
+const tellAgainFor = 70 * time.Second
 
 // lookEvery is the time between two looks of Drain and VerifyWorkers.
 const lookEvery = 100 * time.Millisecond
@@ -127,7 +131,12 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("tasks: pauses: %w", err)
 	}
-	if len(reasons) == 0 && len(held) == 0 {
+	for name, at := range c.told {
+		if time.Since(at) > tellAgainFor {
+			delete(c.told, name)
+		}
+	}
+	if len(reasons) == 0 && len(held) == 0 && len(c.told) == 0 {
 		return nil
 	}
 	queues, err := c.QueueList(ctx, river.NewQueueListParams().First(10_000))
@@ -136,6 +145,10 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 	}
 	for _, q := range queues.Queues {
 		wanted := len(reasons["*"]) > 0 || len(reasons[q.Name]) > 0
+		_, again := c.told[q.Name]
+		if wanted && q.PausedAt == nil || !wanted && held[q.Name] > 0 {
+			c.told[q.Name] = time.Now()
+		}
 		switch {
 		case wanted && q.PausedAt == nil:
 			if err = c.hold(ctx, q.Name); err == nil {
@@ -148,6 +161,10 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 			if err = c.letGoOn(ctx, q.Name); err == nil {
 				err = c.Client.QueueResume(ctx, q.Name, nil)
 			}
+		case again && wanted && held[q.Name] > 0:
+			err = c.Client.QueuePause(ctx, q.Name, nil)
+		case again && !wanted && q.PausedAt == nil:
+			err = c.Client.QueueResume(ctx, q.Name, nil)
 		}
 		if err != nil && !errors.Is(err, rivertype.ErrNotFound) {
 			return fmt.Errorf("tasks: pauses of %s: %w", q.Name, err)
@@ -164,10 +181,10 @@ func (c *Client[TTx]) hold(ctx context.Context, queue string) error {
 		"insert into tasks_held (queue) values ($1) on conflict (queue) do nothing")
 }
 
-// letGoOn is the opposite of hold.
+// letGoOn is the opposite of hold. Both lock the queue's row first.
 func (c *Client[TTx]) letGoOn(ctx context.Context, queue string) error {
-	return c.both(ctx, queue, "delete from tasks_held where queue = $1",
-		"update river_queue set paused_at = null, updated_at = {stamp} where name = $1")
+	return c.both(ctx, queue, `update river_queue set paused_at = null, updated_at = {stamp}
+		where name = $1 and exists (select 1 from tasks_held where queue = $1)`, "delete from tasks_held where queue = $1")
 }
 
 // both runs the second statement if the first one has changed something, in one transaction.
