@@ -80,8 +80,8 @@ func (c *Client[TTx]) applyAndWait(ctx context.Context) error {
 // toldWithin bounds the wait for a pause to reach the producers.
 const toldWithin = 5 * time.Second
 
-// tellAgainFor is how long the producers are told again, with each sign of life, of a pause and of its end: what one has
-// missed it would look up only after a minute.
+// tellAgainFor is how long the producers are told again, with each sign of life, of the end of a pause: one that has missed
+// it would look only after a minute. Not of a pause: it may have ended since the reasons were read.
 const tellAgainFor = 70 * time.Second
 
 // lookEvery is the time between two looks of Drain and VerifyWorkers.
@@ -161,8 +161,6 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 			if err = c.letGoOn(ctx, q.Name); err == nil {
 				err = c.Client.QueueResume(ctx, q.Name, nil)
 			}
-		case again && wanted && held[q.Name] > 0:
-			err = c.Client.QueuePause(ctx, q.Name, nil)
 		case again && !wanted && q.PausedAt == nil:
 			err = c.Client.QueueResume(ctx, q.Name, nil)
 		}
