@@ -22,8 +22,9 @@ import (
 // ctx has ended or the error is an [*Error] of another class than ClassClient. An Authenticator must be safe
 // for concurrent use. The calls with the same Authenticator share the pauses that the partner asks for per credential.
 // The same is one that is equal; a struct with a [Secret] in it cannot be compared, and is then the one of its client and
-// of those made from it by [Client.With], or that of its CredentialID, see [Identified]. After a wait of the attempt it is asked again when the request goes out, unless
-// its credential is an [Expirer]: it should keep what it has. An error with a method TriedAgain() bool that returns
+// of those made from it by [Client.With], or that of its CredentialID, see [Identified]. After a wait of the attempt
+// it is asked again when the request goes out, unless its credential is an [Expirer]: it should keep what it has. An
+// error with a method TriedAgain() bool that returns
 // true says that the Authenticator has tried more than once by itself: the call does not try again then, unless it
 // has [Patience].
 //

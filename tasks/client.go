@@ -298,8 +298,7 @@ func CompleteTx[TTx any, A river.JobArgs](ctx context.Context, tx TTx, job *rive
 		if c, ok := r.client.(*Client[TTx]); ok {
 			id, at := c.runArgs(job.JobRow)
 			var mine int
-			err := c.Client.Driver().UnwrapExecutor(tx).QueryRow(ctx, c.d.sql(`select count(*) from (select 1 from river_job
-				where id = $1 and state = 'running' and attempted_at = $2{lock}) as mine`), id, at).Scan(&mine)
+			err := c.Client.Driver().UnwrapExecutor(tx).QueryRow(ctx, c.d.sql(lockRun), id, at).Scan(&mine)
 			if err != nil {
 				return err
 			}

@@ -155,7 +155,7 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 				err = c.Client.QueuePause(ctx, q.Name, nil) // which tells the producers
 			}
 			if err == nil { // again, as another one may have let it go on in between, and this has paused it anew
-				_, err = c.db.ExecContext(ctx, "insert into tasks_held (queue) values ($1) on conflict (queue) do nothing", q.Name)
+				_, err = c.db.ExecContext(ctx, noteHeld, q.Name)
 			}
 		case !wanted && held[q.Name] > 0:
 			if err = c.letGoOn(ctx, q.Name); err == nil {
@@ -171,12 +171,15 @@ func (c *Client[TTx]) applyPauses(ctx context.Context) error {
 	return nil
 }
 
+// noteHeld notes that a queue is held for reasons.
+const noteHeld = "insert into tasks_held (queue) values ($1) on conflict (queue) do nothing"
+
 // hold pauses a queue that is not paused and notes that it is held for reasons, or neither: what is paused without a note
 // is the user's, and stays so.
 func (c *Client[TTx]) hold(ctx context.Context, queue string) error {
 	return c.both(ctx, queue,
 		`update river_queue set paused_at = {stamp}, updated_at = {stamp} where name = $1 and paused_at is null`,
-		"insert into tasks_held (queue) values ($1) on conflict (queue) do nothing")
+		noteHeld)
 }
 
 // letGoOn is the opposite of hold. Both lock the queue's row first.

@@ -99,6 +99,10 @@ func (c *Client[TTx]) writeProgress(ctx context.Context, job *rivertype.JobRow, 
 	return err
 }
 
+// lockRun counts the run that runArgs names if it still runs, so 1 or 0, and locks its row.
+const lockRun = `select count(*) from (select 1 from river_job
+	where id = $1 and state = 'running' and attempted_at = $2{lock}) as mine`
+
 // runArgs returns what tells a run from another one of the same task in the database.
 func (c *Client[TTx]) runArgs(job *rivertype.JobRow) (id int64, at any) {
 	if job.AttemptedAt == nil {

@@ -123,8 +123,7 @@ func (c *Client[TTx]) claimWriter(ctx context.Context, key string, job *rivertyp
 	// A row that others run, or have run, must not have its turn taken here.
 	id, at := c.runArgs(job)
 	var mine int
-	if err := tx.QueryRowContext(ctx, c.d.sql(`select count(*) from (select 1 from river_job
-		where id = $1 and state = 'running' and attempted_at = $2{lock}) as mine`), id, at).Scan(&mine); err != nil {
+	if err := tx.QueryRowContext(ctx, c.d.sql(lockRun), id, at).Scan(&mine); err != nil {
 		return 0, err
 	}
 	if mine == 0 {

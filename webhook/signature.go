@@ -204,8 +204,7 @@ func (k *signingKey) digest(v *Verifier, s *scratch, in *incoming, m *message, a
 	}
 }
 
-// sign returns the signature of text, or "" if k cannot sign. A nil k, which is that of a scheme with several
-// signatures, cannot.
+// sign returns the signature of text, or "" if k cannot sign. A nil k cannot.
 func (k *signingKey) sign(encoding Encoding, text string) string {
 	if k == nil || hmacs[k.algorithm] == 0 {
 		return ""
