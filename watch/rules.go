@@ -71,7 +71,8 @@ type RulesConfig struct {
 }
 
 // Rules tell sinks when something is wrong with a partner. An alert fires once, and is resolved once. Rules that fire
-// for one partner and one kind of cause within ten minutes are one alert. Create it with [NewRules]. It is safe for
+// for one partner and one kind of cause within ten minutes are one alert, and so is one that is true again before its
+// alert is resolved. Create it with [NewRules]. It is safe for
 // concurrent use.
 type Rules struct {
 	cfg   RulesConfig
@@ -100,7 +101,8 @@ type group struct {
 	id      string
 	partner string
 	family  family
-	members []*member // in the order in which they came
+	members []*member           // in the order in which they came
+	had     map[findingKey]bool // all that it has had: what is true again is no new alert
 	began   time.Time
 	sent    Severity // 0 before it is sent
 	alert   Alert
@@ -304,14 +306,15 @@ func (r *Rules) join(now time.Time, m *member) {
 	for _, g := range r.groups {
 		// A probe fails by its credential too.
 		same := g.family == m.rule.family || g.family == credentials && m.rule.name == "probe_failed"
-		if g.partner == m.partner && same && now.Sub(g.began) <= joins {
-			g.members = append(g.members, m)
+		if g.partner == m.partner && same && now.Sub(g.began) <= joins || g.had[m.key()] {
+			g.members, g.had[m.key()] = append(g.members, m), true
 			return
 		}
 	}
 	r.groups = append(r.groups, &group{
 		id:      alertID(m.key(), now),
-		partner: m.partner, family: m.rule.family, members: []*member{m}, began: now, all: make(map[string]bool),
+		partner: m.partner, family: m.rule.family, members: []*member{m}, had: map[findingKey]bool{m.key(): true},
+		began: now, all: make(map[string]bool),
 	})
 }
 

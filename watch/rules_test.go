@@ -453,6 +453,22 @@ func TestGroups(t *testing.T) {
 		require.Len(t, w.told.rules(), 3)
 		require.False(t, w.told.last().Resolved.IsZero())
 	})
+	testkit.Bubble(t, "a partner that is slow again as it comes back", func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.slow.Store(true)
+		time.Sleep(80 * time.Second)
+		w.slow.Store(false)
+		for range 70 {
+			w.calls(10, 503)
+			time.Sleep(10 * time.Second)
+		}
+		w.slow.Store(true)
+		time.Sleep(3 * time.Minute)
+		w.slow.Store(false)
+		require.Equal(t, []string{"probe_slow", "unavailable"}, w.told.rules())
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, []string{"probe_slow", "unavailable", "-probe_slow"}, w.told.rules())
+	})
 	testkit.Bubble(t, "flapping", func(t *testing.T) {
 		w := newWorld(t, nil)
 		for range 30 { // bad for a minute, good for three
