@@ -21,10 +21,10 @@ import (
 
 // Config configures [Open] and [New]. The zero value only inserts.
 type Config struct {
-	// River is River's own configuration. Its Plugins, ErrorHandler and RetryPolicy are called beside those of this
-	// package. Zero fields mean River's defaults, but for JobTimeout (5 min), FetchCooldown (10 ms) and
-	// RescueStuckJobsAfter (7 days). FetchOnlyKnownKinds is always true: a process that does not know a kind leaves it to
-	// another one, during a deploy.
+	// River is River's own configuration. Its Plugins, ErrorHandler, RetryPolicy and JobStuckHandler are called beside those
+	// of this package. Zero fields mean River's defaults, but for JobTimeout (5 min), JobStuckThreshold (1 min, see
+	// [ErrStuck]), FetchCooldown (10 ms) and RescueStuckJobsAfter (7 days). FetchOnlyKnownKinds is always true: a process
+	// that does not know a kind leaves it to another one, during a deploy.
 	River river.Config
 	// Decide decides what a failed task does next. Nil means [Decide].
 	Decide func(err error, job *rivertype.JobRow) Decision
@@ -66,7 +66,7 @@ type Alert struct {
 
 const (
 	defaultTimeout = 5 * time.Minute
-	hardAfter      = time.Minute // after the timeout, a task that does not return is stuck
+	stuckAfter     = time.Minute // behind the timeout
 	// rescueAfter is long, because signs of life do better, and River's rescue would discard a long import of a kind that
 	// its leader does not know.
 	rescueAfter = 7 * 24 * time.Hour
@@ -87,6 +87,8 @@ type Client[TTx any] struct {
 	close []func()
 
 	retries retries
+	panics  panics
+	runs    runs
 	beat    heartbeat
 	depths  depths
 	shares  shares
@@ -143,7 +145,7 @@ func newClient[TTx any](
 	}
 	r.JobTimeout = cmp.Or(r.JobTimeout, defaultTimeout)
 	r.FetchCooldown = cmp.Or(r.FetchCooldown, 10*time.Millisecond)
-	r.JobStuckThreshold = cmp.Or(r.JobStuckThreshold, hardAfter)
+	r.JobStuckThreshold = cmp.Or(r.JobStuckThreshold, stuckAfter)
 	r.RescueStuckJobsAfter = cmp.Or(r.RescueStuckJobsAfter, rescueAfter)
 	r.FetchOnlyKnownKinds = true
 	r.Logger = c.log
@@ -151,7 +153,9 @@ func newClient[TTx any](
 	if c.retries.next = cfg.River.RetryPolicy; c.retries.next == nil {
 		c.retries.next = new(river.DefaultClientRetryPolicy)
 	}
-	r.ErrorHandler = &panics{cfg.River.ErrorHandler}
+	c.panics.next = cfg.River.ErrorHandler
+	r.ErrorHandler = &c.panics
+	r.JobStuckHandler = c.stuck
 	r.Plugins = append([]rivertype.Plugin{&plugin[TTx]{c: c}}, cfg.River.Plugins...)
 	c.beat.id = r.ID
 	if kind == belaysql.SQLite {

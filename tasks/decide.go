@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -192,7 +191,10 @@ func (r *retries) NextRetry(job *rivertype.JobRow) time.Time {
 }
 
 // panics makes a task that panics a dead letter at once, beside what the user's handler does.
-type panics struct{ next river.ErrorHandler }
+type panics struct {
+	next   river.ErrorHandler
+	stacks sync.Map // by task, of those that River is about to handle
+}
 
 func (p *panics) HandleError(ctx context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
 	if p.next == nil {
@@ -202,6 +204,9 @@ func (p *panics) HandleError(ctx context.Context, job *rivertype.JobRow, err err
 }
 
 func (p *panics) HandlePanic(ctx context.Context, job *rivertype.JobRow, value any, trace string) *river.ErrorHandlerResult {
+	if stack, known := p.stacks.LoadAndDelete(job.ID); known { // River's is of the goroutine that has waited
+		trace = stack.(string)
+	}
 	if p.next != nil {
 		if r := p.next.HandlePanic(ctx, job, value, trace); r != nil && r.SetCancelled {
 			return r
@@ -211,14 +216,16 @@ func (p *panics) HandlePanic(ctx context.Context, job *rivertype.JobRow, value a
 }
 
 // panicked notes a panic, and returns the value with which it goes on: River stores and logs it.
-func (c *Client[TTx]) panicked(ctx context.Context, job *rivertype.JobRow, value any) any {
-	stack := debug.Stack()
+func (c *Client[TTx]) panicked(ctx context.Context, job *rivertype.JobRow, end *ending) (value any) {
+	value = end.panic
 	if text := fmt.Sprint(value); storableText(text) != text {
 		value = storableText(text)
 	}
 	err := fmt.Errorf("panic: %v", value)
 	c.remember(ctx, job, "panic", err)
-	_ = river.MetadataSet(ctx, "tasks_stack", storableText(strings.ToValidUTF8(string(stack[:min(len(stack), 8<<10)]), "")))
+	stack := storableText(strings.ToValidUTF8(string(end.stack[:min(len(end.stack), 8<<10)]), ""))
+	_ = river.MetadataSet(ctx, "tasks_stack", stack)
+	c.panics.stacks.Store(job.ID, stack)
 	c.alert(ctx, job, "panic", err.Error())
 	return value
 }

@@ -133,7 +133,7 @@ func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInse
 }
 
 // Work implements [rivertype.WorkerMiddleware].
-func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(context.Context) error) (err error) {
+func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(context.Context) error) error {
 	c := p.c
 	c.retries.forget(job.ID)
 	began := time.Now()
@@ -182,24 +182,20 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 		correlation = fmt.Sprint("task-", job.ID)
 	}
 	inner = belay.CallContext(inner, belay.Correlation(correlation))
-	defer func() {
-		if value := recover(); value != nil {
-			if lost() {
-				c.log.ErrorContext(ctx, "tasks: a run panicked whose task runs elsewhere", "task", job.ID, "kind", job.Kind)
-				return
-			}
-			panic(c.panicked(ctx, job, value))
-		}
-	}()
-	err = do(inner)
+	end := c.apart(inner, job, do)
 	run.storeLast(ctx)
-	if lost() {
-		return err // another process has run it meanwhile, and its row has ended
-	}
-	if err == nil {
+	switch elsewhere := lost(); { // another process has run it meanwhile, and its row has ended
+	case elsewhere && end.stack != nil:
+		c.log.ErrorContext(ctx, "tasks: a run panicked whose task runs elsewhere", "task", job.ID, "kind", job.Kind)
+		return nil
+	case elsewhere:
+		return end.err
+	case end.stack != nil:
+		panic(c.panicked(ctx, job, &end))
+	case end.err == nil:
 		return c.succeeded(ctx, &st, job.ID)
 	}
-	return c.apply(inner, job, err, &st)
+	return c.apply(inner, job, end.err, &st)
 }
 
 // canceled gives a task up that is no dead letter, whatever an attempt before has left.
