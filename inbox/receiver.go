@@ -164,8 +164,9 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Status: status, Reason: reasons[why], Err: err,
 		})
 	}
+	allowed := http.MethodPost
 	notAllowed := func() {
-		w.Header().Set("Allow", http.MethodPost)
+		w.Header().Set("Allow", allowed)
 		reject(byMethod, http.StatusMethodNotAllowed, nil)
 	}
 	asks := r.Method == http.MethodGet || r.Method == http.MethodHead // some partners ask so whether the endpoint is ours
@@ -187,7 +188,13 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	scheme := verifier.Scheme()
-	if asks && scheme.Probe != r.Method && (scheme.Echo == "" && scheme.Handshake == nil || r.Method == http.MethodHead) {
+	if scheme.Probe != "" {
+		allowed += ", " + scheme.Probe
+	}
+	if (scheme.Echo != "" || scheme.Handshake != nil) && scheme.Probe != http.MethodGet {
+		allowed += ", " + http.MethodGet
+	}
+	if asks && !strings.Contains(allowed, r.Method) {
 		notAllowed()
 		return
 	}

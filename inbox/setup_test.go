@@ -61,8 +61,14 @@ func TestRequestsThatSetUp(t *testing.T) {
 	require.Equal(t, 200, get(webhook.Mailchimp(), "/").Code)
 	trello := webhook.Scheme{Header: "X-Trello-Webhook", Probe: http.MethodHead}
 	require.Equal(t, 200, answer(trello, plainSecret, httptest.NewRequest(http.MethodHead, "/", nil)).Code)
-	require.Equal(t, 405, get(trello, "/").Code)
-	require.Equal(t, 405, answer(webhook.Okta(), plainSecret, httptest.NewRequest(http.MethodHead, "/", nil)).Code)
+	w = get(trello, "/")
+	require.Equal(t, 405, w.Code)
+	require.Equal(t, "POST, HEAD", w.Header().Get("Allow"))
+	w = answer(webhook.Okta(), plainSecret, httptest.NewRequest(http.MethodDelete, "/", nil))
+	require.Equal(t, "POST", w.Header().Get("Allow"), "nobody has been asked yet")
+	w = answer(webhook.Okta(), plainSecret, httptest.NewRequest(http.MethodHead, "/", nil))
+	require.Equal(t, 405, w.Code)
+	require.Equal(t, "POST, GET", w.Header().Get("Allow"))
 
 	zoom, err := webhook.SignTest(webhook.Zoom(), belay.NewSecret(plainSecret), belay.WebhookEvent{
 		Data: []byte(`{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}`),

@@ -86,16 +86,13 @@ func (v *Verifier) read(in *incoming, m *message) (err error) {
 
 // signatures returns the text at the place of the signatures, or an error if it is empty or too long. With a Separator,
 // it is that of all places.
-func (v *Verifier) signatures(in *incoming) (string, error) {
-	text, err := v.at.find(in)
-	if v.scheme.Separator != "" && len(v.at) > 1 && err == nil {
-		text = ""
-		for i := range v.at {
-			one, err := v.at[i : i+1].find(in)
-			if err != nil {
-				return "", err
-			}
-			if text != "" && one != "" {
+func (v *Verifier) signatures(in *incoming) (text string, err error) {
+	if v.scheme.Separator == "" {
+		text, err = v.at.find(in)
+	} else {
+		for i := 0; i < len(v.at) && err == nil; i++ {
+			var one string
+			if one, err = v.at[i : i+1].find(in); text != "" && one != "" {
 				text += v.scheme.Separator
 			}
 			text += one
