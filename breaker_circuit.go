@@ -228,7 +228,7 @@ func (c *circuit) status(now time.Duration) CircuitStatus {
 		State: BreakerHalfOpen, Lasts: now - c.openedAt, Waiting: c.count,
 	}
 	if c.part.route != "" {
-		s.Route = c.part.method + " " + c.part.route
+		s.Route = c.part.method + " " + routeLabel(c.part.route)
 	}
 	if left := c.openUntil - now; left > 0 {
 		s.State, s.OpenFor = BreakerOpen, left

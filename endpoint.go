@@ -11,20 +11,18 @@ import (
 // holds no query. The number of paths is not bounded; whoever makes labels of them must bound them.
 func (c CallInfo) Endpoint() string {
 	if c.Route != "" && !absolute(c.Route) {
-		route, _, _ := strings.Cut(c.Route, "?")
-		return labelPath(route)
+		return routeLabel(c.Route)
 	}
-	_, path, ok := strings.Cut(c.URL, "://")
-	if !ok {
-		path = c.URL
+	return routeLabel(c.URL)
+}
+
+// routeLabel returns the path of a route or of a URL as a label.
+func routeLabel(route string) string {
+	route, _, _ = strings.Cut(route, "?")
+	if _, rest, ok := strings.Cut(route, "://"); ok {
+		_, route, _ = strings.Cut(rest, "/")
 	}
-	path, _, _ = strings.Cut(path, "?")
-	if i := strings.IndexByte(path, '/'); i >= 0 {
-		path = path[i:]
-	} else {
-		path = "/"
-	}
-	return labelPath(path)
+	return labelPath(route)
 }
 
 // mostSegments is the number of a path's segments that a label keeps.

@@ -29,8 +29,8 @@ type ObserverFunc func(ctx context.Context, e Event)
 func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
 // Event is one of [CallDone], [AttemptDone], [Retrying], [Deprecated], [Paused], [Resumed], [LimitNear],
-// [CircuitChanged], [PageRead], [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked], [CredentialRotated],
-// [RotationRolledBack], [DeliveryReceived], [DeliveryRejected], [EventHandled], [ImportProgress], [RecordImported] and
+// [CircuitChanged], [PageRead], [TokenLoaded], [TokenRefreshed], [TokenRefreshFailed], [TokenRevoked],
+// [CredentialRotated], [RotationRolledBack], [DeliveryReceived], [DeliveryRejected], [EventHandled], [ImportProgress], [RecordImported] and
 // [SchemaChanged].
 type Event interface{ event() }
 
@@ -180,6 +180,17 @@ type TokenRefreshed struct {
 }
 
 func (TokenRefreshed) event() {}
+
+// TokenLoaded reports that an integration has another token that was not refreshed here: the first that came from the
+// store, one that another process has stored, or one that was put there. All times are zero if its token was removed.
+type TokenLoaded struct {
+	Partner, Integration string
+	// Obtained is when it was got, Expiry when it ends, and RefreshExpiry when its refresh token ends if it is not used
+	// before, each zero if it is not known.
+	Obtained, Expiry, RefreshExpiry time.Time
+}
+
+func (TokenLoaded) event() {}
 
 // TokenRefreshFailed reports that a token could not be refreshed, for a reason that may pass. The old token
 // stays in use as long as it is valid.

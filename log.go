@@ -40,7 +40,7 @@ func (o *logObserver) Observe(ctx context.Context, e Event) {
 		o.write(ctx, slog.LevelInfo, "limit near", e.Call, Verdict{}, nil,
 			slog.String("limit", e.Limit), slog.String("source", e.Source.String()),
 			slog.Int("used", e.Used), slog.Int("max", e.Max))
-	case TokenRefreshed, TokenRefreshFailed, TokenRevoked, CredentialRotated, RotationRolledBack:
+	case TokenLoaded, TokenRefreshed, TokenRefreshFailed, TokenRevoked, CredentialRotated, RotationRolledBack:
 		o.logToken(ctx, e)
 	case DeliveryReceived, DeliveryRejected, EventHandled:
 		o.logWebhook(ctx, e)
@@ -134,6 +134,9 @@ func failureLevel(v Verdict, status int, err error) slog.Level {
 // logToken writes a record for an event of a credential.
 func (o *logObserver) logToken(ctx context.Context, e Event) {
 	switch e := e.(type) {
+	case TokenLoaded:
+		o.record(ctx, slog.LevelDebug, "token loaded", nil, slog.String("partner", e.Partner),
+			slog.String("integration", e.Integration), slog.Time("obtained", e.Obtained), slog.Time("expiry", e.Expiry))
 	case TokenRefreshed:
 		o.record(ctx, slog.LevelInfo, "token refreshed", nil,
 			slog.String("partner", e.Partner), slog.String("integration", e.Integration), slog.Time("expiry", e.Expiry))

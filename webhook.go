@@ -319,9 +319,10 @@ func (s *webhookHash) read(text string, inBase64 bool) bool {
 // DeliveryReceived says that a webhook was verified and stored, or was known already.
 type DeliveryReceived struct {
 	Partner, Integration string
-	ID                   string // of the delivery
-	Events               int    // number of events in it
-	Stored               bool   // false if all events were known already
+	ID                   string   // of the delivery
+	Events               int      // number of events in it
+	Types                []string // of the events
+	Stored               bool     // false if all events were known already
 	Bytes                int
 	Duration             time.Duration // from the first byte of the body to the answer
 }

@@ -113,8 +113,9 @@ func New(cfg Config) (*Metrics, error) {
 	m.tokens = counter("integration_token_refreshes_total", "Refreshes of tokens: ok, failed or revoked.", "partner", "result")
 	m.pages = counter("integration_api_pages_total", "Pages of lists that have come.", "partner", "endpoint")
 	m.items = counter("integration_api_page_items_total", "Items on the pages of lists.", "partner", "endpoint")
-	m.received = counter("integration_webhook_received_total", "Deliveries that were accepted: stored, or known already.",
-		"partner", "result")
+	m.received = counter("integration_webhook_received_total",
+		"Events of deliveries that were accepted: stored, or repeated if all of the delivery were known already.",
+		"partner", "type", "result")
 	m.rejected = counter("integration_webhook_rejected_total", "Deliveries that were refused, by the reason.", "partner", "reason")
 	m.handled = counter("integration_webhook_handled_total", "Attempts to handle an event: ok, failed or dead.",
 		"partner", "type", "result")
@@ -185,20 +186,18 @@ func (m *Metrics) Observe(_ context.Context, e belay.Event) {
 		values := m.with(e.Call.Integration, partner, endpoint)
 		m.pages.WithLabelValues(values...).Inc()
 		m.items.WithLabelValues(values...).Add(float64(e.Items))
+	case belay.TokenLoaded:
+		m.refreshEnds.note(m.labels.get(partners, "", e.Partner), e.Integration, e.RefreshExpiry, e.Obtained)
 	case belay.TokenRefreshed:
 		m.inc(m.tokens, e.Partner, e.Integration, "ok")
-		m.refreshEnds.note(m.labels.get(partners, "", e.Partner), &e)
+		m.refreshEnds.note(m.labels.get(partners, "", e.Partner), e.Integration, e.RefreshExpiry, time.Now())
 	case belay.TokenRefreshFailed:
 		m.inc(m.tokens, e.Partner, e.Integration, "failed")
 	case belay.TokenRevoked:
 		m.inc(m.tokens, e.Partner, e.Integration, "revoked")
 		m.refreshEnds.forget(m.labels.get(partners, "", e.Partner), e.Integration)
 	case belay.DeliveryReceived:
-		result := "repeated"
-		if e.Stored {
-			result = "stored"
-		}
-		m.inc(m.received, e.Partner, e.Integration, result)
+		m.webhookReceived(&e)
 	case belay.DeliveryRejected:
 		m.inc(m.rejected, e.Partner, e.Integration, e.Reason)
 	case belay.EventHandled:
@@ -219,23 +218,26 @@ func (m *Metrics) ObserveAttempt(_ context.Context, e *belay.AttemptDone) { m.at
 func (m *Metrics) attemptDone(e *belay.AttemptDone) {
 	s := m.seriesOf(&e.Call, e.StatusCode, e.Verdict.Class, e.TimedOut)
 	s.attempts.Inc()
+	s.minute.add(m.seconds())
 	if e.TimedOut {
 		m.timeouts.WithLabelValues(m.with(e.Call.Integration, s.partner, s.endpoint, s.method)...).Inc()
 	}
 }
 
 func (m *Metrics) callDone(e *belay.CallDone) {
-	s := m.seriesOf(&e.Call, e.StatusCode, e.Verdict.Class, e.TimedOut)
-	s.calls.Inc()
-	s.duration.Observe(e.Duration.Seconds())
-	s.minute.add(m.seconds())
 	if e.Kept {
 		result := "fresh"
 		if e.Stale {
 			result = "stale"
 		}
 		m.inc(m.kept, e.Call.Partner, e.Call.Integration, result)
+		if !e.Stale && e.Attempts == 0 {
+			return // the partner was not asked
+		}
 	}
+	s := m.seriesOf(&e.Call, e.StatusCode, e.Verdict.Class, e.TimedOut)
+	s.calls.Inc()
+	s.duration.Observe(e.Duration.Seconds())
 	if e.Waits == (belay.Waits{}) {
 		return
 	}
@@ -258,6 +260,17 @@ func (m *Metrics) eventHandled(e *belay.EventHandled) {
 	}
 	m.handled.WithLabelValues(m.with(e.Integration, partner, typ, result)...).Inc()
 	m.handling.WithLabelValues(m.with(e.Integration, partner, typ)...).Observe(e.Duration.Seconds())
+}
+
+func (m *Metrics) webhookReceived(e *belay.DeliveryReceived) {
+	result := "repeated"
+	if e.Stored {
+		result = "stored"
+	}
+	partner := m.labels.get(partners, "", e.Partner)
+	for _, typ := range e.Types {
+		m.received.WithLabelValues(m.with(e.Integration, partner, m.labels.get(types, partner, typ), result)...).Inc()
+	}
 }
 
 func (m *Metrics) inc(v *prometheus.CounterVec, partner, integration, value string) {

@@ -89,7 +89,7 @@ func TestCalls(t *testing.T) {
 				switch n++; {
 				case req.URL.Path == "/limited" && n == 2:
 					return reply(429, "Retry-After", "3"), nil
-				case req.URL.Path == "/broken":
+				case req.URL.Path == "/broken", strings.HasPrefix(req.URL.Path, "/bot123"):
 					return reply(500), nil
 				case req.URL.Path == "/slow":
 					<-req.Context().Done()
@@ -113,8 +113,12 @@ func TestCalls(t *testing.T) {
 		if resp, err := c.HTTPClient().Get("https://api.crm.test/users/ada@example.test/123?token=canary"); err == nil {
 			_ = resp.Body.Close()
 		}
+		for range 5 { // a route with a credential in it, until its circuit opens
+			get("/bot123456:AAHcanary/getMe", belay.MaxAttempts(1))
+		}
 		all := text(t, m)
 		contains(t, all,
+			"integration_api_circuit_open{integration=,origin=https://api.crm.test,partner=crm,route=GET /{id}/getMe} 1",
 			"integration_api_calls_total{class=ok,endpoint=/things/{id},method=GET,partner=crm,status_code=200} 1",
 			"integration_api_calls_total{class=ok,endpoint=/users/{id}/{id},method=GET,partner=crm,status_code=200} 1",
 			"integration_api_calls_total{class=client,endpoint=/gone,method=GET,partner=crm,status_code=404} 1",
@@ -148,8 +152,8 @@ func TestOtherEvents(t *testing.T) {
 		belay.TokenRefreshed{Partner: "crm", Integration: "one"},
 		belay.TokenRefreshFailed{Partner: "crm", Integration: "two"},
 		belay.TokenRevoked{Partner: "crm", Integration: "three"}, // one more than are labels
-		belay.DeliveryReceived{Partner: "crm", Integration: "one", Stored: true, Events: 2},
-		belay.DeliveryReceived{Partner: "crm", Integration: "one"},
+		belay.DeliveryReceived{Partner: "crm", Integration: "one", Stored: true, Events: 3, Types: []string{"contact.created", "contact.created", "deal.won"}},
+		belay.DeliveryReceived{Partner: "crm", Integration: "one", Events: 1, Types: []string{"deal.won"}},
 		belay.DeliveryRejected{Partner: "crm", Integration: "one", Reason: "bad signature"},
 		belay.EventHandled{Partner: "crm", Integration: "one", Type: "contact.created", Duration: time.Second},
 		belay.EventHandled{Partner: "crm", Integration: "one", Type: "contact.created", Err: errors.New("x")},
@@ -158,6 +162,8 @@ func TestOtherEvents(t *testing.T) {
 		belay.PageRead{Call: call, Number: 2, Items: 7},
 		belay.Paused{Call: call, Scope: belay.ScopeCredential, For: time.Second},
 		belay.CircuitChanged{Call: call, State: belay.BreakerOpen},
+		belay.AttemptDone{Call: call, StatusCode: 200},
+		belay.CallDone{Call: call, StatusCode: 200, Kept: true}, // the partner was not asked
 		belay.CallDone{Call: call, StatusCode: 200, Waits: belay.Waits{Queue: 2 * time.Second, Backoff: time.Second}},
 	} {
 		m.Observe(context.Background(), e)
@@ -166,8 +172,11 @@ func TestOtherEvents(t *testing.T) {
 		"integration_token_refreshes_total{integration=one,partner=crm,result=ok} 1",
 		"integration_token_refreshes_total{integration=two,partner=crm,result=failed} 1",
 		"integration_token_refreshes_total{integration=other,partner=crm,result=revoked} 1",
-		"integration_webhook_received_total{integration=one,partner=crm,result=stored} 1",
-		"integration_webhook_received_total{integration=one,partner=crm,result=repeated} 1",
+		"integration_webhook_received_total{integration=one,partner=crm,result=stored,type=contact.created} 2",
+		"integration_webhook_received_total{integration=one,partner=crm,result=stored,type=deal.won} 1",
+		"integration_webhook_received_total{integration=one,partner=crm,result=repeated,type=deal.won} 1",
+		"integration_api_calls_total{class=ok,endpoint=/l,integration=one,method=GET,partner=crm,status_code=200} 1",
+		"integration_api_kept_answers_total{integration=one,partner=crm,result=fresh} 1",
 		"integration_webhook_rejected_total{integration=one,partner=crm,reason=bad signature} 1",
 		"integration_webhook_handled_total{integration=one,partner=crm,result=ok,type=contact.created} 1",
 		"integration_webhook_handled_total{integration=one,partner=crm,result=failed,type=contact.created} 1",

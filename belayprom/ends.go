@@ -32,7 +32,7 @@ func ofPause(partner string, scope belay.Scope, call *belay.CallInfo) pauseOf {
 // mostPauses is the number of pauses that are looked at.
 const mostPauses = 10_000
 
-type pause struct{ end, resumed time.Time }
+type pause struct{ from, end, resumed time.Time }
 
 func (p *pauseEnds) note(partner string, e *belay.Paused) {
 	p.mu.Lock()
@@ -41,11 +41,16 @@ func (p *pauseEnds) note(partner string, e *belay.Paused) {
 		p.ends = make(map[pauseOf]pause)
 	}
 	key := ofPause(partner, e.Scope, &e.Call)
-	if _, known := p.ends[key]; !known && len(p.ends) >= mostPauses {
+	have, known := p.ends[key]
+	if !known && len(p.ends) >= mostPauses {
 		return
 	}
-	end := time.Now().Add(max(e.For, e.Verdict.RetryAfter)) // calls wait for an hour at most before one is tried
-	p.ends[key] = pause{end: later(end, p.ends[key].end)}
+	now := time.Now()
+	if !now.Before(have.end) {
+		have = pause{from: now}
+	}
+	end := now.Add(max(e.For, e.Verdict.RetryAfter)) // calls wait for an hour at most before one is tried
+	p.ends[key] = pause{from: have.from, end: later(end, have.end)}
 }
 
 func later(a, b time.Time) time.Time {
@@ -66,16 +71,16 @@ func (p *pauseEnds) resumed(partner string, e *belay.Resumed) {
 	}
 }
 
-// last returns when the last pause of each partner and scope ends, without those that are over.
-func (p *pauseEnds) last() map[pauseKey]time.Time {
+// last returns the pause of each partner and scope that ends last, without those that are over.
+func (p *pauseEnds) last() map[pauseKey]pause {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := make(map[pauseKey]time.Time)
+	out := make(map[pauseKey]pause)
 	for key, at := range p.ends {
 		if now := time.Now(); !now.Before(at.end) || !at.resumed.IsZero() && now.Sub(at.resumed) > time.Minute {
 			delete(p.ends, key)
-		} else {
-			out[key.pauseKey] = later(at.end, out[key.pauseKey])
+		} else if at.end.After(out[key.pauseKey].end) {
+			out[key.pauseKey] = at
 		}
 	}
 	return out
@@ -84,30 +89,45 @@ func (p *pauseEnds) last() map[pauseKey]time.Time {
 // refreshEnds holds when refresh tokens end that are not used before, by partner and integration.
 type refreshEnds struct {
 	mu   sync.Mutex
-	ends map[string]map[string]time.Time
+	ends map[string]map[string]refreshEnd
+}
+
+type refreshEnd struct{ from, end time.Time }
+
+// warn returns from when on an unused token is a matter of concern: seven days before its end, or a quarter of its life
+// if that is less.
+func (r refreshEnd) warn() time.Time {
+	return r.end.Add(-min(7*24*time.Hour, r.end.Sub(r.from)/4))
 }
 
 // mostEnds is the number of integrations of a partner whose refresh tokens are looked at.
 const mostEnds = 10_000
 
-func (r *refreshEnds) note(partner string, e *belay.TokenRefreshed) {
+func (r *refreshEnds) note(partner, integration string, end, from time.Time) {
+	if from.IsZero() {
+		from = time.Now()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	of := r.ends[partner]
-	switch _, known := of[e.Integration]; {
-	case e.RefreshExpiry.IsZero():
-		delete(of, e.Integration)
+	have, known := of[integration]
+	switch {
+	case end.IsZero():
+		delete(of, integration)
 		return
 	case !known && len(of) >= mostEnds:
 		return
 	case of == nil:
 		if r.ends == nil {
-			r.ends = make(map[string]map[string]time.Time)
+			r.ends = make(map[string]map[string]refreshEnd)
 		}
-		of = make(map[string]time.Time)
+		of = make(map[string]refreshEnd)
 		r.ends[partner] = of
 	}
-	of[e.Integration] = e.RefreshExpiry
+	if known && end.Sub(have.end).Abs() < time.Hour { // a token may be used and end nevertheless
+		from = have.from
+	}
+	of[integration] = refreshEnd{from, end}
 }
 
 // forget forgets the token of a grant that was refused.
@@ -160,18 +180,18 @@ func (s *endpointEnds) all() map[[2]string]time.Time {
 	return out
 }
 
-// first returns when the first refresh token of each partner ends.
-func (r *refreshEnds) first() map[string]time.Time {
+// first returns the refresh token of each partner that is the first to be warned of.
+func (r *refreshEnds) first() map[string]refreshEnd {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make(map[string]time.Time)
+	out := make(map[string]refreshEnd)
 	for partner, of := range r.ends {
-		for _, end := range of {
-			if time.Since(end) > 24*time.Hour { // it is over, and told
+		for _, at := range of {
+			if time.Since(at.end) > 24*time.Hour { // it is over, and told
 				continue
 			}
-			if have, ok := out[partner]; !ok || end.Before(have) {
-				out[partner] = end
+			if have, ok := out[partner]; !ok || at.warn().Before(have.warn()) {
+				out[partner] = at
 			}
 		}
 	}

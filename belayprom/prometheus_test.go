@@ -170,7 +170,9 @@ func TestPrometheus(t *testing.T) {
 	all.Go(func() { _ = checker.Run(ctx) })
 	every(5*time.Second, func() { tell(belay.TokenRevoked{Partner: "PartnerTokenRevoked", Err: errors.New("no")}) })
 	every(time.Second, func() { tell(belay.TokenRefreshFailed{Partner: "PartnerTokenFailing", Err: errors.New("no")}) })
-	tell(belay.TokenRefreshed{Partner: "PartnerRefreshTokenEnding", RefreshExpiry: time.Now().Add(6 * 24 * time.Hour)})
+	tell(belay.TokenLoaded{
+		Partner: "PartnerRefreshTokenEnding", Obtained: time.Now().Add(-30 * 24 * time.Hour), RefreshExpiry: time.Now().Add(6 * 24 * time.Hour),
+	})
 	tell(belay.TokenRefreshed{Partner: "Well", RefreshExpiry: time.Now().Add(60 * 24 * time.Hour)})
 	every(100*time.Millisecond, func() {
 		for range 9 {

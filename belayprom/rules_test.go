@@ -87,7 +87,10 @@ var faults = []fault{
 	},
 	{"PartnerCircuitOpen", `severity: P1, partner: crm, origin: "https://crm"`, []string{`integration_api_circuit_open{partner="crm",origin="https://crm",route="",integration=""}=_x3 1x30`}, "7m", "10m"},
 	{"PartnerRouteCircuitOpen", `severity: P2, partner: crm, origin: "https://crm"`, []string{`integration_api_circuit_open{partner="crm",origin="https://crm",route="GET /x",integration=""}=_x3 1x30`}, "7m", "10m"},
-	{"PartnerBan", `severity: P1, partner: crm`, []string{`integration_api_pause_end_timestamp_seconds{partner="crm",scope="credential"}=3600x5 86400x30`}, "5m", "7m"},
+	{"PartnerBan", `severity: P1, partner: crm`, []string{
+		`integration_api_pause_end_timestamp_seconds{partner="crm",scope="credential"}=3600x5 86400x30`,
+		`integration_api_pause_length_seconds{partner="crm",scope="credential"}=3599x5 3600x30`,
+	}, "5m", "7m"},
 	{"PartnerLimitTightened", `severity: P2, partner: crm`, []string{`integration_api_limits_tightened{partner="crm",integration=""}=0x5 1x30`}, "9m", "12m"},
 	{"PartnerProbeFailed", `severity: P1, partner: crm, check: crm`, []string{`integration_probe_up{partner="crm",check="crm"}=1x5 0x30`}, "5m", "7m"},
 	{
@@ -98,7 +101,10 @@ var faults = []fault{
 	},
 	{"PartnerTokenRevoked", `severity: P1, partner: crm`, []string{`integration_token_refreshes_total{partner="crm",result="revoked"}=_x5 1x30`}, "4m", "7m"},
 	{"PartnerTokenFailing", `severity: P2, partner: crm`, []string{`integration_token_refreshes_total{partner="crm",result="failed"}=0x5 1+1x30`, `integration_token_refreshes_total{partner="crm",result="ok"}=7x60`}, "9m", "13m"},
-	{"PartnerRefreshTokenEnding", `severity: P2, partner: crm`, []string{`integration_token_refresh_end_timestamp_seconds{partner="crm"}=605400x60`}, "9m", "11m"},
+	{"PartnerRefreshTokenEnding", `severity: P2, partner: crm`, []string{
+		`integration_token_refresh_end_timestamp_seconds{partner="crm"}=605400x60`,
+		`integration_token_refresh_warn_timestamp_seconds{partner="crm"}=600x60`,
+	}, "9m", "11m"},
 	{
 		"WebhooksFailing", `severity: P2, partner: crm`, []string{
 			`integration_webhook_handled_total{partner="crm",type="x",result="ok"}=0+18x60`,

@@ -17,8 +17,9 @@ type sources struct {
 	inboxes  map[string]*inbox.Worker
 	queues   QueuesFunc
 
-	ofQueues                                                                                 queueDescs
-	probeUp, probeFailures, probeSeconds, pending, oldest, refreshEnd, pauseEnd, endpointEnd *prometheus.Desc
+	ofQueues                                                    queueDescs
+	probeUp, probeFailures, probeSeconds, pending, oldest       *prometheus.Desc
+	refreshEnd, refreshWarn, pauseEnd, pauseLength, endpointEnd *prometheus.Desc
 }
 
 func (s *sources) init(constant prometheus.Labels) {
@@ -31,9 +32,12 @@ func (s *sources) init(constant prometheus.Labels) {
 	s.pending = desc("integration_inbox_pending", "Events that wait or are being handled.", "inbox")
 	s.oldest = desc("integration_inbox_oldest_seconds", "How long the oldest pending event has waited.", "inbox")
 	s.refreshEnd = desc("integration_token_refresh_end_timestamp_seconds",
-		"When the first refresh token of a partner ends, unless it is used before.", "partner")
+		"When the refresh token of a partner ends that is to be used first.", "partner")
+	s.refreshWarn = desc("integration_token_refresh_warn_timestamp_seconds",
+		"From when on it is to be used: 7 days before its end, or a quarter of its life if that is less.", "partner")
 	s.pauseEnd = desc("integration_api_pause_end_timestamp_seconds",
 		"When the last pause ends that the partner has asked for; none while there is no pause.", "partner", "scope")
+	s.pauseLength = desc("integration_api_pause_length_seconds", "How long that pause is in all.", "partner", "scope")
 	s.ofQueues.init(desc)
 	s.endpointEnd = desc("integration_api_endpoint_end_timestamp_seconds",
 		"Time at which an endpoint stops working, in seconds since 1970, as the partner says (Sunset).", "partner", "endpoint")
@@ -67,7 +71,7 @@ func (m *Metrics) AddInbox(name string, w *inbox.Worker) error {
 }
 
 func (s *sources) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range [...]*prometheus.Desc{s.probeUp, s.probeFailures, s.probeSeconds, s.pending, s.oldest, s.refreshEnd, s.pauseEnd, s.endpointEnd} {
+	for _, d := range [...]*prometheus.Desc{s.probeUp, s.probeFailures, s.probeSeconds, s.pending, s.oldest, s.refreshEnd, s.refreshWarn, s.pauseEnd, s.pauseLength, s.endpointEnd} {
 		ch <- d
 	}
 	for _, d := range s.ofQueues.all() {
@@ -107,11 +111,13 @@ func (s *sources) collect(ch chan<- prometheus.Metric, m *Metrics) {
 		gauge(s.pending, float64(n.Pending), plain(name))
 		gauge(s.oldest, n.Oldest.Seconds(), plain(name))
 	}
-	for partner, end := range m.refreshEnds.first() {
-		gauge(s.refreshEnd, float64(end.Unix()), partner)
+	for partner, at := range m.refreshEnds.first() {
+		gauge(s.refreshEnd, float64(at.end.Unix()), partner)
+		gauge(s.refreshWarn, float64(at.warn().Unix()), partner)
 	}
-	for key, end := range m.pauseEnds.last() {
-		gauge(s.pauseEnd, float64(end.Unix()), key.partner, key.scope)
+	for key, at := range m.pauseEnds.last() {
+		gauge(s.pauseEnd, float64(at.end.Unix()), key.partner, key.scope)
+		gauge(s.pauseLength, at.end.Sub(at.from).Seconds(), key.partner, key.scope)
 	}
 	for at, end := range m.endpointEnds.all() {
 		gauge(s.endpointEnd, float64(end.Unix()), at[0], at[1])

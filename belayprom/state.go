@@ -24,7 +24,7 @@ func (s *state) init(constant prometheus.Labels, integration bool) {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, constant)
 	}
-	s.perMinute = desc("integration_api_calls_per_minute", "Calls that have ended in the last 60 seconds.", "partner")
+	s.perMinute = desc("integration_api_calls_per_minute", "Requests that were sent in the last 60 seconds, to be set beside the limits.", "partner")
 	s.used = desc("integration_api_limit_used", "Permits of a limit that are in use.", "partner", "integration", "limit", "source", "scope")
 	s.maximum = desc("integration_api_limit_max", "Permits of a limit in all.", "partner", "integration", "limit", "source", "scope")
 	s.tightened = desc("integration_api_limits_tightened", "Limits that the partner states below the configured one of the same window.",
@@ -132,7 +132,11 @@ func (s *state) collect(ch chan<- prometheus.Metric, m *Metrics) {
 			default: // it is not the whole origin's
 				of = other
 			}
-			put(s.open, value, partner, plain(circuit.Origin), plain(circuit.Route), of)
+			route := ""
+			if circuit.Route != "" {
+				route = m.labels.get(endpoints, "circuits of "+partner, circuit.Route)
+			}
+			put(s.open, value, partner, plain(circuit.Origin), route, of)
 		}
 		if integration == "" && h.Integration != "" {
 			continue // its state would be mistaken for the partner's

@@ -146,6 +146,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if limit > 0 {
 		_ = control.SetReadDeadline(began.Add(limit)) // ends with the body; some ResponseWriters have no deadline
 	}
+	var partner, integration string // empty until it is known that there is such an endpoint: anybody may ask for any
 	reject := func(why, status int, err error) {
 		rc.counts[why].Add(1)
 		if !body.eof && r.ProtoMajor == 1 {
@@ -160,8 +161,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		http.Error(w, strings.ToLower(http.StatusText(status)), status) // no detail that would help an attacker
 		tell(r.Context(), rc.Observers, belay.DeliveryRejected{
-			Partner: printable(r.PathValue("partner")), Integration: printable(r.PathValue("integration")),
-			Status: status, Reason: reasons[why], Err: err,
+			Partner: partner, Integration: integration, Status: status, Reason: reasons[why], Err: err,
 		})
 	}
 	allowed := http.MethodPost
@@ -181,12 +181,14 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	verifier, err := rc.Verifier(r)
 	switch {
 	case errors.Is(err, ErrUnknownIntegration), err == nil && verifier == nil:
-		reject(byUnknown, http.StatusNotFound, ErrUnknownIntegration)
+		reject(byUnknown, http.StatusNotFound, fmt.Errorf("%w: %q of %q",
+			ErrUnknownIntegration, printable(r.PathValue("integration")), printable(r.PathValue("partner"))))
 		return
 	case err != nil:
 		reject(byUnstored, http.StatusServiceUnavailable, err)
 		return
 	}
+	partner, integration = printable(r.PathValue("partner")), printable(r.PathValue("integration"))
 	scheme := verifier.Scheme()
 	if scheme.Probe != "" {
 		allowed += ", " + scheme.Probe
@@ -287,8 +289,12 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rc.known.Add(1)
 	}
 	accept(status)
+	types := make([]string, len(d.Events))
+	for i, e := range d.Events {
+		types[i] = e.Type
+	}
 	tell(r.Context(), rc.Observers, belay.DeliveryReceived{
-		Partner: d.Partner, Integration: d.Integration, ID: d.ID, Events: len(d.Events), Stored: stored,
+		Partner: d.Partner, Integration: d.Integration, ID: d.ID, Events: len(d.Events), Types: types, Stored: stored,
 		Bytes: len(d.Body), Duration: time.Since(began),
 	})
 }

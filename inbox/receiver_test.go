@@ -139,6 +139,27 @@ func verifiers(t testing.TB) inbox.Verifiers {
 	return all
 }
 
+// Anybody may ask for any endpoint: what is refused before it is known is under nobody's name, so that it fills no metric.
+func TestStrangersHaveNoName(t *testing.T) {
+	t.Parallel()
+	seen := newWatcher()
+	rc := &inbox.Receiver{Verifier: verifiers(t).Lookup, Inbox: &box{}, Observers: []belay.Observer{seen}}
+	for i := range 100 {
+		for _, method := range []string{"POST", "PUT", "GET"} {
+			w := httptest.NewRecorder()
+			route(rc).ServeHTTP(w, httptest.NewRequest(method, fmt.Sprintf("/webhooks/stranger-%d/x%d", i, i), strings.NewReader("{}")))
+			require.GreaterOrEqual(t, w.Code, 400)
+		}
+	}
+	require.Len(t, seen.events, 300)
+	for _, e := range seen.events {
+		rejected := e.(belay.DeliveryRejected)
+		require.Empty(t, rejected.Partner+rejected.Integration)
+	}
+	require.ErrorIs(t, seen.events[0].(belay.DeliveryRejected).Err, inbox.ErrUnknownIntegration)
+	require.ErrorContains(t, seen.events[0].(belay.DeliveryRejected).Err, `"x0" of "stranger-0"`)
+}
+
 // route puts a Receiver under the path of its partners.
 func route(rc *inbox.Receiver) http.Handler {
 	mux := http.NewServeMux()

@@ -16,10 +16,16 @@ import (
 	"github.com/belay-go/belay/oauth"
 )
 
-// diary is an observer that keeps the events.
+// diary is an observer that keeps the events, but those of tokens that are loaded.
 type diary struct{ testkit.Diary[belay.Event] }
 
 func (d *diary) into(cfg *oauth.Config) { cfg.Observer = d }
+
+func (d *diary) Observe(ctx context.Context, e belay.Event) {
+	if _, loaded := e.(belay.TokenLoaded); !loaded {
+		d.Diary.Observe(ctx, e)
+	}
+}
 
 // shown is all that an error holds.
 func shown(err error) string {

@@ -386,7 +386,15 @@ func (o *App) replace(ctx context.Context, key string, t Token) error {
 	if s != nil {
 		s.replaced(t, version)
 	}
+	o.loaded(ctx, key, t)
 	return nil
+}
+
+// loaded tells of a token that was not refreshed here.
+func (o *App) loaded(ctx context.Context, key string, t Token) {
+	tell(ctx, o.cfg.Observer, belay.TokenLoaded{
+		Partner: o.cfg.Name, Integration: key, Obtained: t.Obtained, Expiry: t.Expiry, RefreshExpiry: t.RefreshExpiry(),
+	})
 }
 
 // RefreshToken returns the credential of an integration whose token is kept under key. The token comes from

@@ -280,6 +280,56 @@ func TestOwnCredentialsRefused(t *testing.T) {
 	})
 }
 
+// Observers are told of a token that was not got here: of the one that the store has as a process begins, of one that
+// another process has got, of one that is put there, and of its end.
+func TestTokenLoaded(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "", func(t *testing.T) {
+		i, store := testkit.NewIssuer(time.Hour), oauth.NewMemoryStore()
+		var loaded [2][]belay.TokenLoaded
+		process := func(n int) *oauth.App {
+			return app(t, i, func(cfg *oauth.Config) {
+				cfg.Store = store
+				cfg.Observer = belay.ObserverFunc(func(_ context.Context, e belay.Event) {
+					if e, ok := e.(belay.TokenLoaded); ok {
+						loaded[n] = append(loaded[n], e)
+					}
+				})
+			})
+		}
+		a, b := process(0), process(1)
+		began := time.Now()
+		i.Access["access-0-secret"] = time.Time{}
+		require.NoError(t, a.Put(t.Context(), "acme", oauth.Token{
+			Access: belay.NewSecret("access-0-secret"), Refresh: belay.NewSecret("refresh-0-secret"), Obtained: began,
+			Expiry: began.Add(time.Hour), Extra: map[string]belay.Secret{"refresh_token_expires_in": belay.NewSecret("864000")},
+		}))
+		ten := began.Add(10 * 24 * time.Hour)
+		require.Equal(t, []belay.TokenLoaded{{
+			Partner: "partner.test", Integration: "acme", Obtained: began, Expiry: began.Add(time.Hour), RefreshExpiry: ten,
+		}}, loaded[0])
+		use := func(o *oauth.App) {
+			require.NoError(t, get(t.Context(), newClient(t, i, belay.WithAuth(o.RefreshToken("acme"))), "/"))
+			time.Sleep(10 * time.Second) // the partner answers a refresh a little later
+			synctest.Wait()
+		}
+		use(b)
+		require.Equal(t, loaded[0], loaded[1], "as the process begins")
+		use(b)
+		require.Len(t, loaded[1], 1, "once")
+		time.Sleep(57 * time.Minute)
+		use(a)
+		use(a) // refreshes, and tells so by another event
+		require.Equal(t, 1, i.Asked())
+		require.Equal(t, loaded[0][0], loaded[0][len(loaded[0])-1], "no other one")
+		use(b)
+		require.Len(t, loaded[1], 2, "another process has got one")
+		require.True(t, loaded[1][1].Expiry.After(began.Add(90*time.Minute)))
+		require.NoError(t, b.Forget(t.Context(), "acme"))
+		require.Equal(t, belay.TokenLoaded{Partner: "partner.test", Integration: "acme"}, loaded[1][2])
+	})
+}
+
 // A grant that was refused for good is not asked for again, until there is another.
 func TestDeadGrant(t *testing.T) {
 	t.Parallel()
@@ -305,9 +355,10 @@ func TestDeadGrant(t *testing.T) {
 		require.Equal(t, 1, i.Asked(), "not hammered")
 		require.Zero(t, i.Calls)
 		synctest.Wait()
-		require.Len(t, events, 1)
-		require.Contains(t, events[0], "TokenRevoked")
-		require.NotContains(t, events[0], "refresh-0-secret")
+		require.Len(t, events, 2)
+		require.Contains(t, events[0], "TokenLoaded")
+		require.Contains(t, events[1], "TokenRevoked")
+		require.NotContains(t, strings.Join(events, ""), "refresh-0-secret")
 		// The customer connects again.
 		i.Mu.Lock()
 		i.Revoked = false
@@ -316,7 +367,7 @@ func TestDeadGrant(t *testing.T) {
 		require.NoError(t, get(t.Context(), c, "/"))
 		require.Equal(t, 2, i.Asked())
 		synctest.Wait()
-		require.Contains(t, events[1], "TokenRefreshed")
+		require.Contains(t, events[len(events)-1], "TokenRefreshed")
 	})
 }
 

@@ -164,10 +164,10 @@ func (s *source) finish(ctx context.Context, r *refresh, res result) {
 	s.mu.Lock()
 	now := time.Now()
 	s.refresh, s.revoked.checked = nil, now
-	lastGot, newlyRevoked := s.current.got, false
+	lastGot, newlyRevoked, another := s.current.got, false, false
 	switch {
 	case res.err == nil:
-		s.unsaved, s.current.got = nil, now
+		s.unsaved, s.current.got, another = nil, now, !s.current.token.same(res.token)
 		if have, from := s.current.token, res.spent; !have.empty() {
 			if !res.asked {
 				from = res.token
@@ -194,6 +194,8 @@ func (s *source) finish(ctx context.Context, r *refresh, res result) {
 		tell(ctx, s.app.cfg.Observer, belay.TokenRefreshed{
 			Partner: partner, Integration: s.key, Expiry: res.token.Expiry, RefreshExpiry: res.token.RefreshExpiry(),
 		})
+	case another:
+		s.app.loaded(ctx, s.key, res.token)
 	case newlyRevoked:
 		tell(ctx, s.app.cfg.Observer, belay.TokenRevoked{
 			Partner: partner, Integration: s.key, LastWorked: lastGot, Action: res.err.Message, Err: res.err,

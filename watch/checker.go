@@ -70,8 +70,8 @@ type CheckStatus struct {
 	LastProbe, LastSuccess time.Time
 	// Latency is how long the last probe took.
 	Latency time.Duration
-	// Failures is the number of failed probes since the last success, and Error the error of the last one: one line
-	// without credentials, empty after a success.
+	// Failures is the number of failed probes since the last success, those too that were due while one hangs. Error is the
+	// error of the last one: one line without credentials, empty after a success.
 	Failures int
 	Error    string
 }
@@ -227,12 +227,16 @@ func (c *Checker) due(now time.Time) (due []*checked, next time.Time) {
 	}
 	slices.SortFunc(all, func(a, b *checked) int { return a.due.Compare(b.due) })
 	for _, at := range all {
+		if at.hangs && !at.due.After(now) { // it fails as long as it does not come back
+			c.arm(at, now)
+			c.failed(at, now, errHangs)
+		}
 		switch {
-		case at.hangs, busy[at.Partner]: // the end of its probe wakes Run
 		case at.due.After(now):
-			if next.IsZero() {
+			if next.IsZero() || at.due.Before(next) {
 				next = at.due
 			}
+		case busy[at.Partner]: // the end of its probe wakes Run
 		default:
 			at.busy, busy[at.Partner] = true, true
 			due = append(due, at)
@@ -244,8 +248,8 @@ func (c *Checker) due(now time.Time) (due []*checked, next time.Time) {
 // errHangs is the error of a probe that goes on behind its timeout.
 var errHangs = errors.New("the probe did not end in time")
 
-// probe probes a check. A probe that hangs is given up, and its check is not probed again before it has come back; the
-// other checks of the partner are.
+// probe probes a check. A probe that hangs is given up, and its check is not probed again before it has come back, but
+// fails each time that it would have been; the other checks of the partner are probed.
 func (c *Checker) probe(ctx context.Context, at *checked) {
 	began := time.Now()
 	bounded, cancel := context.WithTimeout(
@@ -291,28 +295,42 @@ func (c *Checker) ended(ctx context.Context, at *checked, err error, took time.D
 	defer c.mu.Unlock()
 	now := time.Now()
 	at.busy, at.hangs = false, hangs
-	interval := c.cfg.Interval
-	at.due = now.Add(interval - interval/10 + rand.N(interval/5+1))
+	c.arm(at, now)
 	defer c.wake()
 	if ctx.Err() != nil || at.gone {
 		return
 	}
 	s := &at.status
-	to := s.State
 	switch {
 	case err == nil:
 		s.LastProbe, s.LastSuccess, s.Latency, s.Failures, s.Error = now, now, took, 0, ""
-		to = Up
+		s.become(Up, now)
 	case errors.Is(err, belay.ErrDisabled):
-		s.LastProbe, s.Failures, s.Error = now, 0, ""
-		to = Disabled
+		s.LastProbe, s.Latency, s.Failures, s.Error = now, 0, 0, ""
+		s.become(Disabled, now)
 	case notAsked(err):
 	default:
-		s.LastProbe, s.Latency, s.Error = now, took, redact.Line(redact.Text(err.Error()), 300)
-		if s.Failures++; s.Failures >= c.cfg.Failures {
-			to = Down
-		}
+		s.LastProbe, s.Latency = now, took
+		c.failed(at, now, err)
 	}
+}
+
+// failed counts a failed probe. The caller holds c.mu.
+func (c *Checker) failed(at *checked, now time.Time, err error) {
+	s := &at.status
+	s.Error = redact.Line(redact.Text(err.Error()), 300)
+	if s.Failures++; s.Failures >= c.cfg.Failures {
+		s.become(Down, now)
+	}
+}
+
+// arm sets when the next probe is due. The caller holds c.mu.
+func (c *Checker) arm(at *checked, now time.Time) {
+	interval := c.cfg.Interval
+	at.due = now.Add(interval - interval/10 + rand.N(interval/5+1))
+}
+
+func (s *CheckStatus) become(to State, now time.Time) {
 	if to != s.State {
 		s.State, s.Since = to, now
 	}

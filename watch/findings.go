@@ -75,8 +75,10 @@ func (r *Rules) findings(now time.Time) (found []finding) {
 	for i := range r.rules {
 		byName[r.rules[i].name] = &r.rules[i]
 	}
+	worked := make(map[string]time.Time)
 	for _, p := range partners {
 		p.mu.Lock()
+		worked[p.name] = p.worked
 		p.forget(now)
 		for i := range r.rules {
 			if r.rules[i].find == nil {
@@ -109,7 +111,7 @@ func (r *Rules) findings(now time.Time) (found []finding) {
 			case s.State == Down:
 				f.since, f.what = s.Since, fmt.Sprintf("%d probes in a row have failed: %s", s.Failures, s.Error)
 				add("probe_failed", f)
-			case s.Failures == 0 && s.Latency > r.cfg.ProbeLatency:
+			case s.State == Up && s.Failures == 0 && s.Latency > r.cfg.ProbeLatency:
 				f.what = fmt.Sprintf("the last probe took %s", duration(s.Latency))
 				add("probe_slow", f)
 			}
@@ -120,7 +122,7 @@ func (r *Rules) findings(now time.Time) (found []finding) {
 		if !known {
 			continue
 		}
-		f := finding{partner: shortName(name)}
+		f := finding{partner: shortName(name), lastSuccess: worked[shortName(name)]}
 		if n.Pending > r.cfg.InboxDepth {
 			f.what = fmt.Sprintf("%d events wait", n.Pending)
 			add("inbox_deep", f)
@@ -133,8 +135,8 @@ func (r *Rules) findings(now time.Time) (found []finding) {
 	for _, c := range clients {
 		if health := c.Health(); len(health.Limiter.Tightened()) > 0 {
 			add("limit_tightened", finding{
-				partner: shortName(health.Partner),
-				what:    "the partner states " + health.Limiter.Tightened()[0].Limit + ", which is less than is configured",
+				partner: shortName(health.Partner), integration: shortName(health.Integration), lastSuccess: worked[shortName(health.Partner)],
+				what: "the partner states " + health.Limiter.Tightened()[0].Limit + ", which is less than is configured",
 			})
 		}
 	}

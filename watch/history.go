@@ -64,12 +64,14 @@ func (h *History) Observe(ctx context.Context, e belay.Event) {
 		h.of(e.Call.Partner, func(p *partner, now time.Time) { p.circuit(now, &e) })
 	case belay.Paused:
 		h.of(e.Call.Partner, func(p *partner, now time.Time) { p.paused(now, &e) })
-	case belay.TokenRefreshed, belay.TokenRefreshFailed, belay.TokenRevoked:
+	case belay.TokenLoaded, belay.TokenRefreshed, belay.TokenRefreshFailed, belay.TokenRevoked:
 		h.token(e)
 	case belay.DeliveryReceived:
 		h.of(e.Partner, func(p *partner, now time.Time) { p.webhooks.received++; p.webhooks.last = now })
 	case belay.DeliveryRejected:
-		h.of(e.Partner, func(p *partner, _ time.Time) { p.webhooks.rejected++ })
+		if e.Partner != "" { // otherwise nobody knows whose it was
+			h.of(e.Partner, func(p *partner, _ time.Time) { p.webhooks.rejected++ })
+		}
 	case belay.EventHandled:
 		h.of(e.Partner, func(p *partner, now time.Time) { p.webhooks.note(now, &e) })
 	case belay.ImportProgress:

@@ -53,6 +53,15 @@ func (h *History) token(e belay.Event) {
 	var partnerName, name string
 	var note func(t *token, now time.Time)
 	switch e := e.(type) {
+	case belay.TokenLoaded:
+		partnerName, name = e.Partner, e.Integration
+		note = func(t *token, now time.Time) {
+			seen := e.Obtained
+			if seen.IsZero() {
+				seen = now
+			}
+			*t = token{expiry: e.Expiry, refreshExpiry: e.RefreshExpiry, refreshSeen: seen, refreshed: e.Obtained}
+		}
 	case belay.TokenRefreshed:
 		partnerName, name = e.Partner, e.Integration
 		note = func(t *token, now time.Time) {

@@ -60,11 +60,11 @@ func (s *told) last() watch.Alert {
 // world is a history with rules that run.
 type world struct {
 	*watch.History
-	rules         *watch.Rules
-	told          *told
-	probes        *watch.Checker
-	inbox         atomic.Pointer[inbox.Numbers]
-	failing, slow atomic.Bool
+	rules              *watch.Rules
+	told               *told
+	probes             *watch.Checker
+	inbox              atomic.Pointer[inbox.Numbers]
+	failing, slow, off atomic.Bool
 }
 
 func newWorld(t *testing.T, change func(*watch.RulesConfig)) *world {
@@ -74,6 +74,9 @@ func newWorld(t *testing.T, change func(*watch.RulesConfig)) *world {
 	w.probes, err = watch.NewChecker(watch.CheckerConfig{}, watch.Check{Name: "crm/acme", Probe: func(ctx context.Context) error {
 		if w.slow.Load() {
 			time.Sleep(3001 * time.Millisecond)
+		}
+		if w.off.Load() {
+			return belay.ErrDisabled
 		}
 		if w.failing.Load() {
 			return errors.New("broken")
@@ -229,8 +232,18 @@ func TestRules(t *testing.T) {
 			severity: watch.P1,
 		},
 		{
-			rule:     "probe_slow",
-			below:    func(w *world) {},
+			rule: "probe_slow", // and not of a check that was switched off behind a slow probe that failed
+			below: func(w *world) {
+				w.slow.Store(true)
+				w.failing.Store(true)
+				time.Sleep(70 * time.Second)
+				w.off.Store(true)
+				time.Sleep(70 * time.Second)
+				w.slow.Store(false)
+				w.failing.Store(false)
+				w.off.Store(false)
+				time.Sleep(70 * time.Second)
+			},
 			reach:    func(w *world) { w.slow.Store(true); time.Sleep(70 * time.Second) },
 			end:      func(w *world) { w.slow.Store(false) },
 			what:     "the last probe took 3 s",
@@ -282,6 +295,17 @@ func TestRules(t *testing.T) {
 			reach: func(w *world) { token(8 * day)(w); time.Sleep(6*day + time.Minute) },
 			end:   token(60 * day),
 			what:  "the refresh token ends on", severity: watch.P2, every: time.Minute,
+		},
+		{
+			rule: "refresh_ending", // of one that this process has only loaded
+			below: func(w *world) {
+				w.tell(belay.TokenLoaded{Partner: "crm", Integration: "acme", Obtained: time.Now().Add(-80 * day), RefreshExpiry: time.Now().Add(8 * day)})
+			},
+			reach: func(w *world) {
+				w.tell(belay.TokenLoaded{Partner: "crm", Integration: "acme", Obtained: time.Now().Add(-80 * day), RefreshExpiry: time.Now().Add(7*day - time.Second)})
+			},
+			end:  func(w *world) { w.tell(belay.TokenLoaded{Partner: "crm", Integration: "acme"}) }, // it was removed
+			what: "the refresh token ends on", severity: watch.P2,
 		},
 		{
 			rule: "banned",
@@ -358,7 +382,8 @@ func TestRules(t *testing.T) {
 		testkit.Bubble(t, c.rule, func(t *testing.T) {
 			every := cmp.Or(c.every, 5*time.Second)
 			w := newWorld(t, func(cfg *watch.RulesConfig) { cfg.Every = every })
-			time.Sleep(15 * time.Second)
+			w.call(200, "/worked")
+			time.Sleep(75 * time.Second)
 			c.below(w)
 			time.Sleep(30*time.Second + every)
 			require.Empty(t, w.told.rules(), "below the threshold")
@@ -376,6 +401,7 @@ func TestRules(t *testing.T) {
 			require.NotEmpty(t, a.Cause)
 			require.NotEmpty(t, a.Action)
 			require.Equal(t, "https://runbooks.example/"+c.rule+"?p=crm", a.Runbook)
+			require.False(t, a.LastSuccess.IsZero())
 			require.False(t, a.Since.After(time.Now()))
 			require.WithinDuration(t, began, a.Since, 60*day)
 			require.Equal(t, a.ID, w.rules.Alerts()[0].ID)
