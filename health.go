@@ -163,7 +163,7 @@ func (c *Client) Health() (h Health) {
 	switch {
 	case c.enabled != nil && !c.enabled():
 		h.State = HealthDisabled
-	case h.held(own), failing && f.verdict.Class == ClassAuth && f.status != http.StatusForbidden:
+	case h.held(own), failing && !well && f.verdict.Class == ClassAuth && f.status != http.StatusForbidden:
 		h.State = HealthDown
 	case failing && !well, ill, h.Circuit != BreakerClosed, h.Limiter.PausedFor > 0:
 		h.State = HealthDegraded

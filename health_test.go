@@ -93,6 +93,20 @@ func TestHealth(t *testing.T) {
 		require.Equal(t, belay.HealthUp, without.Health().State)
 		require.Equal(t, "disabled", belay.HealthDisabled.String())
 	})
+	testkit.Bubble(t, "one refusal among many answers", func(t *testing.T) {
+		status := 200
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) { return testkit.Reply(status), nil }))
+		for range 100 {
+			require.NoError(t, get(t.Context(), c, "/"))
+		}
+		status = 401
+		require.Error(t, get(t.Context(), c, "/"))
+		require.Equal(t, belay.HealthUp, c.Health().State)
+		for range 9 {
+			require.Error(t, get(t.Context(), c, "/"))
+		}
+		require.Equal(t, belay.HealthDown, c.Health().State)
+	})
 	testkit.Bubble(t, "a credential that cannot be had", func(t *testing.T) {
 		i := testkit.NewIssuer(time.Hour)
 		i.Revoked = true

@@ -70,8 +70,8 @@ type Schema struct {
 	Mode Mode
 	// Closed also reports fields that Fields does not name, in each object of which Fields names at least one field.
 	Closed bool
-	// Changed is called once for each difference, for 2,000 differences at most, on the goroutine that calls Compare. Nil
-	// means no function.
+	// Changed is called once for each difference, for 2,000 differences at most, on the goroutine that calls Compare. A
+	// panic of it is contained. Nil means no function.
 	Changed func(Drift)
 
 	compiled atomic.Pointer[node]
@@ -147,7 +147,7 @@ func (s *Schema) Compare(record json.RawMessage, clean func(string) string, onNe
 	if s.first(d) {
 		for _, f := range [...]func(Drift){onNew, s.Changed} {
 			if f != nil {
-				f(d)
+				tell(f, d)
 			}
 		}
 	}
@@ -155,6 +155,12 @@ func (s *Schema) Compare(record json.RawMessage, clean func(string) string, onNe
 		return nil
 	}
 	return &Error{text}
+}
+
+// tell calls f, and contains a panic of it.
+func tell(f func(Drift), d Drift) {
+	defer func() { _ = recover() }()
+	f(d)
 }
 
 // first reports whether a difference is new, and remembers it. Names that are not known, which the partner makes up,

@@ -154,7 +154,7 @@ func TestCompareIsBounded(t *testing.T) {
 func TestCompareAtOnce(t *testing.T) {
 	t.Parallel()
 	var told atomic.Int32
-	s := &schema.Schema{Fields: map[string]schema.Kind{"a.b": schema.Text}, Changed: func(schema.Drift) { told.Add(1) }}
+	s := &schema.Schema{Fields: map[string]schema.Kind{"a.b": schema.Text}, Changed: func(schema.Drift) { told.Add(1); panic("a bug") }}
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {

@@ -345,8 +345,11 @@ func notAsked(err error) bool {
 	return errors.Is(err, belay.ErrWaitTooLong) || errors.Is(err, belay.ErrQueueFull) || errors.Is(err, belay.ErrCallBudget)
 }
 
-// CheckAll probes each check once, at the same time, and returns the errors of those that failed: a test of the
-// credentials at the start of a service. It counts in the states as any other probe does. A check whose last probe has
+// atOnce is how many checks of one partner CheckAll probes at the same time.
+const atOnce = 4
+
+// CheckAll probes each check once, four of a partner at the same time, and returns the errors of those that failed: a test
+// of the credentials at the start of a service. It counts in the states as any other probe does. A check whose last probe has
 // not come back is an error.
 func (c *Checker) CheckAll(ctx context.Context) error {
 	c.mu.Lock()
@@ -362,9 +365,20 @@ func (c *Checker) CheckAll(ctx context.Context) error {
 	}
 	c.mu.Unlock()
 	slices.SortFunc(all, func(a, b *checked) int { return strings.Compare(a.Name, b.Name) })
+	turns := make(map[string]chan struct{}) // of the probes of a partner: its limits are for a few calls at once
+	for _, at := range all {
+		if turns[at.Partner] == nil {
+			turns[at.Partner] = make(chan struct{}, atOnce)
+		}
+	}
 	var probes sync.WaitGroup
 	for _, at := range all {
-		probes.Go(func() { c.probe(ctx, at) })
+		turn := turns[at.Partner]
+		probes.Go(func() {
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			c.probe(ctx, at)
+		})
 	}
 	probes.Wait()
 	c.mu.Lock()

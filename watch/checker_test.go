@@ -191,6 +191,30 @@ func TestProbesAreOneAtATime(t *testing.T) {
 	})
 }
 
+// CheckAll asks each of many customers, under the limit of places that they share.
+func TestCheckAllOfMany(t *testing.T) {
+	testkit.Bubble(t, "", func(t *testing.T) {
+		client, err := belay.New("https://crm.example", belay.WithTransport(testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			time.Sleep(500 * time.Millisecond)
+			return testkit.Reply(200), nil
+		})))
+		require.NoError(t, err)
+		c, err := watch.NewChecker(watch.CheckerConfig{})
+		require.NoError(t, err)
+		for i := range 300 {
+			of, err := client.With(belay.WithIntegration(fmt.Sprint("customer-", i)))
+			require.NoError(t, err)
+			require.NoError(t, c.Add(watch.Check{Name: fmt.Sprint("crm/customer-", i), Probe: func(ctx context.Context) error {
+				_, err := belay.Get[belay.None](ctx, of, "/me")
+				return err
+			}}))
+		}
+		began := time.Now()
+		require.NoError(t, c.CheckAll(t.Context()))
+		require.Less(t, time.Since(began), time.Minute)
+	})
+}
+
 // CheckAll is a test of the credentials at the start.
 func TestCheckAll(t *testing.T) {
 	testkit.Bubble(t, "", func(t *testing.T) {

@@ -102,11 +102,13 @@ var allRules = []rule{
 		name: "unauthorized", level: P1, family: credentials,
 		cause:  "The credential has ended, was revoked, or was changed at the partner.",
 		action: "Have the integration connected again, or store its new credential.",
-		find: func(_ *Rules, p *partner, now time.Time) []finding {
+		find: func(r *Rules, p *partner, now time.Time) []finding {
 			return p.logins(func(l *login) (f finding, wrong bool) {
-				return finding{
-					what: "the partner refuses the credential: " + l.why, since: l.firstRefused,
-				}, !l.firstRefused.IsZero() && now.Sub(l.refused) < 7*24*time.Hour
+				since, refuses := l.firstRefused, !l.firstRefused.IsZero() && now.Sub(l.refused) < 7*24*time.Hour
+				if now.Sub(l.refused) <= 2*r.cfg.Every { // one call among good ones: it must be seen between two looks
+					since, refuses = l.refused, true
+				}
+				return finding{what: "the partner refuses the credential: " + l.why, since: since}, refuses
 			})
 		},
 	},

@@ -205,6 +205,13 @@ func TestRules(t *testing.T) {
 			what:  "the partner refuses the credential: status 401", severity: watch.P1,
 		},
 		{
+			rule:  "unauthorized", // once, on a busy integration
+			below: func(*world) {},
+			reach: func(w *world) { w.calls(100, 200); w.calls(1, 401); w.calls(100, 200) },
+			end:   func(*world) {},
+			what:  "the partner refuses the credential: status 401", severity: watch.P1,
+		},
+		{
 			rule:  "forbidden",
 			below: func(w *world) { w.calls(5, 403); w.calls(1, 200); w.calls(2, 403) },
 			reach: func(w *world) { w.calls(1, 200); w.calls(3, 403) },

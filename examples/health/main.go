@@ -1,9 +1,9 @@
 // Command health shows what package watch and belayprom show: the page, metrics, health and alerts of a service that
 // calls four partners, which it plays itself. One is well, one has a low limit, one goes down, and one refuses its
-// token.
+// token, all within twenty seconds.
 //
 //	go run .          serves http://127.0.0.1:8080/ (the page), /metrics, /healthz, /livez and /readyz until it is stopped
-//	go run . -storm   walks through an outage in one minute, prints the alerts until they are resolved, and ends
+//	go run . -storm   ends the outage after a minute, prints the alerts until they are resolved, and ends
 package main
 
 import (
@@ -134,11 +134,7 @@ func run(ctx context.Context, addr string, storm bool) error {
 			all.Go(func() { work(ctx, of) })
 		}
 	}
-	if !storm {
-		<-ctx.Done()
-		return nil
-	}
-	return world.storm(ctx, rules)
+	return world.storm(ctx, rules, storm)
 }
 
 // work is the service: it reads things.
@@ -256,9 +252,9 @@ func (w *world) connect() {
 	}
 }
 
-// storm walks through an outage in one minute, and waits until the alerts are resolved.
-func (w *world) storm(ctx context.Context, rules *watch.Rules) error {
-	for _, step := range []struct {
+// storm walks through an outage. If it ends, that is after a minute, and it waits until the alerts are resolved.
+func (w *world) storm(ctx context.Context, rules *watch.Rules, ends bool) error {
+	for i, step := range []struct {
 		after time.Duration
 		say   string
 		do    func()
@@ -282,6 +278,10 @@ func (w *world) storm(ctx context.Context, rules *watch.Rules) error {
 		}
 		fmt.Println(time.Now().Format("15:04:05"), "--", step.say)
 		step.do()
+		if i == 3 && !ends {
+			<-ctx.Done()
+			return nil
+		}
 	}
 	for left := time.Now().Add(90 * time.Second); len(rules.Alerts()) > 0 && time.Now().Before(left) && ctx.Err() == nil; {
 		time.Sleep(time.Second)
