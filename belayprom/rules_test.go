@@ -118,7 +118,8 @@ var faults = []fault{
 		`integration_queue_oldest_seconds{queue="crm"}=0+60x60`, `integration_queue_held{queue="crm"}=0x60`,
 		`integration_queue_oldest_seconds{queue="held"}=0+90x60`, `integration_queue_held{queue="held"}=1x60`,
 	}, "15m", "17m"},
-	{"NoWorkers", `severity: P1`, []string{`integration_queue_processes{}=1x5 0x60`}, "6m", "8m"},
+	{"NoWorkers", `severity: P1`, []string{`integration_queue_processes{}=1x5 0x60`}, "5m", "7m"},
+	{"NoWorkers", `severity: P1`, []string{`integration_queue_processes{}=1x5 stale`}, "5m", "7m"}, // who told it is gone, too
 	{"PartnerEndpointEnding", `severity: P2, partner: crm, endpoint: /v1/x`, []string{`integration_api_endpoint_end_timestamp_seconds{partner="crm",endpoint="/v1/x"}=7776600x60`}, "9m", "11m"},
 	{"SchemaChanged", `severity: P2, partner: crm`, []string{`integration_schema_changes_total{partner="crm"}=_x5 1x30`}, "4m", "7m"},
 	{

@@ -23,13 +23,14 @@ import (
 type Config struct {
 	// River is River's own configuration. Its Plugins, ErrorHandler, RetryPolicy and JobStuckHandler are called beside those
 	// of this package. Zero fields mean River's defaults, but for JobTimeout (5 min), JobStuckThreshold (1 min, see
-	// [ErrStuck]), FetchCooldown (10 ms) and RescueStuckJobsAfter (7 days). FetchOnlyKnownKinds is always true: a process
-	// that does not know a kind leaves it to another one, during a deploy.
+	// [ErrStuck]), FetchCooldown (10 ms), RescueStuckJobsAfter and CancelledJobRetentionPeriod (7 days each, because many
+	// dead letters are in that state). FetchOnlyKnownKinds is always true: a process that does not know a kind leaves it to
+	// another one, during a deploy.
 	River river.Config
 	// Decide decides what a failed task does next. Nil means [Decide].
 	Decide func(err error, job *rivertype.JobRow) Decision
-	// MaxSnoozes and MaxSnoozeAge bound how often, and how long after its insertion, a task is put off without spending an
-	// attempt; after that it spends one. Zero means 1,000 and 3 days; negative is an error.
+	// MaxSnoozes and MaxSnoozeAge bound how often, and for how long in a row, a task is put off without spending an attempt;
+	// after that it spends one, and waits all the same. Zero means 1,000 and 3 days; negative is an error.
 	MaxSnoozes   int
 	MaxSnoozeAge time.Duration
 	// MaxRequeues is how often a task may run again because its process died, before it becomes a dead letter: a task that
@@ -41,7 +42,7 @@ type Config struct {
 	// Shared lets several processes work on one SQLite file. Without it one process holds the file while it works, and
 	// runs the tasks of the one before at once. It has no meaning for PostgreSQL.
 	Shared bool
-	// MaxDepth bounds the tasks that wait in a queue: above it an insert is a *QueueFullError, until nine tenths of it
+	// MaxDepth bounds the tasks that wait in a queue: an insert above it is a *QueueFullError, until nine tenths of it
 	// wait. Depths are bounds of single queues. Zero means 10,000; negative means no bound.
 	MaxDepth int
 	Depths   map[string]int
@@ -69,7 +70,8 @@ const (
 	stuckAfter     = time.Minute // behind the timeout
 	// rescueAfter is long, because signs of life do better, and River's rescue would discard a long import of a kind that
 	// its leader does not know.
-	rescueAfter = 7 * 24 * time.Hour
+	rescueAfter   = 7 * 24 * time.Hour
+	cancelledKept = 7 * 24 * time.Hour
 )
 
 // Client is a *river.Client whose tasks follow the rules of this package. Start and Stop are those of this type: never
@@ -147,6 +149,7 @@ func newClient[TTx any](
 	r.FetchCooldown = cmp.Or(r.FetchCooldown, 10*time.Millisecond)
 	r.JobStuckThreshold = cmp.Or(r.JobStuckThreshold, stuckAfter)
 	r.RescueStuckJobsAfter = cmp.Or(r.RescueStuckJobsAfter, rescueAfter)
+	r.CancelledJobRetentionPeriod = cmp.Or(r.CancelledJobRetentionPeriod, cancelledKept)
 	r.FetchOnlyKnownKinds = true
 	r.Logger = c.log
 	r.RetryPolicy = &c.retries
@@ -184,7 +187,11 @@ func (cfg *Config) check() error {
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 2*time.Second)
 	cfg.DeadAfter = cmp.Or(cfg.DeadAfter, 4*cfg.Heartbeat)
 	bad(cfg.DeadAfter < 2*cfg.Heartbeat, "Config.DeadAfter is %s, must be at least twice Heartbeat (%s)", cfg.DeadAfter, cfg.Heartbeat)
+	names := make(map[string]bool)
 	for i := range cfg.Schedules {
+		name := cfg.Schedules[i].Name
+		bad(names[name], "Config.Schedules has two of the name %q", name)
+		names[name] = true
 		if err := cfg.Schedules[i].check(&cfg.River); err != nil {
 			errs = append(errs, err)
 		}
@@ -215,8 +222,8 @@ func (c *Client[TTx]) Start(ctx context.Context) error {
 	if c.stop != nil {
 		return errors.New("tasks: Start: the client has been started, and no Stop has succeeded")
 	}
-	if c.file != "" && !c.cfg.Shared {
-		unlock, err := lockFile(c.file + ".lock")
+	if c.file != "" {
+		unlock, err := lockFile(c.file+".lock", c.cfg.Shared)
 		if err != nil {
 			return fmt.Errorf("tasks: Start: %w", err)
 		}

@@ -183,7 +183,7 @@ type Replay struct {
 	PerSecond float64
 	// Limit is the most tasks that are replayed. Zero means all; negative is an error.
 	Limit int
-	// DryRun counts them and changes nothing.
+	// DryRun counts them, names the conflicts that there would be, and changes nothing.
 	DryRun bool
 }
 
@@ -201,6 +201,7 @@ func (c *Client[TTx]) Replay(ctx context.Context, f DeadFilter, how Replay) (r R
 		return r, fmt.Errorf("tasks: Replay: PerSecond is %v and Limit %d, must not be negative", how.PerSecond, how.Limit)
 	}
 	began := time.Now()
+	keys := make(map[string]bool) // of those that a dry run would have replayed
 	for d, err := range c.DeadLetters(ctx, f) {
 		if err != nil {
 			return r, err
@@ -210,6 +211,13 @@ func (c *Client[TTx]) Replay(ctx context.Context, f DeadFilter, how Replay) (r R
 		}
 		r.Matched++
 		if how.DryRun {
+			free, err := c.couldRevive(ctx, d.ID, keys)
+			if err != nil {
+				return r, fmt.Errorf("tasks: would replay %d: %w", d.ID, err)
+			}
+			if !free {
+				r.Conflicts = append(r.Conflicts, d.ID)
+			}
 			continue
 		}
 		if how.PerSecond > 0 {
@@ -218,7 +226,7 @@ func (c *Client[TTx]) Replay(ctx context.Context, f DeadFilter, how Replay) (r R
 				return r, err
 			}
 		}
-		done, err := c.revive(ctx, d.ID)
+		done, err := c.revive(ctx, c.db, d.ID)
 		switch {
 		case isConflict(err):
 			r.Conflicts = append(r.Conflicts, d.ID)
@@ -233,23 +241,52 @@ func (c *Client[TTx]) Replay(ctx context.Context, f DeadFilter, how Replay) (r R
 
 // ofAttempts are the fields of metadata that a replay forgets: its task begins anew.
 var ofAttempts = []string{
-	"tasks_class", "tasks_error", "tasks_fingerprint", "tasks_stack", "tasks_requeues", "tasks_expires", "snoozes",
+	"tasks_class", "tasks_error", "tasks_fingerprint", "tasks_stack", "tasks_requeues", "tasks_expires", "tasks_snoozed", "snoozes",
 }
 
 // revive makes one dead letter available again, if it still is one, and reports whether it did.
-func (c *Client[TTx]) revive(ctx context.Context, id int64) (bool, error) {
-	clean := "jsonb_set(jsonb_remove(metadata, '$." + strings.Join(ofAttempts, "', '$.") + "'), '$.tasks_since', {now})"
+func (c *Client[TTx]) revive(ctx context.Context, db execer, id int64) (bool, error) {
+	clean := "jsonb_remove(metadata, '$." + strings.Join(ofAttempts, "', '$.") + "')"
 	if c.d.postgres() {
-		clean = "(metadata - array['" + strings.Join(ofAttempts, "', '") + "']) || jsonb_build_object('tasks_since', {now})"
+		clean = "metadata - array['" + strings.Join(ofAttempts, "', '") + "']"
 	}
 	where, _ := c.where(DeadFilter{})
-	result, err := c.db.ExecContext(ctx, c.d.sql("update river_job set state = 'available', scheduled_at = {stamp}, finalized_at = null, attempt = 0, metadata = "+
+	result, err := db.ExecContext(ctx, c.d.sql("update river_job set state = 'available', scheduled_at = {stamp}, finalized_at = null, attempt = 0, metadata = "+
 		clean+" where id = $1 and "+where), id)
 	if err != nil {
 		return false, err
 	}
 	n, err := result.RowsAffected()
 	return n > 0, err
+}
+
+// execer is a database or a transaction.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// couldRevive reports whether a dead letter could be replayed behind others, whose unique keys it knows: it tries, and
+// takes it back.
+func (c *Client[TTx]) couldRevive(ctx context.Context, id int64, keys map[string]bool) (bool, error) {
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback() }()
+	var key []byte
+	if err := tx.QueryRowContext(ctx, "select unique_key from river_job where id = $1", id).Scan(&key); err != nil {
+		return false, err
+	}
+	if len(key) > 0 && keys[string(key)] {
+		return false, nil
+	}
+	if _, err := c.revive(ctx, tx, id); isConflict(err) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	keys[string(key)] = true
+	return true, nil
 }
 
 // isDeadlock reports whether a statement of PostgreSQL was ended because it and another one waited for each other.

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -45,7 +46,7 @@ type Decision struct {
 //	5xx                                       RetryAfter 60 s, doubled each time, to 30 min
 //	network, timeouts                         RetryAfter 30 s, doubled each time, to 15 min
 //	429 without a wait                        RetryAfter 60 s
-//	a credential that another one replaces    RetryAfter 5 s
+//	a credential that another one replaces    RetryAfter 5 s, and Cancel if the attempt before ended so, too
 //	another refusal of a credential           Cancel
 //	an answer that cannot be used             Cancel
 //	a call that cannot succeed as it stands   Cancel
@@ -80,7 +81,7 @@ func Decide(err error, job *rivertype.JobRow) Decision {
 	case belay.ClassRateLimited:
 		d.Action, d.Wait = RetryAfter, time.Minute
 	case belay.ClassAuth:
-		if d.Action = Cancel; e.Renew && job.Attempt <= 1 {
+		if d.Action = Cancel; e.Renew && classBefore(job) != d.Class {
 			d.Action, d.Wait = RetryAfter, 5*time.Second
 		}
 	case belay.ClassClient, belay.ClassData:
@@ -89,6 +90,13 @@ func Decide(err error, job *rivertype.JobRow) Decision {
 		d.Action, d.Wait = RetryAfter, doubled(30*time.Second, 15*time.Minute, job)
 	}
 	return d
+}
+
+// classBefore returns the class of the error with which the attempt before has ended, empty for none.
+func classBefore(job *rivertype.JobRow) string {
+	var st state
+	_ = json.Unmarshal(job.Metadata, &st) // what is not there is zero
+	return st.Class
 }
 
 func classOf(err error) string {
@@ -128,14 +136,18 @@ func (c *Client[TTx]) apply(ctx context.Context, job *rivertype.JobRow, err erro
 	err = storable(err) // River stores it
 	c.remember(ctx, job, d.Class, err)
 	if d.Action == Snooze {
-		since := job.CreatedAt
-		if replayed := time.UnixMilli(state.Since); replayed.After(since) {
-			since = replayed
+		first := time.Now()
+		if state.Snoozed > 0 {
+			first = time.UnixMilli(state.Snoozed)
 		}
-		left := c.cfg.MaxSnoozeAge - time.Since(since)
-		if d.Wait = min(d.Wait, max(left, time.Second)); left <= 0 || state.Snoozes-state.Waits >= c.cfg.MaxSnoozes {
+		if state.Snoozed > 0 && time.Since(first) >= c.cfg.MaxSnoozeAge || state.Snoozes-state.Waits >= c.cfg.MaxSnoozes {
 			d.Action = RetryAfter
+		} else {
+			_ = river.MetadataSet(ctx, "tasks_snoozed", first.UnixMilli())
 		}
+	}
+	if d.Action != Snooze && state.Snoozed > 0 {
+		_ = river.MetadataSet(ctx, "tasks_snoozed", nil)
 	}
 	switch d.Action {
 	case Snooze:

@@ -11,13 +11,13 @@ import (
 
 // QueueFullError is the error of an insert into a queue that has too many tasks waiting. Nothing was inserted.
 type QueueFullError struct {
-	Queue         string
-	Waiting, Most int
+	Queue                 string
+	Waiting, Wanted, Most int // tasks that wait, that were to be inserted, and that may wait
 }
 
 // Error says how many tasks wait.
 func (e *QueueFullError) Error() string {
-	return fmt.Sprintf("tasks: the queue %s is full: %d tasks wait, %d may", e.Queue, e.Waiting, e.Most)
+	return fmt.Sprintf("tasks: the queue %s is full: %d tasks wait, %d more are too many, %d may wait", e.Queue, e.Waiting, e.Wanted, e.Most)
 }
 
 // depths knows how many tasks wait in each queue. What this process inserts is counted at once, and what others do is
@@ -116,8 +116,8 @@ func (c *Client[TTx]) room(ctx context.Context, queue string, n int) error {
 	if d.full {
 		bound = most - most/10
 	}
-	if d.full = d.waiting > 0 && d.waiting+1 > bound; d.full || d.waiting > 0 && d.waiting+n > bound {
-		return &QueueFullError{queue, d.waiting, most}
+	if d.full = d.waiting+1 > bound; d.full || d.waiting+n > bound {
+		return &QueueFullError{queue, d.waiting, n, most}
 	}
 	d.waiting += n
 	return nil

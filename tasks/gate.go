@@ -21,8 +21,9 @@ type GateFunc func() (open bool, reason string)
 func (f GateFunc) Open() (bool, string) { return f() }
 
 // ClientGate is the gate of a partner's client: it is closed while the circuit of the partner's host is open, or that
-// of a route if nothing has succeeded since; while the partner has asked for a pause of more than five seconds; and
-// while the client is switched off. A circuit that one integration alone has opened closes nothing.
+// of a route if nothing has succeeded since; while the partner has asked for a pause of more than five seconds; while a
+// limit of the partner is used up for more than a minute, such as one of a day; and while the client is switched off. What
+// one integration alone has opened or used up closes nothing.
 func ClientGate(c *belay.Client) Gate {
 	return GateFunc(func() (bool, string) {
 		h := c.Health()
@@ -40,12 +41,18 @@ func ClientGate(c *belay.Client) Gate {
 		if h.Limiter.PausedFor > shortWait {
 			return false, "paused by the partner"
 		}
+		for _, l := range h.Limiter.Limits {
+			if l.Scope == belay.ScopePartner && l.Per > 0 && l.NextFree > longWait {
+				return false, "used up: " + l.Limit
+			}
+		}
 		return true, ""
 	})
 }
 
 const (
 	shortWait = 5 * time.Second        // a wait that a call takes upon itself
+	longWait  = time.Minute            // a wait for a limit for which no task should begin
 	probeSoon = 100 * time.Millisecond // a task begins a little before the circuit is probed, and is the probe
 	gateEvery = 250 * time.Millisecond
 	gateHolds = "gate: " // begins the reasons of gates

@@ -96,6 +96,11 @@ func (c *Client[TTx]) Resume(ctx context.Context, queue, reason string) error {
 	if _, err := c.db.ExecContext(ctx, "delete from tasks_pauses where queue = $1 and reason = $2", queue, reason); err != nil {
 		return fmt.Errorf("tasks: resuming %s: %w", queue, err)
 	}
+	if queue == "*" && reason == drainReason {
+		if _, err := c.db.ExecContext(ctx, "delete from tasks_drained"); err != nil {
+			return fmt.Errorf("tasks: resuming %s: %w", queue, err)
+		}
+	}
 	return c.applyPauses(ctx)
 }
 
@@ -231,8 +236,13 @@ func (c *Client[TTx]) holdBeforeStart(ctx context.Context) error {
 // It returns how many still run, by queue; none means that the processes can be stopped. Resume(ctx, "*", "drain") lets
 // the next ones go on.
 func (c *Client[TTx]) Drain(ctx context.Context, maxWait time.Duration) (running map[string]int, err error) {
-	if err := c.Pause(ctx, "*", "drain"); err != nil {
+	if err := c.Pause(ctx, "*", drainReason); err != nil {
 		return nil, err
+	}
+	for _, statement := range []string{"delete from tasks_drained", "insert into tasks_drained (id) select id from tasks_clients where id <> '' on conflict (id) do nothing"} {
+		if _, err := c.db.ExecContext(ctx, statement); err != nil {
+			return nil, fmt.Errorf("tasks: Drain: %w", err)
+		}
 	}
 	end := time.Now().Add(maxWait)
 	for none := 0; ; {
@@ -262,12 +272,15 @@ func (c *Client[TTx]) counts(ctx context.Context, state string) (map[string]int,
 	return c.countBy(ctx, "select queue, count(*) from river_job where state = $1"+cast+" group by queue", state)
 }
 
-// VerifyWorkers waits until at least n processes give signs of life, for at most maxWait: after a deploy. An error says
-// how many there are.
+// drainReason is the reason of Drain.
+const drainReason = "drain"
+
+// VerifyWorkers waits until at least n processes give signs of life, for at most maxWait: after a deploy. Those that were
+// there when Drain was called do not count, until Resume takes its reason back. An error says how many there are.
 func (c *Client[TTx]) VerifyWorkers(ctx context.Context, n int, maxWait time.Duration) error {
 	end := time.Now().Add(maxWait)
 	for {
-		ids, err := c.alive(ctx)
+		ids, err := c.aliveWhere(ctx, "id not in (select id from tasks_drained)")
 		if err != nil {
 			return fmt.Errorf("tasks: VerifyWorkers: %w", err)
 		}
@@ -285,7 +298,11 @@ func (c *Client[TTx]) VerifyWorkers(ctx context.Context, n int, maxWait time.Dur
 
 // alive returns the ids of the processes that have given a sign of life within DeadAfter.
 func (c *Client[TTx]) alive(ctx context.Context) (ids []string, err error) {
-	rows, err := c.read.QueryContext(ctx, c.d.sql("select id from tasks_clients where abs(seen - {now}) <= {dead} and id <> '' order by id"))
+	return c.aliveWhere(ctx, "id <> ''")
+}
+
+func (c *Client[TTx]) aliveWhere(ctx context.Context, condition string) (ids []string, err error) {
+	rows, err := c.read.QueryContext(ctx, c.d.sql("select id from tasks_clients where abs(seen - {now}) <= {dead} and id <> '' and "+condition+" order by id"))
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,14 @@ import (
 )
 
 // ExpiringArgs are arguments of tasks that are of no use if they begin too late, such as a look at a status. Such a
-// task is canceled with [ErrExpired] if it has waited for longer. Events and pushes must not have it.
+// task is canceled with [ErrExpired] if it has waited for longer; one that has begun before and is tried again, 55 minutes
+// later. Zero means 5 minutes, negative never. Events and pushes must not have it.
 type ExpiringArgs interface{ ExpiresAfter() time.Duration }
+
+const (
+	defaultExpiry = 5 * time.Minute
+	staleAfter    = time.Hour - defaultExpiry // behind its end, a task that has begun before is stale
+)
 
 // LatestArgs are arguments of tasks of which only the newest matters, such as an import of everything. A task is
 // canceled with [ErrSuperseded] if one with the same key, inserted later, has succeeded. An empty key means none.
@@ -45,8 +51,9 @@ type state struct {
 	Done        int64  `json:"tasks_done,omitempty"`
 	Due         int64  `json:"tasks_due,omitempty"` // ms since 1970: before its company's turn has changed it
 	Correlation string `json:"tasks_correlation,omitempty"`
-	Since       int64  `json:"tasks_since,omitempty"` // ms since 1970: of the last replay
-	Snoozes     int    `json:"snoozes,omitempty"`     // River's own
+	Snoozed     int64  `json:"tasks_snoozed,omitempty"` // ms since 1970: the first of the snoozes in a row
+	Class       string `json:"tasks_class,omitempty"`   // of the last error
+	Snoozes     int    `json:"snoozes,omitempty"`       // River's own
 }
 
 // plugin is what River calls.
@@ -63,12 +70,12 @@ func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInse
 		params.State = rivertype.JobStateAvailable
 	}
 	add := make(map[string]any)
-	if e, ok := params.Args.(ExpiringArgs); ok && e.ExpiresAfter() > 0 {
+	if e, ok := params.Args.(ExpiringArgs); ok && e.ExpiresAfter() >= 0 {
 		from := now
 		if params.ScheduledAt != nil && params.ScheduledAt.After(now) {
 			from = *params.ScheduledAt
 		}
-		add["tasks_expires"] = from.Add(e.ExpiresAfter()).UnixMilli()
+		add["tasks_expires"] = from.Add(cmp.Or(e.ExpiresAfter(), defaultExpiry)).UnixMilli()
 	}
 	var latest, writer, company string
 	var errs [3]error
@@ -148,7 +155,11 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 			return later(err)
 		}
 	}
-	if st.Expires > 0 && time.Now().UnixMilli() > st.Expires {
+	end := time.UnixMilli(st.Expires)
+	if job.Attempt > 1 || st.Snoozes > 0 {
+		end = end.Add(staleAfter)
+	}
+	if st.Expires > 0 && time.Now().After(end) {
 		return c.canceled(ctx, ErrExpired)
 	}
 	if newer, err := c.superseded(ctx, &st, job.ID); err != nil || newer {
@@ -182,20 +193,20 @@ func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(c
 		correlation = fmt.Sprint("task-", job.ID)
 	}
 	inner = belay.CallContext(inner, belay.Correlation(correlation))
-	end := c.apart(inner, job, do)
+	result := c.apart(inner, job, do)
 	run.storeLast(ctx)
 	switch elsewhere := lost(); { // another process has run it meanwhile, and its row has ended
-	case elsewhere && end.stack != nil:
+	case elsewhere && result.stack != nil:
 		c.log.ErrorContext(ctx, "tasks: a run panicked whose task runs elsewhere", "task", job.ID, "kind", job.Kind)
 		return nil
 	case elsewhere:
-		return end.err
-	case end.stack != nil:
-		panic(c.panicked(ctx, job, &end))
-	case end.err == nil:
+		return result.err
+	case result.stack != nil:
+		panic(c.panicked(ctx, job, &result))
+	case result.err == nil:
 		return c.succeeded(ctx, &st, job.ID)
 	}
-	return c.apply(inner, job, end.err, &st)
+	return c.apply(inner, job, result.err, &st)
 }
 
 // canceled gives a task up that is no dead letter, whatever an attempt before has left.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -252,7 +253,7 @@ func TestDepth(t *testing.T) {
 			n     int
 			queue string
 			full  bool
-		}{{100, "a", false}, {1, "a", true}, {1, "b", false}, {150, "c", false}, {300, "free", false}, {300, "free", false}, {2, "small", false}, {1, "small", true}} {
+		}{{100, "a", false}, {1, "a", true}, {1, "b", false}, {150, "c", true}, {100, "c", false}, {300, "free", false}, {300, "free", false}, {2, "small", false}, {1, "small", true}} {
 			var full *tasks.QueueFullError
 			if err := many(step.n, step.queue); errors.As(err, &full) != step.full {
 				t.Error(i, err)
@@ -379,7 +380,15 @@ func TestDeadLetters(t *testing.T) {
 			t.Fatal("no twin")
 		}
 		fingerprint := deadOf(t, c, dead).Fingerprint
-		got, err = c.Replay(t.Context(), tasks.DeadFilter{Fingerprint: fingerprint, Since: time.Now().Add(-time.Minute)}, tasks.Replay{})
+		filter := tasks.DeadFilter{Fingerprint: fingerprint, Since: time.Now().Add(-time.Minute)}
+		dry, err = c.Replay(t.Context(), filter, tasks.Replay{DryRun: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err = c.Replay(t.Context(), filter, tasks.Replay{})
+		if !slices.Equal(dry.Conflicts, got.Conflicts) || dry.Matched-len(dry.Conflicts) != got.Replayed {
+			t.Errorf("the dry run: %+v, the real one: %+v", dry, got)
+		}
 		conflict := false
 		for _, id := range got.Conflicts {
 			conflict = conflict || id == dead

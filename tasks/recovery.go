@@ -116,11 +116,11 @@ func (c *Client[TTx]) cancelWhere(ctx context.Context, queue, condition, why str
 func (c *Client[TTx]) refresh(ctx context.Context, queue string) (int, error) {
 	latest := c.d.field("tasks_latest")
 	expires := "{now} + cast(" + c.d.field("tasks_expires") + " as bigint) - cast(" + c.d.field("tasks_inserted") + " as bigint) / 1000000"
-	anew := `jsonb_remove(jsonb_set(metadata, '$.tasks_inserted', {now} * 1000000, '$.tasks_since', {now}, '$.tasks_expires', ` + expires + `),
-		'$.snoozes', '$.tasks_waits', '$.tasks_waits_for')`
+	anew := `jsonb_remove(jsonb_set(metadata, '$.tasks_inserted', {now} * 1000000, '$.tasks_expires', ` + expires + `),
+		'$.snoozes', '$.tasks_snoozed', '$.tasks_waits', '$.tasks_waits_for')`
 	if c.d.postgres() {
-		anew = `(metadata - array['snoozes', 'tasks_waits', 'tasks_waits_for']) ||
-			jsonb_build_object('tasks_inserted', {now} * 1000000, 'tasks_since', {now}, 'tasks_expires', ` + expires + `)`
+		anew = `(metadata - array['snoozes', 'tasks_snoozed', 'tasks_waits', 'tasks_waits_for']) ||
+			jsonb_build_object('tasks_inserted', {now} * 1000000, 'tasks_expires', ` + expires + `)`
 	}
 	n, err := changed(c.db.ExecContext(ctx, c.d.sql(`update river_job set state = 'available', scheduled_at = {stamp}, metadata = `+anew+`
 		where id in (select id from river_job where queue = $1 and `+waits+` and `+latest+` is not null and (state = 'retryable' or scheduled_at <= {stamp})
@@ -150,7 +150,7 @@ func (c *Client[TTx]) scheduleHeld(ctx context.Context, queue string) (bool, err
 // due counts the tasks of a queue whose time has come, up to a bound.
 func (c *Client[TTx]) due(ctx context.Context, queue string, most int) (n int, err error) {
 	err = c.read.QueryRowContext(ctx, c.d.sql(`select count(*) from (select 1 from river_job where queue = $1
-		and state = 'available' and scheduled_at <= {stamp} limit $2) as due`), queue, most).Scan(&n)
+		and state in ('available', 'scheduled', 'retryable') and scheduled_at <= {stamp} limit $2) as due`), queue, most).Scan(&n)
 	return n, err
 }
 

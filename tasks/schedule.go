@@ -22,7 +22,7 @@ type Schedule struct {
 	Every time.Duration
 	// CatchUp is how many missed periods are made up at a start, the latest ones. Zero means none beside the present one;
 	// negative is an error. What River keeps of tasks that have ended must reach back that far, because a period's task is
-	// known by it: the three retention periods of River are 24 hours and 7 days by default.
+	// known by it: the retention period of those that have succeeded is 24 hours by default, the other two are 7 days.
 	CatchUp int
 	// Args returns the arguments and options of the task of the period that begins at a time. It must return the same
 	// arguments for the same period in each process, and other ones, or of another kind, than other schedules: that is how
@@ -38,7 +38,7 @@ func (s *Schedule) check(r *river.Config) error {
 		without time.Duration
 	}{
 		{"CompletedJobRetentionPeriod", r.CompletedJobRetentionPeriod, 24 * time.Hour},
-		{"CancelledJobRetentionPeriod", r.CancelledJobRetentionPeriod, 24 * time.Hour},
+		{"CancelledJobRetentionPeriod", r.CancelledJobRetentionPeriod, cancelledKept},
 		{"DiscardedJobRetentionPeriod", r.DiscardedJobRetentionPeriod, 7 * 24 * time.Hour},
 	} {
 		if p := cmp.Or(kept.period, kept.without); p >= 0 && s.CatchUp >= 0 && p < s.Every*time.Duration(s.CatchUp+1) {

@@ -87,6 +87,9 @@ func (c *Client[TTx]) countBy(ctx context.Context, query string, args ...any) (m
 	return all, rows.Err()
 }
 
+// schemaVersion is the version of the tables of this package. What a newer one adds, an older one must not mind.
+const schemaVersion = 1
+
 // migrate creates the tables of this package.
 func (c *Client[TTx]) migrate(ctx context.Context) error {
 	tx, err := c.db.BeginTx(ctx, nil)
@@ -108,11 +111,30 @@ func (c *Client[TTx]) migrate(ctx context.Context) error {
 		`create table if not exists tasks_writers (key text primary key, job bigint not null, run bigint not null)`,
 		`create table if not exists tasks_turns (queue text primary key, at bigint not null)`,
 		`create table if not exists tasks_schedule_holds (queue text primary key, until_waiting bigint not null)`,
-		`create index if not exists tasks_roots on river_job ((` + c.d.field("tasks_root") + `)) where ` + c.d.field("tasks_root") + ` is not null`,
+		`create table if not exists tasks_drained (id text primary key)`,
+		`create table if not exists tasks_schema (version bigint primary key)`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("creating the tables: %w", err)
 		}
+	}
+	var have int
+	if err := tx.QueryRowContext(ctx, "select coalesce(max(version), 0) from tasks_schema").Scan(&have); err != nil {
+		return err
+	}
+	switch {
+	case have > schemaVersion:
+		return fmt.Errorf("the tables are of version %d, and this package knows %d: it is older than the one that has made them", have, schemaVersion)
+	case have == schemaVersion:
+		return tx.Commit()
+	}
+	// Not each time: on PostgreSQL it waits for the transactions that have written tasks, and holds up those behind it.
+	if _, err := tx.ExecContext(ctx, `create index if not exists tasks_roots on river_job ((`+c.d.field("tasks_root")+`)) where `+
+		c.d.field("tasks_root")+` is not null`); err != nil {
+		return fmt.Errorf("creating an index: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, "insert into tasks_schema (version) values ($1)", schemaVersion); err != nil {
+		return err
 	}
 	return tx.Commit()
 }

@@ -87,7 +87,7 @@ func (c *Client[TTx]) Status(ctx context.Context) (s Status, err error) {
 		state = "cast(state as text)"
 		age = "coalesce(cast({now} - min(" + due + "extract(epoch from scheduled_at) * 1000)) as bigint), 0)"
 	}
-	rows, err := c.read.QueryContext(ctx, c.d.sql("select queue, case when state = 'available' and scheduled_at > {stamp} then 'later' else "+state+
+	rows, err := c.read.QueryContext(ctx, c.d.sql("select queue, case when "+state+" in ('available', 'scheduled', 'retryable') then case when scheduled_at > {stamp} then 'later' else 'due' end else "+state+
 		" end as status, count(*), "+age+" from river_job where "+live+" group by queue, status"))
 	if err != nil {
 		return s, fmt.Errorf("tasks: Status: %w", err)
@@ -104,7 +104,7 @@ func (c *Client[TTx]) Status(ctx context.Context) (s Status, err error) {
 		switch state {
 		case "running":
 			q.Running += n
-		case "available":
+		case "due": // a scheduled one too, which a leader would have made available
 			q.Oldest = max(0, time.Duration(oldest)*time.Millisecond)
 			q.Due += n
 			fallthrough

@@ -49,7 +49,7 @@ func TestDecide(t *testing.T) {
 		{failure(belay.ClassTransient, 0, 0), 9, tasks.Decision{Action: tasks.RetryAfter, Wait: 15 * time.Minute, Class: "transient"}},
 		{failure(belay.ClassRateLimited, 429, 0), 1, tasks.Decision{Action: tasks.RetryAfter, Wait: time.Minute, Class: "rate_limited"}},
 		{renew, 1, tasks.Decision{Action: tasks.RetryAfter, Wait: 5 * time.Second, Class: "auth"}},
-		{renew, 2, tasks.Decision{Action: tasks.Cancel, Class: "auth"}},
+		{renew, 2, tasks.Decision{Action: tasks.RetryAfter, Wait: 5 * time.Second, Class: "auth"}},
 		{failure(belay.ClassAuth, 403, 0), 1, tasks.Decision{Action: tasks.Cancel, Class: "auth"}},
 		{failure(belay.ClassClient, 404, 0), 1, tasks.Decision{Action: tasks.Cancel, Class: "client"}},
 		{fmt.Errorf("wrapped: %w", failure(belay.ClassData, 200, 0)), 1, tasks.Decision{Action: tasks.Cancel, Class: "data"}},

@@ -70,10 +70,12 @@ func (c *Client[TTx]) recover(ctx context.Context) error {
 	if err := c.sign(ctx); err != nil {
 		return err
 	}
-	if _, err := c.db.ExecContext(ctx, "delete from tasks_pauses where owner = $1", c.beat.id); err != nil { // of a life before
-		return err
+	for _, table := range []string{"tasks_pauses where owner", "tasks_drained where id"} { // of a life before
+		if _, err := c.db.ExecContext(ctx, "delete from "+table+" = $1", c.beat.id); err != nil {
+			return err
+		}
 	}
-	if err := c.requeue(ctx, c.unlock != nil, true); err != nil {
+	if err := c.requeue(ctx, c.unlock != nil && !c.cfg.Shared, true); err != nil {
 		return err
 	}
 	return c.holdBeforeStart(ctx)
