@@ -48,6 +48,9 @@ type Partner struct {
 	// Options configure the partner's client: limits, classifier, timeouts. The options of the registry come
 	// before them.
 	Options []belay.Option
+	// CustomerLimits apply to each integration alone, in addition to those of Options, which all of them share. Nil means
+	// none. Settings.Limits of an integration replace them.
+	CustomerLimits []belay.Limit
 	// Rollout decides the version of the adapter for each integration. The zero value means no version;
 	// change it with [Factory.SetRollout].
 	Rollout Rollout
@@ -64,7 +67,8 @@ type Settings struct {
 	// Disabled switches the integration off: its calls fail with belay.ErrDisabled. See
 	// [Factory.SetDisabled].
 	Disabled bool
-	// Limits apply to this integration alone, in addition to the partner's limits. Nil means none.
+	// Limits apply to this integration alone, in addition to the partner's limits. Nil means those of
+	// Partner.CustomerLimits; to have none, make it empty and not nil.
 	Limits []belay.Limit
 }
 
@@ -298,8 +302,12 @@ func (f *Factory[D]) build(ctx context.Context, integration string) (d D, client
 	if s.BaseURL != "" {
 		options = append(options, belay.WithBaseURL(s.BaseURL))
 	}
-	if len(s.Limits) > 0 {
-		options = append(options, belay.WithRateLimit(s.Limits...))
+	limits := s.Limits
+	if limits == nil {
+		limits = f.partner.CustomerLimits
+	}
+	if len(limits) > 0 {
+		options = append(options, belay.WithRateLimit(limits...))
 	}
 	if client, err = parent.With(options...); err != nil {
 		return d, nil, err

@@ -47,8 +47,8 @@ var Attio = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 100, Per: time.Second, Where: "reads", When: attioReads, Default: true, From: "1 12"},
-		{N: 25, Per: time.Second, Where: "writes", When: attioWrites, Default: true, From: "1"},
+		{N: 100, Per: time.Second, For: "token", Where: "reads", When: attioReads, Default: true, From: "1 12"},
+		{N: 25, Per: time.Second, For: "token", Where: "writes", When: attioWrites, Default: true, From: "1 12"},
 	},
 	Waits: []Fact{
 		{"A 429 always has Retry-After, as a date, mostly of the next second. The call was not processed.", "1"},
@@ -116,8 +116,12 @@ var Attio = &Partner{
 // classifyAttio tells the conflict that Attio asks to try again from others.
 func classifyAttio(a *belay.Attempt) belay.Verdict {
 	v := belay.Classify(a)
-	if a.Response != nil && a.Response.StatusCode == http.StatusConflict && v.Code == "concurrent_write_conflict" {
+	switch {
+	case a.Response == nil:
+	case a.Response.StatusCode == http.StatusConflict && v.Code == "concurrent_write_conflict":
 		v.Class, v.Scope = belay.ClassTransient, belay.ScopeCall
+	case a.Response.StatusCode == http.StatusTooManyRequests && a.Request != nil && attioQuery(a.Request):
+		v.Scope = belay.ScopeRoute // the score of queries may be used up, and not the calls of a second
 	}
 	return v
 }

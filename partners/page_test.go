@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/partners.md")
 
-// docs/partners.md is made from the values: go test -run TestPage -update ./partners
+// docs/partners.md is made from the values: go test ./partners -run TestPage -update
 func TestPage(t *testing.T) {
 	t.Parallel()
 	page := pageOf(partners.All())
@@ -29,14 +29,14 @@ func TestPage(t *testing.T) {
 	}
 	have, err := os.ReadFile("../docs/partners.md")
 	if err != nil || string(have) != page {
-		t.Error("the page is not as the values: go test -run TestPage -update ./partners", err)
+		t.Error("the page is not as the values: go test ./partners -run TestPage -update", err)
 	}
 }
 
 func pageOf(all []*partners.Partner) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Partners\n\nWhat is publicly known of %d partners, from package [partners](../partners). This page is generated from its values.\n"+
-		"A number is the source, listed below each partner. What is not known is missing or listed as such; nothing is guessed.\n"+
+		"A number is the source, listed below each partner. What was looked for and not found is named, and so is each value that is missing; nothing is guessed.\n"+
 		"The tier is our own judgment: 1 is great, 2 usual, 3 painful.\n\n", len(all))
 	b.WriteString("| partner | tier | calls are authenticated by | limit that clients get | lists | webhooks | seen |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, p := range all {
@@ -179,17 +179,18 @@ func section(b *strings.Builder, p *partners.Partner) {
 	line("OAuth", join(code("consent", o.AuthURL), code("token", o.TokenURL), code("refresh", o.RefreshURL), code("revoke", o.RevokeURL), style, pkce,
 		life("access tokens", o.Access), life("refresh tokens", o.Refresh), rotates,
 		code("scopes separated by", o.Separator), keep(o.Keep)), o.From)
-	for _, l := range o.Limits {
-		line("Token endpoint", limitText(&l), l.From)
-	}
-	facts("OAuth", o.Notes)
-	for _, l := range p.Limits {
-		text := limitText(&l)
-		if l.For != "" {
-			text += ", for each " + l.For
+	limits := func(what, applied string, all []partners.Limit) {
+		for _, l := range all {
+			text := limitText(&l)
+			if l.For != "" {
+				text += ", for each " + l.For
+			}
+			line(what, join(text, l.Plan, l.Where, map[bool]string{true: "observed"}[l.Observed], map[bool]string{true: applied}[l.Default]), l.From)
 		}
-		line("Limit", join(text, l.Plan, l.Where, map[bool]string{true: "observed"}[l.Observed], map[bool]string{true: "**applied by Options**"}[l.Default]), l.From)
 	}
+	limits("OAuth limit", "**applied by OAuthConfig**", o.Limits)
+	facts("OAuth", o.Notes)
+	limits("Limit", "**applied by Options**", p.Limits)
 	facts("Waits", p.Waits)
 	for _, l := range p.Lists {
 		most := ""
@@ -224,6 +225,7 @@ func section(b *strings.Builder, p *partners.Partner) {
 	for _, u := range p.Unknown {
 		line("Not known", u, "")
 	}
+	line("Without a value here", strings.Join(missing(p), ", "), "")
 	b.WriteString("\nSources:\n\n")
 	keys := make([]string, 0, len(p.Sources))
 	for key := range p.Sources {
@@ -238,6 +240,45 @@ func section(b *strings.Builder, p *partners.Partner) {
 	for _, key := range keys {
 		fmt.Fprintf(b, "- [%s] %s\n", key, p.Sources[key])
 	}
+}
+
+// missing names the values that a partner does not have. The notes may say why.
+func missing(p *partners.Partner) (all []string) {
+	o, oauth := p.OAuth, p.OAuth.TokenURL != ""
+	for _, at := range []struct {
+		name string
+		zero bool
+	}{
+		{"address", p.Base.URL == ""},
+		{"sandbox", p.Base.Sandbox == ""},
+		{"version header", len(p.Base.Headers) == 0},
+		{"token endpoint", !oauth},
+		{"refresh endpoint of its own", oauth && o.RefreshURL == ""},
+		{"end of a grant (revoke)", oauth && o.RevokeURL == ""},
+		{"how the client authenticates", oauth && !o.StyleKnown},
+		{"PKCE", oauth && o.PKCE == partners.NotKnown},
+		{"life of access tokens", oauth && o.Access == 0},
+		{"life of refresh tokens", oauth && o.Refresh == 0},
+		{"rotation of refresh tokens", oauth && o.Rotates == partners.NotKnown},
+		{"limits of the token endpoint", oauth && len(o.Limits) == 0},
+		{"fields worth keeping", oauth && len(o.Keep) == 0},
+		{"limits", len(p.Limits) == 0},
+		{"how waits are told", len(p.Waits) == 0},
+		{"lists", len(p.Lists) == 0},
+		{"code of errors", p.Errors.Code == ""},
+		{"message of errors", p.Errors.Message == ""},
+		{"request id", p.Errors.RequestID == "" && p.Errors.RequestHeader == ""},
+		{"header of idempotency keys", p.Idempotency.Header == ""},
+		{"scheme of webhooks", p.Webhooks.Scheme == nil},
+		{"time for a webhook's answer", p.Webhooks.Answer == 0},
+		{"how often webhooks are repeated", p.Webhooks.Retries == 0},
+		{"over which time they are", p.Webhooks.Over == 0},
+	} {
+		if at.zero {
+			all = append(all, at.name)
+		}
+	}
+	return all
 }
 
 func keep(fields []string) string {

@@ -3,6 +3,7 @@ package partners
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,11 +106,13 @@ type OAuth struct {
 type Limit struct {
 	N   int
 	Per time.Duration
-	// Of is what is counted if it is not calls, such as "points" or "calls in flight"; such a limit is not applied by
-	// Options.
+	// Of is what is counted if it is not calls, such as "points"; such a limit is not applied by Options, but for one of
+	// "calls in flight".
 	Of string
-	// For is for whom the limit is: "app", "account", "token", "user", "workspace", "route"; empty is not known. Plan is
-	// the plan that it is for, and Where the part of the API.
+	// For is for whom the limit is: "app" and "IP address" are all customers together; "account", "workspace",
+	// "organisation", "tenant", "installation", "base", "repository", "user", "mailbox" and "token", also behind "app and",
+	// are one customer or a part of it; "route" is an endpoint. Empty is not known. Plan is the plan that it is for, and
+	// Where the part of the API.
 	For, Plan, Where string
 	// Observed says that somebody has measured it, and the partner does not state it.
 	Observed bool
@@ -123,8 +126,10 @@ type Limit struct {
 
 // List is a kind of list.
 type List struct {
-	// Name is the name for [Partner.Page]; the first list of a partner is its usual one.
+	// Name is the name for [Partner.Page]; the first list of a partner is its usual one. Also are other names, such as
+	// those of the resources that are listed so.
 	Name string
+	Also []string
 	// How reads it. Its sizes are ones that the partner allows.
 	How belay.Paginator
 	// Most is the largest page that the partner allows, 0 if it is not known.
@@ -167,34 +172,38 @@ type Webhooks struct {
 }
 
 // Options returns the options of a client: the partner's name, its version headers, the limits that hold for all calls
-// of any plan, the header of idempotency keys, and the classifier.
+// of any plan, those of calls in flight too, the header of idempotency keys, and the classifier.
 func (p *Partner) Options() []belay.Option { return p.options(func(*Limit) bool { return true }) }
 
 // SharedOptions returns Options without the limits that are for one customer each, for a client that the integrations
-// of many customers share, such as that of driver.Register: a limit on it would be one for all of them together. Give
-// CustomerLimits to each integration.
+// of many customers share, such as that of driver.Register: a limit on it would be one for all of them together. Each
+// integration has its own by driver.Partner.CustomerLimits.
 func (p *Partner) SharedOptions() []belay.Option {
 	return p.options(func(l *Limit) bool { return !l.ofCustomer() })
 }
 
-// CustomerLimits returns the limits of Options that are for one customer each: for an account, a user, a workspace or a
-// token.
+// CustomerLimits returns the limits of Options that are for one customer each, such as an account, a user, a workspace
+// or a token, for driver.Partner. One of calls in flight is not among them.
 func (p *Partner) CustomerLimits() (limits []belay.Limit) {
 	for _, l := range p.Limits {
-		if l.Default && l.ofCustomer() {
+		if l.Default && l.Of == "" && l.ofCustomer() {
 			limits = append(limits, l.limit())
 		}
 	}
 	return limits
 }
 
+// ofCustomer reports whether a limit is for one customer, or for a part of one.
 func (l *Limit) ofCustomer() bool {
 	switch l.For {
-	case "account", "user", "workspace", "token":
-		return true
+	case "", "app", "IP address", "provider", "route":
+		return false
 	}
-	return false
+	return true
 }
+
+// inFlight is what a limit of calls in flight counts.
+const inFlight = "calls in flight"
 
 func (p *Partner) options(applies func(*Limit) bool) []belay.Option {
 	opts := []belay.Option{belay.WithName(p.Name)}
@@ -203,7 +212,11 @@ func (p *Partner) options(applies func(*Limit) bool) []belay.Option {
 	}
 	var limits []belay.Limit
 	for _, l := range p.Limits {
-		if l.Default && applies(&l) {
+		switch {
+		case !l.Default || !applies(&l):
+		case l.Of == inFlight:
+			opts = append(opts, belay.WithMaxInFlight(l.N))
+		default:
 			limits = append(limits, l.limit())
 		}
 	}
@@ -264,10 +277,10 @@ func (p *Partner) fill(template string, values []string) (string, error) {
 func (p *Partner) Page(name string) belay.Paginator {
 	var names []string
 	for _, l := range p.Lists {
-		if name == "" || l.Name == name {
+		if name == "" || l.Name == name || slices.Contains(l.Also, name) {
 			return l.How
 		}
-		names = append(names, l.Name)
+		names = append(append(names, l.Name), l.Also...)
 	}
 	return unknownList{fmt.Errorf("partners: %s has no list %q, but %s", p.Name, name, strings.Join(names, ", "))}
 }

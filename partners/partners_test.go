@@ -31,6 +31,11 @@ import (
 
 // Each partner is complete: each fact has a source, each source is used, and its values can be used.
 func TestValues(t *testing.T) {
+	whose := []string{
+		"", "app", "IP address", "provider", "route", // of all customers
+		"account", "workspace", "installation", "base", "repository", "user", "token", "API key",
+		"app and account", "app and mailbox", "app and organisation", "app and tenant", "app and user", "app, IP and device",
+	}
 	t.Parallel()
 	names := make(map[string]bool)
 	for _, p := range all() {
@@ -71,7 +76,10 @@ func TestValues(t *testing.T) {
 					if l.N < 1 || l.Per <= 0 && l.Of == "" {
 						t.Errorf("%s: %+v", what, l)
 					}
-					if l.Default && (l.Observed || l.Plan != "" || l.Of != "") {
+					if !slices.Contains(whose, l.For) {
+						t.Errorf("%s: for whom is %q? %+v", what, l.For, l)
+					}
+					if l.Default && (l.Observed || l.Plan != "" || l.Of != "" && l.Of != "calls in flight") {
 						t.Errorf("%s: a default must hold for all: %+v", what, l)
 					}
 				}
@@ -449,7 +457,7 @@ func TestPartner(t *testing.T) {
 			t.Error(bad, got)
 		}
 	}
-	if err := partners.HubSpot.Page("nothing").Check(); err == nil || !strings.Contains(err.Error(), "objects, search") {
+	if err := partners.HubSpot.Page("nothing").Check(); err == nil || !strings.Contains(err.Error(), "objects, contacts, companies, search") {
 		t.Error(err)
 	}
 	if _, err := p.Webhook(""); err == nil {
@@ -466,7 +474,7 @@ func TestSharedOptions(t *testing.T) {
 	for _, x := range []struct {
 		p         *partners.Partner
 		customers int
-	}{{partners.Guesty, 3}, {partners.Mews, 1}, {partners.Attio, 0}} {
+	}{{partners.Guesty, 3}, {partners.Mews, 1}, {partners.Attio, 2}, {partners.HubSpot, 1}, {partners.QuickBooks, 2}, {partners.Xero, 1}, {partners.Airtable, 1}} {
 		limits := func(opts []belay.Option) int {
 			c, err := belay.New("https://x.example", opts...)
 			if err != nil {

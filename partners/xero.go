@@ -63,12 +63,12 @@ var Xero = &Partner{
 	},
 	Limits: []Limit{
 		{N: 60, Per: time.Minute, For: "app and organisation", Default: true, From: "1 17"},
-		{N: 5, Of: "calls in flight", For: "app and organisation", From: "1 17"},
+		{N: 5, Of: inFlight, For: "app and organisation", Default: true, From: "1 17"},
 		{
 			N: 5000, Per: 24 * time.Hour, For: "app and organisation", Where: "since March 2026 said to differ by plan",
 			From: "1 17 18",
 		},
-		{N: 10_000, Per: time.Minute, For: "app", Where: "all organisations together", From: "1"},
+		{N: 10_000, Per: time.Minute, For: "app", Where: "all organisations together", Default: true, From: "1"},
 	},
 	Waits: []Fact{
 		{"A 429 has Retry-After in seconds, which may be many hours when the limit of the day is reached.", "1 14"},

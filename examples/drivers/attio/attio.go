@@ -27,7 +27,8 @@ type Driver struct {
 // with the value "off" makes the integration read only, while a rollout is watched for example.
 func Register(r *driver.Registry, opts ...belay.Option) (*driver.Factory[*Driver], error) {
 	return driver.Register(r, driver.Partner{
-		Name: partners.Attio.Name, BaseURL: partners.Attio.Base.URL, Options: append(partners.Attio.Options(), opts...),
+		Name: partners.Attio.Name, BaseURL: partners.Attio.Base.URL, Options: append(partners.Attio.SharedOptions(), opts...),
+		CustomerLimits: partners.Attio.CustomerLimits(),
 	}, func(_ context.Context, i driver.Integration) (*Driver, error) {
 		return &Driver{i.Client, i.Labels["writes"] != "off"}, nil
 	})

@@ -260,6 +260,7 @@ func TestLimits(t *testing.T) {
 			return nil
 		}
 		require.Less(t, took(100, query), time.Second)
+		require.GreaterOrEqual(t, took(101, query), time.Second)
 		time.Sleep(time.Minute)
 		write := func() error { return d.PushStatus(t.Context(), "p0", "x") }
 		require.Less(t, took(25, write), time.Second)

@@ -45,12 +45,12 @@ func Rollout(first string) driver.Rollout {
 	return driver.Rollout{Stable: V1, Next: V2, Override: map[string]string{first: V2}}
 }
 
-// Register adds Guesty to a registry. The settings of an integration have App.ClientCredentials as Auth, and
-// partners.Guesty.CustomerLimits as Limits: each account has its own.
+// Register adds Guesty to a registry. The settings of an integration have App.ClientCredentials as Auth. Each account has
+// the three tiers of limits for itself.
 func Register(r *driver.Registry, rollout driver.Rollout, opts ...belay.Option) (*driver.Factory[*Driver], error) {
-	own := append(partners.Guesty.SharedOptions(), belay.WithMaxInFlight(15)) // more at once are refused
 	return driver.Register(r, driver.Partner{
-		Name: partners.Guesty.Name, BaseURL: partners.Guesty.Base.URL, Options: append(own, opts...), Rollout: rollout,
+		Name: partners.Guesty.Name, BaseURL: partners.Guesty.Base.URL, Options: append(partners.Guesty.SharedOptions(), opts...),
+		CustomerLimits: partners.Guesty.CustomerLimits(), Rollout: rollout,
 	}, func(_ context.Context, i driver.Integration) (*Driver, error) {
 		d := &Driver{client: i.Client, reservations: oldReservations{}}
 		if i.Version == V2 {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,7 +20,6 @@ import (
 	"github.com/belay-go/belay/driver"
 	"github.com/belay-go/belay/examples/drivers/guesty"
 	"github.com/belay-go/belay/oauth"
-	"github.com/belay-go/belay/partners"
 	"github.com/belay-go/belay/webhook"
 )
 
@@ -99,7 +99,7 @@ const secret = "guesty-canary-a1b2c3d4"
 func factory(t testing.TB, rt http.RoundTripper, auth belay.Authenticator, rollout driver.Rollout) *driver.Factory[*guesty.Driver] {
 	t.Helper()
 	r, err := driver.NewRegistry(func(context.Context, string, string) (driver.Settings, error) {
-		return driver.Settings{Auth: auth, Limits: partners.Guesty.CustomerLimits()}, nil
+		return driver.Settings{Auth: auth}, nil
 	},
 		belay.WithTransport(rt))
 	require.NoError(t, err)
@@ -232,6 +232,32 @@ func TestTokens(t *testing.T) {
 			require.NoError(t, app.Close())
 		}
 		require.Equal(t, 1, tokens)
+	})
+}
+
+// Each account has the three tiers for itself: 15 calls in a second, 120 in a minute, 5,000 in an hour.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		of := factory(t, belaytest.Handler(newFake(1, 1)), belay.Bearer(belay.NewSecret(secret)), driver.Rollout{Stable: guesty.V1})
+		account := func(name string) *guesty.Driver {
+			d, err := of.Open(t.Context(), name)
+			require.NoError(t, err)
+			return d
+		}
+		took := func(n int, d *guesty.Driver) time.Duration {
+			began := time.Now()
+			for range n {
+				require.NoError(t, d.Check(belay.PatienceContext(t.Context(), 2*time.Hour)))
+			}
+			return time.Since(began)
+		}
+		for calls, least := range map[int]time.Duration{15: 0, 16: time.Second, 120: 7 * time.Second, 121: time.Minute, 5001: time.Hour} {
+			spent := took(calls, account(fmt.Sprint("account-", calls)))
+			require.GreaterOrEqual(t, spent, least, calls)
+			require.Less(t, spent, least+least/3+time.Second, calls)
+		}
+		require.Less(t, took(15, account("another")), time.Second, "its limits are its own")
 	})
 }
 

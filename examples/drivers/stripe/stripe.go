@@ -24,7 +24,8 @@ type Driver struct{ client *belay.Client }
 func Register(r *driver.Registry, opts ...belay.Option) (*driver.Factory[*Driver], error) {
 	return driver.Register(r, driver.Partner{
 		Name: partners.Stripe.Name, BaseURL: partners.Stripe.Base.URL,
-		Options: append(append(partners.Stripe.Options(), belay.WithHeader("Stripe-Version", version)), opts...),
+		Options:        append(append(partners.Stripe.SharedOptions(), belay.WithHeader("Stripe-Version", version)), opts...),
+		CustomerLimits: partners.Stripe.CustomerLimits(),
 	}, func(_ context.Context, i driver.Integration) (*Driver, error) { return &Driver{i.Client}, nil })
 }
 
