@@ -74,7 +74,7 @@ var Asana = &Partner{
 		},
 	},
 	Errors: Errors{
-		Message: "errors.message", RequestID: "errors.phrase", From: "3",
+		Message: "errors.message", From: "3",
 		Notes: []Fact{
 			{"errors is an array; no code was seen. Only a 500 has a phrase, which stands for a request id.", "3"},
 			{"A 402 is a call that needs a paid plan, a 451 one that the law forbids.", "3"},

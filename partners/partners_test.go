@@ -333,7 +333,74 @@ func checkFailure(t *testing.T, p *partners.Partner, s shape) {
 		if e.Code != s.arg(1) || e.RequestID != s.arg(2) {
 			t.Errorf("error: code %q, request id %q, wanted %v", e.Code, e.RequestID, s.args)
 		}
+		for what, at := range map[string]struct{ path, got string }{
+			"code": {p.Errors.Code, e.Code}, "message": {p.Errors.Message, e.Message}, "request id": {p.Errors.RequestID, e.RequestID},
+		} {
+			if what == "request id" && p.Errors.RequestHeader != "" { // the header's is as good
+				continue
+			}
+			if stated := valueAt(s.body, at.path); stated != "" && !strings.HasPrefix(stated, "map[") && !strings.Contains(at.got, stated) {
+				t.Errorf("the %s at %s is %q, and the error has %q", what, at.path, stated, at.got)
+			}
+		}
 	})
+}
+
+// valueAt returns the text at a path, empty if there is none; of an array without a number it takes the first element.
+func valueAt(body []byte, path string) string {
+	var at any
+	if path == "" || json.Unmarshal(body, &at) != nil {
+		return ""
+	}
+	for _, name := range strings.Split(strings.NewReplacer("[]", "", "[0]", "").Replace(path), ".") {
+		if list, ok := at.([]any); ok && len(list) > 0 {
+			if at = list[0]; name == "0" {
+				continue
+			}
+		}
+		object, _ := at.(map[string]any)
+		if name != "" {
+			at = object[name]
+		}
+	}
+	if list, ok := at.([]any); ok && len(list) > 0 {
+		at = list[0]
+	}
+	if at == nil {
+		return ""
+	}
+	return fmt.Sprint(at)
+}
+
+// checkTokenRequest checks that a refresh is sent to where, and in the form in which, the partner wants it.
+func checkTokenRequest(t *testing.T, p *partners.Partner, req *http.Request) {
+	t.Helper()
+	want := p.OAuth.TokenURL
+	if p.OAuth.RefreshURL != "" {
+		want = p.OAuth.RefreshURL
+	}
+	for strings.Contains(want, "{") {
+		from, to := strings.Index(want, "{"), strings.Index(want, "}")
+		want = want[:from] + "customer.example" + want[to+1:]
+	}
+	if req.Method != http.MethodPost || req.URL.String() != want {
+		t.Errorf("token: %s %s, wanted %s", req.Method, req.URL, want)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, secret, basic := req.BasicAuth()
+	if wantBasic := p.OAuth.Style == oauth.StyleHeader; basic != wantBasic || basic && (id != "client" || secret != "secret") ||
+		!basic && (!strings.Contains(string(body), "client_secret") || !strings.Contains(string(body), "secret")) {
+		t.Errorf("token: the client does not authenticate as it should: Basic is %t", basic)
+	}
+	if kind := req.Header.Get("Content-Type"); strings.Contains(kind, "json") != p.OAuth.JSON || json.Valid(body) != p.OAuth.JSON {
+		t.Errorf("token: the request is %s", kind)
+	}
+	if !strings.Contains(string(body), "refresh_token") || !strings.Contains(string(body), "old") {
+		t.Error("token: the request is no refresh")
+	}
 }
 
 func checkToken(t *testing.T, p *partners.Partner, s shape) {
@@ -354,7 +421,10 @@ func checkToken(t *testing.T, p *partners.Partner, s shape) {
 			t.Fatal(err)
 		}
 		cfg.Store = store
-		cfg.Transport = roundTrip(func(req *http.Request) (*http.Response, error) { return s.resp(req), nil })
+		cfg.Transport = roundTrip(func(req *http.Request) (*http.Response, error) {
+			checkTokenRequest(t, p, req)
+			return s.resp(req), nil
+		})
 		app, err := oauth.New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -379,6 +449,11 @@ func checkToken(t *testing.T, p *partners.Partner, s shape) {
 		}
 		if refresh := s.arg(1); refresh != "" && got.Refresh.Reveal() != refresh {
 			t.Errorf("token: the refresh token is not %s", refresh)
+		}
+		for _, name := range p.OAuth.Keep { // scope and the kind of the token are fields of their own
+			if v := valueAt(s.body, name); v != "" && name != "refresh_token" && name != "token_type" && got.Extra[name].Reveal() == "" {
+				t.Errorf("token: %s is worth keeping, and is not kept", name)
+			}
 		}
 		var life time.Duration
 		if s.arg(2) != "" {
@@ -456,6 +531,9 @@ func TestPartner(t *testing.T) {
 		if got, err := p.URL(bad...); err == nil {
 			t.Error(bad, got)
 		}
+	}
+	if got := partners.HubSpot.Page("contacts"); got == nil || got.ItemsPath() != "results" {
+		t.Errorf("%#v", got)
 	}
 	if err := partners.HubSpot.Page("nothing").Check(); err == nil || !strings.Contains(err.Error(), "objects, contacts, companies, search") {
 		t.Error(err)

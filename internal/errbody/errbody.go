@@ -136,13 +136,14 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 	in.sentences(m["message"])       // NestJS
 	in.sentences(m["errorMessages"]) // Jira
 	set(&in.Message, m, "detail", "error_description", "title", "description", "error_message", "reason", "msg")
-	set(&in.RequestID, m, "request_id", "requestId", "correlationId", "trackingId")
+	set(&in.RequestID, m, "request_id", "requestId", "correlationId", "correlation_id", "trackingId", "errorId", "RequestId") // Okta, Mews
 	set(&in.Scope, m, "needed", "missing_scope", "required_scope")
 	in.waits(m)
 	for _, name := range [...]string{"extensions", "details", "data", "meta"} { // GraphQL and others
 		var inner map[string]json.RawMessage
 		if raw := m[name]; len(raw) > 0 && raw[0] == '{' && json.Unmarshal(raw, &inner) == nil {
 			in.waits(inner)
+			set(&in.RequestID, inner, "request_id", "ruid") // monday, Booking.com
 			if name == "extensions" {
 				set(&in.Code, inner, "code")
 			}
