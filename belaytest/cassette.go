@@ -44,6 +44,9 @@ type Cassette struct {
 	// MaxAge is the age, by the answers' Date, from which a playback logs that the cassette is old. Zero means 180 days,
 	// negative never.
 	MaxAge time.Duration
+	// Partly allows that a test does not play all that is recorded. False fails it then: what the driver no longer sends
+	// would go unseen.
+	Partly bool
 	// Redact changes the bodies of requests and answers before they are written or compared, to remove the
 	// names of customers for example. It must return the same text for the same body. Nil changes nothing.
 	Redact func(contentType, body string) string
@@ -51,8 +54,9 @@ type Cassette struct {
 
 // Open returns the transport, for use until the test ends. A request gets the answer to the first recorded request, not
 // yet played, with the same method, URL and body; a masked part of the recording matches any text. If there is none,
-// the request fails with an error that names its method and URL. A recording where the environment's CI is set fails
-// the test, and so does a file in which something stands that looks like a secret.
+// the request fails with an error that names its method and URL, and what was not played fails the test in the end. A
+// recording where the environment's CI is set fails the test, and so does a file in which something stands that looks
+// like a secret.
 func (c Cassette) Open(t testing.TB) http.RoundTripper {
 	t.Helper()
 	if c.Real == nil {
@@ -70,6 +74,9 @@ func (c Cassette) Open(t testing.TB) http.RoundTripper {
 		c.reportAge(t, loaded.Interactions, time.Now())
 		tape.tape = loaded
 		tape.played = make([]bool, len(loaded.Interactions))
+		if !c.Partly {
+			t.Cleanup(func() { tape.allPlayed(t) })
+		}
 		return tape
 	}
 	if inCI() {
@@ -169,6 +176,18 @@ func (t *tape) play(req *http.Request, body []byte) (*http.Response, error) {
 	}
 	_, target, _ := strings.Cut(want.URL, "://") // a client would remove the query of a URL
 	return nil, fmt.Errorf("belaytest: nothing (more) is recorded in %s.yaml for %s %s", t.Path, req.Method, target)
+}
+
+// allPlayed fails a test that has succeeded without all that is recorded.
+func (t *tape) allPlayed(test testing.TB) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for n, played := range t.played {
+		if was := t.tape.Interactions[n].Request; !played && !test.Failed() {
+			_, target, _ := strings.Cut(was.URL, "://")
+			test.Errorf("belaytest: the cassette %s.yaml has %s %s, which was not sent: record it again, or set Partly", t.Path, was.Method, target)
+		}
+	}
 }
 
 // save masks the recorded interactions and writes the file.

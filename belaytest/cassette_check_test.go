@@ -99,7 +99,7 @@ func TestCassetteCanary(t *testing.T) {
 				f := &fatal{TB: t}
 				func() {
 					defer func() { _ = recover() }()
-					belaytest.Cassette{Path: path, Secrets: secrets}.Open(f)
+					belaytest.Cassette{Path: path, Secrets: secrets, Partly: true}.Open(f)
 				}()
 				return f.text
 			}
@@ -117,7 +117,7 @@ func TestCassetteCanary(t *testing.T) {
 	}
 	require.Empty(t, func() string {
 		f := &fatal{TB: t}
-		belaytest.Cassette{Path: recorded(t, "GET", plain+"?page=2", "Accept: application/json", "", "Content-Type: application/json", `{"id": "cus_NffrFeUfNV2Hib", "name": "x"}`)}.Open(f)
+		belaytest.Cassette{Path: recorded(t, "GET", plain+"?page=2", "Accept: application/json", "", "Content-Type: application/json", `{"id": "cus_NffrFeUfNV2Hib", "name": "x"}`), Partly: true}.Open(f)
 		return f.text
 	}())
 }
@@ -162,10 +162,10 @@ func TestCassetteRecordsSafely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { ask(t, belaytest.Cassette{Path: path, Secrets: secrets, MaxAge: -1}.Open(t)) })
 
 	old := &logs{TB: t}
-	belaytest.Cassette{Path: path}.Open(old)
+	belaytest.Cassette{Path: path, Partly: true}.Open(old)
 	require.Regexp(t, `is \d+ days old: record it again`, old.b.String())
 	fresh := &logs{TB: t}
-	belaytest.Cassette{Path: path, MaxAge: -1}.Open(fresh)
+	belaytest.Cassette{Path: path, MaxAge: -1, Partly: true}.Open(fresh)
 	require.Empty(t, fresh.b.String())
 
 	belaytest.CI.Store(true)
@@ -186,3 +186,29 @@ type logs struct {
 
 func (l *logs) Logf(format string, args ...any) { fmt.Fprintf(&l.b, format, args...) }
 func (l *logs) Helper()                         {}
+
+// A request that is recorded and not sent any more fails the test in the end, unless that is allowed.
+func TestCassetteNotPlayed(t *testing.T) {
+	path := recorded(t, "GET", "https://partner.test/things", "Accept: application/json", "", "Content-Type: application/json", "{}")
+	for partly, want := range map[bool]string{false: "GET partner.test/things, which was not sent", true: ""} {
+		test := &ending{TB: t}
+		belaytest.Cassette{Path: path, Partly: partly}.Open(test)
+		for _, f := range test.cleanups {
+			f()
+		}
+		require.Contains(t, test.text, want)
+		require.Equal(t, want == "", test.text == "")
+	}
+}
+
+// ending is a test whose end can be called.
+type ending struct {
+	testing.TB
+	cleanups []func()
+	text     string
+}
+
+func (e *ending) Cleanup(f func())                  { e.cleanups = append(e.cleanups, f) }
+func (e *ending) Errorf(format string, args ...any) { e.text += fmt.Sprintf(format, args...) }
+func (e *ending) Failed() bool                      { return false }
+func (e *ending) Helper()                           {}

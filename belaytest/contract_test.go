@@ -38,6 +38,7 @@ func TestContract(t *testing.T) {
 		"a limit is lower":       {body: before, limit: "90", broken: "/me: the header X-Ratelimit-Limit says 90, said 100"},
 		"a limit is higher":      {body: before, limit: "200", new: "/me: the header X-Ratelimit-Limit says 200, said 100"},
 		"the header is gone":     {body: before, limit: "-", broken: "/me: the header X-Ratelimit-Limit is gone"},
+		"a null has a value":     {body: strings.Replace(before, `"phone": null`, `"phone": "1"`, 1), new: "/me: the field phone is text, was null"},
 		"a map has other names":  {body: strings.Replace(before, "cus_123456789", "cus_1a2b3c4d5e6f", 1)},
 		"a map's value is other": {body: strings.Replace(before, `{"n": 1}`, `{"n": "1"}`, 1), broken: "/me: the field by.{}.n is text, was number"},
 	} {
@@ -74,6 +75,39 @@ func TestContract(t *testing.T) {
 			require.Equal(t, c.new, strings.Join(r.New, "; "))
 			require.Equal(t, c.broken != "", len(found.texts) > 0)
 		})
+	}
+}
+
+// Limits in the forms of partners are compared as numbers, and an update keeps what a field has been.
+func TestContractOfSeveralDays(t *testing.T) {
+	t.Parallel()
+	limits := []string{"X-Shopify-Shop-Api-Call-Limit: 3/40", "Sforce-Limit-Info: api-usage=18/5000", `RateLimit-Policy: "default";q=100;w=60`, "X-DayLimit-Remaining: 7"}
+	body := `{"phone": null}`
+	client, err := belay.New("https://partner.test", belay.WithTransport(belaytest.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for _, line := range limits {
+			name, value, _ := strings.Cut(line, ": ")
+			w.Header().Set(name, value)
+		}
+		_, _ = w.Write([]byte(body))
+	}))))
+	require.NoError(t, err)
+	contract := belaytest.Contract{Path: filepath.Join(t.TempDir(), "crm.json"), Calls: []string{"/me"}}
+	contract.Check(t, client)
+	limits = []string{"X-Shopify-Shop-Api-Call-Limit: 9/40", "Sforce-Limit-Info: api-usage=19/5000", `RateLimit-Policy: "default";q=100;w=60`, "X-DayLimit-Remaining: 6"}
+	require.Empty(t, contract.Check(t, client), "another day")
+	limits = []string{"X-Shopify-Shop-Api-Call-Limit: 9/20", "Sforce-Limit-Info: api-usage=19/4000", `RateLimit-Policy: "default";q=50;w=60`}
+	require.Equal(t, []string{
+		"/me: the header Ratelimit-Policy says 50, said 100", "/me: the header Sforce-Limit-Info says 4000, said 5000",
+		"/me: the header X-Daylimit-Remaining is gone", "/me: the header X-Shopify-Shop-Api-Call-Limit says 20, said 40",
+	}, contract.Check(&findings{TB: t}, client).Broken)
+
+	body = `{"phone": "1"}`
+	contract.Update = true
+	contract.Check(t, client)
+	contract.Update = false
+	for _, body = range []string{`{"phone": null}`, `{"phone": "2"}`} {
+		require.Empty(t, contract.Check(t, client))
 	}
 }
 
