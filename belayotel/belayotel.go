@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,7 +33,8 @@ type Config struct {
 	NoIntegrations bool
 }
 
-// Tracer is a [belay.Tracer]. Create it with [New]. It is safe for concurrent use.
+// Tracer is a [belay.Tracer]. Create it with [New]. It is safe for concurrent use. A partner has at most 200 endpoints as
+// labels; each later one is "other".
 type Tracer struct {
 	tracer       trace.Tracer
 	propagator   propagation.TextMapPropagator // nil sends nothing
@@ -40,8 +42,9 @@ type Tracer struct {
 	attempts     metric.Float64Histogram
 	calls        metric.Float64Histogram
 
-	mu     sync.RWMutex
-	places map[place]*labels
+	mu        sync.RWMutex
+	places    map[place]*labels
+	endpoints map[string]map[string]bool // those that are labels, by partner
 }
 
 const scope = "github.com/belay-go/belay/belayotel"
@@ -62,7 +65,7 @@ func New(cfg Config) (*Tracer, error) {
 	}
 	t := &Tracer{
 		tracer: cfg.TracerProvider.Tracer(scope), propagator: cfg.Propagator, integrations: !cfg.NoIntegrations,
-		places: make(map[place]*labels),
+		places: make(map[place]*labels), endpoints: make(map[string]map[string]bool),
 	}
 	meter := cfg.MeterProvider.Meter(scope)
 	buckets := metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60)
@@ -97,8 +100,10 @@ type outcome struct {
 }
 
 const (
-	mostPlaces   = 2000
-	mostOutcomes = 200 // of a place
+	mostPlaces    = 2000
+	mostOutcomes  = 200 // of a place
+	mostEndpoints = 200 // of a partner; each later one is other
+	other         = "other"
 )
 
 // labelsOf returns the labels of a call. Beyond mostPlaces they are made anew each time, under their endpoint.
@@ -113,17 +118,31 @@ func (t *Tracer) labelsOf(call *belay.CallInfo) *labels {
 	if l != nil {
 		return l
 	}
-	l = newLabels(call, key.integration)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	l = newLabels(call, key.integration, t.endpoint(call))
 	if call.Route != "" && len(t.places) < mostPlaces { // raw paths are not kept
 		t.places[key] = l
 	}
 	return l
 }
 
-func newLabels(call *belay.CallInfo, integration string) *labels {
-	endpoint := call.Endpoint()
+// endpoint returns the endpoint of a call as a label. The caller holds t.mu.
+func (t *Tracer) endpoint(call *belay.CallInfo) string {
+	endpoint, known := call.Endpoint(), t.endpoints[call.Partner]
+	switch {
+	case known[endpoint]:
+	case len(known) >= mostEndpoints || known == nil && len(t.endpoints) >= mostPlaces:
+		return other
+	case known == nil:
+		t.endpoints[call.Partner] = map[string]bool{endpoint: true}
+	default:
+		known[endpoint] = true
+	}
+	return endpoint
+}
+
+func newLabels(call *belay.CallInfo, integration, endpoint string) *labels {
 	method := methodOf(call.Method)
 	common := []attribute.KeyValue{
 		attribute.String("http.request.method", method), attribute.String("url.template", endpoint),
@@ -138,7 +157,7 @@ func newLabels(call *belay.CallInfo, integration string) *labels {
 			port = n
 		}
 		common = append(common, attribute.Int("server.port", port), attribute.String("url.scheme", u.Scheme))
-		full := attribute.String("url.full", u.Scheme+"://"+u.Host+endpoint)
+		full := attribute.String("url.full", u.Scheme+"://"+u.Host+"/"+strings.TrimPrefix(endpoint, "/"))
 		common = append(common, full)
 	}
 	partner := attribute.String("belay.partner", call.Partner)

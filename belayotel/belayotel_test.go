@@ -205,6 +205,30 @@ func TestSwitches(t *testing.T) {
 	}
 }
 
+// Whatever paths are typed, a partner has a bounded number of endpoints.
+func TestEndpointsAreBounded(t *testing.T) {
+	t.Parallel()
+	tracer, spans, _ := newTracer(t, belayotel.Config{})
+	c, err := belay.New("https://crm.example", belay.WithObserver(tracer),
+		belay.WithTransport(roundTrip(func(*http.Request) (*http.Response, error) { return answer(200), nil })))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		word := string([]byte{'a' + byte(i%26), 'a' + byte(i/26%26), 'a' + byte(i/676)})
+		if _, err := belay.Get[belay.None](t.Context(), c, "/"+word); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := make(map[string]bool)
+	for _, s := range spans.GetSpans() {
+		names[s.Name] = true
+	}
+	if len(names) != 2*201 || !names["GET other"] {
+		t.Errorf("%d names of spans", len(names))
+	}
+}
+
 // A call with belayotel costs no more than with otelhttp, which has no span of the call.
 func BenchmarkSpans(b *testing.B) {
 	stub := roundTrip(func(*http.Request) (*http.Response, error) { return answer(200), nil })
