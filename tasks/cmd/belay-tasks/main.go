@@ -26,7 +26,7 @@ const usage = `usage: belay-tasks [-db DSN] command [flags]
   status                      show the queues and the processes
   drain    [-wait 60s]        hold all queues, and wait until no task runs
   resume                      let them go on
-  verify   [-n 1] [-wait 60s] wait until n processes give signs of life
+  verify   [-n 1] [-wait 60s] wait until n processes give signs of life, behind a drain n new ones
   dead     [-since 24h] [-kind K] [-queue Q]
                               show the dead letters, grouped by what went wrong
   replay   [-fingerprint F] [-kind K] [-queue Q] [-since 24h] [-per-second 10] [-limit N] [-run]

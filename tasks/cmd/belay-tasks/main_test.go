@@ -72,13 +72,16 @@ func TestDeploy(t *testing.T) {
 		t.Error(out, err)
 	}
 	status(`crm +2 +2 +\d+s +0 +0 +drain *\n`)
+	if _, err := belay("verify", "-wait", "0s"); !errors.Is(err, errLate) {
+		t.Error("the old process is taken for a new one:", err)
+	}
+	if _, err := belay("resume"); err != nil {
+		t.Error(err)
+	}
 	if _, err := belay("verify"); err != nil {
 		t.Error(err)
 	}
 	if _, err := belay("verify", "-n", "2", "-wait", "0s"); !errors.Is(err, errLate) {
-		t.Error(err)
-	}
-	if _, err := belay("resume"); err != nil {
 		t.Error(err)
 	}
 	status(`WAITING.*\n(?s:.*)processes: 1\n`)
