@@ -3,7 +3,7 @@
 // is deployed, and a downtime leaves a backlog. In the end it says what became of each task, and that nothing was lost.
 //
 //	go run .                            on a SQLite file
-//	go run . -postgres postgres://…     on PostgreSQL
+//	go run . -postgres postgres://…     on PostgreSQL, in an empty database
 //	go run . -addr 127.0.0.1:8080       with River's web interface and metrics, until it is stopped
 package main
 
@@ -28,7 +28,7 @@ import (
 )
 
 func main() {
-	postgres := flag.String("postgres", "", "the address of a PostgreSQL, instead of a SQLite file")
+	postgres := flag.String("postgres", "", "the address of an empty database of PostgreSQL, instead of a SQLite file")
 	addr := flag.String("addr", "", "serve what there is to see, and stay after the end")
 	work := flag.String("work", "", "be the worker of this database; the command starts itself so")
 	flag.Parse()

@@ -232,11 +232,11 @@ func workOn(ctx context.Context, dsn string) error {
 
 func createTables(ctx context.Context, db *sql.DB) error {
 	for _, statement := range []string{
-		"create table if not exists records (partner text not null, company text not null, id text not null, version bigint not null, primary key (partner, company, id))",
-		"create table if not exists events (id text not null)",
+		"create table records (partner text not null, company text not null, id text not null, version bigint not null, primary key (partner, company, id))",
+		"create table events (id text not null)",
 	} {
 		if _, err := db.ExecContext(ctx, statement); err != nil {
-			return err
+			return fmt.Errorf("the database must be an empty one: %w", err)
 		}
 	}
 	return nil
