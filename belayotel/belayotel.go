@@ -118,19 +118,27 @@ func (t *Tracer) labelsOf(call *belay.CallInfo) *labels {
 	if l != nil {
 		return l
 	}
+	l = newLabels(call, key.integration, t.endpoint(call))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l = newLabels(call, key.integration, t.endpoint(call))
 	if call.Route != "" && len(t.places) < mostPlaces { // raw paths are not kept
 		t.places[key] = l
 	}
 	return l
 }
 
-// endpoint returns the endpoint of a call as a label. The caller holds t.mu.
+// endpoint returns the endpoint of a call as a label.
 func (t *Tracer) endpoint(call *belay.CallInfo) string {
-	endpoint, known := call.Endpoint(), t.endpoints[call.Partner]
-	switch {
+	endpoint := call.Endpoint()
+	t.mu.RLock()
+	is := t.endpoints[call.Partner][endpoint]
+	t.mu.RUnlock()
+	if is {
+		return endpoint
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch known := t.endpoints[call.Partner]; {
 	case known[endpoint]:
 	case len(known) >= mostEndpoints || known == nil && len(t.endpoints) >= mostPlaces:
 		return other

@@ -289,6 +289,9 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rc.known.Add(1)
 	}
 	accept(status)
+	if len(rc.Observers) == 0 {
+		return
+	}
 	types := make([]string, len(d.Events))
 	for i, e := range d.Events {
 		types[i] = e.Type

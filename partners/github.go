@@ -69,7 +69,7 @@ var GitHub = &Partner{
 		{N: 15_000, Per: time.Hour, For: "installation", Plan: "Enterprise Cloud", From: "1"},
 		{N: 1000, Per: time.Hour, For: "repository", Where: "the token of Actions", From: "1"},
 		{N: 15_000, Per: time.Hour, For: "repository", Plan: "Enterprise Cloud", Where: "the token of Actions", From: "1"},
-		{N: 100, Of: "calls in flight", Where: "REST and GraphQL together", From: "2"},
+		{N: 100, Of: inFlight, Where: "REST and GraphQL together", From: "2"},
 		{
 			N: 900, Per: time.Minute, Of: "points", For: "route",
 			Where: "REST: most reads are 1, most writes 5; some cost another, undisclosed number", From: "2",

@@ -44,7 +44,7 @@ var Guesty = &Partner{
 		{N: 15, Per: time.Second, For: "account", Default: true, From: "3"},
 		{N: 120, Per: time.Minute, For: "account", Default: true, From: "3"},
 		{N: 5000, Per: time.Hour, For: "account", Default: true, From: "3"},
-		{N: 15, Of: "calls in flight", For: "account", From: "3"},
+		{N: 15, Of: inFlight, For: "account", From: "3"},
 	},
 	Waits: []Fact{
 		{"A 429 has Retry-After in seconds.", "3"},

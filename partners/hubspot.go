@@ -72,7 +72,8 @@ var HubSpot = &Partner{
 	},
 	Lists: []List{
 		{
-			Name: "objects", Also: []string{"contacts", "companies"}, How: belay.CursorPages{Items: "results", Cursor: "paging.next.after", Param: "after"}, Most: 100,
+			Name: "objects", Also: []string{"contacts", "companies"},
+			How: belay.CursorPages{Items: "results", Cursor: "paging.next.after", Param: "after"}, Most: 100,
 			Text: "lists; parameter limit", From: "20 21 22",
 		},
 		{

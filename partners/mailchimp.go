@@ -53,7 +53,7 @@ var Mailchimp = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 10, Of: "calls in flight", For: "user", Where: "all apps and keys together", From: "5 17"},
+		{N: 10, Of: inFlight, For: "user", Where: "all apps and keys together", From: "5 17"},
 		{N: 500, Of: "pending batch webhook events", For: "user", Where: "batches", From: "17"},
 		{N: 1000, Of: "operations", Where: "one batch", From: "5"},
 	},

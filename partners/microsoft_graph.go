@@ -55,7 +55,7 @@ var MicrosoftGraph = &Partner{
 			From: "16",
 		},
 		{N: 10_000, Per: 10 * time.Minute, For: "app and mailbox", Where: "Outlook", From: "1"},
-		{N: 4, Of: "calls in flight", For: "app and mailbox", Where: "Outlook", From: "1"},
+		{N: 4, Of: inFlight, For: "app and mailbox", Where: "Outlook", From: "1"},
 		{
 			N: 3500, Per: 10 * time.Second, Of: "resource units", For: "app and tenant",
 			Where: "directory, the smallest tenants", From: "1",
@@ -65,7 +65,7 @@ var MicrosoftGraph = &Partner{
 		{N: 4, Per: time.Second, For: "app", Where: "Teams, one team or channel", From: "1"},
 		{N: 120, Per: time.Minute, For: "user", Where: "OneNote", From: "1"},
 		{N: 400, Per: time.Hour, For: "user", Where: "OneNote", From: "1"},
-		{N: 5, Of: "calls in flight", For: "user", Where: "OneNote", From: "1"},
+		{N: 5, Of: inFlight, For: "user", Where: "OneNote", From: "1"},
 		{
 			N: 1250, Per: time.Minute, Of: "resource units", For: "app and tenant", Where: "SharePoint, the smallest tenants",
 			From: "12",

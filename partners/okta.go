@@ -37,7 +37,7 @@ var Okta = &Partner{
 		Limits: []Limit{
 			{N: 4, Per: time.Second, For: "user", Where: "requests with a user's name and password", From: "3 4"},
 			{N: 60, Per: time.Minute, For: "app, IP and device", Where: "/authorize", From: "4"},
-			{N: 5, Of: "calls in flight", For: "app, IP and device", Where: "/authorize", From: "4"},
+			{N: 5, Of: inFlight, For: "app, IP and device", Where: "/authorize", From: "4"},
 		},
 		Notes: []Fact{
 			{"The client authenticates as its app is set to: Basic, or in the body.", "5 6 9"},
@@ -60,9 +60,9 @@ var Okta = &Partner{
 			N: 40, Per: 10 * time.Second, For: "user", Where: "each endpoint, from the admin console and the dashboard",
 			From: "3 4",
 		},
-		{N: 15, Of: "calls in flight", For: "account", Plan: "free developer", From: "3"},
-		{N: 35, Of: "calls in flight", For: "account", Plan: "paid developer, One App", From: "3"},
-		{N: 75, Of: "calls in flight", For: "account", Plan: "enterprise, workforce", From: "3"},
+		{N: 15, Of: inFlight, For: "account", Plan: "free developer", From: "3"},
+		{N: 35, Of: inFlight, For: "account", Plan: "paid developer, One App", From: "3"},
+		{N: 75, Of: inFlight, For: "account", Plan: "enterprise, workforce", From: "3"},
 	},
 	Waits: []Fact{
 		{"Each answer has X-Rate-Limit-Limit, -Remaining and -Reset; the reset is a time in seconds of UTC.", "2"},

@@ -109,9 +109,9 @@ type Limit struct {
 	// Of is what is counted if it is not calls, such as "points"; such a limit is not applied by Options, but for one of
 	// "calls in flight".
 	Of string
-	// For is for whom the limit is: "app" and "IP address" are all customers together; "account", "workspace",
-	// "organisation", "tenant", "installation", "base", "repository", "user", "mailbox" and "token", also behind "app and",
-	// are one customer or a part of it; "route" is an endpoint. Empty is not known. Plan is the plan that it is for, and
+	// For is for whom the limit is: "app", "IP address" and "provider" are all customers together, "route" is an endpoint,
+	// and anything else, such as "account", "token" or "app and organisation", is one customer or a part of it. Empty is
+	// not known. Plan is the plan that it is for, and
 	// Where the part of the API.
 	For, Plan, Where string
 	// Observed says that somebody has measured it, and the partner does not state it.

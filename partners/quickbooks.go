@@ -73,7 +73,7 @@ var QuickBooks = &Partner{
 			From: "1",
 		},
 		{N: 40, Per: 24 * time.Hour, Of: "e-mails", For: "account", Where: "sandbox", From: "1"},
-		{N: 10, Of: "calls in flight", For: "app and account", Where: "older text", From: "2"},
+		{N: 10, Of: inFlight, For: "app and account", Where: "older text", From: "2"},
 	},
 	Waits: []Fact{
 		{"Wait 60 seconds after a 429, says the vendor; the Builder tier's limit of a month is a 429 too.", "1"},

@@ -40,7 +40,7 @@ type Config struct {
 	// process runs its tasks. Zero means 2 s and 8 s; DeadAfter must be at least twice Heartbeat.
 	Heartbeat, DeadAfter time.Duration
 	// Shared lets several processes work on one SQLite file. Without it one process holds the file while it works, and
-	// runs the tasks of the one before at once. It has no meaning for PostgreSQL.
+	// runs the tasks of the one before at once. The one kind keeps the other out. It has no meaning for PostgreSQL.
 	Shared bool
 	// MaxDepth bounds the tasks that wait in a queue: an insert above it is a *QueueFullError, until nine tenths of it
 	// wait. Depths are bounds of single queues. Zero means 10,000; negative means no bound.
@@ -215,7 +215,7 @@ func (c *Client[TTx]) Store() *belaysql.Store { return c.store }
 func (c *Client[TTx]) DB() *sql.DB { return c.db }
 
 // Start begins to work on tasks, and to send signs of life. A client without River.Queues only inserts, and need not be
-// started. With SQLite, unless Config.Shared, it is ErrLocked if another process works on the file.
+// started. With SQLite it is ErrLocked if another process works on the file, unless both have Config.Shared.
 func (c *Client[TTx]) Start(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -124,6 +124,9 @@ func (c *Client[TTx]) apply(ctx context.Context, job *rivertype.JobRow, err erro
 		return err
 	}
 	if errors.As(err, &snooze) {
+		if state.Snoozed > 0 { // the worker's own, as of an import that rests: what was waited for before is over
+			_ = river.MetadataSet(ctx, "tasks_snoozed", nil)
+		}
 		return err
 	}
 	if errors.Is(err, ErrLost) { // and nobody has taken it: it is not the task's fault

@@ -87,7 +87,8 @@ func (c *Client[TTx]) countBy(ctx context.Context, query string, args ...any) (m
 	return all, rows.Err()
 }
 
-// schemaVersion is the version of the tables of this package. What a newer one adds, an older one must not mind.
+// schemaVersion is the version of the tables of this package. It rises when an older package must not open them any more, or
+// when something must be made that is not made at each start.
 const schemaVersion = 1
 
 // migrate creates the tables of this package.

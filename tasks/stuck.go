@@ -42,7 +42,7 @@ func (c *Client[TTx]) apart(ctx context.Context, job *rivertype.JobRow, do func(
 			ended <- e
 			if c.runs.end(r) {
 				c.log.WarnContext(ctx, "tasks: a run that was stuck has returned", "task", job.ID, "kind", job.Kind,
-					"after", time.Since(r.began).Round(time.Millisecond))
+					"panicked", e.stack != nil, "after", time.Since(r.began).Round(time.Millisecond))
 			}
 		}()
 		if noted != nil {
@@ -112,7 +112,9 @@ func (s *runs) stuck(id int64, most int) {
 // leave leaves a run to itself. The caller holds s.mu.
 func (s *runs) leave(r *running) {
 	s.left[r.queue]++
-	delete(s.all, r.id)
+	if s.all[r.id] == r {
+		delete(s.all, r.id)
+	}
 	close(r.left)
 }
 

@@ -136,7 +136,8 @@ func (in *Info) object(m map[string]json.RawMessage, depth int) {
 	in.sentences(m["message"])       // NestJS
 	in.sentences(m["errorMessages"]) // Jira
 	set(&in.Message, m, "detail", "error_description", "title", "description", "error_message", "reason", "msg")
-	set(&in.RequestID, m, "request_id", "requestId", "correlationId", "correlation_id", "trackingId", "errorId", "RequestId") // Okta, Mews
+	set(&in.RequestID, m, "request_id", "requestId", "correlationId", "correlation_id", "trackingId",
+		"errorId", "RequestId") // Okta, Mews
 	set(&in.Scope, m, "needed", "missing_scope", "required_scope")
 	in.waits(m)
 	for _, name := range [...]string{"extensions", "details", "data", "meta"} { // GraphQL and others
