@@ -1,9 +1,14 @@
 # Everything CI does, by the same names.
-TOOL := go tool -modfile=tools/go.mod
+TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
 # By count, a few seconds each: with a time, go test now and then reports its own deadline as a failure.
 FUZZTIME ?= 50000x
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
+# SQLite and its C library, translated to Go, are a memory of their own: the race detector would find nothing of ours in it,
+# and make it ten times slower.
+RACE_SQL := $(RACE) $(if $(RACE),-gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc=-race=false)
+# go test -v, which says once more at its end what has failed, and what was skipped.
+VERBOSE := $(TOOL) gotestsum --format standard-verbose --
 
 # Every module of the repository, by the folder of its go.mod.
 MODULES := $(patsubst %/,%,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
@@ -59,26 +64,26 @@ cassettes: ## record the shipped cassettes again, from Stripe's mock server, an 
 test-integration: ## Stripe's mock server through a fault proxy, and an authorization server from npm (skipped without Node), an import that is killed twenty times, webhooks whose receiver is killed, metrics and alerts with promtool, a real Prometheus and a real Alertmanager, the page in a browser, belaysql and tasks with SQLite and PostgreSQL, whose workers are killed (skipped where Debian's packages cannot be installed)
 	command -v chromium >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends chromium) >/dev/null 2>&1 || true
 	command -v prometheus-alertmanager >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends prometheus-alertmanager) >/dev/null 2>&1 || true
-	cd integration && go test $(RACE) -count=1 -v -timeout 10m ./...
-	cd examples/importer && go test -count=1 -v -timeout 10m .
-	BELAY_LOAD=1 go test -count=1 -v -run TestLoad ./inbox
-	cd inbox/boltinbox && go test $(RACE) -count=1 -short ./... && go test -count=1 -v -run 'Killed|Acknowledgements' -timeout 10m .
+	cd integration && $(VERBOSE) $(RACE) -count=1 -timeout 10m ./...
+	cd examples/importer && $(VERBOSE) -count=1 -timeout 10m .
+	BELAY_LOAD=1 $(VERBOSE) -count=1 -run TestLoad ./inbox
+	cd inbox/boltinbox && go test $(RACE) -count=1 -short ./... && $(VERBOSE) -count=1 -run 'Killed|Acknowledgements' -timeout 10m .
 	cd examples/webhooks && go run .
 	command -v promtool >/dev/null || (apt-get update -q && apt-get install -y -q --no-install-recommends prometheus) >/dev/null 2>&1 || true
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || (apt-get update -q && apt-get install -y -q --no-install-recommends postgresql) >/dev/null 2>&1 || true
-	cd belaysql && BELAY_POSTGRES=1 go test $(RACE) -count=1 -v -timeout 10m .
-	cd tasks && BELAY_POSTGRES=1 go test $(RACE) -short -count=1 -timeout 10m ./...
-	cd tasks && BELAY_POSTGRES=1 go test -count=1 -v -run 'Kill|Schedules|Processes|Deploy|DeadLetters|Recover|Outage|Limit|Gone|Retention|Turns|Clock' -timeout 15m .
-	cd tasks/ui && go test $(RACE) -count=1 .
+	cd belaysql && BELAY_POSTGRES=1 $(VERBOSE) $(RACE_SQL) -count=1 -timeout 10m .
+	cd tasks && BELAY_POSTGRES=1 go test $(RACE_SQL) -short -count=1 -timeout 10m ./...
+	cd tasks && BELAY_POSTGRES=1 $(VERBOSE) -count=1 -run 'Kill|Schedules|Processes|Deploy|DeadLetters|Recover|Outage|Limit|Gone|Retention|Turns|Clock' -parallel 4 -timeout 15m .
+	cd tasks/ui && go test $(RACE_SQL) -count=1 .
 	cd examples/drivers/attio && go test $(RACE) -count=1 .
-	cd examples/tasks && BELAY_POSTGRES=1 go test -count=1 -v -timeout 5m .
+	cd examples/tasks && BELAY_POSTGRES=1 $(VERBOSE) -count=1 -timeout 5m .
 	cd belayotel && go test $(RACE) -count=1 ./...
-	cd belayprom && go test $(RACE) -count=1 ./... && go test -count=1 -v -run 'TestPromtool|TestRules|TestQueries|TestAllocations' .
+	cd belayprom && go test $(RACE) -count=1 ./... && $(VERBOSE) -count=1 -run 'TestPromtool|TestRules|TestQueries|TestAllocations' .
 	$(MAKE) -j2 --output-sync=target test-prometheus test-storm # both wait most of the time
 	cd bench && go test -count=1 -short ./...
 
 test-prometheus:
-	cd belayprom && BELAY_PROMETHEUS=1 go test -count=1 -v -run TestPrometheus -timeout 10m .
+	cd belayprom && BELAY_PROMETHEUS=1 $(VERBOSE) -count=1 -run TestPrometheus -timeout 10m .
 
 test-storm:
-	cd examples/health && BELAY_PROMETHEUS=1 go test -count=1 -v -run TestStorm -timeout 10m .
+	cd examples/health && BELAY_PROMETHEUS=1 $(VERBOSE) -count=1 -run TestStorm -timeout 10m .

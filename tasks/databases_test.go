@@ -80,10 +80,10 @@ func started(t testing.TB, dsn string, cfg tasks.Config) *tasks.Client[*sql.Tx] 
 	return c
 }
 
-// eventually waits until f is true.
+// eventually waits until f is true, as long as a slow machine may need for it.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("not yet: " + what)
 		}

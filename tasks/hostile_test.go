@@ -52,7 +52,7 @@ func TestWritersOfManyProcesses(t *testing.T) {
 		for i := range n {
 			insert(t, c, write{fmt.Sprint("key", i%keys), i}, nil)
 		}
-		for deadline := time.Now().Add(90 * time.Second); count(t, c, "select count(*) from river_job where state = 'completed'") < n; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(3 * time.Minute); count(t, c, "select count(*) from river_job where state = 'completed'") < n; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal(count(t, c, "select count(*) from river_job where state = 'completed'"))
 			}

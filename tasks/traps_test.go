@@ -126,7 +126,7 @@ func TestRetention(t *testing.T) {
 		if err := c.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(90 * time.Second); count(t, c, "select count(*) from river_job where state = 'completed'") > 0; time.Sleep(200 * time.Millisecond) {
+		for deadline := time.Now().Add(3 * time.Minute); count(t, c, "select count(*) from river_job where state = 'completed'") > 0; time.Sleep(200 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("nothing was removed")
 			}
@@ -218,7 +218,7 @@ func TestServerIsGone(t *testing.T) {
 	server.Run(t)
 	eventually(t, "it is back", func() bool { try(1); return acknowledged > 100 })
 	try(50)
-	for deadline := time.Now().Add(90 * time.Second); count(t, c, "select count(*) from river_job where state = 'completed'") < acknowledged; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); count(t, c, "select count(*) from river_job where state = 'completed'") < acknowledged; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("not all are completed")
 		}
