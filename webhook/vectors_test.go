@@ -84,7 +84,7 @@ func vectors(t *testing.T) []vector {
 			"",
 		}
 	}
-	return []vector{
+	return append(recipes(), []vector{
 		standard("SW-1", webhook.StandardWebhooks(), "webhook"),
 		standard("SW-1 by Svix", webhook.Svix(), "svix"),
 		standard("SW-1 by Svix under other names", webhook.Svix(), "webhook"),
@@ -483,7 +483,7 @@ func vectors(t *testing.T) []vector {
 			[]string{"X-Zendesk-Webhook-Signature-Timestamp", "X-Zendesk-Webhook-Signature"},
 			1616648967, "", "",
 		},
-	}
+	}...)
 }
 
 // plainHubSpot does not look into a body that is no JSON.
@@ -566,7 +566,11 @@ func TestWebhookOneByteChanged(t *testing.T) {
 			until(v.now)
 			verifier, err := webhook.NewVerifier(v.scheme, belay.NewSecret(v.secret))
 			require.NoError(t, err)
-			for i := range v.body {
+			signed := v.body
+			if v.scheme.Name == "mailgun" { // of the body it signs the time and the token alone
+				signed = v.body[:strings.Index(v.body, `},"event-data"`)]
+			}
+			for i := range signed {
 				for _, bit := range []byte{0x01 << (i % 5)} { // one bit or another
 					body := []byte(v.body)
 					body[i] ^= bit
