@@ -14,6 +14,7 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivershared/riverpilot"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/belay-go/belay/belaysql"
@@ -65,6 +66,10 @@ type Alert struct {
 	At          time.Time
 }
 
+// pluggedDriver is a driver with parts of its own in the place of River's, such as River Pro's. They look for what they
+// know in it, so it cannot be wrapped.
+type pluggedDriver interface{ PluginPilot() riverpilot.Pilot }
+
 const (
 	defaultTimeout = 5 * time.Minute
 	stuckAfter     = time.Minute // behind the timeout
@@ -95,6 +100,7 @@ type Client[TTx any] struct {
 	depths  depths
 	shares  shares
 	writers writers
+	fence   fence // empty for a driver that may not be wrapped
 	wake    *wake // nil for a database that wakes by itself
 	pausing sync.Mutex
 	told    map[string]time.Time // when queues were paused or let go on, guarded by pausing
@@ -161,9 +167,13 @@ func newClient[TTx any](
 	r.JobStuckHandler = c.stuck
 	r.Plugins = append([]rivertype.Plugin{&plugin[TTx]{c: c}}, cfg.River.Plugins...)
 	c.beat.id = r.ID
-	if kind == belaysql.SQLite {
-		c.wake = new(wake)
-		driver = &wakingDriver[TTx]{driver, c.wake}
+	if _, plugged := driver.(pluggedDriver); !plugged {
+		c.fence = fencePostgres
+		if kind == belaysql.SQLite {
+			c.fence, c.wake = fenceSQLite, new(wake)
+			driver = &wakingDriver[TTx]{driver, c.wake}
+		}
+		driver = &fencedDriver[TTx]{driver, c.fence}
 	}
 	if c.Client, err = river.NewClient(driver, &r); err != nil {
 		return nil, err

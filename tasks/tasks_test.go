@@ -321,6 +321,30 @@ func TestKilledWorkers(t *testing.T) {
 	})
 }
 
+// A leader that has died leaves its place to another process as soon as it is taken for dead, and not when its term ends.
+func TestDeadLeader(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, dsn string) {
+		cfg := config(func(context.Context, *river.Job[work]) error { return nil })
+		cfg.Heartbeat, cfg.DeadAfter, cfg.Shared = 100*time.Millisecond, 300*time.Millisecond, true
+		c := opened(t, dsn, cfg)
+		for _, statement := range []string{
+			fmt.Sprint("insert into tasks_clients (id, seen) values ('dead', ", time.Now().UnixMilli(), ")"),
+			"insert into river_leader (elected_at, expires_at, leader_id) values ('2026-01-01 00:00:00', '2126-01-01 00:00:00', 'dead')",
+		} {
+			if _, err := c.DB().Exec(statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "another leader", func() bool {
+			return count(t, c, "select count(*) from river_leader where leader_id <> 'dead'") == 1
+		})
+	})
+}
+
 // A task that kills its process each time becomes a dead letter.
 func TestRequeuesAreBounded(t *testing.T) {
 	each(t, func(t *testing.T, dsn string) {

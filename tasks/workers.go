@@ -212,9 +212,10 @@ func (c *Client[TTx]) requeueWhere(ctx context.Context, dead, id string) error {
 	return nil
 }
 
-// waitForOther waits while another process runs a task that this one ran, too, and reports whether its row is the other
-// one's: River would let this run complete it. A row that nobody has taken yet is taken back: its work is done.
-func (c *Client[TTx]) waitForOther(ctx context.Context, job *rivertype.JobRow) bool {
+// ranElsewhere reports whether another process runs a task that this one ran, too, or has run it. A row that nobody has
+// taken yet is taken back: its work is done. Without a fence it waits until the other one has ended, because River would
+// let this run end it.
+func (c *Client[TTx]) ranElsewhere(ctx context.Context, job *rivertype.JobRow) bool {
 	for ctx.Err() == nil {
 		row, err := c.JobGet(ctx, job.ID)
 		switch {
@@ -222,8 +223,8 @@ func (c *Client[TTx]) waitForOther(ctx context.Context, job *rivertype.JobRow) b
 			return true
 		case err != nil: // the database is away: until it is back, or the client stops
 		case row.State == rivertype.JobStateRunning:
-			if sameRun(row, job) {
-				return false
+			if same := sameRun(row, job); same || c.fence != "" {
+				return !same
 			}
 		case row.State == rivertype.JobStateAvailable && sameRun(row, job):
 			n, err := changed(c.db.ExecContext(ctx, `update river_job set state = 'running', attempt = attempt + 1
