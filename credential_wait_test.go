@@ -130,3 +130,31 @@ func TestScopeIntegration(t *testing.T) {
 		require.Equal(t, "integration", belay.ScopeIntegration.String())
 	})
 }
+
+// The time for which a call waits for its credential is one of its waits.
+func TestCredentialsAreWaits(t *testing.T) {
+	t.Parallel()
+	testkit.Bubble(t, "", func(t *testing.T) {
+		var done []belay.CallDone
+		c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+			time.Sleep(time.Second)
+			return testkit.Reply(200), nil
+		}), belay.WithAuth(authFunc(func(context.Context) (belay.Credential, error) {
+			if len(done) < 1 {
+				time.Sleep(3 * time.Second)
+			}
+			return stamp(time.Now()), nil
+		})), belay.WithObserver(belay.ObserverFunc(func(_ context.Context, e belay.Event) {
+			if e, ok := e.(belay.CallDone); ok {
+				done = append(done, e)
+			}
+		})))
+		for range 2 {
+			require.NoError(t, get(t.Context(), c, "/"))
+		}
+		require.Equal(t, belay.Waits{Credential: 3 * time.Second}, done[0].Waits)
+		require.Equal(t, 4*time.Second, done[0].Duration)
+		require.Equal(t, 3*time.Second, done[0].Waits.Total())
+		require.Zero(t, done[1].Waits)
+	})
+}

@@ -115,7 +115,11 @@ func (x *exchange) credential(auth Authenticator) error {
 
 // ask is credential within ctx, without a note for the client's health.
 func (x *exchange) ask(ctx context.Context, auth Authenticator) error {
+	began := x.clock()
 	cred, err := auth.Credential(ctx)
+	if waited := x.clock() - began; waited >= time.Millisecond {
+		x.record().waits.Credential += waited
+	}
 	if err == nil && cred == nil {
 		err = errors.New("the authenticator returned no credential")
 	}

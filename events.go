@@ -234,16 +234,18 @@ func (RotationRolledBack) event() {}
 
 // Waits holds how long a call waited, by reason.
 type Waits struct {
-	Backoff time.Duration // between attempts
-	Queue   time.Duration // for permits and for pauses
-	Circuit time.Duration // for an open circuit to close
+	Backoff    time.Duration // between attempts
+	Queue      time.Duration // for permits and for pauses
+	Circuit    time.Duration // for an open circuit to close
+	Credential time.Duration // for the authenticator, such as while a token is refreshed; 0 if it took less than a millisecond
 }
 
 // Total returns the sum of the waits.
-func (w Waits) Total() time.Duration { return w.Backoff + w.Queue + w.Circuit }
+func (w Waits) Total() time.Duration { return w.Backoff + w.Queue + w.Circuit + w.Credential }
 
 func (w *Waits) add(o Waits) {
-	w.Backoff, w.Queue, w.Circuit = w.Backoff+o.Backoff, w.Queue+o.Queue, w.Circuit+o.Circuit
+	w.Backoff, w.Queue = w.Backoff+o.Backoff, w.Queue+o.Queue
+	w.Circuit, w.Credential = w.Circuit+o.Circuit, w.Credential+o.Credential
 }
 
 // Redactor returns the text of a body that may be logged, of a request or of the answer to a call that failed; "" means

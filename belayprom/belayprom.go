@@ -241,7 +241,9 @@ func (m *Metrics) callDone(e *belay.CallDone) {
 	if e.Waits == (belay.Waits{}) {
 		return
 	}
-	for cause, d := range map[string]time.Duration{"backoff": e.Waits.Backoff, "queue": e.Waits.Queue, "circuit": e.Waits.Circuit} {
+	for cause, d := range map[string]time.Duration{
+		"backoff": e.Waits.Backoff, "queue": e.Waits.Queue, "circuit": e.Waits.Circuit, "credential": e.Waits.Credential,
+	} {
 		if d > 0 {
 			m.waits.WithLabelValues(m.with(e.Call.Integration, s.partner, cause)...).Add(d.Seconds())
 		}
