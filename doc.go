@@ -41,7 +41,7 @@
 //
 // # The packages
 //
-//	webhook    verifies the webhooks of some thirty partners, and those of a scheme of your own
+//	webhook    verifies the webhooks of some forty partners, and those of a scheme of your own
 //	oauth      gets, keeps and renews tokens (OAuth 2.0)
 //	bulk       works on many items at a time, in batches, or as one call for many lookups
 //	inbox      receives webhooks, keeps them and hands them out
@@ -49,6 +49,7 @@
 //	driver     wraps a partner for an application with many customers
 //	watch      probes integrations, tells what is wrong, and shows it on a page
 //	schema     says which fields answers and records are expected to have
+//	partners   has what is publicly known of some forty partners, as options and paginators
 //	belaytest  is a partner to test against
 //
 // This package verifies the commonest kind of webhook by itself: see [NewWebhookVerifier].

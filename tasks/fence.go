@@ -75,7 +75,7 @@ func (e *fencedTx) JobSetStateIfRunningMany(
 type fence string
 
 const (
-	fenceSQLite   fence = `select json_group_array(job.id) from json_each($1) as run cross join river_job as job
+	fenceSQLite fence = `select json_group_array(job.id) from json_each($1) as run cross join river_job as job
 		on job.id = run.value ->> 'id' and job.attempted_at = run.value ->> 'at'`
 	fencePostgres fence = `select cast(coalesce(json_agg(id), '[]') as text) from (
 		select job.id from jsonb_to_recordset(cast(cast($1 as text) as jsonb)) as run (id bigint, at timestamptz)

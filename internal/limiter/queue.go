@@ -1,6 +1,9 @@
 package limiter
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/belay-go/belay/internal/heap"
@@ -257,4 +260,37 @@ func (s *scheduler) blockerOf(pq *priorityQueue, w *waiter, now time.Duration) (
 		}
 	}
 	return by, at
+}
+
+// eachWaiter calls f for each waiter in a queue, in order of arrival. f may move the waiter or remove it.
+func (s *scheduler) eachWaiter(f func(*waiter)) { inOrder(slices.Collect(maps.Values(s.queues)), f) }
+
+// inOrder calls f for each waiter in the queues, in order of arrival. f may move the waiter or remove it.
+func inOrder(queues []*queue, f func(*waiter)) {
+	var all []*waiter
+	for _, q := range queues {
+		for i := range q.levels {
+			for _, tq := range q.levels[i].queues.All() {
+				for w := tq.head; w != nil; w = w.next {
+					all = append(all, w)
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *waiter) int { return cmp.Compare(a.seq, b.seq) })
+	for _, w := range all {
+		f(w)
+	}
+}
+
+// turnAway ends the wait of w if a pause until the given time is longer than w may wait, just as a new call
+// would be refused.
+func (s *scheduler) turnAway(w *waiter, until time.Duration) {
+	by, wait := w.place, until-s.now()
+	if (by.MaxPause <= 0 || wait <= by.MaxPause) && (by.Patience <= 0 || wait <= by.Patience) && until <= w.deadline {
+		return
+	}
+	s.remove(w)
+	w.err = &Refusal{Reason: WaitTooLong, What: "paused by the partner", Wait: wait}
+	w.signal()
 }

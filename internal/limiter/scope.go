@@ -1,7 +1,6 @@
 package limiter
 
 import (
-	"cmp"
 	"hash/maphash"
 	"maps"
 	"runtime"
@@ -377,37 +376,4 @@ func (s *scheduler) pause(sc *scopeState, o *Outcome, now, until time.Duration) 
 		return
 	}
 	inOrder(slices.Collect(maps.Keys(s.byScope[sc.learner.key])), f)
-}
-
-// eachWaiter calls f for each waiter in a queue, in order of arrival. f may move the waiter or remove it.
-func (s *scheduler) eachWaiter(f func(*waiter)) { inOrder(slices.Collect(maps.Values(s.queues)), f) }
-
-// inOrder calls f for each waiter in the queues, in order of arrival. f may move the waiter or remove it.
-func inOrder(queues []*queue, f func(*waiter)) {
-	var all []*waiter
-	for _, q := range queues {
-		for i := range q.levels {
-			for _, tq := range q.levels[i].queues.All() {
-				for w := tq.head; w != nil; w = w.next {
-					all = append(all, w)
-				}
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b *waiter) int { return cmp.Compare(a.seq, b.seq) })
-	for _, w := range all {
-		f(w)
-	}
-}
-
-// turnAway ends the wait of w if a pause until the given time is longer than w may wait, just as a new call
-// would be refused.
-func (s *scheduler) turnAway(w *waiter, until time.Duration) {
-	by, wait := w.place, until-s.now()
-	if (by.MaxPause <= 0 || wait <= by.MaxPause) && (by.Patience <= 0 || wait <= by.Patience) && until <= w.deadline {
-		return
-	}
-	s.remove(w)
-	w.err = &Refusal{Reason: WaitTooLong, What: "paused by the partner", Wait: wait}
-	w.signal()
 }
