@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/belay-go/belay/internal/pgserver"
 	"github.com/belay-go/belay/tasks"
 	"github.com/belay-go/belay/tasks/ui"
 )
@@ -25,9 +27,19 @@ func (work) Kind() string { return "work" }
 // Pages, their files and the API are served beneath the prefix; what changes something is refused from other sites, and if only
 // reading is allowed.
 func TestUI(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) { shows(t, "sqlite:"+filepath.Join(t.TempDir(), "belay.db")) })
+	t.Run("Postgres", func(t *testing.T) {
+		if os.Getenv("BELAY_POSTGRES") == "" {
+			t.Skip("SKIPPED: BELAY_POSTGRES is not set")
+		}
+		shows(t, pgserver.Start(t).DSN())
+	})
+}
+
+func shows(t *testing.T, dsn string) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[work]) error { return nil }))
-	c, err := tasks.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "belay.db"), tasks.Config{River: river.Config{Workers: workers}})
+	c, err := tasks.Open(t.Context(), dsn, tasks.Config{River: river.Config{Workers: workers}})
 	if err != nil {
 		t.Fatal(err)
 	}

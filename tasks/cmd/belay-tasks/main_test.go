@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/riverqueue/river"
 
+	"github.com/belay-go/belay/internal/pgserver"
 	"github.com/belay-go/belay/tasks"
 )
 
@@ -19,9 +21,22 @@ type slow struct{}
 
 func (slow) Kind() string { return "slow" }
 
-// A deploy, as a shell does it, beside a process that works on the same file.
-func TestDeploy(t *testing.T) {
-	dsn := "sqlite:" + filepath.Join(t.TempDir(), "belay.db")
+// each runs f on an empty SQLite and, with BELAY_POSTGRES=1, on an empty PostgreSQL.
+func each(t *testing.T, f func(t *testing.T, dsn string)) {
+	t.Helper()
+	t.Run("SQLite", func(t *testing.T) { f(t, "sqlite:"+filepath.Join(t.TempDir(), "belay.db")) })
+	t.Run("Postgres", func(t *testing.T) {
+		if os.Getenv("BELAY_POSTGRES") == "" {
+			t.Skip("SKIPPED: BELAY_POSTGRES is not set")
+		}
+		f(t, pgserver.Start(t).DSN())
+	})
+}
+
+// A deploy, as a shell does it, beside a process that works on the same database.
+func TestDeploy(t *testing.T) { each(t, deploy) }
+
+func deploy(t *testing.T, dsn string) {
 	workers := river.NewWorkers()
 	goOn := make(chan struct{})
 	river.AddWorker(workers, river.WorkFunc(func(ctx context.Context, _ *river.Job[slow]) error { <-goOn; return nil }))
@@ -53,7 +68,7 @@ func TestDeploy(t *testing.T) {
 	status := func(want string) {
 		t.Helper()
 		var out string
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 			if out, err = belay("status"); err != nil {
 				t.Fatal(err)
 			}
@@ -88,8 +103,9 @@ func TestDeploy(t *testing.T) {
 }
 
 // Dead letters are shown and replayed, and a queue is recovered, from a shell.
-func TestRepair(t *testing.T) {
-	dsn := "sqlite:" + filepath.Join(t.TempDir(), "belay.db")
+func TestRepair(t *testing.T) { each(t, repair) }
+
+func repair(t *testing.T, dsn string) {
 	workers := river.NewWorkers()
 	var mended atomic.Bool
 	river.AddWorker(workers, river.WorkFunc(func(ctx context.Context, _ *river.Job[slow]) error {
