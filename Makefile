@@ -42,10 +42,9 @@ cover: ## statement coverage of the core, with the functions that are not covere
 	@go tool cover -func=/tmp/belay.cover | awk '$$3 != "100.0%"'
 
 fuzz: ## run each fuzz target for FUZZTIME (50000x, a few seconds)
-	@for pkg in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
-		done; \
+	@grep -rHo '^func Fuzz[A-Za-z0-9]*' --include='*_test.go' . | sed 's|/[^/]*:func | |' | sort | while read -r pkg target; do \
+		echo "$$pkg $$target"; \
+		go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg </dev/null || exit 1; \
 	done
 
 bench: ## compare with bare net/http and a stack made by hand, interleaved, medians; recovery, waiting calls, windows by the clock, a thousand hosts, limits
