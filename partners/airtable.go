@@ -108,6 +108,7 @@ var Airtable = &Partner{
 					"prolongs it.",
 				"6 11",
 			},
+			{"Webhooks need the scope webhook:manage, and one to read records or bases; an OAuth integration sees its own only.", "5 11"},
 			{"A notification that failed says whether it will be sent again.", "7"},
 			{"A webhook may be switched off once its specification has become invalid.", "14"},
 		},
@@ -119,6 +120,7 @@ var Airtable = &Partner{
 	Quirks: []Fact{
 		{"A record leaves out its empty fields.", "8"},
 		{"A name of a table that has changed breaks calls; ids of tables stay.", "8"},
+		{"A write takes ten records at most, by clients of the community.", "10 11"},
 	},
 	Unknown: []string{
 		"the lifetime of access tokens", "revoking tokens", "Retry-After on a 429", "request ids", "idempotency keys",
@@ -128,10 +130,17 @@ var Airtable = &Partner{
 	},
 }
 
-// classifyAirtable adds the wait that Airtable's documentation asks for after a 429; no header with it was seen.
+// classifyAirtable adds the wait that Airtable's documentation asks for after a 429; no header with it was seen. The end of
+// the month's quota is no reason to call again.
 func classifyAirtable(a *belay.Attempt) belay.Verdict {
 	v := belay.Classify(a)
-	if a.Response != nil && a.Response.StatusCode == http.StatusTooManyRequests && v.RetryAfter == 0 {
+	if a.Response == nil || a.Response.StatusCode != http.StatusTooManyRequests {
+		return v
+	}
+	if v.Code == "PUBLIC_API_BILLING_LIMIT_EXCEEDED" {
+		return asStatus(a, http.StatusPaymentRequired)
+	}
+	if v.RetryAfter == 0 {
 		v.RetryAfter = 30 * time.Second
 	}
 	return v

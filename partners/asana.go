@@ -54,6 +54,7 @@ var Asana = &Partner{
 	},
 	Waits: []Fact{
 		{"A 429 has Retry-After in whole seconds.", "1 2"},
+		{"Limits are measured more often than once a minute.", "2"},
 		{"A call refused by the limit per minute counts too, so that calls before the end of the wait make it worse.", "2"},
 		{
 			"A quota of cost is taken roughly by the links that an answer needed; it may fall below zero, which few apps " +
@@ -70,7 +71,8 @@ var Asana = &Partner{
 		},
 		{
 			Name: "events", How: belay.CursorPages{Items: "data", Cursor: "sync", Param: "sync", More: "has_more"},
-			Text: "needs the parameter sync, from the 412 of a call without it or from the last read", From: "9 14",
+			Text: "needs the parameter sync, from the 412 of a call without it or from the last read; the present one may be sent " +
+				"again, an older one must not", From: "9 10 14",
 		},
 	},
 	Errors: Errors{

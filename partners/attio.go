@@ -47,7 +47,7 @@ var Attio = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 100, Per: time.Second, For: "token", Where: "reads", When: attioReads, Default: true, From: "1 12"},
+		{N: 100, Per: time.Second, For: "token", Where: "reads; for whom, and that queries are reads, by a third party", When: attioReads, Default: true, From: "1 12"},
 		{N: 25, Per: time.Second, For: "token", Where: "writes", When: attioWrites, Default: true, From: "1 12"},
 	},
 	Waits: []Fact{
@@ -71,7 +71,7 @@ var Attio = &Partner{
 		},
 		{
 			Name: "cursor", How: belay.CursorPages{Items: "data", Cursor: "pagination.next_cursor", Param: "cursor"},
-			Text: "some endpoints, such as meetings and views; parameter limit", From: "9",
+			Text: "some endpoints; parameter limit: meetings 50, 200 at most; views 500, 1,000 at most", From: "9",
 		},
 	},
 	Errors: Errors{

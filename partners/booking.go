@@ -20,6 +20,8 @@ var Booking = &Partner{
 		"12": "https://connect.booking.com/user_guide/site/en-US/request-to-book/rateLimiting (older)",
 		"13": "https://developers.booking.com/connectivity/docs/messaging-api/managing-messages",
 		"14": "https://developers.booking.com/connectivity/docs/connections-api/troubleshooting-connections-api",
+		"21": "https://developers.booking.com/connectivity/docs/messaging-api/messaging-troubleshooting",
+		"22": "https://developers.booking.com/connectivity/docs/connections-api/mapping-connections",
 		"15": "https://developers.booking.com/connectivity/docs/notification-service/authentication",
 		"16": "https://developers.booking.com/connectivity/docs/notification-service/managing-notifications",
 		"18": "https://developers.booking.com/connectivity/docs/openapispecs/contracting-api",
@@ -41,7 +43,7 @@ var Booking = &Partner{
 				"1 2",
 			},
 			{"There is no refresh token: exchange again before the end of the hour, which the jwt's exp tells.", "1 3"},
-			{"Instead of scopes, a property grants types of connection, and each endpoint is enabled for the account.", "14"},
+			{"Instead of scopes, a property grants types of connection, and each endpoint is enabled for the account.", "22"},
 		},
 	},
 	Limits: []Limit{
@@ -56,7 +58,7 @@ var Booking = &Partner{
 				"by side.",
 			"4 5 7",
 		},
-		{"Messaging answers 429 without a figure: try later.", "13"},
+		{"Messaging answers 429 without a figure: try later.", "21"},
 		{"Wait 5 seconds between acknowledging reservations and the next read.", "4 5"},
 		{"An answer to questions asks for a read of reservations every 30 seconds, not 20.", "10"},
 		{"Retry-After was found in the definition of one other API only.", "20"},
@@ -76,7 +78,7 @@ var Booking = &Partner{
 					"connected.",
 				"8",
 			},
-			{"A 401 is a bad or missing credential; no sign of one that has ended was seen.", "13 19"},
+			{"A 401 is a bad or missing credential; no sign of one that has ended was seen.", "19 21"},
 			{"Come back after a 429 and after 5xx.", "8 11 19"},
 		},
 	},
@@ -95,15 +97,16 @@ var Booking = &Partner{
 			"4 5",
 		},
 		{
-			"What is not fetched (B.XML) or acknowledged (OTA) in 30 minutes is sent by e-mail; with recovery switched on it is kept for 24 hours, " +
-				"except within 48 hours of the check-in.",
+			"What is not fetched (B.XML) or acknowledged (OTA) in 30 minutes is sent by e-mail; with recovery switched on the e-mail " +
+				"comes after 24 hours, but still after 30 minutes for a check-in within 48 hours.",
 			"9",
 		},
 		{
-			"With recovery switched on, read GET /reservations-flow-control/missed-reservations every 30 minutes; " +
-				"last_change is an error then.",
+			"With recovery switched on, read GET /reservations-flow-control/missed-reservations at least every 30 minutes; " +
+				"last_change is an error then. A reservation that was answered with an error does not come again.",
 			"9",
 		},
+		{"A change before the acknowledgement comes as a new reservation.", "5"},
 	},
 	Quirks: []Fact{
 		{"Reservations are at https://secure-supply-xml.booking.com, as XML.", "4 5 7"},

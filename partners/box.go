@@ -53,6 +53,7 @@ var Box = &Partner{
 		{N: 60, Per: time.Minute, For: "user", Where: "search", From: "1"},
 		{N: 12, Per: time.Second, For: "account", Where: "search", From: "1"},
 		{N: 100, Per: time.Minute, For: "user", Where: "making and resending sign requests", From: "1"},
+		{N: 1000, Per: time.Minute, For: "user", Where: "reading sign requests", From: "1"},
 	},
 	Waits: []Fact{
 		{"A 429 has the code rate_limit_exceeded and Retry-After in whole seconds.", "1"},
@@ -62,7 +63,8 @@ var Box = &Partner{
 	Lists: []List{
 		{
 			Name: "marker", How: belay.CursorPages{Items: "entries", Cursor: "next_marker", Param: "marker"}, Most: 1000,
-			Text: "parameter limit, and usemarker=true where there are offsets too", From: "7 13",
+			Text: "parameter limit, 1000 at most for the items of folders, users and webhooks; usemarker=true where there are " +
+				"offsets too", From: "7 13",
 		},
 	},
 	Errors: Errors{
@@ -74,8 +76,8 @@ var Box = &Partner{
 				"2",
 			},
 			{
-				"A 401 has the code unauthorized; no code of its own was seen for a token that has ended. Lists of a folder " +
-					"may answer 403 without a token or with an unknown one.",
+				"A 401 has the code unauthorized, and by a newer text invalid_token for one that is wrong or has ended. Lists of " +
+					"a folder may answer 403 without a token or with an unknown one.",
 				"2 13",
 			},
 			{"context_info holds details, of another form for each endpoint.", "13"},
@@ -102,14 +104,14 @@ var Box = &Partner{
 			{"The trigger NO_ACTIVE_SESSION means that the tokens of the creator have ended.", "12"},
 			{
 				"A webhook is deleted with its app or tokens, and after 30 days without success, if 14 days lie between the " +
-					"last success and the last trigger.",
+					"last success and the last trigger. WEBHOOK.DELETED, with the reason auto_cleanup, comes before.",
 				"12",
 			},
 			{"A webhook is for one file or folder, not for the root; 1000 for each app and user.", "12"},
 		},
 	},
 	Changes: []Fact{
-		{"GET /events from stream_position=now on; go on with next_stream_position. A short page is not the end.", "8 9 13"},
+		{"GET /events from stream_position=now on; go on with next_stream_position. A short page is not the end. A page has 100 events, 500 at most.", "8 9 13"},
 		{"A user's events may come twice and in another order, and are kept for two weeks or longer.", "8"},
 		{"admin_logs goes back a year, in order and late; admin_logs_streaming two weeks, soon and with doubles.", "9"},
 		{"For user events, a long poll is at the address that OPTIONS /events gives.", "8"},
@@ -120,7 +122,9 @@ var Box = &Partner{
 				"there are.",
 			"7",
 		},
+		{"A search has 30 results on a page, 200 at most.", "13"},
 		{"Endpoints with versions need the header box-version.", "4"},
+		{"Deprecated endpoints send Deprecation, with a date, and Box-API-Deprecated-Reason.", "4"},
 		{"A 202 may be a file that is not ready, with Retry-After, or a thumbnail that is not.", "13"},
 		{"Uploads have a host of their own.", "14"},
 		{"With fields, an item has those and the ones of its mini form; the other standard fields are left out.", "13"},

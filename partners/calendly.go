@@ -21,6 +21,8 @@ var Calendly = &Partner{
 		"6":  "https://developer.calendly.com/docs/webhooks/overview",
 		"7":  "https://developer.calendly.com/api-docs/overview/webhooks/webhook-signatures.md",
 		"8":  "https://developer.calendly.com/personal-access-tokens",
+		"15": "https://developer.calendly.com/api-docs/overview/webhooks/webhook-errors",
+		"16": "https://developer.calendly.com/api-docs/calendly-o-auth/o-auth/post-oauth-revoke.md",
 		"9":  "https://developer.calendly.com/docs/api-guides/update-your-system-with-data-from-scheduled-events-admins-only",
 		"10": "https://github.com/simstudioai/sim, apps/sim/tools/calendly/list_scheduled_events.ts (third party)",
 		"11": "https://github.com/NagiPragalathan/calendly_plugin_frontend (third party)",
@@ -36,12 +38,14 @@ var Calendly = &Partner{
 	OAuth: OAuth{
 		AuthURL: "https://auth.calendly.com/oauth/authorize", TokenURL: "https://auth.calendly.com/oauth/token",
 		RevokeURL: "https://auth.calendly.com/oauth/revoke", Style: oauth.StyleHeader, StyleKnown: true, PKCE: Yes,
-		Access: 2 * time.Hour, Refresh: -1, Rotates: Yes, From: "2 3 4 5",
+		Access: 2 * time.Hour, Refresh: -1, Rotates: Yes, From: "2 3 4 5 16",
 		Limits: []Limit{{N: 8, Per: time.Minute, For: "user", From: "1 4"}},
 		Notes: []Fact{
 			{"A refresh token is revoked as soon as a call with it succeeds; using it again fails.", "3"},
 			{"Native apps send client_id in the body and no header. A newer text wants it there always.", "4 5"},
 			{"A code lives for 10 minutes.", "2"},
+			{"To revoke, send client_id, client_secret and the token in the body.", "16"},
+			{"Token requests are forms by one page, and JSON by the definition.", "4 5"},
 			{"Errors have error and error_description.", "4"},
 		},
 	},
@@ -69,18 +73,19 @@ var Calendly = &Partner{
 	Errors: Errors{Notes: []Fact{{"Errors of OAuth have error and error_description.", "4"}}},
 	Webhooks: Webhooks{
 		Scheme: func(string) webhook.Scheme { return webhook.Calendly() },
-		Answer: 15 * time.Second, Over: 24 * time.Hour, From: "6 7",
+		Answer: 15 * time.Second, Over: 24 * time.Hour, From: "6 15",
 		Notes: []Fact{
 			{
 				"With a personal token a key may be chosen when the webhook is made; for OAuth apps one is made for the app; " +
 					"it cannot be read later.",
 				"6 7",
 			},
+			{"Ten of the 15 seconds are for the connection.", "6"},
 			{"Any 2xx is a success, a redirect is none. A 410 deletes the webhook at once.", "6"},
 			{
 				"Tries go on for 24 hours, or until 24 hours after the booked event. After 24 hours without success a webhook " +
 					"is switched off, and has to be made anew.",
-				"7",
+				"15",
 			},
 			{"A guide for others takes a tolerance of three minutes.", "13"},
 			{"A webhook tells its state and since when it is being retried.", "12"},

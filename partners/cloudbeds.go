@@ -77,8 +77,8 @@ var Cloudbeds = &Partner{
 	},
 	Idempotency: Idempotency{Notes: []Fact{
 		{
-			"Two calls of v2, checks and gratuities, require Idempotency-Key of at most 255 characters; another body is a " +
-				"409.",
+			"Two calls of v2, checks and gratuities, require Idempotency-Key of at most 255 characters: the same body gets " +
+				"the first answer, another one a 409 of IDEMPOTENCY_KEY_REUSED, and a call without a key a 400. Voids may be repeated.",
 			"2",
 		},
 		{"v1 has no key; thirdPartyIdentifier of a reservation is not promised to find doubles.", "1"},
@@ -98,6 +98,7 @@ var Cloudbeds = &Partner{
 		{"The accounting API sends nextPageToken and takes pageToken.", "3"},
 		{"patchRate answers with a job; see getRateJobs. It takes 30 intervals at most.", "1"},
 		{"GetMetadata has success as a text.", "1"},
+		{"GET /oauth/metadata returns the address of the API for a property.", "1"},
 	},
 	Unknown: []string{
 		"lifetimes and rotation of tokens", "PKCE", "revoking tokens", "what tells a limit",

@@ -51,12 +51,13 @@ var Discord = &Partner{
 			Default: true, When: discordCounts, From: "1",
 		},
 		{
-			N: 10_000, Per: 10 * time.Minute, Of: "answers of 401, 403 and 429",
-			Where: "for each IP address; more are a ban for a while; a 429 of scope shared does not count", From: "1",
+			N: 10_000, Per: 10 * time.Minute, Of: "answers of 401, 403 and 429", For: "IP address",
+			Where: "more are a ban for a while; a 429 of scope shared does not count", From: "1",
 		},
 	},
 	Waits: []Fact{
 		{"Limits are of routes, and by channel, guild and webhook: go by X-RateLimit-*, and not by figures.", "1"},
+		{"X-RateLimit-Bucket leaves out the channel, guild or webhook: it is another bucket for each of them.", "1"},
 		{"A 429 has Retry-After in whole seconds, and retry_after in the body with decimals.", "1"},
 		{
 			"X-RateLimit-Scope is user, global or shared. With shared, obey retry_after, which may be far longer than the " +
@@ -106,6 +107,7 @@ var Discord = &Partner{
 		{"User-Agent has to be DiscordBot (url, version), or else Cloudflare may answer.", "3"},
 		{"A search of messages may answer 202 with retry_after, while the index is being made.", "7"},
 		{"Ids are 64-bit numbers, as texts.", "3"},
+		{"A wrong Content-Type is the error 50035, as a wrong form is.", "3"},
 		{"Actions may run in another order or not at all, and events may come several times.", "3"},
 		{"After the gateway closes with 4004, or 4010 to 4014, do not connect again.", "6"},
 	},

@@ -1,4 +1,4 @@
-// Package partners has what is publicly known of forty partners, as values with their sources: where they are, how they
+// Package partners has what is publicly known of some forty partners, as values with their sources: where they are, how they
 // authenticate, what they allow, how their lists go on, how they say what went wrong, how they sign webhooks.
 //
 //	c, err := partners.HubSpot.Client(belay.WithAuth(belay.Bearer(token)))

@@ -38,7 +38,7 @@ var Dropbox = &Partner{
 	OAuth: OAuth{
 		AuthURL: "https://www.dropbox.com/oauth2/authorize", TokenURL: "https://api.dropboxapi.com/oauth2/token",
 		RevokeURL: "https://api.dropboxapi.com/2/auth/token/revoke", StyleKnown: true, // StyleBody
-		PKCE: Yes, Access: 4 * time.Hour, Rotates: No,
+		PKCE: Yes, Access: 4 * time.Hour,
 		Keep: []string{"uid", "account_id", "team_id", "scope"}, From: "1 4 5 8 9",
 		Notes: []Fact{
 			{"Only with token_access_type=offline in the address of the consent page is there a refresh token.", "5 8"},
@@ -90,14 +90,15 @@ var Dropbox = &Partner{
 	}},
 	Webhooks: Webhooks{
 		Scheme: func(string) webhook.Scheme { return webhook.Dropbox() },
-		Answer: 10 * time.Second, Over: 10 * time.Minute, From: "10 11 13",
+		Over:   10 * time.Minute, From: "10 11 13",
 		Notes: []Fact{
 			{
 				"X-Dropbox-Signature is the HMAC-SHA256 of the body by the app's secret, in hexadecimal; no time and no id " +
 					"were seen.",
 				"11 13",
 			},
-			{"The address is asked first: GET with challenge, to be answered with it as text/plain, with nosniff.", "10"},
+			{"The address is asked first: GET with challenge, to be answered within ten seconds with it as text/plain, with nosniff.", "10 11"},
+			{"That deliveries are repeated for ten minutes is told by an older page.", "11"},
 			{"A delivery names accounts, several at once, and no changes: continue each one's cursor.", "13"},
 			{"One address for each app, with all its accounts.", "10"},
 		},
@@ -106,7 +107,7 @@ var Dropbox = &Partner{
 		{"Keep the last cursor of list_folder, and continue it later; get_latest_cursor begins now.", "2"},
 		{"Apply entries in order; a deletion is an entry of its own, and means all below its path.", "2"},
 		{"An error reset of the cursor means to list anew.", "2"},
-		{"notify.dropboxapi.com has a long poll without credentials, of 30 to 480 seconds, and up to 90 more.", "2"},
+		{"notify.dropboxapi.com has a long poll without credentials, of 30 to 480 seconds, and up to 90 more; the answer may hold a backoff in seconds.", "2"},
 	},
 	Quirks: []Fact{
 		{
@@ -120,7 +121,7 @@ var Dropbox = &Partner{
 		{"Business plans may have a monthly limit of uploads.", "2"},
 	},
 	Unknown: []string{
-		"numbers of limits", "lifetime of refresh tokens", "limits of the token endpoint",
+		"numbers of limits", "lifetime and rotation of refresh tokens", "how long a webhook's answer may take", "limits of the token endpoint",
 		"the present schedule of webhooks, and when they are paused",
 		"whether error_summary stands beside error", "a 503 with Retry-After",
 	},

@@ -42,15 +42,11 @@ var Eventbrite = &Partner{
 	Lists: []List{
 		{
 			Name: "events", Text: "the endpoint sets the size, about 50, and a page may hold more or fewer", From: "3 13",
-			How: belay.CursorPages{
-				Items: "events", Cursor: "pagination.continuation", Param: "continuation", More: "pagination.has_more_items",
-			},
+			How: eventbritePages{belay.CursorPages{Items: "events", Cursor: "pagination.continuation", Param: "continuation"}},
 		},
 		{
 			Name: "attendees", Text: "as events; each kind has its items in a field of its own name", From: "3 13",
-			How: belay.CursorPages{
-				Items: "attendees", Cursor: "pagination.continuation", Param: "continuation", More: "pagination.has_more_items",
-			},
+			How: eventbritePages{belay.CursorPages{Items: "attendees", Cursor: "pagination.continuation", Param: "continuation"}},
 		},
 	},
 	Errors: Errors{
@@ -76,13 +72,27 @@ var Eventbrite = &Partner{
 		{"Times are written as UTC beside the name of a time zone.", "11"},
 		{"Between two pages members of a list may come and go.", "3"},
 		{"object_count and page_count of a page are optional.", "3"},
+		{"has_more_items is in newer answers and not in the older page's; without it a page without a continuation is the last.", "3 13"},
+		{"Lists can be read by page, from 1, too.", "3"},
 	},
 	Unknown: []string{
 		"present limits, their headers and the shape of a 429", "refresh, revocation, PKCE, scopes and lifetime of tokens",
 		"how the client authenticates", "headers, retries and ids of webhooks", "the header of a call's id",
 		"deleted records",
-		"the parameter of changed lists",
+		"the parameter of changed lists", "the vendor's word on the end of a list",
 	},
+}
+
+// eventbritePages go by has_more_items where a page has it.
+type eventbritePages struct{ belay.CursorPages }
+
+// Next implements belay.Paginator.
+func (p eventbritePages) Next(a *belay.PageAnswer) (string, error) {
+	const more = "pagination.has_more_items"
+	if value, err := a.Value(more); err == nil && value != nil {
+		p.More = more
+	}
+	return p.CursorPages.Next(a)
 }
 
 // classifyEventbrite takes a wrong or ended token, which is told with 400, for one.

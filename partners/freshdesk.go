@@ -73,7 +73,7 @@ var Freshdesk = &Partner{
 	},
 	Lists: []List{
 		{
-			Name: "list", How: belay.LinkPages{}, Most: 100, Text: "parameters page and per_page; tickets end at page 300",
+			Name: "list", How: belay.LinkPages{}, Most: 100, Text: "parameters page and per_page, 30 if left out; tickets end at page 300",
 			From: "7 8 14",
 		},
 		{

@@ -27,6 +27,7 @@ var GitHub = &Partner{
 		"13": "https://github.com/github/docs, data/variables/product.yml",
 		"14": "https://github.com/github/docs, data/reusables/apps/user-access-token-response-parameters.md",
 		"15": "https://github.com/github/docs, content/apps/…/authenticating-as-a-github-app-installation.md (older)",
+		"17": "https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/rate-limits-for-oauth-apps",
 		"16": "https://github.com/octokit/request-error.js, README.md (the vendor's SDK)",
 	},
 	Base: Base{
@@ -43,8 +44,12 @@ var GitHub = &Partner{
 	},
 	OAuth: OAuth{
 		AuthURL: "https://github.com/login/oauth/authorize", TokenURL: "https://github.com/login/oauth/access_token",
-		PKCE: Yes, Access: 8 * time.Hour, Refresh: 15_811_200 * time.Second, Rotates: Yes,
+		PKCE: Yes, Access: 8 * time.Hour, Refresh: 15_897_600 * time.Second, Rotates: Yes,
 		Keep: []string{"scope", "token_type", "refresh_token_expires_in"}, From: "5 6 7 13 14",
+		Limits: []Limit{
+			{N: 2000, Per: time.Hour, For: "app", Where: "OAuth apps", From: "17"},
+			{N: 50, Per: time.Hour, Of: "codes that users enter", For: "app", Where: "the flow of devices", From: "6"},
+		},
 		Notes: []Fact{
 			{"Lifetimes and refresh tokens are those of GitHub Apps, unless the app has opted out.", "5 14"},
 			{"A refresh ends the refresh token and the access token before it.", "5"},
@@ -60,6 +65,7 @@ var GitHub = &Partner{
 	},
 	Limits: []Limit{
 		{N: 60, Per: time.Hour, For: "IP address", Where: "calls without credentials", From: "1"},
+		{N: 5000, Per: time.Hour, For: "app", Where: "calls with an app's id and secret; 15,000 for Enterprise Cloud", From: "1"},
 		{N: 5000, Per: time.Hour, For: "user", Where: "all personal tokens and apps that act for the user", From: "1"},
 		{N: 15_000, Per: time.Hour, For: "user", Plan: "Enterprise Cloud", Where: "apps of such an organization", From: "1"},
 		{
@@ -84,6 +90,7 @@ var GitHub = &Partner{
 			"A secondary limit is told by its message: obey Retry-After, or else wait for a minute, and longer each time.",
 			"1 3",
 		},
+		{"Answers may take 90 seconds of processing in a minute, 60 of them by GraphQL.", "2"},
 		{"X-RateLimit-Resource names the budget; no header shows what remains of the secondary limits.", "1"},
 		{"Search has tighter limits, and GraphQL a budget of its own; who goes on while limited may be banned.", "1"},
 	},
@@ -119,7 +126,7 @@ var GitHub = &Partner{
 	Changes: []Fact{{"Some lists take since.", "4"}},
 	Quirks: []Fact{
 		{"Calls without a User-Agent are refused.", "3"},
-		{"A version lasts for 24 months after the next one; near its end answers have Deprecation and Sunset.", "8"},
+		{"A version lasts for 24 months after the next one; near its end answers have Deprecation and Sunset. 2026-03-10 is a newer one.", "8 14"},
 		{"A slash at the end of a path is a 404.", "3"},
 		{"An endpoint may answer 204 for an empty list.", "4"},
 		{"A list may be shorter for lack of access, without an error.", "3"},

@@ -39,7 +39,7 @@ var Google = &Partner{
 	OAuth: OAuth{
 		AuthURL: "https://accounts.google.com/o/oauth2/v2/auth", TokenURL: "https://oauth2.googleapis.com/token",
 		RevokeURL: "https://oauth2.googleapis.com/revoke", StyleKnown: true, // StyleBody
-		PKCE: Yes, Access: time.Hour, Rotates: No, From: "14 15 17",
+		PKCE: Yes, Access: time.Hour, From: "14 15 17",
 		Notes: []Fact{
 			{"A refresh token comes with access_type=offline, the first time only; prompt=consent brings another one.", "14 15"},
 			{"A refresh token ends by the user, by an organization's policy, or after six months without use.", "12 16"},
@@ -47,6 +47,7 @@ var Google = &Partner{
 			{"Of more than 100 refresh tokens for an account and client the oldest ends silently.", "12"},
 			{"External apps in the state Testing have refresh tokens of seven days.", "12"},
 			{"A refresh token that has ended is a 400 with invalid_grant.", "13"},
+			{"The vendor's SDK keeps its refresh token if the answer to a refresh has none.", "17"},
 			{"Users may grant only some of the scopes: compare those of the answer.", "12"},
 		},
 	},
@@ -77,8 +78,8 @@ var Google = &Partner{
 			Text: "parameter pageSize, 100 if left out; pages may be short or empty", From: "18 19",
 		},
 		{
-			Name: "drive-changes", How: belay.CursorPages{Items: "changes", Cursor: "nextPageToken", Param: "pageToken"},
-			Text: "the last page has newStartPageToken, where the next list begins", From: "10",
+			Name: "drive-changes", How: belay.CursorPages{Items: "changes", Cursor: "nextPageToken", Param: "pageToken"}, Most: 1000,
+			Text: "parameter pageSize, 100 if left out; the last page has newStartPageToken, where the next list begins", From: "10 18",
 		},
 	},
 	Errors: Errors{
@@ -94,7 +95,10 @@ var Google = &Partner{
 		},
 	},
 	Idempotency: Idempotency{
-		Notes: []Fact{{"Drive gives out ids of files (files.generateIds), for calls that create or copy one.", "18"}},
+		Notes: []Fact{
+			{"Drive gives out ids of files (files.generateIds), for calls that create or copy one.", "18"},
+			{"Drive's creation of a shared drive takes requestId, and answers a second one with 409.", "18"},
+		},
 	},
 	Webhooks: Webhooks{
 		Scheme: func(string) webhook.Scheme { return webhook.Google() }, From: "8 9",
@@ -143,7 +147,11 @@ func classifyGoogle(a *belay.Attempt) belay.Verdict {
 	}
 	first := body.Error.Errors[0]
 	v.Code = first.Reason
-	limit := first.Reason == "userRateLimitExceeded" || first.Reason == "rateLimitExceeded"
+	limit := false
+	switch first.Reason {
+	case "userRateLimitExceeded", "rateLimitExceeded", "quotaExceeded", "dailyLimitExceeded":
+		limit = true
+	}
 	if a.Response.StatusCode == http.StatusForbidden && v.Class == belay.ClassAuth && first.Domain == "usageLimits" && limit {
 		v.Class, v.Scope, v.Renew = belay.ClassRateLimited, belay.ScopeCredential, false
 	}

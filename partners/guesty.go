@@ -27,6 +27,7 @@ var Guesty = &Partner{
 		"13": "https://booking-api-docs.guesty.com/docs/api-intro, /docs/authentication-1, /changelog/api-rate-limits-correction",
 		"14": "https://help.guesty.com, article 9370472424605",
 		"15": "https://github.com/guestitab/guesty-client, README (third party)",
+		"17": "https://open-api-docs.guesty.com/docs/webhooks-listings",
 		"16": "clients that third parties have generated from the vendor's specification, and other public code",
 	},
 	Base: Base{URL: "https://open-api.guesty.com/v1", From: "1"},
@@ -44,7 +45,10 @@ var Guesty = &Partner{
 		{N: 15, Per: time.Second, For: "account", Default: true, From: "3"},
 		{N: 120, Per: time.Minute, For: "account", Default: true, From: "3"},
 		{N: 5000, Per: time.Hour, For: "account", Default: true, From: "3"},
-		{N: 15, Of: inFlight, For: "account", From: "3"},
+		{N: 15, Of: inFlight, For: "account", Default: true, From: "3"},
+		{N: 5, Per: time.Second, Where: "Booking Engine API", From: "13"},
+		{N: 275, Per: time.Minute, Where: "Booking Engine API", From: "13"},
+		{N: 16_500, Per: time.Hour, Where: "Booking Engine API", From: "13"},
 	},
 	Waits: []Fact{
 		{"A 429 has Retry-After in seconds.", "3"},
@@ -58,7 +62,8 @@ var Guesty = &Partner{
 		{
 			Name: "reservations", How: belay.OffsetPages{Items: "results", Limit: 100, OffsetParam: "skip", Total: "count"},
 			Most: 100,
-			Text: "GET /reservations, until 2027-03-01; sort by a unique field, such as _id", From: "5 8 16",
+			Text: "GET /reservations, until 2027-03-01; sort by a unique field, such as _id; results and count are read " +
+				"from others' code", From: "5 8 16",
 		},
 	},
 	Errors: Errors{Notes: []Fact{
@@ -69,6 +74,8 @@ var Guesty = &Partner{
 		Scheme: func(string) webhook.Scheme { return webhook.Svix() }, From: "15 16",
 		Notes: []Fact{
 			{"That Svix sends them is read from the operation svixSecretApiController_getSecret, and from others' code.", "16"},
+			{"Other public code checks X-Guesty-Signature-V2, an HMAC-SHA256 of the body: look at what comes.", "16"},
+			{"meta.eventId and meta.messageId tell events and messages apart.", "17"},
 			{"GET /webhooks-v2/secret, with the endpoint's url, gives the secret.", "16"},
 			{
 				"Since September 2026 the guide has chapters on signatures, retries, order and duplicates, which were not seen.",
@@ -94,6 +101,6 @@ var Guesty = &Partner{
 	Unknown: []string{
 		"the body of errors, and the header of a call's id", "the items of the new search",
 		"what a sixth token request answers",
-		"retries, time and ids of webhooks", "keys of idempotency",
+		"retries and time of webhooks", "keys of idempotency",
 	},
 }

@@ -15,15 +15,16 @@ var Hostaway = &Partner{
 	Name: "hostaway", Title: "Hostaway", Tier: 3,
 	Docs: "https://api.hostaway.com/documentation", Seen: "2026-11-28",
 	Sources: map[string]string{
-		"1": "https://github.com/Hostaway/api, source/index.html.md",
-		"2": "https://github.com/Hostaway/api, source/includes/_authentication.md",
-		"3": "https://github.com/Hostaway/api, source/includes/_reservation_retrieveReservationsList.md",
-		"4": "https://github.com/Hostaway/api, source/includes/_webhook_unified*.md",
-		"5": "https://github.com/Hostaway/api, source/includes/_unifiedWebhookLog_*.md",
-		"6": "https://github.com/Hostaway/api, source/includes/_changelog.md",
-		"7": "https://github.com/Hostaway/api, source/includes/_listing_retrieveListingsList.md, _conversation_retrieveConversationsList.md",
-		"8": "https://github.com/Hostaway/api, source/includes/_reservation_createReservation.md, _reservation_reservationStatuses.md, _reservation_deleteReservation.md",
-		"9": "https://support.hostaway.com, article 360002576293",
+		"1":  "https://github.com/Hostaway/api, source/index.html.md",
+		"2":  "https://github.com/Hostaway/api, source/includes/_authentication.md",
+		"3":  "https://github.com/Hostaway/api, source/includes/_reservation_retrieveReservationsList.md",
+		"4":  "https://github.com/Hostaway/api, source/includes/_webhook_unified*.md",
+		"5":  "https://github.com/Hostaway/api, source/includes/_unifiedWebhookLog_*.md",
+		"6":  "https://github.com/Hostaway/api, source/includes/_changelog.md",
+		"7":  "https://github.com/Hostaway/api, source/includes/_listing_retrieveListingsList.md, _conversation_retrieveConversationsList.md",
+		"8":  "https://github.com/Hostaway/api, source/includes/_reservation_createReservation.md, _reservation_reservationStatuses.md, _reservation_deleteReservation.md",
+		"9":  "https://support.hostaway.com, article 360002576293",
+		"10": "https://github.com/tykeal/homeassistant-hostaway, specs/008, and another reader of the live page (third parties)",
 	},
 	Base: Base{URL: "https://api.hostaway.com/v1", From: "1"},
 	Auth: []Auth{{Kind: "oauth", Text: "client credentials: the account's number and a key, with the scope general; sent as a bearer token", From: "2"}},
@@ -39,10 +40,26 @@ var Hostaway = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 15, Per: 10 * time.Second, For: "IP address", Default: true, From: "1"},
-		{N: 20, Per: 10 * time.Second, For: "account", From: "1"},
+		{
+			N: 200, Per: 10 * time.Second, For: "account", Where: "all but the endpoints below; the page had 20 until 2026-08-20",
+			Default: true, From: "6 10",
+		},
+		{
+			N: 200, Per: 10 * time.Second, For: "IP address", Where: "all but the endpoints below; the page had 15 until 2026-08-20",
+			Default: true, From: "6 10",
+		},
+		{N: 30, Per: time.Minute, For: "account", Where: "POST /conversations/{id}/messages", From: "6 10"},
+		{N: 400, Per: 10 * time.Second, For: "account", Where: "POST /listings/{id}/calendar/priceDetails", From: "6 10"},
+		{N: 200, Per: 10 * time.Second, For: "account", Where: "POST /reservations", From: "6 10"},
 	},
-	Waits: []Fact{{"429; no header that says how long to wait, or what remains, is described.", "1"}},
+	Waits: []Fact{
+		{
+			"A 429 has X-RateLimit-* since 2026-08-20; by third parties X-RateLimit-Retry-After is a time in seconds since 1970, and " +
+				"X-RateLimit-Applied says which limit it was.",
+			"6 10",
+		},
+		{"The vendor says that the limits were corrected; their figures are those that two third parties read from its page.", "6 10"},
+	},
 	Lists: []List{
 		{
 			Name: "reservations", How: belay.LastIDPages{Items: "result", Param: "afterId", UntilEmpty: true},
@@ -52,7 +69,7 @@ var Hostaway = &Partner{
 		},
 		{
 			Name: "list", How: belay.OffsetPages{Items: "result", Limit: 100, Total: "count"},
-			Text: "listings, conversations, messages; 100 is the size of a page of reservations", From: "1 3 7",
+			Text: "listings, conversations, messages; 500 is the most for reviews and charges of guests; 100 is the size of a page of reservations", From: "1 3 7",
 		},
 	},
 	Errors: Errors{
@@ -67,7 +84,7 @@ var Hostaway = &Partner{
 		Answer: 20 * time.Second, Retries: 3, Over: time.Hour, From: "4 5 6",
 		Notes: []Fact{
 			{"No signature: a login and a password of your choice, as Basic.", "4 5"},
-			{"Network failures, 5xx and 429 are repeated, the first time after a minute; another 4xx is the end.", "4 6"},
+			{"Network failures, 5xx and 429 are repeated, the first time after a minute, then at growing gaps; another 4xx is the end.", "4 6"},
 			{"All kinds of events come, more may be added, and the same change may come twice, in any order.", "1 4"},
 			{"Failures for five days disable a webhook; an e-mail tells after the last try.", "1 4"},
 			{"GET /v1/unifiedWebhookLogs has what was sent.", "5"},
@@ -91,7 +108,7 @@ var Hostaway = &Partner{
 		{"Creating a reservation takes forceOverbooking=1, against the guard.", "8"},
 	},
 	Unknown: []string{
-		"Retry-After", "the largest page", "the bodies of webhooks", "statuses of ordinary failures",
+		"the largest page of reservations", "the bodies of webhooks", "statuses of ordinary failures",
 		"a header of a call's id",
 		"keys of idempotency",
 	},

@@ -26,7 +26,7 @@ var HubSpot = &Partner{
 		"14": "https://developers.hubspot.com/changelog/upcoming-changes-to-error-responses",
 		"15": "https://developers.hubspot.com/changelog/introducing-version-3-of-webhook-signatures",
 		"16": "https://github.com/HubSpot/hubspot-api-nodejs (the vendor's SDK)",
-		"17": "https://developers.hubspot.com/docs/api-reference/2026-03/crm/search-the-crm",
+		"17": "https://developers.hubspot.com/docs/api-reference/2026-03/crm/search-the-crm (limits as third parties quote it)",
 		"18": "https://docs.aws.amazon.com/glue/latest/dg/hubspot-connector-limitations.html (third party)",
 		"20": "https://github.com/NangoHQ/nango and other recorded traffic and code (third parties)",
 		"21": "https://mcpservers.org and https://github.com/vm0-ai/vm0-skills, pages on HubSpot (third party)",
@@ -52,23 +52,26 @@ var HubSpot = &Partner{
 	Limits: []Limit{
 		{
 			N: 100, Per: 10 * time.Second, For: "app and account",
-			Where:   "OAuth apps (an older figure; 110 is quoted now), without a daily limit; private apps have as much or more",
+			Where:   "private apps of Free and Starter, and so the least of all; without search",
 			Default: true, From: "2 4 16 25",
 		},
+		{N: 110, Per: 10 * time.Second, For: "app and account", Where: "OAuth apps, without search and without a daily limit", From: "25"},
+		{N: 250, Per: 10 * time.Second, For: "app and account", Plan: "capacity pack", Where: "private apps", From: "2"},
 		{N: 190, Per: 10 * time.Second, Plan: "Professional, Enterprise", Where: "private apps", From: "2"},
 		{
 			N: 625_000, Per: 24 * time.Hour, For: "account", Plan: "Professional",
 			Where: "private apps (650,000 in an older notice)", From: "25",
 		},
 		{N: 1_000_000, Per: 24 * time.Hour, Plan: "Enterprise", Where: "private apps", From: "2"},
-		{N: 4, Per: time.Second, For: "token", Where: "search (an older figure, raised since)", From: "2 5"},
+		{N: 5, Per: time.Second, For: "account", Where: "search; 4 by an older page", From: "5 17"},
 	},
 	Waits: []Fact{
 		{
 			"The limits of a day and of ten seconds are separate counters; policyName is TEN_SECONDLY_ROLLING for the latter.",
 			"2 16",
 		},
-		{"The headers X-HubSpot-RateLimit-* have limits and what is left, and no time of reset.", "3 20"},
+		{"The headers X-HubSpot-RateLimit-* have limits and what is left, and no time of reset; search has none of them.", "3 17 20"},
+		{"A 429 was seen with errorType RATE_LIMIT, and is to have the category RATE_LIMITS.", "14 20"},
 	},
 	Lists: []List{
 		{
@@ -78,6 +81,7 @@ var HubSpot = &Partner{
 		},
 		{
 			Name: "search", How: belay.CursorPages{Items: "results", Cursor: "paging.next.after", Param: "after", InBody: true},
+			Most: 200,
 			Text: "POST …/search; more than 10,000 results of one query end in a 400", From: "17 18 22 24",
 		},
 	},
@@ -108,7 +112,7 @@ var HubSpot = &Partner{
 		{"A merge above 250 identities is a 414.", "12"},
 	},
 	Unknown: []string{
-		"the present burst limit of public apps, and of search", "Retry-After on a 429",
+		"Retry-After on a 429",
 		"lifetime and rotation of refresh tokens",
 		"limits of the token endpoint",
 	},

@@ -34,6 +34,7 @@ var Intercom = &Partner{
 		"21": "https://rubydoc.info, Intercom::TokenUnauthorizedError (the vendor's SDK)",
 		"22": "https://github.com/intercom/oauth2-intercom, src/Provider/Intercom.php (the vendor's SDK)",
 		"23": "https://github.com/intercom/intercom-node, src/api/types/Error_.ts (the vendor's SDK)",
+		"24": "https://developers.intercom.com/docs/references/2.0/rest-api/errors/rate-limiting (older)",
 	},
 	Base: Base{URL: "https://api.intercom.io", Headers: []Header{{"Intercom-Version", "2.17"}}, From: "1 2 18 19"},
 	Auth: []Auth{
@@ -50,11 +51,13 @@ var Intercom = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 10_000, Per: time.Minute, For: "app", From: "16"},
+		{N: 10_000, Per: time.Minute, Where: "each app", From: "16 24"},
+		{N: 25_000, Per: time.Minute, For: "app and workspace", Where: "public apps", From: "24"},
 		{N: 25_000, Per: time.Minute, For: "workspace", Where: "private apps together", From: "16"},
 	},
 	Waits: []Fact{
 		{"A 429 has X-RateLimit-Reset, in seconds since 1970.", "2"},
+		{"Answers to calls with credentials have X-RateLimit-Limit and X-RateLimit-Remaining.", "2"},
 		{"A limit by minute is kept by windows of ten seconds: 1000 a minute are 167 in each.", "2"},
 		{"Webhooks and Canvas Kit do not count.", "2"},
 	},
@@ -102,7 +105,7 @@ var Intercom = &Partner{
 		Notes: []Fact{
 			{"The id is the body's, notif_…, and the type its topic; the first message has the topic ping.", "12"},
 			{"1000 errors in a row within 15 minutes pause a topic for as long.", "10"},
-			{"Errors for seven days suspend the subscriptions of private apps, until somebody switches them on.", "10"},
+			{"Errors for seven days suspend the subscriptions of private apps, never those of public ones, until somebody switches them on.", "10"},
 		},
 	},
 	Changes: []Fact{{"Deletions are webhooks: contact.deleted, contact.archive, and those of companies since 2.7.", "11"}},

@@ -41,8 +41,8 @@ var Jira = &Partner{
 	},
 	OAuth: OAuth{
 		AuthURL: "https://auth.atlassian.com/authorize", JSON: true, TokenURL: "https://auth.atlassian.com/oauth/token",
-		StyleKnown: true, PKCE: Yes, // StyleBody
-		Refresh: 90 * 24 * time.Hour, Rotates: Yes, From: "4 5 19",
+		StyleKnown: true, // StyleBody
+		Refresh:    90 * 24 * time.Hour, Rotates: Yes, From: "4 5 19",
 		Notes: []Fact{
 			{"The consent address takes audience=api.atlassian.com and prompt=consent; scopes are separated by spaces.", "19"},
 			{
@@ -86,7 +86,8 @@ var Jira = &Partner{
 		{
 			Name: "search",
 			How:  belay.CursorPages{Items: "issues", Cursor: "nextPageToken", Param: "nextPageToken", End: "isLast"},
-			Text: "GET /search/jql; without fields only ids come back; one page after the other", From: "6 7 13 18",
+			Text: "GET /search/jql; without fields only ids come back; one page after the other; at most 20 comments and 20 changes of an " +
+				"issue come with it", From: "6 7 13 18",
 		},
 		{
 			Name: "values",
@@ -107,7 +108,9 @@ var Jira = &Partner{
 		Scheme: func(string) webhook.Scheme { return webhook.Jira() }, From: "9 16 21",
 		Notes: []Fact{
 			{
-				"Sources differ: X-Hub-Signature with sha256= and a hex HMAC of the body, or a JWT of the app as a bearer token.",
+				"The signature, X-Hub-Signature with sha256= and a hex HMAC of the body, is that of webhooks that an administrator makes " +
+					"with a secret. Those of OAuth apps carry a JWT of the app as a bearer token, by one third party; another has the " +
+					"signature there too.",
 				"10 16",
 			},
 			{"A body has webhookEvent, the kind, and timestamp in milliseconds.", "21"},
@@ -116,15 +119,19 @@ var Jira = &Partner{
 			{"X-Atlassian-Webhook-Flow is Primary, within 30 seconds, or Secondary, within 15 minutes.", "9"},
 		},
 	},
-	Changes: []Fact{{"Search lags behind; reconcileIssues asks for named issues as they are.", "6"}},
+	Changes: []Fact{
+		{"Search lags behind; reconcileIssues asks for named issues as they are.", "6"},
+		{"The deletion of an issue is a primary event, with secondary ones for its comments, attachments and links.", "9"},
+	},
 	Quirks: []Fact{
 		{"Version 3 has rich texts as a document in JSON, version 2 as text.", "12"},
 		{"Times have an offset without a colon.", "8"},
 		{"A token may reach several sites: let the user choose.", "4"},
 	},
 	Unknown: []string{
-		"points of a call, and the table of tiers", "the lifetime of access tokens", "how to revoke",
+		"points of a call, and the table of tiers", "the lifetime of access tokens in the vendor's words", "how to revoke",
+		"whether PKCE and the client's secret go together",
 		"header of the request id",
-		"retries of webhooks, and the answer that is wanted", "deleted issues",
+		"retries of webhooks, and the answer that is wanted", "lists of deleted issues",
 	},
 }

@@ -32,6 +32,7 @@ var Klaviyo = &Partner{
 		"17": "https://github.com/klaviyo-labs/api-examples, oauth/simple-node-example/index.js (the vendor's example)",
 		"18": "https://github.com/nickdnk/klaviyo-php-sdk, src/APIClient.php and its tests (third party)",
 		"19": "https://docs.rs/webhook-verify (third party)",
+		"20": "https://developers.klaviyo.com/en/v2025-01-15/reference/create_list (older)",
 	},
 	Base: Base{URL: "https://a.klaviyo.com/api", Headers: []Header{{"revision", "2026-10-15"}}, From: "5 6 7"},
 	Auth: []Auth{
@@ -73,6 +74,7 @@ var Klaviyo = &Partner{
 			"Each page of the documentation names the size of its endpoint; include and additional fields may lower it.",
 			"1 2 9",
 		},
+		{"Some endpoints have a limit of a day too, such as 150 new lists.", "20"},
 		{"An OAuth app has a quota of its own for each account; all private keys of an account share one.", "1"},
 	},
 	Lists: []List{{
@@ -108,6 +110,7 @@ var Klaviyo = &Partner{
 	},
 	Changes: []Fact{{"Lists take filters such as greater-than(updated,TIME); which fields, depends on the endpoint.", "9 14"}},
 	Quirks: []Fact{
+		{"The public key of an account is for endpoints under /client.", "5 10"},
 		{"A revision is stable for a year and deprecated for another one.", "6"},
 		{"The media type of requests and answers is application/vnd.api+json.", "5"},
 	},

@@ -63,6 +63,7 @@ var Linear = &Partner{
 			From: "21",
 		},
 		{N: 10_000, Of: "points", Where: "one query", From: "7 21"},
+		{N: 60, Per: time.Hour, For: "IP address", Where: "calls without credentials", From: "13 21"},
 	},
 	Waits: []Fact{
 		{
@@ -70,6 +71,7 @@ var Linear = &Partner{
 				"any status.",
 			"4 8 21",
 		},
+		{"The SDK reads Retry-After, in seconds.", "4"},
 		{"The buckets of requests and of points fill evenly, by limit and hour.", "1"},
 		{
 			"X-RateLimit-Requests-* and X-RateLimit-Complexity-* come with each answer; their resets are milliseconds " +
@@ -108,6 +110,7 @@ var Linear = &Partner{
 				"21",
 			},
 			{"The SDK refuses a webhookTimestamp more than a minute away, either way, and lets a missing one pass.", "5 6"},
+			{"Linear-Delivery is the id of a delivery, Linear-Event its kind and Linear-Timestamp its time in milliseconds.", "21"},
 			{"Order is not promised: fetch the record again.", "17"},
 			{"Only admins, and apps with the scope admin, may create or read webhooks.", "21"},
 		},
@@ -115,12 +118,13 @@ var Linear = &Partner{
 	Changes: []Fact{
 		{"orderBy: updatedAt has the latest change first; filters exist.", "1 3"},
 		{"The vendor prefers webhooks to polling.", "1"},
+		{"Archived records are hidden unless includeArchived: true is asked for.", "21"},
 	},
 	Quirks: []Fact{{"The API has no versions.", "21"}},
 	Unknown: []string{
 		"the status of a refused call (third parties have seen 400)",
 		"lifetimes of tokens, and whether refresh tokens rotate",
-		"present figures of limits", "archived and deleted records", "header of the request id", "idempotency",
+		"present figures of limits", "deleted records", "header of the request id", "idempotency",
 	},
 }
 

@@ -47,6 +47,7 @@ var Lodgify = &Partner{
 		Notes: []Fact{
 			{"By an older page a refusal is a 500 too: the code decides, a number of a list; 999 is a missing right.", "5"},
 			{"On v2 the code may be a word, such as NotFound, NotAuthorized or ValidationError.", "10"},
+			{"Other numbers than 999 were not read, so a 500 with one is taken for a failure of Lodgify's.", "5"},
 			{"The body has message, code, correlation_id and event_id.", "5 10"},
 		},
 	},
@@ -56,6 +57,7 @@ var Lodgify = &Partner{
 			{"Header ms-signature: sha256= and an HMAC-SHA256 of the body; how the digest is written was not read.", "3"},
 			{"The secret is told once, in the answer to the subscription.", "3"},
 			{"Answer with exactly 200: all else is repeated. A 410 may end the subscription one day.", "3"},
+			{"A subscription that fails for some time may be removed.", "3"},
 			{"A delivery has an action, and neither an id of its own nor a time of the signature.", "3 4"},
 			{"Subscriptions are made at /webhooks/v1/subscribe, each with an address of its own.", "3 7 9"},
 		},
@@ -87,7 +89,8 @@ func classifyLodgify(a *belay.Attempt) belay.Verdict {
 				return asStatus(a, http.StatusForbidden)
 			case "NotFound":
 				return asStatus(a, http.StatusNotFound)
-			case "ValidationError":
+			case "ValidationError", "ArgumentError", "MinStayRequired", "NoRateDefined", "ArrivalNotValid", "DepartureNotValid",
+				"BookingNoRooms", "PropertyNotAvailable", "BookingCannotChangeStatus", "EnquiryAlreadyUpgraded":
 				return asStatus(a, http.StatusBadRequest)
 			}
 			v := belay.Classify(a)

@@ -53,9 +53,10 @@ var Mailchimp = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 10, Of: inFlight, For: "user", Where: "all apps and keys together", From: "5 17"},
+		{N: 10, Of: inFlight, For: "user", Where: "all apps and keys together", Default: true, From: "5 17"},
+		{N: 500, Of: "pending batches", For: "user", Where: "batches", From: "5 17"},
 		{N: 500, Of: "pending batch webhook events", For: "user", Where: "batches", From: "17"},
-		{N: 1000, Of: "operations", Where: "one batch", From: "5"},
+		{N: 500, Of: "members", Where: "one POST /lists/{id}", From: "18"},
 	},
 	Waits: []Fact{
 		{"A 429 tells no time; calls that timed out at the caller may still run and count.", "5 17"},

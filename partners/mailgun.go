@@ -24,13 +24,12 @@ var Mailgun = &Partner{
 		"10": "https://documentation.mailgun.com/api-events.html (older)",
 		"11": "https://github.com/mailgun/mailgun-go, errors.go (the vendor's SDK)",
 		"12": "https://github.com/mailgun/mailgun-go, events.go and events/events.go (the vendor's SDK)",
-		"13": "recorded traffic (third parties)",
 	},
 	Base: Base{URL: "https://api.mailgun.net", From: "2 3"},
 	Auth: []Auth{{Kind: "basic", Text: "the user api, with the key as the password", From: "1"}},
 	Waits: []Fact{
 		{"A 429 may be sent again, as the answer or its headers say; there are no published figures.", "2 4"},
-		{"X-RateLimit-Reset of a 429 is a time since 1970: the SDK reads seconds, recordings have milliseconds.", "11 13"},
+		{"X-RateLimit-Reset of a 429 is a time since 1970, which the SDK reads as seconds.", "11"},
 		{"A 500 may be sent again, with growing waits.", "2 4"},
 	},
 	Lists: []List{{

@@ -42,7 +42,8 @@ var Mews = &Partner{
 	Lists: []List{{
 		Name: "reservations",
 		How:  belay.CursorPages{Items: "Reservations", Cursor: "Cursor", Param: "Limitation.Cursor", InBody: true},
-		Most: 1000, Text: "POST …/getAll with Limitation.Count; other lists have the name of their resource; newest first",
+		Most: 1000, Text: "POST /reservations/getAll/2023-06-06 with Limitation.Count; other lists are at …/getAll, with the name of their resource; " +
+			"newest first",
 		From: "4 12",
 	}},
 	Errors: Errors{
@@ -74,7 +75,7 @@ var Mews = &Partner{
 	},
 	Quirks: []Fact{
 		{"All calls are POST with JSON. The path is case-sensitive, without a slash at its end.", "2"},
-		{"Some operations have a date at the end of their path.", "12 14"},
+		{"Some operations have a date at the end of their path; reservations/getAll without one is obsolete, and takes other filters.", "12 14"},
 		{"Updates wrap each field as {\"Value\": x}: left out it stays, null clears it.", "6"},
 		{"Dates of a property are its midnight in UTC, so that the day may shift.", "6"},
 		{

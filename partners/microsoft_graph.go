@@ -28,6 +28,7 @@ var MicrosoftGraph = &Partner{
 		"14": "https://learn.microsoft.com/en-us/answers/questions/648796 (third party)",
 		"15": "the event resource in the models of the Graph SDKs (the vendor's SDK)",
 		"16": "https://learn.microsoft.com/graph/throttling-limits",
+		"17": "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks",
 	},
 	Base: Base{URL: "https://graph.microsoft.com/v1.0", From: "1 4 6"},
 	Auth: []Auth{{Kind: "oauth", Text: "authorization code for a user; application permissions without one", From: "9"}},
@@ -55,10 +56,13 @@ var MicrosoftGraph = &Partner{
 			From: "16",
 		},
 		{N: 10_000, Per: 10 * time.Minute, For: "app and mailbox", Where: "Outlook", From: "1"},
-		{N: 4, Of: inFlight, For: "app and mailbox", Where: "Outlook", From: "1"},
+		{N: 4, Of: inFlight, For: "app", Where: "Outlook, whatever the mailboxes; an older text counts by mailbox", From: "1"},
+		{N: 150, Per: 5 * time.Minute, Of: "MB of uploads", For: "app and mailbox", Where: "Outlook", From: "1"},
+		{N: 150_000, Per: 20 * time.Second, Of: "resource units", For: "app", Where: "directory, all customers together", From: "1"},
+		{N: 18_000, Per: 5 * time.Minute, For: "tenant", Where: "directory, writes", From: "1"},
 		{
 			N: 3500, Per: 10 * time.Second, Of: "resource units", For: "app and tenant",
-			Where: "directory, the smallest tenants", From: "1",
+			Where: "directory, the smallest tenants; 5,000 from 50 users on, 8,000 from 500 on", From: "1",
 		},
 		{N: 3000, Per: 150 * time.Second, For: "app and tenant", Where: "directory, writes", From: "1"},
 		{N: 30, Per: time.Second, For: "app and tenant", Where: "Teams, most reads", From: "1"},
@@ -73,7 +77,7 @@ var MicrosoftGraph = &Partner{
 		{N: 3000, Per: 5 * time.Minute, For: "user", Where: "SharePoint", From: "12"},
 	},
 	Waits: []Fact{
-		{"A 429, at SharePoint a 503 too, has Retry-After in whole seconds; refused calls count.", "2 12"},
+		{"A 429, at SharePoint a 503 too, has Retry-After in seconds, at times with decimals; refused calls count.", "2 12"},
 		{"OneNote, identity protection, conditional access and data policy send no Retry-After.", "1"},
 		{
 			"The directory says what a call costs in x-ms-resource-unit, and how near the limit is in " +
@@ -111,7 +115,12 @@ var MicrosoftGraph = &Partner{
 				"Subscriptions end: Outlook's after 4,230 minutes by an older table; a PATCH of expirationDateTime goes on.",
 				"6 8",
 			},
-			{"Who is often slower than 2.9 seconds gets notifications late.", "6"},
+			{
+				"With more than a tenth of the answers of ten minutes slower than ten seconds, notifications come ten seconds late; " +
+					"with more than 15 percent, new ones are dropped for up to ten minutes, and lost. An older text has 2.9 seconds.",
+				"6 17",
+			},
+			{"The example of a notification has an id.", "6"},
 		},
 	},
 	Changes: []Fact{
@@ -126,7 +135,7 @@ var MicrosoftGraph = &Partner{
 	},
 	Unknown: []string{
 		"present lifetimes of subscriptions", "present figures of Outlook, the directory, Teams and OneNote",
-		"how to revoke a token", "an id of notifications",
+		"how to revoke a token", "whether a notification's id is the same when it is repeated",
 		"limits of the token endpoint and of subscriptions",
 	},
 }

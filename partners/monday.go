@@ -1,6 +1,8 @@
 package partners
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -33,8 +35,11 @@ var Monday = &Partner{
 		"18": "https://developer.monday.com/api-reference/docs/authentication",
 		"19": "https://developer.monday.com/api-reference/changelog/breaking-change-updated-complexity-budget-exhausted-error",
 		"20": "https://developer.monday.com/api-reference/changelog/hotfix-updated-complexity-budget-exhausted-error (older)",
+		"21": "https://developer.monday.com/api-reference/docs/api-versioning",
+		"22": "https://developer.monday.com/api-reference/changelog/2026-10-is-now-the-current-api-version",
+		"23": "https://developer.monday.com/api-reference/changelog/new-descriptive-field-limit-exceeded-error",
 	},
-	Base: Base{URL: "https://api.monday.com/v2", Headers: []Header{{"API-Version", "2026-07"}}, From: "15 16"},
+	Base: Base{URL: "https://api.monday.com/v2", Headers: []Header{{"API-Version", "2026-07"}}, From: "15 16 21"},
 	Auth: []Auth{
 		{Kind: "oauth", Text: "authorization code (OAuth 2.1), which new apps use", From: "4 18"},
 		{Kind: "header", Name: "Authorization", Text: "a personal token, with or without Bearer", From: "15 18"},
@@ -58,7 +63,7 @@ var Monday = &Partner{
 	Limits: []Limit{
 		{N: 5000, Per: 10 * time.Second, For: "IP address", Default: true, From: "1 2"},
 		{N: 5_000_000, Of: "points", Where: "one query", From: "1"},
-		{N: 5_000_000, Per: time.Minute, Of: "points", For: "app", Where: "reads and writes each", From: "1"},
+		{N: 5_000_000, Per: time.Minute, Of: "points", Where: "tokens of apps; reads and writes each", From: "1"},
 		{
 			N: 10_000_000, Per: time.Minute, Of: "points", For: "token", Where: "personal tokens, reads and writes together",
 			From: "1",
@@ -104,7 +109,7 @@ var Monday = &Partner{
 		Notes: []Fact{
 			{"Errors of the application are a 200; a part of the data may stand beside them.", "3"},
 			{"Without data the classifier makes an error of it.", "3"},
-			{"An older shape has error_code, error_message and status_code at the top.", "17"},
+			{"An older shape has error_code, error_message and status_code at the top; FIELD_LIMIT_EXCEEDED comes so in all versions.", "17 23"},
 			{"A bad token is a 401; missing rights have the codes missingRequiredPermissions and USER_UNAUTHORIZED.", "8"},
 		},
 	},
@@ -134,6 +139,7 @@ var Monday = &Partner{
 	Quirks: []Fact{
 		{"Files go to https://api.monday.com/v2/file.", "15"},
 		{"A version is named by year and month; versions are retired.", "13 15 16"},
+		{"2026-07 is in maintenance since 2026-10-26; 2026-10, the current one, has other types of users and forms.", "22"},
 		{"column_values is a text that holds JSON.", "15"},
 	},
 	Unknown: []string{
@@ -145,7 +151,7 @@ var Monday = &Partner{
 // mondayLimits are the codes of limits, in lower case and without "_".
 var mondayLimits = map[string]bool{
 	"complexitybudgetexhausted": true, "complexityexception": true, "dailylimitexceeded": true, "ratelimitexceeded": true,
-	"ipratelimitexceeded": true, "maxconcurrencyexceeded": true,
+	"ipratelimitexceeded": true, "maxconcurrencyexceeded": true, "fieldlimitexceeded": true,
 }
 
 // classifyMonday takes the code of a GraphQL error for the status that it stands for, because that of the answer is 200.
@@ -155,7 +161,13 @@ func classifyMonday(a *belay.Attempt) belay.Verdict {
 	}
 	errs := graphQLErrors(a)
 	if len(errs) == 0 {
-		return belay.Classify(a)
+		top := mondayTop(a)
+		if !mondayLimit(top.Code) {
+			return belay.Classify(a)
+		}
+		v := asStatus(a, http.StatusTooManyRequests)
+		v.RetryAfter = max(v.RetryAfter, time.Duration(min(max(top.Data.RetryIn, 0), 86_400)*float64(time.Second)))
+		return v
 	}
 	refused := asStatus(a, http.StatusTooManyRequests) // the code may be at the top
 	codes := []string{refused.Code}
@@ -163,7 +175,7 @@ func classifyMonday(a *belay.Attempt) belay.Verdict {
 		codes = append(codes, e.Extensions.Code)
 	}
 	for _, code := range codes {
-		if mondayLimits[strings.ToLower(strings.ReplaceAll(code, "_", ""))] {
+		if mondayLimit(code) {
 			return refused
 		}
 	}
@@ -177,4 +189,28 @@ func classifyMonday(a *belay.Attempt) belay.Verdict {
 		return asStatus(a, http.StatusForbidden)
 	}
 	return asStatus(a, http.StatusBadRequest)
+}
+
+// mondayLimit reports whether a code is that of a limit.
+func mondayLimit(code string) bool {
+	return mondayLimits[strings.ToLower(strings.ReplaceAll(code, "_", ""))]
+}
+
+// mondayError is an error at the top of an answer, where it stands without errors.
+type mondayError struct {
+	Code string `json:"error_code"`
+	Data struct {
+		RetryIn float64 `json:"retry_in_seconds"`
+	} `json:"error_data"`
+}
+
+// mondayTop returns the error at the top of an answer.
+func mondayTop(a *belay.Attempt) (e mondayError) {
+	if a.Err != nil || a.Response == nil {
+		return e
+	}
+	if head := a.Peek(); !bytes.Contains(head, []byte(`"error_code"`)) || json.Unmarshal(head, &e) != nil {
+		return mondayError{}
+	}
+	return e
 }

@@ -50,7 +50,7 @@ var Notion = &Partner{
 	},
 	Limits: []Limit{
 		{
-			N: 3, Per: time.Second, For: "app", Where: "on average, by the older text; the newest has a plan's budget for 60 s",
+			N: 3, Per: time.Second, For: "connection", Where: "on average, by the older text; the newest has a plan's budget for 60 s",
 			From: "1a 1b",
 		},
 	},
@@ -60,6 +60,7 @@ var Notion = &Partner{
 		{"All connections of a workspace share a second limit, whose wait may be longer than a minute.", "1c"},
 		{"additional_data.rate_limit_reason says which limit it was.", "1b 1c"},
 		{"Calls by MCP count too.", "13"},
+		{"Some endpoints have limits of their own.", "1c"},
 	},
 	Lists: []List{
 		{

@@ -32,18 +32,20 @@ var Okta = &Partner{
 	},
 	OAuth: OAuth{
 		AuthURL: "https://{domain}/oauth2/v1/authorize", TokenURL: "https://{domain}/oauth2/v1/token",
-		RevokeURL: "https://{domain}/oauth2/v1/revoke", PKCE: Yes, Access: time.Hour, Refresh: 7 * 24 * time.Hour,
+		RevokeURL: "https://{domain}/oauth2/v1/revoke", PKCE: Yes, Access: time.Hour, Refresh: -1,
 		From: "5 6 9",
 		Limits: []Limit{
 			{N: 4, Per: time.Second, For: "user", Where: "requests with a user's name and password", From: "3 4"},
 			{N: 60, Per: time.Minute, For: "app, IP and device", Where: "/authorize", From: "4"},
 			{N: 5, Of: inFlight, For: "app, IP and device", Where: "/authorize", From: "4"},
+			{N: 20, Per: 5 * time.Second, Where: "Identity Engine", From: "3 4"},
+			{N: 10, Per: 5 * time.Second, For: "state token", Where: "Identity Engine", From: "3 4"},
 		},
 		Notes: []Fact{
 			{"The client authenticates as its app is set to: Basic, or in the body.", "5 6 9"},
 			{"Only the org's server, not a custom one at /oauth2/ID/v1, issues scopes of Okta's own API.", "3 5 6"},
 			{"A refresh token needs the scope offline_access, asked for at /authorize.", "6"},
-			{"A refresh token ends after 7 days without use unless the policy says otherwise.", "6"},
+			{"A refresh token has no end by itself, but ends after 7 days without use unless the policy says otherwise.", "6"},
 			{
 				"Refresh tokens rotate for single-page apps only, by default; the old one works for 30 s more, and a later use of " +
 					"it ends the newest one and all access tokens.", "6",

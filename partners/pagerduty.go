@@ -115,6 +115,8 @@ var PagerDuty = &Partner{
 				"6",
 			},
 			{"Later events of the same subscription and record wait behind one that fails.", "6"},
+			{"A delivery may come more than once; the header X-Webhook-Id is the same in each attempt.", "6"},
+			{"Above 55 KB details are left out, and what has more than 256 KB in the end is dropped.", "6"},
 			{"Answer 400 to a malformed request and 403 to a bad signature, to stop repetitions.", "10"},
 			{
 				"Three webhooks in a row that are dropped, by a final 4xx too, disable the subscription for 24 hours; its " +

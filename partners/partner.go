@@ -85,7 +85,7 @@ type OAuth struct {
 	StyleKnown bool
 	// JSON says that token requests are JSON.
 	JSON bool
-	// PKCE says whether the partner takes it: No leaves it out.
+	// PKCE says whether the partner takes it beside the client's secret: No leaves it out.
 	PKCE Known
 	// Access and Refresh are the lifetimes of tokens; zero is not known, negative is without end. Rotates says whether a
 	// refresh token works once.
@@ -118,7 +118,7 @@ type Limit struct {
 	Observed bool
 	// When selects the calls that it is for, such as belay.Writes. Nil means all.
 	When func(*http.Request) bool
-	// Default says that Options applies it: it holds for these calls on any plan. One for each customer is not for a
+	// Default says that Options applies it: it holds for these calls on any plan, in production. One for each customer is not for a
 	// client that several share: see SharedOptions.
 	Default bool
 	From    string

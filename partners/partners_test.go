@@ -33,8 +33,8 @@ import (
 func TestValues(t *testing.T) {
 	whose := []string{
 		"", "app", "IP address", "provider", "route", // of all customers
-		"account", "workspace", "installation", "base", "repository", "user", "token", "API key",
-		"app and account", "app and mailbox", "app and organisation", "app and tenant", "app and user", "app, IP and device",
+		"account", "workspace", "tenant", "connection", "installation", "base", "repository", "user", "token", "state token", "API key",
+		"app and account", "app and workspace", "app and mailbox", "app and organisation", "app and tenant", "app and user", "app, IP and device",
 	}
 	t.Parallel()
 	names := make(map[string]bool)

@@ -104,6 +104,7 @@ var QuickBooks = &Partner{
 				"intuit-signature is the HMAC-SHA256 of the raw body, with the app's verifier token, not the client secret, as its key; " +
 					"in base64.", "17 18 19",
 			},
+			{"Answer 200, or it is sent again several times; the three seconds are a third party's word.", "18 19"},
 			{"A delivery is an array of CloudEvents, with id, type, time, intuitentityid and intuitaccountid.", "18"},
 			{"Older deliveries have eventNotifications, by realmId.", "17"},
 			{"Values are not sent: read the record. Kinds are create, update, delete, merge, void and emailed.", "16 19"},

@@ -61,7 +61,7 @@ var Salesforce = &Partner{
 		{N: 5_000_000, Per: 24 * time.Hour, For: "account", Where: "full sandbox", From: "16"},
 	},
 	Waits: []Fact{
-		{"Sforce-Limit-Info has api-usage=used/limit of 24 hours, and no time of reset.", "2 15"},
+		{"Sforce-Limit-Info has api-usage=used/limit of 24 hours, sometimes per-app-api-usage too, and no time of reset.", "2 15"},
 		{"A limit is a 403 with the code REQUEST_LIMIT_EXCEEDED.", "1 15 16"},
 		{"Where long calls are too many, it passes when they end.", "1"},
 		{"The UI API answers 503 to too many requests.", "3"},
@@ -103,7 +103,8 @@ var Salesforce = &Partner{
 	},
 	Changes: []Fact{
 		{
-			"/sobjects/NAME/deleted with start and end lists deleted ids of the last 15 days; more than 600,000 are an error.",
+			"/sobjects/NAME/deleted with start and end lists deleted ids of the last 15 days, of records that the user may see; the log is " +
+				"cut back by a job every two hours, and more than 600,000 are the error EXCEEDED_ID_LIMIT.",
 			"5",
 		},
 		{"queryAll has deleted records too, by isDeleted, until they are purged.", "4"},

@@ -36,6 +36,7 @@ var SendGrid = &Partner{
 		"22": "https://github.com/hookdeck/webhook-skills, sendgrid-webhooks (third party)",
 		"23": "https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/on-behalf-of",
 		"24": "https://www.twilio.com/docs/sendgrid/api-reference/suppressions-global-suppressions/retrieve-all-global-suppressions",
+		"26": "https://docs.sendgrid.com/for-developers/tracking-events/troubleshooting",
 		"25": "https://glama.ai/mcp/connectors/io.usefulapi/sendgrid/tools/sendgrid_list_global_unsubscribes (third party)",
 	},
 	Base: Base{URL: "https://api.sendgrid.com/v3", From: "3"},
@@ -64,13 +65,14 @@ var SendGrid = &Partner{
 			{"A 403 is a sender that is not verified, or a block for a time after many bad requests.", "4"},
 			{"A 202 says that a mail is valid and queued, no more: what became of it comes by webhook.", "9 10 17"},
 			{"Try again after 429 and the 403 that is a block; a text on the old API adds 5xx.", "1 4 21"},
-			{"A 406 is a missing Accept; an older text adds 413, a body that is too large.", "4 17"},
+			{"A 406 is a missing Accept; an older text adds 404, 405, 413, a body that is too large, and 503.", "4 17"},
 		},
 	},
 	Webhooks: Webhooks{
-		Scheme: func(string) webhook.Scheme { return webhook.SendGrid() }, From: "8 20",
+		Scheme: func(string) webhook.Scheme { return webhook.SendGrid() }, Over: 24 * time.Hour, From: "8 20 26",
 		Notes: []Fact{
 			{"The key is public, and can be read by API; signing is switched on for each webhook.", "8 11 12"},
+			{"Any 2xx is a success; all else is repeated at growing gaps, until 24 hours after the event.", "26"},
 			{"OAuth 2.0 may protect the endpoint as well.", "7"},
 			{"A delivery is an array of events; sg_event_id tells them apart.", "9 10 22"},
 			{"Events come several times: somebody counted three on average, and 46 for some, over 29 hours.", "13"},
@@ -91,7 +93,6 @@ var SendGrid = &Partner{
 		"numbers of the limits", "Retry-After", "a header with the id of a call",
 		"how the 403 of a block differs from the other",
 		"which lists have pages, and their largest", "cursors of the marketing lists",
-		"retries of webhooks, and the answer they want",
 		"keys of idempotency", "deleted records",
 	},
 }

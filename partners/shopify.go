@@ -43,6 +43,7 @@ var Shopify = &Partner{
 		"25": "https://www.shopify.dev/api/admin",
 		"26": "https://www.npmjs.com/package/@shopify/shopify-api, 13.1.0 (the vendor's SDK)",
 		"27": "https://community.shopify.com/c/Shopify-APIs-SDKs/Get-order-details-based-on-latest-updated-datetime-of-the-order/td-p/814632 (forum)",
+		"29": "https://shopify.dev/docs/apps/auth/access-token-types/offline",
 		"28": "clients of third parties that read data.orders of /orders.json, found by their text",
 	},
 	Base: Base{URL: "https://{shop}.myshopify.com/admin/api/{version}", From: "15 17 18"},
@@ -57,7 +58,7 @@ var Shopify = &Partner{
 	OAuth: OAuth{
 		AuthURL:  "https://{shop}.myshopify.com/admin/oauth/authorize",
 		TokenURL: "https://{shop}.myshopify.com/admin/oauth/access_token", StyleKnown: true, // StyleBody
-		Access: time.Hour, Rotates: Yes, Separator: ",", From: "7 8 9 13",
+		Access: time.Hour, Refresh: 90 * 24 * time.Hour, Rotates: Yes, Separator: ",", From: "7 8 9 13 29",
 		Notes: []Fact{
 			{
 				"Offline tokens, the default, expire only if expiring=1 was sent; public apps must from 2027-01-01 on, those " +
@@ -65,6 +66,8 @@ var Shopify = &Partner{
 				"7 14",
 			},
 			{"A token that does not expire lasts until the app is uninstalled or its secret revoked.", "9"},
+			{"An app has one token that expires for each shop: to get another one revokes the one before.", "29"},
+			{"A public app can get a token of its own by a signed assertion, for an hour at most and without refresh.", "9"},
 			{"A refresh may come before or after the end of the access token.", "8"},
 			{"The refresh token that was used last works until the app begins to use its successor.", "10"},
 			{"Requests from Shopify carry hmac, which must be verified.", "12"},
@@ -79,11 +82,12 @@ var Shopify = &Partner{
 		{N: 2, Per: time.Second, Plan: "Standard", Where: "REST", From: "2"},
 		{N: 4, Per: time.Second, Plan: "Advanced", Where: "REST", From: "2"},
 		{N: 20, Per: time.Second, Plan: "Plus", Where: "REST", From: "2"},
+		{N: 40, Per: time.Second, Plan: "enterprise", Where: "REST", From: "4"},
 		{N: 5, Of: "operations in flight", For: "app and account", Where: "bulk queries, from version 2026-01", From: "23"},
 	},
 	Waits: []Fact{
 		{
-			"GraphQL counts points in a leaky bucket: an object costs 1, a scalar nothing; limits may be cut for a time.",
+			"GraphQL counts points in a leaky bucket: an object costs 1, a scalar nothing, a union its dearest choice; limits may be cut for a time.",
 			"1 4",
 		},
 		{
@@ -107,7 +111,7 @@ var Shopify = &Partner{
 			}, Most: 250, Text: "GraphQL; the query declares $after and names the kind. 25,000 items at most", From: "3 16",
 		},
 		{
-			Name: "rest-orders", How: belay.LinkPages{Items: "orders"},
+			Name: "rest-orders", How: belay.LinkPages{Items: "orders"}, Most: 250,
 			Text: "REST; the key is the kind's. Filters are for the first page only", From: "15 22 26 28",
 		},
 	},
@@ -154,7 +158,7 @@ var Shopify = &Partner{
 		{"Older texts still tell of 50 points a second and a bucket of 1,000.", "22"},
 	},
 	Unknown: []string{
-		"lifetime of refresh tokens", "PKCE", "an address to revoke tokens", "limits of the token endpoint",
+		"PKCE", "an address to revoke tokens", "limits of the token endpoint",
 		"the most that one query may cost", "changes since a time in GraphQL", "deleted records", "the shape of userErrors",
 		"how an expired token is told", "the status of THROTTLED in the vendor's words",
 	},

@@ -40,6 +40,9 @@ var Slack = &Partner{
 			"ConversationsListResponse and ConversationsHistoryResponse (the vendor's SDK)",
 		"22": "https://github.com/slack-ruby/slack-api-ref, methods/users/users.list.json (third party)",
 		"23": "https://github.com/aki017/slack-api-docs, methods/auth.revoke.json (third party's copy of the vendor's, older)",
+		"24": "https://docs.slack.dev/authentication/using-pkce",
+		"25": "https://github.com/slack-ruby/slack-ruby-client, lib/slack/web/api/errors.rb (third party, generated from the vendor's pages)",
+		"26": "https://github.com/slack-go/slack, slackevents (third party)",
 	},
 	Base: Base{URL: "https://slack.com/api", From: "5 9"},
 	Auth: []Auth{
@@ -48,8 +51,8 @@ var Slack = &Partner{
 	},
 	OAuth: OAuth{
 		AuthURL: "https://slack.com/oauth/v2/authorize", TokenURL: "https://slack.com/api/oauth.v2.access",
-		Style: oauth.StyleHeader, StyleKnown: true, PKCE: Yes,
-		Access: 12 * time.Hour, Rotates: Yes, Separator: ",", From: "4 5 6 19",
+		Style: oauth.StyleHeader, StyleKnown: true, PKCE: No,
+		Access: 12 * time.Hour, Refresh: -1, Rotates: Yes, Separator: ",", From: "4 5 6 19 24",
 		Keep: []string{
 			"scope", "bot_user_id", "app_id", "team", "enterprise", "is_enterprise_install", "incoming_webhook", "authed_user",
 		},
@@ -59,17 +62,24 @@ var Slack = &Partner{
 			{"The scopes of the user's token are in user_scope of the authorize address.", "19"},
 			{"An old token can be exchanged for a pair that rotates, by oauth.v2.exchange, and only once.", "7"},
 			{"The vendor's SDKs refresh two hours before the end.", "14 19"},
+			{
+				"PKCE is a setting of the app that cannot be undone: it makes a public client of it, whose refresh tokens end after " +
+					"30 days.",
+				"24",
+			},
 			{"The method of the token endpoint has limits of its own.", "5"},
 			{"The method auth.revoke ends the token with which it is called.", "23"},
 		},
 	},
 	Limits: []Limit{
-		{N: 1, Per: time.Minute, For: "route", Where: "a method of tier 1, in one workspace", From: "1 2"},
-		{N: 20, Per: time.Minute, For: "route", Where: "a method of tier 2, in one workspace", From: "1 2"},
-		{N: 50, Per: time.Minute, For: "route", Where: "a method of tier 3, in one workspace", From: "1 2"},
-		{N: 100, Per: time.Minute, For: "route", Where: "a method of tier 4, in one workspace", From: "1 2"},
+		{N: 1, Per: time.Minute, For: "route", Where: "a method of tier 1, in one workspace, at least", From: "1 2"},
+		{N: 20, Per: time.Minute, For: "route", Where: "a method of tier 2, in one workspace, at least", From: "1 2"},
+		{N: 50, Per: time.Minute, For: "route", Where: "a method of tier 3, in one workspace, at least", From: "1 2"},
+		{N: 100, Per: time.Minute, For: "route", Where: "a method of tier 4, in one workspace, at least", From: "1 2"},
 		{N: 1, Per: time.Second, For: "route", Where: "messages to one channel", From: "2"},
 		{N: 1, Per: time.Second, For: "route", Where: "an incoming webhook", From: "2"},
+		{N: 10_000, Per: time.Hour, Of: "events", Where: "triggers of workflows", From: "2"},
+		{N: 10, Per: time.Minute, Of: "webhooks", Where: "triggers of workflows", From: "2"},
 		{
 			N: 1, Per: time.Minute, For: "route", Plan: "apps sold outside of the Marketplace, installed since 2025-05-29",
 			Where: "conversations.history and conversations.replies, 15 messages at most", From: "3",
@@ -103,7 +113,8 @@ var Slack = &Partner{
 			{"The answer to missing_scope names in needed the scope that is missing.", "6 22"},
 			{"Details are in response_metadata.messages; a warning may stand beside ok true.", "8 9"},
 			{"accesslimited says that the method is limited on the network of the caller.", "7"},
-			{"A 429 was seen with the header X-Slack-Unique-Id and without X-Slack-Req-Id.", "15"},
+			{"A 429 was seen with the header X-Slack-Unique-Id; X-Slack-Req-Id was seen among the names of exposed headers.", "15"},
+			{"token_expired is a token whose time is over.", "25"},
 		},
 	},
 	Webhooks: Webhooks{
@@ -112,6 +123,7 @@ var Slack = &Partner{
 			{"Repeats come at once, after one minute and after five; the answer's header X-Slack-No-Retry: 1 stops them.", "16"},
 			{"A new address gets a signed url_verification, whose challenge is the answer that it wants.", "12"},
 			{"One address serves all workspaces of an app.", "13"},
+			{"event_id tells events apart; X-Slack-Retry-Num only counts the tries.", "26"},
 			{"At most 30,000 events an hour are delivered for a workspace.", "2"},
 		},
 	},
@@ -122,7 +134,6 @@ var Slack = &Partner{
 		{"Old methods page in ways of their own.", "10"},
 	},
 	Unknown: []string{
-		"the lifetime of refresh tokens", "the code of an expired token", "the field by which a repeated event is known",
 		"headers of what is left", "when deliveries are switched off",
 		"when old installations get the limit of conversations.history: the pages contradict each other",
 	},
@@ -132,7 +143,7 @@ var Slack = &Partner{
 var slackStatus = map[string]int{
 	"ratelimited": http.StatusTooManyRequests,
 	"not_authed":  http.StatusUnauthorized, "invalid_auth": http.StatusUnauthorized,
-	"account_inactive": http.StatusUnauthorized, "token_revoked": http.StatusUnauthorized,
+	"account_inactive": http.StatusUnauthorized, "token_revoked": http.StatusUnauthorized, "token_expired": http.StatusUnauthorized,
 	"missing_scope": http.StatusForbidden, "no_permission": http.StatusForbidden,
 	"internal_error": http.StatusInternalServerError, "fatal_error": http.StatusInternalServerError,
 }

@@ -36,6 +36,7 @@ var Square = &Partner{
 		"22": "Gravitywell Square Utils, the text of a library (third party, older)",
 		"23": "https://developer.squareup.com/docs/testing/sandbox",
 		"24": "https://github.com/square/square-php-sdk, src/Apis/OAuthApi.php (the vendor's SDK)",
+		"26": "https://developer.squareup.com/docs/oauth-api/receive-and-manage-tokens",
 		"25": "https://github.com/square/connect-javascript-sdk, docs/ListCustomersResponse.md (the vendor's SDK, older)",
 	},
 	Base: Base{URL: "https://connect.squareup.com", Sandbox: "https://connect.squareupsandbox.com", From: "8 23"},
@@ -45,13 +46,13 @@ var Square = &Partner{
 	},
 	OAuth: OAuth{
 		AuthURL: "https://connect.squareup.com/oauth2/authorize", JSON: true, TokenURL: "https://connect.squareup.com/oauth2/token",
-		RevokeURL: "https://connect.squareup.com/oauth2/revoke", StyleKnown: true, PKCE: Yes, // StyleBody
+		RevokeURL: "https://connect.squareup.com/oauth2/revoke", StyleKnown: true, PKCE: No, // StyleBody
 		Access: 30 * 24 * time.Hour, Refresh: -1, Rotates: No, Keep: []string{"merchant_id", "expires_at", "short_lived"},
 		From: "1 3 18 23 24",
 		Notes: []Fact{
 			{"The end of the token is the time expires_at, and not a number of seconds.", "3"},
 			{"The token endpoint takes JSON.", "3 18 24"},
-			{"PKCE is a flow of its own: no secret, and each refresh returns a new refresh token.", "3"},
+			{"PKCE is a flow of its own: no secret, and each refresh returns a new refresh token, good for 90 days and once.", "3 26"},
 			{
 				"With short_lived a token lasts 24 hours, and no refresh token comes; scopes can narrow a refreshed token.",
 				"3 24",
@@ -109,7 +110,7 @@ var Square = &Partner{
 	},
 	Unknown: []string{
 		"Retry-After, and headers of limits", "the header of the request's id", "the code of an expired token",
-		"the lifetime of refresh tokens of the PKCE flow", "whether PKCE and the client's secret go together",
+		"whether PKCE and the client's secret go together",
 		"length and life of idempotency keys", "the gaps between deliveries of a webhook",
 		"filters by the time of the change",
 	},

@@ -84,6 +84,7 @@ var Twilio = &Partner{
 					"their number, 0 to 5, and rp their policy; all together have 15 seconds.",
 				"14",
 			},
+			{"To connect there are two tries of five seconds each, which can be changed.", "15"},
 			{"When a call fails, the fallback address is called if there is one.", "15"},
 			{"With a JSON body the address has bodySHA256, which is to be compared with the body.", "13"},
 			{"Only the primary auth token signs; API keys cannot verify.", "13 16"},

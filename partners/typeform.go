@@ -30,6 +30,7 @@ var Typeform = &Partner{
 		"16": "https://github.com/Typeform/js-api-client, src/responses.ts and src/typeform-types.ts (the vendor's SDK)",
 		"17": "https://nango.dev/docs/api-integrations/typeform/how-to-register-your-own-typeform-api-oauth-app (third party)",
 		"18": "https://www.typeform.com/developers/get-started/mcp",
+		"19": "https://docs.rs/webhook-verify (third party)",
 	},
 	Base: Base{URL: "https://api.typeform.com", From: "1 6"},
 	Auth: []Auth{
@@ -64,9 +65,11 @@ var Typeform = &Partner{
 			{"A 404 or 410 disables the webhook at once: answer something else while you deploy.", "4"},
 			{"After a 408, 423, 429 or 503 it comes again every two to three minutes, for ten hours.", "4"},
 			{
-				"After any other failure the gaps grow; an older page has five tries, after 5, 10, 20, 60 and 120 minutes.",
+				"After any other failure it is tried five times, with gaps that grow from 5 minutes to hours; an older page has 5, 10, 20, 60 and " +
+					"120 minutes.",
 				"4 11",
 			},
+			{"event_id tells deliveries apart.", "19"},
 			{"The events are form_response and form_response_partial; a webhook belongs to one form.", "10"},
 			{"The signature is base64, and not hex as others with the same prefix, and covers no time.", "3"},
 			{"A webhook may come some seconds before its answer can be read.", "4"},
@@ -74,6 +77,7 @@ var Typeform = &Partner{
 	},
 	Changes: []Fact{
 		{"since and until bound responses, both inclusive, in seconds since 1970 or as a time in UTC.", "5"},
+		{"Responses can be asked for, or left out, by their ids.", "5"},
 		{"response_type says which time they mean: started, partial or completed.", "5"},
 		{"Responses of the last half hour are said to be missing at times.", "9"},
 	},
@@ -87,6 +91,6 @@ var Typeform = &Partner{
 		"the shape of errors, and the answer to an expired token", "headers of limits",
 		"rotation of refresh tokens, and revocation",
 		"PKCE, and how the client authenticates", "how the list of responses ends",
-		"the field by which a repeated webhook is known", "responses that were deleted",
+		"responses that were deleted",
 	},
 }

@@ -40,6 +40,7 @@ var Xero = &Partner{
 		"21": "https://github.com/hookdeck/webhook-skills, xero-webhooks (third party)",
 		"23": "https://github.com/XeroAPI/Xero-OpenAPI, xero_bankfeeds.yaml (the vendor's specification)",
 		"24": "https://www.skills.sh/okou-ai/vm0-skills/xero (third party)",
+		"27": "https://developer.xero.com/faq/oauth2",
 		"26": "https://github.com/XeroAPI/xero-node, src/gen/model/accounting/contacts.ts and invoices.ts (the vendor's SDK)",
 	},
 	Base: Base{URL: "https://api.xero.com", From: "5 6"},
@@ -49,10 +50,12 @@ var Xero = &Partner{
 	},
 	OAuth: OAuth{
 		AuthURL: "https://login.xero.com/identity/connect/authorize", TokenURL: "https://identity.xero.com/connect/token",
-		Style: oauth.StyleHeader, StyleKnown: true, PKCE: Yes, Access: 30 * time.Minute, Refresh: 60 * 24 * time.Hour,
-		Keep: []string{"id_token", "scope"}, From: "3 4 5 16 23",
+		Style: oauth.StyleHeader, StyleKnown: true, PKCE: No, Access: 30 * time.Minute, Refresh: 60 * 24 * time.Hour, Rotates: Yes,
+		Keep: []string{"id_token", "scope"}, From: "3 4 5 16 23 27",
 		Notes: []Fact{
 			{"A refresh token needs the scope offline_access, and is lost if it is not used for 60 days.", "4 17"},
+			{"PKCE is the flow of native apps, which have no secret.", "27"},
+			{"Each refresh gives a new refresh token; the old one may be tried again for 30 minutes.", "27"},
 			{"A dead refresh token is a 400 with invalid_grant, and trying again is of no use.", "15"},
 			{
 				"GET /connections lists the organisations of a token by tenantId; DELETE /connections/{id} disconnects one.",
@@ -104,6 +107,7 @@ var Xero = &Partner{
 		Scheme: func(string) webhook.Scheme { return webhook.Xero() }, Answer: 5 * time.Second, Over: 24 * time.Hour,
 		From: "12",
 		Notes: []Fact{
+			{"The address must be https, at port 443.", "12"},
 			{"The answer must be a 200 without body and cookies, and a 401 when the signature is wrong.", "12"},
 			{"A new address first gets deliveries without events, some of which are signed wrongly on purpose.", "12"},
 			{"After 24 hours of failures the webhook is switched off, until somebody enables it.", "12"},
@@ -127,7 +131,7 @@ var Xero = &Partner{
 		{"Since 2 March 2026 there are said to be paid tiers, with ceilings of connections and a price for bytes.", "18"},
 	},
 	Unknown: []string{
-		"the address of revocation", "rotation of refresh tokens, and how long an old one works, in the vendor's words",
+		"the address of revocation",
 		"limits of the token endpoint", "limits of the tiers", "the request's id", "how long idempotency keys live",
 		"batches that fail in part", "whether PKCE and the client's secret go together",
 	},

@@ -18,7 +18,7 @@ var Zendesk = &Partner{
 		"4":  "https://support.zendesk.com/hc/en-us/articles/4408834530458 (older)",
 		"5":  "https://support.zendesk.com, community posts 4600766234138 and 4887103531674 (real answers, older)",
 		"6":  "https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens",
-		"7":  "https://support.zendesk.com/hc/en-us/articles/9182123625370",
+		"7":  "https://support.zendesk.com/hc/en-us/articles/9182123625370, and its newer Japanese text",
 		"8":  "https://developer.zendesk.com/documentation/api-basics/authentication/refresh-token and pages beside it",
 		"9":  "https://support.zendesk.com/hc/en-us/articles/4408845965210",
 		"10": "https://github.com/airbytehq/airbyte/issues/7326 (third party)",
@@ -33,6 +33,7 @@ var Zendesk = &Partner{
 		"18": "copies of the vendor's pages, and https://github.com/hookdeck/webhook-skills (third parties)",
 		"19": "https://developer.zendesk.com/documentation/api-basics/authentication/revoking-oauth-token",
 		"20": "https://developer.zendesk.com/api-reference/ticketing/introduction/",
+		"21": "https://alboz.eu/insights/master-webhooks-maximize-stability-performance (third party)",
 	},
 	Base: Base{URL: "https://{subdomain}.zendesk.com", From: "4 14"},
 	Auth: []Auth{
@@ -50,6 +51,7 @@ var Zendesk = &Partner{
 		TokenURL: "https://{subdomain}.zendesk.com/oauth/tokens", PKCE: Yes, Access: 30 * time.Minute, Rotates: Yes, From: "6 7 9 10",
 		Notes: []Fact{
 			{"Public clients must use PKCE; others may use it, a secret or both.", "9"},
+			{"30 minutes are the default of clients made after 2026-04-30.", "7"},
 			{"The token request may ask for lifetimes, by expires_in and refresh_token_expires_in.", "7"},
 			{"With a client from 2026-04-30 or before, tokens have no end and no refresh token without expires_in.", "7"},
 			{"Each refresh deletes the tokens before it: store the new ones first.", "7"},
@@ -74,6 +76,7 @@ var Zendesk = &Partner{
 		{N: 100, Per: time.Minute, For: "route", Where: "users beyond page 10,000", From: "4"},
 		{N: 30, Per: 10 * time.Minute, For: "user", Where: "updates of one ticket", From: "3"},
 		{N: 60, Per: time.Minute, Of: "deliveries of webhooks", For: "account", Plan: "trial", From: "16"},
+		{N: 10, Of: "webhooks", For: "account", Plan: "trial", From: "16"},
 	},
 	Waits: []Fact{
 		{"A 429 has Retry-After in seconds.", "1"},
@@ -90,7 +93,8 @@ var Zendesk = &Partner{
 		{
 			Name: "tickets",
 			How:  belay.CursorPages{Items: "tickets", Cursor: "meta.after_cursor", Param: "page[after]", More: "meta.has_more"},
-			Most: 100, Text: "needs the parameter page[size], or else the answer is that of the list by offset", From: "14 18",
+			Most: 100, Text: "needs the parameter page[size], 100 by default for tickets and users, 30 for articles; without it the answer is that of the " +
+				"list by offset", From: "14 18",
 		},
 		{
 			Name: "offset", How: belay.NextURLPages{Items: "tickets", URL: "next_page"},
@@ -114,9 +118,11 @@ var Zendesk = &Partner{
 		Notes: []Fact{{"The header Idempotency-Key is for the creation of tickets; for other writes none is documented there.", "20"}, {"A key has up to 255 characters, best a UUID; the answer carries x-idempotency-lookup.", "17 20"}},
 	},
 	Webhooks: Webhooks{
-		Scheme: func(string) webhook.Scheme { return webhook.Zendesk() }, Answer: 12 * time.Second, Retries: 5, From: "16 18",
+		Scheme: func(string) webhook.Scheme { return webhook.Zendesk() }, Answer: 10 * time.Second, Retries: 5, From: "16 18 21",
 		Notes: []Fact{
 			{"A 409 is tried again three times; 429 and 503 by their Retry-After. There is a circuit breaker.", "16 18"},
+			{"Third parties have a time of about 12 seconds, and one of 10.", "18 21"},
+			{"The circuit breaker opens at 70 percent of errors, or 1,000, in five minutes, by a third party.", "21"},
 			{"Webhooks of triggers have a method and a body of the user's choice, and may have none.", "16"},
 			{"The secret is used as it is; that of tests before the creation is a public text.", "18"},
 			{"x-zendesk-webhook-invocation-id is the id of a delivery.", "16"},

@@ -38,6 +38,7 @@ var Zoom = &Partner{
 		"18": "https://github.com/api-evangelist/zoom-phone, rate-limits/zoom-phone-rate-limits.yml (third party)",
 		"19": "https://developers.zoom.us/docs/integrations/PKCE",
 		"20": "https://developers.zoom.us/docs/rooms/oauth",
+		"21": "https://developers.zoom.us/blog/public-pkce",
 	},
 	Base: Base{URL: "https://api.zoom.us/v2", From: "6"},
 	Auth: []Auth{
@@ -46,8 +47,9 @@ var Zoom = &Partner{
 	},
 	OAuth: OAuth{
 		AuthURL: "https://zoom.us/oauth/authorize", TokenURL: "https://zoom.us/oauth/token",
-		Style: oauth.StyleHeader, StyleKnown: true, PKCE: Yes, Access: time.Hour, Rotates: Yes, From: "3 4 9 19 20",
+		Style: oauth.StyleHeader, StyleKnown: true, PKCE: Yes, Access: time.Hour, Rotates: Yes, From: "3 4 9 19 20 21",
 		Notes: []Fact{
+			{"An app with a secret may use PKCE, too.", "21"},
 			{"Public clients use PKCE with a client id of their own, and without secret and Authorization header.", "19"},
 			{"Each refresh ends the refresh token that was used.", "3 9"},
 			{
@@ -56,7 +58,8 @@ var Zoom = &Partner{
 			},
 			{"Server to server there is no refresh token: ask for the next access token.", "3"},
 			{"The code works once, within five minutes.", "3"},
-			{"Errors have numbers: 4711 is a bad refresh token, 4709 the redirect address, 4702 and 4704 the client.", "4"},
+			{"Errors have numbers: 4711 is a bad refresh token, 4709 the redirect address, 4702 and 4704 the client, 4705 the grant, 4706 " +
+				"something that is missing, 4700 all else.", "4"},
 			{"There are also grants for devices and for chatbots.", "17"},
 		},
 	},
@@ -140,7 +143,7 @@ var Zoom = &Partner{
 	Unknown: []string{
 		"the address of revocation", "limits of the token endpoint", "the life of a next_page_token",
 		"the tolerance of a webhook's time", "headers of limits today", "the header of the request's id",
-		"the scope separator", "whether PKCE and the client's secret go together",
+		"the scope separator",
 	},
 }
 
