@@ -87,6 +87,7 @@ type Client[TTx any] struct {
 	d     dialect
 	db    *sql.DB // for short statements
 	read  *sql.DB // another pool: insert middleware runs within a transaction of the first one
+	signs *signs
 	store *belaysql.Store
 	log   *slog.Logger
 	file  string // of SQLite, to be locked; empty for none
@@ -113,17 +114,17 @@ type Client[TTx any] struct {
 }
 
 // New returns a client over a River driver of yours, such as riverpgxv5. db leads to the same database, by another pool
-// than the driver's; it stays yours. An insert within a transaction of db needs a second connection of it, so it must
-// allow several; one that allows a single one is an error. The tables of River must be there: see rivermigrate. Those
+// than the driver's; it stays yours. Signs of life keep a connection of db while the client works, and an insert within a
+// transaction of it needs a second one: one that allows fewer than three is an error. The tables of River must be there: see rivermigrate. Those
 // of this package are created.
 func New[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], db *sql.DB, dialect belaysql.Dialect, cfg Config) (*Client[TTx], error) {
 	if driver == nil || db == nil {
 		return nil, errors.New("tasks: New: the driver or the database is nil")
 	}
-	if db.Stats().MaxOpenConnections == 1 {
-		return nil, errors.New("tasks: New: the database allows one connection (SetMaxOpenConns), must be at least two")
+	if most := db.Stats().MaxOpenConnections; most > 0 && most < 3 {
+		return nil, fmt.Errorf("tasks: New: the database allows %d connections (SetMaxOpenConns), must be at least three", most)
 	}
-	c, err := newClient(ctx, driver, db, db, dialect, cfg)
+	c, err := newClient(ctx, driver, db, db, db, dialect, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("tasks: New: %w", err)
 	}
@@ -131,7 +132,7 @@ func New[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], db *sql.D
 }
 
 func newClient[TTx any](
-	ctx context.Context, driver riverdriver.Driver[TTx], db, read *sql.DB, kind belaysql.Dialect, cfg Config,
+	ctx context.Context, driver riverdriver.Driver[TTx], db, read, beat *sql.DB, kind belaysql.Dialect, cfg Config,
 ) (*Client[TTx], error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -140,7 +141,8 @@ func newClient[TTx any](
 	if err != nil {
 		return nil, err
 	}
-	c := &Client[TTx]{cfg: cfg, d: dialectOf(kind, cfg.DeadAfter), db: db, read: read, store: store, log: cfg.River.Logger, told: make(map[string]time.Time)}
+	c := &Client[TTx]{cfg: cfg, d: dialectOf(kind, cfg.DeadAfter), db: db, read: read, signs: newSigns(beat), store: store}
+	c.log, c.told = cfg.River.Logger, make(map[string]time.Time)
 	if c.log == nil {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
@@ -245,6 +247,7 @@ func (c *Client[TTx]) Start(ctx context.Context) error {
 	}
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c.running.Go(func() { c.beatOn(beating) })
+	c.running.Go(func() { c.watchOthers(beating) })
 	if err := c.Client.Start(ctx); err != nil {
 		stop()
 		c.running.Wait()

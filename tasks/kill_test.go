@@ -3,9 +3,11 @@ package tasks_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -247,8 +249,47 @@ func TestManyProcesses(t *testing.T) {
 		t.Logf("%d processes, %d tasks in %s: %d runs, %d of them distinct", processes, n, time.Since(began).Round(10*time.Millisecond), rows, distinct)
 		if rows != n || distinct != n {
 			t.Fail()
+			whyTwice(t, c)
 		}
 	})
+}
+
+// whyTwice tells of the tasks that ran more than once.
+func whyTwice(t testing.TB, c *tasks.Client[*sql.Tx]) {
+	t.Helper()
+	rows, err := c.DB().Query("select n from ledger group by n having count(*) > 1 limit 5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var twice []int64
+	for rows.Next() {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		twice = append(twice, n)
+	}
+	_ = rows.Close() // SQLite has one connection
+	params := river.NewJobListParams().First(10_000)
+	for {
+		list, err := c.JobList(t.Context(), params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range list.Jobs {
+			var args work
+			if err := json.Unmarshal(row.EncodedArgs, &args); err != nil {
+				t.Fatal(err)
+			}
+			if slices.Contains(twice, int64(args.N)) {
+				t.Logf("%d: task %d, %s, attempt %d by %v at %s, ended %s, %v, %s", args.N, row.ID, row.State, row.Attempt, row.AttemptedBy, row.AttemptedAt, row.FinalizedAt, row.Errors, row.Metadata)
+			}
+		}
+		if len(list.Jobs) < 10_000 {
+			return
+		}
+		params = params.After(list.LastCursor)
+	}
 }
 
 // A deploy while tasks keep coming: the old processes are drained and end, new ones come, and nothing is lost or spends an attempt.

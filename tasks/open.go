@@ -55,7 +55,8 @@ func openSQLite(ctx context.Context, path string, cfg Config) (*Client[*sql.Tx],
 			return nil, err
 		}
 	}
-	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(20000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	file := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=journal_mode(WAL)"
+	dsn := file + "&_pragma=busy_timeout(20000)&_pragma=synchronous(FULL)"
 	db, err := sql.Open("sqlite", dsn+"&_txlock=immediate")
 	if err != nil {
 		return nil, err
@@ -66,7 +67,11 @@ func openSQLite(ctx context.Context, path string, cfg Config) (*Client[*sql.Tx],
 		return nil, errors.Join(err, db.Close())
 	}
 	read.SetMaxOpenConns(4)
-	c, err := opened(ctx, riversqlite.New(db), db, read, belaysql.SQLite, cfg, nil)
+	beat, err := sql.Open("sqlite", file+"&_pragma=busy_timeout(25)&_pragma=synchronous(NORMAL)&_txlock=immediate") // a lost sign is no loss
+	if err != nil {
+		return nil, errors.Join(err, db.Close(), read.Close())
+	}
+	c, err := opened(ctx, riversqlite.New(db), db, read, beat, belaysql.SQLite, cfg, nil)
 	if err == nil {
 		c.file = path
 	}
@@ -99,30 +104,31 @@ func openPostgres(ctx context.Context, dsn string, cfg Config) (*Client[*sql.Tx]
 	db.SetMaxIdleConns(20)
 	read := stdlib.OpenDB(*pool.ConnConfig.Copy(), made)
 	read.SetMaxOpenConns(4)
+	beat := stdlib.OpenDB(*pool.ConnConfig.Copy(), made)
 	listen, err := pgxpool.NewWithConfig(ctx, pool)
 	if err != nil {
-		return nil, errors.Join(err, db.Close(), read.Close())
+		return nil, errors.Join(err, db.Close(), read.Close(), beat.Close())
 	}
-	return opened(ctx, riverdatabasesql.NewWithPgxListener(db, listen), db, read, belaysql.Postgres, cfg, listen.Close)
+	return opened(ctx, riverdatabasesql.NewWithPgxListener(db, listen), db, read, beat, belaysql.Postgres, cfg, listen.Close)
 }
 
 // opened migrates a database that has been opened, and returns its client, which closes it.
 func opened(
-	ctx context.Context, driver riverdriver.Driver[*sql.Tx], db, read *sql.DB, kind belaysql.Dialect, cfg Config, end func(),
+	ctx context.Context, driver riverdriver.Driver[*sql.Tx], db, read, beat *sql.DB, kind belaysql.Dialect, cfg Config, end func(),
 ) (*Client[*sql.Tx], error) {
 	c, err := func() (*Client[*sql.Tx], error) {
 		if err := migrateRiver(ctx, driver, db, kind); err != nil {
 			return nil, err
 		}
-		return newClient(ctx, driver, db, read, kind, cfg)
+		return newClient(ctx, driver, db, read, beat, kind, cfg)
 	}()
 	if err != nil {
 		if end != nil {
 			end()
 		}
-		return nil, errors.Join(err, db.Close(), read.Close())
+		return nil, errors.Join(err, db.Close(), read.Close(), beat.Close())
 	}
-	c.own = []*sql.DB{db, read}
+	c.own = []*sql.DB{db, read, beat}
 	if end != nil {
 		c.close = append(c.close, end)
 	}

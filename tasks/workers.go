@@ -12,36 +12,49 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// beatOn sends signs of life until ctx ends, and requeues the tasks of processes that send none.
-func (c *Client[TTx]) beatOn(ctx context.Context) {
+// everyBeat calls f at each beat until ctx ends, with a context that ends when the process would be taken for dead.
+func (c *Client[TTx]) everyBeat(ctx context.Context, f func(context.Context) error) {
 	ticker := time.NewTicker(c.cfg.Heartbeat)
 	defer ticker.Stop()
-	pruned := time.Now()
 	for {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
+		once, cancel := context.WithTimeout(ctx, c.cfg.DeadAfter)
+		err := f(once)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			c.log.WarnContext(ctx, "tasks: signs of life", "error", err)
+		}
+	}
+}
+
+// beatOn sends signs of life until ctx ends.
+func (c *Client[TTx]) beatOn(ctx context.Context) {
+	c.everyBeat(ctx, func(ctx context.Context) error {
+		err := c.sign(ctx)
+		c.beat.missed(time.Now(), c.cfg.DeadAfter)
+		return err
+	})
+}
+
+// watchOthers requeues the tasks of processes that send no signs of life until ctx ends, and looks what is paused.
+func (c *Client[TTx]) watchOthers(ctx context.Context) {
+	pruned := time.Now()
+	c.everyBeat(ctx, func(ctx context.Context) error {
 		if now := time.Now(); now.Sub(pruned) >= time.Hour {
 			pruned = now
 			if _, err := c.store.Prune(ctx); err != nil && ctx.Err() == nil {
 				c.log.WarnContext(ctx, "tasks: forgetting old keys", "error", err)
 			}
 		}
-		once, cancel := context.WithTimeout(ctx, c.cfg.DeadAfter)
-		err := c.sign(once)
-		if err == nil {
-			if err = c.requeue(once, false, false); err == nil {
-				err = c.applyPauses(once)
-			}
+		if err := c.requeue(ctx, false, false); err != nil {
+			return err
 		}
-		cancel()
-		if err != nil && ctx.Err() == nil {
-			c.log.WarnContext(ctx, "tasks: signs of life", "error", err)
-		}
-		c.beat.missed(time.Now(), c.cfg.DeadAfter)
-	}
+		return c.applyPauses(ctx)
+	})
 }
 
 // sign notes in the database that this process is alive.
@@ -56,9 +69,8 @@ func (c *Client[TTx]) sign(ctx context.Context) error {
 
 // signAs notes that the process of an id is alive. Each sign is another one, even if the clock stands still.
 func (c *Client[TTx]) signAs(ctx context.Context, id string) error {
-	_, err := c.db.ExecContext(ctx, c.d.sql(`insert into tasks_clients (id, seen) values ($1, {now})
+	return c.signs.exec(ctx, c.d.sql(`insert into tasks_clients (id, seen) values ($1, {now})
 		on conflict (id) do update set seen = case when excluded.seen = tasks_clients.seen then excluded.seen + 1 else excluded.seen end`), id)
-	return err
 }
 
 // nobody is the id under which a process that ends leaves its last sign of life.
@@ -86,6 +98,7 @@ func (c *Client[TTx]) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	_ = c.signAs(ctx, nobody)
+	c.signs.close()
 	_, _ = c.db.ExecContext(ctx, c.d.sql("delete from tasks_clients where id = $1 and not exists (select 1 from river_job where state = 'running' and {worker} = $1)"), c.beat.id)
 }
 
