@@ -13,6 +13,8 @@ import (
 	"github.com/belay-go/belay/internal/pgserver"
 )
 
+func TestMain(m *testing.M) { pgserver.Main(m) }
+
 // database is a database that a test may use, and how a process of its own opens it.
 type database struct {
 	dialect belaysql.Dialect
@@ -54,7 +56,7 @@ func each(t *testing.T, f func(t *testing.T, d database)) {
 		if os.Getenv("BELAY_POSTGRES") == "" {
 			t.Skip("SKIPPED: BELAY_POSTGRES is not set")
 		}
-		f(t, database{belaysql.Postgres, pgserver.Start(t).DSN()})
+		f(t, database{belaysql.Postgres, pgserver.Database(t)})
 	})
 }
 

@@ -142,7 +142,7 @@ func TestNewOverPgx(t *testing.T) {
 	if os.Getenv("BELAY_POSTGRES") == "" {
 		t.Skip("BELAY_POSTGRES is not set")
 	}
-	dsn := pgserver.Start(t).DSN()
+	dsn := pgserver.Database(t)
 	opened(t, dsn, tasks.Config{}) // migrates
 	pool, err := pgxpool.New(t.Context(), dsn)
 	if err != nil {

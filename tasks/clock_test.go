@@ -128,6 +128,7 @@ func skewed(t *testing.T) string {
 // The clock of a machine jumps by an hour, forward and back, while two processes work: nothing is lost, nothing runs
 // twice, and no process is taken for dead that lives. One that dies after the clock was set back is noticed in time.
 func TestClockJumps(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}

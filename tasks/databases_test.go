@@ -15,6 +15,8 @@ import (
 	"github.com/belay-go/belay/tasks"
 )
 
+func TestMain(m *testing.M) { pgserver.Main(m) }
+
 // each runs f on an empty SQLite and, with BELAY_POSTGRES=1, at the same time on an empty PostgreSQL.
 func each(t *testing.T, f func(t *testing.T, dsn string)) {
 	t.Helper()
@@ -27,7 +29,7 @@ func each(t *testing.T, f func(t *testing.T, dsn string)) {
 			t.Skip("SKIPPED: BELAY_POSTGRES is not set")
 		}
 		t.Parallel()
-		f(t, pgserver.Start(t).DSN())
+		f(t, pgserver.Database(t))
 	})
 }
 

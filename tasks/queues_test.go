@@ -447,6 +447,7 @@ func TestScheduleChild(t *testing.T) {
 
 // Each period has one task, with two processes that are killed again and again.
 func TestSchedules(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	pgserver.Main(m)
 }
 
 // The show ends well, on SQLite and, with BELAY_POSTGRES=1, on PostgreSQL.
@@ -34,7 +34,7 @@ func TestShow(t *testing.T) {
 			if os.Getenv("BELAY_POSTGRES") == "" {
 				t.Skip("SKIPPED: BELAY_POSTGRES is not set")
 			}
-			return pgserver.Start(t).DSN()
+			return pgserver.Database(t)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

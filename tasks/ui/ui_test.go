@@ -20,6 +20,8 @@ import (
 	"github.com/belay-go/belay/tasks/ui"
 )
 
+func TestMain(m *testing.M) { pgserver.Main(m) }
+
 type work struct{ Name string }
 
 func (work) Kind() string { return "work" }
@@ -32,7 +34,7 @@ func TestUI(t *testing.T) {
 		if os.Getenv("BELAY_POSTGRES") == "" {
 			t.Skip("SKIPPED: BELAY_POSTGRES is not set")
 		}
-		shows(t, pgserver.Start(t).DSN())
+		shows(t, pgserver.Database(t))
 	})
 }
 

@@ -17,6 +17,8 @@ import (
 	"github.com/belay-go/belay/tasks"
 )
 
+func TestMain(m *testing.M) { pgserver.Main(m) }
+
 type slow struct{}
 
 func (slow) Kind() string { return "slow" }
@@ -29,7 +31,7 @@ func each(t *testing.T, f func(t *testing.T, dsn string)) {
 		if os.Getenv("BELAY_POSTGRES") == "" {
 			t.Skip("SKIPPED: BELAY_POSTGRES is not set")
 		}
-		f(t, pgserver.Start(t).DSN())
+		f(t, pgserver.Database(t))
 	})
 }
 
