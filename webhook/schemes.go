@@ -168,7 +168,7 @@ var schemes = map[string]Scheme{
 		Signed: "{timestamp}{json:signature.token}", Timestamp: "json:signature.timestamp",
 		Tolerance: 9 * time.Hour, Status: http.StatusOK,
 		ID: "json:signature.token", Type: "json:event-data.event", Time: "json:event-data.timestamp",
-		Retries: "after 10, 10, 15 and 30 min, 1, 2 and 4 h (documentation.mailgun.com, \"Webhooks\")",
+		Retries: "after 5, 10 and 15 min, 1, 2 and 4 h (documentation.mailgun.com, \"Webhook retries\")",
 	},
 	"messagebird": {
 		Header: "MessageBird-Signature", Encoding: Base64,
