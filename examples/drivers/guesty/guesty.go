@@ -75,6 +75,9 @@ func (d *Driver) Check(ctx context.Context) error {
 	return err
 }
 
+// Authenticate implements [driver.Authenticator]: a call gets a token, from the store if it has one that has not ended.
+func (d *Driver) Authenticate(ctx context.Context) error { return d.Check(ctx) }
+
 // Health returns the state of the account, as its calls show it.
 func (d *Driver) Health() belay.Health { return d.client.Health() }
 

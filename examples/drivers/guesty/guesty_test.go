@@ -228,10 +228,17 @@ func TestTokens(t *testing.T) {
 			require.NoError(t, err)
 			d, err := factory(t, belaytest.Handler(mux), app.ClientCredentials("key-1"), driver.Rollout{Stable: guesty.V1}).Open(t.Context(), "a")
 			require.NoError(t, err)
-			require.NoError(t, d.Check(t.Context()))
+			require.Contains(t, driver.Abilities(d), "Authenticator")
+			require.NoError(t, d.Authenticate(t.Context()))
 			require.NoError(t, app.Close())
 		}
 		require.Equal(t, 1, tokens)
+		app, err := guesty.NewApp("id", belay.NewSecret("wrong"), oauth.NewMemoryStore(), belaytest.Handler(mux))
+		require.NoError(t, err)
+		defer app.Close()
+		d, err := factory(t, belaytest.Handler(mux), app.ClientCredentials("key-2"), driver.Rollout{Stable: guesty.V1}).Open(t.Context(), "b")
+		require.NoError(t, err)
+		require.ErrorIs(t, d.Authenticate(t.Context()), belay.ErrAuth)
 	})
 }
 
