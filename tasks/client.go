@@ -141,7 +141,7 @@ func newClient[TTx any](
 	if err != nil {
 		return nil, err
 	}
-	c := &Client[TTx]{cfg: cfg, d: dialectOf(kind, cfg.DeadAfter), db: db, read: read, signs: newSigns(beat), store: store}
+	c := &Client[TTx]{cfg: cfg, d: dialectOf(kind, cfg.DeadAfter), db: db, read: read, signs: newSigns(beat, cfg.DeadAfter/4), store: store}
 	c.log, c.told = cfg.River.Logger, make(map[string]time.Time)
 	if c.log == nil {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -213,6 +213,7 @@ func (cfg *Config) check() error {
 		bad(gate == nil, "Config.Gates[%q] is nil", queue)
 		bad(!known && len(cfg.River.Queues) > 0, "Config.Gates[%q]: River.Queues has no such queue", queue)
 	}
+	bad(cfg.River.Schema != "", "Config.River.Schema is %q, must be empty: use the search_path of the connection", cfg.River.Schema)
 	if cfg.Decide == nil {
 		cfg.Decide = Decide
 	}
@@ -296,6 +297,7 @@ func (c *Client[TTx]) Stop(ctx context.Context) error {
 // Close closes what [Open] has opened. Stop the client before.
 func (c *Client[TTx]) Close() error {
 	var errs []error
+	c.signs.release(true)
 	for _, f := range c.close {
 		f()
 	}
@@ -307,6 +309,7 @@ func (c *Client[TTx]) Close() error {
 }
 
 func (c *Client[TTx]) letGo() {
+	c.signs.release(false)
 	if c.unlock != nil {
 		c.unlock()
 		c.unlock = nil

@@ -51,7 +51,11 @@ func (e *fencedExecutor) JobSetStateIfRunningMany(
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = tx.Rollback(last)
+	}()
 	rows, err := e.fence.set(ctx, tx, params)
 	if err != nil {
 		return nil, err
@@ -79,7 +83,7 @@ const (
 		on job.id = run.value ->> 'id' and job.attempted_at = run.value ->> 'at'`
 	fencePostgres fence = `select cast(coalesce(json_agg(id), '[]') as text) from (
 		select job.id from jsonb_to_recordset(cast(cast($1 as text) as jsonb)) as run (id bigint, at timestamptz)
-		join river_job as job on job.id = run.id and job.attempted_at = run.at order by job.id for update of job) as mine`
+		join river_job as job on job.id = run.id and job.attempted_at = run.at order by job.id for no key update of job) as mine`
 )
 
 // fenceKey is where a run says in the metadata that it wants to set which run it is. It is not stored.

@@ -81,6 +81,13 @@ func (h *heartbeat) missed(now time.Time, deadAfter time.Duration) {
 	}
 }
 
+// silentFor returns the time since the last sign that the database has noted.
+func (h *heartbeat) silentFor(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return now.Sub(h.last)
+}
+
 // dead reports whether this process must be taken for dead.
 func (h *heartbeat) dead() bool {
 	h.mu.Lock()

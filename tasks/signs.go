@@ -16,40 +16,61 @@ import (
 // and others would take the process for dead.
 type signs struct {
 	db   *sql.DB
+	each time.Duration // for one try: a connection that hangs is replaced
 	turn chan struct{} // holds one value while a sign is being sent
 	conn *sql.Conn     // nil until it is needed
+	over bool          // the client is closed
 }
 
-func newSigns(db *sql.DB) *signs { return &signs{db: db, turn: make(chan struct{}, 1)} }
+func newSigns(db *sql.DB, each time.Duration) *signs {
+	return &signs{db: db, each: each, turn: make(chan struct{}, 1)}
+}
+
+// longestSign bounds the time for a sign, with all its tries.
+const longestSign = 20 * time.Second
 
 // exec runs a statement on the connection.
 func (s *signs) exec(ctx context.Context, statement string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, longestSign)
+	defer cancel()
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { <-s.turn }()
-	for broken := false; ; {
-		var err error
-		if s.conn == nil {
-			s.conn, err = s.db.Conn(ctx)
-		}
-		if err == nil {
-			_, err = s.conn.ExecContext(ctx, statement, args...)
-		}
+	for {
+		err := s.try(ctx, statement, args)
 		switch {
-		case err == nil:
-			return nil
-		case writerBusy(err) && errkit.Sleep(ctx, 5*time.Millisecond) == nil:
-			continue
+		case err == nil || errors.Is(err, errClosed):
+			return err
+		case !writerBusy(err):
+			s.free()
+			if !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
 		}
-		s.free()
-		if broken || !errors.Is(err, driver.ErrBadConn) || ctx.Err() != nil {
+		if errkit.Sleep(ctx, 5*time.Millisecond) != nil {
 			return err
 		}
-		broken = true
 	}
+}
+
+var errClosed = errors.New("tasks: the client is closed")
+
+func (s *signs) try(ctx context.Context, statement string, args []any) (err error) {
+	if s.over {
+		return errClosed
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.each)
+	defer cancel()
+	if s.conn == nil {
+		if s.conn, err = s.db.Conn(ctx); err != nil {
+			return err
+		}
+	}
+	_, err = s.conn.ExecContext(ctx, statement, args...)
+	return err
 }
 
 func (s *signs) free() {
@@ -59,10 +80,11 @@ func (s *signs) free() {
 	}
 }
 
-// close gives the connection back. The next sign takes another one.
-func (s *signs) close() {
+// release gives the connection back. The next sign takes another one, unless the client is closed.
+func (s *signs) release(closed bool) {
 	s.turn <- struct{}{}
 	s.free()
+	s.over = s.over || closed
 	<-s.turn
 }
 

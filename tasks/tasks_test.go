@@ -496,6 +496,7 @@ func TestBadInput(t *testing.T) {
 	}
 	for want, cfg := range map[string]tasks.Config{
 		"Config.MaxSnoozes is -1":                           {MaxSnoozes: -1},
+		`Config.River.Schema is "x"`:                        {River: river.Config{Schema: "x"}},
 		"Config.MaxRequeues is -1":                          {MaxRequeues: -1},
 		"Config.DeadAfter is 1s, must be at least twice He": {Heartbeat: time.Second, DeadAfter: time.Second},
 		"Config.Heartbeat is -1s":                           {Heartbeat: -time.Second},

@@ -50,8 +50,11 @@ func (c *Client[TTx]) watchOthers(ctx context.Context) {
 				c.log.WarnContext(ctx, "tasks: forgetting old keys", "error", err)
 			}
 		}
-		if err := c.requeue(ctx, false, false); err != nil {
-			return err
+		// Who cannot send signs may be one of many that cannot: the others' silence says nothing then.
+		if c.beat.silentFor(time.Now()) < (c.cfg.DeadAfter+c.cfg.Heartbeat)/2 {
+			if err := c.requeue(ctx, false, false); err != nil {
+				return err
+			}
 		}
 		return c.applyPauses(ctx)
 	})
@@ -98,7 +101,6 @@ func (c *Client[TTx]) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	_ = c.signAs(ctx, nobody)
-	c.signs.close()
 	_, _ = c.db.ExecContext(ctx, c.d.sql("delete from tasks_clients where id = $1 and not exists (select 1 from river_job where state = 'running' and {worker} = $1)"), c.beat.id)
 }
 
@@ -227,7 +229,7 @@ func (c *Client[TTx]) requeueWhere(ctx context.Context, dead, id string) error {
 
 // ranElsewhere reports whether another process runs a task that this one ran, too, or has run it. A row that nobody has
 // taken yet is taken back: its work is done. Without a fence it waits until the other one has ended, because River would
-// let this run end it.
+// let this run end it, and so it does if the other run is of this process, too: River keeps one end for each task.
 func (c *Client[TTx]) ranElsewhere(ctx context.Context, job *rivertype.JobRow) bool {
 	for ctx.Err() == nil {
 		row, err := c.JobGet(ctx, job.ID)
@@ -236,12 +238,13 @@ func (c *Client[TTx]) ranElsewhere(ctx context.Context, job *rivertype.JobRow) b
 			return true
 		case err != nil: // the database is away: until it is back, or the client stops
 		case row.State == rivertype.JobStateRunning:
-			if same := sameRun(row, job); same || c.fence != "" {
+			if same := sameRun(row, job); same || c.fence != "" && !c.ours(row) {
 				return !same
 			}
 		case row.State == rivertype.JobStateAvailable && sameRun(row, job):
+			id, at := c.runArgs(job)
 			n, err := changed(c.db.ExecContext(ctx, `update river_job set state = 'running', attempt = attempt + 1
-				where id = $1 and state = 'available'`, job.ID))
+				where id = $1 and attempted_at = $2 and state = 'available'`, id, at))
 			if err == nil && n == 1 {
 				return false
 			}
@@ -251,6 +254,11 @@ func (c *Client[TTx]) ranElsewhere(ctx context.Context, job *rivertype.JobRow) b
 		_ = errkit.Sleep(ctx, 200*time.Millisecond)
 	}
 	return true
+}
+
+// ours reports whether the last run of a row is of this process.
+func (c *Client[TTx]) ours(row *rivertype.JobRow) bool {
+	return len(row.AttemptedBy) > 0 && row.AttemptedBy[len(row.AttemptedBy)-1] == c.beat.id
 }
 
 // sameRun reports whether the last run of a row is that of job: by the same process, begun at the same time.
