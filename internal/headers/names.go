@@ -28,6 +28,16 @@ var requestIDs = [...]string{
 	"X-Request-Id", "Request-Id", "X-Correlation-Id", "Client-Request-Id", "X-Trace-Id",
 }
 
+// requestIDRank has the place of each of requestIDs. TestRequestIDsEndAlike is red if one does not end with a d: then
+// RequestID would not look at it.
+var requestIDRank = func() map[string]int {
+	ranks := make(map[string]int, len(requestIDs))
+	for i, name := range requestIDs {
+		ranks[name] = i
+	}
+	return ranks
+}()
+
 // proxyIDs are the headers in which proxies send their id of a call.
 var proxyIDs = [...]string{"X-Trace", "Cf-Ray"}
 
@@ -35,13 +45,26 @@ var proxyIDs = [...]string{"X-Trace", "Cf-Ray"}
 // removed before the id is cut. Without an id of the partner's it returns otherwise or, if that is empty, the id that a
 // proxy gave the call.
 func RequestID(h http.Header, secrets []string, otherwise string) string {
-	in := func(names []string) string {
-		for _, name := range names {
-			if v := h[name]; len(v) > 0 && v[0] != "" {
-				return redact.Line(redact.Values(v[0], secrets), 128)
-			}
+	shown := func(id string) string { return redact.Line(redact.Values(id, secrets), 128) }
+	id, best := "", len(requestIDs)
+	for name, v := range h { // an answer has fewer headers than there are names
+		if !strings.HasSuffix(name, "d") || len(v) == 0 || v[0] == "" {
+			continue
 		}
-		return ""
+		if rank, known := requestIDRank[name]; known && rank < best {
+			id, best = v[0], rank
+		}
 	}
-	return cmp.Or(in(requestIDs[:]), otherwise, in(proxyIDs[:]))
+	if id != "" {
+		id = shown(id)
+	}
+	if id != "" || otherwise != "" {
+		return cmp.Or(id, otherwise)
+	}
+	for _, name := range proxyIDs {
+		if v := h[name]; len(v) > 0 && v[0] != "" {
+			return shown(v[0])
+		}
+	}
+	return ""
 }
