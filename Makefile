@@ -77,7 +77,7 @@ test-integration: ## Stripe's mock server through a fault proxy, and an authoriz
 	cd examples/drivers/attio && go test $(RACE) -count=1 .
 	cd examples/tasks && BELAY_POSTGRES=1 $(VERBOSE) -count=1 -timeout 5m .
 	cd belayotel && go test $(RACE) -count=1 ./...
-	cd belayprom && go test $(RACE) -count=1 ./... && $(VERBOSE) -count=1 -run 'TestPromtool|TestRules|TestQueries|TestAllocations' .
+	cd belayprom && go test $(RACE) -short -count=1 ./... && $(VERBOSE) -count=1 -run 'TestPromtool|TestRules|TestQueries|TestAllocations|TestLabels' .
 	$(MAKE) -j2 --output-sync=target test-prometheus test-storm # both wait most of the time
 	cd bench && go test -count=1 -short ./...
 
