@@ -4,8 +4,8 @@ TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
 FUZZTIME ?= 50000x
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
-# SQLite and its C library, translated to Go, are a memory of their own: the race detector would find nothing of ours in it,
-# and make it ten times slower.
+# SQLite and its C library, translated to Go, allocate their own memory, which the race detector does not know: it would find
+# nothing of ours there, and take ten times as long.
 RACE_SQL := $(RACE) $(if $(RACE),-gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc=-race=false)
 # go test -v, which says once more at its end what has failed, and what was skipped.
 VERBOSE := $(TOOL) gotestsum --format standard-verbose --

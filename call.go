@@ -252,7 +252,7 @@ func (x *exchange) decoded(resp *http.Response) {
 }
 
 func (in *Info) fill(x *exchange, resp *http.Response) {
-	*in = Info{Attempts: x.sends, Waited: x.past().waits.Total()}
+	*in = Info{Attempts: x.sends, Waited: x.past().waits.forPartner()}
 	if k := x.past().kept; k != nil {
 		in.Age, in.Stale = k.age, k.stale
 	}

@@ -131,6 +131,30 @@ func TestScopeIntegration(t *testing.T) {
 	})
 }
 
+// A slow token does not use up the patience that a call has with its partner, observed or not.
+func TestCredentialsAreNotPatience(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string][]belay.Option{
+		"observed": {belay.WithObserver(belay.ObserverFunc(func(context.Context, belay.Event) {}))}, "not observed": nil,
+	} {
+		testkit.Bubble(t, name, func(t *testing.T) {
+			began := time.Now()
+			c := newClient(t, testkit.RoundTrip(func(*http.Request) (*http.Response, error) {
+				if time.Since(began) < 40*time.Second {
+					return testkit.Reply(503), nil
+				}
+				return testkit.Reply(200), nil
+			}), append(opts, belay.WithAuth(authFunc(func(context.Context) (belay.Credential, error) {
+				if time.Since(began) < 30*time.Second {
+					time.Sleep(30 * time.Second)
+				}
+				return stamp(time.Now()), nil
+			})))...)
+			require.NoError(t, get(t.Context(), c, "/", belay.Patience(20*time.Second)))
+		})
+	}
+}
+
 // The time for which a call waits for its credential is one of its waits.
 func TestCredentialsAreWaits(t *testing.T) {
 	t.Parallel()

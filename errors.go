@@ -306,3 +306,16 @@ func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
 		e.RequestID = headers.RequestID(resp.Header, secrets, d.RequestID)
 	}
 }
+
+// OrElse returns v, or fallback if err says that the partner cannot answer now ([ErrUnavailable]); any other error
+// stays:
+//
+//	rates, err := belay.OrElse(belay.Get[Rates](ctx, c, "/rates"))(defaultRates)
+func OrElse[T any](v T, err error) func(fallback T) (T, error) {
+	return func(fallback T) (T, error) {
+		if errors.Is(err, ErrUnavailable) {
+			return fallback, nil
+		}
+		return v, err
+	}
+}

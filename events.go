@@ -241,7 +241,10 @@ type Waits struct {
 }
 
 // Total returns the sum of the waits.
-func (w Waits) Total() time.Duration { return w.Backoff + w.Queue + w.Circuit + w.Credential }
+func (w Waits) Total() time.Duration { return w.forPartner() + w.Credential }
+
+// forPartner returns the sum of the waits that the partner has caused, which [Patience] bounds.
+func (w Waits) forPartner() time.Duration { return w.Backoff + w.Queue + w.Circuit }
 
 func (w *Waits) add(o Waits) {
 	w.Backoff, w.Queue = w.Backoff+o.Backoff, w.Queue+o.Queue

@@ -1,7 +1,6 @@
 package belay
 
 import (
-	"errors"
 	"fmt"
 	"time"
 )
@@ -49,19 +48,6 @@ func WithStaleIfError(c Cache, maxAge time.Duration) Option {
 		s := cfg.own()
 		s.caching.stale, s.caching.maxAge, s.caching.writes = c, maxAge, new(writes)
 		return nil
-	}
-}
-
-// OrElse returns v, or fallback if err says that the partner cannot answer now ([ErrUnavailable]); any other error
-// stays:
-//
-//	rates, err := belay.OrElse(belay.Get[Rates](ctx, c, "/rates"))(defaultRates)
-func OrElse[T any](v T, err error) func(fallback T) (T, error) {
-	return func(fallback T) (T, error) {
-		if errors.Is(err, ErrUnavailable) {
-			return fallback, nil
-		}
-		return v, err
 	}
 }
 

@@ -156,7 +156,7 @@ func (h *hops) RoundTrip(req *http.Request) (*http.Response, error) {
 		if len(secrets) > 0 { // the answer of this hop may repeat what was sent to the one before
 			x.record().secrets = secrets
 		}
-		if waited := before.past().waits.Total(); waited > 0 { // the waits of all hops before it, for the patience
+		if waited := before.past().waits.forPartner(); waited > 0 { // the waits of all hops before it, for the patience
 			x.record().waited = waited
 		}
 		resp, h.err = x.run()

@@ -210,7 +210,7 @@ func (x *exchange) patience() time.Duration {
 	if all <= 0 {
 		return 0
 	}
-	return all - x.past().waited - x.past().waits.Total()
+	return all - x.past().waited - x.past().waits.forPartner()
 }
 
 // backoffs returns the longest time that all backoffs of the call can take together, 0 without retries.

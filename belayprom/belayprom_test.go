@@ -164,7 +164,9 @@ func TestOtherEvents(t *testing.T) {
 		belay.CircuitChanged{Call: call, State: belay.BreakerOpen},
 		belay.AttemptDone{Call: call, StatusCode: 200},
 		belay.CallDone{Call: call, StatusCode: 200, Kept: true}, // the partner was not asked
-		belay.CallDone{Call: call, StatusCode: 200, Waits: belay.Waits{Queue: 2 * time.Second, Backoff: time.Second}},
+		belay.CallDone{Call: call, StatusCode: 200, Waits: belay.Waits{
+			Queue: 2 * time.Second, Backoff: time.Second, Credential: 3 * time.Second, Circuit: 4 * time.Second,
+		}},
 	} {
 		m.Observe(context.Background(), e)
 	}
@@ -188,6 +190,8 @@ func TestOtherEvents(t *testing.T) {
 		"integration_api_circuit_changes_total{integration=one,partner=crm,state=open} 1",
 		"integration_api_wait_seconds_total{cause=queue,integration=one,partner=crm} 2",
 		"integration_api_wait_seconds_total{cause=backoff,integration=one,partner=crm} 1",
+		"integration_api_wait_seconds_total{cause=credential,integration=one,partner=crm} 3",
+		"integration_api_wait_seconds_total{cause=circuit,integration=one,partner=crm} 4",
 		"integration_api_calls_per_minute{partner=crm} 1",
 	)
 }

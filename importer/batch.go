@@ -3,7 +3,6 @@ package importer
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // Batch is a unit that is saved at once. It consists of whole pages, so that its records and its checkpoint
@@ -95,6 +94,3 @@ func (r *run[Raw, Rec]) oneByOne(ctx context.Context, whole error) (bad map[int]
 	}
 	return bad, r.tooMany()
 }
-
-// lastSave bounds the save of the complete pages after a run has ended early, perhaps by its context.
-const lastSave = 30 * time.Second

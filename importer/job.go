@@ -333,3 +333,6 @@ func (r *run[Raw, Rec]) progress() {
 		r.job.tell(r.ctx, r.job.progress(s, false, nil))
 	}
 }
+
+// lastSave bounds the save of the complete pages after a run has ended early, perhaps by its context.
+const lastSave = 30 * time.Second

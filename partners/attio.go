@@ -47,12 +47,12 @@ var Attio = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 100, Per: time.Second, For: "token", Where: "reads; for whom, and that queries are reads, by a third party", When: attioReads, Default: true, From: "1 12"},
+		{N: 100, Per: time.Second, For: "token", Where: "reads", When: attioReads, Default: true, From: "1 12"},
 		{N: 25, Per: time.Second, For: "token", Where: "writes", When: attioWrites, Default: true, From: "1 12"},
 	},
 	Waits: []Fact{
 		{"A 429 always has Retry-After, as a date, mostly of the next second. The call was not processed.", "1"},
-		{"Queries that read by POST count as reads.", "12"},
+		{"That queries by POST count as reads, and that the limits are for a token, is a third party's word.", "12"},
 		{
 			"Lists of records and entries have a score over 10 seconds, for all apps together; a query that is too complex " +
 				"by itself has to be simplified.",

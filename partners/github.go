@@ -27,8 +27,8 @@ var GitHub = &Partner{
 		"13": "https://github.com/github/docs, data/variables/product.yml",
 		"14": "https://github.com/github/docs, data/reusables/apps/user-access-token-response-parameters.md",
 		"15": "https://github.com/github/docs, content/apps/…/authenticating-as-a-github-app-installation.md (older)",
-		"17": "https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/rate-limits-for-oauth-apps",
 		"16": "https://github.com/octokit/request-error.js, README.md (the vendor's SDK)",
+		"17": "https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/rate-limits-for-oauth-apps",
 	},
 	Base: Base{
 		URL: "https://api.github.com", From: "4 8 13",

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/belay-go/belay"
@@ -41,12 +43,12 @@ var Hostaway = &Partner{
 	},
 	Limits: []Limit{
 		{
-			N: 200, Per: 10 * time.Second, For: "account", Where: "all but the endpoints below; the page had 20 until 2026-08-20",
-			Default: true, From: "6 10",
+			N: 200, Per: 10 * time.Second, For: "account", Where: "all but the endpoints below",
+			When: hostawayOrdinary, Default: true, From: "6 10",
 		},
 		{
-			N: 200, Per: 10 * time.Second, For: "IP address", Where: "all but the endpoints below; the page had 15 until 2026-08-20",
-			Default: true, From: "6 10",
+			N: 200, Per: 10 * time.Second, For: "IP address", Where: "all but the endpoints below",
+			When: hostawayOrdinary, Default: true, From: "6 10",
 		},
 		{N: 30, Per: time.Minute, For: "account", Where: "POST /conversations/{id}/messages", From: "6 10"},
 		{N: 400, Per: 10 * time.Second, For: "account", Where: "POST /listings/{id}/calendar/priceDetails", From: "6 10"},
@@ -112,6 +114,16 @@ var Hostaway = &Partner{
 		"a header of a call's id",
 		"keys of idempotency",
 	},
+}
+
+// hostawayOwn are the ends of the paths of the endpoints that have limits of their own, all by POST.
+var hostawayOwn = []string{"/messages", "/calendar/priceDetails", "/reservations"}
+
+// hostawayOrdinary reports whether a request counts for the general limits.
+func hostawayOrdinary(req *http.Request) bool {
+	return req.Method != http.MethodPost || !slices.ContainsFunc(hostawayOwn, func(end string) bool {
+		return strings.HasSuffix(req.URL.Path, end)
+	})
 }
 
 // hostawayFailed is the beginning of the body of a failure.

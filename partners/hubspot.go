@@ -1,6 +1,8 @@
 package partners
 
 import (
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/belay-go/belay"
@@ -28,12 +30,12 @@ var HubSpot = &Partner{
 		"16": "https://github.com/HubSpot/hubspot-api-nodejs (the vendor's SDK)",
 		"17": "https://developers.hubspot.com/docs/api-reference/2026-03/crm/search-the-crm (limits as third parties quote it)",
 		"18": "https://docs.aws.amazon.com/glue/latest/dg/hubspot-connector-limitations.html (third party)",
+		"19": "https://github.com/hookdeck/webhook-skills (third party)",
 		"20": "https://github.com/NangoHQ/nango and other recorded traffic and code (third parties)",
 		"21": "https://mcpservers.org and https://github.com/vm0-ai/vm0-skills, pages on HubSpot (third party)",
 		"22": "https://github.com/api-evangelist/hubspot (third party, generated)",
 		"24": "https://developers.hubspot.com/docs/api-reference/crm-contracts-v3/search/post-crm-v3-objects-contracts-search",
 		"25": "https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines (as third parties quote it)",
-		"19": "https://github.com/hookdeck/webhook-skills (third party)",
 	},
 	Base: Base{URL: "https://api.hubapi.com", From: "8"},
 	Auth: []Auth{
@@ -52,7 +54,8 @@ var HubSpot = &Partner{
 	Limits: []Limit{
 		{
 			N: 100, Per: 10 * time.Second, For: "app and account",
-			Where:   "private apps of Free and Starter, and so the least of all; without search",
+			Where:   "private apps of Free and Starter, and so the least of all; search is counted apart",
+			When:    hubSpotCounts,
 			Default: true, From: "2 4 16 25",
 		},
 		{N: 110, Per: 10 * time.Second, For: "app and account", Where: "OAuth apps, without search and without a daily limit", From: "25"},
@@ -63,7 +66,10 @@ var HubSpot = &Partner{
 			Where: "private apps (650,000 in an older notice)", From: "25",
 		},
 		{N: 1_000_000, Per: 24 * time.Hour, Plan: "Enterprise", Where: "private apps", From: "2"},
-		{N: 5, Per: time.Second, For: "account", Where: "search; 4 by an older page", From: "5 17"},
+		{
+			N: 5, Per: time.Second, For: "account", Where: "search; 4 by an older page", When: hubSpotSearches, Default: true,
+			From: "5 17",
+		},
 	},
 	Waits: []Fact{
 		{
@@ -117,3 +123,8 @@ var HubSpot = &Partner{
 		"limits of the token endpoint",
 	},
 }
+
+// hubSpotSearches reports whether a request is a search, which has a limit of its own.
+func hubSpotSearches(req *http.Request) bool { return strings.HasSuffix(req.URL.Path, "/search") }
+
+func hubSpotCounts(req *http.Request) bool { return !hubSpotSearches(req) }

@@ -51,7 +51,7 @@ var Intercom = &Partner{
 		},
 	},
 	Limits: []Limit{
-		{N: 10_000, Per: time.Minute, Where: "each app", From: "16 24"},
+		{N: 10_000, Per: time.Minute, Where: "for an app; whether for all workspaces together is not said", From: "16 24"},
 		{N: 25_000, Per: time.Minute, For: "app and workspace", Where: "public apps", From: "24"},
 		{N: 25_000, Per: time.Minute, For: "workspace", Where: "private apps together", From: "16"},
 	},

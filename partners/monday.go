@@ -82,6 +82,7 @@ var Monday = &Partner{
 	Waits: []Fact{
 		{"A limit is a 429, or a 200 with errors: look at both.", "3 17"},
 		{"retry_in_seconds in extensions says how long; Retry-After comes too, without a word on its unit.", "2 3 19 20"},
+		{"In the older shape of errors, retry_in_seconds stands in error_data.", "23"},
 		{"Points come back a minute after the first call, the calls of the day at midnight UTC.", "1 2"},
 		{"Limits of a minute's queries and of calls in flight depend on the plan; failed calls count.", "1 2"},
 		{"RateLimit and RateLimit-Policy come with each answer.", "3"},
@@ -196,7 +197,7 @@ func mondayLimit(code string) bool {
 	return mondayLimits[strings.ToLower(strings.ReplaceAll(code, "_", ""))]
 }
 
-// mondayError is an error at the top of an answer, where it stands without errors.
+// mondayError is an error in the older shape: at the top of an answer, without a list of errors.
 type mondayError struct {
 	Code string `json:"error_code"`
 	Data struct {

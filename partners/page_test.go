@@ -88,7 +88,8 @@ func anchor(title string) string {
 
 func kindOf(how any) string {
 	name := strings.TrimSuffix(reflect.TypeOf(how).Name(), "Pages")
-	if name == "dropbox" { // a CursorPages with an address of its own
+	switch name {
+	case "dropbox", "eventbrite": // each a CursorPages with a way of its own
 		return "Cursor"
 	}
 	return name

@@ -552,7 +552,7 @@ func TestSharedOptions(t *testing.T) {
 	for _, x := range []struct {
 		p         *partners.Partner
 		customers int
-	}{{partners.Guesty, 3}, {partners.Mews, 1}, {partners.Attio, 2}, {partners.HubSpot, 1}, {partners.QuickBooks, 2}, {partners.Xero, 1}, {partners.Airtable, 1}} {
+	}{{partners.Guesty, 3}, {partners.Mews, 1}, {partners.Attio, 2}, {partners.HubSpot, 2}, {partners.Hostaway, 1}, {partners.QuickBooks, 2}, {partners.Xero, 1}, {partners.Airtable, 1}} {
 		limits := func(opts []belay.Option) int {
 			c, err := belay.New("https://x.example", opts...)
 			if err != nil {

@@ -36,8 +36,8 @@ var SendGrid = &Partner{
 		"22": "https://github.com/hookdeck/webhook-skills, sendgrid-webhooks (third party)",
 		"23": "https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/on-behalf-of",
 		"24": "https://www.twilio.com/docs/sendgrid/api-reference/suppressions-global-suppressions/retrieve-all-global-suppressions",
-		"26": "https://docs.sendgrid.com/for-developers/tracking-events/troubleshooting",
 		"25": "https://glama.ai/mcp/connectors/io.usefulapi/sendgrid/tools/sendgrid_list_global_unsubscribes (third party)",
+		"26": "https://docs.sendgrid.com/for-developers/tracking-events/troubleshooting",
 	},
 	Base: Base{URL: "https://api.sendgrid.com/v3", From: "3"},
 	Auth: []Auth{{Kind: "bearer", Text: "API key, which has permissions of its own", From: "2"}},
@@ -65,7 +65,7 @@ var SendGrid = &Partner{
 			{"A 403 is a sender that is not verified, or a block for a time after many bad requests.", "4"},
 			{"A 202 says that a mail is valid and queued, no more: what became of it comes by webhook.", "9 10 17"},
 			{"Try again after 429 and the 403 that is a block; a text on the old API adds 5xx.", "1 4 21"},
-			{"A 406 is a missing Accept; an older text adds 404, 405, 413, a body that is too large, and 503.", "4 17"},
+			{"A 406 is a missing Accept; an older text adds 404, 405, 413 (a body that is too large) and 503.", "4 17"},
 		},
 	},
 	Webhooks: Webhooks{

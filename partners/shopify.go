@@ -43,8 +43,8 @@ var Shopify = &Partner{
 		"25": "https://www.shopify.dev/api/admin",
 		"26": "https://www.npmjs.com/package/@shopify/shopify-api, 13.1.0 (the vendor's SDK)",
 		"27": "https://community.shopify.com/c/Shopify-APIs-SDKs/Get-order-details-based-on-latest-updated-datetime-of-the-order/td-p/814632 (forum)",
-		"29": "https://shopify.dev/docs/apps/auth/access-token-types/offline",
 		"28": "clients of third parties that read data.orders of /orders.json, found by their text",
+		"29": "https://shopify.dev/docs/apps/auth/access-token-types/offline",
 	},
 	Base: Base{URL: "https://{shop}.myshopify.com/admin/api/{version}", From: "15 17 18"},
 	Auth: []Auth{

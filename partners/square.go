@@ -36,8 +36,8 @@ var Square = &Partner{
 		"22": "Gravitywell Square Utils, the text of a library (third party, older)",
 		"23": "https://developer.squareup.com/docs/testing/sandbox",
 		"24": "https://github.com/square/square-php-sdk, src/Apis/OAuthApi.php (the vendor's SDK)",
-		"26": "https://developer.squareup.com/docs/oauth-api/receive-and-manage-tokens",
 		"25": "https://github.com/square/connect-javascript-sdk, docs/ListCustomersResponse.md (the vendor's SDK, older)",
+		"26": "https://developer.squareup.com/docs/oauth-api/receive-and-manage-tokens",
 	},
 	Base: Base{URL: "https://connect.squareup.com", Sandbox: "https://connect.squareupsandbox.com", From: "8 23"},
 	Auth: []Auth{
@@ -110,7 +110,6 @@ var Square = &Partner{
 	},
 	Unknown: []string{
 		"Retry-After, and headers of limits", "the header of the request's id", "the code of an expired token",
-		"whether PKCE and the client's secret go together",
 		"length and life of idempotency keys", "the gaps between deliveries of a webhook",
 		"filters by the time of the change",
 	},

@@ -25,8 +25,8 @@ var Stripe = &Partner{
 		"14": "https://dev.to/shannonllc/stripe-webhooks-retries-ordering-duplicates-timeouts-and-ips-46f0 (third party)",
 		"15": "clients that third parties have generated from the vendor's specification",
 		"16": "https://github.com/stripe/stripe-php/pull/718 (the vendor's SDK)",
-		"18": "https://github.com/stripe/stripe-go, error.go (the vendor's SDK)",
 		"17": "https://typedoc.mayson.ai/interfaces/packages_stripe_src.Stripe.OAuthToken.html (third party's copy of the Node SDK's types)",
+		"18": "https://github.com/stripe/stripe-go, error.go (the vendor's SDK)",
 	},
 	Base: Base{URL: "https://api.stripe.com", From: "4"},
 	Auth: []Auth{

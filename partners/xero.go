@@ -40,8 +40,8 @@ var Xero = &Partner{
 		"21": "https://github.com/hookdeck/webhook-skills, xero-webhooks (third party)",
 		"23": "https://github.com/XeroAPI/Xero-OpenAPI, xero_bankfeeds.yaml (the vendor's specification)",
 		"24": "https://www.skills.sh/okou-ai/vm0-skills/xero (third party)",
-		"27": "https://developer.xero.com/faq/oauth2",
 		"26": "https://github.com/XeroAPI/xero-node, src/gen/model/accounting/contacts.ts and invoices.ts (the vendor's SDK)",
+		"27": "https://developer.xero.com/faq/oauth2",
 	},
 	Base: Base{URL: "https://api.xero.com", From: "5 6"},
 	Auth: []Auth{
@@ -133,7 +133,7 @@ var Xero = &Partner{
 	Unknown: []string{
 		"the address of revocation",
 		"limits of the token endpoint", "limits of the tiers", "the request's id", "how long idempotency keys live",
-		"batches that fail in part", "whether PKCE and the client's secret go together",
+		"batches that fail in part",
 	},
 }
 

@@ -121,7 +121,7 @@ var Zendesk = &Partner{
 		Scheme: func(string) webhook.Scheme { return webhook.Zendesk() }, Answer: 10 * time.Second, Retries: 5, From: "16 18 21",
 		Notes: []Fact{
 			{"A 409 is tried again three times; 429 and 503 by their Retry-After. There is a circuit breaker.", "16 18"},
-			{"Third parties have a time of about 12 seconds, and one of 10.", "18 21"},
+			{"Third parties have a time of about 12 seconds, and one of 10: the value is the shorter one.", "18 21"},
 			{"The circuit breaker opens at 70 percent of errors, or 1,000, in five minutes, by a third party.", "21"},
 			{"Webhooks of triggers have a method and a body of the user's choice, and may have none.", "16"},
 			{"The secret is used as it is; that of tests before the creation is a public text.", "18"},

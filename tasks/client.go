@@ -26,7 +26,7 @@ type Config struct {
 	// of this package. Zero fields mean River's defaults, but for JobTimeout (5 min), JobStuckThreshold (1 min, see
 	// [ErrStuck]), FetchCooldown (10 ms), RescueStuckJobsAfter and CancelledJobRetentionPeriod (7 days each, because many
 	// dead letters are in that state). FetchOnlyKnownKinds is always true: a process that does not know a kind leaves it to
-	// another one, during a deploy.
+	// another one, during a deploy. Schema must be empty: use the search_path of the connection.
 	River river.Config
 	// Decide decides what a failed task does next. Nil means [Decide].
 	Decide func(err error, job *rivertype.JobRow) Decision
@@ -114,8 +114,8 @@ type Client[TTx any] struct {
 }
 
 // New returns a client over a River driver of yours, such as riverpgxv5. db leads to the same database, by another pool
-// than the driver's; it stays yours. Signs of life keep a connection of db while the client works, and an insert within a
-// transaction of it needs a second one: one that allows fewer than three is an error. The tables of River must be there: see rivermigrate. Those
+// than the driver's; it stays yours. It must allow at least three connections: one for signs of life while the client
+// works, one for your transaction, and one for what an insert within it looks up. The tables of River must be there: see rivermigrate. Those
 // of this package are created.
 func New[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], db *sql.DB, dialect belaysql.Dialect, cfg Config) (*Client[TTx], error) {
 	if driver == nil || db == nil {
@@ -294,7 +294,8 @@ func (c *Client[TTx]) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Close closes what [Open] has opened. Stop the client before.
+// Close ends the signs of life for good, and closes what [Open] has opened. Stop the client before, and use it no more.
+// Close a client of [New], too. It may wait for a sign that is being sent, for 20 s at most.
 func (c *Client[TTx]) Close() error {
 	var errs []error
 	c.signs.release(true)

@@ -13,8 +13,8 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// fencedDriver is a driver that stores the end of a run only if no other run of its task has begun. River would store it in
-// any case: a process that stood still, and whose tasks were given to others meanwhile, would end theirs.
+// fencedDriver is a driver that stores the end of a run only if no other run of its task has begun. River would store it
+// in any case: a process that stood still, and whose tasks were given to others meanwhile, would end theirs.
 type fencedDriver[TTx any] struct {
 	riverdriver.Driver[TTx]
 	fence fence
@@ -86,7 +86,7 @@ const (
 		join river_job as job on job.id = run.id and job.attempted_at = run.at order by job.id for no key update of job) as mine`
 )
 
-// fenceKey is where a run says in the metadata that it wants to set which run it is. It is not stored.
+// fenceKey is the metadata key that carries the start of a run to the driver, which removes it before it stores the rest.
 const fenceKey = "tasks_run"
 
 // fenced is a run, as the fence asks for it.
@@ -95,8 +95,8 @@ type fenced struct {
 	At string `json:"at"` // as the database has it
 }
 
-// signRun has the end of a run say which run it is.
-func (c *Client[TTx]) signRun(ctx context.Context, job *rivertype.JobRow) {
+// markRun has the end of a run say which run it is.
+func (c *Client[TTx]) markRun(ctx context.Context, job *rivertype.JobRow) {
 	if c.fence == "" || job.AttemptedAt == nil {
 		return
 	}

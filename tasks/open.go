@@ -67,7 +67,8 @@ func openSQLite(ctx context.Context, path string, cfg Config) (*Client[*sql.Tx],
 		return nil, errors.Join(err, db.Close())
 	}
 	read.SetMaxOpenConns(4)
-	beat, err := sql.Open("sqlite", file+"&_pragma=busy_timeout(25)&_pragma=synchronous(NORMAL)&_txlock=immediate") // a lost sign is no loss
+	// 25 ms, because signs tries again by itself; NORMAL, because a crash may lose a sign.
+	beat, err := sql.Open("sqlite", file+"&_pragma=busy_timeout(25)&_pragma=synchronous(NORMAL)&_txlock=immediate")
 	if err != nil {
 		return nil, errors.Join(err, db.Close(), read.Close())
 	}

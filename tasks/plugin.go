@@ -143,7 +143,7 @@ func (p *plugin[TTx]) InsertBegin(ctx context.Context, params *rivertype.JobInse
 func (p *plugin[TTx]) Work(ctx context.Context, job *rivertype.JobRow, do func(context.Context) error) error {
 	c := p.c
 	c.retries.forget(job.ID)
-	c.signRun(ctx, job)
+	c.markRun(ctx, job)
 	began := time.Now()
 	// lost reports whether the task has run elsewhere since it began here. Whatever it ends with here is ignored then.
 	lost := func() bool { return c.beat.gapSince(began, c.cfg.DeadAfter/2) && c.ranElsewhere(ctx, job) }

@@ -12,12 +12,12 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// signs are sent by a connection that is used for nothing else: behind the statements of many tasks they would come too late,
-// and others would take the process for dead.
+// signs sends signs of life, by a connection that is used for nothing else: behind the statements of many tasks they would
+// come too late, and others would take the process for dead. It is safe for concurrent use.
 type signs struct {
 	db   *sql.DB
 	each time.Duration // for one try: a connection that hangs is replaced
-	turn chan struct{} // holds one value while a sign is being sent
+	turn chan struct{} // holds one value while a sign is being sent; it guards conn and over
 	conn *sql.Conn     // nil until it is needed
 	over bool          // the client is closed
 }
@@ -29,7 +29,7 @@ func newSigns(db *sql.DB, each time.Duration) *signs {
 // longestSign bounds the time for a sign, with all its tries.
 const longestSign = 20 * time.Second
 
-// exec runs a statement on the connection.
+// exec runs a statement on the connection. After Close it is errClosed.
 func (s *signs) exec(ctx context.Context, statement string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, longestSign)
 	defer cancel()
@@ -58,6 +58,7 @@ func (s *signs) exec(ctx context.Context, statement string, args ...any) error {
 
 var errClosed = errors.New("tasks: the client is closed")
 
+// try runs a statement once. The caller has the turn.
 func (s *signs) try(ctx context.Context, statement string, args []any) (err error) {
 	if s.over {
 		return errClosed
@@ -73,6 +74,7 @@ func (s *signs) try(ctx context.Context, statement string, args []any) (err erro
 	return err
 }
 
+// free gives the connection back. The caller has the turn.
 func (s *signs) free() {
 	if s.conn != nil {
 		_ = s.conn.Close()
@@ -88,7 +90,7 @@ func (s *signs) release(closed bool) {
 	<-s.turn
 }
 
-// writerBusy reports whether another process writes to the file. SQLite lets nobody stand in line, and looks ever less often
+// writerBusy reports whether another process writes to the file. SQLite has no queue for that, and looks ever less often
 // itself: who looks more often comes first.
 func writerBusy(err error) bool {
 	var e *sqlite.Error

@@ -12,8 +12,9 @@ import (
 	"github.com/belay-go/belay/internal/errkit"
 )
 
-// everyBeat calls f at each beat until ctx ends, with a context that ends when the process would be taken for dead.
-func (c *Client[TTx]) everyBeat(ctx context.Context, f func(context.Context) error) {
+// everyBeat calls f at each beat until ctx ends, each time with a context that ends after DeadAfter. The log says what
+// failed.
+func (c *Client[TTx]) everyBeat(ctx context.Context, what string, f func(context.Context) error) {
 	ticker := time.NewTicker(c.cfg.Heartbeat)
 	defer ticker.Stop()
 	for {
@@ -26,31 +27,32 @@ func (c *Client[TTx]) everyBeat(ctx context.Context, f func(context.Context) err
 		err := f(once)
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			c.log.WarnContext(ctx, "tasks: signs of life", "error", err)
+			c.log.WarnContext(ctx, "tasks: "+what, "error", err)
 		}
 	}
 }
 
 // beatOn sends signs of life until ctx ends.
 func (c *Client[TTx]) beatOn(ctx context.Context) {
-	c.everyBeat(ctx, func(ctx context.Context) error {
+	c.everyBeat(ctx, "signs of life", func(ctx context.Context) error {
 		err := c.sign(ctx)
 		c.beat.missed(time.Now(), c.cfg.DeadAfter)
 		return err
 	})
 }
 
-// watchOthers requeues the tasks of processes that send no signs of life until ctx ends, and looks what is paused.
+// watchOthers requeues the tasks of silent processes, applies pauses and prunes old keys until ctx ends.
 func (c *Client[TTx]) watchOthers(ctx context.Context) {
 	pruned := time.Now()
-	c.everyBeat(ctx, func(ctx context.Context) error {
+	c.everyBeat(ctx, "looking after other processes", func(ctx context.Context) error {
 		if now := time.Now(); now.Sub(pruned) >= time.Hour {
 			pruned = now
 			if _, err := c.store.Prune(ctx); err != nil && ctx.Err() == nil {
 				c.log.WarnContext(ctx, "tasks: forgetting old keys", "error", err)
 			}
 		}
-		// Who cannot send signs may be one of many that cannot: the others' silence says nothing then.
+		// If this process cannot send signs, others may be silent for the same reason, so it judges nobody. Half of DeadAfter is
+		// too long for signs that arrive; half a beat more is for one that is late.
 		if c.beat.silentFor(time.Now()) < (c.cfg.DeadAfter+c.cfg.Heartbeat)/2 {
 			if err := c.requeue(ctx, false, false); err != nil {
 				return err

@@ -355,3 +355,23 @@ func (f *fields) time(h http.Header, found *[jsonscan.MaxPaths][]byte) (t time.T
 	}
 	return t
 }
+
+// together returns the values of several headers as one text, in quotes, as a dash in a value joins nothing. It is empty
+// if one of them is.
+func together(h http.Header, names []string) (string, error) {
+	var all []byte
+	for _, name := range names {
+		value, err := delivery.Text(h, name)
+		if value == "" || err != nil {
+			return "", err
+		}
+		if all != nil {
+			all = append(all, '-')
+		}
+		all = strconv.AppendQuote(all, value)
+	}
+	if len(all) > delivery.MaxText {
+		return "", fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", belay.ErrData, len(all), strings.Join(names, "+"), delivery.MaxText)
+	}
+	return string(all), nil
+}

@@ -4,13 +4,71 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/belay-go/belay"
 	"github.com/belay-go/belay/internal/delivery"
+	"github.com/belay-go/belay/internal/headers"
 	"github.com/belay-go/belay/internal/jsonscan"
 )
+
+// places are the places of one value, in the order in which they are tried.
+type places []place
+
+// place is a header, a path in the body, or a query parameter: two of the three are empty.
+type place struct{ header, path, query string }
+
+// newPlaces parses text that names places in a delivery where a value may stand, with "|" between them. Empty
+// text gives nil.
+func newPlaces(text string) (places, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var ps places
+	for part := range strings.SplitSeq(text, "|") {
+		if name, ok := strings.CutPrefix(part, "query:"); ok && name != "" {
+			ps = append(ps, place{query: name})
+			continue
+		}
+		names, paths, err := parsePlace(part)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(paths) > 1, len(names) > 1:
+			return nil, fmt.Errorf("%q: one value is one path, or one header", part)
+		case len(names) > 0:
+			ps = append(ps, place{header: names[0]})
+		default:
+			ps = append(ps, place{path: paths[0]})
+		}
+	}
+	return ps, nil
+}
+
+// parsePlace parses one place. It returns the canonical names of headers, or the paths in the body: more than
+// one where "+" joins them.
+func parsePlace(text string) (names, paths []string, err error) {
+	list, inBody := strings.CutPrefix(text, "json:")
+	switch {
+	case inBody:
+		paths = strings.Split(list, "+")
+		for _, path := range paths {
+			if !jsonPath(path) {
+				return nil, nil, fmt.Errorf("%q has a path that is empty or begins or ends with a dot", text)
+			}
+		}
+		return nil, paths, nil
+	case strings.Contains(text, "."):
+		return nil, nil, fmt.Errorf("%q: a path in the body has json: before it", text)
+	}
+	for name := range strings.SplitSeq(text, "+") {
+		if !headers.IsToken(name) {
+			return nil, nil, fmt.Errorf("%q is neither a header's name nor json: and a path", text)
+		}
+		names = append(names, http.CanonicalHeaderKey(name))
+	}
+	return names, nil, nil
+}
 
 // find returns the first value that is not empty, in the order of the places. It returns "" if there is none.
 func (ps places) find(in *incoming) (string, error) {
@@ -56,24 +114,4 @@ func (ps places) inBody() bool {
 // inQuery reports whether one of the places is a query parameter.
 func (ps places) inQuery() bool {
 	return slices.ContainsFunc(ps, func(p place) bool { return p.query != "" })
-}
-
-// together returns the values of several headers as one text, in quotes, as a dash in a value joins nothing. It is empty
-// if one of them is.
-func together(h http.Header, names []string) (string, error) {
-	var all []byte
-	for _, name := range names {
-		value, err := delivery.Text(h, name)
-		if value == "" || err != nil {
-			return "", err
-		}
-		if all != nil {
-			all = append(all, '-')
-		}
-		all = strconv.AppendQuote(all, value)
-	}
-	if len(all) > delivery.MaxText {
-		return "", fmt.Errorf("%w: webhook: %d bytes of %s, at most %d", belay.ErrData, len(all), strings.Join(names, "+"), delivery.MaxText)
-	}
-	return string(all), nil
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/belay-go/belay/webhook"
 )
 
-// vector is a delivery as a partner publishes it or its own library's tests have it.
+// vector is a delivery as a partner publishes it, as its own library's tests have it, or as OpenSSL has signed it (recipes).
 type vector struct {
 	name   string
 	scheme webhook.Scheme
@@ -507,7 +507,7 @@ func until(unix int64) {
 	}
 }
 
-// Every published vector passes, with the event's id and type.
+// Every vector passes, with the event's id and type.
 func TestWebhookVectors(t *testing.T) {
 	t.Parallel()
 	for _, v := range vectors(t) {

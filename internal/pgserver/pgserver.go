@@ -26,7 +26,7 @@ type Server struct {
 	log       bytes.Buffer
 }
 
-// Start starts a server that ends with the test, for a test that stops it; others need a [Database] only. Without Debian's
+// Start starts a server that ends with the test, for a test that stops it or changes its settings; others need a [Database] only. Without Debian's
 // postgresql the test is skipped.
 func Start(t testing.TB) *Server {
 	t.Helper()
@@ -140,7 +140,7 @@ func (s *Server) dsn(name string) string {
 	return fmt.Sprintf("postgres://belay@127.0.0.1:%d/%s?sslmode=disable", s.port, name)
 }
 
-// Run starts the server again after Stop.
+// Run starts the server, also after Stop.
 func (s *Server) Run(t testing.TB) {
 	t.Helper()
 	s.cmd = s.command("postgres", "-D", s.data, "-p", strconv.Itoa(s.port), "-h", "127.0.0.1", "-k", filepath.Dir(s.data),
