@@ -72,7 +72,7 @@ test-integration: ## Stripe's mock server through a fault proxy, and an authoriz
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || (apt-get update -q && apt-get install -y -q --no-install-recommends postgresql) >/dev/null 2>&1 || true
 	cd belaysql && BELAY_POSTGRES=1 $(VERBOSE) $(RACE_SQL) -count=1 -timeout 10m .
 	cd tasks && BELAY_POSTGRES=1 go test $(RACE_SQL) -short -count=1 -timeout 10m ./...
-	cd tasks && BELAY_POSTGRES=1 $(VERBOSE) -count=1 -run 'Kill|Schedules|Processes|Deploy|DeadLetters|Recover|Outage|Limit|Gone|Retention|Turns|Clock' -parallel 6 -timeout 15m .
+	cd tasks && BELAY_POSTGRES=1 $(VERBOSE) -count=1 -run 'Kill|Schedules|Processes|Deploy|DeadLetters|Recover|Outage|Limit|Gone|Retention|Turns|Clock' -parallel 4 -timeout 15m .
 	cd tasks/ui && BELAY_POSTGRES=1 go test $(RACE_SQL) -count=1 .
 	cd examples/drivers/attio && go test $(RACE) -count=1 .
 	cd examples/tasks && BELAY_POSTGRES=1 $(VERBOSE) -count=1 -timeout 5m .

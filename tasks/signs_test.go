@@ -27,10 +27,10 @@ func TestSignsDoNotStandInLine(t *testing.T) {
 		var runs atomic.Int32
 		cfg := config(func(ctx context.Context, job *river.Job[work]) error {
 			runs.Add(1)
-			time.Sleep(4 * time.Second)
+			time.Sleep(7 * time.Second)
 			return nil
 		})
-		cfg.Heartbeat, cfg.DeadAfter, cfg.Shared = 200*time.Millisecond, time.Second, true
+		cfg.Heartbeat, cfg.DeadAfter, cfg.Shared = 300*time.Millisecond, 3*time.Second, true
 		c := started(t, dsn, cfg)
 		id := insert(t, c, work{}, nil)
 		eventually(t, "it runs", func() bool { return runs.Load() == 1 })
@@ -47,7 +47,7 @@ func TestSignsDoNotStandInLine(t *testing.T) {
 			}
 			held = append(held, conn)
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(5 * time.Second)
 		row := job(t, other, id)
 		for _, conn := range held {
 			_ = conn.Close()
@@ -73,11 +73,11 @@ func TestSilentTogether(t *testing.T) {
 	var runs atomic.Int32
 	cfg := config(func(context.Context, *river.Job[work]) error {
 		runs.Add(1)
-		time.Sleep(8 * time.Second)
+		time.Sleep(14 * time.Second)
 		return nil
 	})
 	cfg.River.Queues["default"] = river.QueueConfig{MaxWorkers: 1}
-	cfg.Heartbeat, cfg.DeadAfter = 200*time.Millisecond, time.Second
+	cfg.Heartbeat, cfg.DeadAfter = 200*time.Millisecond, 2*time.Second
 	a, b := started(t, dsn, cfg), started(t, dsn, cfg)
 	insertWork(t, a, 0, 2)
 	eventually(t, "both work", func() bool { return runs.Load() == 2 })
@@ -91,7 +91,7 @@ func TestSilentTogether(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			time.Sleep(1500 * time.Millisecond)
+			time.Sleep(2500 * time.Millisecond)
 		}
 	}
 	if n := requeued(); n > 0 {
