@@ -81,9 +81,11 @@ type fence string
 const (
 	fenceSQLite fence = `select json_group_array(job.id) from json_each($1) as run cross join river_job as job
 		on job.id = run.value ->> 'id' and job.attempted_at = run.value ->> 'at'`
-	fencePostgres fence = `select cast(coalesce(json_agg(id), '[]') as text) from (
-		select job.id from jsonb_to_recordset(cast(cast($1 as text) as jsonb)) as run (id bigint, at timestamptz)
-		join river_job as job on job.id = run.id and job.attempted_at = run.at order by job.id for no key update of job) as mine`
+	// By the primary key, whatever the planner thinks of the number of runs: a join may read the whole table.
+	fencePostgres fence = `with run as materialized (
+			select id, at from jsonb_to_recordset(cast(cast($1 as text) as jsonb)) as run (id bigint, at timestamptz))
+		select cast(coalesce(json_agg(id), '[]') as text) from (select id from river_job where id = any(array(select id from run))
+			and (id, attempted_at) in (select id, at from run) order by id for no key update) as mine`
 )
 
 // fenceKey is the metadata key that carries the start of a run to the driver, which removes it before it stores the rest.
