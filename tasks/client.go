@@ -115,8 +115,8 @@ type Client[TTx any] struct {
 
 // New returns a client over a River driver of yours, such as riverpgxv5. db leads to the same database, by another pool
 // than the driver's; it stays yours. It must allow at least three connections: one for signs of life while the client
-// works, one for your transaction, and one for what an insert within it looks up. The tables of River must be there: see rivermigrate. Those
-// of this package are created.
+// works, one for your transaction, and one for what an insert within it looks up. The tables of River must be there: see
+// rivermigrate. Those of this package are created.
 func New[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], db *sql.DB, dialect belaysql.Dialect, cfg Config) (*Client[TTx], error) {
 	if driver == nil || db == nil {
 		return nil, errors.New("tasks: New: the driver or the database is nil")

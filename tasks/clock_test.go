@@ -227,7 +227,7 @@ func TestUnderJumps(t *testing.T) {
 	eventually(t, "the tasks of the dead one, too", done(all))
 	requeued = count(t, c, "select count(*) from river_job where cast(metadata as text) like '%tasks_requeues%'")
 	t.Logf("after a process died, %d tasks ran again, and all were done after %s", requeued, time.Since(died).Round(100*time.Millisecond))
-	if spent := count(t, c, "select count(*) from river_job where attempt > 1"); requeued == 0 || spent > 0 || time.Since(died) > 30*time.Second {
+	if spent := count(t, c, "select count(*) from river_job where attempt > 1"); requeued == 0 || spent > 0 || time.Since(died) > 20*time.Second {
 		t.Errorf("%d requeued, %d attempts spent", requeued, spent)
 	}
 }

@@ -99,14 +99,9 @@ type fenced struct {
 
 // markRun has the end of a run say which run it is.
 func (c *Client[TTx]) markRun(ctx context.Context, job *rivertype.JobRow) {
-	if c.fence == "" || job.AttemptedAt == nil {
-		return
+	if _, at := c.runArgs(job); c.fence != "" && at != nil {
+		_ = river.MetadataSet(ctx, fenceKey, at) // as JSON, a time is RFC 3339
 	}
-	at := sqliteTime(*job.AttemptedAt)
-	if c.d.postgres() {
-		at = job.AttemptedAt.UTC().Format(time.RFC3339Nano)
-	}
-	_ = river.MetadataSet(ctx, fenceKey, at)
 }
 
 // set sets the states of the tasks whose last run is the one that has ended.
